@@ -1,0 +1,7 @@
+//! Which initialization survives depth, learning rate and seed?
+
+pub mod train;
+pub mod cohort;
+pub mod results;
+pub mod job;
+pub mod rng;
