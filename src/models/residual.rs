@@ -164,12 +164,12 @@ impl Layer for ResidualBlock {
         // A stem comes before it, so the gradient is always wanted.
         let mut dh = self.conv2.backward(dy.shallow_clone(), tape, step, true);
         if let Some(bn) = &mut self.bn2 {
-            let dh_bn = dh.threshold_backward(&tape.pop(), 0);
+            let dh_bn = tape.pop().threshold_backward(&dh, 0);
             dh = bn.backward(dh_bn, tape, step, true);
         }
         let mut dz = self.conv1.backward(dh, tape, step, true);
         if self.bn1.is_some() {
-            dz = dz.threshold_backward(&tape.pop(), 0);
+            dz = tape.pop().threshold_backward(&dz, 0);
         }
         // A shortcut convolution branches off behind bn1, an identity before it.
         let identity = match &mut self.shortcut {

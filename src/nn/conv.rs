@@ -92,7 +92,7 @@ impl Layer for Conv {
     }
 
     fn backward(&mut self, dy: Tensor, tape: &mut Tape, step: Step, need_dx: bool) -> Tensor {
-        let dz = if self.relu { dy.threshold_backward(&tape.pop(), 0) } else { dy };
+        let dz = if self.relu { tape.pop().threshold_backward(&dy, 0) } else { dy };
         let x = tape.pop();
         let w = self.affine.weight();
         let members = x.size()[0];

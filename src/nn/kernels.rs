@@ -198,7 +198,7 @@ pub fn add_bias_backward(mut dy: Tensor, y: Option<&Tensor>) -> (Tensor, Tensor)
         (dy, db)
     } else {
         let dz = match y {
-            Some(y) => dy.threshold_backward(y, 0),
+            Some(y) => y.threshold_backward(&dy, 0),
             None => dy,
         };
         let db = dz.sum_dim_intlist(1, false, Kind::Float);
