@@ -1,5 +1,9 @@
 //! What a sweep leaves on disk.
 
+use std::collections::HashSet;
+use std::path::Path;
+
+use anyhow::Context;
 use chrono::{DateTime, Utc};
 
 use crate::job::{Job, JobId};
@@ -124,4 +128,44 @@ pub struct Failure {
     pub hostname: String,
     /// When it happened.
     pub at: DateTime<Utc>,
+}
+
+/// The ids of the finished jobs in a sweep's folder; none if there is no `runs.csv` yet.
+///
+/// # Errors
+/// If `runs.csv` cannot be read or has no `job_id`.
+pub fn finished_ids(dir: &Path) -> anyhow::Result<HashSet<JobId>> {
+    let path = dir.join("runs.csv");
+    let file = match std::fs::File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(HashSet::new()),
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
+    };
+    let mut csv = csv::ReaderBuilder::new().flexible(true).from_reader(file);
+    let headers = csv
+        .byte_headers()
+        .with_context(|| format!("cannot read {}", path.display()))?
+        .clone();
+    if headers.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let column = headers
+        .iter()
+        .position(|name| name == b"job_id")
+        .with_context(|| format!("{} has no column job_id", path.display()))?;
+    let mut ids = HashSet::new();
+    let mut row = csv::ByteRecord::new();
+    while csv
+        .read_byte_record(&mut row)
+        .with_context(|| format!("cannot read {}", path.display()))?
+    {
+        if row.len() < headers.len() {
+            continue; // torn off by a crash; not finished
+        }
+        let id = std::str::from_utf8(&row[column])
+            .ok()
+            .and_then(|text| text.parse::<JobId>().ok());
+        ids.extend(id);
+    }
+    Ok(ids)
 }

@@ -57,7 +57,12 @@ pub trait Trainer: Sync {
     ///
     /// # Errors
     /// [`Stop`]; members that were already reported stay finished.
-    fn train(&self, worker: usize, cohort: &Cohort, event: &mut dyn FnMut(Event)) -> Result<(), Stop>;
+    fn train(
+        &self,
+        worker: usize,
+        cohort: &Cohort,
+        event: &mut dyn FnMut(Event),
+    ) -> Result<(), Stop>;
 }
 
 /// Whether to compute activations again on the way back instead of keeping them all. Changes
