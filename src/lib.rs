@@ -1,5 +1,10 @@
 //! Which initialization survives depth, learning rate and seed?
 
+pub mod commands;
+pub mod sweep;
+pub mod pool;
+pub mod progress;
+pub mod interrupt;
 pub mod train;
 pub mod cohort;
 pub mod results;
