@@ -1,7 +1,9 @@
 //! The program's commands, one a file. Each has its `Args` and a `run` that returns the exit code:
 //! 0 done, 2 a bad grid or command line, 3 some jobs failed, 130 interrupted, 1 anything else.
 
+pub mod merge;
 pub mod plan;
+pub mod status;
 
 use std::path::PathBuf;
 
