@@ -8,6 +8,7 @@ pub mod interrupt;
 pub mod train;
 pub mod models;
 pub mod nn;
+pub mod device;
 pub mod torch;
 pub mod data;
 pub mod plan;

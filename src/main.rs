@@ -1,22 +1,28 @@
 //! The command line: one subcommand, one file in `commands/`.
+//!
+//! Commands that need tensors live in a second program beside this one, `wninit-torch`, because
+//! loading libtorch takes longer than all that the others do.
 
+use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Parser;
-use wninit::commands::{self, Command};
-
-/// Which initialization survives depth, learning rate and seed?
-///
-/// A grid (a TOML file) says which networks to train; `run` trains them and leaves a CSV that
-/// survives being killed at any moment.
-#[derive(Parser)]
-#[command(name = "wninit", version, propagate_version = true)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
+use wninit::commands::{self, Cli};
 
 fn main() -> ExitCode {
-    let code = commands::run(&Cli::parse().command).unwrap_or_else(|error| commands::fail(&error));
-    ExitCode::from(code)
+    let cli = Cli::parse();
+    let result = commands::run(&cli.command).unwrap_or_else(hand_over);
+    ExitCode::from(result.unwrap_or_else(|error| commands::fail(&error)))
+}
+
+/// Becomes `wninit-torch` with the same arguments. Comes back only if that fails.
+fn hand_over() -> anyhow::Result<u8> {
+    let program = std::env::current_exe()
+        .context("cannot find this program's own file")?
+        .with_file_name("wninit-torch");
+    let error = std::process::Command::new(&program).args(std::env::args_os().skip(1)).exec();
+    Err(error).with_context(|| {
+        format!("cannot start {}, which belongs beside wninit; build it with `make build`", program.display())
+    })
 }

@@ -1,21 +1,47 @@
 //! The program's commands, one a file. Each has its `Args` and a `run` that returns the exit code:
 //! 0 done, 2 a bad grid or command line, 3 some jobs failed, 130 interrupted, 1 anything else.
 
+pub mod doctor;
+pub mod fetch;
 pub mod merge;
 pub mod plan;
+pub mod run;
 pub mod status;
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 use crate::grid::{Grid, GridError, Overrides};
+use crate::results::ResultsError;
+
+/// Which initialization survives depth, learning rate and seed?
+///
+/// A grid (a TOML file) says which networks to train; `run` trains them and leaves a CSV that
+/// survives being killed at any moment.
+#[derive(Parser)]
+#[command(name = "wninit", version, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
 
 /// What `wninit` can do.
 #[derive(Subcommand)]
 pub enum Command {
     /// Say what a grid means: its jobs, what is finished, what the rest will cost
     Plan(plan::Args),
+    /// Train what a grid asks for and is not finished yet
+    Run(run::Args),
+    /// Say how far a sweep is
+    Status(status::Args),
+    /// Put the results of a sweep's shards together
+    Merge(merge::Args),
+    /// Get a data set
+    Fetch(fetch::Args),
+    /// Say what this machine offers, and what is missing
+    Doctor(doctor::Args),
 }
 
 /// A grid and what the command line changes in it.
@@ -49,13 +75,35 @@ impl GridArgs {
     }
 }
 
-/// Carries out a command; the exit code.
+/// A command line that asks for what cannot be; the exit code is 2.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct UsageError(pub anyhow::Error);
+
+/// Carries out a command that needs no tensors; the exit code. `None` for the others, which are
+/// for [`run_with_tensors`].
 ///
 /// # Errors
 /// Whatever stopped it; [`fail`] prints it.
-pub fn run(command: &Command) -> anyhow::Result<u8> {
-    match command {
+pub fn run(command: &Command) -> Option<anyhow::Result<u8>> {
+    Some(match command {
         Command::Plan(args) => plan::run(args),
+        Command::Status(args) => status::run(args),
+        Command::Merge(args) => merge::run(args),
+        Command::Fetch(args) => fetch::run(args),
+        Command::Run(_) | Command::Doctor(_) => return None,
+    })
+}
+
+/// Carries out any command; the exit code.
+///
+/// # Errors
+/// Whatever stopped it; [`fail`] prints it.
+pub fn run_with_tensors(command: &Command) -> anyhow::Result<u8> {
+    match command {
+        Command::Run(args) => run::run(args),
+        Command::Doctor(args) => doctor::run(args),
+        other => run(other).unwrap_or(Ok(0)),
     }
 }
 
@@ -77,7 +125,10 @@ pub fn fail(error: &anyhow::Error) -> u8 {
         return 0; // the reader, `head` perhaps, has seen enough
     }
     eprintln!("error: {error:#}");
-    if error.chain().any(|cause| cause.is::<GridError>()) {
+    let bad_input = |cause: &(dyn std::error::Error + 'static)| {
+        cause.is::<GridError>() || cause.is::<UsageError>() || cause.is::<ResultsError>()
+    };
+    if error.chain().any(bad_input) {
         2
     } else {
         1

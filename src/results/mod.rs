@@ -12,6 +12,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
 use chrono::{DateTime, Utc};
 
 use crate::job::{FIELDS, Job, JobId, SCHEMA};
@@ -53,7 +54,7 @@ impl FromStr for Outcome {
 }
 
 /// One epoch of a job's training curve. Losses in nats, accuracies as fractions.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochRow {
     /// Counted from 1.
     pub epoch: u32,

@@ -20,6 +20,7 @@ use tch::{Device, Tensor};
 use crate::cohort::{Cohort, Shape};
 use crate::data::augment::Preprocess;
 use crate::data::{self, batches};
+use crate::device;
 use crate::job::{Dataset, Job, JobId, Precision};
 use crate::models::{Blueprint, Model};
 use crate::nn::Arithmetic;
@@ -67,7 +68,7 @@ pub trait Trainer: Sync {
 
 /// Whether to compute activations again on the way back instead of keeping them all. Changes
 /// memory and time, never a result.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Recompute {
     /// Where the activations would not fit into memory.
     #[default]
@@ -197,7 +198,7 @@ impl Libtorch {
             None => checkpoints.dir.join(format!("{}.checkpoint", cohort.jobs()[0].id())),
         });
         let provenance = Provenance {
-            device: device_name(device),
+            device: device::name(device),
             cohort_size: cohort.jobs().len() as u32,
             libtorch: torch::LIBTORCH.to_owned(),
             git_sha: env!("WNINIT_GIT_SHA").to_owned(),
@@ -310,14 +311,6 @@ fn record(ended: Ended, provenance: Provenance) -> Record {
         provenance: Provenance { finished_at, ..provenance },
         job: member.job,
         epochs: progress.epochs,
-    }
-}
-
-/// `cpu`, or the GPU's index.
-fn device_name(device: Device) -> String {
-    match device {
-        Device::Cuda(index) => format!("cuda:{index}"),
-        _ => "cpu".to_owned(),
     }
 }
 
