@@ -1,43 +1,9 @@
 //! What the machine offers: GPUs, cores, and workers on them.
 
-use std::str::FromStr;
-
 use anyhow::{Result, bail};
 use tch::{Cuda, Device};
 
-/// What `--device` may say.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Choice {
-    /// Every GPU there is, or else the CPU.
-    Auto,
-    /// The CPU.
-    Cpu,
-    /// Every GPU; an error where there is none.
-    AllGpus,
-    /// These GPUs.
-    Gpus(Vec<usize>),
-}
-
-impl FromStr for Choice {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let expected = || format!("\"{text}\" is no device; expected auto, cpu, cuda or cuda:0,1");
-        match text {
-            "auto" => Ok(Choice::Auto),
-            "cpu" => Ok(Choice::Cpu),
-            "cuda" => Ok(Choice::AllGpus),
-            _ => {
-                let list = text.strip_prefix("cuda:").ok_or_else(expected)?;
-                let gpus: Vec<usize> =
-                    list.split(',').map(|i| i.parse().map_err(|_| expected())).collect::<Result<_, _>>()?;
-                let mut distinct = gpus.clone();
-                distinct.sort_unstable();
-                distinct.dedup();
-                if distinct.len() == gpus.len() { Ok(Choice::Gpus(gpus)) } else { Err(expected()) }
-            }
-        }
-    }
-}
+use crate::execution::Choice;
 
 /// GPUs that libtorch sees.
 pub fn gpus() -> usize {
@@ -81,19 +47,5 @@ pub fn name(device: Device) -> String {
     match device {
         Device::Cuda(index) => format!("cuda:{index}"),
         _ => "cpu".to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn devices_are_asked_for_by_name_and_number() {
-        assert_eq!("auto".parse(), Ok(Choice::Auto));
-        assert_eq!("cuda:0,2".parse(), Ok(Choice::Gpus(vec![0, 2])));
-        for wrong in ["gpu", "cuda:", "cuda:x", "cuda:0,0", "cuda:-1", ""] {
-            assert!(wrong.parse::<Choice>().is_err(), "{wrong}");
-        }
     }
 }

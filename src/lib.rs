@@ -15,6 +15,7 @@ pub mod plan;
 pub mod cost;
 pub mod grid;
 pub mod cohort;
+pub mod execution;
 pub mod results;
 pub mod job;
 pub mod rng;

@@ -3,9 +3,14 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use wninit::commands::{self, Cli};
+use wninit::commands::{self, Cli, Command, doctor, run};
 
 fn main() -> ExitCode {
-    let result = commands::run_with_tensors(&Cli::parse().command);
+    let command = Cli::parse().command;
+    let result = match &command {
+        Command::Run(args) => run::run(args),
+        Command::Doctor(args) => doctor::run(args),
+        other => commands::run(other).unwrap_or(Ok(0)),
+    };
     ExitCode::from(result.unwrap_or_else(|error| commands::fail(&error)))
 }

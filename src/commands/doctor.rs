@@ -1,21 +1,26 @@
 //! `wninit doctor`: what the program found on this machine, and how to mend what is missing.
 
-use std::path::PathBuf;
-
 use tch::{Device, Kind, Tensor};
 
 use crate::job::{Dataset, DatasetName};
 use crate::{data, device, torch};
 
-/// The command line of `wninit doctor`.
-#[derive(clap::Args, Debug)]
-pub struct Args {
-    /// Where results are kept
-    #[arg(long, value_name = "ROOT", default_value = "results")]
-    pub results: PathBuf,
-    /// The data folder [default: WNINIT_DATA, else ./data]
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
+pub use args::Args;
+
+// In a module of its own, so that `wninit` can read the command line without linking libtorch.
+mod args {
+    use std::path::PathBuf;
+
+    /// The command line of `wninit doctor`.
+    #[derive(clap::Args, Debug)]
+    pub struct Args {
+        /// Where results are kept
+        #[arg(long, value_name = "ROOT", default_value = "results")]
+        pub results: PathBuf,
+        /// The data folder [default: WNINIT_DATA, else ./data]
+        #[arg(long, value_name = "DIR")]
+        pub data: Option<PathBuf>,
+    }
 }
 
 /// Prints what it finds; the exit code is 1 if training cannot work here.

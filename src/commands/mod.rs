@@ -95,18 +95,6 @@ pub fn run(command: &Command) -> Option<anyhow::Result<u8>> {
     })
 }
 
-/// Carries out any command; the exit code.
-///
-/// # Errors
-/// Whatever stopped it; [`fail`] prints it.
-pub fn run_with_tensors(command: &Command) -> anyhow::Result<u8> {
-    match command {
-        Command::Run(args) => run::run(args),
-        Command::Doctor(args) => doctor::run(args),
-        other => run(other).unwrap_or(Ok(0)),
-    }
-}
-
 /// Prints an error with its causes in one line; the exit code for it.
 pub fn fail(error: &anyhow::Error) -> u8 {
     let broken_pipe = |cause: &(dyn std::error::Error + 'static)| {

@@ -1,64 +1,59 @@
 //! `wninit run`: train what a grid asks for and is not finished yet.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::{GridArgs, UsageError};
+use super::UsageError;
 use crate::cohort::{self, Cohort};
 use crate::cost::{self, Rates};
-use crate::device::{self, Choice};
+use crate::device;
 use crate::job::{Job, JobId, Precision};
 use crate::plan::Plan;
 use crate::pool::{self, Options};
 use crate::train::checkpoint::{self, Saved};
-use crate::train::{Checkpoints, Libtorch, Recompute};
+use crate::train::{Checkpoints, Libtorch};
 use crate::{data, interrupt, sweep};
 
-/// The command line of `wninit run`.
-#[derive(clap::Args, Debug)]
-pub struct Args {
-    #[command(flatten)]
-    #[allow(missing_docs)] // it would become the help text
-    pub grid: GridArgs,
-    /// Where results are kept; this sweep's go to ROOT/<name>
-    #[arg(long, value_name = "ROOT", default_value = "results")]
-    pub results: PathBuf,
-    /// Where to train: auto, cpu, cuda (every GPU) or cuda:0,1
-    #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    pub device: Choice,
-    /// Cohorts trained at a time [default: one a core, or one a GPU]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
-    pub workers: Option<u16>,
-    /// The data folder [default: WNINIT_DATA, else ./data]
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
-    /// Start no further cohort after this time, such as 90s, 30m or 2h
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    pub budget: Option<Duration>,
-    /// Compute activations again on the way back instead of keeping them: saves memory, costs
-    /// time, changes no result
-    #[arg(long, value_enum, default_value_t)]
-    pub recompute: Recompute,
-    /// How often a cohort under way writes a checkpoint, such as 90s, 5m or 1h
-    #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "5m")]
-    pub checkpoint_every: Duration,
-}
+pub use args::Args;
 
-/// `90s`, `30m`, `2h`, `1.5h` or `1d`.
-fn parse_time(text: &str) -> Result<Duration, String> {
-    let expected = || format!("\"{text}\" is no time; expected 90s, 30m, 2h or 1d");
-    let unit = text.chars().last().ok_or_else(expected)?;
-    let seconds = match unit {
-        's' => 1.0,
-        'm' => 60.0,
-        'h' => 3600.0,
-        'd' => 86_400.0,
-        _ => return Err(expected()),
-    };
-    let number: f64 = text[..text.len() - 1].parse().map_err(|_| expected())?;
-    Duration::try_from_secs_f64(number * seconds).map_err(|_| expected())
+// In a module of its own, so that `wninit` can read the command line without linking libtorch.
+mod args {
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    use crate::commands::GridArgs;
+    use crate::execution::{Choice, Recompute, parse_time};
+
+    /// The command line of `wninit run`.
+    #[derive(clap::Args, Debug)]
+    pub struct Args {
+        #[command(flatten)]
+        #[allow(missing_docs)] // it would become the help text
+        pub grid: GridArgs,
+        /// Where results are kept; this sweep's go to ROOT/<name>
+        #[arg(long, value_name = "ROOT", default_value = "results")]
+        pub results: PathBuf,
+        /// Where to train: auto, cpu, cuda (every GPU) or cuda:0,1
+        #[arg(long, value_name = "DEVICE", default_value = "auto")]
+        pub device: Choice,
+        /// Cohorts trained at a time [default: one a core, or one a GPU]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+        pub workers: Option<u16>,
+        /// The data folder [default: WNINIT_DATA, else ./data]
+        #[arg(long, value_name = "DIR")]
+        pub data: Option<PathBuf>,
+        /// Start no further cohort after this time, such as 90s, 30m or 2h
+        #[arg(long, value_name = "TIME", value_parser = parse_time)]
+        pub budget: Option<Duration>,
+        /// Compute activations again on the way back instead of keeping them: saves memory, costs
+        /// time, changes no result
+        #[arg(long, value_enum, default_value_t)]
+        pub recompute: Recompute,
+        /// How often a cohort under way writes a checkpoint, such as 90s, 5m or 1h
+        #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "5m")]
+        pub checkpoint_every: Duration,
+    }
 }
 
 /// Trains the jobs that are not finished; the exit code is that of the pool.
@@ -146,18 +141,4 @@ fn resumable(remaining: &[Job], saved: Vec<Saved>) -> (Vec<Cohort>, HashMap<JobI
         cohorts.push(Cohort::new(jobs));
     }
     (cohorts, found)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_have_a_unit() {
-        assert_eq!(parse_time("90s"), Ok(Duration::from_secs(90)));
-        assert_eq!(parse_time("1.5h"), Ok(Duration::from_secs(5400)));
-        for wrong in ["", "5", "h", "-1h", "2 weeks", "1e300d", "5µ"] {
-            assert!(parse_time(wrong).is_err(), "{wrong}");
-        }
-    }
 }

@@ -21,6 +21,7 @@ use crate::cohort::{Cohort, Shape};
 use crate::data::augment::Preprocess;
 use crate::data::{self, batches};
 use crate::device;
+use crate::execution::Recompute;
 use crate::job::{Dataset, Job, JobId, Precision};
 use crate::models::{Blueprint, Model};
 use crate::nn::Arithmetic;
@@ -64,19 +65,6 @@ pub trait Trainer: Sync {
         cohort: &Cohort,
         event: &mut dyn FnMut(Event),
     ) -> Result<(), Stop>;
-}
-
-/// Whether to compute activations again on the way back instead of keeping them all. Changes
-/// memory and time, never a result.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Recompute {
-    /// Where the activations would not fit into memory.
-    #[default]
-    Auto,
-    /// Always.
-    On,
-    /// Never.
-    Off,
 }
 
 /// Where checkpoints go and come from.
