@@ -305,6 +305,7 @@ fn crop(from: &[u8], to: &mut [f32], table: &[f32; 256], width: usize, dy: i64, 
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use rand::Rng;
 
     const CIFAR10: Dataset = Dataset::Named(DatasetName::Cifar10);
 

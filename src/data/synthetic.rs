@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(train.pixels[..8], PINNED);
     }
 
-    const PINNED: [u8; 8] = [0; 8];
+    const PINNED: [u8; 8] = [171, 255, 35, 49, 78, 194, 46, 60];
 
     #[test]
     fn a_data_set_larger_than_any_memory_is_an_error() {
