@@ -164,7 +164,7 @@ fn gzipped(files: &[(String, Vec<u8>)]) -> Vec<(String, Reply)> {
 fn options(dir: &Path) -> Options {
     Options {
         connect_timeout: Duration::from_secs(2),
-        read_timeout: Duration::from_millis(300),
+        read_timeout: Duration::from_millis(1500),
         progress: Progress::Silent,
         ..Options::new(dir)
     }
@@ -314,7 +314,7 @@ fn the_next_source_serves_where_one_has_nothing_or_wrong_or_broken_files() {
         else {
             panic!()
         };
-        assert_eq!(sources, [good.url.clone()]);
+        assert_eq!(sources, std::slice::from_ref(&good.url));
         assert_complete(dir.path(), &files);
     }
 }

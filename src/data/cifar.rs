@@ -150,7 +150,7 @@ fn record_bytes(dataset: DatasetName) -> usize {
 /// Says what is wrong with the file.
 pub fn parse(dataset: DatasetName, bytes: &[u8], images: &mut Images) -> Result<(), String> {
     let (label_bytes, record_bytes) = (label_bytes(dataset), record_bytes(dataset));
-    if bytes.len() % record_bytes != 0 {
+    if !bytes.len().is_multiple_of(record_bytes) {
         return Err(format!(
             "it has {} bytes, no multiple of a record's {record_bytes}",
             bytes.len()
