@@ -39,13 +39,26 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let mut options = Options::new(&dir);
     options.sources.clone_from(&args.source);
     let further = std::env::var(fetch::SOURCES_VARIABLE).unwrap_or_default();
-    options.sources.extend(further.split_whitespace().map(str::to_owned));
+    options
+        .sources
+        .extend(further.split_whitespace().map(str::to_owned));
     options.force = args.force;
     match fetch::fetch(args.dataset, &options)? {
-        Fetched::NothingToFetch => println!("{}: nothing to fetch, the program brings it", args.dataset),
-        Fetched::AlreadyThere => println!("{}: already there and complete, in {}", args.dataset, dir.display()),
+        Fetched::NothingToFetch => {
+            println!("{}: nothing to fetch, the program brings it", args.dataset)
+        }
+        Fetched::AlreadyThere => println!(
+            "{}: already there and complete, in {}",
+            args.dataset,
+            dir.display()
+        ),
         Fetched::New { folder, sources } => {
-            println!("{}: fetched into {} from {}", args.dataset, folder.display(), sources.join(", "));
+            println!(
+                "{}: fetched into {} from {}",
+                args.dataset,
+                folder.display(),
+                sources.join(", ")
+            );
         }
     }
     Ok(0)

@@ -65,7 +65,10 @@ impl Recipe {
                     "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
                     "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion",
                 ],
-                Some(Debian { package: "dataset-fashion-mnist", folder: "usr/share/datasets/fashion-mnist" }),
+                Some(Debian {
+                    package: "dataset-fashion-mnist",
+                    folder: "usr/share/datasets/fashion-mnist",
+                }),
             ),
             DatasetName::Mnist => (
                 Content::Idx(idx::files(dataset)),
@@ -75,12 +78,19 @@ impl Recipe {
                 ],
                 None,
             ),
-            DatasetName::Cifar10 | DatasetName::Cifar100 => {
-                (Content::Cifar(cifar::archive(dataset)), &["https://www.cs.toronto.edu/~kriz"], None)
-            }
+            DatasetName::Cifar10 | DatasetName::Cifar100 => (
+                Content::Cifar(cifar::archive(dataset)),
+                &["https://www.cs.toronto.edu/~kriz"],
+                None,
+            ),
         };
         let upstream = upstream.iter().map(|&url| url.to_owned()).collect();
-        Some(Recipe { dataset, content, upstream, debian })
+        Some(Recipe {
+            dataset,
+            content,
+            upstream,
+            debian,
+        })
     }
 
     /// The folder of the data folder that the files are put into.
@@ -134,7 +144,11 @@ impl Options {
             force: false,
             connect_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_secs(30),
-            progress: if io::stderr().is_terminal() { Progress::Bar } else { Progress::Lines },
+            progress: if io::stderr().is_terminal() {
+                Progress::Bar
+            } else {
+                Progress::Lines
+            },
         }
     }
 }
@@ -162,8 +176,11 @@ impl Progress {
             return ProgressBar::hidden();
         }
         let template = "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
-        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        ProgressBar::new(0).with_style(style).with_message(name.to_owned())
+        let style =
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        ProgressBar::new(0)
+            .with_style(style)
+            .with_message(name.to_owned())
     }
 }
 
@@ -208,7 +225,12 @@ pub enum FetchError {
     },
 }
 
-fn all_failed(place: &Place, names: &[String], folder: &Path, tried: &[(String, String)]) -> String {
+fn all_failed(
+    place: &Place,
+    names: &[String],
+    folder: &Path,
+    tried: &[(String, String)],
+) -> String {
     let mut text = format!("{}: no source could be used\n", place.dataset);
     for (source, why) in tried {
         text.push_str(&format!("  {source}: {why}\n"));
@@ -239,7 +261,10 @@ pub fn fetch(dataset: DatasetName, options: &Options) -> Result<Fetched, FetchEr
 /// # Errors
 /// [`FetchError`].
 pub fn fetch_recipe(recipe: &Recipe, options: &Options) -> Result<Fetched, FetchError> {
-    let place = Place { dataset: recipe.dataset, dir: options.dir.clone() };
+    let place = Place {
+        dataset: recipe.dataset,
+        dir: options.dir.clone(),
+    };
     if !options.force && recipe.check(&place).is_ok() {
         return Ok(Fetched::AlreadyThere);
     }
@@ -255,15 +280,25 @@ pub fn fetch_recipe(recipe: &Recipe, options: &Options) -> Result<Fetched, Fetch
         match recipe.check(&place) {
             Ok(()) => return Ok(Fetched::AlreadyThere),
             Err(DataError::Missing { .. }) => {}
-            Err(error) => options.progress.say(format_args!("{error}; it is fetched again")),
+            Err(error) => options
+                .progress
+                .say(format_args!("{error}; it is fetched again")),
         }
     }
     clear_leftovers(&folder).map_err(write(&folder))?;
     // In the same folder, and so on the same file system: a rename is atomic.
-    let staging =
-        tempfile::Builder::new().prefix(STAGING_PREFIX).tempdir_in(&folder).map_err(write(&folder))?;
+    let staging = tempfile::Builder::new()
+        .prefix(STAGING_PREFIX)
+        .tempdir_in(&folder)
+        .map_err(write(&folder))?;
 
-    let mut fetcher = Fetcher { recipe, options, staging: &staging, agent: agent(options), done: Vec::new() };
+    let mut fetcher = Fetcher {
+        recipe,
+        options,
+        staging: &staging,
+        agent: agent(options),
+        done: Vec::new(),
+    };
     let mut tried = Vec::new();
     let mut used = Vec::new();
     for source in sources(recipe, options) {
@@ -275,7 +310,10 @@ pub fn fetch_recipe(recipe: &Recipe, options: &Options) -> Result<Fetched, Fetch
         match result {
             Ok(()) => {
                 fetcher.publish(&folder)?;
-                return Ok(Fetched::New { folder, sources: used });
+                return Ok(Fetched::New {
+                    folder,
+                    sources: used,
+                });
             }
             Err(Failure::Source(why)) => {
                 options.progress.say(format_args!("{source}: {why}"));
@@ -285,20 +323,38 @@ pub fn fetch_recipe(recipe: &Recipe, options: &Options) -> Result<Fetched, Fetch
         }
     }
     let names = recipe.names().into_iter().map(str::to_owned).collect();
-    let by_hand = if matches!(recipe.content, Content::Idx(_)) { folder } else { options.dir.clone() };
-    Err(FetchError::AllFailed { place, names, folder: by_hand, tried })
+    let by_hand = if matches!(recipe.content, Content::Idx(_)) {
+        folder
+    } else {
+        options.dir.clone()
+    };
+    Err(FetchError::AllFailed {
+        place,
+        names,
+        folder: by_hand,
+        tried,
+    })
 }
 
 /// Holds the folder against a second fetch for as long as the file lives. A file system that
 /// has no locks does not stop the fetch: files are placed atomically all the same.
 fn lock(folder: &Path, options: &Options) -> io::Result<File> {
-    let file = File::options().create(true).truncate(false).write(true).open(folder.join(".lock"))?;
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(folder.join(".lock"))?;
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => {
-            options.progress.say(format_args!("another fetch into {} is under way; waiting for it", folder.display()));
+            options.progress.say(format_args!(
+                "another fetch into {} is under way; waiting for it",
+                folder.display()
+            ));
             file.lock()?;
         }
-        Err(TryLockError::Error(error)) if error.kind() != io::ErrorKind::Unsupported => return Err(error),
+        Err(TryLockError::Error(error)) if error.kind() != io::ErrorKind::Unsupported => {
+            return Err(error);
+        }
         Ok(()) | Err(TryLockError::Error(_)) => {}
     }
     Ok(file)
@@ -308,7 +364,12 @@ fn lock(folder: &Path, options: &Options) -> io::Result<File> {
 fn clear_leftovers(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(STAGING_PREFIX) && entry.file_type()?.is_dir() {
+        if entry
+            .file_name()
+            .to_string_lossy()
+            .starts_with(STAGING_PREFIX)
+            && entry.file_type()?.is_dir()
+        {
             fs::remove_dir_all(entry.path())?;
         }
     }
@@ -348,11 +409,20 @@ fn sources(recipe: &Recipe, options: &Options) -> Vec<Source> {
         None => Source::Folder(text.into()),
     };
     let mut sources: Vec<Source> = options.sources.iter().map(|text| parse(text)).collect();
-    sources.extend(recipe.debian.iter().map(|d| Source::Folder(Path::new("/").join(d.folder))).filter(
-        |source| matches!(source, Source::Folder(folder) if folder.is_dir()),
-    ));
+    sources.extend(
+        recipe
+            .debian
+            .iter()
+            .map(|d| Source::Folder(Path::new("/").join(d.folder)))
+            .filter(|source| matches!(source, Source::Folder(folder) if folder.is_dir())),
+    );
     sources.extend(recipe.upstream.iter().map(|url| parse(url)));
-    sources.extend(recipe.debian.iter().map(|d| Source::Package(d.package, d.folder)));
+    sources.extend(
+        recipe
+            .debian
+            .iter()
+            .map(|d| Source::Package(d.package, d.folder)),
+    );
     sources
 }
 
@@ -392,16 +462,23 @@ impl Fetcher<'_> {
                     if !self.done.contains(&spec.name) {
                         // Compressed data may be a little longer than what it holds.
                         let limit = spec.bytes + spec.bytes / 100 + 4096;
-                        let bytes = self.take(source, &spec.name, limit, |path| files::read(path, spec))?;
+                        let bytes =
+                            self.take(source, &spec.name, limit, |path| files::read(path, spec))?;
                         self.stage(&spec.name, &bytes)?;
                     }
                 }
             }
             Content::Cifar(archive) => {
                 let limit = archive.max_bytes;
-                let mut members =
-                    self.take(source, &archive.name, limit, |path| files::read_archive(path, archive))?;
-                let named = || archive.members.iter().map(|m| (m.name.as_str(), members[&m.name].as_slice()));
+                let mut members = self.take(source, &archive.name, limit, |path| {
+                    files::read_archive(path, archive)
+                })?;
+                let named = || {
+                    archive
+                        .members
+                        .iter()
+                        .map(|m| (m.name.as_str(), members[&m.name].as_slice()))
+                };
                 let sums = files::sums(named());
                 for member in &archive.members {
                     let bytes = members.remove(&member.name).unwrap_or_default();
@@ -424,25 +501,37 @@ impl Fetcher<'_> {
         let own = self.recipe.dataset.name();
         match source {
             Source::Url(url) => {
-                let gz = if matches!(self.recipe.content, Content::Idx(_)) { &[".gz", ""][..] } else { &[""] };
+                let gz = if matches!(self.recipe.content, Content::Idx(_)) {
+                    &[".gz", ""][..]
+                } else {
+                    &[""]
+                };
                 let candidates = gz.iter().flat_map(|gz| {
-                    [format!("{url}/{name}{gz}"), format!("{url}/{own}/{name}{gz}")]
+                    [
+                        format!("{url}/{name}{gz}"),
+                        format!("{url}/{own}/{name}{gz}"),
+                    ]
                 });
                 let target = self.staging.path().join("download");
                 let mut reason = String::new();
                 for url in candidates {
+                    let file = url.rsplit('/').next().unwrap_or(&url);
                     match self.download(&url, &target, limit) {
                         Ok(()) => {
-                            let content = read(&target).map_err(|problem| format!("{url}: {problem}"));
-                            fs::remove_file(&target).map_err(|error| Failure::Write(target, error))?;
+                            let content =
+                                read(&target).map_err(|problem| format!("{file}: {problem}"));
+                            fs::remove_file(&target)
+                                .map_err(|error| Failure::Write(target, error))?;
                             return Ok(content?);
                         }
                         Err(Download::NotFound(why)) => {
                             if reason.is_empty() {
-                                reason = format!("{url}: {why}");
+                                reason = format!("{file}: {why}");
                             }
                         }
-                        Err(Download::Failed(why)) => return Err(Failure::Source(format!("{url}: {why}"))),
+                        Err(Download::Failed(why)) => {
+                            return Err(Failure::Source(format!("{file}: {why}")));
+                        }
                         Err(Download::Write(error)) => return Err(Failure::Write(target, error)),
                     }
                 }
@@ -451,9 +540,9 @@ impl Fetcher<'_> {
             Source::Folder(folder) => {
                 let folders = [folder.clone(), folder.join(own), folder.join("raw")];
                 match files::find(&folders, name) {
-                    Some(path) => {
-                        read(&path).map_err(|problem| Failure::Source(format!("{}: {problem}", path.display())))
-                    }
+                    Some(path) => read(&path).map_err(|problem| {
+                        Failure::Source(format!("{}: {problem}", path.display()))
+                    }),
                     None if folder.is_dir() => Err(Failure::Source(format!("it has no {name}"))),
                     None => Err(Failure::Source("there is no such folder".to_owned())),
                 }
@@ -474,10 +563,14 @@ impl Fetcher<'_> {
 
     /// Gives the files their final names.
     fn publish(&self, folder: &Path) -> Result<(), FetchError> {
-        let error = |path: &Path, source| FetchError::Write { path: path.to_owned(), source };
+        let error = |path: &Path, source| FetchError::Write {
+            path: path.to_owned(),
+            source,
+        };
         for name in &self.done {
             let target = folder.join(name);
-            fs::rename(self.staging.path().join(name), &target).map_err(|source| error(&target, source))?;
+            fs::rename(self.staging.path().join(name), &target)
+                .map_err(|source| error(&target, source))?;
             // A compressed twin would only be older.
             let twin = folder.join(format!("{name}.gz"));
             if twin.is_file() {
@@ -485,7 +578,9 @@ impl Fetcher<'_> {
             }
         }
         // Renames are on the disk when their folder is.
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(|source| error(folder, source))
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|source| error(folder, source))
     }
 
     /// Downloads to `target`; one more attempt if the connection breaks.
@@ -493,7 +588,8 @@ impl Fetcher<'_> {
         match self.download_once(url, target, limit) {
             Err((Download::Failed(_), true)) => {
                 std::thread::sleep(Duration::from_millis(300));
-                self.download_once(url, target, limit).map_err(|(error, _)| error)
+                self.download_once(url, target, limit)
+                    .map_err(|(error, _)| error)
             }
             result => result.map_err(|(error, _)| error),
         }
@@ -506,14 +602,24 @@ impl Fetcher<'_> {
             ureq::Error::StatusCode(status @ (403 | 404 | 410)) => {
                 (Download::NotFound(format!("HTTP status {status}")), false)
             }
-            ureq::Error::StatusCode(status) => failed(format!("HTTP status {status}"), status >= 500),
+            ureq::Error::StatusCode(status) => {
+                failed(format!("HTTP status {status}"), status >= 500)
+            }
             ureq::Error::Timeout(_) => failed("it does not answer".to_owned(), false),
             ureq::Error::HostNotFound => failed("its name cannot be resolved".to_owned(), false),
-            ureq::Error::Io(error) => failed(error.to_string(), error.kind() == io::ErrorKind::ConnectionReset),
+            ureq::Error::Io(error) => failed(
+                error.to_string(),
+                error.kind() == io::ErrorKind::ConnectionReset,
+            ),
             error => failed(error.to_string(), false),
         })?;
         let length = response.body().content_length();
-        let too_long = || failed(format!("it sends more than the expected {limit} bytes"), false);
+        let too_long = || {
+            failed(
+                format!("it sends more than the expected {limit} bytes"),
+                false,
+            )
+        };
         if length.is_some_and(|length| length > limit) {
             return Err(too_long());
         }
@@ -529,7 +635,10 @@ impl Fetcher<'_> {
         loop {
             let n = body.read(&mut buffer).map_err(|error| {
                 let again = error.kind() != io::ErrorKind::TimedOut;
-                failed(format!("it broke off after {received} bytes ({error})"), again)
+                failed(
+                    format!("it broke off after {received} bytes ({error})"),
+                    again,
+                )
             })?;
             if n == 0 {
                 break;
@@ -538,14 +647,16 @@ impl Fetcher<'_> {
             if received > limit {
                 return Err(too_long());
             }
-            file.write_all(&buffer[..n]).map_err(|error| (Download::Write(error), false))?;
+            file.write_all(&buffer[..n])
+                .map_err(|error| (Download::Write(error), false))?;
             bar.set_position(received);
         }
         bar.finish_and_clear();
         match length {
-            Some(length) if received != length => {
-                Err(failed(format!("it broke off after {received} of {length} bytes"), true))
-            }
+            Some(length) if received != length => Err(failed(
+                format!("it broke off after {received} of {length} bytes"),
+                true,
+            )),
             _ => Ok(()),
         }
     }
@@ -554,32 +665,54 @@ impl Fetcher<'_> {
     /// to be root. Where apt has no lists of packages, it gets some of its own first.
     fn download_package(&self, package: &str) -> Result<PathBuf, Failure> {
         let folder = self.staging.path().join("package");
-        let make = |path: &Path| fs::create_dir_all(path).map_err(|error| Failure::Write(path.to_owned(), error));
+        let make = |path: &Path| {
+            fs::create_dir_all(path).map_err(|error| Failure::Write(path.to_owned(), error))
+        };
         make(&folder)?;
-        self.options.progress.say(format_args!("fetching the Debian package {package}"));
+        self.options
+            .progress
+            .say(format_args!("fetching the Debian package {package}"));
         let download = |lists: &[String]| {
             let mut command = Command::new("apt-get");
-            command.args(APT_OPTIONS).args(lists).args(["download", package]).current_dir(&folder);
+            command
+                .args(APT_OPTIONS)
+                .args(lists)
+                .args(["download", package])
+                .current_dir(&folder);
             run(&mut command)
         };
         if let Err(why) = download(&[]) {
-            if !why.contains("Unable to locate") && !why.contains("no installation candidate") && !why.contains("Can't select") {
+            if !why.contains("Unable to locate")
+                && !why.contains("no installation candidate")
+                && !why.contains("Can't select")
+            {
                 return Err(Failure::Source(why));
             }
             let apt = self.staging.path().join("apt");
             make(&apt.join("lists/partial"))?;
             make(&apt.join("cache/archives/partial"))?;
             let own = ["lists", "cache"].map(|what| {
-                let option = if what == "lists" { "Dir::State::Lists" } else { "Dir::Cache" };
+                let option = if what == "lists" {
+                    "Dir::State::Lists"
+                } else {
+                    "Dir::Cache"
+                };
                 format!("-o{option}={}", absolute(&apt.join(what)).display())
             });
-            run(Command::new("apt-get").args(APT_OPTIONS).args(&own).arg("update"))
-                .and_then(|()| download(&own))
-                .map_err(|again| format!("{why}; `apt-get update` may be needed ({again})"))?;
+            run(Command::new("apt-get")
+                .args(APT_OPTIONS)
+                .args(&own)
+                .arg("update"))
+            .and_then(|()| download(&own))
+            .map_err(|again| format!("{why}; `apt-get update` may be needed ({again})"))?;
         }
         let deb = fs::read_dir(&folder)
             .ok()
-            .and_then(|mut entries| entries.find_map(|entry| Some(entry.ok()?.path()).filter(|p| p.extension().is_some_and(|e| e == "deb"))))
+            .and_then(|mut entries| {
+                entries.find_map(|entry| {
+                    Some(entry.ok()?.path()).filter(|p| p.extension().is_some_and(|e| e == "deb"))
+                })
+            })
             .ok_or_else(|| Failure::Source("apt-get downloaded nothing".to_owned()))?;
         let root = folder.join("root");
         run(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&root))?;
@@ -611,7 +744,9 @@ fn run(command: &mut Command) -> Result<(), String> {
     let program = command.get_program().to_string_lossy().into_owned();
     // A file, unlike a pipe, never fills up and blocks the program.
     let mut said = tempfile::tempfile().map_err(|error| format!("no temporary file: {error}"))?;
-    let stderr = said.try_clone().map_err(|error| format!("no temporary file: {error}"))?;
+    let stderr = said
+        .try_clone()
+        .map_err(|error| format!("no temporary file: {error}"))?;
     let mut child = command
         .env("LC_ALL", "C")
         .stdin(Stdio::null())
@@ -626,11 +761,16 @@ fn run(command: &mut Command) -> Result<(), String> {
     let status = loop {
         match child.try_wait() {
             Ok(Some(status)) => break status,
-            Ok(None) if start.elapsed() < COMMAND_LIMIT => std::thread::sleep(Duration::from_millis(20)),
+            Ok(None) if start.elapsed() < COMMAND_LIMIT => {
+                std::thread::sleep(Duration::from_millis(20))
+            }
             Ok(None) => {
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(format!("{program} took more than {} s", COMMAND_LIMIT.as_secs()));
+                return Err(format!(
+                    "{program} took more than {} s",
+                    COMMAND_LIMIT.as_secs()
+                ));
             }
             Err(error) => return Err(format!("{program}: {error}")),
         }
@@ -639,8 +779,12 @@ fn run(command: &mut Command) -> Result<(), String> {
         return Ok(());
     }
     let mut text = String::new();
-    let read = io::Seek::rewind(&mut said).and_then(|()| said.take(1 << 16).read_to_string(&mut text));
-    let last = text.lines().rfind(|line| line.starts_with("E: ")).or_else(|| text.lines().next_back());
+    let read =
+        io::Seek::rewind(&mut said).and_then(|()| said.take(1 << 16).read_to_string(&mut text));
+    let last = text
+        .lines()
+        .rfind(|line| line.starts_with("E: "))
+        .or_else(|| text.lines().next_back());
     match (read, last) {
         (Ok(_), Some(line)) => Err(format!("{program}: {}", line.trim_start_matches("E: "))),
         _ => Err(format!("{program} failed ({status})")),

@@ -18,7 +18,14 @@ const NOISE_SD: f64 = 64.0;
 
 /// Training and test images; `None` if the data set is not synthetic or does not fit into memory.
 pub fn make(dataset: Dataset) -> Option<(Images, Images)> {
-    let Dataset::Synthetic { shape: [c, h, w], classes, .. } = dataset else { return None };
+    let Dataset::Synthetic {
+        shape: [c, h, w],
+        classes,
+        ..
+    } = dataset
+    else {
+        return None;
+    };
     let (train, test) = dataset.images();
     // Asked for in one piece, so that too much is refused before any work is done.
     let size: usize = dataset.shape().iter().product();
@@ -60,7 +67,12 @@ fn prototypes(dataset: Dataset, stream: &mut Stream) -> Option<Vec<i16>> {
     Some(prototypes)
 }
 
-fn draw(dataset: Dataset, prototypes: &[i16], images: usize, stream: &mut Stream) -> Option<Images> {
+fn draw(
+    dataset: Dataset,
+    prototypes: &[i16],
+    images: usize,
+    stream: &mut Stream,
+) -> Option<Images> {
     let (shape, classes) = (dataset.shape(), dataset.classes());
     let size: usize = shape.iter().product();
     let scale = (NOISE_SD / SUM_SD * 65536.0).round() as i32;
@@ -69,12 +81,21 @@ fn draw(dataset: Dataset, prototypes: &[i16], images: usize, stream: &mut Stream
     for &label in &labels {
         let prototype = &prototypes[label as usize * size..][..size];
         pixels.extend(prototype.iter().map(|&level| {
-            let sum: i32 = stream.next_u32().to_le_bytes().iter().map(|&byte| i32::from(byte)).sum();
+            let sum: i32 = stream
+                .next_u32()
+                .to_le_bytes()
+                .iter()
+                .map(|&byte| i32::from(byte))
+                .sum();
             let noise = ((sum - 510) * scale) >> 16;
             (i32::from(level) + noise).clamp(0, 255) as u8
         }));
     }
-    Some(Images { pixels, labels, shape })
+    Some(Images {
+        pixels,
+        labels,
+        shape,
+    })
 }
 
 #[cfg(test)]
@@ -83,7 +104,12 @@ mod tests {
     use super::*;
 
     fn synthetic(shape: [u16; 3], classes: u16, images: u32) -> (Images, Images) {
-        make(Dataset::Synthetic { shape, classes, images }).unwrap()
+        make(Dataset::Synthetic {
+            shape,
+            classes,
+            images,
+        })
+        .unwrap()
     }
 
     /// Accuracy on the test images of the nearest mean of the training images.
@@ -92,17 +118,29 @@ mod tests {
         let mut means = vec![vec![0.0; size]; classes];
         for (image, &label) in train.pixels.chunks(size).zip(&train.labels) {
             let share = classes as f64 / train.len() as f64;
-            means[label as usize].iter_mut().zip(image).for_each(|(m, &p)| *m += f64::from(p) * share);
+            means[label as usize]
+                .iter_mut()
+                .zip(image)
+                .for_each(|(m, &p)| *m += f64::from(p) * share);
         }
         let distance = |mean: &[f64], image: &[u8]| -> f64 {
-            mean.iter().zip(image).map(|(m, &p)| (m - f64::from(p)).powi(2)).sum()
+            mean.iter()
+                .zip(image)
+                .map(|(m, &p)| (m - f64::from(p)).powi(2))
+                .sum()
         };
-        let right = test.pixels.chunks(size).zip(&test.labels).filter(|(image, label)| {
-            let best = (0..classes)
-                .min_by(|&a, &b| distance(&means[a], image).total_cmp(&distance(&means[b], image)))
-                .unwrap();
-            best as i64 == **label
-        });
+        let right = test
+            .pixels
+            .chunks(size)
+            .zip(&test.labels)
+            .filter(|(image, label)| {
+                let best = (0..classes)
+                    .min_by(|&a, &b| {
+                        distance(&means[a], image).total_cmp(&distance(&means[b], image))
+                    })
+                    .unwrap();
+                best as i64 == **label
+            });
         right.count() as f64 / test.len() as f64
     }
 
@@ -133,11 +171,15 @@ mod tests {
         assert_eq!(train.pixels[..8], PINNED);
     }
 
-    const PINNED: [u8; 8] = [0; 8];
+    const PINNED: [u8; 8] = [171, 255, 35, 49, 78, 194, 46, 60];
 
     #[test]
     fn a_data_set_larger_than_any_memory_is_an_error() {
-        let huge = Dataset::Synthetic { shape: [4096; 3], classes: 2, images: 10_000_000 };
+        let huge = Dataset::Synthetic {
+            shape: [4096; 3],
+            classes: 2,
+            images: 10_000_000,
+        };
         assert!(make(huge).is_none());
         let error = crate::data::load(huge, std::path::Path::new("")).unwrap_err();
         assert!(error.to_string().contains("synthetic_images"), "{error}");
