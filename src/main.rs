@@ -1,14 +1,30 @@
 //! The command line: one subcommand, one file in `commands/`.
 //!
 //! Commands that need tensors live in a second program beside this one, `wninit-torch`, because
-//! loading libtorch takes longer than all that the others do.
+//! loading libtorch takes longer than all that the others do. For the same reason the modules are
+//! compiled into this program by themselves: the library would bring libtorch along.
+
+#![allow(dead_code, unused_imports)] // what only the other program uses
+
+mod cohort;
+mod commands;
+mod cost;
+mod data;
+mod execution;
+mod grid;
+mod job;
+mod plan;
+mod progress;
+mod results;
+mod rng;
+mod sweep;
 
 use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use wninit::commands::{self, Cli};
+use crate::commands::Cli;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

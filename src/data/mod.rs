@@ -5,7 +5,6 @@
 //! the remedy. [`fetch`] puts files where `load` finds them, [`batches`] decides which images a
 //! job trains on and when, [`augment`] turns bytes into what a network sees.
 
-pub mod augment;
 pub mod batches;
 pub mod cifar;
 pub mod digits;

@@ -2,7 +2,7 @@
 
 use tch::{Kind, Tensor};
 
-use crate::data::augment::Preprocess;
+use super::augment::Preprocess;
 use crate::models::Model;
 use crate::nn::Pass;
 

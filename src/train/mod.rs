@@ -1,5 +1,6 @@
 //! One cohort in, records out.
 
+pub mod augment;
 pub mod checkpoint;
 mod evaluate;
 pub mod schedule;
@@ -18,7 +19,6 @@ use chrono::{DateTime, Utc};
 use tch::{Device, Tensor};
 
 use crate::cohort::{Cohort, Shape};
-use crate::data::augment::Preprocess;
 use crate::data::{self, batches};
 use crate::device;
 use crate::execution::Recompute;
@@ -27,6 +27,7 @@ use crate::models::{Blueprint, Model};
 use crate::nn::Arithmetic;
 use crate::results::{FailureReason, Outcome, Provenance, Record};
 use crate::torch;
+use augment::Preprocess;
 use checkpoint::Saved;
 use evaluate::Images;
 use session::{DeviceData, Ended, Progress, Session};

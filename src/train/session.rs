@@ -5,10 +5,10 @@ use std::time::Instant;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
+use super::augment::{Draws, Preprocess};
 use super::evaluate::{Images, evaluate, to_vec};
 use super::schedule::learning_rate;
 use crate::cohort::{Cohort, Shape};
-use crate::data::augment::{Draws, Preprocess};
 use crate::data::batches::{self, Split};
 use crate::job::{Augment, Job};
 use crate::models::Model;

@@ -1,9 +1,12 @@
-//! The commands that need tensors; `wninit` hands over to this program.
+//! The commands that need tensors, one a file; `wninit` hands over to this program.
+
+mod doctor;
+mod run;
 
 use std::process::ExitCode;
 
 use clap::Parser;
-use wninit::commands::{self, Cli, Command, doctor, run};
+use wninit::commands::{self, Cli, Command};
 
 fn main() -> ExitCode {
     let command = Cli::parse().command;

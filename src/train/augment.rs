@@ -5,7 +5,7 @@
 //! evaluated image is normalised, nothing else.
 //!
 //! ```
-//! use wninit::data::augment::{Draws, Preprocess};
+//! use wninit::train::augment::{Draws, Preprocess};
 //! use wninit::job::{Augment, Dataset, DatasetName};
 //! use tch::{Device, Kind, Tensor};
 //!
