@@ -33,7 +33,7 @@ mod expansion;
 mod parse;
 mod write;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -45,7 +45,7 @@ use expansion::{Unset, occurs};
 use crate::job::{Draft, FIELDS, Field, Job, SEED_FIELDS, Value, choices, nearest, unknown};
 
 /// The most combinations that a grid may have, excluded ones included.
-pub const MAX_JOBS: usize = 5_000_000;
+pub const MAX_JOBS: usize = 2_000_000;
 
 /// The longest chain of `extends`.
 const MAX_EXTENDS: usize = 16;
@@ -511,28 +511,17 @@ impl Grid {
 
     /// Every axis with its values: those of equal name in several blocks joined, in file order.
     pub fn axes(&self) -> Vec<Axis> {
-        let own = self
-            .grid
-            .iter()
-            .chain(self.zip.iter().flat_map(|zip| &zip.axes));
-        let blocks = self
-            .block
-            .iter()
-            .flat_map(|b| b.grid.iter().chain(b.zip.iter().flat_map(|zip| &zip.axes)));
         let mut axes: Vec<Axis> = Vec::new();
-        for axis in own.chain(blocks) {
-            match axes.iter_mut().find(|known| known.field == axis.field) {
-                None => axes.push(axis.clone()),
-                Some(known) => {
-                    let mut seen: HashSet<String> = known.values.iter().map(canonical).collect();
-                    known.values.extend(
-                        axis.values
-                            .iter()
-                            .filter(|v| seen.insert(canonical(v)))
-                            .cloned(),
-                    );
-                }
-            }
+        let mut seen: HashMap<&str, HashSet<String>> = HashMap::new();
+        for axis in self.all_axes() {
+            let Some(known) = axes.iter_mut().find(|known| known.field == axis.field) else {
+                axes.push(axis.clone());
+                continue;
+            };
+            let seen = seen.entry(axis.field.name);
+            let seen = seen.or_insert_with(|| known.values.iter().map(canonical).collect());
+            let new = axis.values.iter().filter(|v| seen.insert(canonical(v)));
+            known.values.extend(new.cloned());
         }
         axes
     }
@@ -1025,7 +1014,12 @@ exclude = []
     }
 
     fn ids(grid: &Grid) -> Vec<crate::job::JobId> {
-        Plan::of(grid).unwrap_or_else(|error| panic!("{error}")).jobs.iter().map(|job| job.id).collect()
+        Plan::of(grid)
+            .unwrap_or_else(|error| panic!("{error}"))
+            .jobs
+            .iter()
+            .map(|job| job.id)
+            .collect()
     }
 
     /// Reads files `(name, text)` from a folder, the first one as the grid.
@@ -1041,7 +1035,9 @@ exclude = []
         let field = Field::named(field).unwrap();
         let mut values = Vec::new();
         for planned in Plan::of(grid).unwrap().jobs {
-            let value = field.get(&planned.job).map_or(String::new(), |v| v.to_string());
+            let value = field
+                .get(&planned.job)
+                .map_or(String::new(), |v| v.to_string());
             if !values.contains(&value) {
                 values.push(value);
             }
@@ -1057,9 +1053,14 @@ exclude = []
         assert_eq!(column(&full, "lr"), ["0.001", "0.01", "0.1"]);
         let plan = Plan::of(&full).unwrap();
         let pair = |batch: u32, momentum: f64| {
-            plan.jobs.iter().any(|p| p.job.batch_size == batch && p.job.momentum == momentum)
+            plan.jobs
+                .iter()
+                .any(|p| p.job.batch_size == batch && p.job.momentum == momentum)
         };
-        assert!(pair(64, 0.9) && pair(256, 0.8) && !pair(64, 0.8), "zipped axes move together");
+        assert!(
+            pair(64, 0.9) && pair(256, 0.8) && !pair(64, 0.8),
+            "zipped axes move together"
+        );
     }
 
     #[test]
@@ -1077,11 +1078,28 @@ exclude = []
 
     #[test]
     fn the_stored_grid_means_the_same_jobs_claims_and_numbers() {
-        let only = |only: &str| Overrides { only: vec![only.into()], ..Overrides::default() };
-        let set = |set: &str| Overrides { set: vec![set.into()], ..Overrides::default() };
-        let small = Overrides { profile: Some("small".into()), ..Overrides::default() };
-        for overrides in [Overrides::default(), only("depth=2"), only("seed=1,5"), set("epochs=7"), set("augment=none"), small] {
-            let first = grid_with(FULL, &overrides).unwrap_or_else(|error| panic!("{overrides:?}: {error}"));
+        let only = |only: &str| Overrides {
+            only: vec![only.into()],
+            ..Overrides::default()
+        };
+        let set = |set: &str| Overrides {
+            set: vec![set.into()],
+            ..Overrides::default()
+        };
+        let small = Overrides {
+            profile: Some("small".into()),
+            ..Overrides::default()
+        };
+        for overrides in [
+            Overrides::default(),
+            only("depth=2"),
+            only("seed=1,5"),
+            set("epochs=7"),
+            set("augment=none"),
+            small,
+        ] {
+            let first = grid_with(FULL, &overrides)
+                .unwrap_or_else(|error| panic!("{overrides:?}: {error}"));
             let text = first.to_toml();
             let again = grid(&text);
             assert_eq!(ids(&again), ids(&first), "{text}");
@@ -1094,38 +1112,89 @@ exclude = []
 
     #[test]
     fn a_logarithmic_axis_has_both_ends_and_round_numbers() {
-        let axis = |range: &str| column(&grid(&format!("name = \"a\"\n[grid]\n{range}\n")), range.split(' ').next().unwrap());
-        assert_eq!(axis("lr = { log = [1e-4, 1e-2], count = 5 }"), ["0.0001", "0.000316227766", "0.001", "0.00316227766", "0.01"]);
+        let axis = |range: &str| {
+            column(
+                &grid(&format!("name = \"a\"\n[grid]\n{range}\n")),
+                range.split(' ').next().unwrap(),
+            )
+        };
+        assert_eq!(
+            axis("lr = { log = [1e-4, 1e-2], count = 5 }"),
+            ["0.0001", "0.000316227766", "0.001", "0.00316227766", "0.01"]
+        );
         assert_eq!(axis("lr = { log = [0.3, 7], count = 1 }"), ["0.3"]);
-        assert_eq!(axis("lr = { log = [1, 1e-3], count = 4 }"), ["1", "0.1", "0.01", "0.001"]);
-        assert_eq!(axis("width = { log = [16, 256], count = 5 }"), ["16", "32", "64", "128", "256"]);
+        assert_eq!(
+            axis("lr = { log = [1, 1e-3], count = 4 }"),
+            ["1", "0.1", "0.01", "0.001"]
+        );
+        assert_eq!(
+            axis("width = { log = [16, 256], count = 5 }"),
+            ["16", "32", "64", "128", "256"]
+        );
         assert_eq!(axis("epochs = { from = 3, count = 3 }"), ["3", "4", "5"]);
     }
 
     #[test]
     fn only_keeps_part_of_an_axis_and_whole_blocks_without_it_go() {
-        let only = |option: &str| grid_with(FULL, &Overrides { only: vec![option.into()], ..Overrides::default() }).unwrap();
+        let only = |option: &str| {
+            grid_with(
+                FULL,
+                &Overrides {
+                    only: vec![option.into()],
+                    ..Overrides::default()
+                },
+            )
+            .unwrap()
+        };
         assert_eq!(column(&only("depth=2,10"), "depth"), ["2", "10", ""]);
         assert_eq!(column(&only("init=orthogonal_hanin"), "model"), ["wrn"]);
-        assert_eq!(column(&only("batch_size=256"), "momentum"), ["0.8", "0.9"], "the block keeps its default");
+        assert_eq!(
+            column(&only("batch_size=256"), "momentum"),
+            ["0.8", "0.9"],
+            "the block keeps its default"
+        );
         assert_eq!(column(&only("lr=0.010"), "lr"), ["0.01"]);
     }
 
     #[test]
     fn set_reaches_every_block() {
-        let set = Overrides { set: vec!["epochs = 9".into(), "k=2".into()], ..Overrides::default() };
+        let set = Overrides {
+            set: vec!["epochs = 9".into(), "k=2".into()],
+            ..Overrides::default()
+        };
         let text = "name = \"a\"\n[[block]]\nbase = { epochs = 3 }\n[[block]]\nbase = { epochs = 4, model = \"wrn\" }\n";
         let changed = grid_with(text, &set).unwrap();
-        assert_eq!((column(&changed, "epochs"), column(&changed, "k")), (vec!["9".into()], vec!["".into(), "2".into()]));
+        assert_eq!(
+            (column(&changed, "epochs"), column(&changed, "k")),
+            (vec!["9".into()], vec!["".into(), "2".into()])
+        );
     }
 
     #[test]
     fn a_profile_is_an_overlay_with_a_folder_of_its_own() {
-        let small = grid_with(FULL, &Overrides { profile: Some("small".into()), ..Overrides::default() }).unwrap();
+        let small = grid_with(
+            FULL,
+            &Overrides {
+                profile: Some("small".into()),
+                ..Overrides::default()
+            },
+        )
+        .unwrap();
         assert_eq!(small.name, "full-small");
-        assert_eq!((column(&small, "lr"), column(&small, "epochs")), (vec!["0.5".into(), "0.01".into()], vec!["1".into()]));
-        assert_eq!(small.claims.len(), 1, "a claim about jobs that the profile does not have is left out");
-        assert!(small.warnings[0].contains("this claim is left out"), "{:?}", small.warnings);
+        assert_eq!(
+            (column(&small, "lr"), column(&small, "epochs")),
+            (vec!["0.5".into(), "0.01".into()], vec!["1".into()])
+        );
+        assert_eq!(
+            small.claims.len(),
+            1,
+            "a claim about jobs that the profile does not have is left out"
+        );
+        assert!(
+            small.warnings[0].contains("this claim is left out"),
+            "{:?}",
+            small.warnings
+        );
     }
 
     #[test]
@@ -1133,41 +1202,79 @@ exclude = []
         let parent = "name = \"parent\"\nabout = \"p\"\n[base]\nlr = 0.1\nwidth = 32\n[grid]\ndepth = [2, 5]\nseed = [0, 1]\n\
                       [[zip]]\nbatch_size = [64, 128]\nmomentum = [0, 0.5]\n[[exclude]]\ndepth = 5\nseed = 1\n";
         let child = "extends = \"parent.toml\"\nname = \"child\"\n[base]\ndepth = 3\nmomentum = 0.9\n[grid]\nlr = [0.2, 0.3]\n";
-        let child = load(&[("child.toml", child), ("parent.toml", parent)], &Overrides::default()).unwrap();
-        assert_eq!((child.name.as_str(), child.about.as_deref()), ("child", Some("p")));
-        for (field, values) in
-            [("depth", vec!["3"]), ("lr", vec!["0.2", "0.3"]), ("momentum", vec!["0.9"]), ("width", vec!["32"]), ("seed", vec!["0", "1"])]
-        {
+        let child = load(
+            &[("child.toml", child), ("parent.toml", parent)],
+            &Overrides::default(),
+        )
+        .unwrap();
+        assert_eq!(
+            (child.name.as_str(), child.about.as_deref()),
+            ("child", Some("p"))
+        );
+        for (field, values) in [
+            ("depth", vec!["3"]),
+            ("lr", vec!["0.2", "0.3"]),
+            ("momentum", vec!["0.9"]),
+            ("width", vec!["32"]),
+            ("seed", vec!["0", "1"]),
+        ] {
             assert_eq!(column(&child, field), values, "{field}");
         }
-        assert_eq!(ids(&child).len(), 2 * 2 * 2, "the parent's exclude concerns no job any more");
+        assert_eq!(
+            ids(&child).len(),
+            2 * 2 * 2,
+            "the parent's exclude concerns no job any more"
+        );
     }
 
     #[test]
     fn a_long_chain_of_extends_ends_in_an_error() {
         let names: Vec<String> = (0..40).map(|i| format!("{i}.toml")).collect();
-        let texts: Vec<String> = (0..40).map(|i| format!("extends = \"{}.toml\"", i + 1)).collect();
-        let files: Vec<(&str, &str)> = names.iter().zip(&texts).map(|(n, t)| (n.as_str(), t.as_str())).collect();
-        assert!(load(&files, &Overrides::default()).unwrap_err().message.contains("more than 16"));
+        let texts: Vec<String> = (0..40)
+            .map(|i| format!("extends = \"{}.toml\"", i + 1))
+            .collect();
+        let files: Vec<(&str, &str)> = names
+            .iter()
+            .zip(&texts)
+            .map(|(n, t)| (n.as_str(), t.as_str()))
+            .collect();
+        assert!(
+            load(&files, &Overrides::default())
+                .unwrap_err()
+                .message
+                .contains("more than 16")
+        );
     }
 
     #[test]
     fn a_seed_may_be_the_default_of_the_seed_that_is_not_given() {
         let one = grid("name = \"a\"\n[base]\ninit_seed = 7\n[grid]\nseed = [1, 2]\n");
-        assert_eq!((column(&one, "init_seed"), column(&one, "data_seed")), (vec!["7".into()], vec!["1".into(), "2".into()]));
+        assert_eq!(
+            (column(&one, "init_seed"), column(&one, "data_seed")),
+            (vec!["7".into()], vec!["1".into(), "2".into()])
+        );
     }
 
     #[test]
     fn places_count_lines_from_one() {
-        let error = grid_with("name = \"a\"\r\n\r\n[base]\r\nlr = \"x\"\r\n", &Overrides::default()).unwrap_err();
+        let error = grid_with(
+            "name = \"a\"\r\n\r\n[base]\r\nlr = \"x\"\r\n",
+            &Overrides::default(),
+        )
+        .unwrap_err();
         assert_eq!((error.line, error.key.as_str()), (Some(4), "base.lr"));
-        assert_eq!(error.to_string(), "test.toml:4: base.lr: expected a number, got \"x\"");
+        assert_eq!(
+            error.to_string(),
+            "test.toml:4: base.lr: expected a number, got \"x\""
+        );
     }
 
     /// Combinations of a grid, or a large number if it is bad.
     fn combinations(grid: &Grid) -> usize {
         let expansions = grid.expansions();
-        expansions.map_or(usize::MAX, |all| all.iter().map(|e| e.replicates() * e.cells()).sum())
+        expansions.map_or(usize::MAX, |all| {
+            all.iter().map(|e| e.replicates() * e.cells()).sum()
+        })
     }
 
     proptest! {

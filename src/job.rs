@@ -54,10 +54,10 @@ pub(crate) use choices;
 pub fn unknown<'a>(what: &str, text: &str, valid: impl IntoIterator<Item = &'a str>) -> String {
     let valid: Vec<&str> = valid.into_iter().collect();
     let hint = match nearest(text, valid.iter().copied()) {
-        Some(word) => format!("did you mean \"{word}\"? "),
+        Some(word) => format!("; did you mean \"{word}\"?"),
         None => String::new(),
     };
-    format!("unknown {what} \"{text}\"; {hint}(valid: {})", valid.join(", "))
+    format!("unknown {what} \"{text}\"{hint} (valid: {})", valid.join(", "))
 }
 
 /// The valid word closest to `text`, if one is close enough to be what was meant.

@@ -288,8 +288,8 @@ fn a_grid_too_large_to_plan_is_refused_at_once() {
         &["bad.toml:3: grid.seed.count: ", "whole number"],
     );
     refused(
-        "name = \"a\"\n[grid]\nseed = { count = 4000000 }\nlr = [1, 2]\n",
-        &["bad.toml:4: grid.lr: ", "more than 5000000 jobs"],
+        "name = \"a\"\n[grid]\nseed = { count = 1500000 }\nlr = [1, 2]\n",
+        &["bad.toml:4: grid.lr: ", "more than 2000000 jobs"],
     );
     refused(
         "name = \"a\"\n[grid]\nseed = { from = 9223372036854775807, count = 2 }\n",

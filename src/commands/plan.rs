@@ -215,7 +215,11 @@ fn values(axis: &Axis) -> String {
     };
     let all: Vec<String> = axis.values.iter().take(WIDTH).map(word).collect();
     let joined = all.join(", ");
-    let Some(last) = axis.values.last().filter(|_| joined.len() > WIDTH || all.len() < axis.values.len()) else {
+    let Some(last) = axis
+        .values
+        .last()
+        .filter(|_| joined.len() > WIDTH || all.len() < axis.values.len())
+    else {
         return joined;
     };
     let mut room = WIDTH;
@@ -224,7 +228,12 @@ fn values(axis: &Axis) -> String {
         room > 0
     });
     let shown: Vec<&str> = shown.map(String::as_str).collect();
-    format!("{}, …, {} ({})", shown.join(", "), word(last), count(axis.values.len(), "value"))
+    format!(
+        "{}, …, {} ({})",
+        shown.join(", "),
+        word(last),
+        count(axis.values.len(), "value")
+    )
 }
 
 /// `1 job`, `1,797 jobs`
