@@ -26,7 +26,7 @@ pub struct Args {
     /// Print each job with every field, as CSV
     #[arg(long)]
     pub csv: bool,
-    /// Where results are kept; a sweep's are in ROOT/<name>
+    /// Where results are kept; a sweep has the folder ROOT/NAME
     #[arg(long, value_name = "ROOT", default_value = "results")]
     pub results: PathBuf,
 }
