@@ -110,16 +110,16 @@ pub fn cohorts(
         let one_each = jobs
             .windows(2)
             .all(|pair| seeds(&pair[0].1) != seeds(&pair[1].1));
+        let mut sizes = Vec::new();
         for group in jobs.chunk_by(|(_, a), (_, b)| one_each || seeds(a) == seeds(b)) {
             let even = group.len().div_ceil(group.len().div_ceil(width));
-            for chunk in group.chunks(even) {
-                all.push((
-                    chunk[0].0,
-                    Cohort {
-                        jobs: chunk.iter().map(|(_, job)| job.clone()).collect(),
-                    },
-                ));
-            }
+            sizes.extend(group.chunks(even).map(<[_]>::len));
+        }
+        let mut jobs = jobs.into_iter().peekable();
+        for size in sizes {
+            let position = jobs.peek().map_or(0, |(position, _)| *position);
+            let members = jobs.by_ref().take(size).map(|(_, job)| job).collect();
+            all.push((position, Cohort { jobs: members }));
         }
     }
     all.sort_by_key(|(position, _)| *position);

@@ -357,6 +357,41 @@ mod tests {
     }
 
     #[test]
+    fn a_small_residual_network_has_the_parameters_that_one_counts_by_hand() {
+        let conv = |from: u64, to: u64, kernel: u64| from * to * kernel * kernel + to;
+        let convs = conv(3, 16, 3)
+            + 2 * conv(16, 16, 3)
+            + (conv(16, 32, 3) + conv(32, 32, 3) + conv(16, 32, 1))
+            + (conv(32, 64, 3) + conv(64, 64, 3) + conv(32, 64, 1));
+        let head = 64 * 10 + 10;
+        let norms = 2 * ((16 + 16) + (16 + 32) + (32 + 64));
+        let wrn = |norm| {
+            let settings = [
+                ("dataset", "cifar10"),
+                ("model", "wrn"),
+                ("blocks", "1"),
+                ("norm", norm),
+            ];
+            model(&settings).parameters
+        };
+        assert_eq!(wrn("none"), convs + head);
+        assert_eq!(wrn("batch"), convs + head + norms);
+        let gains = 16 + 2 * 16 + 3 * 32 + 3 * 64;
+        assert_eq!(wrn("weight"), convs + head + gains);
+        let settings = [
+            ("dataset", "cifar10"),
+            ("model", "resnet"),
+            ("blocks", "1"),
+            ("norm", "batch"),
+        ];
+        assert_eq!(
+            model(&settings).parameters,
+            wrn("batch") + 2 * (16 + 64),
+            "after the stem and before the pooling"
+        );
+    }
+
+    #[test]
     fn residual_networks_have_the_published_sizes() {
         let millions = |settings: &[(&str, &str)]| {
             let all: Vec<_> = [("dataset", "cifar10"), ("norm", "batch")]

@@ -29,6 +29,7 @@
 //! key and what to do. Every value keeps the [`Place`] where it was written, so that an error found
 //! late, such as an `init` that its `norm` cannot have, still points there.
 
+mod expansion;
 mod parse;
 mod write;
 
@@ -36,14 +37,15 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
-use crate::job::{
-    Draft, FIELDS, Field, Job, JobError, SEED_FIELDS, Value, choices, nearest, unknown,
-};
+pub use expansion::Expansion;
+use expansion::{Unset, occurs};
+
+use crate::job::{Draft, FIELDS, Field, Job, SEED_FIELDS, Value, choices, nearest, unknown};
 
 /// The most combinations that a grid may have, excluded ones included.
-pub const MAX_JOBS: usize = 5_000_000;
+pub const MAX_JOBS: usize = 2_000_000;
 
 /// The longest chain of `extends`.
 const MAX_EXTENDS: usize = 16;
@@ -509,28 +511,17 @@ impl Grid {
 
     /// Every axis with its values: those of equal name in several blocks joined, in file order.
     pub fn axes(&self) -> Vec<Axis> {
-        let own = self
-            .grid
-            .iter()
-            .chain(self.zip.iter().flat_map(|zip| &zip.axes));
-        let blocks = self
-            .block
-            .iter()
-            .flat_map(|b| b.grid.iter().chain(b.zip.iter().flat_map(|zip| &zip.axes)));
         let mut axes: Vec<Axis> = Vec::new();
-        for axis in own.chain(blocks) {
-            match axes.iter_mut().find(|known| known.field == axis.field) {
-                None => axes.push(axis.clone()),
-                Some(known) => {
-                    let mut seen: HashSet<String> = known.values.iter().map(canonical).collect();
-                    known.values.extend(
-                        axis.values
-                            .iter()
-                            .filter(|v| seen.insert(canonical(v)))
-                            .cloned(),
-                    );
-                }
-            }
+        let mut seen: HashMap<&str, HashSet<String>> = HashMap::new();
+        for axis in self.all_axes() {
+            let Some(known) = axes.iter_mut().find(|known| known.field == axis.field) else {
+                axes.push(axis.clone());
+                continue;
+            };
+            let seen = seen.entry(axis.field.name);
+            let seen = seen.or_insert_with(|| known.values.iter().map(canonical).collect());
+            let new = axis.values.iter().filter(|v| seen.insert(canonical(v)));
+            known.values.extend(new.cloned());
         }
         axes
     }
@@ -838,433 +829,6 @@ fn overlay(mut parent: Layer, child: Layer) -> Layer {
     }
 }
 
-/// Every combination of some axes on top of some settings.
-///
-/// Combinations are numbered with the seeds slowest: all of the first replicate, then all of the
-/// second, and so on. A replicate is one setting of the axes that hold seeds.
-pub struct Expansion<'g> {
-    base: Vec<&'g Setting>,
-    draft: Draft,
-    /// Axes that move together, slowest first.
-    dimensions: Vec<Vec<&'g Axis>>,
-    /// How many of the first dimensions hold seeds.
-    seed_dimensions: usize,
-    /// The axes again, to look up values.
-    axes: Vec<IndexedAxis<'g>>,
-    excluded: Vec<Selection>,
-}
-
-/// Conditions as (dimension, the indices along it that meet them, ascending).
-type Selection = Vec<(usize, Vec<u32>)>;
-
-/// An axis whose values are found without searching.
-struct IndexedAxis<'g> {
-    axis: &'g Axis,
-    dimension: usize,
-    index: OnceLock<HashMap<String, u32>>,
-}
-
-impl IndexedAxis<'_> {
-    fn index_of(&self, value: &Value) -> Option<u32> {
-        let index = self
-            .index
-            .get_or_init(|| self.axis.values.iter().map(canonical).zip(0..).collect());
-        index.get(&canonical(value)).copied()
-    }
-}
-
-impl<'g> Expansion<'g> {
-    fn new(
-        base: Vec<&'g Setting>,
-        grid: &'g [Axis],
-        zip: &'g [Zip],
-        exclude: [&'g [Exclude]; 2],
-        total: &mut usize,
-    ) -> Result<Expansion<'g>, GridError> {
-        let dimensions = grid
-            .iter()
-            .map(|axis| vec![axis])
-            .chain(zip.iter().map(|zip| zip.axes.iter().collect()));
-        let (mut seeds, rest): (Vec<Vec<&Axis>>, _) = dimensions.partition(|dimension| {
-            dimension
-                .iter()
-                .any(|axis| SEED_FIELDS.contains(&axis.field.name))
-        });
-        let seed_dimensions = seeds.len();
-        seeds.extend(rest);
-
-        let mut combinations = 1_usize;
-        for axis in seeds.iter().map(|dimension| dimension[0]) {
-            combinations = combinations.saturating_mul(axis.values.len());
-            if combinations.saturating_add(*total) > MAX_JOBS {
-                return Err(axis.place.error(format!(
-                    "with this axis the grid has more than {MAX_JOBS} jobs"
-                )));
-            }
-        }
-        *total += combinations;
-
-        let mut draft = Draft::default();
-        for setting in &base {
-            setting
-                .field
-                .set(&mut draft, &setting.value)
-                .map_err(|message| setting.place.error(message))?;
-        }
-        let indexed = seeds.iter().enumerate().flat_map(|(dimension, axes)| {
-            axes.iter().map(move |&axis| IndexedAxis {
-                axis,
-                dimension,
-                index: OnceLock::new(),
-            })
-        });
-        let axes = indexed.collect();
-        let mut expansion = Expansion {
-            base,
-            draft,
-            dimensions: seeds,
-            seed_dimensions,
-            axes,
-            excluded: Vec::new(),
-        };
-        let excluded = exclude
-            .into_iter()
-            .flatten()
-            .filter_map(|e| expansion.compile(&e.conditions, Unset::Refused));
-        expansion.excluded = excluded.collect();
-        Ok(expansion)
-    }
-
-    /// The number of replicates: settings of the axes that hold seeds.
-    pub fn replicates(&self) -> usize {
-        self.dimensions[..self.seed_dimensions]
-            .iter()
-            .map(|dimension| dimension[0].values.len())
-            .product()
-    }
-
-    /// Combinations of one replicate, excluded ones included.
-    pub fn cells(&self) -> usize {
-        self.dimensions[self.seed_dimensions..]
-            .iter()
-            .map(|dimension| dimension[0].values.len())
-            .product()
-    }
-
-    /// The combinations that meet all conditions; `None` if there are none.
-    fn compile(&self, conditions: &[Condition], unset: Unset) -> Option<Selection> {
-        let mut selection: Selection = Vec::new();
-        for condition in conditions {
-            if let Some(axis) = self.axis(condition.field) {
-                let mut indices: Vec<u32> = condition
-                    .values
-                    .iter()
-                    .filter_map(|v| axis.index_of(v))
-                    .collect();
-                indices.sort_unstable();
-                match selection
-                    .iter_mut()
-                    .find(|(known, _)| *known == axis.dimension)
-                {
-                    Some((_, known)) => known.retain(|i| indices.binary_search(i).is_ok()),
-                    None => selection.push((axis.dimension, indices)),
-                }
-            } else if let Some(setting) = self.base.iter().find(|s| s.field == condition.field) {
-                if !condition.accepts(&setting.value) {
-                    return None;
-                }
-            } else if unset == Unset::Refused {
-                return None;
-            }
-        }
-        selection
-            .iter()
-            .all(|(_, indices)| !indices.is_empty())
-            .then_some(selection)
-    }
-
-    fn axis(&self, field: &Field) -> Option<&IndexedAxis<'g>> {
-        self.axes.iter().find(|indexed| indexed.axis.field == field)
-    }
-
-    /// Whether the field has this value in some combination, excluded ones included.
-    fn takes(&self, field: &Field, value: &Value) -> bool {
-        match self.axis(field) {
-            Some(axis) => axis.index_of(value).is_some(),
-            None => self
-                .base
-                .iter()
-                .any(|s| s.field == field && same(&s.value, value)),
-        }
-    }
-
-    /// The index along each dimension of a combination, slowest dimension first.
-    fn indices(&self, combination: usize) -> [u32; 32] {
-        debug_assert!(
-            self.dimensions.len() <= 32,
-            "a field is an axis once, and there are {} fields",
-            FIELDS.len()
-        );
-        let mut indices = [0; 32];
-        let mut rest = combination;
-        for (dimension, index) in self.dimensions.iter().zip(&mut indices).rev() {
-            let length = dimension[0].values.len();
-            *index = (rest % length) as u32;
-            rest /= length;
-        }
-        indices
-    }
-
-    /// The job of a combination, `0 .. replicates() * cells()`; `None` if it is excluded.
-    ///
-    /// # Errors
-    /// If its fields do not go together; [`Expansion::explain`] says where they were set.
-    pub fn job(&self, combination: usize) -> Result<Option<Job>, JobError> {
-        let indices = self.indices(combination);
-        let within = |(dimension, chosen): &(usize, Vec<u32>)| {
-            chosen.binary_search(&indices[*dimension]).is_ok()
-        };
-        if self
-            .excluded
-            .iter()
-            .any(|exclude| exclude.iter().all(within))
-        {
-            return Ok(None);
-        }
-        let mut draft = self.draft.clone();
-        for (dimension, &index) in self.dimensions.iter().zip(&indices) {
-            for axis in dimension {
-                let set = axis.field.set(&mut draft, &axis.values[index as usize]);
-                set.map_err(|message| JobError {
-                    field: axis.field.name,
-                    message,
-                })?;
-            }
-        }
-        draft.resolve().map(Some)
-    }
-
-    /// Every field that a combination sets, with its value and where that was written; axes last.
-    pub fn settings(&self, combination: usize) -> Vec<Setting> {
-        let indices = self.indices(combination);
-        let axes = self
-            .dimensions
-            .iter()
-            .zip(indices)
-            .flat_map(|(dimension, index)| {
-                dimension.iter().map(move |axis| Setting {
-                    field: axis.field,
-                    value: axis.values[index as usize].clone(),
-                    place: axis.place_of(index as usize),
-                })
-            });
-        self.base
-            .iter()
-            .map(|setting| (*setting).clone())
-            .chain(axes)
-            .collect()
-    }
-
-    /// A place to point at where no single value is to blame.
-    pub(crate) fn place(&self) -> Place {
-        let axis = self.axes.first().map(|indexed| &indexed.axis.place);
-        axis.or(self.base.first().map(|s| &s.place))
-            .cloned()
-            .unwrap_or_else(|| Place::of("grid"))
-    }
-
-    /// The names of its axes.
-    pub fn axis_names(&self) -> impl Iterator<Item = &'static str> {
-        self.dimensions.iter().flatten().map(|axis| axis.field.name)
-    }
-
-    /// Whether the field is set here, by an axis or by the base.
-    fn place_of(&self, field: &str) -> Option<Place> {
-        let axis = self
-            .dimensions
-            .iter()
-            .flatten()
-            .find(|axis| axis.field.name == field)
-            .map(|axis| &axis.place);
-        axis.or_else(|| {
-            self.base
-                .iter()
-                .find(|s| s.field.name == field)
-                .map(|s| &s.place)
-        })
-        .cloned()
-    }
-
-    /// The values of a field here.
-    fn values_of(&self, field: &Field) -> &[Value] {
-        let axis = self
-            .dimensions
-            .iter()
-            .flatten()
-            .find(|axis| axis.field == field)
-            .map(|axis| &axis.values[..]);
-        let base = || {
-            self.base
-                .iter()
-                .find(|s| s.field == field)
-                .map(|s| std::slice::from_ref(&s.value))
-        };
-        axis.or_else(base).unwrap_or_default()
-    }
-
-    /// Says at which line the value stands that makes a combination impossible, and at which the
-    /// one that it conflicts with.
-    pub fn explain(&self, combination: usize, error: &JobError) -> GridError {
-        let settings = self.settings(combination);
-        let resolves_without = |left_out: &Setting| {
-            let mut draft = Draft::default();
-            let others = settings
-                .iter()
-                .filter(|setting| setting.field != left_out.field);
-            others.fold(true, |ok, s| {
-                s.field.set(&mut draft, &s.value).is_ok() && ok
-            }) && draft.resolve().is_ok()
-        };
-        let culprit = settings
-            .iter()
-            .find(|setting| setting.field.name == error.field);
-        let partners: Vec<&Setting> = settings
-            .iter()
-            .filter(|setting| setting.field.name != error.field && resolves_without(setting))
-            .collect();
-        let mut message = error.message.clone();
-        if culprit.is_some() && !partners.is_empty() {
-            let list: Vec<String> = partners
-                .iter()
-                .map(|s| {
-                    format!(
-                        "{} = {} at {}",
-                        s.field.name,
-                        write::value(&s.value),
-                        s.place
-                    )
-                })
-                .collect();
-            message += &format!(" ({})", list.join("; "));
-        }
-        match culprit.or(partners.first().copied()) {
-            Some(setting) => setting.place.error(message),
-            // Nothing is set: the defaults do not go together, which is a mistake of ours.
-            None => Place::of("grid").error(format!("{}: {message}", error.field)),
-        }
-    }
-}
-
-/// What a condition makes of a field that is nowhere set and so has its default.
-#[derive(Clone, Copy, PartialEq)]
-enum Unset {
-    Accepted,
-    Refused,
-}
-
-/// Whether some combination meets all conditions; else an error that says which one is to blame.
-fn occurs(
-    conditions: &[Condition],
-    expansions: &[&Expansion],
-    unset: Unset,
-    place: &Place,
-) -> Result<(), GridError> {
-    for condition in conditions {
-        let key = condition.field.name;
-        let setters: Vec<&&Expansion> = expansions
-            .iter()
-            .filter(|e| e.place_of(key).is_some())
-            .collect();
-        if setters.is_empty() && unset == Unset::Refused {
-            let set: Vec<&str> = FIELDS
-                .iter()
-                .map(|f| f.name)
-                .filter(|name| expansions.iter().any(|e| e.place_of(name).is_some()))
-                .collect();
-            let hint = nearest(key, set)
-                .map(|word| format!("; did you mean \"{word}\"?"))
-                .unwrap_or_default();
-            return Err(condition.place.error(format!(
-                "{key} is neither an axis nor in [base], so it matches no job{hint}"
-            )));
-        }
-        if setters.len() < expansions.len() && unset == Unset::Accepted {
-            continue;
-        }
-        for value in &condition.values {
-            if !setters.iter().any(|e| e.takes(condition.field, value)) {
-                let mut values: Vec<String> = Vec::new();
-                for text in setters
-                    .iter()
-                    .flat_map(|e| e.values_of(condition.field))
-                    .take(1000)
-                    .map(canonical)
-                {
-                    if !values.contains(&text) {
-                        values.push(text);
-                    }
-                }
-                return Err(condition.place.error(format!(
-                    "{key} = {} occurs in no job (values: {})",
-                    write::value(value),
-                    list_of(values.iter().map(String::as_str), 12)
-                )));
-            }
-        }
-    }
-    if expansions
-        .iter()
-        .any(|e| e.compile(conditions, unset).is_some())
-    {
-        Ok(())
-    } else {
-        Err(place.error("no job meets all of its conditions"))
-    }
-}
-
-impl Exclude {
-    fn occurs(&self, expansions: &[&Expansion]) -> Result<(), GridError> {
-        occurs(&self.conditions, expansions, Unset::Refused, &self.place).map_err(|error| {
-            GridError {
-                message: format!("{}: it excludes nothing", error.message),
-                ..error
-            }
-        })
-    }
-}
-
-impl Claim {
-    fn occurs(&self, expansions: &[&Expansion]) -> Result<(), GridError> {
-        occurs(&self.filter, expansions, Unset::Accepted, &self.place)?;
-        if let Expectation::Compare {
-            axis, better, than, ..
-        } = &self.expect
-        {
-            let key = format!("{}.compare", self.place.key);
-            let place = Place {
-                key: key.into(),
-                ..self.place.clone()
-            };
-            let names: Vec<&str> = expansions.iter().flat_map(|e| e.axis_names()).collect();
-            if !names.contains(&axis.name) {
-                let names: std::collections::BTreeSet<&str> = names.into_iter().collect();
-                return Err(place.error(unknown("axis", axis.name, names)));
-            }
-            for value in [better, than] {
-                let also = Condition {
-                    field: axis,
-                    values: vec![value.clone()],
-                    place: place.clone(),
-                };
-                let conditions: Vec<Condition> =
-                    self.filter.iter().cloned().chain([also]).collect();
-                occurs(&conditions, expansions, Unset::Accepted, &place)?;
-            }
-        }
-        Ok(())
-    }
-}
-
 /// Whether two values mean the same: `1`, `1.0` and `"1"` do, and so do `[1, 8, 8]` and `"1x8x8"`.
 pub fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
@@ -1370,5 +934,386 @@ fn check_name(name: &str) -> Result<(), String> {
         _ if name.chars().any(char::is_control) => wrong("it contains a control character"),
         _ if name.trim() != name => wrong("it starts or ends with a space"),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::plan::Plan;
+    use proptest::prelude::*;
+
+    /// Everything that a grid may say.
+    const FULL: &str = r#"
+name = "full"
+about = "All that a grid may say, with \"quotes\" and \\ signs."
+
+[base]
+dataset = "synthetic"
+synthetic_shape = [1, 8, 8]
+width = 16
+epochs = 2
+micro_batch = 32
+
+[grid]
+depth = [2, 5, 10]
+init = ["orthogonal_datadep", "orthogonal_proposed"]
+lr = { log = [1e-3, 1e-1], count = 3 }
+seed = { count = 3 }
+
+[[zip]]
+batch_size = [64, 256]
+momentum = [0.9, 0.8]
+
+[[exclude]]
+init = "orthogonal_datadep"
+depth = [5, 10]
+
+[[block]]
+[block.base]
+model = "wrn"
+blocks = 1
+[block.grid]
+init = ["orthogonal_hanin", "orthogonal"]
+seed = { from = 5, count = 10 }
+[[block.exclude]]
+init = "orthogonal"
+seed = 7
+
+[[claim]]
+text = "Deep nets train."
+metric = "test_acc"
+where = { depth = [5, 10], model = "mlp" }
+compare = { axis = "lr", better = 0.01, than = 1e-3, margin = 0.1 }
+
+[[claim]]
+text = "All of them."
+metric = "success"
+at_least = 0.5
+
+[[published]]
+where = { depth = 10, init = "orthogonal_proposed" }
+metric = "test_acc"
+value = 0.97
+spread = 0.01
+source = "a table"
+
+[profile.small]
+grid = { depth = [2], lr = [0.5] }
+base = { epochs = 1 }
+exclude = []
+"#;
+
+    fn grid_with(text: &str, overrides: &Overrides) -> Result<Grid, GridError> {
+        Grid::parse(text, Path::new("test.toml"), overrides)
+    }
+
+    fn grid(text: &str) -> Grid {
+        grid_with(text, &Overrides::default()).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn ids(grid: &Grid) -> Vec<crate::job::JobId> {
+        Plan::of(grid)
+            .unwrap_or_else(|error| panic!("{error}"))
+            .jobs
+            .iter()
+            .map(|job| job.id)
+            .collect()
+    }
+
+    /// Reads files `(name, text)` from a folder, the first one as the grid.
+    fn load(files: &[(&str, &str)], overrides: &Overrides) -> Result<Grid, GridError> {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        Grid::load(&folder.path().join(files[0].0), overrides)
+    }
+
+    fn column(grid: &Grid, field: &str) -> Vec<String> {
+        let field = Field::named(field).unwrap();
+        let mut values = Vec::new();
+        for planned in Plan::of(grid).unwrap().jobs {
+            let value = field
+                .get(&planned.job)
+                .map_or(String::new(), |v| v.to_string());
+            if !values.contains(&value) {
+                values.push(value);
+            }
+        }
+        values
+    }
+
+    #[test]
+    fn a_grid_means_every_combination_but_the_excluded_ones() {
+        let full = grid(FULL);
+        // depth 2 with both inits, 5 and 10 with one; 3 rates, 2 batch sizes, 3 seeds. The block: 2 x 10 - 1.
+        assert_eq!(ids(&full).len(), (2 + 1 + 1) * 3 * 2 * 3 + 19);
+        assert_eq!(column(&full, "lr"), ["0.001", "0.01", "0.1"]);
+        let plan = Plan::of(&full).unwrap();
+        let pair = |batch: u32, momentum: f64| {
+            plan.jobs
+                .iter()
+                .any(|p| p.job.batch_size == batch && p.job.momentum == momentum)
+        };
+        assert!(
+            pair(64, 0.9) && pair(256, 0.8) && !pair(64, 0.8),
+            "zipped axes move together"
+        );
+    }
+
+    #[test]
+    fn a_grid_without_axes_is_one_job() {
+        assert_eq!(ids(&grid("name = \"one\"")).len(), 1);
+    }
+
+    #[test]
+    fn blocks_stand_alone_where_the_file_has_no_axes() {
+        let text = "name = \"a\"\n[base]\nlr = 0.5\n[[block]]\nbase = { depth = 3 }\n[[block]]\nbase = { lr = 1 }\n";
+        let blocks = grid(text);
+        assert_eq!(ids(&blocks).len(), 2);
+        assert_eq!(column(&blocks, "lr"), ["0.5", "1"]);
+    }
+
+    #[test]
+    fn the_stored_grid_means_the_same_jobs_claims_and_numbers() {
+        let only = |only: &str| Overrides {
+            only: vec![only.into()],
+            ..Overrides::default()
+        };
+        let set = |set: &str| Overrides {
+            set: vec![set.into()],
+            ..Overrides::default()
+        };
+        let small = Overrides {
+            profile: Some("small".into()),
+            ..Overrides::default()
+        };
+        for overrides in [
+            Overrides::default(),
+            only("depth=2"),
+            only("seed=1,5"),
+            set("epochs=7"),
+            set("augment=none"),
+            small,
+        ] {
+            let first = grid_with(FULL, &overrides)
+                .unwrap_or_else(|error| panic!("{overrides:?}: {error}"));
+            let text = first.to_toml();
+            let again = grid(&text);
+            assert_eq!(ids(&again), ids(&first), "{text}");
+            assert_eq!(again.to_toml(), text);
+            assert_eq!((&again.name, &again.about), (&first.name, &first.about));
+            assert_eq!(again.claims.len(), first.claims.len());
+            assert_eq!(again.published.len(), first.published.len());
+        }
+    }
+
+    #[test]
+    fn a_logarithmic_axis_has_both_ends_and_round_numbers() {
+        let axis = |range: &str| {
+            column(
+                &grid(&format!("name = \"a\"\n[grid]\n{range}\n")),
+                range.split(' ').next().unwrap(),
+            )
+        };
+        assert_eq!(
+            axis("lr = { log = [1e-4, 1e-2], count = 5 }"),
+            ["0.0001", "0.000316227766", "0.001", "0.00316227766", "0.01"]
+        );
+        assert_eq!(axis("lr = { log = [0.3, 7], count = 1 }"), ["0.3"]);
+        assert_eq!(
+            axis("lr = { log = [1, 1e-3], count = 4 }"),
+            ["1", "0.1", "0.01", "0.001"]
+        );
+        assert_eq!(
+            axis("width = { log = [16, 256], count = 5 }"),
+            ["16", "32", "64", "128", "256"]
+        );
+        assert_eq!(axis("epochs = { from = 3, count = 3 }"), ["3", "4", "5"]);
+    }
+
+    #[test]
+    fn only_keeps_part_of_an_axis_and_whole_blocks_without_it_go() {
+        let only = |option: &str| {
+            grid_with(
+                FULL,
+                &Overrides {
+                    only: vec![option.into()],
+                    ..Overrides::default()
+                },
+            )
+            .unwrap()
+        };
+        assert_eq!(column(&only("depth=2,10"), "depth"), ["2", "10", ""]);
+        assert_eq!(column(&only("init=orthogonal_hanin"), "model"), ["wrn"]);
+        assert_eq!(
+            column(&only("batch_size=256"), "momentum"),
+            ["0.8", "0.9"],
+            "the block keeps its default"
+        );
+        assert_eq!(column(&only("lr=0.010"), "lr"), ["0.01"]);
+    }
+
+    #[test]
+    fn set_reaches_every_block() {
+        let set = Overrides {
+            set: vec!["epochs = 9".into(), "k=2".into()],
+            ..Overrides::default()
+        };
+        let text = "name = \"a\"\n[[block]]\nbase = { epochs = 3 }\n[[block]]\nbase = { epochs = 4, model = \"wrn\" }\n";
+        let changed = grid_with(text, &set).unwrap();
+        assert_eq!(
+            (column(&changed, "epochs"), column(&changed, "k")),
+            (vec!["9".into()], vec!["".into(), "2".into()])
+        );
+    }
+
+    #[test]
+    fn a_profile_is_an_overlay_with_a_folder_of_its_own() {
+        let small = grid_with(
+            FULL,
+            &Overrides {
+                profile: Some("small".into()),
+                ..Overrides::default()
+            },
+        )
+        .unwrap();
+        assert_eq!(small.name, "full-small");
+        assert_eq!(
+            (column(&small, "lr"), column(&small, "epochs")),
+            (vec!["0.5".into(), "0.01".into()], vec!["1".into()])
+        );
+        assert_eq!(
+            small.claims.len(),
+            1,
+            "a claim about jobs that the profile does not have is left out"
+        );
+        assert!(
+            small.warnings[0].contains("this claim is left out"),
+            "{:?}",
+            small.warnings
+        );
+    }
+
+    #[test]
+    fn a_child_wins_over_what_it_extends() {
+        let parent = "name = \"parent\"\nabout = \"p\"\n[base]\nlr = 0.1\nwidth = 32\n[grid]\ndepth = [2, 5]\nseed = [0, 1]\n\
+                      [[zip]]\nbatch_size = [64, 128]\nmomentum = [0, 0.5]\n[[exclude]]\ndepth = 5\nseed = 1\n";
+        let child = "extends = \"parent.toml\"\nname = \"child\"\n[base]\ndepth = 3\nmomentum = 0.9\n[grid]\nlr = [0.2, 0.3]\n";
+        let child = load(
+            &[("child.toml", child), ("parent.toml", parent)],
+            &Overrides::default(),
+        )
+        .unwrap();
+        assert_eq!(
+            (child.name.as_str(), child.about.as_deref()),
+            ("child", Some("p"))
+        );
+        for (field, values) in [
+            ("depth", vec!["3"]),
+            ("lr", vec!["0.2", "0.3"]),
+            ("momentum", vec!["0.9"]),
+            ("width", vec!["32"]),
+            ("seed", vec!["0", "1"]),
+        ] {
+            assert_eq!(column(&child, field), values, "{field}");
+        }
+        assert_eq!(
+            ids(&child).len(),
+            2 * 2 * 2,
+            "the parent's exclude concerns no job any more"
+        );
+    }
+
+    #[test]
+    fn a_long_chain_of_extends_ends_in_an_error() {
+        let names: Vec<String> = (0..40).map(|i| format!("{i}.toml")).collect();
+        let texts: Vec<String> = (0..40)
+            .map(|i| format!("extends = \"{}.toml\"", i + 1))
+            .collect();
+        let files: Vec<(&str, &str)> = names
+            .iter()
+            .zip(&texts)
+            .map(|(n, t)| (n.as_str(), t.as_str()))
+            .collect();
+        assert!(
+            load(&files, &Overrides::default())
+                .unwrap_err()
+                .message
+                .contains("more than 16")
+        );
+    }
+
+    #[test]
+    fn a_seed_may_be_the_default_of_the_seed_that_is_not_given() {
+        let one = grid("name = \"a\"\n[base]\ninit_seed = 7\n[grid]\nseed = [1, 2]\n");
+        assert_eq!(
+            (column(&one, "init_seed"), column(&one, "data_seed")),
+            (vec!["7".into()], vec!["1".into(), "2".into()])
+        );
+    }
+
+    #[test]
+    fn places_count_lines_from_one() {
+        let error = grid_with(
+            "name = \"a\"\r\n\r\n[base]\r\nlr = \"x\"\r\n",
+            &Overrides::default(),
+        )
+        .unwrap_err();
+        assert_eq!((error.line, error.key.as_str()), (Some(4), "base.lr"));
+        assert_eq!(
+            error.to_string(),
+            "test.toml:4: base.lr: expected a number, got \"x\""
+        );
+    }
+
+    /// Combinations of a grid, or a large number if it is bad.
+    fn combinations(grid: &Grid) -> usize {
+        let expansions = grid.expansions();
+        expansions.map_or(usize::MAX, |all| {
+            all.iter().map(|e| e.replicates() * e.cells()).sum()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_file_makes_the_program_panic_and_what_it_accepts_it_can_store(
+            edits in prop::collection::vec((0..FULL.len(), 0..12usize, prop::sample::select(vec![
+                "", "[", "]", "{", "}", "=", "\"", "\n", ",", ".", "#", "-", "0", "1e999", "nan", "[[", "]]",
+                "99999999999999999999", "lr = 1\n", "seed", "count", "[grid]\n", "[[zip]]\n", "[[exclude]]\n", "depth = 2\n",
+                "[profile.x]\n", "[[block]]\n", "extends = \"test.toml\"\n", "\u{0}", "é", "true", "1979-05-27", "[]", "{}", "\"\"",
+            ])), 1..4),
+            option in prop::sample::select(vec!["", "lr=0.01", "depth=2", "seed=", "=", "init=orthogonal", "é=1", "batch_size=64,256"]),
+            profile in prop::sample::select(vec![None, Some("small".to_owned()), Some("x".to_owned())]),
+        ) {
+            let mut text = FULL.to_owned();
+            for (start, length, new) in edits {
+                let boundary = |mut at: usize| { while !text.is_char_boundary(at.min(text.len())) { at += 1 } at.min(text.len()) };
+                let (start, end) = (boundary(start), boundary(start + length));
+                text.replace_range(start..end, new);
+            }
+            let options = |wanted: bool| if wanted && !option.is_empty() { vec![option.to_owned()] } else { Vec::new() };
+            for set in [true, false] {
+                let overrides = Overrides { set: options(set), only: options(!set), profile: profile.clone() };
+                match grid_with(&text, &overrides) {
+                    Err(error) => prop_assert!(error.to_string().lines().count() == 1),
+                    Ok(grid) if combinations(&grid) < 2000 => {
+                        let stored = grid.to_toml();
+                        let again = grid_with(&stored, &Overrides::default());
+                        prop_assert!(again.is_ok(), "{:?}\n{}", again.err(), stored);
+                        match (Plan::of(&grid), Plan::of(&again.unwrap())) {
+                            (Ok(plan), Ok(again)) => prop_assert_eq!(plan.jobs, again.jobs),
+                            (Err(error), again) => prop_assert!(again.is_err(), "{} vanished", error),
+                            (Ok(_), Err(error)) => prop_assert!(false, "{} after storing", error),
+                        }
+                    }
+                    Ok(_) => {}
+                }
+            }
+        }
     }
 }

@@ -119,31 +119,33 @@ fn expand(expansions: &[Expansion]) -> Result<Vec<(PlannedJob, Origin)>, GridErr
         .map(Expansion::replicates)
         .max()
         .unwrap_or(0);
-    let of_replicate = |replicate: usize| {
-        let having = expansions
-            .iter()
-            .enumerate()
-            .filter(move |(_, e)| replicate < e.replicates());
-        having.map(move |(number, expansion)| (number, expansion, replicate * expansion.cells()))
+    // Stretches of combinations in training order, each with its position in the plan.
+    let mut stretches: Vec<(usize, u32, u32)> = Vec::new();
+    let mut total = 0;
+    for replicate in 0..replicates {
+        for (number, expansion) in expansions.iter().enumerate() {
+            if replicate < expansion.replicates() {
+                stretches.push((total, number as u32, (replicate * expansion.cells()) as u32));
+                total += expansion.cells();
+            }
+        }
+    }
+    let combination = |position: usize| {
+        let stretch = stretches.partition_point(|(start, ..)| *start <= position) - 1;
+        let (start, expansion, first) = stretches[stretch];
+        let combination = first + (position - start) as u32;
+        (
+            &expansions[expansion as usize],
+            Origin {
+                expansion,
+                combination,
+            },
+        )
     };
-    let segments: Vec<(usize, &Expansion, usize)> =
-        (0..replicates).flat_map(of_replicate).collect();
-    let combinations = segments
+    let combinations = (0..total)
         .into_par_iter()
-        .flat_map(|(number, expansion, first)| {
-            (first..first + expansion.cells())
-                .into_par_iter()
-                .with_min_len(256)
-                .map(move |combination| {
-                    (
-                        expansion,
-                        Origin {
-                            expansion: number as u32,
-                            combination: combination as u32,
-                        },
-                    )
-                })
-        });
+        .with_min_len(1024)
+        .map(combination);
     let job = |(expansion, origin): (&Expansion, Origin)| match expansion
         .job(origin.combination as usize)
     {
@@ -270,4 +272,156 @@ fn idle_settings(base: &[Setting], jobs: &[PlannedJob]) -> Vec<String> {
         )
     })
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::grid::Overrides;
+    use std::path::Path;
+
+    fn grid(text: &str) -> Grid {
+        let text = format!("name = \"a\"\n{text}");
+        Grid::parse(&text, Path::new("test.toml"), &Overrides::default())
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn plan(text: &str) -> Plan {
+        Plan::of(&grid(text)).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Seed, depth and learning rate of each job.
+    fn order(plan: &Plan) -> Vec<(u64, u32, f64)> {
+        plan.jobs
+            .iter()
+            .map(|p| (p.job.init_seed, p.job.arch.layers(), p.job.lr))
+            .collect()
+    }
+
+    #[test]
+    fn a_sweep_stopped_halfway_is_a_balanced_smaller_sweep() {
+        let plan = plan("[grid]\ndepth = [5, 2]\nlr = [0.1, 0.2]\nseed = [3, 1]\n");
+        let cells = |seed| {
+            [
+                (seed, 5, 0.1),
+                (seed, 5, 0.2),
+                (seed, 2, 0.1),
+                (seed, 2, 0.2),
+            ]
+        };
+        assert_eq!(order(&plan), [cells(3), cells(1)].concat());
+    }
+
+    #[test]
+    fn every_block_gets_its_first_seed_before_any_gets_its_second() {
+        let plan = plan(
+            "[[block]]\ngrid = { depth = [2], seed = [0, 1, 2] }\n[[block]]\ngrid = { depth = [9], seed = [0, 1] }\n",
+        );
+        let seeds: Vec<(u64, u32)> = order(&plan)
+            .iter()
+            .map(|(seed, depth, _)| (*seed, *depth))
+            .collect();
+        assert_eq!(seeds, [(0, 2), (0, 9), (1, 2), (1, 9), (2, 2)]);
+    }
+
+    #[test]
+    fn init_and_data_seeds_are_replicates_too() {
+        let plan = plan("[grid]\nlr = [0.1, 0.2]\ninit_seed = [0, 1]\ndata_seed = [0, 1]\n");
+        let seeds: Vec<(u64, u64)> = plan
+            .jobs
+            .iter()
+            .map(|p| (p.job.init_seed, p.job.data_seed))
+            .collect();
+        assert_eq!(
+            seeds,
+            [
+                (0, 0),
+                (0, 0),
+                (0, 1),
+                (0, 1),
+                (1, 0),
+                (1, 0),
+                (1, 1),
+                (1, 1)
+            ]
+        );
+    }
+
+    #[test]
+    fn adding_seeds_keeps_every_earlier_job() {
+        let ids = |count: usize| -> HashSet<JobId> {
+            plan(&format!(
+                "[grid]\nlr = [0.1, 0.2]\nseed = {{ count = {count} }}\n"
+            ))
+            .jobs
+            .iter()
+            .map(|p| p.id)
+            .collect()
+        };
+        assert!(ids(3).is_subset(&ids(5)));
+        let wider = plan("[grid]\nlr = [0.1, 0.2]\nseed = { count = 5 }\n");
+        let finished = ids(3);
+        assert_eq!(wider.remaining(&finished).count(), 4);
+    }
+
+    #[test]
+    fn a_block_that_repeats_a_job_of_the_file_is_refused() {
+        let error = Plan::of(&grid(
+            "[grid]\nlr = [0.1]\n[[block]]\n[block.base]\nlr = 0.1\nwidth = 128\n",
+        ))
+        .unwrap_err();
+        assert!(error.message.contains("the same job"), "{error}");
+        assert_eq!(error.line, Some(7), "{error}");
+    }
+
+    #[test]
+    fn the_first_impossible_combination_is_named_every_time() {
+        let text = "[base]\nmodel = \"mlp\"\n[grid]\nseed = { count = 5000 }\ninit = [\"he\",\n\"he_hanin\",\n\"orthogonal_hanin\"]\n";
+        let first = Plan::of(&grid(text)).unwrap_err();
+        assert_eq!(first.line, Some(7), "{first}");
+        assert!((0..10).all(|_| Plan::of(&grid(text)).unwrap_err() == first));
+    }
+
+    #[test]
+    fn a_setting_that_no_job_uses_is_a_warning() {
+        let warnings = plan("[base]\nmodel = \"wrn\"\ndepth = 5\nmicro_batch = 128\n").warnings;
+        assert_eq!(
+            warnings,
+            ["test.toml:4: base.depth: no job uses it: the model is sized by blocks"]
+        );
+    }
+
+    #[test]
+    fn plan_csv_has_a_row_for_each_job_and_every_field() {
+        let mut csv = Vec::new();
+        let plan = plan("[grid]\ndepth = [2, 5]\n");
+        plan.write_csv(&mut csv).unwrap();
+        let mut reader = csv::Reader::from_reader(&csv[..]);
+        assert_eq!(reader.headers().unwrap().len(), FIELDS.len() + 1);
+        let ids: Vec<String> = reader
+            .records()
+            .map(|row| row.unwrap()[0].to_owned())
+            .collect();
+        assert_eq!(
+            ids,
+            plan.jobs
+                .iter()
+                .map(|p| p.id.to_string())
+                .collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn a_hundred_thousand_jobs_have_as_many_ids() {
+        let plan = plan("[grid]\nlr = { log = [1e-6, 1], count = 100 }\nseed = { count = 1000 }\n");
+        assert_eq!(
+            plan.jobs.iter().map(|p| p.id).collect::<HashSet<_>>().len(),
+            100_000
+        );
+        assert_eq!(
+            plan.varying().iter().map(|f| f.name).collect::<Vec<_>>(),
+            ["lr", "seed", "init_seed", "data_seed"]
+        );
+    }
 }

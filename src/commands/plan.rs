@@ -10,7 +10,7 @@ use super::GridArgs;
 use crate::cohort::{self, Shape};
 use crate::cost::{self, ModelCost, Rates};
 use crate::grid::Axis;
-use crate::job::{Arch, Job};
+use crate::job::{Arch, Job, Value};
 use crate::plan::Plan;
 use crate::results;
 
@@ -26,7 +26,7 @@ pub struct Args {
     /// Print each job with every field, as CSV
     #[arg(long)]
     pub csv: bool,
-    /// Where results are kept; a sweep's are in ROOT/<name>
+    /// Where results are kept; a sweep has the folder ROOT/NAME
     #[arg(long, value_name = "ROOT", default_value = "results")]
     pub results: PathBuf,
 }
@@ -110,9 +110,10 @@ fn describe(plan: &Plan, remaining: Vec<Job>, out: &mut impl Write) -> std::io::
         .sum();
     writeln!(
         out,
-        "{}: {} finished, {left} remaining in {}",
+        "{}: {} finished, {} remaining in {}",
         count(jobs, "job"),
-        jobs - left,
+        digits(jobs - left),
+        digits(left),
         count(cohorts.len(), "cohort")
     )?;
     if left > 0 {
@@ -204,29 +205,44 @@ fn model(arch: Arch) -> String {
     }
 }
 
-/// The values of an axis, a long list shortened in the middle.
+/// The values of an axis, the middle of a long list left out.
 fn values(axis: &Axis) -> String {
-    const SHOWN: usize = 12;
-    let all = &axis.values;
-    let words = |part: &[crate::job::Value]| {
-        part.iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(", ")
+    const WIDTH: usize = 72;
+    let word = |value: &Value| match value {
+        // The shorter of 0.000001 and 1e-6.
+        Value::Float(x) if format!("{x:e}").len() < x.to_string().len() => format!("{x:e}"),
+        other => other.to_string(),
     };
-    if all.len() <= SHOWN {
-        return words(all);
-    }
+    let all: Vec<String> = axis.values.iter().take(WIDTH).map(word).collect();
+    let joined = all.join(", ");
+    let Some(last) = axis
+        .values
+        .last()
+        .filter(|_| joined.len() > WIDTH || all.len() < axis.values.len())
+    else {
+        return joined;
+    };
+    let mut room = WIDTH;
+    let shown = all.iter().take_while(|word| {
+        room = room.saturating_sub(word.len() + 2);
+        room > 0
+    });
+    let shown: Vec<&str> = shown.map(String::as_str).collect();
     format!(
-        "{}, …, {} ({} values)",
-        words(&all[..SHOWN - 2]),
-        all[all.len() - 1],
-        all.len()
+        "{}, …, {} ({})",
+        shown.join(", "),
+        word(last),
+        count(axis.values.len(), "value")
     )
 }
 
 /// `1 job`, `1,797 jobs`
 fn count(n: usize, noun: &str) -> String {
+    format!("{} {noun}{}", digits(n), if n == 1 { "" } else { "s" })
+}
+
+/// A number with commas: `1,000,000`.
+fn digits(n: usize) -> String {
     let digits = n.to_string();
     let mut text = String::new();
     for (i, digit) in digits.chars().enumerate() {
@@ -235,7 +251,7 @@ fn count(n: usize, noun: &str) -> String {
         }
         text.push(digit);
     }
-    format!("{text} {noun}{}", if n == 1 { "" } else { "s" })
+    text
 }
 
 /// Three digits and a prefix: `55.8 M`.

@@ -313,10 +313,10 @@ impl Source {
                 let values = self.range(field, table, &place)?;
                 Ok(Axis { field, values, place, lines: Vec::new() })
             }
-            _ => Err(place.error(format!(
-                "an axis is a list such as [0.01, 0.1], {{ log = [a, b], count = n }} or {{ from = a, count = n }}; \
-                 a single value belongs under [base]"
-            ))),
+            _ => Err(place.error(
+                "an axis is a list such as [0.01, 0.1], { log = [a, b], count = n } or { from = a, count = n }; \
+                 a single value belongs under [base]",
+            )),
         }
     }
 
@@ -329,7 +329,9 @@ impl Source {
                     let items = match value.get_ref() {
                         DeValue::Array(items) if items.len() == 2 => items,
                         _ => {
-                            return Err(place.error("expected the first and the last value: [a, b]"));
+                            return Err(
+                                place.error("expected the first and the last value: [a, b]")
+                            );
                         }
                     };
                     let ends = items

@@ -60,12 +60,7 @@ pub trait Trainer: Sync {
     ///
     /// # Errors
     /// [`Stop`]; members that were already reported stay finished.
-    fn train(
-        &self,
-        worker: usize,
-        cohort: &Cohort,
-        event: &mut dyn FnMut(Event),
-    ) -> Result<(), Stop>;
+    fn train(&self, worker: usize, cohort: &Cohort, event: &mut dyn FnMut(Event)) -> Result<(), Stop>;
 }
 
 /// Where checkpoints go and come from.
