@@ -393,7 +393,7 @@ impl<'a> Pool<'a> {
     fn take(&mut self, message: Message) {
         match message {
             Message::Event(w, Event::Progress(share)) => {
-                if let Some(running) = &mut self.workers[w].running {
+                if let Some(running) = self.workers[w].running.as_mut().filter(|_| share.is_finite()) {
                     running.share = share.clamp(0.0, 1.0);
                 }
             }
