@@ -194,6 +194,73 @@ fn residual(
     from
 }
 
+/// What the layers of a network keep for the backward pass and what they hand on, in numbers for
+/// each image, in the order in which `recompute` cuts the network into segments.
+fn layer_activations(shape: &Shape) -> Vec<(f64, f64)> {
+    let [_, height, width] = shape.dataset.shape().map(|n| n as u64);
+    let (stem, stages, blocks, mut size) = match shape.arch {
+        Arch::Mlp { depth, width } => return vec![(f64::from(width), f64::from(width)); depth as usize],
+        Arch::Cnn { depth, width: maps } => {
+            let mut size = (height, width);
+            return (0..depth)
+                .map(|i| {
+                    let stride = if i < 2 { 2 } else { 1 };
+                    size = (strided(size.0, stride), strided(size.1, stride));
+                    let out = f64::from(maps) * (size.0 * size.1) as f64;
+                    (out, out)
+                })
+                .collect();
+        }
+        Arch::ResNet { blocks, width: maps } => {
+            let maps = u64::from(maps);
+            (maps, [maps, 2 * maps, 4 * maps], blocks, (height, width))
+        }
+        Arch::Wrn { blocks, k, reduced_memory } => {
+            let (k, stride) = (u64::from(k), if reduced_memory { 2 } else { 1 });
+            let size = (strided(height, stride), strided(width, stride));
+            (16, [16 * k, 32 * k, 64 * k], blocks, size)
+        }
+    };
+    // Within a block: the ReLU's result and the sum; with batch norm, the inputs and results of
+    // two normalisations as well.
+    let tensors = if shape.norm == Norm::Batch { 5.0 } else { 2.0 };
+    let mut layers = vec![((stem * size.0 * size.1) as f64, (stem * size.0 * size.1) as f64)];
+    for (stage, maps) in stages.into_iter().enumerate() {
+        let stride = if stage == 0 { 1 } else { 2 };
+        size = (strided(size.0, stride), strided(size.1, stride));
+        let out = (maps * size.0 * size.1) as f64;
+        layers.extend(std::iter::repeat_n((tensors * out, out), blocks as usize));
+    }
+    layers
+}
+
+/// The most memory, in bytes, that training a stack needs beside the data set and the program
+/// itself: parameters with gradient, momentum and effective weight, and the activations of a
+/// micro-batch, all of them or (`recompute`) those of a segment of √depth layers and of the
+/// segments' inputs.
+pub fn memory(shape: &Shape, members: usize, recompute: bool) -> f64 {
+    let model = ModelCost::of(shape);
+    let bytes = if shape.precision == Precision::Bf16 { 2.0 } else { 4.0 };
+    let layers = layer_activations(shape);
+    let widest = layers.iter().map(|layer| layer.1).fold(0.0, f64::max);
+    let kept = if recompute {
+        let segment = layers.len().isqrt().max(1);
+        let inputs: f64 = layers.iter().step_by(segment).map(|layer| layer.1).sum();
+        let inside = layers.chunks(segment).map(|part| part.iter().map(|layer| layer.0).sum::<f64>());
+        inputs + inside.fold(0.0, f64::max)
+    } else {
+        layers.iter().map(|layer| layer.0).sum()
+    };
+    // Passing through a layer holds a few tensors of its size at once; evaluation takes 256
+    // images at a time and keeps nothing.
+    let images = shape.micro_batch as f64;
+    let training = (kept + 4.0 * widest) * images;
+    let evaluation = 3.0 * widest * 256.0;
+    let best = if shape.epochs > 1 { 4.0 } else { 0.0 };
+    let parameters = model.parameters as f64 * (12.0 + best);
+    members as f64 * (parameters + bytes * training.max(evaluation))
+}
+
 /// How fast a worker is. The defaults are rough; measured ones may take their place.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rates {
@@ -271,17 +338,14 @@ pub fn sweep_seconds<'c>(
 }
 
 /// How many jobs of a shape a CPU worker trains together. Stacking pays for small matrix
-/// products; a convolution fills the core alone. A member needs its parameters three times
-/// (value, gradient, momentum) and the activations of a micro-batch.
+/// products; a convolution fills the core alone.
 pub fn cpu_width(shape: &Shape) -> usize {
     const MOST: usize = 8;
     const MEMORY: f64 = 512e6;
     if !matches!(shape.arch, Arch::Mlp { .. }) {
         return 1;
     }
-    let model = ModelCost::of(shape);
-    let member = model.parameters as f64 * 12.0 + model.activation_bytes * shape.micro_batch as f64;
-    ((MEMORY / member) as usize).clamp(1, MOST)
+    ((MEMORY / memory(shape, 1, false)) as usize).clamp(1, MOST)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 use tch::{Cuda, Device};
 
 use crate::execution::Choice;
+use crate::torch;
 
 /// GPUs that libtorch sees.
 pub fn gpus() -> usize {
@@ -40,6 +41,24 @@ pub fn workers(choice: &Choice, workers: Option<usize>) -> Result<(Vec<Device>, 
         false => Device::Cuda(wanted[i % wanted.len()]),
     });
     Ok((devices.collect(), (cores / count).max(1) as i32))
+}
+
+/// Bytes of memory that are free for training on a device; `None` where that cannot be told.
+pub fn free_memory(device: Device) -> Option<f64> {
+    match device {
+        Device::Cuda(index) => torch::cuda_free_memory(index as i32),
+        _ => {
+            let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+            let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+            let machine = line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok()? * 1024.0;
+            // A container or a batch job may be given less than the machine has.
+            let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<f64>().ok();
+            let cgroup = number("/sys/fs/cgroup/memory.max")
+                .zip(number("/sys/fs/cgroup/memory.current"))
+                .map(|(limit, used)| (limit - used).max(0.0));
+            Some(cgroup.map_or(machine, |cgroup| cgroup.min(machine)))
+        }
+    }
 }
 
 /// `cpu` or `cuda:0`.

@@ -132,6 +132,36 @@ pub fn allow_tf32(allow: bool) {
     unsafe { wninit_allow_tf32(allow) }
 }
 
+/// Bytes that are free on a GPU; `None` if the CUDA runtime is not loaded or does not say.
+pub fn cuda_free_memory(index: i32) -> Option<f64> {
+    type SetDevice = unsafe extern "C" fn(i32) -> i32;
+    type MemGetInfo = unsafe extern "C" fn(*mut usize, *mut usize) -> i32;
+    // SAFETY: looks the two functions up in what libtorch_cuda has loaded and calls them with
+    // the signatures that the CUDA runtime documents.
+    unsafe {
+        let set_device = libc::dlsym(libc::RTLD_DEFAULT, c"cudaSetDevice".as_ptr());
+        let mem_get_info = libc::dlsym(libc::RTLD_DEFAULT, c"cudaMemGetInfo".as_ptr());
+        if set_device.is_null() || mem_get_info.is_null() {
+            return None;
+        }
+        let set_device: SetDevice = std::mem::transmute(set_device);
+        let mem_get_info: MemGetInfo = std::mem::transmute(mem_get_info);
+        let (mut free, mut total) = (0, 0);
+        let ok = set_device(index) == 0 && mem_get_info(&mut free, &mut total) == 0;
+        ok.then_some(free as f64)
+    }
+}
+
+/// Keeps freed memory in the process. Activations are of megabytes and come and go with every
+/// step; handed back to the system each time, they cost a page fault for each of their pages.
+pub fn keep_freed_memory() {
+    // SAFETY: sets two parameters of glibc's allocator.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 30);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
+    }
+}
+
 /// Flushes denormal numbers to zero on the calling thread. Vanishing networks make denormals,
 /// which some CPUs compute tens of times more slowly.
 pub fn flush_denormals() -> bool {

@@ -119,8 +119,18 @@ impl Model {
         let x = x.to_kind(self.blueprint.arithmetic.compute);
         match self.blueprint.arch {
             Arch::Mlp { .. } => x.flatten(2, -1),
-            // Channels last in memory, for the convolutions.
-            _ => x.permute([0, 1, 3, 4, 2]).contiguous().permute([0, 1, 4, 2, 3]),
+            // Channels last in memory, for the convolutions. With a single channel that looks like
+            // channels first as well, and libtorch goes by the strides: give them in full, or a
+            // stack takes another kernel than a single network.
+            _ => {
+                let size = x.size();
+                let [_, batch, channels, height, width] = size[..] else {
+                    panic!("images of a stack have five axes, not {size:?}")
+                };
+                let last = x.permute([0, 1, 3, 4, 2]).contiguous();
+                let stride = [batch * height * width * channels, height * width * channels, 1, width * channels, channels];
+                last.as_strided(&size, stride, None)
+            }
         }
     }
 

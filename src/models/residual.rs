@@ -113,6 +113,7 @@ impl Build {
         };
         let (bn1, bn2) = (bn("bn1", inputs), bn("bn2", outputs));
         ResidualBlock {
+            name: name.to_owned(),
             // Without a batch norm between them, the ReLU belongs to the first convolution.
             conv1: conv("conv1", Role::Relu, [inputs, outputs], 3, stride, bn2.is_none()),
             conv2: conv("conv2", role, [outputs, outputs], 3, 1, false),
@@ -125,6 +126,7 @@ impl Build {
 }
 
 struct ResidualBlock {
+    name: String,
     bn1: Option<BatchNorm>,
     conv1: Conv,
     bn2: Option<BatchNorm>,
@@ -157,7 +159,9 @@ impl Layer for ResidualBlock {
             h = relu(&bn.forward(&h, pass), pass);
         }
         let mut y = self.conv2.forward(&h, pass);
-        if y.requires_grad() { y + skip } else { y.g_add_(&skip) }
+        let y = if y.requires_grad() { y + skip } else { y.g_add_(&skip) };
+        pass.show(&self.name, &y);
+        y
     }
 
     fn backward(&mut self, dy: Tensor, tape: &mut Tape, step: Step, _need_dx: bool) -> Tensor {
@@ -199,7 +203,7 @@ impl Layer for ResidualBlock {
     }
 
     fn visit<'a>(&'a mut self, visit: &mut dyn FnMut(Part<'a>)) {
-        let ResidualBlock { bn1, conv1, bn2, conv2, shortcut } = self;
+        let ResidualBlock { bn1, conv1, bn2, conv2, shortcut, .. } = self;
         [bn1, bn2].into_iter().flatten().for_each(|bn| bn.visit(visit));
         [Some(conv1), Some(conv2), shortcut.as_mut()].into_iter().flatten().for_each(|c| c.visit(visit));
     }

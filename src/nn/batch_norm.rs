@@ -51,8 +51,9 @@ impl BatchNorm {
 impl Layer for BatchNorm {
     fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
         let training = !matches!(pass, Pass::Evaluate);
-        // The second time through, the running averages have already moved: move copies.
-        let again = matches!(pass, Pass::Again(_));
+        // The second time through, the running averages have already moved, and an observer must
+        // not move them: move copies.
+        let again = matches!(pass, Pass::Again(_) | Pass::Observe(_));
         let mut saved = (Vec::new(), Vec::new());
         let ys = (0..x.size()[0]).map(|m| {
             let member = |t: &Tensor| t.select(0, m);

@@ -79,6 +79,7 @@ pub(super) fn stack(members: Vec<Tensor>) -> Tensor {
 impl Layer for Conv {
     fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
         let mut y = convolve(&self.affine, x, self.kernel, self.stride);
+        pass.show(&self.affine.name, &y);
         if self.relu {
             y = if y.requires_grad() { y.relu() } else { y.relu_() };
         }

@@ -31,6 +31,9 @@ impl Linear {
 
 impl Layer for Linear {
     fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
+        if pass.is_observed() {
+            pass.show(&self.affine.name, &Linear::pre_activation(&self.affine, x));
+        }
         let z = x.bmm(&self.affine.weight().transpose(1, 2));
         let y = kernels::add_bias(z, &self.affine.bias(), self.relu);
         if let Some(tape) = pass.tape() {

@@ -57,6 +57,9 @@ pub enum Pass<'a> {
     Again(&'a mut Tape),
     /// Evaluation: running statistics are used and frozen.
     Evaluate,
+    /// As training at this moment, with nothing kept or moved, showing an observer what every
+    /// affine map (before its ReLU) and every residual block gives, by name.
+    Observe(&'a mut dyn FnMut(&str, &Tensor)),
 }
 
 impl Pass<'_> {
@@ -64,7 +67,19 @@ impl Pass<'_> {
     pub fn tape(&mut self) -> Option<&mut Tape> {
         match self {
             Pass::Train(tape) | Pass::Again(tape) => Some(tape),
-            Pass::Skim | Pass::Evaluate => None,
+            Pass::Skim | Pass::Evaluate | Pass::Observe(_) => None,
+        }
+    }
+
+    /// Whether someone wants to see what layers give before their ReLU.
+    fn is_observed(&self) -> bool {
+        matches!(self, Pass::Observe(_))
+    }
+
+    /// Shows a layer's result to the observer, if there is one.
+    pub fn show(&mut self, name: &str, result: &Tensor) {
+        if let Pass::Observe(observer) = self {
+            observer(name, result);
         }
     }
 }

@@ -19,6 +19,7 @@ use chrono::{DateTime, Utc};
 use tch::{Device, Tensor};
 
 use crate::cohort::{Cohort, Shape};
+use crate::cost;
 use crate::data::{self, batches};
 use crate::device;
 use crate::execution::Recompute;
@@ -132,6 +133,7 @@ impl Libtorch {
     fn prepare(&self, worker: usize, precision: Precision) -> anyhow::Result<()> {
         tch::set_num_threads(self.threads);
         torch::flush_denormals();
+        torch::keep_freed_memory();
         let device = self.devices[worker];
         if precision == Precision::Tf32 && !device.is_cuda() {
             anyhow::bail!(
@@ -175,7 +177,7 @@ impl Libtorch {
             None => self.start(cohort, &data, device),
         };
         session.charge_from(started);
-        session.recompute = self.recomputes(&shape, cohort.jobs().len());
+        session.recompute = self.recomputes(worker, cohort);
 
         let file = self.checkpoints.as_ref().map(|checkpoints| match saved {
             Some(saved) => saved.path.clone(),
@@ -224,10 +226,18 @@ impl Libtorch {
         Ok(())
     }
 
-    fn recomputes(&self, _shape: &Shape, _members: usize) -> bool {
+    /// Whether activations have to be computed again for the cohort to fit into its worker's
+    /// share of the memory.
+    fn recomputes(&self, worker: usize, cohort: &Cohort) -> bool {
         match self.recompute {
             Recompute::On => true,
-            Recompute::Off | Recompute::Auto => false,
+            Recompute::Off => false,
+            Recompute::Auto => {
+                let device = self.devices[worker];
+                let sharing = self.devices.iter().filter(|other| **other == device).count() as f64;
+                let needed = cost::memory(&cohort.shape(), cohort.jobs().len(), false);
+                device::free_memory(device).is_some_and(|free| needed > 0.7 * free / sharing)
+            }
         }
     }
 }

@@ -1,0 +1,191 @@
+//! A job's result depends on the job alone: not on its neighbours in a cohort, not on whether
+//! activations were kept or computed again, and (without batch norm) not on micro-batches.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rand::Rng;
+use rand::seq::IndexedRandom;
+use tch::Device;
+use wninit::cohort::Cohort;
+use wninit::execution::Recompute;
+use wninit::job::{Draft, Field, Job, Value};
+use wninit::results::{Outcome, Record, equal_results};
+use wninit::rng::{self, Stream};
+use wninit::train::{Event, Libtorch, Trainer};
+
+fn train_on(device: Device, jobs: &[Job], recompute: Recompute) -> Vec<Record> {
+    let mut trainer = Libtorch::new(vec![device], 1, PathBuf::from("no data needed"), Arc::default());
+    trainer.recompute = recompute;
+    let mut records = Vec::new();
+    let cohort = Cohort::new(jobs.to_vec());
+    trainer
+        .train(0, &cohort, &mut |event| {
+            if let Event::Finished(record) = event {
+                records.push(*record);
+            }
+        })
+        .unwrap_or_else(|stop| panic!("{jobs:?}: {stop:?}"));
+    let place = |record: &Record| jobs.iter().position(|job| *job == record.job);
+    records.sort_by_key(place);
+    assert_eq!(records.len(), jobs.len(), "every member has a record");
+    records
+}
+
+fn train(jobs: &[Job], recompute: Recompute) -> Vec<Record> {
+    train_on(Device::Cpu, jobs, recompute)
+}
+
+fn draft(settings: &[(&str, &str)]) -> Draft {
+    let mut draft = Draft::default();
+    for (name, text) in settings {
+        Field::named(name).unwrap().set(&mut draft, &Value::Text((*text).to_owned())).unwrap();
+    }
+    draft
+}
+
+/// A small network of any kind on small images.
+fn any_shape(stream: &mut Stream) -> Vec<(&'static str, String)> {
+    let mut pick = |choices: &[&str]| (*choices.choose(stream).unwrap()).to_owned();
+    let model = pick(&["mlp", "mlp", "cnn", "resnet", "resnet", "wrn"]);
+    let residual = model == "resnet" || model == "wrn";
+    let norms: &[&str] = if residual { &["weight", "weight", "batch", "none"] } else { &["weight", "none"] };
+    let mut shape = vec![
+        ("dataset", "synthetic".to_owned()),
+        ("synthetic_shape", pick(&["1x8x8", "3x9x7", "3x8x8"])),
+        ("synthetic_classes", pick(&["3", "10"])),
+        ("synthetic_images", pick(&["50", "77"])),
+        ("augment", pick(&["none", "crop_flip", "crop_flip_cutout"])),
+        ("norm", pick(norms)),
+        ("batch_size", pick(&["7", "16"])),
+        ("epochs", pick(&["1", "3"])),
+        ("precision", pick(&["fp32", "fp32", "bf16"])),
+    ];
+    match model.as_str() {
+        "mlp" => shape.extend([("depth", pick(&["1", "3", "12"])), ("width", pick(&["5", "16", "33"]))]),
+        "cnn" => shape.extend([("depth", pick(&["1", "3"])), ("width", pick(&["3", "8"]))]),
+        "resnet" => shape.extend([("blocks", pick(&["1", "2"])), ("width", pick(&["2", "4"]))]),
+        _ => shape.extend([("blocks", "1".to_owned()), ("reduced_memory", pick(&["true", "false"]))]),
+    }
+    shape.push(("model", model));
+    shape
+}
+
+/// A member of a cohort of that shape; one in four has a learning rate that makes it diverge.
+fn any_member(shape: &[(&str, String)], stream: &mut Stream) -> Job {
+    let shape: Vec<(&str, &str)> = shape.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let weight_norm = shape.contains(&("norm", "weight"));
+    let residual = shape.contains(&("model", "resnet")) || shape.contains(&("model", "wrn"));
+    loop {
+        let direction = ["he", "orthogonal"].choose(stream).unwrap();
+        let gain = ["", "_datadep", "_proposed", "_proposed_backward", "_hanin"].choose(stream).unwrap();
+        if (!weight_norm && !gain.is_empty()) || (!residual && *gain == "_hanin") {
+            continue;
+        }
+        let seed = stream.random_range(0..1000).to_string();
+        let member = [
+            ("init", &*format!("{direction}{gain}")),
+            ("lr", *["0.01", "0.05", "0.1", "1e30"].choose(stream).unwrap()),
+            ("momentum", *["0", "0.5", "0.9"].choose(stream).unwrap()),
+            ("weight_decay", *["0", "0.001"].choose(stream).unwrap()),
+            ("schedule", *["constant", "thirds", "wrn"].choose(stream).unwrap()),
+            ("seed", &seed),
+        ];
+        return draft(&[&shape[..], &member[..]].concat()).resolve().unwrap();
+    }
+}
+
+#[test]
+fn a_job_has_the_same_result_to_the_last_bit_alone_and_beside_any_neighbours() {
+    let mut stream = rng::stream(7, "stacked equals alone", 0);
+    let mut diverged = 0;
+    for case in 0..40 {
+        let shape = any_shape(&mut stream);
+        let members = stream.random_range(2..=5);
+        let jobs: Vec<Job> = (0..members).map(|_| any_member(&shape, &mut stream)).collect();
+        let together = train(&jobs, Recompute::Off);
+        for (job, stacked) in jobs.iter().zip(&together) {
+            let alone = train(std::slice::from_ref(job), Recompute::Off).remove(0);
+            diverged += usize::from(alone.outcome == Outcome::Diverged);
+            assert!(equal_results(&alone, stacked), "case {case}: {shape:?}\nalone {alone:?}\nstacked {stacked:?}");
+        }
+    }
+    assert!(diverged >= 10, "only {diverged} members diverged: the test has lost its neighbours");
+}
+
+#[test]
+fn computing_activations_again_changes_no_result() {
+    let mut stream = rng::stream(8, "recompute", 0);
+    for _ in 0..20 {
+        let shape = any_shape(&mut stream);
+        let jobs: Vec<Job> = (0..2).map(|_| any_member(&shape, &mut stream)).collect();
+        let (kept, again) = (train(&jobs, Recompute::Off), train(&jobs, Recompute::On));
+        assert!(kept.iter().zip(&again).all(|(a, b)| equal_results(a, b)), "{shape:?}\n{kept:?}\n{again:?}");
+    }
+}
+
+#[test]
+fn without_batch_norm_micro_batches_add_up_to_the_full_batch() {
+    let mut stream = rng::stream(9, "micro batch", 0);
+    let mut compared = 0;
+    while compared < 12 {
+        let mut shape = any_shape(&mut stream);
+        shape.retain(|(name, _)| *name != "precision");
+        if shape.contains(&("norm", "batch".to_owned())) {
+            continue;
+        }
+        let full = any_member(&shape, &mut stream);
+        if full.lr > 1.0 {
+            continue;
+        }
+        let parts = full.with(&[("micro_batch", Value::Integer(3))]).unwrap();
+        let [full, parts] = [full, parts].map(|job| train(&[job], Recompute::Off).remove(0));
+        for (a, b) in full.epochs.iter().zip(&parts.epochs) {
+            let close = (a.train_loss - b.train_loss).abs() <= 1e-3 * a.train_loss.abs().max(1e-3);
+            assert!(close, "{shape:?}\n{a:?}\n{b:?}");
+        }
+        compared += 1;
+    }
+}
+
+#[test]
+fn a_very_deep_network_trains_without_a_deep_stack_or_a_deep_memory() {
+    let deep = draft(&[
+        ("dataset", "synthetic"),
+        ("synthetic_shape", "1x4x4"),
+        ("synthetic_images", "12"),
+        ("synthetic_classes", "2"),
+        ("model", "wrn"),
+        ("blocks", "400"),
+        ("reduced_memory", "true"),
+        ("batch_size", "2"),
+        ("lr", "0.0001"),
+        ("train_images", "4"),
+    ]);
+    let record = train(&[deep.resolve().unwrap()], Recompute::On).remove(0);
+    assert_eq!(record.outcome, Outcome::Ok, "{record:?}");
+}
+
+#[test]
+fn on_a_gpu_stacked_and_alone_agree_within_rounding() {
+    let gpu = Device::cuda_if_available();
+    if gpu == Device::Cpu {
+        println!("skipped: no GPU");
+        return;
+    }
+    let mut stream = rng::stream(10, "gpu", 0);
+    for _ in 0..20 {
+        let mut shape = any_shape(&mut stream);
+        shape.retain(|(name, _)| *name != "precision");
+        let jobs: Vec<Job> = (0..4).map(|_| any_member(&shape, &mut stream)).collect();
+        let together = train_on(gpu, &jobs, Recompute::Off);
+        for (job, stacked) in jobs.iter().zip(&together) {
+            let alone = train_on(gpu, std::slice::from_ref(job), Recompute::Off).remove(0);
+            assert_eq!(alone.outcome, stacked.outcome, "{shape:?}");
+            if let (Some(a), Some(b)) = (alone.epochs.first(), stacked.epochs.first()) {
+                let close = (a.train_loss - b.train_loss).abs() <= 1e-3 * a.train_loss.abs().max(1e-3);
+                assert!(close, "{shape:?}\n{a:?}\n{b:?}");
+            }
+        }
+    }
+}
