@@ -123,7 +123,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="seeds 0, 1, … are trained")
     parser.add_argument("--quick", action="store_true", help="the workload's tiny likeness")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--loader-workers", type=int, help="processes of each DataLoader")
+    parser.add_argument("--loader-workers", type=int, help="processes of each DataLoader [default: none on the CPU, up to 8 with a GPU]; run.py measures which is faster")
     parser.add_argument("--csv", type=Path, help="append a row for each finished job")
     args = parser.parse_args()
 
@@ -134,7 +134,6 @@ def main() -> None:
     torch.backends.cudnn.allow_tf32 = False
     workers = args.loader_workers
     if workers is None:
-        # On few cores more processes only compete with the training; see benches/README.md.
         workers = 0 if device.type == "cpu" else min(8, os.cpu_count() or 1)
     data = images.load(workload)
     rows = []

@@ -69,8 +69,9 @@ class Load:
         return max(0.0, others / ((time.time() - self.at) * (os.cpu_count() or 1)))
 
 
-def measure(program: str, workload: Workload, args: argparse.Namespace, folder: Path) -> dict:
-    """One measurement: jobs, seconds, start-up seconds, test accuracies."""
+def measure(program: str, workload: Workload, args: argparse.Namespace, folder: Path, loaders: int | None = None) -> dict:
+    """One measurement: jobs, seconds, start-up seconds, test accuracies. `loaders` are the
+    processes of (a)'s DataLoader."""
     jobs = (workload.quick() if args.quick else workload).jobs[program]
     load, spawned = Load(), time.time()
     if program == "c":
@@ -78,6 +79,8 @@ def measure(program: str, workload: Workload, args: argparse.Namespace, folder: 
     else:
         command = [sys.executable, str(HERE / PROGRAMS[program]), workload.name, "--jobs", str(jobs),
                    "--device", args.device, *(["--quick"] if args.quick else [])]
+        if program == "a" and loaders is not None:
+            command += ["--loader-workers", str(loaders)]
         output = execute(command)
         result = json.loads(output.strip().splitlines()[-1])
         started_at, rows = result["started_at"], result["rows"]
@@ -126,15 +129,27 @@ def cross_check(workload: Workload, args: argparse.Namespace, folder: Path) -> N
             raise SystemExit(f"{workload.name}: {what}: wninit plans {theirs:g}, the bench counts {ours:g}")
 
 
-def bench(workload: Workload, args: argparse.Namespace, folder: Path) -> dict:
+def fastest_loaders(workload: Workload, args: argparse.Namespace, folder: Path, known: dict) -> int:
+    """How many DataLoader processes serve (a) best on this machine: none, or one a core (eight at
+    most). Tried once for each kind of data and network."""
+    kind = workload.dataset, workload.augment, workload.model
+    if kind not in known:
+        tried = {n: measure("a", workload, args, folder, n)["seconds"] for n in (0, min(8, os.cpu_count() or 1))}
+        known[kind] = min(tried, key=tried.get)
+        print("  DataLoader of (a): " + ", ".join(f"{n} processes {s:.1f} s" for n, s in tried.items()), flush=True)
+    return known[kind]
+
+
+def bench(workload: Workload, args: argparse.Namespace, folder: Path, known: dict) -> dict:
     """All rounds of a workload."""
     shown = workload.quick() if args.quick else workload
     cross_check(shown, args, folder)
+    loaders = fastest_loaders(workload, args, folder, known) if "a" in args.programs and not args.quick else None
     rounds: dict[str, list[dict]] = {program: [] for program in args.programs}
     rates: dict[str, list[float]] = {"layer": [], "square": []}
     for n in range(args.rounds):
         for program in args.programs:
-            measured = measure(program, workload, args, folder)
+            measured = measure(program, workload, args, folder, loaders)
             rounds[program].append(measured)
             others = "" if measured["others"] is None else f", others used {measured['others']:.0%}"
             print(f"  round {n + 1} {program}: {measured['jobs']} jobs in {measured['seconds']:.1f} s = "
@@ -147,7 +162,7 @@ def bench(workload: Workload, args: argparse.Namespace, folder: Path) -> dict:
     return {"name": workload.name, "title": workload.title, "precision": shown.precision,
             "train": train, "val": val, "test": test, "epochs": shown.epochs, "dataset": shown.dataset,
             "job_flop": shown.job_flop(), "gemm_shape": list(shown.gemm()), "targets": shown.targets,
-            "rounds": rounds, "gemm": rates}
+            "loader_processes": loaders, "rounds": rounds, "gemm": rates}
 
 
 def command_output(*command: str) -> str:
@@ -252,7 +267,7 @@ def main() -> int:
     if is_busy(current):
         print(f"warning: the machine is busy (load average {current['load_average']:.1f} on "
               f"{current['cores']} cores): these figures will say so", file=sys.stderr)
-    begun = time.monotonic()
+    begun, known = time.monotonic(), {}
     with tempfile.TemporaryDirectory(prefix="wninit-bench-") as folder:
         for name in names:
             if time.monotonic() - begun > args.minutes * 60:
@@ -260,7 +275,7 @@ def main() -> int:
                 continue
             print(ALL[name].title, flush=True)
             try:
-                current["workloads"].append(bench(ALL[name], args, Path(folder)))
+                current["workloads"].append(bench(ALL[name], args, Path(folder), known))
             except SystemExit as error:  # one workload's failure leaves the others' figures
                 print(f"{name} was not measured: {error}", file=sys.stderr)
                 current.setdefault("failed", []).append({"name": name, "error": str(error)})

@@ -146,22 +146,23 @@ def toml(value: object) -> str:
 FASHION = {"dataset": "fashion-mnist", "shape": (1, 28, 28), "images": 60_000, "test_images": 10_000}
 CIFAR = {"shape": (3, 32, 32), "augment": "crop_flip"}
 
+# Jobs of (c) fill two workers with cohorts of the width that wninit takes by itself: 8 for an MLP.
 CPU = [
     Workload("mlp-128", "MLP depth 10, width 128", "mlp", depth=10, width=128, lr=0.01, **FASHION,
-             jobs={"a": 1, "b": 6, "c": 16}, targets={"vs_a": 20, "vs_b": 2}),
+             jobs={"a": 1, "b": 8, "c": 16}, targets={"vs_a": 20, "vs_b": 2}),
     Workload("mlp-500", "MLP depth 10, width 500", "mlp", depth=10, width=500, lr=0.01, **FASHION,
-             jobs={"a": 1, "b": 2, "c": 4}, targets={"vs_a": 3.4, "vs_b": 1.45, "fraction": 0.65}),
+             jobs={"a": 1, "b": 2, "c": 16}, targets={"vs_a": 3.4, "vs_b": 1.45, "fraction": 0.65}),
     Workload("mlp-500-bf16", "MLP depth 10, width 500, bf16", "mlp", depth=10, width=500, lr=0.01,
-             precision="bf16", **FASHION, jobs={"a": 1, "b": 2, "c": 4},
+             precision="bf16", **FASHION, jobs={"a": 1, "b": 2, "c": 16},
              targets={"vs_a": 6, "vs_b": 1.3, "fraction": 0.35}),
     Workload("resnet-20", "ResNet-20", "resnet", blocks=3, width=16, lr=0.02, images=2_880,
-             train_images=2_560, **CIFAR, jobs={"a": 2, "b": 2, "c": 2},
+             train_images=2_560, **CIFAR, jobs={"a": 1, "b": 4, "c": 4},
              targets={"vs_a": 1.4, "vs_b": 1.15, "fraction": 0.65}),
     Workload("resnet-20-bf16", "ResNet-20, bf16", "resnet", blocks=3, width=16, lr=0.02,
              images=2_880, train_images=2_560, precision="bf16", **CIFAR,
-             jobs={"a": 2, "b": 2, "c": 2}, targets={"vs_a": 4, "vs_b": 1.1}),
+             jobs={"a": 1, "b": 4, "c": 4}, targets={"vs_a": 4, "vs_b": 1.1}),
     Workload("wrn-100-1", "WRN-100-1, reduced memory", "wrn", blocks=16, reduced_memory=True,
-             lr=0.02, images=1_440, train_images=1_280, **CIFAR, jobs={"a": 2, "b": 2, "c": 2},
+             lr=0.02, images=1_440, train_images=1_280, **CIFAR, jobs={"a": 1, "b": 4, "c": 4},
              targets={"vs_a": 1.4, "vs_b": 1.15}),
 ]
 
