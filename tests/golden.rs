@@ -131,7 +131,10 @@ fn read(path: &Path, device: Device) -> Result<Golden, String> {
 }
 
 fn folders() -> Vec<PathBuf> {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden");
+    // A prebuilt test (benches/gpu.sh) may run where it was not built.
+    let own = std::env::var_os("WNINIT_FIXTURES")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures"), PathBuf::from)
+        .join("golden");
     let other = std::env::var_os("WNINIT_GOLDEN").map(PathBuf::from);
     std::iter::once(own).chain(other).collect()
 }

@@ -1,0 +1,123 @@
+"""Measured sessions as Markdown."""
+
+from __future__ import annotations
+
+import math
+import statistics
+
+
+def per_hour(measurements: list[dict]) -> list[float]:
+    """Jobs per hour, start-up left out."""
+    return [3600 * m["jobs"] / m["seconds"] for m in measurements]
+
+
+def per_hour_alone(measurements: list[dict]) -> list[float]:
+    """Jobs per hour if every job were a process of its own."""
+    return [3600 / (m["seconds"] / m["jobs"] + m["startup"]) for m in measurements]
+
+
+def spread(values: list[float], form: str = ",.0f") -> str:
+    """`median (min–max)`."""
+    middle = format(statistics.median(values), form)
+    return f"{middle} ({min(values):{form}}–{max(values):{form}})" if len(values) > 1 else middle
+
+
+def figures(workload: dict) -> dict:
+    """What the table shows, as numbers; None where a program was not run."""
+    rounds = workload["rounds"]
+    median = {p: statistics.median(per_hour(ms)) for p, ms in rounds.items()}
+    ratio = lambda base: median["c"] / median[base] if {"c", base} <= median.keys() else None  # noqa: E731
+    rate = {p: value / 3600 * workload["job_flop"] for p, value in median.items()}
+    layer, square = (statistics.median(workload["gemm"][kind]) for kind in ("layer", "square"))
+    alone = None
+    if {"a", "c"} <= median.keys():
+        alone = median["c"] / statistics.median(per_hour_alone(rounds["a"]))
+    return {"vs_a": ratio("a"), "vs_b": ratio("b"), "vs_a_alone": alone, "rate": rate, "layer": layer,
+            "square": square, "fraction": rate["c"] / layer if "c" in rate else None}
+
+
+def against(value: float | None, target: float | None, unit: str) -> str:
+    """`3.1× (≥ 2×: met)`."""
+    if value is None:
+        return "–"
+    text = f"{value:.2f}{unit}"
+    return text if target is None else f"{text} (≥ {target:g}{unit}: {'met' if value >= target else 'missed'})"
+
+
+def table(session: dict) -> str:
+    """The session's main table and the agreement of the accuracies."""
+    rows = ["| workload | (a) jobs/h | (b) jobs/h | (c) jobs/h | (c) vs (a) | (c) vs (b) | (a) a process a job | "
+            "GFLOP/s (a) / (b) / (c) | GEMM, layer / square | fraction of the layer's GEMM |",
+            "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"]
+    for workload in session["workloads"]:
+        f, rounds, targets = figures(workload), workload["rounds"], workload["targets"]
+        cells = [workload["title"], *(spread(per_hour(rounds[p])) if p in rounds else "–" for p in "abc"),
+                 against(f["vs_a"], targets.get("vs_a"), "×"), against(f["vs_b"], targets.get("vs_b"), "×"),
+                 against(f["vs_a_alone"], None, "×"),
+                 " / ".join(f"{f['rate'][p] / 1e9:,.0f}" if p in f["rate"] else "–" for p in "abc"),
+                 f"{f['layer'] / 1e9:,.0f} / {f['square'] / 1e9:,.0f}",
+                 against(f["fraction"], targets.get("fraction"), "")]
+        rows.append("| " + " | ".join(cells) + " |")
+    rows += ["", "| workload | test accuracy (a) | (b) | (c) | agree? |", "|---|--:|--:|--:|---|"]
+    for workload in session["workloads"]:
+        cells = [workload["title"]]
+        cells += [accuracy(workload["rounds"][p]) if p in workload["rounds"] else "–" for p in "abc"]
+        rows.append("| " + " | ".join([*cells, agreement(workload)]) + " |")
+    return "\n".join(rows)
+
+
+def accuracies(measurements: list[dict]) -> list[float]:
+    """Test accuracy by seed; rounds repeat the same seeds."""
+    return measurements[0]["test_acc"]
+
+
+def accuracy(measurements: list[dict]) -> str:
+    """`mean (n seeds)`, with the range."""
+    values = accuracies(measurements)
+    return f"{statistics.mean(values):.3f} ({min(values):.3f}–{max(values):.3f}, n = {len(values)})"
+
+
+def agreement(workload: dict) -> str:
+    """Whether the programs' mean accuracies differ by more than seeds explain: four standard
+    errors of the difference, with the seeds' sd pooled over the programs."""
+    groups = [accuracies(ms) for ms in workload["rounds"].values()]
+    deviations = [value - statistics.mean(group) for group in groups for value in group]
+    freedom = len(deviations) - len(groups)
+    chance = math.sqrt(0.25 / workload["test"])  # of a test set of this size
+    sd = max(math.sqrt(sum(d * d for d in deviations) / freedom) if freedom else 0.0, chance)
+    far = [f"{i[0]}–{j[0]}" for n, i in enumerate(workload["rounds"].items()) for j in list(workload["rounds"].items())[n + 1:]
+           if abs(statistics.mean(accuracies(i[1])) - statistics.mean(accuracies(j[1])))
+           > 4 * sd * math.sqrt(1 / len(accuracies(i[1])) + 1 / len(accuracies(j[1])))]
+    return "yes" if not far else "NO: " + ", ".join(far)
+
+
+def markdown(sessions: list[dict]) -> str:
+    """RESULTS.md."""
+    lines = ["# Results of the bench", "",
+             "Jobs per hour of (a) a conventional PyTorch harness, (b) a careful PyTorch loop and (c) `wninit`, on the same",
+             "data, networks, batch size, epochs and evaluation; README.md beside this file says how they are measured.",
+             "Median over the rounds, (min–max) behind it. Made by `benches/run.py`; do not edit."]
+    for session in sessions:
+        machine = session["gpu"] or session["cpu"]
+        others = [m["others"] for w in session["workloads"] for ms in w["rounds"].values() for m in ms if m["others"] is not None]
+        lines += ["", f"## {machine}, {session['started_at'][:10]}", ""]
+        if session["quick"]:
+            lines += ["**Quick mode: tiny workloads that test the way. These figures measure nothing.**", ""]
+        if session.get("busy"):
+            lines += ["**The machine was busy with other work: the ratios are what to read, and with care.**", ""]
+        lines += [table(session), "",
+                  f"n = {session['rounds']} rounds in turns (ABCABC…). CPU: {session['cpu']}, {session['cores']} cores"
+                  + (f"; GPU: {session['gpu']}" if session["gpu"] else "")
+                  + f"; load average at the start {session['load_average']:.2f}"
+                  + (f", other processes used {statistics.median(others):.0%} of the machine while it was measured" if others else "")
+                  + f"; torch {session['torch']}, Python {session['python']}, commit {session['git_sha']}"
+                  + binary(session) + f"; {session['started_at']}."]
+        for failed in session.get("failed", []):
+            lines += ["", f"Not measured: {failed['name']}: `{failed['error'].strip().splitlines()[-1]}`"]
+    return "\n".join(lines) + "\n"
+
+
+def binary(session: dict) -> str:
+    """The commit of which wninit was built, where it is not the checkout's."""
+    shas = sorted({m["git_sha"] for w in session["workloads"] for m in w["rounds"].get("c", [])})
+    return "" if shas in ([], [session["git_sha"]]) else f" (wninit built of {', '.join(shas)})"

@@ -1,0 +1,299 @@
+"""Jobs per hour of a conventional PyTorch harness (a), a careful PyTorch loop (b) and wninit (c).
+
+    python benches/run.py                     the CPU table, into benches/RESULTS.md and results.json
+    python benches/run.py --workloads mlp-500 --rounds 5
+    python benches/run.py --quick             the same way with tiny workloads, written to a temporary folder
+    python benches/run.py --device cuda --out DIR
+    python benches/run.py --adopt DIR/results.json      take over what another machine measured
+
+Each round measures a, b, c one after the other (ABCABC…), so that a slow moment of the machine
+hits all three alike. README.md beside this file says what is timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import datetime
+import json
+import os
+import platform
+import re
+import resource
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+import gemm
+import report
+from workloads import ALL, CPU, GPU, Workload
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+BUSY_SHARE = 0.10  # of the machine, taken by others while we measure
+PROGRAMS = {"a": "baseline_harness.py", "b": "baseline_careful.py"}
+
+
+class Load:
+    """How much of the machine others use between `start` and `share`."""
+
+    def __init__(self) -> None:
+        self.at, self.busy, self.own = time.time(), self.busy_seconds(), self.own_seconds()
+
+    @staticmethod
+    def busy_seconds() -> float | None:
+        try:
+            fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+        except OSError:
+            return None
+        user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, fields[:8])
+        total = user + nice + system + irq + softirq + steal
+        return total / os.sysconf("SC_CLK_TCK") if total else None
+
+    @staticmethod
+    def own_seconds() -> float:
+        own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+    def share(self) -> float | None:
+        """Processor time that was not ours, as a share of the machine; None where unknown."""
+        if self.busy is None:
+            return None
+        others = (self.busy_seconds() - self.busy) - (self.own_seconds() - self.own)
+        return max(0.0, others / ((time.time() - self.at) * (os.cpu_count() or 1)))
+
+
+def measure(program: str, workload: Workload, args: argparse.Namespace, folder: Path, loaders: int | None = None) -> dict:
+    """One measurement: jobs, seconds, start-up seconds, test accuracies. `loaders` are the
+    processes of (a)'s DataLoader."""
+    jobs = (workload.quick() if args.quick else workload).jobs[program]
+    load, spawned = Load(), time.time()
+    if program == "c":
+        started_at, rows = run_wninit(workload, jobs, args, folder)
+    else:
+        command = [sys.executable, str(HERE / PROGRAMS[program]), workload.name, "--jobs", str(jobs),
+                   "--device", args.device, *(["--quick"] if args.quick else [])]
+        if program == "a" and loaders is not None:
+            command += ["--loader-workers", str(loaders)]
+        output = execute(command)
+        result = json.loads(output.strip().splitlines()[-1])
+        started_at, rows = result["started_at"], result["rows"]
+    ended = time.time()
+    return {"jobs": jobs, "seconds": ended - started_at, "startup": started_at - spawned,
+            "test_acc": [float(row["test_acc"]) for row in rows], "others": load.share(),
+            **({"git_sha": rows[0]["git_sha"], "cohort": int(rows[0]["cohort_size"])} if program == "c" else {})}
+
+
+def run_wninit(workload: Workload, jobs: int, args: argparse.Namespace, folder: Path) -> tuple[float, list[dict]]:
+    """When the first cohort started, and the finished rows."""
+    workload = workload.quick() if args.quick else workload
+    name = f"{workload.name}-{time.monotonic_ns()}"
+    grid = folder / f"{name}.toml"
+    grid.write_text(workload.grid(name, jobs))
+    execute([str(args.wninit), "run", str(grid), "--results", str(folder), "--device", args.device])
+    with (folder / name / "runs.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    bad = [row["job_id"] for row in rows if row["outcome"] != "ok"]
+    if len(rows) != jobs or bad:
+        raise SystemExit(f"{workload.name}: wninit finished {len(rows)} of {jobs} jobs, diverged: {bad}")
+    starts = [datetime.datetime.fromisoformat(row["started_at"].replace("Z", "+00:00")) for row in rows]
+    return min(starts).timestamp(), rows
+
+
+def execute(command: list[str]) -> str:
+    """Runs a command; its output, or an end with what it said."""
+    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)}\nexit code {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
+    return done.stdout
+
+
+def cross_check(workload: Workload, args: argparse.Namespace, folder: Path) -> None:
+    """Holds parameters and arithmetic, as counted here, against wninit's own plan."""
+    grid = folder / "check.toml"
+    grid.write_text(workload.grid("check", 1))
+    text = execute([str(args.wninit), "plan", str(grid), "--results", str(folder)])
+    row = [line for line in text.splitlines() if line.strip()][-1]
+    numbers = re.findall(r"([\d.]+)(?: ([kMGTP])?(FLOP|B)?)?(?=  |$)", row)
+    scale = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
+    parameters, forward = (float(number) * scale[prefix] for number, prefix, _ in numbers[-3:-1])
+    for what, theirs, ours in (("parameters", parameters, workload.parameters()),
+                               ("forward FLOP", forward, workload.forward_flop())):
+        if abs(theirs / ours - 1) > 0.006:  # the plan prints three digits
+            raise SystemExit(f"{workload.name}: {what}: wninit plans {theirs:g}, the bench counts {ours:g}")
+
+
+def fastest_loaders(workload: Workload, args: argparse.Namespace, folder: Path, known: dict) -> int:
+    """How many DataLoader processes serve (a) best on this machine: none, or one a core (eight at
+    most). Tried once for each kind of data and network."""
+    kind = workload.dataset, workload.augment, workload.model
+    if kind not in known:
+        tried = {n: measure("a", workload, args, folder, n)["seconds"] for n in (0, min(8, os.cpu_count() or 1))}
+        known[kind] = min(tried, key=tried.get)
+        print("  DataLoader of (a): " + ", ".join(f"{n} processes {s:.1f} s" for n, s in tried.items()), flush=True)
+    return known[kind]
+
+
+def bench(workload: Workload, args: argparse.Namespace, folder: Path, known: dict) -> dict:
+    """All rounds of a workload."""
+    shown = workload.quick() if args.quick else workload
+    cross_check(shown, args, folder)
+    loaders = fastest_loaders(workload, args, folder, known) if "a" in args.programs and not args.quick else None
+    rounds: dict[str, list[dict]] = {program: [] for program in args.programs}
+    rates: dict[str, list[float]] = {"layer": [], "square": []}
+    for n in range(args.rounds):
+        for program in args.programs:
+            measured = measure(program, workload, args, folder, loaders)
+            rounds[program].append(measured)
+            others = "" if measured["others"] is None else f", others used {measured['others']:.0%}"
+            print(f"  round {n + 1} {program}: {measured['jobs']} jobs in {measured['seconds']:.1f} s = "
+                  f"{measured['jobs'] * 3600 / measured['seconds']:,.0f} jobs/h "
+                  f"(start-up {measured['startup']:.1f} s{others})", flush=True)
+        seconds = 0.1 if args.quick else 1.0
+        rates["layer"].append(gemm.rate(shown.gemm(), shown.precision, args.device, seconds))
+        rates["square"].append(gemm.rate(gemm.SQUARE, shown.precision, args.device, seconds))
+    train, val, test = shown.split()
+    return {"name": workload.name, "title": workload.title, "precision": shown.precision,
+            "train": train, "val": val, "test": test, "epochs": shown.epochs, "dataset": shown.dataset,
+            "job_flop": shown.job_flop(), "gemm_shape": list(shown.gemm()), "targets": shown.targets,
+            "loader_processes": loaders, "rounds": rounds, "gemm": rates}
+
+
+def command_output(*command: str) -> str:
+    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def session(args: argparse.Namespace) -> dict:
+    """The machine and the moment."""
+    cpu = platform.processor()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        text = info.read_text()
+        names = re.findall(r"model name\s*: (.*)", text)
+        flags = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if re.search(rf"\b{flag}\b", text)]
+        cpu = f"{names[0] if names else cpu} ({', '.join(flags)})"
+    sha = command_output("git", "rev-parse", "--short=12", "HEAD") or "unknown"
+    dirty = command_output("git", "status", "--porcelain", "--untracked-files=no")
+    return {"device": args.device, "quick": args.quick, "rounds": args.rounds,
+            "started_at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            "host": socket.gethostname(), "cpu": cpu, "cores": len(os.sched_getaffinity(0)),
+            "gpu": torch.cuda.get_device_name(0) if args.device != "cpu" else None,
+            "load_average": os.getloadavg()[0], "torch": torch.__version__,
+            "python": platform.python_version(), "git_sha": sha + ("-dirty" if dirty else ""), "workloads": []}
+
+
+def is_busy(session: dict) -> bool:
+    """Whether others used the machine before or while it was measured."""
+    shares = [m["others"] for w in session["workloads"] for ms in w["rounds"].values() for m in ms
+              if m["others"] is not None]
+    before = session["load_average"] > 0.5 * session["cores"]
+    return before or (bool(shares) and statistics.median(shares) > BUSY_SHARE)
+
+
+def write(sessions: list[dict], out: Path) -> None:
+    """The table and the numbers behind it, each file whole or not at all."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name, text in (("results.json", json.dumps(sessions, indent=1) + "\n"),
+                       ("RESULTS.md", report.markdown(sessions))):
+        part = out / f".{name}.part"
+        part.write_text(text)
+        part.replace(out / name)
+
+
+def merged(earlier: list[dict], new: dict) -> list[dict]:
+    """The new session first; earlier ones keep what it did not measure anew."""
+    measured = {workload["name"] for workload in new["workloads"]}
+    for old in earlier:
+        old["workloads"] = [w for w in old["workloads"] if w["name"] not in measured]
+    return [new, *(old for old in earlier if old["workloads"])]
+
+
+def read_sessions(path: Path) -> list[dict]:
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--workloads", nargs="+", metavar="NAME", help=f"of {', '.join(ALL)} [default: the device's table]")
+    parser.add_argument("--programs", nargs="+", choices=["a", "b", "c"], default=["a", "b", "c"])
+    parser.add_argument("--rounds", type=int, help="measurements of each [default: 3; 1 with --quick]")
+    parser.add_argument("--quick", action="store_true", help="tiny workloads: tests the way, measures nothing")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--out", type=Path, help="folder of RESULTS.md and results.json [default: benches/; a temporary one with --quick]")
+    parser.add_argument("--wninit", type=Path, default=Path(os.environ.get("WNINIT", ROOT / "target/release/wninit")))
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no further workload after this time")
+    parser.add_argument("--force", action="store_true", help="replace figures of a quiet machine by those of a busy one")
+    parser.add_argument("--adopt", type=Path, metavar="JSON", help="only merge another session's results.json into --out")
+    args = parser.parse_args()
+    unknown = set(args.workloads or []) - set(ALL)
+    if unknown:
+        parser.error(f"no workload {', '.join(sorted(unknown))}; there are {', '.join(ALL)}")
+    args.rounds = args.rounds or (1 if args.quick else 3)
+    args.out = args.out or (Path(tempfile.mkdtemp(prefix="wninit-bench-")) if args.quick else HERE)
+    if args.out.resolve() == HERE and not args.adopt:
+        if args.quick:
+            parser.error("--quick measures nothing: its figures do not go into benches/; name another --out")
+        if args.rounds < 3 or set(args.programs) != {"a", "b", "c"}:
+            parser.error("figures in benches/ come from all of a, b and c in 3 rounds or more; name another --out")
+    if not args.adopt and not os.access(args.wninit, os.X_OK):
+        parser.error(f"{args.wninit} is missing; `make build` makes it, or WNINIT names another")
+    if args.device == "cuda" and not args.adopt and not torch.cuda.is_available():
+        parser.error("--device cuda: torch sees no GPU here")
+    args.wninit = args.wninit.resolve()
+    return args
+
+
+def main() -> int:
+    args = parse()
+    path = args.out / "results.json"
+    if args.adopt:
+        sessions = read_sessions(path)
+        for other in reversed(json.loads(args.adopt.read_text())):
+            if other["quick"]:
+                raise SystemExit(f"{args.adopt}: a quick session measures nothing")
+            sessions = merged(sessions, other)
+        write(sessions, args.out)
+        return 0
+
+    names = args.workloads or [workload.name for workload in (CPU if args.device == "cpu" else GPU)]
+    current = session(args)
+    if is_busy(current):
+        print(f"warning: the machine is busy (load average {current['load_average']:.1f} on "
+              f"{current['cores']} cores): these figures will say so", file=sys.stderr)
+    begun, known = time.monotonic(), {}
+    with tempfile.TemporaryDirectory(prefix="wninit-bench-") as folder:
+        for name in names:
+            if time.monotonic() - begun > args.minutes * 60:
+                print(f"not measured for want of time: {name}", file=sys.stderr)
+                continue
+            print(ALL[name].title, flush=True)
+            try:
+                current["workloads"].append(bench(ALL[name], args, Path(folder), known))
+            except SystemExit as error:  # one workload's failure leaves the others' figures
+                print(f"{name} was not measured: {error}", file=sys.stderr)
+                current.setdefault("failed", []).append({"name": name, "error": str(error)})
+    current["busy"] = is_busy(current)
+
+    earlier = read_sessions(path)
+    quiet = {w["name"] for s in earlier if not s.get("busy") for w in s["workloads"]}
+    lost = quiet & {w["name"] for w in current["workloads"]}
+    if current["busy"] and lost and not args.force:
+        args.out = Path(tempfile.mkdtemp(prefix="wninit-bench-"))
+        earlier = []
+        print(f"the machine was busy: the figures of a quiet one stay ({', '.join(sorted(lost))}); "
+              "--force replaces them", file=sys.stderr)
+    write(merged(earlier, current), args.out)
+    print(report.table(current))
+    print(f"written to {args.out}/RESULTS.md and results.json")
+    return 1 if current.get("failed") else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
