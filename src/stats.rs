@@ -28,8 +28,12 @@ pub const POWER: f64 = 0.8;
 /// The fewest seeds in a cell for which a bootstrap is drawn: below, its intervals are too narrow.
 pub const BOOTSTRAP_MIN: usize = 10;
 
-/// Bootstrap resamples.
+/// Bootstrap resamples; a quarter as many for more than [`MANY`] values, which draw longer and need
+/// fewer, as the interval is narrow then.
 pub const RESAMPLES: usize = 2000;
+
+/// See [`RESAMPLES`].
+const MANY: usize = 5000;
 
 /// A confidence interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -177,7 +181,17 @@ pub fn probability_of_improvement(a: &[f64], b: &[f64], level: f64) -> Option<Es
     }
     let wins: f64 = a
         .iter()
-        .flat_map(|x| b.iter().map(move |y| if x > y { 1.0 } else if x == y { 0.5 } else { 0.0 }))
+        .flat_map(|x| {
+            b.iter().map(move |y| {
+                if x > y {
+                    1.0
+                } else if x == y {
+                    0.5
+                } else {
+                    0.0
+                }
+            })
+        })
         .sum();
     let (m, n) = (a.len() as f64, b.len() as f64);
     let value = wins / (m * n);
@@ -250,7 +264,10 @@ pub fn sd_ratio(a: Pooled, b: Pooled, level: f64) -> Option<Estimate> {
     let f = FisherSnedecor::new(a.df as f64, b.df as f64).ok()?;
     let value = a.sd / b.sd;
     let end = |p: f64| value / f.inverse_cdf(p).sqrt();
-    Some(Estimate { value, interval: Interval { low: end(0.5 + level / 2.0), high: end(0.5 - level / 2.0) } })
+    Some(Estimate {
+        value,
+        interval: Interval { low: end(0.5 + level / 2.0), high: end(0.5 - level / 2.0) },
+    })
 }
 
 /// The percentile bootstrap interval of the interquartile mean over all cells, stratified by cell:
@@ -265,7 +282,8 @@ pub fn interquartile_mean_interval<C: AsRef<[f64]>>(cells: &[C], level: f64) -> 
     }
     // A resample of ranks is a table of counts, and a table of counts is sorted already.
     let n: usize = cells.iter().map(|cell| cell.len()).sum();
-    let mut sorted: Vec<(f64, usize)> = cells.iter().flat_map(|c| c.iter().copied()).zip(0..).collect();
+    let mut sorted: Vec<(f64, usize)> =
+        cells.iter().flat_map(|c| c.iter().copied()).zip(0..).collect();
     sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
     let mut ranks = vec![0_u32; n];
     for (rank, &(_, index)) in sorted.iter().enumerate() {
@@ -288,8 +306,8 @@ pub fn interquartile_mean_interval<C: AsRef<[f64]>>(cells: &[C], level: f64) -> 
         }
         trimmed_mean_of_counts(&sorted, counts, cut, n - cut)
     };
-    let means: Vec<f64> =
-        (0..RESAMPLES).into_par_iter().map_init(Vec::new, resample).collect();
+    let resamples = if n > MANY { RESAMPLES / 4 } else { RESAMPLES };
+    let means: Vec<f64> = (0..resamples).into_par_iter().map_init(Vec::new, resample).collect();
     Some(Interval {
         low: quantile(&means, 0.5 - level / 2.0)?,
         high: quantile(&means, 0.5 + level / 2.0)?,
@@ -454,4 +472,280 @@ fn bisect(mut low: f64, mut high: f64, f: impl Fn(f64) -> f64) -> f64 {
         if f(middle) < 0.0 { low = middle } else { high = middle }
     }
     low + (high - low) / 2.0
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use rand_distr::{Distribution, StandardNormal};
+    use serde_json::Value;
+
+    /// Numbers from SciPy and statsmodels, beside the script that asked for them.
+    fn reference(what: &str) -> Vec<Value> {
+        let all: Value =
+            serde_json::from_str(include_str!("../tests/fixtures/stats/reference.json")).unwrap();
+        let cases = all[what].as_array().unwrap().clone();
+        assert!(!cases.is_empty(), "{what}");
+        cases
+    }
+
+    fn float(value: &Value) -> f64 {
+        value.as_f64().unwrap()
+    }
+
+    fn floats(value: &Value) -> Vec<f64> {
+        value.as_array().unwrap().iter().map(float).collect()
+    }
+
+    fn count(value: &Value) -> usize {
+        value.as_u64().unwrap() as usize
+    }
+
+    #[track_caller]
+    fn close(ours: f64, theirs: f64) {
+        assert!((ours - theirs).abs() <= 1e-6 * theirs.abs().max(1.0), "{ours} is not {theirs}");
+    }
+
+    #[track_caller]
+    fn same_interval(ours: Option<Interval>, theirs: &Value) {
+        let ours = ours.unwrap();
+        close(ours.low, float(&theirs[0]));
+        close(ours.high, float(&theirs[1]));
+    }
+
+    fn pairs(case: &Value) -> Vec<(f64, f64)> {
+        floats(&case["a"]).into_iter().zip(floats(&case["b"])).collect()
+    }
+
+    fn design(case: &Value) -> Design {
+        if case["design"] == "paired" { Design::Paired } else { Design::Unpaired }
+    }
+
+    #[test]
+    fn wilson_intervals_are_those_of_statsmodels() {
+        for case in reference("wilson") {
+            same_interval(wilson(count(&case["k"]), count(&case["n"]), LEVEL), &case["interval"]);
+        }
+        assert_eq!(wilson(0, 0, LEVEL), None);
+    }
+
+    #[test]
+    fn means_quantiles_and_t_intervals_are_those_of_scipy() {
+        for case in reference("one_sample") {
+            let x = floats(&case["x"]);
+            close(mean(&x).unwrap(), float(&case["mean"]));
+            close(sd(&x).unwrap(), float(&case["sd"]));
+            close(median(&x).unwrap(), float(&case["median"]));
+            close(interquartile_mean(&x).unwrap(), float(&case["iqm"]));
+            for (p, theirs) in [0.025, 0.25, 0.9].into_iter().zip(floats(&case["quantiles"])) {
+                close(quantile(&x, p).unwrap(), theirs);
+            }
+            same_interval(mean_interval(&x, LEVEL), &case["t_interval"]);
+        }
+    }
+
+    #[test]
+    fn paired_differences_and_their_p_values_are_those_of_scipy() {
+        for case in reference("paired") {
+            let ours = paired(&pairs(&case), LEVEL).unwrap();
+            close(ours.mean, float(&case["mean"]));
+            close(ours.p.unwrap(), float(&case["p"]));
+            same_interval(ours.interval, &case["interval"]);
+        }
+    }
+
+    #[test]
+    fn the_probability_of_improvement_is_mann_whitneys_with_newcombes_interval() {
+        for case in reference("improvement") {
+            let ours = probability_of_improvement(&floats(&case["a"]), &floats(&case["b"]), LEVEL)
+                .unwrap();
+            close(ours.value, float(&case["value"]));
+            close(ours.interval.low, float(&case["low"]));
+            close(ours.interval.high, float(&case["high"]));
+        }
+    }
+
+    #[test]
+    fn holms_adjustment_is_that_of_statsmodels() {
+        for case in reference("holm") {
+            for (ours, theirs) in
+                holm(&floats(&case["p"])).into_iter().zip(floats(&case["adjusted"]))
+            {
+                close(ours, theirs);
+            }
+        }
+        assert!(holm(&[]).is_empty());
+    }
+
+    #[test]
+    fn ratios_of_pooled_sds_have_the_f_interval() {
+        let cells =
+            |value: &Value| value.as_array().unwrap().iter().map(floats).collect::<Vec<_>>();
+        for case in reference("sd_ratio") {
+            let (a, b) =
+                (pooled_sd(&cells(&case["a"])).unwrap(), pooled_sd(&cells(&case["b"])).unwrap());
+            close(a.sd, float(&case["sd"]));
+            assert_eq!(a.df, count(&case["df"]));
+            let ours = sd_ratio(a, b, LEVEL).unwrap();
+            close(ours.value, float(&case["value"]));
+            close(ours.interval.low, float(&case["low"]));
+            close(ours.interval.high, float(&case["high"]));
+        }
+    }
+
+    #[test]
+    fn the_bootstrap_is_rliables_but_for_the_draw_and_the_same_every_time() {
+        for case in reference("bootstrap") {
+            let cells: Vec<Vec<f64>> =
+                case["cells"].as_array().unwrap().iter().map(floats).collect();
+            let ours = interquartile_mean_interval(&cells, LEVEL).unwrap();
+            let theirs = floats(&case["interval"]);
+            let width = theirs[1] - theirs[0];
+            assert!((ours.low - theirs[0]).abs() < 0.06 * width, "{ours:?} {theirs:?}");
+            assert!((ours.high - theirs[1]).abs() < 0.06 * width, "{ours:?} {theirs:?}");
+            assert_eq!(interquartile_mean_interval(&cells, LEVEL), Some(ours));
+        }
+    }
+
+    #[test]
+    fn there_is_no_bootstrap_below_ten_seeds_in_any_cell() {
+        let (nine, ten) = (vec![0.5; 9], (0..10).map(f64::from).collect::<Vec<_>>());
+        assert!(interquartile_mean_interval(&[ten.clone(), ten.clone()], LEVEL).is_some());
+        assert_eq!(interquartile_mean_interval(&[ten, nine], LEVEL), None);
+        assert_eq!(interquartile_mean_interval::<Vec<f64>>(&[], LEVEL), None);
+    }
+
+    #[test]
+    fn power_and_required_seeds_are_those_of_statsmodels() {
+        for case in reference("power") {
+            close(
+                power(float(&case["effect"]), count(&case["n"]), design(&case), LEVEL),
+                float(&case["power"]),
+            );
+        }
+        for case in reference("required") {
+            let ours = required_seeds(
+                float(&case["gap"]),
+                float(&case["sd"]),
+                design(&case),
+                LEVEL,
+                POWER,
+            );
+            assert_eq!(ours, Some(count(&case["n"])), "{case}");
+        }
+        assert_eq!(required_seeds(0.0, 0.1, Design::Paired, LEVEL, POWER), None);
+        assert_eq!(required_seeds(1e-9, 0.1, Design::Paired, LEVEL, POWER), None);
+    }
+
+    #[test]
+    fn guessing_stays_below_the_binomial_bound() {
+        for case in reference("binomial") {
+            close(
+                binomial_bound(count(&case["n"]), float(&case["p"]), 0.9999),
+                float(&case["bound"]),
+            );
+        }
+        assert_eq!(binomial_bound(0, 0.1, 0.9999), 1.0);
+    }
+
+    #[test]
+    fn seeds_that_all_end_alike_give_no_certainty_before_there_are_six() {
+        assert_eq!(mean_interval(&[0.1; 5], LEVEL), None);
+        assert_eq!(mean_interval(&[0.1; 6], LEVEL), Some(Interval { low: 0.1, high: 0.1 }));
+        let three = paired(&[(0.5, 0.1); 3], LEVEL).unwrap();
+        assert_eq!((three.interval, three.p), (None, Some(0.25)));
+        assert_eq!(paired(&[(0.1, 0.1); 3], LEVEL).unwrap().p, Some(1.0));
+        assert_eq!(required_seeds(0.4, 0.0, Design::Paired, LEVEL, POWER), Some(6));
+    }
+
+    #[test]
+    fn what_cannot_be_computed_is_none_and_never_nan() {
+        assert_eq!((mean(&[]), median(&[]), interquartile_mean(&[])), (None, None, None));
+        assert_eq!((sd(&[1.0]), mean_interval(&[1.0], LEVEL)), (None, None));
+        assert_eq!(paired(&[], LEVEL), None);
+        assert_eq!(paired(&[(1.0, 0.0)], LEVEL).unwrap().p, None);
+        assert_eq!(probability_of_improvement(&[], &[1.0], LEVEL), None);
+        assert_eq!(performance_profile(&[], &[0.5]), None);
+        assert_eq!(pooled_sd(&[vec![1.0], vec![]]), None);
+        let zero = Pooled { sd: 0.0, df: 3 };
+        assert_eq!(sd_ratio(zero, Pooled { sd: 1.0, df: 3 }, LEVEL), None);
+    }
+
+    #[test]
+    fn a_profile_is_the_share_of_values_that_reach_each_tau() {
+        let values = [0.1, 0.5, 0.5, 0.9];
+        assert_eq!(
+            performance_profile(&values, &[0.0, 0.5, 0.51, 1.0]),
+            Some(vec![1.0, 0.75, 0.25, 0.0])
+        );
+    }
+
+    /// The share of 2,000 draws in which an interval covers the truth.
+    fn coverage(draw: impl Fn(&mut rng::Stream) -> bool) -> f64 {
+        let mut stream = rng::stream(0, "coverage", 0);
+        (0..2000).filter(|_| draw(&mut stream)).count() as f64 / 2000.0
+    }
+
+    fn normals(n: usize, stream: &mut rng::Stream) -> Vec<f64> {
+        StandardNormal.sample_iter(stream).take(n).collect()
+    }
+
+    #[track_caller]
+    fn nominal(coverage: f64) {
+        assert!((0.93..=0.97).contains(&coverage), "covers in {coverage} of the draws");
+    }
+
+    #[test]
+    fn a_95_percent_t_interval_covers_the_mean_in_95_percent_of_draws() {
+        for n in [3, 5, 10] {
+            nominal(coverage(|stream| {
+                mean_interval(&normals(n, stream), LEVEL).unwrap().contains(0.0)
+            }));
+        }
+    }
+
+    #[test]
+    fn a_95_percent_wilson_interval_covers_the_share_in_95_percent_of_draws() {
+        use rand::Rng;
+        for n in [5, 10, 50] {
+            nominal(coverage(|stream| {
+                // At a single p the coverage of any such interval oscillates with n and p (Brown,
+                // Cai & DasGupta 2001); it is right on average over p.
+                let p = stream.random_range(0.02..0.98);
+                let successes = (0..n).filter(|_| stream.random_bool(p)).count();
+                wilson(successes, n, LEVEL).unwrap().contains(p)
+            }));
+        }
+    }
+
+    #[test]
+    fn a_95_percent_paired_interval_covers_the_difference_in_95_percent_of_draws() {
+        for n in [3, 5, 10] {
+            nominal(coverage(|stream| {
+                // What a seed does to both arms must not widen the interval.
+                let pairs: Vec<(f64, f64)> = normals(n, stream)
+                    .into_iter()
+                    .map(|seed| {
+                        let own = normals(2, stream);
+                        (10.0 * seed + own[0] + 1.0, 10.0 * seed + 0.5 * own[1])
+                    })
+                    .collect();
+                let interval = paired(&pairs, LEVEL).unwrap().interval.unwrap();
+                assert!(interval.high - interval.low < 60.0);
+                interval.contains(1.0)
+            }));
+        }
+    }
+
+    #[test]
+    fn a_95_percent_interval_of_a_ratio_of_sds_covers_it_in_95_percent_of_draws() {
+        nominal(coverage(|stream| {
+            let mut cells = |scale: f64| -> Vec<Vec<f64>> {
+                (0..3).map(|_| normals(4, stream).iter().map(|x| x * scale).collect()).collect()
+            };
+            let (a, b) = (pooled_sd(&cells(2.0)).unwrap(), pooled_sd(&cells(1.0)).unwrap());
+            sd_ratio(a, b, LEVEL).unwrap().interval.contains(2.0)
+        }));
+    }
 }

@@ -24,9 +24,14 @@ use crate::results::{Outcome, Record};
 use crate::stats::{self, Interval, LEVEL};
 use crate::table::{Datum, Table};
 
-pub use claims::{Claim, ClaimResult, Condition, Expectation, Metric, Published, PublishedResult, Verdict, duration};
+pub use claims::{
+    Claim, ClaimResult, Condition, Expectation, Metric, Published, PublishedResult, Verdict,
+    duration,
+};
 pub use columns::{COLUMNS, ColumnDoc};
-pub use initializers::{InitializerSummary, NEAR_BEST, PairSummary, Profile, Scope, VarianceSummary};
+pub use initializers::{
+    InitializerSummary, NEAR_BEST, PairSummary, Profile, Scope, VarianceSummary,
+};
 
 /// The probability with which a network that guesses is recognised as one: a test accuracy at or
 /// below this quantile of Binomial(test images, 1/classes) is called *at chance*.
@@ -316,16 +321,21 @@ impl<'a> Sweep<'a> {
                 continue;
             }
             let job = &record.job;
-            let bound = *bounds
-                .entry(job.dataset)
-                .or_insert_with(|| stats::binomial_bound(job.dataset.images().1, chance(job), CHANCE_CONFIDENCE));
+            let bound = *bounds.entry(job.dataset).or_insert_with(|| {
+                stats::binomial_bound(job.dataset.images().1, chance(job), CHANCE_CONFIDENCE)
+            });
             let measured = record.test_acc.filter(|x| x.is_finite());
             let (ending, accuracy) = match (record.outcome, measured) {
                 (Outcome::Diverged, _) => (Ending::Diverged, Some(chance(job))),
                 (Outcome::Ok, Some(x)) if x > bound => (Ending::Success, Some(x)),
                 (Outcome::Ok, measured) => (Ending::AtChance, measured),
             };
-            cells[cell].runs.push(Run { record, seed: (job.init_seed, job.data_seed), ending, accuracy });
+            cells[cell].runs.push(Run {
+                record,
+                seed: (job.init_seed, job.data_seed),
+                ending,
+                accuracy,
+            });
         }
         for id in input.failed.iter().collect::<BTreeSet<_>>() {
             if let Some(&cell) = cell_of.get(id)
@@ -404,7 +414,9 @@ fn place(cell: &Cell, axes: &[usize]) -> Vec<usize> {
 fn axes(jobs: &[(JobId, &Job)]) -> (Vec<Axis>, Vec<Vec<usize>>) {
     let mut axes = Vec::new();
     let mut places = vec![Vec::new(); jobs.len()];
-    let Some(&(_, first)) = jobs.first() else { return (axes, places) };
+    let Some(&(_, first)) = jobs.first() else {
+        return (axes, places);
+    };
     for field in FIELDS.iter().filter(|field| !SEED_FIELDS.contains(&field.name)) {
         let head = field.get(first);
         if jobs.iter().all(|(_, job)| field.get(job) == head) {
@@ -426,7 +438,8 @@ fn axes(jobs: &[(JobId, &Job)]) -> (Vec<Axis>, Vec<Vec<usize>>) {
             .collect();
         let mut order: Vec<usize> = (0..values.len()).collect();
         order.sort_by(|&a, &b| {
-            let [a, b] = [a, b].map(|i| values[i].as_ref().map(|v| as_number(v).unwrap_or(f64::INFINITY)));
+            let [a, b] =
+                [a, b].map(|i| values[i].as_ref().map(|v| as_number(v).unwrap_or(f64::INFINITY)));
             a.partial_cmp(&b).unwrap_or(std::cmp::Ordering::Equal)
         });
         let mut rank = vec![0; order.len()];
@@ -512,8 +525,16 @@ impl Summary {
         let rows = self.cells.iter().map(|c| {
             let mut row = self.place(&all, &c.at);
             row.extend(
-                [c.n_planned, c.n_finished, c.n_ok, c.n_diverged, c.n_at_chance, c.n_failed, c.n_missing]
-                    .map(Datum::from),
+                [
+                    c.n_planned,
+                    c.n_finished,
+                    c.n_ok,
+                    c.n_diverged,
+                    c.n_at_chance,
+                    c.n_failed,
+                    c.n_missing,
+                ]
+                .map(Datum::from),
             );
             row.push(c.success_rate.into());
             row.extend(ends(c.success));
@@ -534,10 +555,22 @@ fn ends(interval: Option<Interval>) -> [Datum; 2] {
 /// What the sweep is about, where it does not vary.
 fn constants(sweep: &Sweep) -> Vec<(&'static str, String)> {
     const OF_INTEREST: [&str; 12] = [
-        "dataset", "train_images", "model", "depth", "width", "blocks", "k", "norm", "init", "precision", "lr",
+        "dataset",
+        "train_images",
+        "model",
+        "depth",
+        "width",
+        "blocks",
+        "k",
+        "norm",
+        "init",
+        "precision",
+        "lr",
         "epochs",
     ];
-    let Some(cell) = sweep.cells.first() else { return Vec::new() };
+    let Some(cell) = sweep.cells.first() else {
+        return Vec::new();
+    };
     FIELDS
         .iter()
         .filter(|field| OF_INTEREST.contains(&field.name) && sweep.axis(field.name).is_none())
@@ -570,7 +603,9 @@ fn notes(sweep: &Sweep, arms: &initializers::Arms) -> Vec<String> {
             notes.push(format!("Unequal n: cells have between {least} and {most} finished runs."));
         }
         if most == 1 {
-            notes.push("One seed a cell: no spread, no interval, no test can be computed.".to_owned());
+            notes.push(
+                "One seed a cell: no spread, no interval, no test can be computed.".to_owned(),
+            );
         } else if least < stats::BOOTSTRAP_MIN && arms.any() {
             notes.push(format!(
                 "Fewer than {} seeds in a cell: no bootstrap interval of the interquartile mean.",
@@ -610,7 +645,10 @@ fn notes(sweep: &Sweep, arms: &initializers::Arms) -> Vec<String> {
             let each = values.iter().take(SHOWN).map(|(value, n)| format!("{value} ({n} runs)"));
             let rest = values.len().saturating_sub(SHOWN);
             let rest = (rest > 0).then(|| format!("and {rest} more"));
-            notes.push(format!("Mixed {what}: {}.", each.chain(rest).collect::<Vec<_>>().join(", ")));
+            notes.push(format!(
+                "Mixed {what}: {}.",
+                each.chain(rest).collect::<Vec<_>>().join(", ")
+            ));
         }
     };
     // Which of a machine's equal GPUs it was does not matter.
@@ -620,9 +658,13 @@ fn notes(sweep: &Sweep, arms: &initializers::Arms) -> Vec<String> {
     });
     mixed("libtorch", &|r| r.provenance.libtorch.clone());
     mixed("git commits", &|r| r.provenance.git_sha.clone());
-    let dirty = sweep.runs().filter(|run| run.record.provenance.git_sha.ends_with("-dirty")).count();
+    let dirty =
+        sweep.runs().filter(|run| run.record.provenance.git_sha.ends_with("-dirty")).count();
     if dirty > 0 {
-        notes.push(format!("{} from a working tree with uncommitted changes.", plural(dirty, "run")));
+        notes.push(format!(
+            "{} from a working tree with uncommitted changes.",
+            plural(dirty, "run")
+        ));
     }
     notes
 }
@@ -630,4 +672,452 @@ fn notes(sweep: &Sweep, arms: &initializers::Arms) -> Vec<String> {
 /// "1 run", "2 runs".
 pub fn plural(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! Made-up sweeps.
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::job::Draft;
+    use crate::results::Provenance;
+
+    /// A job of the digits data set with these fields.
+    pub fn job(fields: &[(&str, Value)]) -> Job {
+        let base = Draft { dataset: Some(crate::job::DatasetName::Digits), ..Draft::default() }
+            .resolve()
+            .unwrap();
+        base.with(fields).unwrap()
+    }
+
+    /// The field `init`.
+    pub fn init(name: &str) -> (&'static str, Value) {
+        ("init", Value::Text(name.to_owned()))
+    }
+
+    /// A whole-numbered field.
+    pub fn whole(name: &'static str, value: i64) -> (&'static str, Value) {
+        (name, Value::Integer(value))
+    }
+
+    /// The field `lr`.
+    pub fn lr(value: f64) -> (&'static str, Value) {
+        ("lr", Value::Float(value))
+    }
+
+    /// A finished job with this validation and test accuracy.
+    pub fn ok(job: &Job, val: f64, test: f64) -> Record {
+        Record {
+            job: job.clone(),
+            outcome: Outcome::Ok,
+            reason: None,
+            epochs_done: 1,
+            diverged_epoch: None,
+            diverged_step: None,
+            train_loss: Some(0.5),
+            train_acc: Some(test),
+            val_loss: Some(0.5),
+            val_acc: Some(val),
+            best_val_acc: Some(val),
+            best_epoch: Some(1),
+            test_loss: Some(0.5),
+            test_acc: Some(test),
+            train_seconds: 10.0,
+            images_per_second: Some(100.0),
+            provenance: Provenance {
+                device: "cpu".to_owned(),
+                cohort_size: 1,
+                libtorch: "2.11.0".to_owned(),
+                git_sha: "abc".to_owned(),
+                hostname: "host".to_owned(),
+                started_at: chrono::DateTime::UNIX_EPOCH,
+                finished_at: chrono::DateTime::UNIX_EPOCH,
+            },
+            epochs: Vec::new(),
+        }
+    }
+
+    /// A job that diverged in its first epoch.
+    pub fn diverged(job: &Job) -> Record {
+        let nothing = Record { epochs_done: 0, outcome: Outcome::Diverged, ..ok(job, 0.0, 0.0) };
+        Record {
+            reason: Some("loss".to_owned()),
+            diverged_epoch: Some(1),
+            diverged_step: Some(2),
+            train_loss: None,
+            train_acc: None,
+            val_loss: None,
+            val_acc: None,
+            best_val_acc: None,
+            best_epoch: None,
+            test_loss: None,
+            test_acc: None,
+            ..nothing
+        }
+    }
+
+    /// The plan of these jobs.
+    pub fn plan(jobs: &[Job]) -> Vec<(JobId, Job)> {
+        jobs.iter().map(|job| (job.id(), job.clone())).collect()
+    }
+
+    /// Depth 2 and 50; the default gain, the data-dependent one, which diverges at depth 50, and the
+    /// proposed one, which trains there at the smaller of two learning rates; five seeds.
+    pub fn depth_sweep() -> Vec<Record> {
+        let mut records = Vec::new();
+        for seed in 0..5 {
+            let noise = [0.0, 0.01, -0.01, 0.005, -0.005][seed as usize];
+            for depth in [2, 50] {
+                for name in ["orthogonal", "orthogonal_datadep", "orthogonal_proposed"] {
+                    for rate in [0.01, 0.1] {
+                        let job = job(&[
+                            whole("depth", depth),
+                            init(name),
+                            lr(rate),
+                            whole("seed", seed),
+                        ]);
+                        let acc = if rate < 0.05 { 0.9 } else { 0.85 } + noise;
+                        records.push(match (depth, name, rate < 0.05) {
+                            (2, "orthogonal_proposed", _) => {
+                                ok(&job, acc, acc + 0.001 + noise / 5.0)
+                            }
+                            (2, _, _) => ok(&job, acc, acc),
+                            (_, "orthogonal_datadep", _) => diverged(&job),
+                            (_, "orthogonal_proposed", true) => ok(&job, acc - 0.1, acc - 0.1),
+                            _ => ok(&job, 0.1, 0.1),
+                        });
+                    }
+                }
+            }
+        }
+        records
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::testing::*;
+    use super::*;
+
+    fn of(records: &[Record]) -> Summary {
+        Summary::new(&Input { records, ..Input::default() }).unwrap()
+    }
+
+    fn seeds(n: i64) -> Vec<Job> {
+        (0..n).map(|seed| job(&[whole("seed", seed)])).collect()
+    }
+
+    #[test]
+    fn a_diverged_run_counts_as_a_guess_in_the_headline_and_is_counted() {
+        let jobs = seeds(3);
+        let summary = of(&[ok(&jobs[0], 0.9, 0.8), diverged(&jobs[1]), ok(&jobs[2], 0.9, 0.9)]);
+        let cell = &summary.cells[0];
+        assert_eq!((cell.n_finished, cell.n_ok, cell.n_diverged, cell.n_at_chance), (3, 2, 1, 0));
+        assert!((cell.mean.unwrap() - 0.6).abs() < 1e-12);
+        assert!((cell.mean_converged.unwrap() - 0.85).abs() < 1e-12);
+        assert_eq!((cell.min, cell.median, cell.max), (Some(0.1), Some(0.8), Some(0.9)));
+        assert!((cell.success_rate.unwrap() - 2.0 / 3.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_run_that_does_not_beat_guessing_is_at_chance_and_no_success() {
+        // Of 360 test images, guessing gets at most 59 right with probability 0.9999.
+        let jobs = seeds(3);
+        let accuracies = [0.1, 59.0 / 360.0, 60.0 / 360.0];
+        let records: Vec<Record> =
+            jobs.iter().zip(accuracies).map(|(job, acc)| ok(job, acc, acc)).collect();
+        let cell = &of(&records).cells[0];
+        assert_eq!((cell.n_ok, cell.n_at_chance), (3, 2));
+        assert_eq!(cell.success_rate, Some(1.0 / 3.0));
+    }
+
+    #[test]
+    fn what_failed_or_is_missing_is_counted_and_what_was_mended_is_not() {
+        let jobs = seeds(4);
+        let summary = Summary::new(&Input {
+            planned: &plan(&jobs),
+            records: &[ok(&jobs[0], 0.9, 0.9)],
+            failed: &[jobs[0].id(), jobs[1].id(), jobs[1].id()],
+            ..Input::default()
+        })
+        .unwrap();
+        let cell = &summary.cells[0];
+        assert_eq!((cell.n_planned, cell.n_finished, cell.n_failed, cell.n_missing), (4, 1, 1, 2));
+        assert_eq!(summary.counts.missing, 2);
+        assert_eq!((cell.mean, cell.sd, cell.mean_interval), (Some(0.9), None, None));
+    }
+
+    #[test]
+    fn a_sweep_with_no_rows_or_no_plan_at_all_has_a_summary() {
+        assert!(of(&[]).tables().iter().all(|table| table.rows.is_empty()));
+        let jobs = seeds(2);
+        let summary = Summary::new(&Input { planned: &plan(&jobs), ..Input::default() }).unwrap();
+        assert_eq!((summary.cells[0].n_missing, summary.cells[0].mean), (2, None));
+        assert_eq!(summary.initializers[0].iqm, None);
+    }
+
+    #[test]
+    fn every_column_is_documented_and_every_row_is_complete() {
+        let summary = of(&depth_sweep());
+        for table in summary.tables() {
+            let named: HashSet<&String> = table.columns.iter().collect();
+            assert_eq!(named.len(), table.columns.len(), "{}", table.name);
+            assert!(
+                table.rows.iter().all(|row| row.len() == table.columns.len()),
+                "{}",
+                table.name
+            );
+        }
+        let names: Vec<String> = summary.tables().remove(0).columns;
+        assert_eq!(
+            names.join(", "),
+            "depth, init, lr, n_planned, n_finished, n_ok, n_diverged, n_at_chance, n_failed, n_missing, \
+             success_rate, success_low, success_high, mean, sd, min, median, max, mean_low, mean_high, \
+             mean_converged, sd_converged"
+        );
+    }
+
+    #[test]
+    fn the_learning_rate_is_chosen_on_validation_and_never_on_test() {
+        let records: Vec<Record> = (0..3)
+            .flat_map(|seed| {
+                let at = |rate| job(&[lr(rate), whole("seed", seed)]);
+                // The second is better on the test set, which must not matter.
+                [ok(&at(0.01), 0.9, 0.7), ok(&at(0.1), 0.8, 0.95)]
+            })
+            .collect();
+        let summary = of(&records);
+        assert_eq!(summary.chosen, [0]);
+        assert_eq!(summary.initializers[0].iqm_best_lr, Some(0.7));
+    }
+
+    #[test]
+    fn an_initializer_is_described_by_where_it_trains() {
+        let summary = of(&depth_sweep());
+        let [default, datadep, proposed] = &summary.initializers[..] else { panic!() };
+        assert!(default.is_baseline);
+        assert_eq!(
+            (default.deepest, proposed.deepest, proposed.deepest_tested),
+            (Some(2), Some(50), Some(50))
+        );
+        assert_eq!((datadep.n_diverged, default.n_at_chance, proposed.n_at_chance), (10, 10, 5));
+        assert_eq!(proposed.success_rate, Some(0.75));
+        // Both rates at depth 2, one at depth 50: a decade and nothing.
+        assert_eq!((proposed.lr_usable, proposed.lr_band_decades), (Some(0.75), Some(0.5)));
+        assert_eq!((datadep.lr_usable, datadep.lr_band_decades), (Some(0.5), Some(0.5)));
+        // At depth 2 the best is 0.9 or 0.901; at depth 50 it is proposed's own 0.8.
+        assert_eq!((default.near_best, proposed.near_best), (Some(0.25), Some(0.5)));
+        let difference = proposed.difference.unwrap();
+        assert_eq!(difference.n, 5);
+        assert!((difference.mean - (0.001 + 0.7) / 2.0).abs() < 1e-9, "{difference:?}");
+    }
+
+    #[test]
+    fn pairs_are_differences_by_seed_with_holm_over_all_of_them() {
+        let summary = of(&depth_sweep());
+        assert_eq!(summary.pairs.len(), 4);
+        let deep = summary.pairs.iter().find(|p| p.context == [1] && p.arm == 2).unwrap();
+        assert_eq!((deep.lr, deep.baseline_lr, deep.n_arm), (0.01, 0.01, 5));
+        let difference = deep.difference.unwrap();
+        assert!((difference.mean - 0.7).abs() < 1e-9);
+        assert!((deep.p_holm.unwrap() - 4.0 * difference.p.unwrap()).abs() < 1e-12);
+        assert_eq!(deep.better.unwrap().value, 1.0);
+    }
+
+    #[test]
+    fn the_baseline_is_the_default_gain_then_datadep_then_what_was_asked_for() {
+        let records = depth_sweep();
+        let label = |records: &[Record], baseline| {
+            let summary = Summary::new(&Input { records, baseline, ..Input::default() })?;
+            Ok::<_, SummaryError>(summary.initializers[summary.baseline.unwrap()].label.clone())
+        };
+        assert_eq!(label(&records, None).unwrap(), "orthogonal");
+        let without: Vec<Record> =
+            records.iter().filter(|r| r.job.init.name() != "orthogonal").cloned().collect();
+        assert_eq!(label(&without, None).unwrap(), "orthogonal_datadep");
+        let asked = "orthogonal_proposed".parse().ok();
+        assert_eq!(label(&records, asked).unwrap(), "orthogonal_proposed");
+        let error = label(&without, "orthogonal".parse().ok()).unwrap_err().to_string();
+        assert!(error.contains("orthogonal_datadep, orthogonal_proposed"), "{error}");
+    }
+
+    #[test]
+    fn two_norms_with_one_initializer_are_two_arms() {
+        let mut records = Vec::new();
+        for seed in 0..2 {
+            for norm in ["weight", "none"] {
+                let norm = ("norm", Value::Text(norm.to_owned()));
+                records.push(ok(&job(&[init("orthogonal"), norm, whole("seed", seed)]), 0.9, 0.9));
+            }
+        }
+        let summary = of(&records);
+        let labels: Vec<&str> = summary.initializers.iter().map(|s| s.label.as_str()).collect();
+        assert_eq!(labels, ["orthogonal", "orthogonal+nonorm"]);
+        assert_eq!(summary.baseline, Some(0));
+    }
+
+    #[test]
+    fn what_makes_numbers_hard_to_compare_is_said_out_loud() {
+        let mut records = depth_sweep();
+        records.pop();
+        records[0].provenance.device = "cuda:0 NVIDIA H200".to_owned();
+        records[1].provenance.device = "cuda:1 NVIDIA H200".to_owned();
+        records[2].provenance.git_sha = "def-dirty".to_owned();
+        records.push(records[3].clone());
+        let jobs: Vec<Job> = records[1..].iter().map(|r| r.job.clone()).collect();
+        let summary =
+            Summary::new(&Input { planned: &plan(&jobs), records: &records, ..Input::default() })
+                .unwrap();
+        let notes = summary.notes.join("\n");
+        for expected in [
+            "Unequal n: cells have between 4 and 5 finished runs.",
+            "Mixed devices: NVIDIA H200 (1 runs), cpu (57 runs).",
+            "Mixed git commits: abc (57 runs), def-dirty (1 runs).",
+            "1 run from a working tree with uncommitted changes.",
+            "1 finished run in runs.csv belongs to no job of plan.csv",
+            "1 further row for a job that has one already",
+            "Fewer than 10 seeds",
+        ] {
+            assert!(notes.contains(expected), "{expected}\n{notes}");
+        }
+    }
+
+    #[test]
+    fn the_spread_of_an_initializer_that_dies_is_not_taken_for_stability() {
+        let summary = of(&depth_sweep());
+        let row = |arm, scope| {
+            summary.variance.iter().find(|v| v.arm == arm && v.scope == scope).unwrap().clone()
+        };
+        let datadep = row(1, Scope::Success);
+        assert_eq!((datadep.n_cells, datadep.pooled.unwrap().df), (2, 8));
+        assert_eq!(row(1, Scope::All).n_cells, 4);
+        // Proposed succeeds in three cells, of which the baseline succeeds in two.
+        let proposed = row(2, Scope::Success);
+        assert_eq!((proposed.n_cells, proposed.n_common), (3, 2));
+        assert!((proposed.ratio.unwrap().value - 1.2).abs() < 1e-9);
+    }
+
+    fn claim(metric: Metric, depth: i64, expect: Expectation) -> Claim {
+        let depth = Condition {
+            field: Field::named("depth").unwrap(),
+            values: vec![Value::Integer(depth)],
+        };
+        Claim { text: "It trains.".to_owned(), metric, filter: vec![depth], expect }
+    }
+
+    fn compare(better: &str, than: &str, margin: f64) -> Expectation {
+        let value = |name: &str| Value::Text(name.to_owned());
+        Expectation::Compare {
+            axis: Field::named("init").unwrap(),
+            better: value(better),
+            than: value(than),
+            margin,
+        }
+    }
+
+    fn settle(records: &[Record], claim: Claim) -> ClaimResult {
+        Summary::new(&Input { records, claims: &[claim], ..Input::default() })
+            .unwrap()
+            .claims
+            .remove(0)
+    }
+
+    #[test]
+    fn a_claim_is_supported_refuted_or_undecided_by_its_interval() {
+        let records = depth_sweep();
+        let of = |better, than, margin| {
+            settle(&records, claim(Metric::TestAcc, 50, compare(better, than, margin)))
+        };
+        let supported = of("orthogonal_proposed", "orthogonal_datadep", 0.1);
+        assert_eq!(
+            (supported.verdict, supported.n, supported.seeds_needed),
+            (Verdict::Supported, 5, None)
+        );
+        assert_eq!(of("orthogonal_datadep", "orthogonal_proposed", 0.1).verdict, Verdict::Refuted);
+        assert_eq!(of("orthogonal_proposed", "orthogonal_datadep", 0.8).verdict, Verdict::Refuted);
+        let undecided = of("orthogonal_proposed", "orthogonal_datadep", 0.695);
+        assert_eq!(undecided.verdict, Verdict::Undecided);
+        let needed = stats::required_seeds(
+            0.005,
+            undecided.sd.unwrap(),
+            stats::Design::Paired,
+            LEVEL,
+            stats::POWER,
+        );
+        assert_eq!(undecided.seeds_needed, needed);
+        // One more seed: two initializers at two learning rates, ten seconds each.
+        assert!(
+            (undecided.seconds_needed.unwrap() - (needed.unwrap() - 5) as f64 * 40.0).abs() < 1e-9
+        );
+        assert!(undecided.reason().contains("more seeds"), "{}", undecided.reason());
+    }
+
+    #[test]
+    fn a_smaller_loss_is_the_better_one() {
+        let mut records = depth_sweep();
+        for record in &mut records {
+            if record.job.init.name() == "orthogonal_proposed" {
+                record.test_loss = record.test_acc.map(|acc| 1.0 - acc);
+            }
+        }
+        let result = settle(
+            &records,
+            claim(Metric::TestLoss, 50, compare("orthogonal_proposed", "orthogonal_datadep", 0.1)),
+        );
+        assert_eq!(result.verdict, Verdict::Supported);
+        // A diverged run's loss is that of a guess.
+        assert!((result.estimate.unwrap() - (10.0_f64.ln() - 0.2)).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_share_in_one_setting_is_judged_by_wilsons_interval() {
+        let records: Vec<Record> = seeds(20).iter().map(|job| ok(job, 0.9, 0.9)).collect();
+        let within = |at_least, at_most| Claim {
+            text: String::new(),
+            metric: Metric::Diverged,
+            filter: Vec::new(),
+            expect: Expectation::Within { at_least, at_most },
+        };
+        assert_eq!(settle(&records, within(None, Some(0.2))).verdict, Verdict::Supported);
+        assert_eq!(settle(&records, within(Some(0.5), None)).verdict, Verdict::Refuted);
+        let undecided = settle(&records, within(None, Some(0.1)));
+        assert_eq!((undecided.verdict, undecided.seeds_needed), (Verdict::Undecided, Some(35)));
+    }
+
+    #[test]
+    fn a_claim_about_jobs_that_do_not_exist_is_undecided() {
+        let result =
+            settle(&depth_sweep(), claim(Metric::TestAcc, 7, compare("orthogonal", "he", 0.0)));
+        assert_eq!((result.verdict, result.n, result.estimate), (Verdict::Undecided, 0, None));
+        assert!(result.reason().contains("no finished seeds"));
+    }
+
+    #[test]
+    fn a_published_number_stands_beside_ours_at_the_rate_that_validation_chose() {
+        let condition = |name: &str, value| Condition {
+            field: Field::named(name).unwrap(),
+            values: vec![value],
+        };
+        let number = Published {
+            filter: vec![
+                condition("depth", Value::Integer(50)),
+                condition("init", Value::Text("orthogonal_proposed".to_owned())),
+            ],
+            metric: Metric::TestAcc,
+            value: 0.97,
+            spread: None,
+            source: None,
+        };
+        let records = depth_sweep();
+        let summary =
+            Summary::new(&Input { records: &records, published: &[number], ..Input::default() })
+                .unwrap();
+        let row = &summary.published[0];
+        assert_eq!((row.n, row.r#where.as_str()), (5, "depth = 50, init = orthogonal_proposed"));
+        assert!(
+            (row.mean.unwrap() - 0.8).abs() < 1e-9 && (row.difference.unwrap() + 0.17).abs() < 1e-9
+        );
+    }
 }

@@ -53,9 +53,13 @@ impl Datum {
             Datum::Empty => String::new(),
             Datum::Count(count) => count.to_string(),
             Datum::Number(x) if !x.is_finite() => String::new(),
-            Datum::Number(x) if *x != 0.0 && (x.abs() < 1e-5 || x.abs() >= 1e15) => format!("{x:e}"),
+            Datum::Number(x) if *x != 0.0 && (x.abs() < 1e-5 || x.abs() >= 1e15) => {
+                format!("{x:e}")
+            }
             Datum::Number(x) => format!("{}", x + 0.0), // no -0
-            Datum::Text(text) if text.starts_with(['=', '+', '-', '@', '\t', '\r']) => format!("'{text}"),
+            Datum::Text(text) if text.starts_with(['=', '+', '-', '@', '\t', '\r']) => {
+                format!("'{text}")
+            }
             Datum::Text(text) => text.clone(),
         }
     }
@@ -163,7 +167,12 @@ impl Style {
         self.paint("1", text)
     }
 
-    /// In an ANSI colour (`32` green, `31` red, `33` yellow, `2` dim), where the terminal has it.
+    /// Dim, where the terminal has it.
+    pub fn dim(self, text: &str) -> String {
+        self.paint("2", text)
+    }
+
+    /// In an ANSI colour (`32` green, `31` red, `33` yellow), where the terminal has it.
     pub fn paint(self, code: &str, text: &str) -> String {
         if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
@@ -175,7 +184,9 @@ impl Display {
     /// The table as text. Where it is too wide, headings are shortened, then long words in the
     /// rows, and then it is split into several that repeat the key columns.
     pub fn text(&self, style: Style) -> String {
-        let wide = |t: &Display| t.widths().iter().sum::<usize>() + GAP * t.columns.len().saturating_sub(1);
+        let wide = |t: &Display| {
+            t.widths().iter().sum::<usize>() + GAP * t.columns.len().saturating_sub(1)
+        };
         let mut table = self.clone();
         if wide(&table) > style.width {
             for column in &mut table.columns {
@@ -215,15 +226,15 @@ impl Display {
         let keys_wide: usize = keys.iter().map(|&i| widths[i] + GAP).sum();
         let mut parts = vec![keys.clone()];
         let mut used = keys_wide;
-        for i in keys.len()..self.columns.len() {
+        for (i, &width_of) in widths.iter().enumerate().skip(keys.len()) {
             let last = parts.len() - 1;
-            if used + widths[i] > width && parts[last].len() > keys.len() {
+            if used + width_of > width && parts[last].len() > keys.len() {
                 parts.push(keys.clone());
                 used = keys_wide;
             }
             let last = parts.len() - 1;
             parts[last].push(i);
-            used += widths[i] + GAP;
+            used += width_of + GAP;
         }
         parts
     }
@@ -241,7 +252,7 @@ impl Display {
                 .collect();
             let joined = padded.join(&" ".repeat(GAP));
             let line = joined.trim_end();
-            let _ = writeln!(text, "{}", if bold { style.paint("2", line) } else { line.to_owned() });
+            let _ = writeln!(text, "{}", if bold { style.dim(line) } else { line.to_owned() });
         };
         line(&mut columns.iter().map(|&i| self.columns[i].name.as_str()), true);
         let mut above: Option<&Vec<String>> = None;
@@ -265,7 +276,10 @@ impl Display {
             let _ = writeln!(text, "**{}**\n", escape(&self.title));
         }
         text += &row(&mut self.columns.iter().map(|c| escape(&c.name)));
-        text += &row(&mut self.columns.iter().map(|c| if c.numeric { "---:" } else { "---" }.to_owned()));
+        text += &row(&mut self
+            .columns
+            .iter()
+            .map(|c| if c.numeric { "---:" } else { "---" }.to_owned()));
         for cells in &self.rows {
             text += &row(&mut cells.iter().map(|cell| escape(cell)));
         }
@@ -322,7 +336,11 @@ pub fn significant(x: f64, digits: usize) -> String {
         return format!("{x:.*e}", digits - 1);
     }
     let text = format!("{x:.*}", (digits as i32 - 1 - magnitude).max(0) as usize);
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    }
 }
 
 /// The text without line breaks, tabs and other control characters, which could move a
@@ -352,4 +370,67 @@ pub fn wrap(text: &str, width: usize, indent: usize) -> String {
 
 fn length(text: &str) -> usize {
     text.chars().count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_csv_read_back_exactly_and_text_never_starts_a_formula() {
+        for x in [0.1 + 0.2, 1e-9, -1e300, 5e-324, 0.0, 123_456.0] {
+            assert_eq!(Datum::Number(x).csv().parse(), Ok(x));
+        }
+        assert_eq!(Datum::Number(f64::NAN).csv(), "");
+        assert_eq!(Datum::Number(-0.0).csv(), "0");
+        for text in ["=1+1", "+1", "-1", "@x", "\tx"] {
+            assert!(Datum::from(text).csv().starts_with('\''));
+        }
+        assert_eq!(Datum::from("a-b").csv(), "a-b");
+    }
+
+    #[test]
+    fn significant_digits_are_kept_and_no_more() {
+        for (x, text) in [
+            (0.123_456, "0.1235"),
+            (12.0, "12"),
+            (1234.56, "1235"),
+            (-0.5, "-0.5"),
+            (1e-7, "1.000e-7"),
+        ] {
+            assert_eq!(significant(x, 4), text);
+        }
+    }
+
+    fn wide() -> Display {
+        let columns = std::iter::once(Column::new("key"))
+            .chain((0..12).map(|i| Column::number(format!("column {i}"))))
+            .collect();
+        let row = |key: &str| {
+            std::iter::once(key.to_owned()).chain((0..12).map(|i| i.to_string())).collect()
+        };
+        Display { title: String::new(), columns, keys: 1, rows: vec![row("a"), row("b")] }
+    }
+
+    #[test]
+    fn a_table_that_is_too_wide_is_split_and_repeats_its_keys() {
+        let text = wide().text(Style { width: 80, colour: false });
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert_eq!(text.matches("key").count(), 2);
+        assert_eq!(text.lines().filter(|line| line.starts_with('b')).count(), 2);
+        assert!((0..12).all(|i| text.contains(&format!("column {i}"))));
+    }
+
+    #[test]
+    fn there_is_no_colour_where_there_is_no_terminal() {
+        let table = Display { title: "Title".to_owned(), ..wide() };
+        assert!(!table.text(Style { width: 80, colour: false }).contains('\x1b'));
+        assert!(table.text(Style { width: 80, colour: true }).starts_with("\x1b[1mTitle\x1b[0m\n"));
+    }
+
+    #[test]
+    fn long_text_is_wrapped_and_loses_what_moves_the_cursor() {
+        assert_eq!(wrap("one two three", 7, 2), "one two\n  three");
+        assert_eq!(wrap("a\x1b[2Jb\n c", 80, 0), "a [2Jb c");
+    }
 }

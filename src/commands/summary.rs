@@ -13,7 +13,9 @@ use clap::ValueEnum;
 use crate::job::{Draft, FIELDS, Init, Job, JobId, Value};
 use crate::results::{Outcome, Provenance, Record};
 use crate::stats::{Interval, LEVEL};
-use crate::summary::{Claim, Input, PairSummary, Published, Summary, Verdict, duration, plural};
+use crate::summary::{
+    Axis, Claim, Input, PairSummary, Published, Summary, Verdict, duration, plural,
+};
 use crate::table::{Column, Display, Style, Table, one_line, wrap};
 
 /// What has a sweep shown so far?
@@ -93,22 +95,34 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let stdout = io::stdout();
     let style = Style {
         width: WIDTH,
-        colour: stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        colour: stdout.is_terminal()
+            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
     };
     let text = print(&summary, &tables, &loaded.name, args, style)?;
     // Whoever reads the output may have had enough of it (`| head`).
     match stdout.lock().write_all(&text) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error).context("cannot print the summary"),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            return Err(error).context("cannot print the summary");
+        }
         _ => {}
     }
     write(&args.dir, &tables).context("the summary is printed above, but could not be written")?;
     Ok(0)
 }
 
-fn print(summary: &Summary, tables: &[Table], name: &str, args: &Args, style: Style) -> anyhow::Result<Vec<u8>> {
+fn print(
+    summary: &Summary,
+    tables: &[Table],
+    name: &str,
+    args: &Args,
+    style: Style,
+) -> anyhow::Result<Vec<u8>> {
     let tidy = |name: TableName| &tables[name as usize];
     let shown: Vec<Display> = match args.table {
-        Some(TableName::Cells) => vec![Display { title: "Cells".to_owned(), ..tidy(TableName::Cells).display(summary.axes.len()) }],
+        Some(TableName::Cells) => vec![Display {
+            title: "Cells".to_owned(),
+            ..tidy(TableName::Cells).display(summary.axes.len())
+        }],
         Some(TableName::Initializers) => vec![initializers(summary)],
         Some(TableName::Pairs) => vec![pairs(summary)],
         Some(TableName::Profiles) => vec![profiles(summary)],
@@ -116,7 +130,8 @@ fn print(summary: &Summary, tables: &[Table], name: &str, args: &Args, style: St
         Some(TableName::Claims) => vec![claims(summary)],
         Some(TableName::Published) => vec![published(summary)],
         None => {
-            let mut all = vec![cells(summary), initializers(summary), claims(summary), published(summary)];
+            let mut all =
+                vec![cells(summary), initializers(summary), claims(summary), published(summary)];
             all.retain(|display| !display.rows.is_empty());
             all
         }
@@ -143,7 +158,12 @@ fn join(parts: impl Iterator<Item = String>) -> String {
 /// The whole summary as a person would tell it.
 fn story(summary: &Summary, name: &str, style: Style, text: &mut String) {
     let counts = summary.counts;
-    let mut head = format!("{}: {} planned, {} finished", one_line(name), plural(counts.planned, "run"), counts.finished);
+    let mut head = format!(
+        "{}: {} planned, {} finished",
+        one_line(name),
+        plural(counts.planned, "run"),
+        counts.finished
+    );
     let parts: Vec<String> = [(counts.diverged, "diverged"), (counts.at_chance, "at chance")]
         .iter()
         .filter(|(n, _)| *n > 0)
@@ -159,8 +179,17 @@ fn story(summary: &Summary, name: &str, style: Style, text: &mut String) {
     }
     let _ = writeln!(text, "{}", style.bold(&wrap(&head, style.width, 2)));
     if !summary.constants.is_empty() {
-        let all: Vec<String> = summary.constants.iter().map(|(name, value)| format!("{name} {value}")).collect();
-        let _ = writeln!(text, "{}", style.paint("2", &wrap(&all.join(", "), style.width, 2)));
+        let all: Vec<String> = summary
+            .constants
+            .iter()
+            .map(|(name, value)| match *name {
+                "dataset" | "model" | "precision" | "init" => value.clone(),
+                "norm" => format!("{value} norm"),
+                "epochs" => plural_of(value, "epoch"),
+                name => format!("{name} {value}"),
+            })
+            .collect();
+        let _ = writeln!(text, "{}", style.dim(&wrap(&all.join(", "), style.width, 2)));
     }
     if counts.finished == 0 {
         let _ = writeln!(text, "\nNothing is finished yet.");
@@ -171,9 +200,10 @@ fn story(summary: &Summary, name: &str, style: Style, text: &mut String) {
                 "{} with other learning rates not shown: --table cells",
                 plural(hidden_cells(summary), "cell")
             );
-            let _ = writeln!(text, "{}", style.paint("2", &more));
+            let _ = writeln!(text, "{}", style.dim(&more));
         }
         let _ = write!(text, "\n{}", initializers(summary).text(style));
+        let _ = writeln!(text, "{}", style.dim(&wrap(&legend(summary), style.width, 0)));
         for answer in answers(summary) {
             let _ = writeln!(text, "{}", wrap(&answer, style.width, 2));
         }
@@ -192,7 +222,7 @@ fn story(summary: &Summary, name: &str, style: Style, text: &mut String) {
             let margin = "\n".to_owned() + &" ".repeat(indent);
             let words = wrap(&claim.text, room, 0).replace('\n', &margin);
             let reason = wrap(&claim.reason(), room, 0);
-            let reason: Vec<String> = reason.lines().map(|line| style.paint("2", line)).collect();
+            let reason: Vec<String> = reason.lines().map(|line| style.dim(line)).collect();
             let _ = writeln!(text, "  {verdict}  {words}{margin}{}", reason.join(&margin));
         }
     }
@@ -210,40 +240,48 @@ fn story(summary: &Summary, name: &str, style: Style, text: &mut String) {
 /// Cells that are left out because there are too many: those whose learning rate was not chosen.
 fn hidden_cells(summary: &Summary) -> usize {
     let several_rates = summary.axes.iter().any(|axis| axis.field.name == "lr");
-    if summary.cells.len() <= MOST_CELLS || !several_rates { 0 } else { summary.cells.len() - summary.chosen.len() }
+    if summary.cells.len() <= MOST_CELLS || !several_rates {
+        0
+    } else {
+        summary.cells.len() - summary.chosen.len()
+    }
+}
+
+fn axis_column(axis: &Axis) -> Column {
+    let name = axis.field.name;
+    let short = match name {
+        "batch_size" => "batch",
+        "momentum" => "mom",
+        "weight_decay" => "decay",
+        "warmup_epochs" => "warm",
+        "warmup_lr" => "warm lr",
+        "train_images" => "images",
+        "reduced_memory" => "stem 2",
+        name => name,
+    };
+    let numeric =
+        axis.values.iter().flatten().all(|v| matches!(v, Value::Integer(_) | Value::Float(_)));
+    if numeric { Column::number(name).or(short) } else { Column::new(name).or(short) }
 }
 
 fn cells(summary: &Summary) -> Display {
     let chosen = hidden_cells(summary) > 0;
     let partial = summary.cells.iter().any(|c| c.n_finished != c.n_planned);
-    let mut columns: Vec<Column> = summary
-        .axes
-        .iter()
-        .map(|axis| {
-            let name = axis.field.name;
-            let short = match name {
-                "batch_size" => "batch",
-                "momentum" => "mom",
-                "weight_decay" => "decay",
-                "warmup_epochs" => "warm",
-                "warmup_lr" => "warm lr",
-                "train_images" => "images",
-                "reduced_memory" => "stem 2",
-                name => name,
-            };
-            let numeric = axis.values.iter().flatten().all(|v| matches!(v, Value::Integer(_) | Value::Float(_)));
-            if numeric { Column::number(name).or(short) } else { Column::new(name).or(short) }
-        })
-        .collect();
+    let mut columns: Vec<Column> = summary.axes.iter().map(axis_column).collect();
     columns.push(Column::number("n"));
     columns.push(Column::number("diverged").or("div"));
     columns.push(Column::number("at chance").or("chance"));
-    columns.push(Column::number("success").or("ok"));
+    columns.push(Column::number("success"));
     columns.push(Column::number("test accuracy").or("accuracy"));
     let row = |i: usize| {
         let cell = &summary.cells[i];
-        let mut row: Vec<String> = summary.axes.iter().zip(&cell.at).map(|(axis, &at)| axis.label(at)).collect();
-        row.push(if partial { format!("{}/{}", cell.n_finished, cell.n_planned) } else { cell.n_finished.to_string() });
+        let mut row: Vec<String> =
+            summary.axes.iter().zip(&cell.at).map(|(axis, &at)| axis.label(at)).collect();
+        row.push(if partial {
+            format!("{}/{}", cell.n_finished, cell.n_planned)
+        } else {
+            cell.n_finished.to_string()
+        });
         row.push(some(cell.n_diverged));
         row.push(some(cell.n_at_chance));
         row.push(percent(cell.success_rate));
@@ -254,7 +292,8 @@ fn cells(summary: &Summary) -> Display {
         });
         row
     };
-    let which: Vec<usize> = if chosen { summary.chosen.clone() } else { (0..summary.cells.len()).collect() };
+    let which: Vec<usize> =
+        if chosen { summary.chosen.clone() } else { (0..summary.cells.len()).collect() };
     Display {
         title: if chosen {
             "Cells at the learning rate chosen on validation: mean ± sd over seeds".to_owned()
@@ -274,28 +313,33 @@ fn initializers(summary: &Summary) -> Display {
         Column::number("runs"),
         Column::number("success"),
         Column::number("IQM"),
-        Column::number("near best").or("near"),
     ];
+    let bootstrapped = summary.initializers.iter().any(|s| s.iqm_interval.is_some());
+    if bootstrapped {
+        columns.push(Column::new("interval"));
+    }
+    columns.push(Column::number("near best").or("near"));
     if banded {
-        columns.push(Column::number("lr usable").or("lr ok"));
-        columns.push(Column::number("lr band").or("band"));
+        columns.push(Column::number("lr decades").or("lr"));
     }
     columns.push(Column::number("deepest"));
     let rows = summary.initializers.iter().map(|s| {
         let mut row = vec![s.label.clone(), s.n_finished.to_string(), percent(s.success_rate)];
-        row.push(match (s.iqm, s.iqm_interval) {
-            (Some(iqm), Some(i)) => format!("{iqm:.3} [{:.3}, {:.3}]", i.low, i.high),
-            (Some(iqm), None) => format!("{iqm:.3}"),
-            _ => String::new(),
-        });
+        row.push(s.iqm.map(|iqm| format!("{iqm:.3}")).unwrap_or_default());
+        if bootstrapped {
+            row.push(
+                s.iqm_interval
+                    .map(|i| format!("[{:.3}, {:.3}]", i.low, i.high))
+                    .unwrap_or_default(),
+            );
+        }
         row.push(percent(s.near_best));
         if banded {
-            row.push(percent(s.lr_usable));
-            row.push(s.lr_band_decades.map(|d| format!("{d:.1} dec")).unwrap_or_default());
+            row.push(s.lr_band_decades.map(|d| format!("{d:.1}")).unwrap_or_default());
         }
         row.push(match (s.deepest, s.deepest_tested) {
-            (Some(deepest), Some(tested)) => format!("{deepest} of {tested}"),
-            (None, Some(tested)) => format!("none of {tested}"),
+            (Some(deepest), Some(tested)) => format!("{deepest}/{tested}"),
+            (None, Some(tested)) => format!("none/{tested}"),
             _ => String::new(),
         });
         row
@@ -308,14 +352,25 @@ fn initializers(summary: &Summary) -> Display {
     }
 }
 
+/// What the columns of [`initializers`] mean.
+fn legend(summary: &Summary) -> String {
+    let mut text = format!(
+        "success: converged to better than chance. IQM: interquartile mean of test accuracy. \
+         near best: runs within {} of the best cell of their depth.",
+        crate::summary::NEAR_BEST
+    );
+    if summary.initializers.iter().any(|s| s.lr_band_decades.is_some()) {
+        text += " lr decades: width of the band of learning rates with which most seeds succeed, mean over depths.";
+    }
+    text + " deepest: layers that most seeds train / layers tried."
+}
+
 /// What the initializers amount to, a sentence each.
 fn answers(summary: &Summary) -> Vec<String> {
-    let mut answers = vec![format!(
-        "success: converged to better than chance; IQM: interquartile mean of test accuracy; near best: \
-         runs within {} of the best cell of their depth; deepest: layers that most seeds train.",
-        crate::summary::NEAR_BEST
-    )];
-    let Some(baseline) = summary.baseline.map(|b| summary.initializers[b].label.as_str()) else { return answers };
+    let mut answers = Vec::new();
+    let Some(baseline) = summary.baseline.map(|b| summary.initializers[b].label.as_str()) else {
+        return answers;
+    };
     for arm in &summary.initializers {
         let Some(d) = arm.difference else { continue };
         let verb = match d.interval {
@@ -335,12 +390,26 @@ fn answers(summary: &Summary) -> Vec<String> {
             plural(d.n, "seed")
         ));
     }
+    let incomplete: Vec<&str> = summary
+        .initializers
+        .iter()
+        .filter(|arm| !arm.is_baseline && arm.n_finished > 0 && arm.difference.is_none())
+        .map(|arm| arm.label.as_str())
+        .collect();
+    if !incomplete.is_empty() {
+        answers.push(format!(
+            "No overall difference from {baseline} for {}: no seed is finished in every setting. \
+             --table pairs has the differences setting by setting.",
+            incomplete.join(", ")
+        ));
+    }
     answers
 }
 
 fn pairs(summary: &Summary) -> Display {
     let axes = summary.context_axes();
-    let mut columns: Vec<Column> = axes.iter().map(|&axis| Column::number(summary.axes[axis].field.name)).collect();
+    let mut columns: Vec<Column> =
+        axes.iter().map(|&axis| axis_column(&summary.axes[axis])).collect();
     columns.push(Column::new("init"));
     columns.push(Column::number("lr"));
     columns.push(Column::number("seeds").or("n"));
@@ -365,9 +434,12 @@ fn pairs(summary: &Summary) -> Display {
         row.push(p.better.map(|b| format!("{:.2}", b.value)).unwrap_or_default());
         row
     };
-    let baseline = summary.baseline.map(|b| summary.initializers[b].label.as_str()).unwrap_or_default();
+    let baseline =
+        summary.baseline.map(|b| summary.initializers[b].label.as_str()).unwrap_or_default();
     Display {
-        title: format!("Test accuracy against {baseline}, each at its best lr on validation, paired by seed"),
+        title: format!(
+            "Test accuracy against {baseline}, each at its best lr on validation, paired by seed"
+        ),
         columns,
         keys: axes.len() + 1,
         rows: summary.pairs.iter().map(row).collect(),
@@ -376,10 +448,13 @@ fn pairs(summary: &Summary) -> Display {
 
 fn profiles(summary: &Summary) -> Display {
     let mut columns = vec![Column::number("accuracy")];
-    columns.extend(summary.profiles.iter().map(|p| Column::number(summary.initializers[p.arm].label.clone())));
+    columns.extend(
+        summary.profiles.iter().map(|p| Column::number(summary.initializers[p.arm].label.clone())),
+    );
     let taus = summary.profiles.first().map(|p| p.points.as_slice()).unwrap_or_default();
     let row = |(i, (tau, _)): (usize, &(f64, f64))| {
-        let shares = summary.profiles.iter().map(|p| percent(p.points.get(i).map(|(_, share)| *share)));
+        let shares =
+            summary.profiles.iter().map(|p| percent(p.points.get(i).map(|(_, share)| *share)));
         std::iter::once(format!("{tau:.2}")).chain(shares).collect()
     };
     Display {
@@ -391,7 +466,8 @@ fn profiles(summary: &Summary) -> Display {
 }
 
 fn variance(summary: &Summary) -> Display {
-    let baseline = summary.baseline.map(|b| summary.initializers[b].label.as_str()).unwrap_or_default();
+    let baseline =
+        summary.baseline.map(|b| summary.initializers[b].label.as_str()).unwrap_or_default();
     let rows = summary.variance.iter().map(|v| {
         vec![
             v.scope.name().to_owned(),
@@ -400,11 +476,15 @@ fn variance(summary: &Summary) -> Display {
             v.pooled.map(|p| format!("{:.4}", p.sd)).unwrap_or_default(),
             v.pooled.map(|p| p.df.to_string()).unwrap_or_default(),
             v.ratio.map(|r| format!("{:.2}", r.value)).unwrap_or_default(),
-            v.ratio.map(|r| format!("[{:.2}, {:.2}]", r.interval.low, r.interval.high)).unwrap_or_default(),
+            v.ratio
+                .map(|r| format!("[{:.2}, {:.2}]", r.interval.low, r.interval.high))
+                .unwrap_or_default(),
         ]
     });
     Display {
-        title: format!("Seed sd of test accuracy pooled over cells, and its ratio to that of {baseline}"),
+        title: format!(
+            "Seed sd of test accuracy pooled over cells, and its ratio to that of {baseline}"
+        ),
         columns: vec![
             Column::new("runs"),
             Column::new("init"),
@@ -483,6 +563,11 @@ fn some(n: usize) -> String {
     if n == 0 { "·".to_owned() } else { n.to_string() }
 }
 
+/// "1 epoch", "2 epochs".
+fn plural_of(count: &str, what: &str) -> String {
+    count.parse().map_or_else(|_| format!("{count} {what}s"), |n| plural(n, what))
+}
+
 fn percent(share: Option<f64>) -> String {
     share.map(|share| format!("{:.0} %", share * 100.0)).unwrap_or_default()
 }
@@ -499,7 +584,8 @@ fn write(dir: &Path, tables: &[Table]) -> anyhow::Result<()> {
         let path = folder.join(table.name).with_extension("csv");
         let mut bytes = Vec::new();
         table.write_csv(&mut bytes)?;
-        write_atomically(&path, &bytes).with_context(|| format!("cannot write {}", path.display()))?;
+        write_atomically(&path, &bytes)
+            .with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }
@@ -534,7 +620,9 @@ fn load(dir: &Path) -> anyhow::Result<Loaded> {
     }
     let full = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
     Ok(Loaded {
-        name: full.file_name().map_or_else(|| "sweep".to_owned(), |name| name.to_string_lossy().into_owned()),
+        name: full
+            .file_name()
+            .map_or_else(|| "sweep".to_owned(), |name| name.to_string_lossy().into_owned()),
         planned: rows(&plan, |row| Ok((row.required("job_id")?, row.job()?)))?,
         records: rows(&runs, record)?,
         failed: rows(&dir.join("failures.csv"), |row| row.required("job_id"))?,
@@ -579,7 +667,9 @@ impl Row<'_> {
                     "false" => Value::Boolean(false),
                     text => Value::Text(text.to_owned()),
                 };
-                field.set(&mut draft, &value).map_err(|error| anyhow::anyhow!("{}: {error}", field.name))?;
+                field
+                    .set(&mut draft, &value)
+                    .map_err(|error| anyhow::anyhow!("{}: {error}", field.name))?;
             }
         }
         Ok(draft.resolve()?)
@@ -623,8 +713,10 @@ fn rows<T>(path: &Path, read: impl Fn(&Row) -> anyhow::Result<T>) -> anyhow::Res
     if !path.exists() {
         return Ok(Vec::new());
     }
-    let mut reader = csv::Reader::from_path(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let columns: HashMap<String, usize> = reader.headers()?.iter().map(str::to_owned).zip(0..).collect();
+    let mut reader =
+        csv::Reader::from_path(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let columns: HashMap<String, usize> =
+        reader.headers()?.iter().map(str::to_owned).zip(0..).collect();
     let mut all = Vec::new();
     for cells in reader.records() {
         let cells = cells.with_context(|| format!("cannot read {}", path.display()))?;
@@ -633,4 +725,114 @@ fn rows<T>(path: &Path, read: impl Fn(&Row) -> anyhow::Result<T>) -> anyhow::Res
         all.push(read(&row).with_context(|| format!("{}, line {line}", path.display()))?);
     }
     Ok(all)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::job::Field;
+    use crate::summary::testing::depth_sweep;
+    use crate::summary::{Expectation, Metric};
+
+    const NARROW: Style = Style { width: WIDTH, colour: false };
+
+    fn args(format: Format, table: Option<TableName>) -> Args {
+        Args { dir: PathBuf::new(), format, baseline: None, table }
+    }
+
+    fn claimed(text: &str) -> Summary {
+        let value = |name: &str| Value::Text(name.to_owned());
+        let claim = Claim {
+            text: text.to_owned(),
+            metric: Metric::TestAcc,
+            filter: Vec::new(),
+            expect: Expectation::Compare {
+                axis: Field::named("init").unwrap(),
+                better: value("orthogonal_proposed"),
+                than: value("orthogonal_datadep"),
+                margin: 0.1,
+            },
+        };
+        let records = depth_sweep();
+        Summary::new(&Input { records: &records, claims: &[claim], ..Input::default() }).unwrap()
+    }
+
+    fn printed(summary: &Summary, format: Format, table: Option<TableName>) -> String {
+        let args = args(format, table);
+        String::from_utf8(print(summary, &summary.tables(), "depth", &args, NARROW).unwrap())
+            .unwrap()
+    }
+
+    #[test]
+    fn everything_fits_a_terminal_of_80_columns() {
+        let summary =
+            claimed(&"The proposed gain trains a deep network where the others do not. ".repeat(4));
+        for table in
+            std::iter::once(None).chain(TableName::value_variants().iter().copied().map(Some))
+        {
+            for line in printed(&summary, Format::Table, table).lines() {
+                // Claims are prose; they wrap in the whole summary, and in a table of their own they are one cell.
+                if table != Some(TableName::Claims) {
+                    assert!(line.chars().count() <= WIDTH, "{table:?}: {line}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_table_says_how_many_diverged_and_succeeded_and_how_well_they_did() {
+        let text = printed(&claimed("It trains."), Format::Table, None);
+        assert!(
+            text.starts_with("depth: 60 runs planned, 60 finished (10 diverged, 15 at chance)\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains(
+                "   50  orthogonal           0.01  5         ·          5      0 %  0.100 ± 0.000"
+            ),
+            "{text}"
+        );
+        assert!(text.contains("supported   It trains."), "{text}");
+        assert!(text.find("Cells").unwrap() < text.find("Initializers").unwrap());
+        assert!(text.find("Initializers").unwrap() < text.find("Claims").unwrap());
+    }
+
+    #[test]
+    fn a_claim_can_neither_start_a_formula_nor_move_the_cursor() {
+        let summary = claimed("=HYPERLINK(\"http://x\")\u{1b}[2J\nnext");
+        assert!(!printed(&summary, Format::Table, None).contains('\u{1b}'));
+        let csv = printed(&summary, Format::Csv, Some(TableName::Claims));
+        assert!(csv.lines().nth(1).unwrap().starts_with("\"'=HYPERLINK"), "{csv}");
+    }
+
+    #[test]
+    fn the_csv_is_a_table_and_nothing_else() {
+        for &table in TableName::value_variants() {
+            let csv = printed(&claimed("It trains."), Format::Csv, Some(table));
+            let mut reader = csv::Reader::from_reader(csv.as_bytes());
+            let rows = reader.records().collect::<Result<Vec<_>, _>>().unwrap();
+            assert_eq!(rows.is_empty(), table == TableName::Published, "{table:?}");
+        }
+    }
+
+    #[test]
+    fn markdown_and_latex_escape_what_is_special_there() {
+        let summary = claimed("100 % | of_it & more");
+        assert!(printed(&summary, Format::Markdown, None).contains("| 100 % \\| of_it & more |"));
+        let latex = printed(&summary, Format::Latex, None);
+        assert!(latex.contains("100 \\% | of\\_it \\& more"), "{latex}");
+        assert!(latex.contains("orthogonal\\_proposed") && latex.contains("0.100 $\\pm$ 0.000"));
+    }
+
+    #[test]
+    fn the_tables_are_written_beside_the_results() {
+        let dir = tempfile::tempdir().unwrap();
+        let summary = claimed("It trains.");
+        write(dir.path(), &summary.tables()).unwrap();
+        write(dir.path(), &summary.tables()).unwrap();
+        let cells = fs::read_to_string(dir.path().join("summary/cells.csv")).unwrap();
+        assert_eq!(cells.lines().count(), 1 + 12);
+        assert_eq!(fs::read_dir(dir.path().join("summary")).unwrap().count(), 7);
+    }
 }

@@ -147,7 +147,9 @@ pub struct Condition {
 impl Condition {
     /// Whether the job meets it.
     pub fn holds(&self, job: &Job) -> bool {
-        let Some(own) = self.field.get(job) else { return false };
+        let Some(own) = self.field.get(job) else {
+            return false;
+        };
         self.values.iter().any(|value| match (super::as_number(&own), super::as_number(value)) {
             (Some(own), Some(value)) => own == value,
             _ => own.to_string() == value.to_string(),
@@ -340,10 +342,13 @@ impl Series {
             let group: Vec<usize> = group.into_iter().filter(|i| cells.contains(i)).collect();
             for cell in group.iter().map(|&i| &sweep.cells[i]) {
                 series.missing += cell.planned.saturating_sub(cell.runs.len());
-                let seconds: Vec<f64> = cell.runs.iter().map(|run| run.record.train_seconds).collect();
+                let seconds: Vec<f64> =
+                    cell.runs.iter().map(|run| run.record.train_seconds).collect();
                 series.seconds_a_seed += stats::mean(&seconds).unwrap_or(0.0);
             }
-            let Some(best) = sweep.best(group) else { continue };
+            let Some(best) = sweep.best(group) else {
+                continue;
+            };
             let values: BTreeMap<Seed, f64> = sweep.cells[best]
                 .runs
                 .iter()
@@ -456,7 +461,9 @@ fn settle_claim(sweep: &Sweep, claim: &Claim) -> ClaimResult {
     let interval = interval_of(&values, share);
     let verdict = interval.map_or(Verdict::Undecided, |interval| region.judge(interval));
     let needed = match (verdict, estimate) {
-        (Verdict::Undecided, Some(share_of_runs)) if share => share_needs(share_of_runs, n, &region),
+        (Verdict::Undecided, Some(share_of_runs)) if share => {
+            share_needs(share_of_runs, n, &region)
+        }
         (Verdict::Undecided, Some(mean)) => sd.and_then(|sd| {
             stats::required_seeds(region.distance(mean), sd, Design::Paired, LEVEL, POWER)
         }),
@@ -533,7 +540,9 @@ impl ClaimResult {
         match (self.estimate, self.interval) {
             (None, _) => text += ": no finished seeds yet",
             (Some(x), None) => text += &format!(": {x:.3}, no interval, n = {}", self.n),
-            (Some(x), Some(i)) => text += &format!(": {x:.3} [{:.3}, {:.3}], n = {}", i.low, i.high, self.n),
+            (Some(x), Some(i)) => {
+                text += &format!(": {x:.3} [{:.3}, {:.3}], n = {}", i.low, i.high, self.n)
+            }
         }
         if self.n_contexts > 1 {
             text += &format!(", mean of {} settings", self.n_contexts);
@@ -550,10 +559,15 @@ impl ClaimResult {
                     duration(seconds)
                 ),
                 (Some(needed), None) => {
-                    format!(" {} ({needed} in all) would probably decide it.", plural(needed - self.n, "more seed"))
+                    format!(
+                        " {} ({needed} in all) would probably decide it.",
+                        plural(needed - self.n, "more seed")
+                    )
                 }
                 (None, _) if self.n < 2 => " At least two seeds are needed.".to_owned(),
-                (None, _) => " The mean is at the threshold: more seeds will hardly decide it.".to_owned(),
+                (None, _) => {
+                    " The mean is at the threshold: more seeds will hardly decide it.".to_owned()
+                }
             };
         }
         text

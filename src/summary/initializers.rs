@@ -167,13 +167,15 @@ impl Arms {
             })
             .collect();
         let baseline = match asked {
-            Some(init) if !arms.is_empty() => Some(first(&arms, |arm| arm.init == init).ok_or_else(|| {
-                let present: BTreeSet<&str> = arms.iter().map(|arm| arm.init.name()).collect();
-                SummaryError::NoSuchBaseline {
-                    asked: init.name(),
-                    present: present.into_iter().collect::<Vec<_>>().join(", "),
-                }
-            })?),
+            Some(init) if !arms.is_empty() => {
+                Some(first(&arms, |arm| arm.init == init).ok_or_else(|| {
+                    let present: BTreeSet<&str> = arms.iter().map(|arm| arm.init.name()).collect();
+                    SummaryError::NoSuchBaseline {
+                        asked: init.name(),
+                        present: present.into_iter().collect::<Vec<_>>().join(", "),
+                    }
+                })?)
+            }
             _ => first(&arms, |arm| arm.init.gain == Gain::Default)
                 .or_else(|| first(&arms, |arm| arm.init.gain == Gain::Datadep))
                 .or_else(|| first(&arms, |_| true)),
@@ -224,7 +226,8 @@ impl Arms {
             .enumerate()
             .map(|(i, arm)| {
                 let cells = &cells_of[i];
-                let count = |of: &dyn Fn(&Cell) -> usize| cells.iter().map(|c| of(c)).sum::<usize>();
+                let count =
+                    |of: &dyn Fn(&Cell) -> usize| cells.iter().map(|c| of(c)).sum::<usize>();
                 let n_finished = count(&|c| c.runs.len());
                 let n_diverged = count(&|c| c.count(Ending::Diverged));
                 let n_failed = count(&|c| c.failed);
@@ -271,10 +274,17 @@ impl Arms {
         let task = sweep.axes_without(&self.axes.iter().chain(&tuned).copied().collect::<Vec<_>>());
         for cells in sweep.group(&task).into_values() {
             let best = sweep.best(cells.iter().copied());
-            let Some(best) = best.and_then(|cell| stats::mean(&sweep.cells[cell].accuracies())) else { continue };
+            let Some(best) = best.and_then(|cell| stats::mean(&sweep.cells[cell].accuracies()))
+            else {
+                continue;
+            };
             for cell in cells.into_iter().map(|i| &sweep.cells[i]) {
                 let (within, all) = &mut near[self.of(cell)];
-                *within += cell.runs.iter().filter(|r| r.accuracy.is_some_and(|x| x >= best - NEAR_BEST)).count();
+                *within += cell
+                    .runs
+                    .iter()
+                    .filter(|r| r.accuracy.is_some_and(|x| x >= best - NEAR_BEST))
+                    .count();
                 *all += cell.runs.len();
             }
         }
@@ -324,21 +334,29 @@ impl Arms {
         let means: Vec<(f64, f64)> = complete
             .map(|pairs| {
                 let n = pairs.len() as f64;
-                (pairs.iter().map(|p| p.0).sum::<f64>() / n, pairs.iter().map(|p| p.1).sum::<f64>() / n)
+                (
+                    pairs.iter().map(|p| p.0).sum::<f64>() / n,
+                    pairs.iter().map(|p| p.1).sum::<f64>() / n,
+                )
             })
             .collect();
         stats::paired(&means, LEVEL)
     }
 
     pub(super) fn pairs(&self, sweep: &Sweep) -> Vec<PairSummary> {
-        let Some(baseline) = self.baseline else { return Vec::new() };
+        let Some(baseline) = self.baseline else {
+            return Vec::new();
+        };
         let mut pairs = Vec::new();
         for (context, cells) in &self.chosen {
-            let Some(base) = cells.get(&baseline).map(|&i| &sweep.cells[i]) else { continue };
+            let Some(base) = cells.get(&baseline).map(|&i| &sweep.cells[i]) else {
+                continue;
+            };
             for (&arm, cell) in cells.iter().filter(|(arm, _)| **arm != baseline) {
                 let cell = &sweep.cells[*cell];
                 let (ours, theirs) = (cell.accuracies(), base.accuracies());
-                let shared: Vec<(f64, f64)> = common_seeds(cell, base).into_iter().map(|(_, pair)| pair).collect();
+                let shared: Vec<(f64, f64)> =
+                    common_seeds(cell, base).into_iter().map(|(_, pair)| pair).collect();
                 pairs.push(PairSummary {
                     context: context.clone(),
                     axes: self.context.clone(),
@@ -371,7 +389,11 @@ impl Arms {
         }
         let profile = |(arm, values): (usize, &Vec<f64>)| {
             let shares = stats::performance_profile(values, &taus)?;
-            Some(Profile { arm, n: values.len(), points: taus.iter().copied().zip(shares).collect() })
+            Some(Profile {
+                arm,
+                n: values.len(),
+                points: taus.iter().copied().zip(shares).collect(),
+            })
         };
         values.iter().enumerate().filter_map(profile).collect()
     }
@@ -380,10 +402,12 @@ impl Arms {
         let elsewhere: Vec<usize> = sweep.axes_without(&self.axes);
         let mut rows = Vec::new();
         for scope in [Scope::All, Scope::Success] {
-            let mut by_arm: Vec<BTreeMap<Vec<usize>, Vec<f64>>> = vec![BTreeMap::new(); self.arms.len()];
+            let mut by_arm: Vec<BTreeMap<Vec<usize>, Vec<f64>>> =
+                vec![BTreeMap::new(); self.arms.len()];
             for cell in &sweep.cells {
                 let taken = |run: &&Run| scope == Scope::All || run.ending == Ending::Success;
-                let values: Vec<f64> = cell.runs.iter().filter(taken).filter_map(|run| run.accuracy).collect();
+                let values: Vec<f64> =
+                    cell.runs.iter().filter(taken).filter_map(|run| run.accuracy).collect();
                 if values.len() > 1 {
                     by_arm[self.of(cell)].insert(place(cell, &elsewhere), values);
                 }
@@ -391,9 +415,12 @@ impl Arms {
             for (arm, cells) in by_arm.iter().enumerate() {
                 let base = self.baseline.filter(|&b| b != arm).map(|b| &by_arm[b]);
                 let common: Vec<(&Vec<f64>, &Vec<f64>)> = base
-                    .map(|base| cells.iter().filter_map(|(at, own)| Some((own, base.get(at)?))).collect())
+                    .map(|base| {
+                        cells.iter().filter_map(|(at, own)| Some((own, base.get(at)?))).collect()
+                    })
                     .unwrap_or_default();
-                let (own, theirs): (Vec<&Vec<f64>>, Vec<&Vec<f64>>) = common.iter().copied().unzip();
+                let (own, theirs): (Vec<&Vec<f64>>, Vec<&Vec<f64>>) =
+                    common.iter().copied().unzip();
                 let ratio = stats::pooled_sd(&own)
                     .zip(stats::pooled_sd(&theirs))
                     .and_then(|(own, theirs)| stats::sd_ratio(own, theirs, LEVEL));
@@ -434,12 +461,16 @@ fn first(arms: &[Arm], wanted: impl Fn(&Arm) -> bool) -> Option<usize> {
 /// The interquartile mean over all runs of the cells, with its interval.
 fn pooled_iqm(cells: &[&Cell]) -> (Option<f64>, Option<Interval>) {
     let values: Vec<Vec<f64>> = cells.iter().map(|cell| cell.accuracies()).collect();
-    (stats::interquartile_mean(&values.concat()), stats::interquartile_mean_interval(&values, LEVEL))
+    (
+        stats::interquartile_mean(&values.concat()),
+        stats::interquartile_mean_interval(&values, LEVEL),
+    )
 }
 
 /// The accuracies of the seeds that both cells have.
 fn common_seeds(a: &Cell, b: &Cell) -> Vec<(Seed, (f64, f64))> {
-    let theirs: BTreeMap<Seed, f64> = b.runs.iter().filter_map(|r| Some((r.seed, r.accuracy?))).collect();
+    let theirs: BTreeMap<Seed, f64> =
+        b.runs.iter().filter_map(|r| Some((r.seed, r.accuracy?))).collect();
     let pair = |run: &Run| Some((run.seed, (run.accuracy?, *theirs.get(&run.seed)?)));
     a.runs.iter().filter_map(pair).collect()
 }
@@ -451,8 +482,16 @@ impl Summary {
             row.push(if s.is_baseline { "yes" } else { "no" }.into());
             row.extend(
                 [
-                    s.n_cells, s.n_planned, s.n_finished, s.n_ok, s.n_diverged, s.n_at_chance, s.n_failed,
-                    s.n_missing, s.seeds_min, s.seeds_max,
+                    s.n_cells,
+                    s.n_planned,
+                    s.n_finished,
+                    s.n_ok,
+                    s.n_diverged,
+                    s.n_at_chance,
+                    s.n_failed,
+                    s.n_missing,
+                    s.seeds_min,
+                    s.seeds_max,
                 ]
                 .map(Datum::from),
             );
@@ -462,7 +501,9 @@ impl Summary {
             row.push(s.iqm_best_lr.into());
             row.extend(ends(s.iqm_best_lr_interval));
             row.extend([s.near_best, s.lr_usable, s.lr_band_decades].map(Datum::from));
-            row.extend([s.deepest, s.deepest_tested].map(|layers| Datum::from(layers.map(|n| n as usize))));
+            row.extend(
+                [s.deepest, s.deepest_tested].map(|layers| Datum::from(layers.map(|n| n as usize))),
+            );
             row.push(s.difference.map(|d| d.mean).into());
             row.extend(ends(s.difference.and_then(|d| d.interval)));
             row.push(s.difference.map(|d| d.n).into());
@@ -511,7 +552,8 @@ impl Summary {
 
     pub(super) fn variance_table(&self) -> Table {
         let rows = self.variance.iter().map(|v| {
-            let mut row: Vec<Datum> = vec![self.initializers[v.arm].label.as_str().into(), v.scope.name().into()];
+            let mut row: Vec<Datum> =
+                vec![self.initializers[v.arm].label.as_str().into(), v.scope.name().into()];
             row.push(v.n_cells.into());
             row.push(v.pooled.map(|p| p.sd).into());
             row.push(v.pooled.map(|p| p.df).into());
@@ -523,4 +565,3 @@ impl Summary {
         self.table("variance", &[], rows.collect())
     }
 }
-
