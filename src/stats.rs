@@ -28,11 +28,11 @@ pub const POWER: f64 = 0.8;
 /// The fewest seeds in a cell for which a bootstrap is drawn: below, its intervals are too narrow.
 pub const BOOTSTRAP_MIN: usize = 10;
 
-/// Bootstrap resamples; a quarter as many for more than [`MANY`] values, which draw longer and need
+/// Bootstrap resamples; a quarter as many for more than 5,000 values, which draw longer and need
 /// fewer, as the interval is narrow then.
 pub const RESAMPLES: usize = 2000;
 
-/// See [`RESAMPLES`].
+/// Values from which on there are fewer [`RESAMPLES`].
 const MANY: usize = 5000;
 
 /// A confidence interval.
