@@ -10,12 +10,24 @@ fn main() -> anyhow::Result<()> {
     println!("cargo:rustc-link-search=native={libtorch}");
     println!("cargo:rustc-link-arg=-Wl,-rpath,{libtorch}");
     // Nothing refers to libtorch_cuda by name, so the linker would drop it, and with it the GPU.
+    for target in ["bin=wninit-torch", "tests"] {
+        println!("cargo:rustc-link-arg-{target}=-Wl,--no-as-needed,-ltorch,--as-needed");
+    }
     println!("cargo:rerun-if-changed=build.rs");
 
     let include = Path::new(&libtorch).with_file_name("include");
+    println!("cargo:rerun-if-changed=src/torch.cpp");
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .warnings(false) // libtorch's headers have plenty
+        .include(&include)
+        .include(include.join("torch/csrc/api/include"))
+        .file("src/torch.cpp")
+        .compile("wninit_torch");
+
     println!("cargo:rustc-env=WNINIT_LIBTORCH={}", libtorch_version(&libtorch));
     println!("cargo:rustc-env=WNINIT_GIT_SHA={}", git_sha());
-    let _ = include;
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! Cohorts: jobs of one shape, trained together as stacked tensors `[member, …]`.
 
+use std::collections::HashMap;
+
 use crate::job::{Arch, Augment, Dataset, Job, Norm, Precision};
 
 /// What jobs must share to be stacked: everything that decides a tensor's shape or the number
@@ -57,7 +59,10 @@ impl Cohort {
     /// If there is no job, or they differ in shape: the planner groups by [`Shape`].
     pub fn new(jobs: Vec<Job>) -> Cohort {
         let shape = Shape::of(jobs.first().expect("a cohort has a member"));
-        assert!(jobs.iter().all(|job| Shape::of(job) == shape), "a cohort's jobs have one shape");
+        assert!(
+            jobs.iter().all(|job| Shape::of(job) == shape),
+            "a cohort's jobs have one shape"
+        );
         Cohort { jobs }
     }
 
@@ -78,5 +83,121 @@ impl Cohort {
         }
         let (left, right) = self.jobs.split_at(self.jobs.len() / 2);
         Some([left.to_vec(), right.to_vec()].map(|jobs| Cohort { jobs }))
+    }
+}
+
+/// Puts jobs of one shape together, at most `width` of them, and keeps the order otherwise: a
+/// cohort stands where its first job stood.
+///
+/// A cohort holds jobs of one seed, so that seeds are still finished one after the other; only
+/// where no shape-mates share a seed do several seeds stand in a cohort. The jobs of a seed are
+/// shared out evenly: nine of them at a width of eight make five and four.
+pub fn cohorts(
+    jobs: impl IntoIterator<Item = Job>,
+    width: impl Fn(&Shape) -> usize,
+) -> Vec<Cohort> {
+    let mut shapes: HashMap<Shape, Vec<(usize, Job)>> = HashMap::new();
+    for (position, job) in jobs.into_iter().enumerate() {
+        shapes
+            .entry(Shape::of(&job))
+            .or_default()
+            .push((position, job));
+    }
+    let seeds = |job: &Job| (job.init_seed, job.data_seed);
+    let mut all: Vec<(usize, Cohort)> = Vec::new();
+    for (shape, jobs) in shapes {
+        let width = width(&shape).max(1);
+        let one_each = jobs
+            .windows(2)
+            .all(|pair| seeds(&pair[0].1) != seeds(&pair[1].1));
+        let mut sizes = Vec::new();
+        for group in jobs.chunk_by(|(_, a), (_, b)| one_each || seeds(a) == seeds(b)) {
+            let even = group.len().div_ceil(group.len().div_ceil(width));
+            sizes.extend(group.chunks(even).map(<[_]>::len));
+        }
+        let mut jobs = jobs.into_iter().peekable();
+        for size in sizes {
+            let position = jobs.peek().map_or(0, |(position, _)| *position);
+            let members = jobs.by_ref().take(size).map(|(_, job)| job).collect();
+            all.push((position, Cohort { jobs: members }));
+        }
+    }
+    all.sort_by_key(|(position, _)| *position);
+    all.into_iter().map(|(_, cohort)| cohort).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::job::{Draft, Value};
+
+    /// Jobs in seed-major order: seeds × depths × learning rates.
+    fn jobs(seeds: u64, depths: &[u32], rates: usize) -> Vec<Job> {
+        let mut jobs = Vec::new();
+        for seed in 0..seeds {
+            for &depth in depths {
+                for rate in 1..=rates {
+                    let draft = Draft {
+                        depth: Some(depth),
+                        seed: Some(seed),
+                        lr: Some(rate as f64 / 100.0),
+                        ..Draft::default()
+                    };
+                    jobs.push(draft.resolve().unwrap());
+                }
+            }
+        }
+        jobs
+    }
+
+    fn members(cohorts: &[Cohort]) -> Vec<Job> {
+        cohorts
+            .iter()
+            .flat_map(|cohort| cohort.jobs().to_vec())
+            .collect()
+    }
+
+    #[test]
+    fn a_sweep_stopped_between_cohorts_has_finished_whole_seeds_first() {
+        let jobs = jobs(3, &[2, 5], 9);
+        let cohorts = cohorts(jobs.clone(), |_| 8);
+        assert_eq!(members(&cohorts), jobs);
+        assert_eq!(
+            cohorts.iter().map(|c| c.jobs().len()).collect::<Vec<_>>(),
+            [5, 4].repeat(6)
+        );
+    }
+
+    #[test]
+    fn jobs_that_differ_in_the_seed_alone_train_together() {
+        let cohorts = cohorts(jobs(6, &[2, 5], 1), |_| 4);
+        assert_eq!(cohorts.len(), 4);
+        assert!(cohorts.iter().all(|cohort| cohort.jobs().len() == 3));
+    }
+
+    #[test]
+    fn every_job_is_in_one_cohort_whatever_the_width() {
+        let jobs = jobs(3, &[2, 5, 7], 4);
+        for width in [0, 1, 2, 3, 5, 100] {
+            let cohorts = cohorts(jobs.clone(), |_| width);
+            let mut ids: Vec<_> = members(&cohorts).iter().map(Job::id).collect();
+            ids.sort_unstable();
+            let mut expected: Vec<_> = jobs.iter().map(Job::id).collect();
+            expected.sort_unstable();
+            assert_eq!(ids, expected);
+            assert!(
+                cohorts
+                    .iter()
+                    .all(|cohort| cohort.jobs().len() <= width.max(1))
+            );
+        }
+    }
+
+    #[test]
+    fn another_batch_size_is_another_cohort() {
+        let base = jobs(1, &[2], 1).remove(0);
+        let other = base.with(&[("batch_size", Value::Integer(64))]).unwrap();
+        assert_eq!(cohorts([base, other], |_| 8).len(), 2);
     }
 }

@@ -48,18 +48,23 @@ macro_rules! choices {
     };
 }
 
+pub(crate) use choices;
+
 /// "unknown `what` "text"; did you mean …?" with the nearest of the valid words, and all of them.
 pub fn unknown<'a>(what: &str, text: &str, valid: impl IntoIterator<Item = &'a str>) -> String {
     let valid: Vec<&str> = valid.into_iter().collect();
     let hint = match nearest(text, valid.iter().copied()) {
-        Some(word) => format!("did you mean \"{word}\"? "),
+        Some(word) => format!("; did you mean \"{word}\"?"),
         None => String::new(),
     };
-    format!("unknown {what} \"{text}\"; {hint}(valid: {})", valid.join(", "))
+    format!("unknown {what} \"{text}\"{hint} (valid: {})", valid.join(", "))
 }
 
 /// The valid word closest to `text`, if one is close enough to be what was meant.
 pub fn nearest<'a>(text: &str, valid: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if text.len() > 100 {
+        return None; // no slip of the pen, and the distance would take time and memory
+    }
     let text = text.to_lowercase().replace('-', "_");
     valid
         .into_iter()
@@ -542,6 +547,18 @@ pub struct Field {
     get: fn(&Settings) -> Option<Value>,
 }
 
+impl fmt::Debug for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl PartialEq for Field {
+    fn eq(&self, other: &Field) -> bool {
+        self.name == other.name
+    }
+}
+
 impl Field {
     /// The field of that name.
     pub fn named(name: &str) -> Option<&'static Field> {
@@ -936,6 +953,23 @@ impl FromStr for JobId {
     }
 }
 
+impl JobId {
+    /// The id of a job of which these are the fields that apply, with their values as
+    /// [`Field::get`] gives them, in the order of [`FIELDS`].
+    pub fn of<V: fmt::Display>(fields: impl IntoIterator<Item = (&'static str, V)>) -> JobId {
+        use std::io::Write;
+        let mut text = Vec::with_capacity(512);
+        let written = writeln!(text, "wninit job {SCHEMA}").and_then(|()| {
+            fields.into_iter().try_for_each(|(name, value)| writeln!(text, "{name}={value}"))
+        });
+        debug_assert!(written.is_ok(), "writing to memory cannot fail");
+        let digest = Sha256::digest(&text);
+        let mut id = [0; 6];
+        id.copy_from_slice(&digest[..6]);
+        JobId(id)
+    }
+}
+
 impl Job {
     /// The job's identity: equal for equal jobs, in every version of the program.
     ///
@@ -943,19 +977,7 @@ impl Job {
     /// A field added later must not change the ids of the jobs that came before it, so leave it
     /// out of the hash where its value means "as before".
     pub fn id(&self) -> JobId {
-        use std::io::Write;
-        let mut text = Vec::with_capacity(512);
-        let written = writeln!(text, "wninit job {SCHEMA}").and_then(|()| {
-            FIELDS.iter().try_for_each(|field| match field.get(self) {
-                Some(value) => writeln!(text, "{}={value}", field.name),
-                None => Ok(()),
-            })
-        });
-        debug_assert!(written.is_ok(), "writing to memory cannot fail");
-        let digest = Sha256::digest(&text);
-        let mut id = [0; 6];
-        id.copy_from_slice(&digest[..6]);
-        JobId(id)
+        JobId::of(FIELDS.iter().filter_map(|field| Some((field.name, field.get(self)?))))
     }
 
     /// The job with other values in some fields.

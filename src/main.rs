@@ -1,1 +1,47 @@
-fn main() { println!("{}", tch::Cuda::is_available()); }
+//! The command line: one subcommand, one file in `commands/`.
+//!
+//! Commands that need tensors live in a second program beside this one, `wninit-torch`, because
+//! loading libtorch takes longer than all that the others do. For the same reason the modules are
+//! compiled into this program by themselves: the library would bring libtorch along.
+
+#![allow(dead_code, unused_imports)] // what only the other program uses
+
+mod cohort;
+mod commands;
+mod cost;
+mod data;
+mod execution;
+mod grid;
+mod job;
+mod plan;
+mod progress;
+mod results;
+mod rng;
+mod stats;
+mod summary;
+mod sweep;
+mod table;
+
+use std::os::unix::process::CommandExt;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use crate::commands::Cli;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = commands::run(&cli.command).unwrap_or_else(hand_over);
+    ExitCode::from(result.unwrap_or_else(|error| commands::fail(&error)))
+}
+
+/// Becomes `wninit-torch` with the same arguments. Comes back only if that fails.
+fn hand_over() -> anyhow::Result<u8> {
+    let program = std::env::current_exe()
+        .context("cannot find this program's own file")?
+        .with_file_name("wninit-torch");
+    let error = std::process::Command::new(&program).args(std::env::args_os().skip(1)).exec();
+    Err(error).with_context(|| {
+        format!("cannot start {}, which belongs beside wninit; build it with `make build`", program.display())
+    })
+}

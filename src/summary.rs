@@ -19,16 +19,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use rayon::prelude::*;
 
+use crate::grid::{Claim, Published};
 use crate::job::{Dataset, FIELDS, Field, Init, Job, JobId, SEED_FIELDS, Value};
 use crate::results::{Outcome, Record};
 use crate::stats::{self, Interval, LEVEL};
 use crate::table::{Datum, Table};
 
-pub use claims::{
-    Claim, ClaimResult, Condition, Expectation, Metric, Published, PublishedResult, Verdict,
-    duration,
-};
-pub use columns::{COLUMNS, ColumnDoc};
+pub use claims::{ClaimResult, PublishedResult, Verdict, duration};
+pub use columns::{COLUMNS, documentation};
 pub use initializers::{
     InitializerSummary, NEAR_BEST, PairSummary, Profile, Scope, VarianceSummary,
 };
@@ -509,7 +507,7 @@ impl Summary {
         let columns = axes
             .iter()
             .map(|&i| self.axes[i].field.name)
-            .chain(COLUMNS.iter().filter(|c| c.table == name).map(|c| c.name))
+            .chain(COLUMNS.iter().filter(|(table, _)| *table == name).map(|(_, c)| c.name))
             .map(str::to_owned)
             .collect();
         Table { name, columns, rows }
@@ -800,6 +798,7 @@ pub(crate) mod testing {
 mod tests {
     use super::testing::*;
     use super::*;
+    use crate::grid::{Condition, Expectation, Metric};
 
     fn of(records: &[Record]) -> Summary {
         Summary::new(&Input { records, ..Input::default() }).unwrap()
@@ -1000,11 +999,8 @@ mod tests {
     }
 
     fn claim(metric: Metric, depth: i64, expect: Expectation) -> Claim {
-        let depth = Condition {
-            field: Field::named("depth").unwrap(),
-            values: vec![Value::Integer(depth)],
-        };
-        Claim { text: "It trains.".to_owned(), metric, filter: vec![depth], expect }
+        let depth = Condition::new(Field::named("depth").unwrap(), vec![Value::Integer(depth)]);
+        Claim::new("It trains.", metric, vec![depth], expect)
     }
 
     fn compare(better: &str, than: &str, margin: f64) -> Expectation {
@@ -1074,11 +1070,8 @@ mod tests {
     #[test]
     fn a_share_in_one_setting_is_judged_by_wilsons_interval() {
         let records: Vec<Record> = seeds(20).iter().map(|job| ok(job, 0.9, 0.9)).collect();
-        let within = |at_least, at_most| Claim {
-            text: String::new(),
-            metric: Metric::Diverged,
-            filter: Vec::new(),
-            expect: Expectation::Within { at_least, at_most },
+        let within = |at_least, at_most| {
+            Claim::new("", Metric::Diverged, Vec::new(), Expectation::Within { at_least, at_most })
         };
         assert_eq!(settle(&records, within(None, Some(0.2))).verdict, Verdict::Supported);
         assert_eq!(settle(&records, within(Some(0.5), None)).verdict, Verdict::Refuted);
@@ -1096,20 +1089,13 @@ mod tests {
 
     #[test]
     fn a_published_number_stands_beside_ours_at_the_rate_that_validation_chose() {
-        let condition = |name: &str, value| Condition {
-            field: Field::named(name).unwrap(),
-            values: vec![value],
-        };
-        let number = Published {
-            filter: vec![
-                condition("depth", Value::Integer(50)),
-                condition("init", Value::Text("orthogonal_proposed".to_owned())),
-            ],
-            metric: Metric::TestAcc,
-            value: 0.97,
-            spread: None,
-            source: None,
-        };
+        let condition =
+            |name: &str, value| Condition::new(Field::named(name).unwrap(), vec![value]);
+        let filter = vec![
+            condition("depth", Value::Integer(50)),
+            condition("init", Value::Text("orthogonal_proposed".to_owned())),
+        ];
+        let number = Published::new(filter, Metric::TestAcc, 0.97);
         let records = depth_sweep();
         let summary =
             Summary::new(&Input { records: &records, published: &[number], ..Input::default() })

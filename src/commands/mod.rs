@@ -1,3 +1,128 @@
-//! One file a command.
+//! The program's commands, one a file. Each has its `Args` and a `run` that returns the exit code:
+//! 0 done, 2 a bad grid or command line, 3 some jobs failed, 130 interrupted, 1 anything else.
 
+pub mod doctor;
+pub mod fetch;
+pub mod merge;
+pub mod plan;
+pub mod run;
+pub mod status;
 pub mod summary;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::grid::{Grid, GridError, Overrides};
+use crate::results::ResultsError;
+
+/// Which initialization survives depth, learning rate and seed?
+///
+/// A grid (a TOML file) says which networks to train; `run` trains them and leaves a CSV that
+/// survives being killed at any moment.
+#[derive(Parser)]
+#[command(name = "wninit", version, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What `wninit` can do.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Say what a grid means: its jobs, what is finished, what the rest will cost
+    Plan(plan::Args),
+    /// Train what a grid asks for and is not finished yet
+    Run(run::Args),
+    /// Say how far a sweep is
+    Status(status::Args),
+    /// Say what a sweep has shown
+    Summary(summary::Args),
+    /// Put the results of a sweep's shards together
+    Merge(merge::Args),
+    /// Get a data set
+    Fetch(fetch::Args),
+    /// Say what this machine offers, and what is missing
+    Doctor(doctor::Args),
+}
+
+/// A grid and what the command line changes in it.
+#[derive(Args, Clone, Debug)]
+pub struct GridArgs {
+    /// The grid, a TOML file
+    pub grid: PathBuf,
+    /// Set a field for all jobs, whatever the grid says (repeatable)
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Keep only these values of an axis (repeatable)
+    #[arg(long, value_name = "AXIS=A,B")]
+    pub only: Vec<String>,
+    /// Apply the grid's overlay [profile.NAME]
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+}
+
+impl GridArgs {
+    /// Reads the grid with its overrides.
+    ///
+    /// # Errors
+    /// As [`Grid::load`].
+    pub fn load(&self) -> Result<Grid, GridError> {
+        let overrides = Overrides {
+            set: self.set.clone(),
+            only: self.only.clone(),
+            profile: self.profile.clone(),
+        };
+        Grid::load(&self.grid, &overrides)
+    }
+}
+
+/// A command line that asks for what cannot be; the exit code is 2.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct UsageError(pub anyhow::Error);
+
+/// Carries out a command that needs no tensors; the exit code. `None` for the others, which are
+/// for [`run_with_tensors`].
+///
+/// # Errors
+/// Whatever stopped it; [`fail`] prints it.
+pub fn run(command: &Command) -> Option<anyhow::Result<u8>> {
+    Some(match command {
+        Command::Plan(args) => plan::run(args),
+        Command::Status(args) => status::run(args),
+        Command::Summary(args) => summary::run(args),
+        Command::Merge(args) => merge::run(args),
+        Command::Fetch(args) => fetch::run(args),
+        Command::Run(_) | Command::Doctor(_) => return None,
+    })
+}
+
+/// Prints an error with its causes in one line; the exit code for it.
+pub fn fail(error: &anyhow::Error) -> u8 {
+    let broken_pipe = |cause: &(dyn std::error::Error + 'static)| {
+        let io = cause
+            .downcast_ref::<std::io::Error>()
+            .map(std::io::Error::kind);
+        let csv = cause
+            .downcast_ref::<csv::Error>()
+            .and_then(|error| match error.kind() {
+                csv::ErrorKind::Io(error) => Some(error.kind()),
+                _ => None,
+            });
+        io.or(csv) == Some(std::io::ErrorKind::BrokenPipe)
+    };
+    if error.chain().any(broken_pipe) {
+        return 0; // the reader, `head` perhaps, has seen enough
+    }
+    eprintln!("error: {error:#}");
+    let bad_input = |cause: &(dyn std::error::Error + 'static)| {
+        cause.is::<GridError>() || cause.is::<UsageError>() || cause.is::<ResultsError>()
+    };
+    if error.chain().any(bad_input) {
+        2
+    } else {
+        1
+    }
+}

@@ -1,6 +1,5 @@
 //! `wninit summary DIR`: what a sweep has shown so far.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, IsTerminal, Write};
@@ -10,12 +9,13 @@ use std::str::FromStr;
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 
-use crate::job::{Draft, FIELDS, Init, Job, JobId, Value};
-use crate::results::{Outcome, Provenance, Record};
-use crate::stats::{Interval, LEVEL};
-use crate::summary::{
-    Axis, Claim, Input, PairSummary, Published, Summary, Verdict, duration, plural,
+use crate::grid::{Claim, Grid, Overrides, Published};
+use crate::job::{Init, Job, JobId, Value};
+use crate::results::{
+    Record, document_columns, planned_jobs, read_failures, read_runs, write_atomically,
 };
+use crate::stats::{Interval, LEVEL};
+use crate::summary::{Axis, Input, PairSummary, Summary, Verdict, documentation, duration, plural};
 use crate::table::{Column, Display, Style, Table, one_line, wrap};
 
 /// What has a sweep shown so far?
@@ -576,25 +576,20 @@ fn p_value(p: f64) -> String {
     if p < 0.001 { "<0.001".to_owned() } else { format!("{p:.3}") }
 }
 
-/// Writes every table to `dir/summary/`, each as a whole.
+/// Writes every table to `dir/summary/`, each as a whole, and what their columns mean.
 fn write(dir: &Path, tables: &[Table]) -> anyhow::Result<()> {
     let folder = dir.join("summary");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     for table in tables {
-        let path = folder.join(table.name).with_extension("csv");
         let mut bytes = Vec::new();
         table.write_csv(&mut bytes)?;
-        write_atomically(&path, &bytes)
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        write_atomically(&folder.join(table.name).with_extension("csv"), &bytes)?;
     }
-    Ok(())
-}
-
-fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    file.persist(path)?;
+    let described = tables
+        .iter()
+        .map(|table| (format!("summary/{}.csv", table.name), documentation(table)))
+        .collect::<Vec<_>>();
+    document_columns(dir, &described)?;
     Ok(())
 }
 
@@ -609,131 +604,45 @@ struct Loaded {
     warnings: Vec<String>,
 }
 
-/// Reads a sweep's folder. This is the only function here that knows the files.
+/// Reads a sweep's folder, its shards included.
 fn load(dir: &Path) -> anyhow::Result<Loaded> {
     if !dir.is_dir() {
-        bail!("{} is no folder; give a sweep's folder, such as results/depth", dir.display());
+        bail!("there is no folder {}; name a sweep's, such as results/depth", dir.display());
     }
-    let (plan, runs) = (dir.join("plan.csv"), dir.join("runs.csv"));
-    if !plan.exists() && !runs.exists() {
+    let runs = read_runs(dir)?;
+    let planned = planned_jobs(dir)?;
+    if planned.is_none() && runs.records.is_empty() {
         bail!("{} is no sweep's folder: it has neither plan.csv nor runs.csv", dir.display());
     }
-    let full = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
-    Ok(Loaded {
-        name: full
-            .file_name()
-            .map_or_else(|| "sweep".to_owned(), |name| name.to_string_lossy().into_owned()),
-        planned: rows(&plan, |row| Ok((row.required("job_id")?, row.job()?)))?,
-        records: rows(&runs, record)?,
-        failed: rows(&dir.join("failures.csv"), |row| row.required("job_id"))?,
-        claims: Vec::new(),
-        published: Vec::new(),
-        warnings: Vec::new(),
-    })
-}
-
-/// One row of a CSV file.
-struct Row<'a> {
-    columns: &'a HashMap<String, usize>,
-    cells: &'a csv::StringRecord,
-}
-
-impl Row<'_> {
-    fn cell(&self, column: &str) -> &str {
-        self.columns.get(column).and_then(|&i| self.cells.get(i)).unwrap_or("")
-    }
-
-    fn optional<T: FromStr>(&self, column: &str) -> anyhow::Result<Option<T>> {
-        match self.cell(column) {
-            "" => Ok(None),
-            cell => match cell.parse() {
-                Ok(value) => Ok(Some(value)),
-                Err(_) => bail!("\"{cell}\" is no value for the column {column}"),
-            },
+    let mut warnings = runs.warnings;
+    warnings.extend(runs.conflicts.iter().map(ToString::to_string));
+    // The numbers need no grid, only their names and what was claimed.
+    let grid = Grid::load(&dir.join("grid.toml"), &Overrides::default()).map_err(|error| {
+        warnings.push(format!("{error}; without the grid there are no claims or published numbers"))
+    });
+    let (name, claims, published) = match grid {
+        Ok(grid) => {
+            warnings.extend(grid.warnings);
+            (grid.name, grid.claims, grid.published)
         }
-    }
-
-    fn required<T: FromStr>(&self, column: &str) -> anyhow::Result<T> {
-        self.optional(column)?.with_context(|| format!("the column {column} is missing or empty"))
-    }
-
-    fn job(&self) -> anyhow::Result<Job> {
-        let mut draft = Draft::default();
-        for field in FIELDS {
-            let cell = self.cell(field.name);
-            if !cell.is_empty() {
-                let value = match cell {
-                    "true" => Value::Boolean(true),
-                    "false" => Value::Boolean(false),
-                    text => Value::Text(text.to_owned()),
-                };
-                field
-                    .set(&mut draft, &value)
-                    .map_err(|error| anyhow::anyhow!("{}: {error}", field.name))?;
-            }
+        Err(()) => {
+            let full = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
+            let folder = full.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            (folder, Vec::new(), Vec::new())
         }
-        Ok(draft.resolve()?)
-    }
-}
-
-fn record(row: &Row) -> anyhow::Result<Record> {
-    let diverged = row.cell("outcome") == "diverged";
-    Ok(Record {
-        job: row.job()?,
-        outcome: if diverged { Outcome::Diverged } else { Outcome::Ok },
-        reason: row.optional("reason")?,
-        epochs_done: row.required("epochs_done")?,
-        diverged_epoch: row.optional("diverged_epoch")?,
-        diverged_step: row.optional("diverged_step")?,
-        train_loss: row.optional("train_loss")?,
-        train_acc: row.optional("train_acc")?,
-        val_loss: row.optional("val_loss")?,
-        val_acc: row.optional("val_acc")?,
-        best_val_acc: row.optional("best_val_acc")?,
-        best_epoch: row.optional("best_epoch")?,
-        test_loss: row.optional("test_loss")?,
-        test_acc: row.optional("test_acc")?,
-        train_seconds: row.required("train_seconds")?,
-        images_per_second: row.optional("images_per_second")?,
-        provenance: Provenance {
-            device: row.cell("device").to_owned(),
-            cohort_size: row.required("cohort_size")?,
-            libtorch: row.cell("libtorch").to_owned(),
-            git_sha: row.cell("git_sha").to_owned(),
-            hostname: row.cell("hostname").to_owned(),
-            started_at: row.required("started_at")?,
-            finished_at: row.required("finished_at")?,
-        },
-        epochs: Vec::new(),
-    })
-}
-
-/// The rows of a CSV file, as `read` takes them; none if there is no such file.
-fn rows<T>(path: &Path, read: impl Fn(&Row) -> anyhow::Result<T>) -> anyhow::Result<Vec<T>> {
-    if !path.exists() {
-        return Ok(Vec::new());
-    }
-    let mut reader =
-        csv::Reader::from_path(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let columns: HashMap<String, usize> =
-        reader.headers()?.iter().map(str::to_owned).zip(0..).collect();
-    let mut all = Vec::new();
-    for cells in reader.records() {
-        let cells = cells.with_context(|| format!("cannot read {}", path.display()))?;
-        let line = cells.position().map_or(0, csv::Position::line);
-        let row = Row { columns: &columns, cells: &cells };
-        all.push(read(&row).with_context(|| format!("{}, line {line}", path.display()))?);
-    }
-    Ok(all)
+    };
+    let failed = read_failures(dir)?.into_iter().map(|failure| failure.id).collect();
+    let planned = planned.unwrap_or_default();
+    Ok(Loaded { name, planned, records: runs.records, failed, claims, published, warnings })
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::grid::{Expectation, Metric};
     use crate::job::Field;
     use crate::summary::testing::depth_sweep;
-    use crate::summary::{Expectation, Metric};
 
     const NARROW: Style = Style { width: WIDTH, colour: false };
 
@@ -743,17 +652,13 @@ mod tests {
 
     fn claimed(text: &str) -> Summary {
         let value = |name: &str| Value::Text(name.to_owned());
-        let claim = Claim {
-            text: text.to_owned(),
-            metric: Metric::TestAcc,
-            filter: Vec::new(),
-            expect: Expectation::Compare {
-                axis: Field::named("init").unwrap(),
-                better: value("orthogonal_proposed"),
-                than: value("orthogonal_datadep"),
-                margin: 0.1,
-            },
+        let compare = Expectation::Compare {
+            axis: Field::named("init").unwrap(),
+            better: value("orthogonal_proposed"),
+            than: value("orthogonal_datadep"),
+            margin: 0.1,
         };
+        let claim = Claim::new(text, Metric::TestAcc, Vec::new(), compare);
         let records = depth_sweep();
         Summary::new(&Input { records: &records, claims: &[claim], ..Input::default() }).unwrap()
     }

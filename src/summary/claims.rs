@@ -2,222 +2,38 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::str::FromStr;
 
 use super::{Ending, Run, Seed, Summary, Sweep, ends, plural};
-use crate::job::{Field, Job, SEED_FIELDS, Value, unknown};
-use crate::results::Record;
+use crate::grid::{Claim, Condition, Expectation, Metric, Published};
+use crate::job::Value;
 use crate::stats::{self, Design, Interval, LEVEL, POWER};
 use crate::table::{Datum, Table};
 
-/// A column of `runs.csv`, or what follows from one, that a claim may be about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Metric {
-    /// Test accuracy; 1/classes for a diverged run. Likewise the next three.
-    TestAcc,
-    /// Validation accuracy after the last epoch.
-    ValAcc,
-    /// Best validation accuracy.
-    BestValAcc,
-    /// Training accuracy of the last epoch.
-    TrainAcc,
-    /// Test loss; ln(classes), a guess's, for a diverged run. Likewise the next two.
-    TestLoss,
-    /// Validation loss after the last epoch.
-    ValLoss,
-    /// Training loss of the last epoch.
-    TrainLoss,
-    /// 1 for a run that diverged, else 0.
-    Diverged,
-    /// 1 for a run that did not diverge and is better than chance, else 0.
-    Success,
-    /// Whole epochs before it ended.
-    EpochsDone,
-    /// The epoch with the best validation accuracy; not measured for a diverged run.
-    BestEpoch,
-    /// Seconds of training.
-    TrainSeconds,
-    /// Training images per second.
-    ImagesPerSecond,
-}
-
-impl Metric {
-    /// Every metric.
-    pub const ALL: &'static [Metric] = &[
-        Metric::TestAcc,
-        Metric::ValAcc,
-        Metric::BestValAcc,
-        Metric::TrainAcc,
-        Metric::TestLoss,
-        Metric::ValLoss,
-        Metric::TrainLoss,
-        Metric::Diverged,
-        Metric::Success,
-        Metric::EpochsDone,
-        Metric::BestEpoch,
-        Metric::TrainSeconds,
-        Metric::ImagesPerSecond,
-    ];
-
-    /// The word for it in grids and CSV files.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Metric::TestAcc => "test_acc",
-            Metric::ValAcc => "val_acc",
-            Metric::BestValAcc => "best_val_acc",
-            Metric::TrainAcc => "train_acc",
-            Metric::TestLoss => "test_loss",
-            Metric::ValLoss => "val_loss",
-            Metric::TrainLoss => "train_loss",
-            Metric::Diverged => "diverged",
-            Metric::Success => "success",
-            Metric::EpochsDone => "epochs_done",
-            Metric::BestEpoch => "best_epoch",
-            Metric::TrainSeconds => "train_seconds",
-            Metric::ImagesPerSecond => "images_per_second",
-        }
+/// What a metric says of a run; `None` if it was not measured. A diverged run predicts nothing, so
+/// its accuracies are those of a guess, 1/classes, and its losses ln(classes).
+fn measure(metric: Metric, run: &Run) -> Option<f64> {
+    let measured = |value: Option<f64>, guess: f64| match run.ending {
+        Ending::Diverged => Some(guess),
+        _ => value.filter(|x| x.is_finite()),
+    };
+    let record = run.record;
+    let chance = super::chance(&record.job);
+    let yes = |truth: bool| Some(f64::from(u8::from(truth)));
+    match metric {
+        Metric::TestAcc => run.accuracy,
+        Metric::ValAcc => measured(record.val_acc, chance),
+        Metric::BestValAcc => measured(record.best_val_acc, chance),
+        Metric::TrainAcc => measured(record.train_acc, chance),
+        Metric::TestLoss => measured(record.test_loss, -chance.ln()),
+        Metric::ValLoss => measured(record.val_loss, -chance.ln()),
+        Metric::TrainLoss => measured(record.train_loss, -chance.ln()),
+        Metric::Diverged => yes(run.ending == Ending::Diverged),
+        Metric::Success => yes(run.ending == Ending::Success),
+        Metric::EpochsDone => Some(f64::from(record.epochs_done)),
+        Metric::BestEpoch => record.best_epoch.map(f64::from),
+        Metric::TrainSeconds => Some(record.train_seconds).filter(|x| x.is_finite()),
+        Metric::ImagesPerSecond => record.images_per_second.filter(|x| x.is_finite()),
     }
-
-    /// Whether less is better.
-    pub const fn lower_is_better(self) -> bool {
-        matches!(
-            self,
-            Metric::TestLoss
-                | Metric::ValLoss
-                | Metric::TrainLoss
-                | Metric::Diverged
-                | Metric::BestEpoch
-                | Metric::TrainSeconds
-        )
-    }
-
-    /// Whether it is 0 or 1 for every run.
-    const fn is_binary(self) -> bool {
-        matches!(self, Metric::Diverged | Metric::Success)
-    }
-
-    fn of(self, run: &Run) -> Option<f64> {
-        let accuracy = |of: fn(&Record) -> Option<f64>, guess: f64| match run.ending {
-            Ending::Diverged => Some(guess),
-            _ => of(run.record).filter(|x| x.is_finite()),
-        };
-        let chance = super::chance(&run.record.job);
-        let yes = |truth: bool| Some(f64::from(u8::from(truth)));
-        match self {
-            Metric::TestAcc => run.accuracy,
-            Metric::ValAcc => accuracy(|r| r.val_acc, chance),
-            Metric::BestValAcc => accuracy(|r| r.best_val_acc, chance),
-            Metric::TrainAcc => accuracy(|r| r.train_acc, chance),
-            Metric::TestLoss => accuracy(|r| r.test_loss, -chance.ln()),
-            Metric::ValLoss => accuracy(|r| r.val_loss, -chance.ln()),
-            Metric::TrainLoss => accuracy(|r| r.train_loss, -chance.ln()),
-            Metric::Diverged => yes(run.ending == Ending::Diverged),
-            Metric::Success => yes(run.ending == Ending::Success),
-            Metric::EpochsDone => Some(f64::from(run.record.epochs_done)),
-            Metric::BestEpoch => run.record.best_epoch.map(f64::from),
-            Metric::TrainSeconds => Some(run.record.train_seconds).filter(|x| x.is_finite()),
-            Metric::ImagesPerSecond => run.record.images_per_second.filter(|x| x.is_finite()),
-        }
-    }
-}
-
-impl fmt::Display for Metric {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for Metric {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let found = Metric::ALL.iter().copied().find(|metric| metric.name() == text);
-        found.ok_or_else(|| unknown("metric", text, Metric::ALL.iter().map(|metric| metric.name())))
-    }
-}
-
-/// A condition on one field: its value is one of these.
-#[derive(Clone)]
-pub struct Condition {
-    /// The field.
-    pub field: &'static Field,
-    /// The values.
-    pub values: Vec<Value>,
-}
-
-impl Condition {
-    /// Whether the job meets it.
-    pub fn holds(&self, job: &Job) -> bool {
-        let Some(own) = self.field.get(job) else {
-            return false;
-        };
-        self.values.iter().any(|value| match (super::as_number(&own), super::as_number(value)) {
-            (Some(own), Some(value)) => own == value,
-            _ => own.to_string() == value.to_string(),
-        })
-    }
-
-    fn is_about_seeds(&self) -> bool {
-        SEED_FIELDS.contains(&self.field.name)
-    }
-}
-
-impl fmt::Display for Condition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let values: Vec<String> = self.values.iter().map(Value::to_string).collect();
-        write!(f, "{} = {}", self.field.name, values.join(" or "))
-    }
-}
-
-/// What a sweep is meant to show.
-#[derive(Clone)]
-pub struct Claim {
-    /// In words.
-    pub text: String,
-    /// What it is about.
-    pub metric: Metric,
-    /// The jobs that it is about: those that meet every condition.
-    pub filter: Vec<Condition>,
-    /// What it says about them.
-    pub expect: Expectation,
-}
-
-/// What a claim says about the mean of its metric.
-#[derive(Clone)]
-pub enum Expectation {
-    /// One value of an axis does better than another by more than a margin, all else being equal.
-    /// Better is higher, or lower where [`Metric::lower_is_better`].
-    Compare {
-        /// The axis.
-        axis: &'static Field,
-        /// The value that does better …
-        better: Value,
-        /// … than this one …
-        than: Value,
-        /// … by more than this.
-        margin: f64,
-    },
-    /// The mean lies between bounds; a missing one is infinite.
-    Within {
-        /// Lower bound.
-        at_least: Option<f64>,
-        /// Upper bound.
-        at_most: Option<f64>,
-    },
-}
-
-/// A number from the literature to print beside ours.
-#[derive(Clone)]
-pub struct Published {
-    /// The jobs that it is about: those that meet every condition.
-    pub filter: Vec<Condition>,
-    /// What it is.
-    pub metric: Metric,
-    /// The number.
-    pub value: f64,
-    /// Its uncertainty, as published.
-    pub spread: Option<f64>,
-    /// Where it was published.
-    pub source: Option<String>,
 }
 
 /// What came of a claim.
@@ -343,7 +159,7 @@ impl Series {
             for cell in group.iter().map(|&i| &sweep.cells[i]) {
                 series.missing += cell.planned.saturating_sub(cell.runs.len());
                 let seconds: Vec<f64> =
-                    cell.runs.iter().map(|run| run.record.train_seconds).collect();
+                    cell.runs.iter().filter_map(|run| measure(Metric::TrainSeconds, run)).collect();
                 series.seconds_a_seed += stats::mean(&seconds).unwrap_or(0.0);
             }
             let Some(best) = sweep.best(group) else {
@@ -353,7 +169,7 @@ impl Series {
                 .runs
                 .iter()
                 .filter(|run| seeds.iter().all(|condition| condition.holds(&run.record.job)))
-                .filter_map(|run| Some((run.seed, metric.of(run)?)))
+                .filter_map(|run| Some((run.seed, measure(metric, run)?)))
                 .collect();
             if !values.is_empty() {
                 series.contexts.insert(at, values);
@@ -412,7 +228,7 @@ fn settle_claim(sweep: &Sweep, claim: &Claim) -> ClaimResult {
         Expectation::Compare { axis, better, than, margin } => {
             let side = |value: &Value| {
                 let mut filter = claim.filter.clone();
-                filter.push(Condition { field: axis, values: vec![value.clone()] });
+                filter.push(Condition::new(axis, vec![value.clone()]));
                 let axis: Vec<usize> = sweep.axis(axis.name).into_iter().collect();
                 Series::new(sweep, claim.metric, &filter, &axis)
             };

@@ -1,33 +1,23 @@
 //! What the columns of `summary/*.csv` mean.
 
-/// A column of a table in `summary/`. Before the columns listed here, `cells` has one for every
-/// field that varies, and `pairs` for every one but `norm`, `init` and `lr`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ColumnDoc {
-    /// The file's name, without `.csv`.
-    pub table: &'static str,
-    /// The column's name.
-    pub name: &'static str,
-    /// Its unit, or an empty string.
-    pub unit: &'static str,
-    /// What it is.
-    pub about: &'static str,
-    /// What an empty cell means, or an empty string if it is never empty.
-    pub empty: &'static str,
-}
+use crate::job::Field;
+use crate::results::ColumnDoc;
+use crate::table::Table;
 
 const fn column(
     table: &'static str,
     name: &'static str,
     unit: &'static str,
-    about: &'static str,
+    meaning: &'static str,
     empty: &'static str,
-) -> ColumnDoc {
-    ColumnDoc { table, name, unit, about, empty }
+) -> (&'static str, ColumnDoc) {
+    (table, ColumnDoc { name, unit, meaning, empty })
 }
 
-/// Every column of every table, in order.
-pub const COLUMNS: &[ColumnDoc] = &[
+/// Every column of every table in `summary/`, in order, with the name of its table. Before the
+/// columns listed here, `cells` has one for every field that varies, and `pairs` for every one
+/// but `norm`, `init` and `lr`.
+pub const COLUMNS: &[(&str, ColumnDoc)] = &[
     column("cells", "n_planned", "jobs", "jobs of the plan", ""),
     column("cells", "n_finished", "jobs", "finished jobs: n_ok + n_diverged", ""),
     column(
@@ -522,3 +512,12 @@ pub const COLUMNS: &[ColumnDoc] = &[
     ),
     column("published", "difference", "the metric's", "mean - published", "no finished seed"),
 ];
+
+/// What the columns of a table in `summary/` mean: those of [`COLUMNS`], and the job's fields.
+pub fn documentation(table: &Table) -> Vec<ColumnDoc> {
+    let of = |name: &String| {
+        let own = COLUMNS.iter().find(|(of, doc)| *of == table.name && doc.name == name);
+        own.map(|(_, doc)| *doc).or_else(|| Field::named(name).map(ColumnDoc::of))
+    };
+    table.columns.iter().filter_map(of).collect()
+}

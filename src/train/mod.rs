@@ -1,7 +1,36 @@
 //! One cohort in, records out.
 
-use crate::cohort::Cohort;
-use crate::results::{FailureReason, Record};
+pub mod augment;
+pub mod checkpoint;
+mod evaluate;
+pub mod schedule;
+mod session;
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use chrono::{DateTime, Utc};
+use tch::{Device, Tensor};
+
+use crate::cohort::{Cohort, Shape};
+use crate::data::{self, batches};
+use crate::device;
+use crate::execution::Recompute;
+use crate::job::{Dataset, Job, JobId, Precision};
+use crate::models::{Blueprint, Model};
+use crate::nn::Arithmetic;
+use crate::results::{FailureReason, Outcome, Provenance, Record};
+use crate::torch;
+use augment::Preprocess;
+use checkpoint::Saved;
+use evaluate::Images;
+use session::{DeviceData, Ended, Progress, Session};
 
 /// What a trainer tells while it works.
 pub enum Event {
@@ -33,3 +62,256 @@ pub trait Trainer: Sync {
     /// [`Stop`]; members that were already reported stay finished.
     fn train(&self, worker: usize, cohort: &Cohort, event: &mut dyn FnMut(Event)) -> Result<(), Stop>;
 }
+
+/// Where checkpoints go and come from.
+pub struct Checkpoints {
+    /// The folder, made when the first one is written.
+    pub dir: PathBuf,
+    /// How often a cohort under way writes one.
+    pub every: Duration,
+    /// Those that an earlier run left, by each job in them.
+    pub found: HashMap<JobId, Arc<Saved>>,
+}
+
+/// Trains cohorts with libtorch.
+pub struct Libtorch {
+    /// The device of each worker.
+    pub devices: Vec<Device>,
+    /// CPU threads of each worker.
+    pub threads: i32,
+    /// Where the data sets are.
+    pub data: PathBuf,
+    /// Set when training is to stop at the next step.
+    pub stop: Arc<AtomicBool>,
+    /// Checkpoints, unless a cohort's work may be lost (a retraining to verify, a test).
+    pub checkpoints: Option<Checkpoints>,
+    /// Whether to recompute activations.
+    pub recompute: Recompute,
+    loaded: Mutex<HashMap<(Dataset, usize), [Tensor; 4]>>,
+}
+
+impl Libtorch {
+    /// A trainer on these devices, one worker each, that keeps no checkpoints.
+    pub fn new(devices: Vec<Device>, threads: i32, data: PathBuf, stop: Arc<AtomicBool>) -> Libtorch {
+        Libtorch {
+            devices,
+            threads,
+            data,
+            stop,
+            checkpoints: None,
+            recompute: Recompute::Auto,
+            loaded: Mutex::default(),
+        }
+    }
+
+    /// The data set on the worker's device, read from disk the first time.
+    fn device_data(&self, dataset: Dataset, worker: usize) -> Result<DeviceData, data::DataError> {
+        // Workers on the CPU share one copy.
+        let device = self.devices[worker];
+        let slot = if device == Device::Cpu { usize::MAX } else { worker };
+        let mut loaded = self.loaded.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if !loaded.contains_key(&(dataset, slot)) {
+            let data = data::load(dataset, &self.data)?;
+            let tensors = |images: data::Images| {
+                let [c, h, w] = images.shape.map(|size| size as i64);
+                let pixels = Tensor::from_slice(&images.pixels).view([-1, c, h, w]).to_device(device);
+                [pixels, Tensor::from_slice(&images.labels).to_device(device)]
+            };
+            let ([train, train_labels], [test, test_labels]) = (tensors(data.train), tensors(data.test));
+            loaded.insert((dataset, slot), [train, train_labels, test, test_labels]);
+        }
+        let [train, train_labels, test, test_labels] =
+            loaded[&(dataset, slot)].each_ref().map(Tensor::shallow_clone);
+        Ok(DeviceData {
+            train: Images { pixels: train, labels: train_labels },
+            test: Images { pixels: test, labels: test_labels },
+        })
+    }
+
+    /// Readies the calling thread for the worker's arithmetic.
+    fn prepare(&self, worker: usize, precision: Precision) -> anyhow::Result<()> {
+        tch::set_num_threads(self.threads);
+        torch::flush_denormals();
+        let device = self.devices[worker];
+        if precision == Precision::Tf32 && !device.is_cuda() {
+            anyhow::bail!(
+                "precision = \"tf32\" needs a GPU, and this worker is on the CPU; \
+                 use fp32 or bf16, or run with --device cuda"
+            );
+        }
+        torch::allow_tf32(precision == Precision::Tf32);
+        Ok(())
+    }
+
+    fn start(&self, cohort: &Cohort, data: &DeviceData, device: Device) -> Session {
+        let shape = cohort.shape();
+        let blueprint = blueprint(&shape, device);
+        let mut model = Model::zeros(blueprint, cohort.jobs().len() as i64);
+        for (m, job) in cohort.jobs().iter().enumerate() {
+            model.set_member(m as i64, &mut initial_network(job, blueprint, data));
+        }
+        model.refresh();
+        let progress = vec![Progress::default(); cohort.jobs().len()];
+        Session::new(cohort, model, progress, 0, 0)
+    }
+
+    fn run(&self, worker: usize, cohort: &Cohort, event: &mut dyn FnMut(Event)) -> Result<(), Stop> {
+        let failed = |reason, error| Stop::Failed { reason, error };
+        let started = Instant::now();
+        let started_at = Utc::now();
+        let device = self.devices[worker];
+        let shape = cohort.shape();
+        self.prepare(worker, shape.precision).map_err(|error| failed(FailureReason::Device, error))?;
+        let data = self
+            .device_data(shape.dataset, worker)
+            .map_err(|error| failed(FailureReason::Data, error.into()))?;
+
+        let saved = self
+            .checkpoints
+            .as_ref()
+            .and_then(|checkpoints| checkpoints.found.get(&cohort.jobs()[0].id()));
+        let mut session = match saved {
+            Some(saved) => saved.resume(cohort, blueprint(&shape, device)).map_err(|error| failed(FailureReason::Io, error))?,
+            None => self.start(cohort, &data, device),
+        };
+        session.charge_from(started);
+        session.recompute = self.recomputes(&shape, cohort.jobs().len());
+
+        let file = self.checkpoints.as_ref().map(|checkpoints| match saved {
+            Some(saved) => saved.path.clone(),
+            None => checkpoints.dir.join(format!("{}.checkpoint", cohort.jobs()[0].id())),
+        });
+        let provenance = Provenance {
+            device: device::name(device),
+            cohort_size: cohort.jobs().len() as u32,
+            libtorch: torch::LIBTORCH.to_owned(),
+            git_sha: env!("WNINIT_GIT_SHA").to_owned(),
+            hostname: crate::results::hostname(),
+            started_at,
+            finished_at: started_at,
+        };
+        let mut last_checkpoint = Instant::now();
+        let mut last_progress = Instant::now();
+        while !session.is_over() {
+            let ended = session.advance(&data);
+            for ended in ended {
+                event(Event::Finished(Box::new(record(ended, provenance.clone()))));
+            }
+            if last_progress.elapsed() > Duration::from_millis(200) {
+                event(Event::Progress(session.fraction()));
+                last_progress = Instant::now();
+            }
+            let stop = self.stop.load(Ordering::Relaxed);
+            let due = self.checkpoints.as_ref().is_some_and(|c| last_checkpoint.elapsed() >= c.every);
+            if session.is_over() || !(stop || due) {
+                continue;
+            }
+            for ended in session.read_losses() {
+                event(Event::Finished(Box::new(record(ended, provenance.clone()))));
+            }
+            if let Some(file) = file.as_ref().filter(|_| !session.is_over()) {
+                checkpoint::save(file, &mut session).map_err(|error| failed(FailureReason::Io, error))?;
+                last_checkpoint = Instant::now();
+            }
+            if stop {
+                return Err(Stop::Interrupted);
+            }
+        }
+        if let Some(file) = file {
+            // A checkpoint that outlives its cohort does no harm: its jobs are finished.
+            let _ = std::fs::remove_file(file);
+        }
+        Ok(())
+    }
+
+    fn recomputes(&self, _shape: &Shape, _members: usize) -> bool {
+        match self.recompute {
+            Recompute::On => true,
+            Recompute::Off | Recompute::Auto => false,
+        }
+    }
+}
+
+impl Trainer for Libtorch {
+    fn train(&self, worker: usize, cohort: &Cohort, event: &mut dyn FnMut(Event)) -> Result<(), Stop> {
+        let _no_grad = tch::no_grad_guard();
+        // tch's operators panic where libtorch throws: out of memory, a lost device, our bugs.
+        let result = catch_unwind(AssertUnwindSafe(|| self.run(worker, cohort, event)));
+        result.unwrap_or_else(|panic| {
+            let message = panic_message(&*panic);
+            Err(Stop::Failed { reason: reason_of(&message), error: anyhow!(message) })
+        })
+    }
+}
+
+/// The network that a job starts from, on the blueprint's device. It depends on the job alone:
+/// it is made by itself, in single precision, before it joins a stack.
+pub fn initial_network(job: &Job, blueprint: Blueprint, data: &DeviceData) -> Model {
+    let device = blueprint.arithmetic.device;
+    let single = Blueprint { arithmetic: Arithmetic::fp32(device), ..blueprint };
+    Model::initialised(single, job.init, job.init_seed, || {
+        let indices: Vec<i64> =
+            batches::init_batch(job, &batches::split(job)).into_iter().map(i64::from).collect();
+        let indices = Tensor::from_slice(&indices).to_device(device);
+        let pixels = data.train.pixels.index_select(0, &indices);
+        Preprocess::new(job.dataset, job.augment, device).eval(&pixels)
+    })
+}
+
+fn blueprint(shape: &Shape, device: Device) -> Blueprint {
+    Blueprint {
+        arch: shape.arch,
+        norm: shape.norm,
+        input: shape.dataset.shape().map(|size| size as i64),
+        classes: shape.dataset.classes() as i64,
+        arithmetic: Blueprint::arithmetic(shape.precision, device),
+    }
+}
+
+fn record(ended: Ended, provenance: Provenance) -> Record {
+    let Ended { member, result } = ended;
+    let progress = member.progress;
+    let finished_at: DateTime<Utc> = Utc::now();
+    let best = progress.best();
+    let last = progress.epochs.last().filter(|_| result.is_ok());
+    let divergence = result.as_ref().err();
+    let test = result.as_ref().ok();
+    Record {
+        outcome: if result.is_ok() { Outcome::Ok } else { Outcome::Diverged },
+        reason: divergence.map(|d| d.reason.to_owned()),
+        epochs_done: progress.epochs.len() as u32,
+        diverged_epoch: divergence.map(|d| d.epoch),
+        diverged_step: divergence.map(|d| d.step),
+        train_loss: last.map(|row| row.train_loss),
+        train_acc: last.map(|row| row.train_acc),
+        val_loss: last.map(|row| row.val_loss),
+        val_acc: last.map(|row| row.val_acc),
+        best_val_acc: best.map(|row| row.val_acc),
+        best_epoch: best.map(|row| row.epoch),
+        test_loss: test.map(|(loss, _)| *loss),
+        test_acc: test.map(|(_, accuracy)| *accuracy),
+        train_seconds: progress.seconds,
+        images_per_second: (progress.seconds > 0.0).then(|| progress.images as f64 / progress.seconds),
+        provenance: Provenance { finished_at, ..provenance },
+        job: member.job,
+        epochs: progress.epochs,
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a message").to_owned()
+}
+
+/// What kind of failure libtorch's message speaks of.
+fn reason_of(message: &str) -> FailureReason {
+    let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    if says(&["out of memory", "can't allocate memory", "not enough memory", "Cannot allocate memory"]) {
+        FailureReason::Memory
+    } else if says(&["CUDA error", "cuDNN error", "CUBLAS_STATUS", "cuda runtime error"]) {
+        FailureReason::Device
+    } else {
+        FailureReason::Panic
+    }
+}
+

@@ -1,0 +1,68 @@
+//! `wninit doctor`: what the program found on this machine, and how to mend what is missing.
+
+use wninit::commands::doctor::Args;
+use tch::{Device, Kind, Tensor};
+
+use wninit::job::{Dataset, DatasetName};
+use wninit::{data, device, torch};
+
+/// Prints what it finds; the exit code is 1 if training cannot work here.
+///
+/// # Errors
+/// None so far.
+pub fn run(args: &Args) -> anyhow::Result<u8> {
+    let mut broken = false;
+    let line = |ok: bool, what: &str, found: String| {
+        println!("{} {what:<9} {found}", if ok { "ok  " } else { "note" });
+    };
+    println!("wninit {} ({})", env!("CARGO_PKG_VERSION"), env!("WNINIT_GIT_SHA"));
+
+    let sum = f64::try_from(Tensor::ones([2, 2], (Kind::Float, Device::Cpu)).sum(Kind::Float));
+    let works = sum.is_ok_and(|sum| sum == 4.0);
+    broken |= !works;
+    line(works, "libtorch", torch::LIBTORCH.to_owned());
+
+    match device::gpus() {
+        0 => line(
+            false,
+            "GPUs",
+            "none: training runs on the CPU. Where there is one, `nvidia-smi` must list it, and its \
+             driver must be new enough for this libtorch's CUDA"
+                .to_owned(),
+        ),
+        n => line(true, "GPUs", format!("{n} (cuda:0 to cuda:{})", n - 1)),
+    }
+    let flush = std::thread::spawn(torch::flush_denormals).join().unwrap_or(false);
+    let denormals = if flush { "denormals flushed to zero" } else { "this CPU cannot flush denormals: vanishing networks train slowly" };
+    line(flush, "threads", format!("{} cores, one worker each; {denormals}", device::cores()));
+
+    let dir = args.data.clone().unwrap_or_else(data::default_dir);
+    for &name in DatasetName::ALL {
+        if matches!(name, DatasetName::Synthetic) {
+            continue;
+        }
+        match data::load(Dataset::Named(name), &dir) {
+            Ok(data) => line(true, "data", format!("{name}: {} + {} images", data.train.len(), data.test.len())),
+            Err(error) => line(false, "data", error.to_string()),
+        }
+    }
+
+    let place = writable(&args.results);
+    broken |= place.is_err();
+    match place {
+        Ok(()) => line(true, "results", format!("{} can be written", args.results.display())),
+        Err(error) => line(
+            false,
+            "results",
+            format!("{} cannot be written ({error}); choose another folder with --results", args.results.display()),
+        ),
+    }
+    println!("{}", if broken { "training cannot work here: see the notes above" } else { "ready to train" });
+    Ok(u8::from(broken))
+}
+
+/// Tries to make a file in the folder, or where the folder would be made.
+fn writable(dir: &std::path::Path) -> std::io::Result<()> {
+    let there = dir.ancestors().find(|path| path.is_dir()).unwrap_or(std::path::Path::new("."));
+    tempfile::tempfile_in(there).map(drop)
+}

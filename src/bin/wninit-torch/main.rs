@@ -1,0 +1,19 @@
+//! The commands that need tensors, one a file; `wninit` hands over to this program.
+
+mod doctor;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use wninit::commands::{self, Cli, Command};
+
+fn main() -> ExitCode {
+    let command = Cli::parse().command;
+    let result = match &command {
+        Command::Run(args) => run::run(args),
+        Command::Doctor(args) => doctor::run(args),
+        other => commands::run(other).unwrap_or(Ok(0)),
+    };
+    ExitCode::from(result.unwrap_or_else(|error| commands::fail(&error)))
+}

@@ -1,0 +1,104 @@
+//! `wninit run`: train what a grid asks for and is not finished yet.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use wninit::commands::UsageError;
+use wninit::commands::run::Args;
+use wninit::cohort::{self, Cohort};
+use wninit::cost::{self, Rates};
+use wninit::device;
+use wninit::job::{Job, JobId, Precision};
+use wninit::plan::Plan;
+use wninit::pool::{self, Options};
+use wninit::train::checkpoint::{self, Saved};
+use wninit::train::{Checkpoints, Libtorch};
+use wninit::{data, interrupt, sweep};
+
+/// Trains the jobs that are not finished; the exit code is that of the pool.
+///
+/// # Errors
+/// If the grid or the command line is bad, or the results folder cannot be used. Nothing has been
+/// written then.
+pub fn run(args: &Args) -> anyhow::Result<u8> {
+    let grid = args.grid.load()?;
+    let plan = Plan::of(&grid)?;
+    let (devices, threads) =
+        device::workers(&args.device, args.workers.map(usize::from)).map_err(UsageError)?;
+    if let Some(job) = plan.jobs.iter().find(|planned| planned.job.precision == Precision::Tf32)
+        && devices.iter().any(|device| !device.is_cuda())
+    {
+        return Err(UsageError(anyhow::anyhow!(
+            "job {} has precision = \"tf32\", which needs a GPU, and there is none to use; \
+             take fp32 or bf16, or --device cuda on a machine with a GPU",
+            job.id
+        ))
+        .into());
+    }
+    for warning in &plan.warnings {
+        eprintln!("warning: {warning}");
+    }
+    let jobs: Vec<Job> = plan.jobs.into_iter().map(|planned| planned.job).collect();
+    let dir = args.results.join(&grid.name);
+    let stop = interrupt::install()?;
+    let mut sweep = sweep::open(&dir, None, &grid.to_toml(), &jobs, &jobs)?;
+    if let Some(change) = &sweep.change {
+        eprintln!("{change}");
+    }
+
+    let checkpoints = sweep.journal.dir().join("checkpoints");
+    let saved = checkpoint::scan(&checkpoints, |warning| eprintln!("warning: {warning}"))?;
+    let (mut cohorts, found) = resumable(&sweep.remaining, saved);
+    let fresh = sweep.remaining.iter().filter(|job| !found.contains_key(&job.id())).cloned();
+    cohorts.extend(cohort::cohorts(fresh, cost::cpu_width));
+
+    let mut trainer = Libtorch::new(
+        devices.clone(),
+        threads,
+        args.data.clone().unwrap_or_else(data::default_dir),
+        Arc::clone(&stop),
+    );
+    trainer.recompute = args.recompute;
+    trainer.checkpoints = Some(Checkpoints { dir: checkpoints, every: args.checkpoint_every, found });
+
+    let rates = if devices[0].is_cuda() { Rates::GPU } else { Rates::CPU };
+    let cost = |job: &Job| cost::seconds(&cohort::Shape::of(job), 1, &rates);
+    let options = Options {
+        cost: &cost,
+        deadline: args.budget.map(|budget| Instant::now() + budget),
+        finished_before: sweep.finished,
+        ..Options::new(devices.into_iter().map(device::name).collect(), &stop)
+    };
+    let summary = pool::run(cohorts, &trainer, &mut sweep.journal, &options);
+    eprintln!("{}: {summary}", dir.display());
+    Ok(summary.exit_code())
+}
+
+/// The cohorts that earlier checkpoints hold, without their finished members, and the checkpoint
+/// of each of their jobs. A checkpoint none of whose jobs is left is deleted.
+fn resumable(remaining: &[Job], saved: Vec<Saved>) -> (Vec<Cohort>, HashMap<JobId, Arc<Saved>>) {
+    let by_id: HashMap<JobId, &Job> = remaining.iter().map(|job| (job.id(), job)).collect();
+    let mut found: HashMap<JobId, Arc<Saved>> = HashMap::new();
+    let mut cohorts = Vec::new();
+    for saved in saved {
+        let left: Vec<JobId> = saved
+            .ids
+            .iter()
+            .copied()
+            .filter(|id| by_id.contains_key(id) && !found.contains_key(id))
+            .collect();
+        let jobs: Vec<Job> = left.iter().map(|id| by_id[id].clone()).collect();
+        if jobs.is_empty() {
+            // What it holds is finished or no longer asked for.
+            if saved.ids.iter().all(|id| !by_id.contains_key(id)) {
+                let _ = std::fs::remove_file(&saved.path);
+            }
+            continue;
+        }
+        let saved = Arc::new(saved);
+        found.extend(left.into_iter().map(|id| (id, Arc::clone(&saved))));
+        cohorts.push(Cohort::new(jobs));
+    }
+    (cohorts, found)
+}

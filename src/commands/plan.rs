@@ -1,0 +1,307 @@
+//! `wninit plan`: what a grid means, before anything runs.
+
+use std::collections::HashMap;
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+
+use comfy_table::{CellAlignment, Table, presets};
+
+use super::GridArgs;
+use crate::cohort::{self, Shape};
+use crate::cost::{self, ModelCost, Rates};
+use crate::grid::Axis;
+use crate::job::{Arch, Job, Value};
+use crate::plan::Plan;
+use crate::results;
+
+/// The command line of `wninit plan`.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    #[allow(missing_docs)] // it would become the help text
+    pub grid: GridArgs,
+    /// Print each job: its id and the fields in which jobs differ
+    #[arg(long, conflicts_with = "csv")]
+    pub list: bool,
+    /// Print each job with every field, as CSV
+    #[arg(long)]
+    pub csv: bool,
+    /// Where results are kept; a sweep has the folder ROOT/NAME
+    #[arg(long, value_name = "ROOT", default_value = "results")]
+    pub results: PathBuf,
+}
+
+/// Prints the plan.
+///
+/// # Errors
+/// If the grid is bad, the results cannot be read or the output cannot be written.
+pub fn run(args: &Args) -> anyhow::Result<u8> {
+    let grid = args.grid.load()?;
+    let plan = Plan::of(&grid)?;
+    for warning in &plan.warnings {
+        eprintln!("warning: {warning}");
+    }
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    if args.csv {
+        plan.write_csv(&mut out)?;
+    } else if args.list {
+        list(&plan, &mut out)?;
+    } else {
+        let finished = results::finished_ids(&args.results.join(&grid.name))?;
+        let remaining: Vec<Job> = plan
+            .remaining(&finished)
+            .map(|planned| planned.job.clone())
+            .collect();
+        writeln!(out, "{}", grid.name)?;
+        if let Some(about) = &grid.about {
+            writeln!(out, "{about}")?;
+        }
+        describe(&plan, remaining, &mut out)?;
+    }
+    out.flush()?;
+    Ok(0)
+}
+
+/// A job a line: `3f2a… depth=10 lr=0.1 seed=0`.
+fn list(plan: &Plan, out: &mut impl Write) -> std::io::Result<()> {
+    let varying = plan.varying();
+    // init_seed and data_seed say nothing new where seed says it all.
+    let seed = varying.iter().any(|field| field.name == "seed")
+        && plan
+            .jobs
+            .iter()
+            .all(|planned| planned.job.init_seed == planned.job.data_seed);
+    for planned in &plan.jobs {
+        write!(out, "{}", planned.id)?;
+        for field in &varying {
+            let told = seed && matches!(field.name, "init_seed" | "data_seed");
+            if let Some(value) = field.get(&planned.job).filter(|_| !told) {
+                write!(out, " {}={value}", field.name)?;
+            }
+        }
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn describe(plan: &Plan, remaining: Vec<Job>, out: &mut impl Write) -> std::io::Result<()> {
+    writeln!(out)?;
+    let name_width = plan
+        .axes
+        .iter()
+        .map(|axis| axis.field.name.len())
+        .max()
+        .unwrap_or(0);
+    for axis in &plan.axes {
+        writeln!(out, "  {:name_width$}  {}", axis.field.name, values(axis))?;
+    }
+    if !plan.axes.is_empty() {
+        writeln!(out)?;
+    }
+
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let jobs = plan.jobs.len();
+    let cohorts = cohort::cohorts(remaining, cost::cpu_width);
+    let left: usize = cohorts.iter().map(|cohort| cohort.jobs().len()).sum();
+    let seconds = cost::sweep_seconds(&cohorts, &Rates::CPU, workers);
+    let flop: f64 = cohorts
+        .iter()
+        .map(|c| cost::job_flop(&c.shape()) * c.jobs().len() as f64)
+        .sum();
+    writeln!(
+        out,
+        "{}: {} finished, {} remaining in {}",
+        count(jobs, "job"),
+        digits(jobs - left),
+        digits(left),
+        count(cohorts.len(), "cohort")
+    )?;
+    if left > 0 {
+        let cores = count(workers, "core");
+        writeln!(
+            out,
+            "cost of the rest: {} on {cores}, roughly ({})",
+            duration(seconds),
+            scaled(flop, "FLOP")
+        )?;
+    }
+    writeln!(out)?;
+    writeln!(out, "{}", models(plan))
+}
+
+/// The most rows of the table of models.
+const MAX_MODELS: usize = 40;
+
+/// A row for each network that the plan trains.
+fn models(plan: &Plan) -> String {
+    let mut rows: Vec<(Shape, usize)> = Vec::new();
+    let mut known: HashMap<_, usize> = HashMap::new();
+    for planned in &plan.jobs {
+        let shape = Shape::of(&planned.job);
+        let key = (shape.dataset, shape.arch, shape.norm, shape.precision);
+        let row = *known.entry(key).or_insert_with(|| {
+            rows.push((shape, 0));
+            rows.len() - 1
+        });
+        rows[row].1 += 1;
+    }
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_header([
+        "model",
+        "norm",
+        "data",
+        "jobs",
+        "parameters",
+        "forward/image",
+        "activations/image",
+    ]);
+    for (shape, jobs) in rows.iter().take(MAX_MODELS) {
+        let cost = ModelCost::of(shape);
+        table.add_row([
+            model(shape.arch),
+            shape.norm.to_string(),
+            shape.dataset.name().to_string(),
+            jobs.to_string(),
+            scaled(cost.parameters as f64, ""),
+            scaled(cost.forward_flop, "FLOP"),
+            scaled(cost.activation_bytes, "B"),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(3) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    let more = rows.len().saturating_sub(MAX_MODELS);
+    let more = if more > 0 {
+        format!("\n… and {more} more")
+    } else {
+        String::new()
+    };
+    format!(
+        "{}{more}",
+        table
+            .lines()
+            .map(|line| line.trim_end().to_owned())
+            .collect::<Vec<_>>()
+            .join("\n")
+    )
+}
+
+/// A network as the literature names it.
+fn model(arch: Arch) -> String {
+    let layers = arch.layers();
+    match arch {
+        Arch::Mlp { width, .. } => format!("mlp {layers} x {width}"),
+        Arch::Cnn { width, .. } => format!("cnn {layers} x {width}"),
+        Arch::ResNet { width, .. } => format!("ResNet-{layers} ({width})"),
+        Arch::Wrn {
+            k, reduced_memory, ..
+        } => {
+            format!(
+                "WRN-{layers}-{k}{}",
+                if reduced_memory { " reduced" } else { "" }
+            )
+        }
+    }
+}
+
+/// The values of an axis, the middle of a long list left out.
+fn values(axis: &Axis) -> String {
+    const WIDTH: usize = 72;
+    let word = |value: &Value| match value {
+        // The shorter of 0.000001 and 1e-6.
+        Value::Float(x) if format!("{x:e}").len() < x.to_string().len() => format!("{x:e}"),
+        other => other.to_string(),
+    };
+    let all: Vec<String> = axis.values.iter().take(WIDTH).map(word).collect();
+    let joined = all.join(", ");
+    let Some(last) = axis
+        .values
+        .last()
+        .filter(|_| joined.len() > WIDTH || all.len() < axis.values.len())
+    else {
+        return joined;
+    };
+    let mut room = WIDTH;
+    let shown = all.iter().take_while(|word| {
+        room = room.saturating_sub(word.len() + 2);
+        room > 0
+    });
+    let shown: Vec<&str> = shown.map(String::as_str).collect();
+    format!(
+        "{}, …, {} ({})",
+        shown.join(", "),
+        word(last),
+        count(axis.values.len(), "value")
+    )
+}
+
+/// `1 job`, `1,797 jobs`
+fn count(n: usize, noun: &str) -> String {
+    format!("{} {noun}{}", digits(n), if n == 1 { "" } else { "s" })
+}
+
+/// A number with commas: `1,000,000`.
+fn digits(n: usize) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Three digits and a prefix: `55.8 M`.
+fn scaled(number: f64, unit: &str) -> String {
+    const PREFIXES: [&str; 8] = ["", "k", "M", "G", "T", "P", "E", "Z"];
+    let (mut rest, mut prefix) = (number, 0);
+    while rest >= 999.5 && prefix + 1 < PREFIXES.len() {
+        rest /= 1000.0;
+        prefix += 1;
+    }
+    let digits = if prefix == 0 || rest >= 99.95 {
+        0
+    } else if rest >= 9.995 {
+        1
+    } else {
+        2
+    };
+    format!("{rest:.digits$} {}{unit}", PREFIXES[prefix])
+        .trim_end()
+        .to_owned()
+}
+
+/// A time in words, as exact as an estimate deserves: `12 min`, `3.5 h`.
+fn duration(seconds: f64) -> String {
+    const MINUTE: f64 = 60.0;
+    const HOUR: f64 = 3600.0;
+    const DAY: f64 = 24.0 * HOUR;
+    match seconds {
+        s if s < 1.5 => "about 1 s".to_owned(),
+        s if s < 1.5 * MINUTE => format!("about {s:.0} s"),
+        s if s < 1.5 * HOUR => format!("about {:.0} min", s / MINUTE),
+        s if s < 2.0 * DAY => format!("about {:.1} h", s / HOUR),
+        s if s < 1000.0 * DAY => format!("about {:.0} days", s / DAY),
+        s => format!("about {:.0} years", s / (365.25 * DAY)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_for_people() {
+        assert_eq!(count(1, "job"), "1 job");
+        assert_eq!(count(1_234_567, "job"), "1,234,567 jobs");
+        assert_eq!(scaled(55_800_000.0, ""), "55.8 M");
+        assert_eq!(scaled(999.0, "B"), "999 B");
+        assert_eq!(scaled(999_700.0, "FLOP"), "1.00 MFLOP");
+        assert_eq!(duration(12.0 * 60.0), "about 12 min");
+        assert_eq!(duration(0.0), "about 1 s");
+        assert_eq!(duration(3.5 * 3600.0), "about 3.5 h");
+    }
+}

@@ -1,0 +1,37 @@
+//! The command line of `wninit run`; the work is done by the program `wninit-torch`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::commands::GridArgs;
+use crate::execution::{Choice, Recompute, parse_time};
+
+/// The command line of `wninit run`.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    #[allow(missing_docs)] // it would become the help text
+    pub grid: GridArgs,
+    /// Where results are kept; this sweep's go to ROOT/<name>
+    #[arg(long, value_name = "ROOT", default_value = "results")]
+    pub results: PathBuf,
+    /// Where to train: auto, cpu, cuda (every GPU) or cuda:0,1
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: Choice,
+    /// Cohorts trained at a time [default: one a core, or one a GPU]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub workers: Option<u16>,
+    /// The data folder [default: WNINIT_DATA, else ./data]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Start no further cohort after this time, such as 90s, 30m or 2h
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub budget: Option<Duration>,
+    /// Compute activations again on the way back instead of keeping them: saves memory, costs
+    /// time, changes no result
+    #[arg(long, value_enum, default_value_t)]
+    pub recompute: Recompute,
+    /// How often a cohort under way writes a checkpoint, such as 90s, 5m or 1h
+    #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "5m")]
+    pub checkpoint_every: Duration,
+}

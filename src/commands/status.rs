@@ -1,0 +1,221 @@
+//! `wninit status DIR`: how far a sweep is, from any terminal.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use chrono::Utc;
+
+use crate::job::JobId;
+use crate::progress::{Progress, duration};
+use crate::results::{
+    Failure, Holder, Outcome, folders, holder, planned_ids, read_failures, read_outcomes,
+};
+
+/// How far is a sweep, and what went wrong so far?
+///
+/// Reads the sweep's files without disturbing a run that is under way.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// The sweep's folder, such as results/depth
+    pub dir: PathBuf,
+}
+
+/// Prints the state of a sweep.
+///
+/// # Errors
+/// The folder is no sweep's, or its files cannot be read.
+pub fn run(args: &Args) -> Result<u8> {
+    print!("{}", Status::of(&args.dir)?);
+    Ok(0)
+}
+
+/// A process that works on a sweep, or on a shard of it.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The shard's folder name; `None` for the whole sweep.
+    pub shard: Option<String>,
+    /// Who.
+    pub holder: Holder,
+    /// What it last said of itself.
+    pub progress: Option<Progress>,
+}
+
+/// The state of a sweep.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// The sweep's folder.
+    pub dir: PathBuf,
+    /// Jobs of the plan.
+    pub planned: usize,
+    /// Those that trained to the end.
+    pub ok: usize,
+    /// Those that diverged.
+    pub diverged: usize,
+    /// Those that failed and were not finished since.
+    pub failed: usize,
+    /// Those of which nothing is known, the ones under way included.
+    pub missing: usize,
+    /// Finished jobs that the plan no longer asks for.
+    pub orphaned: usize,
+    /// Why jobs failed, as the last attempt at each says: reason, message, number of jobs. The most
+    /// frequent first.
+    pub reasons: Vec<(String, String, usize)>,
+    /// Who works on it.
+    pub runs: Vec<Run>,
+}
+
+impl Status {
+    /// The state of the sweep in a folder.
+    ///
+    /// # Errors
+    /// The folder is no sweep's, or its files cannot be read.
+    pub fn of(dir: &Path) -> Result<Status> {
+        if !dir.is_dir() {
+            bail!(
+                "there is no folder {}; a sweep's folder is ROOT/NAME, such as results/depth",
+                dir.display()
+            );
+        }
+        let Some(plan) = planned_ids(dir)? else {
+            bail!(
+                "{} holds no plan.csv, so it is no sweep's folder; name one such as results/depth",
+                dir.display()
+            );
+        };
+        let outcomes = read_outcomes(dir)?;
+        let plan: HashSet<JobId> = plan.into_iter().collect();
+        let mut last: HashMap<JobId, Failure> = HashMap::new();
+        for failure in read_failures(dir)? {
+            let open = plan.contains(&failure.id) && !outcomes.contains_key(&failure.id);
+            if open
+                && last
+                    .get(&failure.id)
+                    .is_none_or(|other| other.at <= failure.at)
+            {
+                last.insert(failure.id, failure);
+            }
+        }
+        let mut reasons: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+        for failure in last.values() {
+            *reasons
+                .entry((failure.reason.name(), &failure.message))
+                .or_default() += 1;
+        }
+        let mut reasons: Vec<_> = reasons
+            .into_iter()
+            .map(|((reason, message), n)| (reason.to_owned(), message.to_owned(), n))
+            .collect();
+        reasons.sort_by_key(|(_, _, n)| std::cmp::Reverse(*n));
+
+        let mut runs = Vec::new();
+        for folder in folders(dir)? {
+            let held =
+                holder(&folder).with_context(|| "cannot tell whether the sweep is running")?;
+            if let Some(holder) = held {
+                let shard = (folder != dir).then(|| {
+                    folder
+                        .file_name()
+                        .unwrap_or_default()
+                        .to_string_lossy()
+                        .into_owned()
+                });
+                // What an earlier process said says nothing about this one.
+                let progress = Progress::read(&folder)
+                    .filter(|p| (p.pid, &p.host) == (holder.pid, &holder.host));
+                runs.push(Run {
+                    shard,
+                    holder,
+                    progress,
+                });
+            }
+        }
+        let count = |outcome| {
+            plan.iter()
+                .filter(|id| outcomes.get(id) == Some(&outcome))
+                .count()
+        };
+        let (ok, diverged) = (count(Outcome::Ok), count(Outcome::Diverged));
+        Ok(Status {
+            dir: dir.to_owned(),
+            planned: plan.len(),
+            ok,
+            diverged,
+            failed: last.len(),
+            missing: plan.len() - ok - diverged - last.len(),
+            orphaned: outcomes.len() - ok - diverged,
+            reasons,
+            runs,
+        })
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let share = |n: usize| 100.0 * n as f64 / self.planned.max(1) as f64;
+        let finished = self.ok + self.diverged;
+        writeln!(f, "{}: {} jobs planned", self.dir.display(), self.planned)?;
+        writeln!(
+            f,
+            "  finished {finished:>9}  ({:.1} %): {} ok, {} diverged",
+            share(finished),
+            self.ok,
+            self.diverged
+        )?;
+        if self.failed > 0 {
+            writeln!(
+                f,
+                "  failed   {:>9}  (the next run tries them again)",
+                self.failed
+            )?;
+        }
+        writeln!(f, "  missing  {:>9}", self.missing)?;
+        if self.orphaned > 0 {
+            writeln!(
+                f,
+                "  {} more finished jobs are in runs.csv that the plan no longer asks for",
+                self.orphaned
+            )?;
+        }
+        for (reason, message, n) in self.reasons.iter().take(10) {
+            writeln!(f, "  {n} x {reason}: {message}")?;
+        }
+        if self.reasons.len() > 10 {
+            writeln!(
+                f,
+                "  and {} other messages, see failures.csv",
+                self.reasons.len() - 10
+            )?;
+        }
+        if self.runs.is_empty() {
+            return match finished == self.planned {
+                true => writeln!(f, "complete"),
+                false => writeln!(f, "not running"),
+            };
+        }
+        for run in &self.runs {
+            match &run.shard {
+                Some(shard) => write!(f, "running, shard {shard}: {}", run.holder)?,
+                None => write!(f, "running: {}", run.holder)?,
+            }
+            if let Some(progress) = &run.progress {
+                write!(
+                    f,
+                    "; {} jobs at work, {:.1} % of its work done",
+                    progress.running,
+                    100.0 * progress.fraction
+                )?;
+                if let Some(eta) = progress.eta_seconds {
+                    write!(f, ", about {} left", duration(eta))?;
+                }
+                let silent = (Utc::now() - progress.updated_at).num_seconds();
+                if silent > 60 {
+                    write!(f, "; it has said nothing for {}", duration(silent as f64))?;
+                }
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}

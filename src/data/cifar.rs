@@ -1,0 +1,403 @@
+//! `cifar10` and `cifar100`: the binary version (Krizhevsky, *Learning Multiple Layers of
+//! Features from Tiny Images*, 2009).
+//!
+//! A record is the label (CIFAR-100: the coarse label, then the fine one, which is used) and the
+//! 3,072 bytes of the image, `[channel, height, width]`, the channels red, green and blue.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use super::Images;
+use super::files::{self, ArchiveSpec, DataError, FileSpec, Place};
+use crate::job::DatasetName;
+
+const SHAPE: [usize; 3] = [3, 32, 32];
+const PIXELS: usize = 3 * 32 * 32;
+
+/// Number of CIFAR-100's coarse classes.
+const COARSE_CLASSES: u8 = 20;
+
+/// The archive of `cifar10` or `cifar100`.
+pub fn archive(dataset: DatasetName) -> ArchiveSpec {
+    if dataset == DatasetName::Cifar10 {
+        spec(dataset, 10_000, 10_000, "c32a1d4ab5d03f1284b67883e8d87530")
+    } else {
+        spec(dataset, 50_000, 10_000, "03b5dce01913d631647c71ecec9e9cb8")
+    }
+}
+
+/// An archive in the format of `cifar10` (five files of training images) or `cifar100` (one),
+/// with that many images in a training file and in the test file.
+pub fn spec(dataset: DatasetName, train_each: u64, test: u64, md5: &str) -> ArchiveSpec {
+    let record = record_bytes(dataset) as u64;
+    let file = |name: &str, images: u64| FileSpec {
+        name: name.to_owned(),
+        bytes: images * record,
+        sha256: None,
+    };
+    let (name, folder, members) = if dataset == DatasetName::Cifar10 {
+        let train = (1..=5).map(|i| file(&format!("data_batch_{i}.bin"), train_each));
+        let members = train.chain([file("test_batch.bin", test)]).collect();
+        ("cifar-10-binary.tar.gz", "cifar-10-batches-bin", members)
+    } else {
+        let members = vec![file("train.bin", train_each), file("test.bin", test)];
+        ("cifar-100-binary.tar.gz", "cifar-100-binary", members)
+    };
+    ArchiveSpec {
+        name: name.to_owned(),
+        md5: md5.to_owned(),
+        max_bytes: 200 << 20,
+        folder: folder.to_owned(),
+        members,
+    }
+}
+
+/// The folders below a data folder in which the archive may lie.
+pub fn folders(place: &Place) -> Vec<PathBuf> {
+    vec![place.dir.clone(), place.dir.join(place.dataset.name())]
+}
+
+/// Reads training and test images, from the unpacked folder if there is one, else from the archive.
+///
+/// # Errors
+/// [`DataError`].
+pub fn read(place: &Place, spec: &ArchiveSpec) -> Result<(Images, Images), DataError> {
+    let holds = |folder: &Path| {
+        spec.members
+            .iter()
+            .any(|member| folder.join(&member.name).is_file())
+    };
+    let unpacked = folders(place)
+        .iter()
+        .map(|f| f.join(&spec.folder))
+        .chain([place.dir.join(place.dataset.name())])
+        .find(|f| holds(f));
+    let archive = folders(place)
+        .iter()
+        .map(|folder| folder.join(&spec.name))
+        .find(|path| path.is_file());
+    let (source, mut contents) = match (unpacked, archive) {
+        (Some(folder), _) => (folder.clone(), read_folder(place, spec, &folder)?),
+        (None, Some(archive)) => {
+            let contents = files::read_archive(&archive, spec)
+                .map_err(|problem| place.problem(&archive, problem))?;
+            (archive, contents)
+        }
+        (None, None) => {
+            return Err(place.missing(
+                format!("{} (or the folder {})", spec.name, spec.folder),
+                folders(place),
+            ));
+        }
+    };
+    let (test_file, train_files) = match spec.members.split_last() {
+        Some((test, train)) => (std::slice::from_ref(test), train),
+        None => (&[][..], &[][..]),
+    };
+    let mut set = |files: &[FileSpec]| {
+        let mut images = Images {
+            pixels: Vec::new(),
+            labels: Vec::new(),
+            shape: SHAPE,
+        };
+        images
+            .pixels
+            .reserve_exact(files.iter().map(|file| file.bytes as usize).sum());
+        for file in files {
+            // Each file is dropped as soon as it is read: they are 180 MB together.
+            let bytes = contents.remove(&file.name).unwrap_or_default();
+            parse(place.dataset, &bytes, &mut images)
+                .map_err(|problem| place.corrupt(source.join(&file.name), problem))?;
+        }
+        check_balance(place.dataset, &images).map_err(|problem| place.corrupt(&source, problem))?;
+        Ok(images)
+    };
+    Ok((set(train_files)?, set(test_file)?))
+}
+
+fn read_folder(
+    place: &Place,
+    spec: &ArchiveSpec,
+    folder: &Path,
+) -> Result<HashMap<String, Vec<u8>>, DataError> {
+    let mut contents = HashMap::new();
+    for member in files::with_sums(&spec.members, folder) {
+        let path = folder.join(&member.name);
+        if !path.is_file() {
+            return Err(place.missing(&member.name, vec![folder.to_owned()]));
+        }
+        let bytes = files::read(&path, &member).map_err(|problem| place.problem(&path, problem))?;
+        contents.insert(member.name, bytes);
+    }
+    Ok(contents)
+}
+
+fn label_bytes(dataset: DatasetName) -> usize {
+    if dataset == DatasetName::Cifar100 {
+        2
+    } else {
+        1
+    }
+}
+
+fn record_bytes(dataset: DatasetName) -> usize {
+    label_bytes(dataset) + PIXELS
+}
+
+/// Appends the records of one file.
+///
+/// # Errors
+/// Says what is wrong with the file.
+pub fn parse(dataset: DatasetName, bytes: &[u8], images: &mut Images) -> Result<(), String> {
+    let (label_bytes, record_bytes) = (label_bytes(dataset), record_bytes(dataset));
+    if !bytes.len().is_multiple_of(record_bytes) {
+        return Err(format!(
+            "it has {} bytes, no multiple of a record's {record_bytes}",
+            bytes.len()
+        ));
+    }
+    let classes = if dataset == DatasetName::Cifar100 {
+        100
+    } else {
+        10
+    };
+    for (i, record) in bytes.chunks_exact(record_bytes).enumerate() {
+        let (labels, pixels) = record.split_at(label_bytes);
+        let label = labels[label_bytes - 1];
+        if label >= classes || (label_bytes == 2 && labels[0] >= COARSE_CLASSES) {
+            return Err(format!(
+                "record {i} has the label {labels:?}, but there are {classes} classes"
+            ));
+        }
+        images.labels.push(label.into());
+        images.pixels.extend_from_slice(pixels);
+    }
+    Ok(())
+}
+
+/// Every class has as many images as every other: what can be said of a folder that somebody
+/// unpacked, without checksums.
+fn check_balance(dataset: DatasetName, images: &Images) -> Result<(), String> {
+    let classes = if dataset == DatasetName::Cifar100 {
+        100
+    } else {
+        10
+    };
+    let mut counts = vec![0_usize; classes];
+    images
+        .labels
+        .iter()
+        .for_each(|&label| counts[label as usize] += 1);
+    let each = images.len() / classes;
+    match counts.iter().position(|&count| count != each) {
+        Some(class) => Err(format!(
+            "class {class} has {} images, expected {each}",
+            counts[class]
+        )),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use md5::{Digest, Md5};
+    use proptest::prelude::*;
+
+    /// Records of every class in turn; pixel j of image i is i + j.
+    fn records(dataset: DatasetName, images: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for i in 0..images {
+            match dataset {
+                DatasetName::Cifar100 => bytes.extend([(i % 20) as u8, (i % 100) as u8]),
+                _ => bytes.push((i % 10) as u8),
+            }
+            bytes.extend((0..PIXELS).map(|j| (i + j) as u8));
+        }
+        bytes
+    }
+
+    /// The archive with these entries, and its MD5.
+    fn tar_gz(entries: &[(String, Vec<u8>)]) -> (Vec<u8>, String) {
+        let encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        let mut tar = tar::Builder::new(encoder);
+        for (path, bytes) in entries {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            tar.append_data(&mut header, path, bytes.as_slice())
+                .unwrap();
+        }
+        let bytes = tar.into_inner().unwrap().finish().unwrap();
+        let md5 = files::hex(&Md5::digest(&bytes));
+        (bytes, md5)
+    }
+
+    fn small(dataset: DatasetName) -> (ArchiveSpec, Vec<(String, Vec<u8>)>) {
+        let (train, test) = if dataset == DatasetName::Cifar10 {
+            (10, 10)
+        } else {
+            (200, 100)
+        };
+        let spec = spec(dataset, train, test, "");
+        let mut entries = vec![(format!("{}/readme.html", spec.folder), b"<html>".to_vec())];
+        for member in &spec.members {
+            let n = member.bytes as usize / record_bytes(dataset);
+            entries.push((
+                format!("{}/{}", spec.folder, member.name),
+                records(dataset, n),
+            ));
+        }
+        (spec, entries)
+    }
+
+    #[test]
+    fn the_archive_and_the_unpacked_folder_give_the_same_images() {
+        for dataset in [DatasetName::Cifar10, DatasetName::Cifar100] {
+            let (mut spec, entries) = small(dataset);
+            let (bytes, md5) = tar_gz(&entries);
+            spec.md5 = md5;
+            let dir = tempfile::tempdir().unwrap();
+            let place = Place {
+                dataset,
+                dir: dir.path().to_owned(),
+            };
+            std::fs::write(dir.path().join(&spec.name), bytes).unwrap();
+            let archived = read(&place, &spec).unwrap();
+            std::fs::remove_file(dir.path().join(&spec.name)).unwrap();
+
+            std::fs::create_dir(dir.path().join(&spec.folder)).unwrap();
+            for (path, bytes) in &entries {
+                std::fs::write(dir.path().join(path), bytes).unwrap();
+            }
+            assert_eq!(read(&place, &spec).unwrap(), archived);
+            let (train, test) = archived;
+            let classes = if dataset == DatasetName::Cifar10 {
+                10
+            } else {
+                100
+            };
+            assert_eq!(train.labels[classes - 1], classes as i64 - 1);
+            assert_eq!((test.pixels[1], test.pixels[PIXELS]), (1, 1));
+            assert_eq!(
+                (train.shape, train.pixels.len()),
+                (SHAPE, train.len() * PIXELS)
+            );
+        }
+    }
+
+    #[test]
+    fn a_flipped_byte_is_found_in_the_archive_and_in_what_fetch_unpacked() {
+        let dataset = DatasetName::Cifar10;
+        let (mut spec, entries) = small(dataset);
+        let (mut bytes, md5) = tar_gz(&entries);
+        spec.md5 = md5;
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place {
+            dataset,
+            dir: dir.path().to_owned(),
+        };
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        std::fs::write(dir.path().join(&spec.name), bytes).unwrap();
+        let text = read(&place, &spec).unwrap_err().to_string();
+        assert!(
+            text.contains("cifar-10-binary.tar.gz: its checksum is wrong: MD5"),
+            "{text}"
+        );
+
+        let folder = dir.path().join(&spec.folder);
+        std::fs::create_dir(&folder).unwrap();
+        for (path, bytes) in &entries {
+            std::fs::write(dir.path().join(path), bytes).unwrap();
+        }
+        let sums = files::sums(
+            entries[1..]
+                .iter()
+                .map(|(p, b)| (p.rsplit('/').next().unwrap(), b.as_slice())),
+        );
+        std::fs::write(folder.join(files::SUMS), sums).unwrap();
+        assert!(read(&place, &spec).is_ok());
+        let mut flipped = entries[2].1.clone();
+        flipped[5000] ^= 1;
+        std::fs::write(folder.join("data_batch_2.bin"), flipped).unwrap();
+        let text = read(&place, &spec).unwrap_err().to_string();
+        assert!(
+            text.contains("data_batch_2.bin: its checksum is wrong: SHA-256"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn wrong_labels_and_unequal_classes_are_refused_without_any_checksum() {
+        let dataset = DatasetName::Cifar10;
+        let (spec, entries) = small(dataset);
+        let dir = tempfile::tempdir().unwrap();
+        let place = Place {
+            dataset,
+            dir: dir.path().to_owned(),
+        };
+        std::fs::create_dir(dir.path().join(&spec.folder)).unwrap();
+        for (path, bytes) in &entries {
+            std::fs::write(dir.path().join(path), bytes).unwrap();
+        }
+        for (label, says) in [
+            (10, "record 0 has the label [10]"),
+            (3, "class 0 has 4 images, expected 5"),
+        ] {
+            let mut bytes = entries[1].1.clone();
+            bytes[0] = label;
+            std::fs::write(dir.path().join(&entries[1].0), bytes).unwrap();
+            let text = read(&place, &spec).unwrap_err().to_string();
+            assert!(text.contains(says), "{text}");
+        }
+        std::fs::write(dir.path().join(&entries[1].0), &entries[1].1[1..]).unwrap();
+        let text = read(&place, &spec).unwrap_err().to_string();
+        assert!(text.contains("data_batch_1.bin: it is truncated"), "{text}");
+        std::fs::remove_file(dir.path().join(&entries[1].0)).unwrap();
+        let text = read(&place, &spec).unwrap_err().to_string();
+        assert!(text.contains("data_batch_1.bin is missing"), "{text}");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_whatever_make_the_reader_panic(
+            head in prop::collection::vec(any::<u8>(), 0..16), records in 0usize..3, fine in any::<bool>(),
+        ) {
+            let dataset = if fine { DatasetName::Cifar100 } else { DatasetName::Cifar10 };
+            let mut bytes = head.clone();
+            bytes.resize(record_bytes(dataset) * records + if records > 0 { 0 } else { head.len() }, 255);
+            let mut images = Images { pixels: Vec::new(), labels: Vec::new(), shape: SHAPE };
+            if parse(dataset, &bytes, &mut images).is_ok() {
+                prop_assert_eq!(images.pixels.len(), images.len() * PIXELS);
+                prop_assert!(images.pixels.len() <= bytes.len());
+            }
+        }
+
+        #[test]
+        fn no_archive_whatever_makes_the_reader_panic(
+            at in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8), cut in any::<prop::sample::Index>(), compressed in any::<bool>(),
+        ) {
+            let (mut spec, entries) = small(DatasetName::Cifar10);
+            let (mut bytes, _) = tar_gz(&entries[..2]);
+            if !compressed {
+                // Damage the tar inside of a sound gzip: its headers and sizes.
+                let mut tar = Vec::new();
+                std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(bytes.as_slice()), &mut tar).unwrap();
+                at.iter().for_each(|(i, value)| { let i = i.index(1536); tar[i] = *value; });
+                let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                std::io::Write::write_all(&mut encoder, &tar).unwrap();
+                bytes = encoder.finish().unwrap();
+            } else {
+                at.iter().for_each(|(i, value)| { let i = i.index(bytes.len()); bytes[i] = *value; });
+                bytes.truncate(cut.index(bytes.len()).max(1));
+            }
+            spec.md5 = files::hex(&Md5::digest(&bytes));
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("x.tar.gz");
+            std::fs::write(&path, &bytes).unwrap();
+            prop_assert!(files::read_archive(&path, &spec).is_err(), "five members are missing");
+        }
+    }
+}

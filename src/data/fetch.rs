@@ -1,0 +1,809 @@
+//! Getting a data set's files: several sources in turn, checked before they are believed.
+//!
+//! A file appears under its final name only when it is complete and its checksum is right.
+//! Everything before that happens in a folder `.fetch-…` beside it, which the next fetch clears
+//! away if a fetch was killed.
+
+use std::fmt;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tempfile::TempDir;
+
+use super::files::{self, ArchiveSpec, DataError, FileSpec, Place, Problem};
+use super::{cifar, idx};
+use crate::job::DatasetName;
+
+/// The environment variable with further sources, separated by spaces.
+pub const SOURCES_VARIABLE: &str = "WNINIT_SOURCES";
+
+const STAGING_PREFIX: &str = ".fetch-";
+
+/// What a data set consists of and where it can be had.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    /// The data set.
+    pub dataset: DatasetName,
+    /// Its files.
+    pub content: Content,
+    /// URLs of folders that hold the files (gzipped or not) or the archive.
+    pub upstream: Vec<String>,
+    /// A Debian package that holds the files.
+    pub debian: Option<Debian>,
+}
+
+/// A data set's files.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// IDX files: training images and labels, test images and labels.
+    Idx([FileSpec; 4]),
+    /// An archive in CIFAR's binary format.
+    Cifar(ArchiveSpec),
+}
+
+/// A Debian package with data files.
+#[derive(Clone, Copy, Debug)]
+pub struct Debian {
+    /// Its name.
+    pub package: &'static str,
+    /// Where it puts the files, without the leading slash.
+    pub folder: &'static str,
+}
+
+impl Recipe {
+    /// The recipe for a data set; `None` if there is nothing to fetch.
+    pub fn of(dataset: DatasetName) -> Option<Recipe> {
+        let (content, upstream, debian): (_, &[&str], _) = match dataset {
+            DatasetName::Digits | DatasetName::Synthetic => return None,
+            DatasetName::FashionMnist => (
+                Content::Idx(idx::files(dataset)),
+                &[
+                    "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
+                    "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion",
+                ],
+                Some(Debian {
+                    package: "dataset-fashion-mnist",
+                    folder: "usr/share/datasets/fashion-mnist",
+                }),
+            ),
+            DatasetName::Mnist => (
+                Content::Idx(idx::files(dataset)),
+                &[
+                    "https://ossci-datasets.s3.amazonaws.com/mnist",
+                    "https://storage.googleapis.com/cvdf-datasets/mnist",
+                ],
+                None,
+            ),
+            DatasetName::Cifar10 | DatasetName::Cifar100 => (
+                Content::Cifar(cifar::archive(dataset)),
+                &["https://www.cs.toronto.edu/~kriz"],
+                None,
+            ),
+        };
+        let upstream = upstream.iter().map(|&url| url.to_owned()).collect();
+        Some(Recipe {
+            dataset,
+            content,
+            upstream,
+            debian,
+        })
+    }
+
+    /// The folder of the data folder that the files are put into.
+    fn folder(&self, dir: &Path) -> PathBuf {
+        match &self.content {
+            Content::Idx(_) => dir.join(self.dataset.name()),
+            Content::Cifar(archive) => dir.join(&archive.folder),
+        }
+    }
+
+    /// Reads the data set as a whole, which checks it.
+    fn check(&self, place: &Place) -> Result<(), DataError> {
+        match &self.content {
+            Content::Idx(files) => idx::read(place, files).map(drop),
+            Content::Cifar(archive) => cifar::read(place, archive).map(drop),
+        }
+    }
+
+    /// What has to be downloaded: the names of files or of the archive.
+    fn names(&self) -> Vec<&str> {
+        match &self.content {
+            Content::Idx(files) => files.iter().map(|file| file.name.as_str()).collect(),
+            Content::Cifar(archive) => vec![archive.name.as_str()],
+        }
+    }
+}
+
+/// How to fetch.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The data folder.
+    pub dir: PathBuf,
+    /// Sources to try before all others: `http`, `https` or `file` URLs, or paths, of folders.
+    pub sources: Vec<String>,
+    /// Fetch even if the data set is already there and complete.
+    pub force: bool,
+    /// How long a connection may take to come about.
+    pub connect_timeout: Duration,
+    /// How long a server may send nothing.
+    pub read_timeout: Duration,
+    /// Where to tell what happens.
+    pub progress: Progress,
+}
+
+impl Options {
+    /// The defaults: 5 s to connect, 30 s without a byte, progress on standard error.
+    pub fn new(dir: impl Into<PathBuf>) -> Options {
+        Options {
+            dir: dir.into(),
+            sources: Vec::new(),
+            force: false,
+            connect_timeout: Duration::from_secs(5),
+            read_timeout: Duration::from_secs(30),
+            progress: if io::stderr().is_terminal() {
+                Progress::Bar
+            } else {
+                Progress::Lines
+            },
+        }
+    }
+}
+
+/// How progress is shown, on standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// A bar and lines.
+    Bar,
+    /// Lines only.
+    Lines,
+    /// Not at all.
+    Silent,
+}
+
+impl Progress {
+    fn say(self, line: impl fmt::Display) {
+        if self != Progress::Silent {
+            eprintln!("{line}");
+        }
+    }
+
+    fn bar(self, name: &str) -> ProgressBar {
+        if self != Progress::Bar {
+            return ProgressBar::hidden();
+        }
+        let template = "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+        let style =
+            ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        ProgressBar::new(0)
+            .with_style(style)
+            .with_message(name.to_owned())
+    }
+}
+
+/// What a fetch did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fetched {
+    /// The data set is part of the program.
+    NothingToFetch,
+    /// It was there, complete and unharmed.
+    AlreadyThere,
+    /// It was fetched.
+    New {
+        /// Where it is now.
+        folder: PathBuf,
+        /// Where it came from.
+        sources: Vec<String>,
+    },
+}
+
+/// Why a fetch failed.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// No source had it.
+    #[error("{}", all_failed(place, names, folder, tried))]
+    AllFailed {
+        /// What was wanted, and where.
+        place: Place,
+        /// The files that are missing.
+        names: Vec<String>,
+        /// The folder to place them in.
+        folder: PathBuf,
+        /// Each source and why it did not serve.
+        tried: Vec<(String, String)>,
+    },
+    /// The data folder cannot be written.
+    #[error("cannot write {}: {source}; free some space, mend its permissions, or name another folder with --data DIR", path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+fn all_failed(
+    place: &Place,
+    names: &[String],
+    folder: &Path,
+    tried: &[(String, String)],
+) -> String {
+    let mut text = format!("{}: no source could be used\n", place.dataset);
+    for (source, why) in tried {
+        text.push_str(&format!("  {source}: {why}\n"));
+    }
+    text.push_str(&format!(
+        "To do it by hand, put {} into {}, or run `{} --source URL` with a mirror or a folder that holds {}.",
+        names.join(", "),
+        folder.display(),
+        place.fetch_command(),
+        if names.len() == 1 { "it" } else { "them" },
+    ));
+    text
+}
+
+/// Fetches a data set into the data folder, unless it is there.
+///
+/// # Errors
+/// [`FetchError`].
+pub fn fetch(dataset: DatasetName, options: &Options) -> Result<Fetched, FetchError> {
+    match Recipe::of(dataset) {
+        Some(recipe) => fetch_recipe(&recipe, options),
+        None => Ok(Fetched::NothingToFetch),
+    }
+}
+
+/// As [`fetch`], for a recipe of your own.
+///
+/// # Errors
+/// [`FetchError`].
+pub fn fetch_recipe(recipe: &Recipe, options: &Options) -> Result<Fetched, FetchError> {
+    let place = Place {
+        dataset: recipe.dataset,
+        dir: options.dir.clone(),
+    };
+    if !options.force && recipe.check(&place).is_ok() {
+        return Ok(Fetched::AlreadyThere);
+    }
+    let folder = recipe.folder(&options.dir);
+    let write = |path: &Path| {
+        let path = path.to_owned();
+        move |source| FetchError::Write { path, source }
+    };
+    fs::create_dir_all(&folder).map_err(write(&folder))?;
+    let _lock = lock(&folder, options).map_err(write(&folder))?;
+    // Another fetch may have finished while this one waited for the lock.
+    if !options.force {
+        match recipe.check(&place) {
+            Ok(()) => return Ok(Fetched::AlreadyThere),
+            Err(DataError::Missing { .. }) => {}
+            Err(error) => options
+                .progress
+                .say(format_args!("{error}; it is fetched again")),
+        }
+    }
+    clear_leftovers(&folder).map_err(write(&folder))?;
+    // In the same folder, and so on the same file system: a rename is atomic.
+    let staging = tempfile::Builder::new()
+        .prefix(STAGING_PREFIX)
+        .tempdir_in(&folder)
+        .map_err(write(&folder))?;
+
+    let mut fetcher = Fetcher {
+        recipe,
+        options,
+        staging: &staging,
+        agent: agent(options),
+        done: Vec::new(),
+    };
+    let mut tried = Vec::new();
+    let mut used = Vec::new();
+    for source in sources(recipe, options) {
+        let before = fetcher.done.len();
+        let result = fetcher.take_from(&source);
+        if fetcher.done.len() > before {
+            used.push(source.to_string());
+        }
+        match result {
+            Ok(()) => {
+                fetcher.publish(&folder)?;
+                return Ok(Fetched::New {
+                    folder,
+                    sources: used,
+                });
+            }
+            Err(Failure::Source(why)) => {
+                options.progress.say(format_args!("{source}: {why}"));
+                tried.push((source.to_string(), why));
+            }
+            Err(Failure::Write(path, source)) => return Err(FetchError::Write { path, source }),
+        }
+    }
+    let names = recipe.names().into_iter().map(str::to_owned).collect();
+    let by_hand = if matches!(recipe.content, Content::Idx(_)) {
+        folder
+    } else {
+        options.dir.clone()
+    };
+    Err(FetchError::AllFailed {
+        place,
+        names,
+        folder: by_hand,
+        tried,
+    })
+}
+
+/// Holds the folder against a second fetch for as long as the file lives. A file system that
+/// has no locks does not stop the fetch: files are placed atomically all the same.
+fn lock(folder: &Path, options: &Options) -> io::Result<File> {
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(folder.join(".lock"))?;
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => {
+            options.progress.say(format_args!(
+                "another fetch into {} is under way; waiting for it",
+                folder.display()
+            ));
+            file.lock()?;
+        }
+        Err(TryLockError::Error(error)) if error.kind() != io::ErrorKind::Unsupported => {
+            return Err(error);
+        }
+        Ok(()) | Err(TryLockError::Error(_)) => {}
+    }
+    Ok(file)
+}
+
+/// Removes what a killed fetch left behind.
+fn clear_leftovers(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry
+            .file_name()
+            .to_string_lossy()
+            .starts_with(STAGING_PREFIX)
+            && entry.file_type()?.is_dir()
+        {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Where files may come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Source {
+    /// A folder on a server.
+    Url(String),
+    /// A folder on this machine.
+    Folder(PathBuf),
+    /// A Debian package, downloaded but not installed.
+    Package(&'static str, &'static str),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Url(url) => write!(f, "{url}"),
+            Source::Folder(folder) => write!(f, "{}", folder.display()),
+            Source::Package(package, _) => write!(f, "Debian package {package}"),
+        }
+    }
+}
+
+/// Every source in order: those asked for, an installed package, upstream, and a package to
+/// download. The last costs little where a machine has no Debian mirror, and upstream costs
+/// nothing where it has no internet: a name that does not resolve fails at once.
+fn sources(recipe: &Recipe, options: &Options) -> Vec<Source> {
+    let parse = |text: &str| match text.strip_prefix("file://") {
+        Some(path) => Source::Folder(path.into()),
+        None if text.starts_with("http://") || text.starts_with("https://") => {
+            Source::Url(text.trim_end_matches('/').to_owned())
+        }
+        None => Source::Folder(text.into()),
+    };
+    let mut sources: Vec<Source> = options.sources.iter().map(|text| parse(text)).collect();
+    sources.extend(
+        recipe
+            .debian
+            .iter()
+            .map(|d| Source::Folder(Path::new("/").join(d.folder)))
+            .filter(|source| matches!(source, Source::Folder(folder) if folder.is_dir())),
+    );
+    sources.extend(recipe.upstream.iter().map(|url| parse(url)));
+    sources.extend(
+        recipe
+            .debian
+            .iter()
+            .map(|d| Source::Package(d.package, d.folder)),
+    );
+    sources
+}
+
+/// Why something could not be had from a source.
+enum Failure {
+    /// The source's fault: try the next.
+    Source(String),
+    /// This machine's: no other source would help.
+    Write(PathBuf, io::Error),
+}
+
+impl From<String> for Failure {
+    fn from(why: String) -> Self {
+        Failure::Source(why)
+    }
+}
+
+struct Fetcher<'a> {
+    recipe: &'a Recipe,
+    options: &'a Options,
+    staging: &'a TempDir,
+    agent: ureq::Agent,
+    /// Names of the verified files in the staging folder, in the order in which to place them.
+    done: Vec<String>,
+}
+
+impl Fetcher<'_> {
+    /// Takes everything that is still missing from one source.
+    fn take_from(&mut self, source: &Source) -> Result<(), Failure> {
+        if let Source::Package(package, folder) = source {
+            let root = self.download_package(package)?;
+            return self.take_from(&Source::Folder(root.join(folder)));
+        }
+        match &self.recipe.content {
+            Content::Idx(specs) => {
+                for spec in specs {
+                    if !self.done.contains(&spec.name) {
+                        // Compressed data may be a little longer than what it holds.
+                        let limit = spec.bytes + spec.bytes / 100 + 4096;
+                        let bytes =
+                            self.take(source, &spec.name, limit, |path| files::read(path, spec))?;
+                        self.stage(&spec.name, &bytes)?;
+                    }
+                }
+            }
+            Content::Cifar(archive) => {
+                let limit = archive.max_bytes;
+                let mut members = self.take(source, &archive.name, limit, |path| {
+                    files::read_archive(path, archive)
+                })?;
+                let named = || {
+                    archive
+                        .members
+                        .iter()
+                        .map(|m| (m.name.as_str(), members[&m.name].as_slice()))
+                };
+                let sums = files::sums(named());
+                for member in &archive.members {
+                    let bytes = members.remove(&member.name).unwrap_or_default();
+                    self.stage(&member.name, &bytes)?;
+                }
+                self.stage(files::SUMS, sums.as_bytes())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds or downloads one file and reads it with `read`, which checks it.
+    fn take<T>(
+        &self,
+        source: &Source,
+        name: &str,
+        limit: u64,
+        read: impl Fn(&Path) -> Result<T, Problem>,
+    ) -> Result<T, Failure> {
+        let own = self.recipe.dataset.name();
+        match source {
+            Source::Url(url) => {
+                let gz = if matches!(self.recipe.content, Content::Idx(_)) {
+                    &[".gz", ""][..]
+                } else {
+                    &[""]
+                };
+                let candidates = gz.iter().flat_map(|gz| {
+                    [
+                        format!("{url}/{name}{gz}"),
+                        format!("{url}/{own}/{name}{gz}"),
+                    ]
+                });
+                let target = self.staging.path().join("download");
+                let mut reason = String::new();
+                for url in candidates {
+                    let file = url.rsplit('/').next().unwrap_or(&url);
+                    match self.download(&url, &target, limit) {
+                        Ok(()) => {
+                            let content =
+                                read(&target).map_err(|problem| format!("{file}: {problem}"));
+                            fs::remove_file(&target)
+                                .map_err(|error| Failure::Write(target, error))?;
+                            return Ok(content?);
+                        }
+                        Err(Download::NotFound(why)) => {
+                            if reason.is_empty() {
+                                reason = format!("{file}: {why}");
+                            }
+                        }
+                        Err(Download::Failed(why)) => {
+                            return Err(Failure::Source(format!("{file}: {why}")));
+                        }
+                        Err(Download::Write(error)) => return Err(Failure::Write(target, error)),
+                    }
+                }
+                Err(Failure::Source(reason))
+            }
+            Source::Folder(folder) => {
+                let folders = [folder.clone(), folder.join(own), folder.join("raw")];
+                match files::find(&folders, name) {
+                    Some(path) => read(&path).map_err(|problem| {
+                        Failure::Source(format!("{}: {problem}", path.display()))
+                    }),
+                    None if folder.is_dir() => Err(Failure::Source(format!("it has no {name}"))),
+                    None => Err(Failure::Source("there is no such folder".to_owned())),
+                }
+            }
+            Source::Package(..) => Err(Failure::Source("it is not unpacked".to_owned())),
+        }
+    }
+
+    /// Writes a verified file into the staging folder and to the disk.
+    fn stage(&mut self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        let path = self.staging.path().join(name);
+        File::create(&path)
+            .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+            .map_err(|error| Failure::Write(path, error))?;
+        self.done.push(name.to_owned());
+        Ok(())
+    }
+
+    /// Gives the files their final names.
+    fn publish(&self, folder: &Path) -> Result<(), FetchError> {
+        let error = |path: &Path, source| FetchError::Write {
+            path: path.to_owned(),
+            source,
+        };
+        for name in &self.done {
+            let target = folder.join(name);
+            fs::rename(self.staging.path().join(name), &target)
+                .map_err(|source| error(&target, source))?;
+            // A compressed twin would only be older.
+            let twin = folder.join(format!("{name}.gz"));
+            if twin.is_file() {
+                fs::remove_file(&twin).map_err(|source| error(&twin, source))?;
+            }
+        }
+        // Renames are on the disk when their folder is.
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(|source| error(folder, source))
+    }
+
+    /// Downloads to `target`; one more attempt if the connection breaks.
+    fn download(&self, url: &str, target: &Path, limit: u64) -> Result<(), Download> {
+        match self.download_once(url, target, limit) {
+            Err((Download::Failed(_), true)) => {
+                std::thread::sleep(Duration::from_millis(300));
+                self.download_once(url, target, limit)
+                    .map_err(|(error, _)| error)
+            }
+            result => result.map_err(|(error, _)| error),
+        }
+    }
+
+    /// The error comes with whether it is worth another attempt.
+    fn download_once(&self, url: &str, target: &Path, limit: u64) -> Result<(), (Download, bool)> {
+        let failed = |why: String, again| (Download::Failed(why), again);
+        let mut response = self.agent.get(url).call().map_err(|error| match error {
+            ureq::Error::StatusCode(status @ (403 | 404 | 410)) => {
+                (Download::NotFound(format!("HTTP status {status}")), false)
+            }
+            ureq::Error::StatusCode(status) => {
+                failed(format!("HTTP status {status}"), status >= 500)
+            }
+            ureq::Error::Timeout(_) => failed("it does not answer".to_owned(), false),
+            ureq::Error::HostNotFound => failed("its name cannot be resolved".to_owned(), false),
+            ureq::Error::Io(error) => failed(
+                error.to_string(),
+                error.kind() == io::ErrorKind::ConnectionReset,
+            ),
+            error => failed(error.to_string(), false),
+        })?;
+        let length = response.body().content_length();
+        let too_long = || {
+            failed(
+                format!("it sends more than the expected {limit} bytes"),
+                false,
+            )
+        };
+        if length.is_some_and(|length| length > limit) {
+            return Err(too_long());
+        }
+        let name = url.rsplit('/').next().unwrap_or(url);
+        self.options.progress.say(format_args!("fetching {url}"));
+        let bar = self.options.progress.bar(name);
+        bar.set_length(length.unwrap_or(limit));
+
+        let mut file = File::create(target).map_err(|error| (Download::Write(error), false))?;
+        let mut body = response.body_mut().as_reader();
+        let mut buffer = vec![0; 1 << 16];
+        let mut received = 0;
+        loop {
+            let n = body.read(&mut buffer).map_err(|error| {
+                let again = error.kind() != io::ErrorKind::TimedOut;
+                failed(
+                    format!("it broke off after {received} bytes ({error})"),
+                    again,
+                )
+            })?;
+            if n == 0 {
+                break;
+            }
+            received += n as u64;
+            if received > limit {
+                return Err(too_long());
+            }
+            file.write_all(&buffer[..n])
+                .map_err(|error| (Download::Write(error), false))?;
+            bar.set_position(received);
+        }
+        bar.finish_and_clear();
+        match length {
+            Some(length) if received != length => Err(failed(
+                format!("it broke off after {received} of {length} bytes"),
+                true,
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Downloads a Debian package and unpacks it into the staging folder, for which nobody has
+    /// to be root. Where apt has no lists of packages, it gets some of its own first.
+    fn download_package(&self, package: &str) -> Result<PathBuf, Failure> {
+        let folder = self.staging.path().join("package");
+        let make = |path: &Path| {
+            fs::create_dir_all(path).map_err(|error| Failure::Write(path.to_owned(), error))
+        };
+        make(&folder)?;
+        self.options
+            .progress
+            .say(format_args!("fetching the Debian package {package}"));
+        let download = |lists: &[String]| {
+            let mut command = Command::new("apt-get");
+            command
+                .args(APT_OPTIONS)
+                .args(lists)
+                .args(["download", package])
+                .current_dir(&folder);
+            run(&mut command)
+        };
+        if let Err(why) = download(&[]) {
+            if !why.contains("Unable to locate")
+                && !why.contains("no installation candidate")
+                && !why.contains("Can't select")
+            {
+                return Err(Failure::Source(why));
+            }
+            let apt = self.staging.path().join("apt");
+            make(&apt.join("lists/partial"))?;
+            make(&apt.join("cache/archives/partial"))?;
+            let own = ["lists", "cache"].map(|what| {
+                let option = if what == "lists" {
+                    "Dir::State::Lists"
+                } else {
+                    "Dir::Cache"
+                };
+                format!("-o{option}={}", absolute(&apt.join(what)).display())
+            });
+            run(Command::new("apt-get")
+                .args(APT_OPTIONS)
+                .args(&own)
+                .arg("update"))
+            .and_then(|()| download(&own))
+            .map_err(|again| format!("{why}; `apt-get update` may be needed ({again})"))?;
+        }
+        let deb = fs::read_dir(&folder)
+            .ok()
+            .and_then(|mut entries| {
+                entries.find_map(|entry| {
+                    Some(entry.ok()?.path()).filter(|p| p.extension().is_some_and(|e| e == "deb"))
+                })
+            })
+            .ok_or_else(|| Failure::Source("apt-get downloaded nothing".to_owned()))?;
+        let root = folder.join("root");
+        run(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&root))?;
+        Ok(root)
+    }
+}
+
+enum Download {
+    NotFound(String),
+    Failed(String),
+    Write(io::Error),
+}
+
+/// apt does not change to a user of its own, who could not write to our folder, nor wait for long.
+const APT_OPTIONS: [&str; 6] = [
+    "-q",
+    "-oAPT::Sandbox::User=root",
+    "-oAcquire::Retries=1",
+    "-oAcquire::http::Timeout=10",
+    "-oAcquire::http::ConnectionAttemptDelayMsec=250",
+    "-oAPT::Update::Error-Mode=any",
+];
+
+/// The longest that a program of the package manager may run.
+const COMMAND_LIMIT: Duration = Duration::from_secs(600);
+
+/// Runs a program to its end; the error is the last that it said.
+fn run(command: &mut Command) -> Result<(), String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    // A file, unlike a pipe, never fills up and blocks the program.
+    let mut said = tempfile::tempfile().map_err(|error| format!("no temporary file: {error}"))?;
+    let stderr = said
+        .try_clone()
+        .map_err(|error| format!("no temporary file: {error}"))?;
+    let mut child = command
+        .env("LC_ALL", "C")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(stderr)
+        .spawn()
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => format!("{program} is not on this machine"),
+            _ => format!("{program} does not start: {error}"),
+        })?;
+    let start = Instant::now();
+    let status = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break status,
+            Ok(None) if start.elapsed() < COMMAND_LIMIT => {
+                std::thread::sleep(Duration::from_millis(20))
+            }
+            Ok(None) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(format!(
+                    "{program} took more than {} s",
+                    COMMAND_LIMIT.as_secs()
+                ));
+            }
+            Err(error) => return Err(format!("{program}: {error}")),
+        }
+    };
+    if status.success() {
+        return Ok(());
+    }
+    let mut text = String::new();
+    let read =
+        io::Seek::rewind(&mut said).and_then(|()| said.take(1 << 16).read_to_string(&mut text));
+    let last = text
+        .lines()
+        .rfind(|line| line.starts_with("E: "))
+        .or_else(|| text.lines().next_back());
+    match (read, last) {
+        (Ok(_), Some(line)) => Err(format!("{program}: {}", line.trim_start_matches("E: "))),
+        _ => Err(format!("{program} failed ({status})")),
+    }
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
+fn agent(options: &Options) -> ureq::Agent {
+    ureq::Agent::config_builder()
+        .timeout_connect(Some(options.connect_timeout))
+        .timeout_resolve(Some(options.connect_timeout))
+        .timeout_recv_response(Some(options.read_timeout))
+        .timeout_per_read(Some(options.read_timeout))
+        .timeout_global(Some(Duration::from_secs(3600)))
+        .max_redirects(5)
+        .user_agent(concat!("wninit/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .into()
+}

@@ -1,0 +1,405 @@
+//! A data set's files: where they may lie, how they are read, and how they are checked.
+//!
+//! Whatever a file says about itself, no more is read from it, decompressed or allocated than
+//! the caller expects it to hold.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Component, Path, PathBuf};
+
+use flate2::read::MultiGzDecoder;
+use md5::Md5;
+use sha2::{Digest, Sha256};
+
+use crate::job::DatasetName;
+
+/// A data set in a data folder: what every error has to name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The data set.
+    pub dataset: DatasetName,
+    /// The data folder (of which the data set has a part).
+    pub dir: PathBuf,
+}
+
+impl Place {
+    /// The command that fetches the data set to here.
+    pub fn fetch_command(&self) -> String {
+        let mut command = format!("wninit fetch {}", self.dataset);
+        if self.dir != super::default_dir() {
+            command.push_str(&format!(" --data {}", self.dir.display()));
+        }
+        command
+    }
+
+    /// A [`DataError::Missing`]: `file` is in none of the folders `looked`.
+    pub fn missing(&self, file: impl Into<String>, looked: Vec<PathBuf>) -> DataError {
+        DataError::Missing {
+            place: self.clone(),
+            file: file.into(),
+            looked: Folders(looked),
+        }
+    }
+
+    /// A [`DataError::Corrupt`]: `problem` completes a sentence that begins with the file.
+    pub fn corrupt(&self, file: impl Into<PathBuf>, problem: impl fmt::Display) -> DataError {
+        DataError::Corrupt {
+            place: self.clone(),
+            file: file.into(),
+            problem: problem.to_string(),
+        }
+    }
+
+    /// The error for what went wrong with `file`.
+    pub fn problem(&self, file: impl Into<PathBuf>, problem: Problem) -> DataError {
+        match problem {
+            Problem::Content(problem) => self.corrupt(file, problem),
+            Problem::Io(source) => DataError::Io {
+                place: self.clone(),
+                file: file.into(),
+                source,
+            },
+        }
+    }
+}
+
+/// Why a data set cannot be used. Each names the file and the remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// A file is not there.
+    #[error(
+        "{}: {file} is missing (looked in {looked}); run `{}`, or name the folder that holds it with \
+         --data DIR or WNINIT_DATA", place.dataset, place.fetch_command()
+    )]
+    Missing {
+        /// What was looked for.
+        place: Place,
+        /// The file's name.
+        file: String,
+        /// Where it was looked for.
+        looked: Folders,
+    },
+    /// A file does not hold what it should.
+    #[error(
+        "{}: {}: {problem}; run `{}` to replace it, or name a folder with good files with --data DIR or \
+         WNINIT_DATA", place.dataset, file.display(), place.fetch_command()
+    )]
+    Corrupt {
+        /// What was looked for.
+        place: Place,
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A file cannot be read.
+    #[error(
+        "{}: cannot read {}: {source}; make it readable, run `{}`, or name another folder with --data DIR \
+         or WNINIT_DATA", place.dataset, file.display(), place.fetch_command()
+    )]
+    Io {
+        /// What was looked for.
+        place: Place,
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A synthetic data set does not fit into memory.
+    #[error(
+        "{dataset}: the images do not fit into memory; lower synthetic_images or synthetic_shape"
+    )]
+    Memory {
+        /// The data set.
+        dataset: DatasetName,
+    },
+}
+
+/// Folders, for a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folders(pub Vec<PathBuf>);
+
+impl fmt::Display for Folders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, folder) in self.0.iter().enumerate() {
+            write!(f, "{}{}", if i > 0 { ", " } else { "" }, folder.display())?;
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong with one file.
+#[derive(Debug)]
+pub enum Problem {
+    /// It cannot be read.
+    Io(io::Error),
+    /// It can, but it does not hold what it should.
+    Content(String),
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Problem::Io(error) => write!(f, "{error}"),
+            Problem::Content(problem) => write!(f, "{problem}"),
+        }
+    }
+}
+
+impl From<io::Error> for Problem {
+    /// Errors of decompression are about the content, not about the disk.
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => Problem::Content("it is truncated".to_owned()),
+            io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
+                Problem::Content(format!("it is damaged ({error})"))
+            }
+            _ => Problem::Io(error),
+        }
+    }
+}
+
+/// A file of a data set, as it is when it is not compressed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileSpec {
+    /// Its name.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+    /// The SHA-256 of its content in lower-case hexadecimal, where it is known.
+    pub sha256: Option<String>,
+}
+
+/// A gzipped tar archive that holds a data set in one folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchiveSpec {
+    /// The archive's name.
+    pub name: String,
+    /// The MD5 of the archive in lower-case hexadecimal.
+    pub md5: String,
+    /// The most bytes that the archive may have.
+    pub max_bytes: u64,
+    /// The folder in it.
+    pub folder: String,
+    /// The files wanted out of that folder.
+    pub members: Vec<FileSpec>,
+}
+
+/// What an archive may hold besides the members that are wanted: texts and tar's own padding.
+const ARCHIVE_SLACK: u64 = 16 << 20;
+
+/// The first of the folders that holds `name` or `name.gz`, as the path of that file.
+pub fn find(folders: &[PathBuf], name: &str) -> Option<PathBuf> {
+    folders
+        .iter()
+        .flat_map(|folder| [folder.join(name), folder.join(format!("{name}.gz"))])
+        .find(|path| path.is_file())
+}
+
+/// Reads a file, gzipped or not (its first bytes tell, not its name), and checks the length and
+/// the checksum of the uncompressed content.
+///
+/// # Errors
+/// [`Problem`]. A file that would grow beyond the expected length is not read any further.
+pub fn read(path: &Path, spec: &FileSpec) -> Result<Vec<u8>, Problem> {
+    let mut file = File::open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(Problem::Content("it is not a file".to_owned()));
+    }
+    let mut magic = Vec::new();
+    file.by_ref().take(2).read_to_end(&mut magic)?;
+    let gzipped = magic == [0x1f, 0x8b];
+    let whole = io::Cursor::new(magic).chain(file);
+    let bytes = if gzipped {
+        read_at_most(
+            MultiGzDecoder::new(io::BufReader::with_capacity(1 << 16, whole)),
+            spec.bytes,
+        )?
+    } else {
+        read_at_most(whole, spec.bytes)?
+    };
+    check(&bytes, spec)?;
+    Ok(bytes)
+}
+
+/// Checks length and checksum.
+///
+/// # Errors
+/// [`Problem::Content`].
+pub fn check(bytes: &[u8], spec: &FileSpec) -> Result<(), Problem> {
+    if bytes.len() as u64 != spec.bytes {
+        let shorter = if (bytes.len() as u64) < spec.bytes {
+            "it is truncated: "
+        } else {
+            ""
+        };
+        return Err(Problem::Content(format!(
+            "{shorter}it has {} bytes, expected {}",
+            bytes.len(),
+            spec.bytes
+        )));
+    }
+    match &spec.sha256 {
+        Some(expected) if *expected != hex(&Sha256::digest(bytes)) => {
+            Err(Problem::Content(format!(
+                "its checksum is wrong: SHA-256 {}, expected {expected}",
+                hex(&Sha256::digest(bytes))
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Reads all of the reader, which must hold no more than `limit` bytes.
+fn read_at_most(reader: impl Read, limit: u64) -> Result<Vec<u8>, Problem> {
+    let mut bytes = Vec::new();
+    reader
+        .take(limit.saturating_add(1))
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(Problem::Content(format!(
+            "it has more than the expected {limit} bytes"
+        )));
+    }
+    Ok(bytes)
+}
+
+/// Reads the wanted members of an archive into memory, by name, and checks the archive's MD5
+/// and each member's length.
+///
+/// Nothing is ever written where an archive says: members are recognised by their exact path,
+/// and an archive with an entry that points outside of itself or with a link is refused.
+///
+/// # Errors
+/// [`Problem`].
+pub fn read_archive(path: &Path, spec: &ArchiveSpec) -> Result<HashMap<String, Vec<u8>>, Problem> {
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    if length > spec.max_bytes {
+        return Err(Problem::Content(format!(
+            "it has {length} bytes, more than the expected {}",
+            spec.max_bytes
+        )));
+    }
+    let mut hashed = Hashed {
+        reader: file.take(spec.max_bytes),
+        md5: Md5::new(),
+    };
+    let members = unpack(io::BufReader::with_capacity(1 << 16, &mut hashed), spec);
+    // A wrong checksum explains whatever went wrong inside.
+    io::copy(&mut hashed, &mut io::sink())?;
+    let md5 = hex(&hashed.md5.finalize());
+    if md5 != spec.md5 {
+        return Err(Problem::Content(format!(
+            "its checksum is wrong: MD5 {md5}, expected {}",
+            spec.md5
+        )));
+    }
+    members
+}
+
+/// The wanted members of a gzipped tar.
+fn unpack(reader: impl Read, spec: &ArchiveSpec) -> Result<HashMap<String, Vec<u8>>, Problem> {
+    let limit = spec.members.iter().map(|member| member.bytes).sum::<u64>() + ARCHIVE_SLACK;
+    let mut archive = tar::Archive::new(MultiGzDecoder::new(reader).take(limit));
+    let mut members = HashMap::new();
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        let path = entry.path()?.into_owned();
+        let kind = entry.header().entry_type();
+        let inside = path
+            .components()
+            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        if !inside || kind.is_symlink() || kind.is_hard_link() {
+            return Err(Problem::Content(format!(
+                "it is not to be trusted: its entry {path:?} is a link or points outside of the archive"
+            )));
+        }
+        let Some(member) = spec
+            .members
+            .iter()
+            .find(|m| path == Path::new(&spec.folder).join(&m.name))
+        else {
+            continue;
+        };
+        if !kind.is_file() {
+            return Err(Problem::Content(format!(
+                "its member {} is not a file",
+                member.name
+            )));
+        }
+        let in_member =
+            |problem| Problem::Content(format!("its member {}: {problem}", member.name));
+        let bytes = read_at_most(&mut entry, member.bytes).map_err(in_member)?;
+        check(&bytes, member).map_err(in_member)?;
+        if members.insert(member.name.clone(), bytes).is_some() {
+            return Err(Problem::Content(format!(
+                "its member {} is there twice",
+                member.name
+            )));
+        }
+    }
+    match spec
+        .members
+        .iter()
+        .find(|member| !members.contains_key(&member.name))
+    {
+        Some(member) => Err(Problem::Content(format!(
+            "it has no member {}/{}",
+            spec.folder, member.name
+        ))),
+        None => Ok(members),
+    }
+}
+
+/// A reader that hashes what passes through it.
+struct Hashed<R> {
+    reader: R,
+    md5: Md5,
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let n = self.reader.read(buffer)?;
+        self.md5.update(&buffer[..n]);
+        Ok(n)
+    }
+}
+
+/// Name of the file in which `wninit fetch` notes the checksums of what it unpacked from a
+/// verified archive, in the format of `sha256sum`.
+pub const SUMS: &str = "SHA256SUMS";
+
+/// The content of a [`SUMS`] file for these members.
+pub fn sums<'a>(members: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
+    members
+        .map(|(name, bytes)| format!("{}  {name}\n", hex(&Sha256::digest(bytes))))
+        .collect()
+}
+
+/// The members with the checksums that the [`SUMS`] file in `folder` has for them, if there is one.
+pub fn with_sums(members: &[FileSpec], folder: &Path) -> Vec<FileSpec> {
+    let mut text = String::new();
+    // A file that cannot be read is as good as none: it only adds to the other checks.
+    let _ =
+        File::open(folder.join(SUMS)).and_then(|file| file.take(1 << 16).read_to_string(&mut text));
+    let sums: HashMap<&str, &str> = text
+        .lines()
+        .filter_map(|line| line.split_once("  "))
+        .map(|(sum, name)| (name, sum))
+        .collect();
+    members
+        .iter()
+        .map(|member| FileSpec {
+            sha256: sums.get(member.name.as_str()).map(|s| (*s).to_owned()),
+            ..member.clone()
+        })
+        .collect()
+}
+
+/// Lower-case hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

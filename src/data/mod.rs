@@ -1,0 +1,218 @@
+//! Images and labels by the name of their data set, and in which order a job sees them.
+//!
+//! [`load`] is the whole interface to a data set: what it returns has the shape, the number of
+//! images and the labels that [`Dataset`] promises, or it is an error that names the file and
+//! the remedy. [`fetch`] puts files where `load` finds them, [`batches`] decides which images a
+//! job trains on and when, [`augment`] turns bytes into what a network sees.
+
+pub mod batches;
+pub mod cifar;
+pub mod digits;
+pub mod fetch;
+pub mod files;
+pub mod idx;
+pub mod synthetic;
+
+use std::path::{Path, PathBuf};
+
+use crate::job::{Dataset, DatasetName};
+pub use files::{DataError, Place};
+
+/// Images with their labels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Images {
+    /// Pixels 0 … 255, row-major `[image, channel, height, width]`.
+    pub pixels: Vec<u8>,
+    /// The class of each image, from 0.
+    pub labels: Vec<i64>,
+    /// Channels, height and width of an image.
+    pub shape: [usize; 3],
+}
+
+impl Images {
+    /// Number of images.
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// Says what is not as expected: the number of images, their shape, a label that no class
+    /// has, a class that no image has.
+    fn check(&self, expected: Dataset, images: usize) -> Result<(), String> {
+        let (shape, classes) = (expected.shape(), expected.classes());
+        let pixels = shape.iter().product::<usize>();
+        if self.shape != shape {
+            return Err(format!(
+                "its images are {:?}, expected {shape:?} (channels, height, width)",
+                self.shape
+            ));
+        }
+        if self.labels.len() != images || self.pixels.len() != images * pixels {
+            return Err(format!(
+                "it holds {} images, expected {images}",
+                self.labels.len()
+            ));
+        }
+        let mut seen = vec![false; classes];
+        for (i, &label) in self.labels.iter().enumerate() {
+            match usize::try_from(label)
+                .ok()
+                .and_then(|label| seen.get_mut(label))
+            {
+                Some(seen) => *seen = true,
+                None => {
+                    return Err(format!(
+                        "image {i} has the label {label}, but there are {classes} classes"
+                    ));
+                }
+            }
+        }
+        // A synthetic data set may have more classes than training images.
+        match seen.iter().position(|seen| !seen) {
+            Some(class) if matches!(expected, Dataset::Named(_)) => Err(format!(
+                "no image is of class {class}, but there are {classes} classes"
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A data set in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Data {
+    /// Which one.
+    pub dataset: Dataset,
+    /// Training images, those that a job holds out for validation included.
+    pub train: Images,
+    /// Test images.
+    pub test: Images,
+}
+
+/// Reads a data set from the data folder `dir` (or makes it: `digits` and `synthetic` need no
+/// folder) and checks it against what [`Dataset`] promises.
+///
+/// # Errors
+/// [`DataError`]: a file is missing, cannot be read, or does not hold what it should.
+pub fn load(dataset: Dataset, dir: &Path) -> Result<Data, DataError> {
+    let place = Place {
+        dataset: dataset.name(),
+        dir: dir.to_owned(),
+    };
+    let (train, test) = match (dataset, dataset.name()) {
+        (Dataset::Synthetic { .. }, _) => synthetic::make(dataset).ok_or(DataError::Memory {
+            dataset: dataset.name(),
+        })?,
+        (_, DatasetName::Digits) => {
+            digits::read().map_err(|problem| place.corrupt("(embedded)", problem))?
+        }
+        (_, DatasetName::Cifar10 | DatasetName::Cifar100) => {
+            cifar::read(&place, &cifar::archive(dataset.name()))?
+        }
+        (_, _) => idx::read(&place, &idx::files(dataset.name()))?,
+    };
+    let (train_images, test_images) = dataset.images();
+    for (what, set, images) in [
+        ("training set", &train, train_images),
+        ("test set", &test, test_images),
+    ] {
+        set.check(dataset, images)
+            .map_err(|problem| place.corrupt(what, problem))?;
+    }
+    Ok(Data {
+        dataset,
+        train,
+        test,
+    })
+}
+
+/// The data folder where the command line names none: `WNINIT_DATA`, else `./data`.
+pub fn default_dir() -> PathBuf {
+    std::env::var_os("WNINIT_DATA")
+        .filter(|dir| !dir.is_empty())
+        .map_or_else(|| "data".into(), PathBuf::from)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn digits() -> Images {
+        load(Dataset::Named(DatasetName::Digits), Path::new("/nowhere"))
+            .unwrap()
+            .train
+    }
+
+    #[test]
+    fn a_wrong_number_of_images_or_classes_is_refused() {
+        let digits_set = Dataset::Named(DatasetName::Digits);
+        assert_eq!(digits().check(digits_set, 1437), Ok(()));
+        assert!(
+            digits()
+                .check(digits_set, 1438)
+                .unwrap_err()
+                .contains("1437 images, expected 1438")
+        );
+
+        let mut eleventh = digits();
+        eleventh.labels[7] = 10;
+        assert!(
+            eleventh
+                .check(digits_set, 1437)
+                .unwrap_err()
+                .contains("image 7 has the label 10")
+        );
+        eleventh.labels[7] = -1;
+        assert!(
+            eleventh
+                .check(digits_set, 1437)
+                .unwrap_err()
+                .contains("label -1")
+        );
+
+        let mut nine = digits();
+        nine.labels
+            .iter_mut()
+            .for_each(|label| *label = (*label).min(8));
+        assert!(
+            nine.check(digits_set, 1437)
+                .unwrap_err()
+                .contains("no image is of class 9")
+        );
+
+        let mnist = Dataset::Named(DatasetName::Mnist);
+        assert!(
+            digits()
+                .check(mnist, 1437)
+                .unwrap_err()
+                .contains("expected [1, 28, 28]")
+        );
+    }
+
+    #[test]
+    fn a_missing_data_set_is_an_error_that_says_what_to_run() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [
+            DatasetName::FashionMnist,
+            DatasetName::Mnist,
+            DatasetName::Cifar10,
+            DatasetName::Cifar100,
+        ] {
+            let error = load(Dataset::Named(name), dir.path()).unwrap_err();
+            assert!(matches!(error, DataError::Missing { .. }), "{error}");
+            let text = error.to_string();
+            assert!(
+                text.contains(&format!(
+                    "wninit fetch {name} --data {}",
+                    dir.path().display()
+                )),
+                "{text}"
+            );
+            assert!(text.contains("WNINIT_DATA"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! What the machine offers: GPUs, cores, and workers on them.
+
+use anyhow::{Result, bail};
+use tch::{Cuda, Device};
+
+use crate::execution::Choice;
+
+/// GPUs that libtorch sees.
+pub fn gpus() -> usize {
+    if Cuda::is_available() { Cuda::device_count() as usize } else { 0 }
+}
+
+/// Cores that this process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The device of each worker, and how many CPU threads each has.
+///
+/// # Errors
+/// A GPU is asked for that is not there.
+pub fn workers(choice: &Choice, workers: Option<usize>) -> Result<(Vec<Device>, i32)> {
+    let there = gpus();
+    let wanted: Vec<usize> = match choice {
+        Choice::Cpu => Vec::new(),
+        Choice::Auto => (0..there).collect(),
+        Choice::AllGpus if there == 0 => {
+            bail!("--device cuda: libtorch sees no GPU here (`wninit doctor` says why); use --device cpu")
+        }
+        Choice::AllGpus => (0..there).collect(),
+        Choice::Gpus(gpus) => match gpus.iter().find(|gpu| **gpu >= there) {
+            Some(gpu) => bail!("--device cuda:{gpu}: libtorch sees {there} GPUs here (`wninit doctor` lists them)"),
+            None => gpus.clone(),
+        },
+    };
+    let cores = cores();
+    let count = workers.unwrap_or(if wanted.is_empty() { cores } else { wanted.len() });
+    let devices = (0..count).map(|i| match wanted.is_empty() {
+        true => Device::Cpu,
+        false => Device::Cuda(wanted[i % wanted.len()]),
+    });
+    Ok((devices.collect(), (cores / count).max(1) as i32))
+}
+
+/// `cpu` or `cuda:0`.
+pub fn name(device: Device) -> String {
+    match device {
+        Device::Cuda(index) => format!("cuda:{index}"),
+        _ => "cpu".to_owned(),
+    }
+}

@@ -1,0 +1,1370 @@
+//! A sweep's grid: a TOML file that says which jobs to train.
+//!
+//! ```toml
+//! name = "depth"                    # the results go to results/depth/
+//! about = "Does it still train when it gets deeper?"
+//!
+//! [base]                            # what all jobs share; any field of `job::FIELDS`
+//! dataset = "fashion-mnist"
+//!
+//! [grid]                            # axes: every combination is a job
+//! depth = [2, 10, 50]
+//! lr = { log = [1e-3, 1e-1], count = 3 }
+//! seed = { count = 5 }              # 0, 1, …; `{ from, count }` starts elsewhere
+//!
+//! [[zip]]                           # axes that move together
+//! batch_size = [64, 256]
+//! momentum = [0.9, 0.8]
+//!
+//! [[exclude]]                       # combinations to leave out
+//! depth = [10, 50]
+//! batch_size = 256
+//! ```
+//!
+//! `[[block]]`s are further expansions on top of `[base]`, `extends` takes another file as the
+//! base, `[profile.NAME]` is an overlay for `--profile NAME`, and `[[claim]]` and `[[published]]`
+//! say what the sweep is meant to show.
+//!
+//! Whatever is wrong with a grid is a [`GridError`]: one line that names the file, the line, the
+//! key and what to do. Every value keeps the [`Place`] where it was written, so that an error found
+//! late, such as an `init` that its `norm` cannot have, still points there.
+
+mod expansion;
+mod parse;
+mod write;
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+pub use expansion::Expansion;
+use expansion::{Unset, occurs};
+
+use crate::job::{Draft, FIELDS, Field, Job, SEED_FIELDS, Value, choices, nearest, unknown};
+
+/// The most combinations that a grid may have, excluded ones included.
+pub const MAX_JOBS: usize = 2_000_000;
+
+/// The longest chain of `extends`.
+const MAX_EXTENDS: usize = 16;
+
+/// What is wrong with a grid, and where.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.line_of_text())]
+pub struct GridError {
+    /// The file, or the command-line option.
+    pub file: String,
+    /// The line in the file, counted from 1.
+    pub line: Option<usize>,
+    /// The key with its table, for example `grid.lr`; empty where no key is at fault.
+    pub key: String,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+impl GridError {
+    /// `file:line: key: message`, safe to print: one line, no control characters.
+    fn line_of_text(&self) -> String {
+        let mut text = self.file.clone();
+        if let Some(line) = self.line {
+            text += &format!(":{line}");
+        }
+        text += ": ";
+        if !self.key.is_empty() {
+            text += &format!("{}: ", shorten(&self.key, 200));
+        }
+        text += &shorten(&self.message, 1500);
+        let mut safe = String::with_capacity(text.len());
+        for c in text.chars() {
+            if c.is_control() {
+                safe.extend(c.escape_default())
+            } else {
+                safe.push(c)
+            }
+        }
+        safe
+    }
+}
+
+/// The text, with its end replaced by `…` where it is longer than `limit` characters.
+fn shorten(text: &str, limit: usize) -> String {
+    match text.char_indices().nth(limit) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// Where something was written: a line of a file, or an option of the command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    file: Arc<str>,
+    line: Option<usize>,
+    key: Arc<str>,
+}
+
+impl Place {
+    /// An error at this place.
+    pub fn error(&self, message: impl Into<String>) -> GridError {
+        GridError {
+            file: self.file.to_string(),
+            line: self.line,
+            key: self.key.to_string(),
+            message: message.into(),
+        }
+    }
+
+    /// The place of what a program made up.
+    fn nowhere() -> Place {
+        Place::of("(not from a file)")
+    }
+
+    /// A place that is a whole file or a command-line option.
+    fn of(file: &str) -> Place {
+        Place {
+            file: file.into(),
+            line: None,
+            key: "".into(),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file)?;
+        self.line.map_or(Ok(()), |line| write!(f, ":{line}"))
+    }
+}
+
+/// A field with one value.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// Which field.
+    pub field: &'static Field,
+    /// Its value; valid for the field.
+    pub value: Value,
+    /// Where it was set.
+    pub place: Place,
+}
+
+/// A field with the values that it takes in turn.
+#[derive(Clone, Debug)]
+pub struct Axis {
+    /// Which field.
+    pub field: &'static Field,
+    /// Its values, at least one; each valid for the field, none twice.
+    pub values: Vec<Value>,
+    /// Where the axis was written.
+    pub place: Place,
+    /// The line of each value; empty if they all stand on the axis's line.
+    lines: Vec<usize>,
+}
+
+impl Axis {
+    /// Where the value of that index was written.
+    fn place_of(&self, index: usize) -> Place {
+        let line = self.lines.get(index).copied().or(self.place.line);
+        Place {
+            line,
+            ..self.place.clone()
+        }
+    }
+
+    fn has(&self, value: &Value) -> bool {
+        self.values.iter().any(|v| same(v, value))
+    }
+
+    /// Keeps the values of which `keep` says so, by index.
+    fn retain(&mut self, keep: &[bool]) {
+        let mut kept = keep.iter();
+        self.values.retain(|_| *kept.next().unwrap_or(&false));
+        let mut kept = keep.iter();
+        self.lines.retain(|_| *kept.next().unwrap_or(&false));
+    }
+}
+
+/// Axes of one length that move together.
+#[derive(Clone, Debug)]
+pub struct Zip {
+    /// At least one; all of one length.
+    pub axes: Vec<Axis>,
+}
+
+/// A condition on one field: its value is one of these.
+#[derive(Clone, Debug)]
+pub struct Condition {
+    /// Which field.
+    pub field: &'static Field,
+    /// The values, at least one; valid for the field.
+    pub values: Vec<Value>,
+    /// Where it was written.
+    pub place: Place,
+}
+
+impl Condition {
+    /// A condition that no file holds; the values must be valid for the field.
+    pub fn new(field: &'static Field, values: Vec<Value>) -> Condition {
+        Condition { field, values, place: Place::nowhere() }
+    }
+
+    /// Whether it tells replicates of one setting apart.
+    pub fn is_about_seeds(&self) -> bool {
+        SEED_FIELDS.contains(&self.field.name)
+    }
+
+    /// Whether the value is one of these.
+    pub fn accepts(&self, value: &Value) -> bool {
+        self.values.iter().any(|v| same(v, value))
+    }
+
+    /// Whether the job's value is one of these.
+    pub fn holds(&self, job: &Job) -> bool {
+        self.field
+            .get(job)
+            .is_some_and(|value| self.accepts(&value))
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let values: Vec<String> = self.values.iter().map(Value::to_string).collect();
+        write!(f, "{} = {}", self.field.name, values.join(" or "))
+    }
+}
+
+/// Combinations to leave out: those that meet every condition.
+#[derive(Clone, Debug)]
+pub struct Exclude {
+    conditions: Vec<Condition>,
+    place: Place,
+    /// Written in a file or profile that another one builds upon, so that it need not match.
+    inherited: bool,
+}
+
+/// A further expansion on top of the file's base.
+#[derive(Clone, Debug, Default)]
+struct Block {
+    base: Vec<Setting>,
+    grid: Vec<Axis>,
+    zip: Vec<Zip>,
+    exclude: Vec<Exclude>,
+}
+
+choices! {
+    /// What is measured of a finished job.
+    Metric, "metric" {
+        /// Test accuracy at the best validation epoch, a fraction; of a diverged job, which predicts
+        /// nothing, that of a guess, 1/classes, as for every accuracy.
+        TestAcc = "test_acc",
+        /// Test loss at the best validation epoch, in nats; of a diverged job that of a guess,
+        /// ln(classes), as for every loss.
+        TestLoss = "test_loss",
+        /// Best validation accuracy of all epochs, a fraction.
+        BestValAcc = "best_val_acc",
+        /// Validation accuracy of the last epoch, a fraction.
+        ValAcc = "val_acc",
+        /// Validation loss of the last epoch, in nats.
+        ValLoss = "val_loss",
+        /// Training accuracy of the last epoch, a fraction.
+        TrainAcc = "train_acc",
+        /// Training loss of the last epoch, in nats.
+        TrainLoss = "train_loss",
+        /// The epoch with the best validation accuracy, counted from 1; none for a job that
+        /// diverged in its first.
+        BestEpoch = "best_epoch",
+        /// Whole epochs with finite losses.
+        EpochsDone = "epochs_done",
+        /// 1 if the job diverged, 0 if not.
+        Diverged = "diverged",
+        /// 1 if the job trained (it neither diverged nor stayed at chance), 0 if not.
+        Success = "success",
+        /// Wall-clock seconds of the job.
+        TrainSeconds = "train_seconds",
+        /// Training images per second.
+        ImagesPerSecond = "images_per_second",
+    }
+}
+
+impl Metric {
+    /// Whether a smaller number is the better one.
+    pub fn lower_is_better(self) -> bool {
+        use Metric::*;
+        matches!(
+            self,
+            TestLoss | ValLoss | TrainLoss | Diverged | TrainSeconds | BestEpoch
+        )
+    }
+
+    /// Whether it is a share of something, from 0 to 1.
+    pub fn is_fraction(self) -> bool {
+        use Metric::*;
+        matches!(
+            self,
+            TestAcc | BestValAcc | ValAcc | TrainAcc | Diverged | Success
+        )
+    }
+
+    /// Whether it is 0 or 1 for every job.
+    pub fn is_binary(self) -> bool {
+        matches!(self, Metric::Diverged | Metric::Success)
+    }
+}
+
+/// A statement that the sweep's results are to decide.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The statement in words.
+    pub text: String,
+    /// What it is about.
+    pub metric: Metric,
+    /// The jobs that it is about.
+    pub filter: Vec<Condition>,
+    /// What it says about them.
+    pub expect: Expectation,
+    place: Place,
+    inherited: bool,
+}
+
+impl Claim {
+    /// A claim that no file holds.
+    pub fn new(
+        text: impl Into<String>,
+        metric: Metric,
+        filter: Vec<Condition>,
+        expect: Expectation,
+    ) -> Claim {
+        let (text, place) = (text.into(), Place::nowhere());
+        Claim { text, metric, filter, expect, place, inherited: false }
+    }
+}
+
+/// What a claim says about the mean of its metric.
+#[derive(Clone, Debug)]
+pub enum Expectation {
+    /// One value of an axis does better than another, all else being equal. Better is higher,
+    /// or lower where [`Metric::lower_is_better`].
+    Compare {
+        /// The axis.
+        axis: &'static Field,
+        /// The value that does better …
+        better: Value,
+        /// … than this one …
+        than: Value,
+        /// … by more than this; 0 or more.
+        margin: f64,
+    },
+    /// The mean lies between bounds; at least one of them is given.
+    Within {
+        /// Lower bound.
+        at_least: Option<f64>,
+        /// Upper bound.
+        at_most: Option<f64>,
+    },
+}
+
+/// A number from the literature to print beside ours.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// The jobs that it is about.
+    pub filter: Vec<Condition>,
+    /// What it is.
+    pub metric: Metric,
+    /// The number.
+    pub value: f64,
+    /// Its uncertainty, as published.
+    pub spread: Option<f64>,
+    /// Where it was published.
+    pub source: Option<String>,
+    place: Place,
+    inherited: bool,
+}
+
+impl Published {
+    /// A number that no file holds, without spread or source.
+    pub fn new(filter: Vec<Condition>, metric: Metric, value: f64) -> Published {
+        let place = Place::nowhere();
+        Published { filter, metric, value, spread: None, source: None, place, inherited: false }
+    }
+}
+
+/// What the command line changes in a grid.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `key=value`: sets a field for all jobs.
+    pub set: Vec<String>,
+    /// `axis=a,b`: keeps part of an axis.
+    pub only: Vec<String>,
+    /// The overlay `[profile.NAME]` to apply.
+    pub profile: Option<String>,
+}
+
+/// What one file, or one profile in it, says.
+#[derive(Clone, Debug, Default)]
+struct Layer {
+    name: Option<(String, Option<Place>)>,
+    about: Option<String>,
+    extends: Option<(PathBuf, Place)>,
+    base: Vec<Setting>,
+    grid: Vec<Axis>,
+    zip: Option<Vec<Zip>>,
+    exclude: Option<Vec<Exclude>>,
+    block: Option<Vec<Block>>,
+    claim: Option<Vec<Claim>>,
+    published: Option<Vec<Published>>,
+    profile: Vec<(String, Layer)>,
+}
+
+/// A grid, complete: `extends` merged, profile and overrides applied, every value checked.
+#[derive(Clone, Debug)]
+pub struct Grid {
+    /// The sweep's name, and the name of its folder.
+    pub name: String,
+    /// What the sweep asks.
+    pub about: Option<String>,
+    /// The statements that the results are to decide.
+    pub claims: Vec<Claim>,
+    /// Numbers to print beside ours.
+    pub published: Vec<Published>,
+    /// What a user should know and that is no error.
+    pub warnings: Vec<String>,
+    place: Place,
+    base: Vec<Setting>,
+    grid: Vec<Axis>,
+    zip: Vec<Zip>,
+    exclude: Vec<Exclude>,
+    block: Vec<Block>,
+}
+
+impl Grid {
+    /// Reads a grid from its file and whatever that extends.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn load(path: &Path, overrides: &Overrides) -> Result<Grid, GridError> {
+        Grid::resolve(parse::file(path, None)?, path, overrides)
+    }
+
+    /// Reads a grid from text; `path` stands for it in errors, and `extends` is relative to it.
+    ///
+    /// # Errors
+    /// As [`Grid::load`].
+    pub fn parse(text: &str, path: &Path, overrides: &Overrides) -> Result<Grid, GridError> {
+        Grid::resolve(parse::text(text, path)?, path, overrides)
+    }
+
+    fn resolve(child: Layer, path: &Path, overrides: &Overrides) -> Result<Grid, GridError> {
+        let file = Place::of(&path.display().to_string());
+        let mut layer = extend(child, path)?;
+        let profiles = std::mem::take(&mut layer.profile);
+        if let Some(wanted) = &overrides.profile {
+            let place = Place::of(&format!("--profile {wanted}"));
+            let names: Vec<String> = profiles.iter().map(|(name, _)| name.clone()).collect();
+            let Some((_, profile)) = profiles.into_iter().find(|(name, _)| name == wanted) else {
+                return Err(place.error(if names.is_empty() {
+                    format!("{file} has no profiles")
+                } else {
+                    unknown("profile", wanted, names.iter().map(String::as_str))
+                }));
+            };
+            let name = layer.name.take();
+            layer = overlay(layer, profile);
+            layer.name = name.map(|(name, place)| (format!("{name}-{wanted}"), place));
+        }
+        let Some((name, place)) = layer.name else {
+            let stem = path
+                .file_stem()
+                .map_or("sweep".into(), |stem| stem.to_string_lossy());
+            return Err(Place {
+                key: "name".into(),
+                ..file
+            }
+            .error(format!(
+                "a grid needs a name, which names its results folder: name = {:?}",
+                stem
+            )));
+        };
+        check_name(&name).map_err(|message| place.as_ref().unwrap_or(&file).error(message))?;
+        let mut grid = Grid {
+            name,
+            about: layer.about,
+            claims: layer.claim.unwrap_or_default(),
+            published: layer.published.unwrap_or_default(),
+            warnings: Vec::new(),
+            place: file,
+            base: layer.base,
+            grid: layer.grid,
+            zip: layer.zip.unwrap_or_default(),
+            exclude: layer.exclude.unwrap_or_default(),
+            block: layer.block.unwrap_or_default(),
+        };
+        grid.check_seeds()?;
+        grid.expansions()?;
+        grid.drop_what_never_occurs(false)?;
+        if !overrides.set.is_empty() || !overrides.only.is_empty() {
+            overrides
+                .set
+                .iter()
+                .try_for_each(|option| grid.set(option))?;
+            overrides
+                .only
+                .iter()
+                .try_for_each(|option| grid.keep_only(option))?;
+            grid.check_seeds()?;
+            grid.drop_what_never_occurs(true)?;
+        }
+        Ok(grid)
+    }
+
+    /// Whether the file's own axes make jobs: without axes, blocks stand alone.
+    fn has_own_jobs(&self) -> bool {
+        self.block.is_empty() || !self.grid.is_empty() || !self.zip.is_empty()
+    }
+
+    /// The expansions whose union is the sweep.
+    ///
+    /// # Errors
+    /// If there are more than [`MAX_JOBS`] combinations.
+    pub fn expansions(&self) -> Result<Vec<Expansion<'_>>, GridError> {
+        let mut all = Vec::new();
+        let mut total = 0;
+        if self.has_own_jobs() {
+            all.push(Expansion::new(
+                self.base.iter().collect(),
+                &self.grid,
+                &self.zip,
+                [&self.exclude[..], &[]],
+                &mut total,
+            )?);
+        }
+        for block in &self.block {
+            let own: Vec<&Field> = fields_of(&block.base, &block.grid, &block.zip).collect();
+            let inherited = self
+                .base
+                .iter()
+                .filter(|setting| !own.contains(&setting.field));
+            let base = inherited.chain(&block.base).collect();
+            all.push(Expansion::new(
+                base,
+                &block.grid,
+                &block.zip,
+                [&self.exclude[..], &block.exclude],
+                &mut total,
+            )?);
+        }
+        Ok(all)
+    }
+
+    /// The settings that all jobs share unless a block says otherwise.
+    pub fn base(&self) -> &[Setting] {
+        &self.base
+    }
+
+    /// Every axis with its values: those of equal name in several blocks joined, in file order.
+    pub fn axes(&self) -> Vec<Axis> {
+        let mut axes: Vec<Axis> = Vec::new();
+        let mut seen: HashMap<&str, HashSet<String>> = HashMap::new();
+        for axis in self.all_axes() {
+            let Some(known) = axes.iter_mut().find(|known| known.field == axis.field) else {
+                axes.push(axis.clone());
+                continue;
+            };
+            let seen = seen.entry(axis.field.name);
+            let seen = seen.or_insert_with(|| known.values.iter().map(canonical).collect());
+            let new = axis.values.iter().filter(|v| seen.insert(canonical(v)));
+            known.values.extend(new.cloned());
+        }
+        axes
+    }
+
+    /// `seed` stands for `init_seed` and `data_seed`, so that with both of them it means nothing.
+    fn check_seeds(&self) -> Result<(), GridError> {
+        for expansion in self.expansions()? {
+            let places: Option<Vec<Place>> = SEED_FIELDS
+                .iter()
+                .map(|name| expansion.place_of(name))
+                .collect();
+            if let Some([seed, init, data]) = places.as_deref() {
+                return Err(seed.error(format!(
+                    "it is the default of init_seed and data_seed, and both are given ({init}, {data}): leave one out"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds excludes, claims and published numbers that concern no job. Where the user has just
+    /// written them, that is a mistake; where they were inherited or the command line took the jobs
+    /// away, they are left out.
+    fn drop_what_never_occurs(&mut self, lenient: bool) -> Result<(), GridError> {
+        let expansions = self.expansions()?;
+        let all: Vec<&Expansion> = expansions.iter().collect();
+        let own = usize::from(self.has_own_jobs());
+        let mut keep = Vec::new();
+        let verdict = |problem: Result<(), GridError>, inherited: bool| match problem {
+            Err(error) if !lenient && !inherited => Err(error),
+            problem => Ok(problem),
+        };
+        for exclude in &self.exclude {
+            keep.push(verdict(exclude.occurs(&all), exclude.inherited)?.is_ok());
+        }
+        let mut keep_in_blocks = Vec::new();
+        for (block, expansion) in self.block.iter().zip(&expansions[own..]) {
+            for exclude in &block.exclude {
+                keep_in_blocks
+                    .push(verdict(exclude.occurs(&[expansion]), exclude.inherited)?.is_ok());
+            }
+        }
+        let mut warnings = Vec::new();
+        let mut keep_claims = Vec::new();
+        for claim in &self.claims {
+            let problem = verdict(claim.occurs(&all), claim.inherited)?;
+            keep_claims.push(problem.is_ok());
+            warnings.extend(
+                problem
+                    .err()
+                    .map(|error| format!("{error}; this claim is left out")),
+            );
+        }
+        let mut keep_published = Vec::new();
+        for published in &self.published {
+            let problem = occurs(&published.filter, &all, Unset::Accepted, &published.place);
+            keep_published.push(verdict(problem, published.inherited)?.is_ok());
+        }
+        drop(expansions);
+        retain(&mut self.exclude, keep);
+        retain(&mut self.claims, keep_claims);
+        retain(&mut self.published, keep_published);
+        let mut keep = keep_in_blocks.into_iter();
+        for block in &mut self.block {
+            block.exclude.retain(|_| keep.next().unwrap_or(true));
+        }
+        self.warnings.extend(warnings);
+        Ok(())
+    }
+
+    /// `--set key=value`
+    fn set(&mut self, option: &str) -> Result<(), GridError> {
+        let place = Place::of(&format!("--set {option}"));
+        let (key, text) = option
+            .split_once('=')
+            .ok_or_else(|| place.error("expected key=value, for example --set epochs=3"))?;
+        let (key, text) = (key.trim(), text.trim());
+        let field = field_named(key).map_err(|message| place.error(message))?;
+        let value = from_option(text);
+        field
+            .set(&mut Draft::default(), &value)
+            .map_err(|message| place.error(message))?;
+        if let Some(axis) = self.all_axes().find(|axis| axis.field == field) {
+            return Err(place.error(format!(
+                "{key} is an axis of this grid ({}); keep part of it with --only {key}={text}",
+                axis.place
+            )));
+        }
+        for block in &mut self.block {
+            block.base.retain(|setting| setting.field != field);
+        }
+        self.base.retain(|setting| setting.field != field);
+        self.base.push(Setting {
+            field,
+            value,
+            place,
+        });
+        Ok(())
+    }
+
+    /// `--only axis=a,b`
+    fn keep_only(&mut self, option: &str) -> Result<(), GridError> {
+        let place = Place::of(&format!("--only {option}"));
+        let (key, list) = option.split_once('=').ok_or_else(|| {
+            place.error("expected axis=value,value, for example --only depth=2,10")
+        })?;
+        let key = key.trim();
+        let axes = self.axes();
+        let Some(axis) = axes.iter().find(|axis| axis.field.name == key) else {
+            let hint = if Field::named(key).is_some() {
+                "; use --set for a field that is none"
+            } else {
+                ""
+            };
+            return Err(place.error(if axes.is_empty() {
+                format!("this grid has no axes{hint}")
+            } else {
+                unknown("axis", key, axes.iter().map(|axis| axis.field.name)) + hint
+            }));
+        };
+        let wanted: Vec<Value> = list
+            .split(',')
+            .map(|text| from_option(text.trim()))
+            .collect();
+        if let Some(value) = wanted.iter().find(|value| !axis.has(value)) {
+            return Err(place.error(not_on(axis, value)));
+        }
+        let field = axis.field;
+        // A part of the sweep in which the field has no wanted value is left out as a whole.
+        let base_fits = |base: &[Setting]| {
+            base.iter()
+                .find(|s| s.field == field)
+                .map(|s| wanted.iter().any(|w| same(w, &s.value)))
+        };
+        let own_fits = keep_values(&mut self.grid, &mut self.zip, field, &wanted);
+        if own_fits.or(base_fits(&self.base)) == Some(false) && !self.block.is_empty() {
+            self.grid.clear();
+            self.zip.clear();
+        }
+        let outer = base_fits(&self.base);
+        self.block.retain_mut(|block| {
+            let fits = keep_values(&mut block.grid, &mut block.zip, field, &wanted);
+            fits.or(base_fits(&block.base)).or(outer) != Some(false)
+        });
+        Ok(())
+    }
+
+    fn all_axes(&self) -> impl Iterator<Item = &Axis> {
+        let blocks = self.block.iter().flat_map(|block| {
+            block
+                .grid
+                .iter()
+                .chain(block.zip.iter().flat_map(|z| &z.axes))
+        });
+        self.grid
+            .iter()
+            .chain(self.zip.iter().flat_map(|zip| &zip.axes))
+            .chain(blocks)
+    }
+
+    /// The grid as a TOML file that stands alone and means the same jobs.
+    pub fn to_toml(&self) -> String {
+        write::grid(self)
+    }
+
+    /// The file that the grid was read from.
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+}
+
+/// Keeps the wanted values of the field's axis; `None` if it is no axis here, `Some(false)` if
+/// none is left.
+fn keep_values(
+    grid: &mut [Axis],
+    zips: &mut [Zip],
+    field: &Field,
+    wanted: &[Value],
+) -> Option<bool> {
+    let mut found = None;
+    let keep = |axis: &Axis| -> Vec<bool> {
+        axis.values
+            .iter()
+            .map(|value| wanted.iter().any(|w| same(w, value)))
+            .collect()
+    };
+    if let Some(axis) = grid.iter_mut().find(|axis| axis.field == field) {
+        let keep = keep(axis);
+        axis.retain(&keep);
+        found = Some(keep.contains(&true));
+    }
+    if let Some(zip) = zips
+        .iter_mut()
+        .find(|zip| zip.axes.iter().any(|axis| axis.field == field))
+    {
+        let keep = zip
+            .axes
+            .iter()
+            .find(|axis| axis.field == field)
+            .map(keep)
+            .unwrap_or_default();
+        zip.axes.iter_mut().for_each(|axis| axis.retain(&keep));
+        found = Some(keep.contains(&true));
+    }
+    found
+}
+
+fn retain<T>(items: &mut Vec<T>, keep: Vec<bool>) {
+    let mut keep = keep.into_iter();
+    items.retain(|_| keep.next().unwrap_or(true));
+}
+
+/// The layer on top of all that it extends.
+fn extend(child: Layer, path: &Path) -> Result<Layer, GridError> {
+    let identity = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let mut seen = vec![identity(path)];
+    let mut directory = path.parent().unwrap_or(Path::new("")).to_owned();
+    let mut chain = vec![child];
+    while let Some((parent, place)) = chain.last_mut().and_then(|layer| layer.extends.take()) {
+        let parent = directory.join(parent);
+        if seen.contains(&identity(&parent)) {
+            return Err(place.error(format!(
+                "{} extends itself in the end; break the circle",
+                parent.display()
+            )));
+        }
+        if chain.len() >= MAX_EXTENDS {
+            return Err(place.error(format!("more than {MAX_EXTENDS} files extend each other")));
+        }
+        seen.push(identity(&parent));
+        chain.push(parse::file(&parent, Some(&place))?);
+        directory = parent.parent().unwrap_or(Path::new("")).to_owned();
+    }
+    let root = chain.pop().unwrap_or_default();
+    Ok(chain.into_iter().rev().fold(root, overlay))
+}
+
+/// `child` on top of `parent`: tables merge key by key, lists and words are replaced.
+fn overlay(mut parent: Layer, child: Layer) -> Layer {
+    let mut given: Vec<&Field> = child.base.iter().map(|s| s.field).collect();
+    given.extend(
+        child
+            .zip
+            .iter()
+            .flatten()
+            .flat_map(|zip| &zip.axes)
+            .map(|axis| axis.field),
+    );
+    let axes: Vec<&Field> = child.grid.iter().map(|axis| axis.field).collect();
+
+    parent.grid.retain(|axis| !given.contains(&axis.field));
+    for axis in child.grid {
+        match parent.grid.iter_mut().find(|old| old.field == axis.field) {
+            Some(old) => *old = axis, // the order of the axes stays the parent's
+            None => parent.grid.push(axis),
+        }
+    }
+    given.extend(axes);
+    parent
+        .base
+        .retain(|setting| !given.contains(&setting.field));
+    parent.base.extend(child.base);
+    for zip in parent.zip.iter_mut().flatten() {
+        zip.axes.retain(|axis| !given.contains(&axis.field));
+    }
+    parent
+        .zip
+        .iter_mut()
+        .for_each(|zips| zips.retain(|zip| !zip.axes.is_empty()));
+
+    parent
+        .exclude
+        .iter_mut()
+        .flatten()
+        .for_each(|exclude| exclude.inherited = true);
+    let in_blocks = parent
+        .block
+        .iter_mut()
+        .flatten()
+        .flat_map(|block| &mut block.exclude);
+    in_blocks.for_each(|exclude| exclude.inherited = true);
+    parent
+        .claim
+        .iter_mut()
+        .flatten()
+        .for_each(|claim| claim.inherited = true);
+    parent
+        .published
+        .iter_mut()
+        .flatten()
+        .for_each(|published| published.inherited = true);
+    parent
+        .profile
+        .retain(|(name, _)| !child.profile.iter().any(|(own, _)| own == name));
+    parent.profile.extend(child.profile);
+    Layer {
+        name: child.name.or(parent.name),
+        about: child.about.or(parent.about),
+        zip: child.zip.or(parent.zip),
+        exclude: child.exclude.or(parent.exclude),
+        block: child.block.or(parent.block),
+        claim: child.claim.or(parent.claim),
+        published: child.published.or(parent.published),
+        ..parent
+    }
+}
+
+/// Whether two values mean the same: `1`, `1.0` and `"1"` do, and so do `[1, 8, 8]` and `"1x8x8"`.
+pub fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Integer(a), Value::Integer(b)) => a == b,
+        (Value::Text(a), Value::Text(b)) if a == b => true,
+        _ => canonical(a) == canonical(b),
+    }
+}
+
+/// A text that is equal for values that mean the same.
+fn canonical(value: &Value) -> String {
+    let number = |x: f64| (x + 0.0).to_string(); // + 0.0 makes -0 a 0
+    match value {
+        Value::Float(x) => number(*x),
+        Value::Text(text) => match (text.trim().parse::<i128>(), text.trim().parse::<f64>()) {
+            (Ok(n), _) => n.to_string(),
+            (_, Ok(x)) => number(x),
+            _ => text.clone(),
+        },
+        other => other.to_string(),
+    }
+}
+
+/// What a word of the command line means.
+fn from_option(text: &str) -> Value {
+    if let Ok(n) = text.parse::<i64>() {
+        Value::Integer(n)
+    } else if let Ok(truth) = text.parse::<bool>() {
+        Value::Boolean(truth)
+    } else if let Some(x) = text.parse::<f64>().ok().filter(|x| x.is_finite()) {
+        Value::Float(x)
+    } else {
+        Value::Text(text.to_owned())
+    }
+}
+
+/// The field of that name, or what to say if there is none.
+fn field_named(name: &str) -> Result<&'static Field, String> {
+    Field::named(name)
+        .ok_or_else(|| unknown("key", &shorten(name, 100), FIELDS.iter().map(|f| f.name)))
+}
+
+fn fields_of<'a>(
+    base: &'a [Setting],
+    grid: &'a [Axis],
+    zip: &'a [Zip],
+) -> impl Iterator<Item = &'static Field> + 'a {
+    let axes = grid
+        .iter()
+        .chain(zip.iter().flat_map(|zip| &zip.axes))
+        .map(|axis| axis.field);
+    base.iter().map(|setting| setting.field).chain(axes)
+}
+
+fn not_on(axis: &Axis, value: &Value) -> String {
+    let text = canonical(value);
+    let words: Vec<String> = axis.values.iter().take(1000).map(canonical).collect();
+    let is_word = matches!(value, Value::Text(_));
+    let near = nearest(&text, words.iter().map(String::as_str)).filter(|_| is_word);
+    let hint = near
+        .map(|word| format!("; did you mean \"{word}\"?"))
+        .unwrap_or_default();
+    let values = axis
+        .values
+        .iter()
+        .take(1000)
+        .map(canonical)
+        .collect::<Vec<_>>();
+    format!(
+        "{text} is not on the axis {}{hint} (values: {})",
+        axis.field.name,
+        list_of(values.iter().map(String::as_str), 20)
+    )
+}
+
+/// The words with commas, the middle of a long list left out.
+fn list_of<'a>(words: impl ExactSizeIterator<Item = &'a str>, limit: usize) -> String {
+    let words: Vec<&str> = words.collect();
+    if words.len() <= limit {
+        return words.join(", ");
+    }
+    format!(
+        "{}, …, {}",
+        words[..limit - 1].join(", "),
+        words[words.len() - 1]
+    )
+}
+
+/// A sweep's name becomes the name of a folder.
+fn check_name(name: &str) -> Result<(), String> {
+    let wrong = |why: &str| {
+        Err(format!(
+            "{:?} cannot name a results folder: {why}",
+            shorten(name, 120)
+        ))
+    };
+    match name {
+        "" => wrong("it is empty"),
+        _ if name.len() > 100 => wrong("it is longer than 100 bytes"),
+        _ if name.contains(['/', '\\']) => wrong("it contains a slash or a backslash"),
+        _ if name.starts_with(['.', '-']) => wrong("it starts with a dot or a dash"),
+        _ if name.contains("..") => wrong("it contains \"..\""),
+        _ if name.chars().any(char::is_control) => wrong("it contains a control character"),
+        _ if name.trim() != name => wrong("it starts or ends with a space"),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::plan::Plan;
+    use proptest::prelude::*;
+
+    /// Everything that a grid may say.
+    const FULL: &str = r#"
+name = "full"
+about = "All that a grid may say, with \"quotes\" and \\ signs."
+
+[base]
+dataset = "synthetic"
+synthetic_shape = [1, 8, 8]
+width = 16
+epochs = 2
+micro_batch = 32
+
+[grid]
+depth = [2, 5, 10]
+init = ["orthogonal_datadep", "orthogonal_proposed"]
+lr = { log = [1e-3, 1e-1], count = 3 }
+seed = { count = 3 }
+
+[[zip]]
+batch_size = [64, 256]
+momentum = [0.9, 0.8]
+
+[[exclude]]
+init = "orthogonal_datadep"
+depth = [5, 10]
+
+[[block]]
+[block.base]
+model = "wrn"
+blocks = 1
+[block.grid]
+init = ["orthogonal_hanin", "orthogonal"]
+seed = { from = 5, count = 10 }
+[[block.exclude]]
+init = "orthogonal"
+seed = 7
+
+[[claim]]
+text = "Deep nets train."
+metric = "test_acc"
+where = { depth = [5, 10], model = "mlp" }
+compare = { axis = "lr", better = 0.01, than = 1e-3, margin = 0.1 }
+
+[[claim]]
+text = "All of them."
+metric = "success"
+at_least = 0.5
+
+[[published]]
+where = { depth = 10, init = "orthogonal_proposed" }
+metric = "test_acc"
+value = 0.97
+spread = 0.01
+source = "a table"
+
+[profile.small]
+grid = { depth = [2], lr = [0.5] }
+base = { epochs = 1 }
+exclude = []
+"#;
+
+    fn grid_with(text: &str, overrides: &Overrides) -> Result<Grid, GridError> {
+        Grid::parse(text, Path::new("test.toml"), overrides)
+    }
+
+    fn grid(text: &str) -> Grid {
+        grid_with(text, &Overrides::default()).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn ids(grid: &Grid) -> Vec<crate::job::JobId> {
+        Plan::of(grid)
+            .unwrap_or_else(|error| panic!("{error}"))
+            .jobs
+            .iter()
+            .map(|job| job.id)
+            .collect()
+    }
+
+    /// Reads files `(name, text)` from a folder, the first one as the grid.
+    fn load(files: &[(&str, &str)], overrides: &Overrides) -> Result<Grid, GridError> {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        Grid::load(&folder.path().join(files[0].0), overrides)
+    }
+
+    fn column(grid: &Grid, field: &str) -> Vec<String> {
+        let field = Field::named(field).unwrap();
+        let mut values = Vec::new();
+        for planned in Plan::of(grid).unwrap().jobs {
+            let value = field
+                .get(&planned.job)
+                .map_or(String::new(), |v| v.to_string());
+            if !values.contains(&value) {
+                values.push(value);
+            }
+        }
+        values
+    }
+
+    #[test]
+    fn a_grid_means_every_combination_but_the_excluded_ones() {
+        let full = grid(FULL);
+        // depth 2 with both inits, 5 and 10 with one; 3 rates, 2 batch sizes, 3 seeds. The block: 2 x 10 - 1.
+        assert_eq!(ids(&full).len(), (2 + 1 + 1) * 3 * 2 * 3 + 19);
+        assert_eq!(column(&full, "lr"), ["0.001", "0.01", "0.1"]);
+        let plan = Plan::of(&full).unwrap();
+        let pair = |batch: u32, momentum: f64| {
+            plan.jobs
+                .iter()
+                .any(|p| p.job.batch_size == batch && p.job.momentum == momentum)
+        };
+        assert!(
+            pair(64, 0.9) && pair(256, 0.8) && !pair(64, 0.8),
+            "zipped axes move together"
+        );
+    }
+
+    #[test]
+    fn a_grid_without_axes_is_one_job() {
+        assert_eq!(ids(&grid("name = \"one\"")).len(), 1);
+    }
+
+    #[test]
+    fn blocks_stand_alone_where_the_file_has_no_axes() {
+        let text = "name = \"a\"\n[base]\nlr = 0.5\n[[block]]\nbase = { depth = 3 }\n[[block]]\nbase = { lr = 1 }\n";
+        let blocks = grid(text);
+        assert_eq!(ids(&blocks).len(), 2);
+        assert_eq!(column(&blocks, "lr"), ["0.5", "1"]);
+    }
+
+    #[test]
+    fn the_stored_grid_means_the_same_jobs_claims_and_numbers() {
+        let only = |only: &str| Overrides {
+            only: vec![only.into()],
+            ..Overrides::default()
+        };
+        let set = |set: &str| Overrides {
+            set: vec![set.into()],
+            ..Overrides::default()
+        };
+        let small = Overrides {
+            profile: Some("small".into()),
+            ..Overrides::default()
+        };
+        for overrides in [
+            Overrides::default(),
+            only("depth=2"),
+            only("seed=1,5"),
+            set("epochs=7"),
+            set("augment=none"),
+            small,
+        ] {
+            let first = grid_with(FULL, &overrides)
+                .unwrap_or_else(|error| panic!("{overrides:?}: {error}"));
+            let text = first.to_toml();
+            let again = grid(&text);
+            assert_eq!(ids(&again), ids(&first), "{text}");
+            assert_eq!(again.to_toml(), text);
+            assert_eq!((&again.name, &again.about), (&first.name, &first.about));
+            assert_eq!(again.claims.len(), first.claims.len());
+            assert_eq!(again.published.len(), first.published.len());
+        }
+    }
+
+    #[test]
+    fn a_logarithmic_axis_has_both_ends_and_round_numbers() {
+        let axis = |range: &str| {
+            column(
+                &grid(&format!("name = \"a\"\n[grid]\n{range}\n")),
+                range.split(' ').next().unwrap(),
+            )
+        };
+        assert_eq!(
+            axis("lr = { log = [1e-4, 1e-2], count = 5 }"),
+            ["0.0001", "0.000316227766", "0.001", "0.00316227766", "0.01"]
+        );
+        assert_eq!(axis("lr = { log = [0.3, 7], count = 1 }"), ["0.3"]);
+        assert_eq!(
+            axis("lr = { log = [1, 1e-3], count = 4 }"),
+            ["1", "0.1", "0.01", "0.001"]
+        );
+        assert_eq!(
+            axis("width = { log = [16, 256], count = 5 }"),
+            ["16", "32", "64", "128", "256"]
+        );
+        assert_eq!(axis("epochs = { from = 3, count = 3 }"), ["3", "4", "5"]);
+    }
+
+    #[test]
+    fn only_keeps_part_of_an_axis_and_whole_blocks_without_it_go() {
+        let only = |option: &str| {
+            grid_with(
+                FULL,
+                &Overrides {
+                    only: vec![option.into()],
+                    ..Overrides::default()
+                },
+            )
+            .unwrap()
+        };
+        assert_eq!(column(&only("depth=2,10"), "depth"), ["2", "10", ""]);
+        assert_eq!(column(&only("init=orthogonal_hanin"), "model"), ["wrn"]);
+        assert_eq!(
+            column(&only("batch_size=256"), "momentum"),
+            ["0.8", "0.9"],
+            "the block keeps its default"
+        );
+        assert_eq!(column(&only("lr=0.010"), "lr"), ["0.01"]);
+    }
+
+    #[test]
+    fn set_reaches_every_block() {
+        let set = Overrides {
+            set: vec!["epochs = 9".into(), "k=2".into()],
+            ..Overrides::default()
+        };
+        let text = "name = \"a\"\n[[block]]\nbase = { epochs = 3 }\n[[block]]\nbase = { epochs = 4, model = \"wrn\" }\n";
+        let changed = grid_with(text, &set).unwrap();
+        assert_eq!(
+            (column(&changed, "epochs"), column(&changed, "k")),
+            (vec!["9".into()], vec!["".into(), "2".into()])
+        );
+    }
+
+    #[test]
+    fn a_profile_is_an_overlay_with_a_folder_of_its_own() {
+        let small = grid_with(
+            FULL,
+            &Overrides {
+                profile: Some("small".into()),
+                ..Overrides::default()
+            },
+        )
+        .unwrap();
+        assert_eq!(small.name, "full-small");
+        assert_eq!(
+            (column(&small, "lr"), column(&small, "epochs")),
+            (vec!["0.5".into(), "0.01".into()], vec!["1".into()])
+        );
+        assert_eq!(
+            small.claims.len(),
+            1,
+            "a claim about jobs that the profile does not have is left out"
+        );
+        assert!(
+            small.warnings[0].contains("this claim is left out"),
+            "{:?}",
+            small.warnings
+        );
+    }
+
+    #[test]
+    fn a_child_wins_over_what_it_extends() {
+        let parent = "name = \"parent\"\nabout = \"p\"\n[base]\nlr = 0.1\nwidth = 32\n[grid]\ndepth = [2, 5]\nseed = [0, 1]\n\
+                      [[zip]]\nbatch_size = [64, 128]\nmomentum = [0, 0.5]\n[[exclude]]\ndepth = 5\nseed = 1\n";
+        let child = "extends = \"parent.toml\"\nname = \"child\"\n[base]\ndepth = 3\nmomentum = 0.9\n[grid]\nlr = [0.2, 0.3]\n";
+        let child = load(
+            &[("child.toml", child), ("parent.toml", parent)],
+            &Overrides::default(),
+        )
+        .unwrap();
+        assert_eq!(
+            (child.name.as_str(), child.about.as_deref()),
+            ("child", Some("p"))
+        );
+        for (field, values) in [
+            ("depth", vec!["3"]),
+            ("lr", vec!["0.2", "0.3"]),
+            ("momentum", vec!["0.9"]),
+            ("width", vec!["32"]),
+            ("seed", vec!["0", "1"]),
+        ] {
+            assert_eq!(column(&child, field), values, "{field}");
+        }
+        assert_eq!(
+            ids(&child).len(),
+            2 * 2 * 2,
+            "the parent's exclude concerns no job any more"
+        );
+    }
+
+    #[test]
+    fn a_long_chain_of_extends_ends_in_an_error() {
+        let names: Vec<String> = (0..40).map(|i| format!("{i}.toml")).collect();
+        let texts: Vec<String> = (0..40)
+            .map(|i| format!("extends = \"{}.toml\"", i + 1))
+            .collect();
+        let files: Vec<(&str, &str)> = names
+            .iter()
+            .zip(&texts)
+            .map(|(n, t)| (n.as_str(), t.as_str()))
+            .collect();
+        assert!(
+            load(&files, &Overrides::default())
+                .unwrap_err()
+                .message
+                .contains("more than 16")
+        );
+    }
+
+    #[test]
+    fn a_seed_may_be_the_default_of_the_seed_that_is_not_given() {
+        let one = grid("name = \"a\"\n[base]\ninit_seed = 7\n[grid]\nseed = [1, 2]\n");
+        assert_eq!(
+            (column(&one, "init_seed"), column(&one, "data_seed")),
+            (vec!["7".into()], vec!["1".into(), "2".into()])
+        );
+    }
+
+    #[test]
+    fn places_count_lines_from_one() {
+        let error = grid_with(
+            "name = \"a\"\r\n\r\n[base]\r\nlr = \"x\"\r\n",
+            &Overrides::default(),
+        )
+        .unwrap_err();
+        assert_eq!((error.line, error.key.as_str()), (Some(4), "base.lr"));
+        assert_eq!(
+            error.to_string(),
+            "test.toml:4: base.lr: expected a number, got \"x\""
+        );
+    }
+
+    /// Combinations of a grid, or a large number if it is bad.
+    fn combinations(grid: &Grid) -> usize {
+        let expansions = grid.expansions();
+        expansions.map_or(usize::MAX, |all| {
+            all.iter().map(|e| e.replicates() * e.cells()).sum()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_file_makes_the_program_panic_and_what_it_accepts_it_can_store(
+            edits in prop::collection::vec((0..FULL.len(), 0..12usize, prop::sample::select(vec![
+                "", "[", "]", "{", "}", "=", "\"", "\n", ",", ".", "#", "-", "0", "1e999", "nan", "[[", "]]",
+                "99999999999999999999", "lr = 1\n", "seed", "count", "[grid]\n", "[[zip]]\n", "[[exclude]]\n", "depth = 2\n",
+                "[profile.x]\n", "[[block]]\n", "extends = \"test.toml\"\n", "\u{0}", "é", "true", "1979-05-27", "[]", "{}", "\"\"",
+            ])), 1..4),
+            option in prop::sample::select(vec!["", "lr=0.01", "depth=2", "seed=", "=", "init=orthogonal", "é=1", "batch_size=64,256"]),
+            profile in prop::sample::select(vec![None, Some("small".to_owned()), Some("x".to_owned())]),
+        ) {
+            let mut text = FULL.to_owned();
+            for (start, length, new) in edits {
+                let boundary = |mut at: usize| { while !text.is_char_boundary(at.min(text.len())) { at += 1 } at.min(text.len()) };
+                let (start, end) = (boundary(start), boundary(start + length));
+                text.replace_range(start..end, new);
+            }
+            let options = |wanted: bool| if wanted && !option.is_empty() { vec![option.to_owned()] } else { Vec::new() };
+            for set in [true, false] {
+                let overrides = Overrides { set: options(set), only: options(!set), profile: profile.clone() };
+                match grid_with(&text, &overrides) {
+                    Err(error) => prop_assert!(error.to_string().lines().count() == 1),
+                    Ok(grid) if combinations(&grid) < 2000 => {
+                        let stored = grid.to_toml();
+                        let again = grid_with(&stored, &Overrides::default());
+                        prop_assert!(again.is_ok(), "{:?}\n{}", again.err(), stored);
+                        match (Plan::of(&grid), Plan::of(&again.unwrap())) {
+                            (Ok(plan), Ok(again)) => prop_assert_eq!(plan.jobs, again.jobs),
+                            (Err(error), again) => prop_assert!(again.is_err(), "{} vanished", error),
+                            (Ok(_), Err(error)) => prop_assert!(false, "{} after storing", error),
+                        }
+                    }
+                    Ok(_) => {}
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,436 @@
+//! Combinations of axes, and whether conditions on them are ever met.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::OnceLock;
+
+use super::{
+    Axis, Claim, Condition, Exclude, Expectation, GridError, MAX_JOBS, Place, Setting, Zip,
+    canonical, list_of, same, write,
+};
+use crate::job::{Draft, FIELDS, Field, Job, JobError, SEED_FIELDS, Value, nearest, unknown};
+
+/// Every combination of some axes on top of some settings.
+///
+/// Combinations are numbered with the seeds slowest: all of the first replicate, then all of the
+/// second, and so on. A replicate is one setting of the axes that hold seeds.
+pub struct Expansion<'g> {
+    base: Vec<&'g Setting>,
+    draft: Draft,
+    /// Axes that move together, slowest first.
+    dimensions: Vec<Vec<&'g Axis>>,
+    /// How many of the first dimensions hold seeds.
+    seed_dimensions: usize,
+    /// The axes again, to look up values.
+    axes: Vec<IndexedAxis<'g>>,
+    excluded: Vec<Selection>,
+}
+
+/// Conditions as (dimension, the indices along it that meet them, ascending).
+type Selection = Vec<(usize, Vec<u32>)>;
+
+/// An axis whose values are found without searching.
+struct IndexedAxis<'g> {
+    axis: &'g Axis,
+    dimension: usize,
+    index: OnceLock<HashMap<String, u32>>,
+}
+
+impl IndexedAxis<'_> {
+    fn index_of(&self, value: &Value) -> Option<u32> {
+        let index = self
+            .index
+            .get_or_init(|| self.axis.values.iter().map(canonical).zip(0..).collect());
+        index.get(&canonical(value)).copied()
+    }
+}
+
+impl<'g> Expansion<'g> {
+    pub(super) fn new(
+        base: Vec<&'g Setting>,
+        grid: &'g [Axis],
+        zip: &'g [Zip],
+        exclude: [&'g [Exclude]; 2],
+        total: &mut usize,
+    ) -> Result<Expansion<'g>, GridError> {
+        let dimensions = grid
+            .iter()
+            .map(|axis| vec![axis])
+            .chain(zip.iter().map(|zip| zip.axes.iter().collect()));
+        let (mut seeds, rest): (Vec<Vec<&Axis>>, _) = dimensions.partition(|dimension| {
+            dimension
+                .iter()
+                .any(|axis| SEED_FIELDS.contains(&axis.field.name))
+        });
+        let seed_dimensions = seeds.len();
+        seeds.extend(rest);
+
+        let mut combinations = 1_usize;
+        for axis in seeds.iter().map(|dimension| dimension[0]) {
+            combinations = combinations.saturating_mul(axis.values.len());
+            if combinations.saturating_add(*total) > MAX_JOBS {
+                return Err(axis.place.error(format!(
+                    "with this axis the grid has more than {MAX_JOBS} jobs"
+                )));
+            }
+        }
+        *total += combinations;
+
+        let mut draft = Draft::default();
+        for setting in &base {
+            setting
+                .field
+                .set(&mut draft, &setting.value)
+                .map_err(|message| setting.place.error(message))?;
+        }
+        let indexed = seeds.iter().enumerate().flat_map(|(dimension, axes)| {
+            axes.iter().map(move |&axis| IndexedAxis {
+                axis,
+                dimension,
+                index: OnceLock::new(),
+            })
+        });
+        let axes = indexed.collect();
+        let mut expansion = Expansion {
+            base,
+            draft,
+            dimensions: seeds,
+            seed_dimensions,
+            axes,
+            excluded: Vec::new(),
+        };
+        let excluded = exclude
+            .into_iter()
+            .flatten()
+            .filter_map(|e| expansion.compile(&e.conditions, Unset::Refused));
+        expansion.excluded = excluded.collect();
+        Ok(expansion)
+    }
+
+    /// The number of replicates: settings of the axes that hold seeds.
+    pub fn replicates(&self) -> usize {
+        self.dimensions[..self.seed_dimensions]
+            .iter()
+            .map(|dimension| dimension[0].values.len())
+            .product()
+    }
+
+    /// Combinations of one replicate, excluded ones included.
+    pub fn cells(&self) -> usize {
+        self.dimensions[self.seed_dimensions..]
+            .iter()
+            .map(|dimension| dimension[0].values.len())
+            .product()
+    }
+
+    /// The combinations that meet all conditions; `None` if there are none.
+    fn compile(&self, conditions: &[Condition], unset: Unset) -> Option<Selection> {
+        let mut selection: Selection = Vec::new();
+        for condition in conditions {
+            if let Some(axis) = self.axis(condition.field) {
+                let mut indices: Vec<u32> = condition
+                    .values
+                    .iter()
+                    .filter_map(|v| axis.index_of(v))
+                    .collect();
+                indices.sort_unstable();
+                match selection
+                    .iter_mut()
+                    .find(|(known, _)| *known == axis.dimension)
+                {
+                    Some((_, known)) => known.retain(|i| indices.binary_search(i).is_ok()),
+                    None => selection.push((axis.dimension, indices)),
+                }
+            } else if let Some(setting) = self.base.iter().find(|s| s.field == condition.field) {
+                if !condition.accepts(&setting.value) {
+                    return None;
+                }
+            } else if unset == Unset::Refused {
+                return None;
+            }
+        }
+        selection
+            .iter()
+            .all(|(_, indices)| !indices.is_empty())
+            .then_some(selection)
+    }
+
+    fn axis(&self, field: &Field) -> Option<&IndexedAxis<'g>> {
+        self.axes.iter().find(|indexed| indexed.axis.field == field)
+    }
+
+    /// Whether the field has this value in some combination, excluded ones included.
+    fn takes(&self, field: &Field, value: &Value) -> bool {
+        match self.axis(field) {
+            Some(axis) => axis.index_of(value).is_some(),
+            None => self
+                .base
+                .iter()
+                .any(|s| s.field == field && same(&s.value, value)),
+        }
+    }
+
+    /// The index along each dimension of a combination, slowest dimension first.
+    fn indices(&self, combination: usize) -> [u32; 32] {
+        debug_assert!(
+            self.dimensions.len() <= 32,
+            "a field is an axis once, and there are {} fields",
+            FIELDS.len()
+        );
+        let mut indices = [0; 32];
+        let mut rest = combination;
+        for (dimension, index) in self.dimensions.iter().zip(&mut indices).rev() {
+            let length = dimension[0].values.len();
+            *index = (rest % length) as u32;
+            rest /= length;
+        }
+        indices
+    }
+
+    /// The job of a combination, `0 .. replicates() * cells()`; `None` if it is excluded.
+    ///
+    /// # Errors
+    /// If its fields do not go together; [`Expansion::explain`] says where they were set.
+    pub fn job(&self, combination: usize) -> Result<Option<Job>, JobError> {
+        let indices = self.indices(combination);
+        let within = |(dimension, chosen): &(usize, Vec<u32>)| {
+            chosen.binary_search(&indices[*dimension]).is_ok()
+        };
+        if self
+            .excluded
+            .iter()
+            .any(|exclude| exclude.iter().all(within))
+        {
+            return Ok(None);
+        }
+        let mut draft = self.draft.clone();
+        for (dimension, &index) in self.dimensions.iter().zip(&indices) {
+            for axis in dimension {
+                let set = axis.field.set(&mut draft, &axis.values[index as usize]);
+                set.map_err(|message| JobError {
+                    field: axis.field.name,
+                    message,
+                })?;
+            }
+        }
+        draft.resolve().map(Some)
+    }
+
+    /// Every field that a combination sets, with its value and where that was written; axes last.
+    pub fn settings(&self, combination: usize) -> Vec<Setting> {
+        let indices = self.indices(combination);
+        let axes = self
+            .dimensions
+            .iter()
+            .zip(indices)
+            .flat_map(|(dimension, index)| {
+                dimension.iter().map(move |axis| Setting {
+                    field: axis.field,
+                    value: axis.values[index as usize].clone(),
+                    place: axis.place_of(index as usize),
+                })
+            });
+        self.base
+            .iter()
+            .map(|setting| (*setting).clone())
+            .chain(axes)
+            .collect()
+    }
+
+    /// A place to point at where no single value is to blame.
+    pub(crate) fn place(&self) -> Place {
+        let axis = self.axes.first().map(|indexed| &indexed.axis.place);
+        axis.or(self.base.first().map(|s| &s.place))
+            .cloned()
+            .unwrap_or_else(|| Place::of("grid"))
+    }
+
+    /// The names of its axes.
+    pub fn axis_names(&self) -> impl Iterator<Item = &'static str> {
+        self.dimensions.iter().flatten().map(|axis| axis.field.name)
+    }
+
+    /// Whether the field is set here, by an axis or by the base.
+    pub(super) fn place_of(&self, field: &str) -> Option<Place> {
+        let axis = self
+            .dimensions
+            .iter()
+            .flatten()
+            .find(|axis| axis.field.name == field)
+            .map(|axis| &axis.place);
+        axis.or_else(|| {
+            self.base
+                .iter()
+                .find(|s| s.field.name == field)
+                .map(|s| &s.place)
+        })
+        .cloned()
+    }
+
+    /// The values of a field here.
+    fn values_of(&self, field: &Field) -> &[Value] {
+        let axis = self
+            .dimensions
+            .iter()
+            .flatten()
+            .find(|axis| axis.field == field)
+            .map(|axis| &axis.values[..]);
+        let base = || {
+            self.base
+                .iter()
+                .find(|s| s.field == field)
+                .map(|s| std::slice::from_ref(&s.value))
+        };
+        axis.or_else(base).unwrap_or_default()
+    }
+
+    /// Says at which line the value stands that makes a combination impossible, and at which the
+    /// one that it conflicts with.
+    pub fn explain(&self, combination: usize, error: &JobError) -> GridError {
+        let settings = self.settings(combination);
+        // Whatever the job could be without is what the culprit conflicts with.
+        let resolves_without = |left_out: &Setting| {
+            let mut draft = Draft::default();
+            let mut others = settings
+                .iter()
+                .filter(|setting| setting.field != left_out.field);
+            others.all(|s| s.field.set(&mut draft, &s.value).is_ok()) && draft.resolve().is_ok()
+        };
+        let culprit = settings
+            .iter()
+            .find(|setting| setting.field.name == error.field);
+        let partners: Vec<&Setting> = settings
+            .iter()
+            .filter(|setting| setting.field.name != error.field && resolves_without(setting))
+            .collect();
+        let mut message = error.message.clone();
+        if culprit.is_some() && !partners.is_empty() {
+            let list: Vec<String> = partners
+                .iter()
+                .map(|s| {
+                    format!(
+                        "{} = {} at {}",
+                        s.field.name,
+                        write::value(&s.value),
+                        s.place
+                    )
+                })
+                .collect();
+            message += &format!(" ({})", list.join("; "));
+        }
+        match culprit.or(partners.first().copied()) {
+            Some(setting) => setting.place.error(message),
+            // Nothing is set: the defaults do not go together, which is a mistake of ours.
+            None => Place::of("grid").error(format!("{}: {message}", error.field)),
+        }
+    }
+}
+
+/// What a condition makes of a field that is nowhere set and so has its default.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Unset {
+    Accepted,
+    Refused,
+}
+
+/// Whether some combination meets all conditions; else an error that says which one is to blame.
+pub(super) fn occurs(
+    conditions: &[Condition],
+    expansions: &[&Expansion],
+    unset: Unset,
+    place: &Place,
+) -> Result<(), GridError> {
+    for condition in conditions {
+        let key = condition.field.name;
+        let setters: Vec<&&Expansion> = expansions
+            .iter()
+            .filter(|e| e.place_of(key).is_some())
+            .collect();
+        if setters.is_empty() && unset == Unset::Refused {
+            let set: Vec<&str> = FIELDS
+                .iter()
+                .map(|f| f.name)
+                .filter(|name| expansions.iter().any(|e| e.place_of(name).is_some()))
+                .collect();
+            let hint = nearest(key, set)
+                .map(|word| format!("; did you mean \"{word}\"?"))
+                .unwrap_or_default();
+            return Err(condition.place.error(format!(
+                "{key} is neither an axis nor in [base], so it matches no job{hint}"
+            )));
+        }
+        if setters.len() < expansions.len() && unset == Unset::Accepted {
+            continue;
+        }
+        for value in &condition.values {
+            if !setters.iter().any(|e| e.takes(condition.field, value)) {
+                let mut values: Vec<String> = Vec::new();
+                for text in setters
+                    .iter()
+                    .flat_map(|e| e.values_of(condition.field))
+                    .take(1000)
+                    .map(canonical)
+                {
+                    if !values.contains(&text) {
+                        values.push(text);
+                    }
+                }
+                return Err(condition.place.error(format!(
+                    "{key} = {} occurs in no job (values: {})",
+                    write::value(value),
+                    list_of(values.iter().map(String::as_str), 12)
+                )));
+            }
+        }
+    }
+    if expansions
+        .iter()
+        .any(|e| e.compile(conditions, unset).is_some())
+    {
+        Ok(())
+    } else {
+        Err(place.error("no job meets all of its conditions"))
+    }
+}
+
+impl Exclude {
+    pub(super) fn occurs(&self, expansions: &[&Expansion]) -> Result<(), GridError> {
+        occurs(&self.conditions, expansions, Unset::Refused, &self.place).map_err(|error| {
+            GridError {
+                message: format!("{}: it excludes nothing", error.message),
+                ..error
+            }
+        })
+    }
+}
+
+impl Claim {
+    pub(super) fn occurs(&self, expansions: &[&Expansion]) -> Result<(), GridError> {
+        occurs(&self.filter, expansions, Unset::Accepted, &self.place)?;
+        if let Expectation::Compare {
+            axis, better, than, ..
+        } = &self.expect
+        {
+            let key = format!("{}.compare", self.place.key);
+            let place = Place {
+                key: key.into(),
+                ..self.place.clone()
+            };
+            let names: Vec<&str> = expansions.iter().flat_map(|e| e.axis_names()).collect();
+            if !names.contains(&axis.name) {
+                let names: BTreeSet<&str> = names.into_iter().collect();
+                return Err(place.error(unknown("axis", axis.name, names)));
+            }
+            for value in [better, than] {
+                let also = Condition {
+                    field: axis,
+                    values: vec![value.clone()],
+                    place: place.clone(),
+                };
+                let conditions: Vec<Condition> =
+                    self.filter.iter().cloned().chain([also]).collect();
+                occurs(&conditions, expansions, Unset::Accepted, &place)?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,183 @@
+//! From a [`Grid`] back to TOML text.
+
+use std::fmt::Write;
+
+use super::{Axis, Condition, Exclude, Expectation, Grid, Setting, Zip};
+use crate::job::Value;
+
+/// A value as TOML writes it.
+pub(super) fn value(value: &Value) -> String {
+    match value {
+        Value::Text(text) => string(text),
+        Value::Integer(number) => number.to_string(),
+        Value::Float(number) => format!("{number:?}"),
+        Value::Boolean(truth) => truth.to_string(),
+        Value::List(items) => list(items),
+    }
+}
+
+fn string(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+fn list(items: &[Value]) -> String {
+    format!(
+        "[{}]",
+        items.iter().map(value).collect::<Vec<_>>().join(", ")
+    )
+}
+
+/// The grid as a file that stands alone.
+pub(super) fn grid(grid: &Grid) -> String {
+    let mut text = format!(
+        "# The grid as it was run: complete, with every override applied.\nname = {}\n",
+        string(&grid.name)
+    );
+    if let Some(about) = &grid.about {
+        line(&mut text, "about", &string(about));
+    }
+    expansion(
+        &mut text,
+        "",
+        &grid.base,
+        &grid.grid,
+        &grid.zip,
+        &grid.exclude,
+    );
+    for block in &grid.block {
+        text += "\n[[block]]\n";
+        expansion(
+            &mut text,
+            "block.",
+            &block.base,
+            &block.grid,
+            &block.zip,
+            &block.exclude,
+        );
+    }
+    for claim in &grid.claims {
+        text += "\n[[claim]]\n";
+        line(&mut text, "text", &string(&claim.text));
+        line(&mut text, "metric", &string(claim.metric.name()));
+        filter(&mut text, &claim.filter);
+        match &claim.expect {
+            Expectation::Compare {
+                axis,
+                better,
+                than,
+                margin,
+            } => line(
+                &mut text,
+                "compare",
+                &format!(
+                    "{{ axis = \"{}\", better = {}, than = {}, margin = {margin:?} }}",
+                    axis.name,
+                    value(better),
+                    value(than)
+                ),
+            ),
+            Expectation::Within { at_least, at_most } => {
+                number(&mut text, "at_least", *at_least);
+                number(&mut text, "at_most", *at_most);
+            }
+        }
+    }
+    for published in &grid.published {
+        text += "\n[[published]]\n";
+        filter(&mut text, &published.filter);
+        line(&mut text, "metric", &string(published.metric.name()));
+        number(&mut text, "value", Some(published.value));
+        number(&mut text, "spread", published.spread);
+        if let Some(source) = &published.source {
+            line(&mut text, "source", &string(source));
+        }
+    }
+    text
+}
+
+fn line(text: &mut String, key: &str, value: &str) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(text, "{key} = {value}");
+}
+
+fn number(text: &mut String, key: &str, number: Option<f64>) {
+    if let Some(number) = number {
+        line(text, key, &format!("{number:?}"));
+    }
+}
+
+fn expansion(
+    text: &mut String,
+    prefix: &str,
+    base: &[Setting],
+    grid: &[Axis],
+    zip: &[Zip],
+    exclude: &[Exclude],
+) {
+    if !base.is_empty() {
+        *text += &format!("\n[{prefix}base]\n");
+        base.iter()
+            .for_each(|setting| line(text, setting.field.name, &value(&setting.value)));
+    }
+    if !grid.is_empty() {
+        *text += &format!("\n[{prefix}grid]\n");
+        grid.iter()
+            .for_each(|axis| line(text, axis.field.name, &values(axis)));
+    }
+    for zip in zip {
+        *text += &format!("\n[[{prefix}zip]]\n");
+        zip.axes
+            .iter()
+            .for_each(|axis| line(text, axis.field.name, &values(axis)));
+    }
+    for exclude in exclude {
+        *text += &format!("\n[[{prefix}exclude]]\n");
+        exclude
+            .conditions
+            .iter()
+            .for_each(|condition| line(text, condition.field.name, &wanted(condition)));
+    }
+}
+
+/// A long run of whole numbers is written as one.
+fn values(axis: &Axis) -> String {
+    let whole: Option<Vec<i64>> = axis
+        .values
+        .iter()
+        .map(|v| {
+            if let Value::Integer(n) = v {
+                Some(*n)
+            } else {
+                None
+            }
+        })
+        .collect();
+    match whole.as_deref() {
+        Some(numbers)
+            if numbers.len() > 8
+                && numbers
+                    .windows(2)
+                    .all(|pair| pair[0].checked_add(1) == Some(pair[1])) =>
+        {
+            format!("{{ from = {}, count = {} }}", numbers[0], numbers.len())
+        }
+        _ => list(&axis.values),
+    }
+}
+
+fn wanted(condition: &Condition) -> String {
+    match &condition.values[..] {
+        [single] => value(single),
+        several => list(several),
+    }
+}
+
+fn filter(text: &mut String, conditions: &[Condition]) {
+    if !conditions.is_empty() {
+        let parts: Vec<String> = conditions
+            .iter()
+            .map(|c| format!("{} = {}", c.field.name, wanted(c)))
+            .collect();
+        line(text, "where", &format!("{{ {} }}", parts.join(", ")));
+    }
+}

@@ -1,0 +1,286 @@
+//! The networks: a [`Model`] is a list of layers and a head, for a whole stack of members.
+
+mod cnn;
+mod mlp;
+mod residual;
+
+use tch::{Device, Kind, Tensor};
+
+use crate::job::{Arch, Gain, Init, Norm, Precision};
+use crate::nn::{
+    Affine, Arithmetic, Buffer, Layer, Linear, Param, Part, Pass, Role, Sgd, Step, Tape, init,
+};
+
+/// What a model is made for.
+#[derive(Clone, Copy, Debug)]
+pub struct Blueprint {
+    /// The network and its sizes.
+    pub arch: Arch,
+    /// How its layers are normalised.
+    pub norm: Norm,
+    /// Channels, height and width of an image.
+    pub input: [i64; 3],
+    /// Number of classes.
+    pub classes: i64,
+    /// Where and in which types it computes.
+    pub arithmetic: Arithmetic,
+}
+
+impl Blueprint {
+    /// The arithmetic of a job's precision on a device.
+    pub fn arithmetic(precision: Precision, device: Device) -> Arithmetic {
+        match precision {
+            Precision::Fp32 | Precision::Tf32 => Arithmetic::fp32(device),
+            Precision::Bf16 => Arithmetic::bf16(device),
+        }
+    }
+}
+
+/// The layers between the images and the head, and how many features reach the head.
+struct Trunk {
+    layers: Vec<Box<dyn Layer>>,
+    features: i64,
+}
+
+/// A stack of networks of one shape.
+pub struct Model {
+    blueprint: Blueprint,
+    members: i64,
+    layers: Vec<Box<dyn Layer>>,
+}
+
+/// What a training step found, before its update.
+pub struct StepResult {
+    /// The mean cross-entropy of the mini-batch, `[member]`, in nats.
+    pub loss: Tensor,
+    /// How many images were classified correctly, `[member]`.
+    pub correct: Tensor,
+}
+
+impl Model {
+    /// A stack of networks with all parameters 0 (batch norms at their start).
+    pub fn zeros(blueprint: Blueprint, members: i64) -> Model {
+        let Blueprint { arch, norm, input, classes, arithmetic } = blueprint;
+        let trunk = match arch {
+            Arch::Mlp { depth, width } => mlp::trunk(depth, width, norm, input, members, arithmetic),
+            Arch::Cnn { depth, width } => cnn::trunk(depth, width, norm, input, members, arithmetic),
+            Arch::ResNet { blocks, width } => {
+                residual::resnet(blocks, width, norm, input, members, arithmetic)
+            }
+            Arch::Wrn { blocks, k, reduced_memory } => {
+                residual::wrn(blocks, k, reduced_memory, norm, input, members, arithmetic)
+            }
+        };
+        let sizes = [members, trunk.features, classes];
+        let head = Linear::new("head".to_owned(), Role::Head, Norm::None, sizes, arithmetic);
+        let mut layers = trunk.layers;
+        layers.push(Box::new(head));
+        Model { blueprint, members, layers }
+    }
+
+    /// A single network, initialised. `batch` gives the images of the data-dependent pass,
+    /// `[batch, channel, height, width]`, and is asked only if the initializer needs them.
+    pub fn initialised(
+        blueprint: Blueprint,
+        init: Init,
+        seed: u64,
+        batch: impl FnOnce() -> Tensor,
+    ) -> Model {
+        let mut model = Model::zeros(blueprint, 1);
+        for affine in model.affines() {
+            init::draw(affine, init, seed);
+        }
+        if init.gain == Gain::Datadep {
+            model.data_dependent(&batch().unsqueeze(0));
+        }
+        model
+    }
+
+    /// Runs the data-dependent pass over images `[1, batch, channel, height, width]`.
+    pub fn data_dependent(&mut self, x: &Tensor) {
+        let mut x = self.enter(x);
+        for layer in &mut self.layers {
+            x = layer.data_dependent(&x);
+        }
+    }
+
+    /// What the model was made for.
+    pub fn blueprint(&self) -> Blueprint {
+        self.blueprint
+    }
+
+    /// How many networks are stacked.
+    pub fn members(&self) -> i64 {
+        self.members
+    }
+
+    /// Images `[member, batch, channel, height, width]` as the first layer takes them.
+    fn enter(&self, x: &Tensor) -> Tensor {
+        let x = x.to_kind(self.blueprint.arithmetic.compute);
+        match self.blueprint.arch {
+            Arch::Mlp { .. } => x.flatten(2, -1),
+            // Channels last in memory, for the convolutions.
+            _ => x.permute([0, 1, 3, 4, 2]).contiguous().permute([0, 1, 4, 2, 3]),
+        }
+    }
+
+    /// Class scores `[member, batch, class]` of images `[member, batch, channel, height, width]`.
+    pub fn logits(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
+        let mut x = self.enter(x);
+        for layer in &self.layers {
+            x = layer.forward(&x, pass);
+        }
+        x.to_kind(self.blueprint.arithmetic.params)
+    }
+
+    /// One training step on a mini-batch: forward, loss, backward and, if `sgd` is given, the
+    /// update; otherwise gradients stay in [`Param::grad`].
+    ///
+    /// `x` is `[member, batch, channel, height, width]`, `y` `[member, batch]` (class indices).
+    /// At most `micro_batch` images pass through at a time. With `recompute`, only the input of
+    /// every √depth-th layer is kept and the rest computed again on the way back.
+    pub fn train_step(
+        &mut self,
+        x: &Tensor,
+        y: &Tensor,
+        sgd: Option<&Sgd>,
+        micro_batch: i64,
+        recompute: bool,
+    ) -> StepResult {
+        let batch = x.size()[1];
+        let mut result: Option<StepResult> = None;
+        let mut start = 0;
+        while start < batch {
+            let size = micro_batch.min(batch - start);
+            let (x, y) = (x.narrow(1, start, size), y.narrow(1, start, size));
+            let step = Step { first: start == 0, last: start + size == batch, sgd };
+            let part = self.forward_backward(&x, &y, batch, step, recompute);
+            result = Some(match result {
+                None => part,
+                Some(sum) => StepResult {
+                    loss: sum.loss + part.loss,
+                    correct: sum.correct + part.correct,
+                },
+            });
+            start += size;
+        }
+        result.expect("a mini-batch has images")
+    }
+
+    fn forward_backward(
+        &mut self,
+        x: &Tensor,
+        y: &Tensor,
+        batch: i64,
+        step: Step,
+        recompute: bool,
+    ) -> StepResult {
+        let depth = self.layers.len();
+        let segment = if recompute { depth.isqrt().max(1) } else { depth };
+        let mut tape = Tape::default();
+        let mut starts = Vec::new();
+        let mut x = self.enter(x);
+        for (i, layer) in self.layers.iter().enumerate() {
+            let last = i / segment == (depth - 1) / segment;
+            if i % segment == 0 {
+                starts.push(x.shallow_clone());
+            }
+            // The last segment's backward pass follows at once, so it is not skimmed.
+            let mut pass = if last { Pass::Train(&mut tape) } else { Pass::Skim };
+            x = layer.forward(&x, &mut pass);
+        }
+        let (result, mut dy) = cross_entropy(&x, y, batch, self.blueprint.arithmetic.params);
+        for (s, start) in starts.into_iter().enumerate().rev() {
+            let range = s * segment..depth.min((s + 1) * segment);
+            if tape.is_empty() {
+                let mut x = start;
+                for layer in &self.layers[range.clone()] {
+                    x = layer.forward(&x, &mut Pass::Again(&mut tape));
+                }
+            }
+            for i in range.rev() {
+                dy = self.layers[i].backward(dy, &mut tape, step, i > 0);
+            }
+        }
+        result
+    }
+
+    fn parts(&mut self) -> Vec<Part<'_>> {
+        let mut parts = Vec::new();
+        self.layers.iter_mut().for_each(|layer| layer.visit(&mut |part| parts.push(part)));
+        parts
+    }
+
+    /// All affine maps.
+    pub fn affines(&mut self) -> Vec<&mut Affine> {
+        let affine = |part| match part {
+            Part::Affine(affine) => Some(affine),
+            Part::BatchNorm(_) => None,
+        };
+        self.parts().into_iter().filter_map(affine).collect()
+    }
+
+    /// All trainable parameters.
+    pub fn params(&mut self) -> Vec<&mut Param> {
+        let params = |part| match part {
+            Part::Affine(affine) => affine.params(),
+            Part::BatchNorm(bn) => bn.params(),
+        };
+        self.parts().into_iter().flat_map(params).collect()
+    }
+
+    /// All state that is not trained: running means and variances.
+    pub fn buffers(&mut self) -> Vec<&mut Buffer> {
+        let buffers = |part| match part {
+            Part::Affine(_) => Vec::new(),
+            Part::BatchNorm(bn) => bn.buffers(),
+        };
+        self.parts().into_iter().flat_map(buffers).collect()
+    }
+
+    /// Copies the parameters and buffers of a single network into one member of this stack.
+    ///
+    /// # Panics
+    /// If the two differ in shape.
+    pub fn set_member(&mut self, member: i64, single: &mut Model) {
+        assert_eq!(single.members, 1, "a member is a single network");
+        for (ours, theirs) in self.params().into_iter().zip(single.params()) {
+            ours.value.select(0, member).copy_(&theirs.value.select(0, 0));
+        }
+        for (ours, theirs) in self.buffers().into_iter().zip(single.buffers()) {
+            ours.value.select(0, member).copy_(&theirs.value.select(0, 0));
+        }
+    }
+
+    /// Keeps only these members, in this order.
+    pub fn keep(&mut self, members: &[i64]) {
+        let device = self.blueprint.arithmetic.device;
+        let index = Tensor::from_slice(members).to_device(device);
+        let keep = |t: &mut Tensor| *t = t.index_select(0, &index);
+        for param in self.params() {
+            keep(&mut param.value);
+            param.momentum.as_mut().map(keep);
+            param.grad = None;
+        }
+        self.buffers().into_iter().for_each(|buffer| keep(&mut buffer.value));
+        self.members = members.len() as i64;
+        self.refresh();
+    }
+
+    /// Recomputes what follows from the parameters, after they were set from outside.
+    pub fn refresh(&mut self) {
+        self.affines().into_iter().for_each(Affine::refresh);
+    }
+}
+
+/// The cross-entropy of logits `[member, batch, class]`, its sum divided by `batch` (the whole
+/// mini-batch, of which this may be a part), and its gradient in the type of the logits.
+fn cross_entropy(logits: &Tensor, y: &Tensor, batch: i64, kind: Kind) -> (StepResult, Tensor) {
+    let log_p = logits.log_softmax(-1, kind);
+    let labels = y.unsqueeze(-1);
+    let loss = -log_p.gather(-1, &labels, false).sum_dim_intlist([1, 2].as_slice(), false, kind) / batch as f64;
+    let correct = logits.argmax(-1, false).eq_tensor(y).sum_dim_intlist(1, false, Kind::Int64);
+    let ones = Tensor::full(labels.size(), -1.0, (kind, logits.device()));
+    let dlogits = log_p.exp().scatter_add(-1, &labels, &ones) / batch as f64;
+    (StepResult { loss, correct }, dlogits.to_kind(logits.kind()))
+}

@@ -1,0 +1,98 @@
+//! Initialization: how the direction `v` of each layer is drawn and how its gain `g` is set.
+//!
+//! Every layer draws from a stream of its own, so that its values depend on the seed and the
+//! layer's name alone. The data-dependent gain needs a forward pass and lives with the layers
+//! ([`super::Layer::data_dependent`]).
+
+use rand::distr::{Distribution, Uniform};
+use rand_distr::StandardNormal;
+use tch::{Kind, Tensor};
+
+use super::{Affine, Role};
+use crate::job::{Direction, Gain, Init};
+use crate::rng;
+
+/// Draws the parameters of one affine map, for every member of its stack alike.
+///
+/// The head gets PyTorch's default, U(±1/√fan_in), whatever the initializer. Elsewhere the bias
+/// is 0 and the gain that of `init`; for [`Gain::Datadep`] it is a placeholder, `‖v‖`, until the
+/// data-dependent pass.
+pub fn draw(affine: &mut Affine, init: Init, seed: u64) {
+    if affine.role == Role::Head {
+        return draw_head(affine, seed);
+    }
+    let (fan_in, fan_out) = (affine.fan_in(), affine.fan_out());
+    let size = affine.direction.value.size();
+    let v = match init.direction {
+        Direction::He => {
+            let variance = if init.gain == Gain::Proposed { 1.0 } else { 2.0 } / fan_in as f64;
+            gaussian(&affine.name, seed, [size[1], fan_in]) * variance.sqrt()
+        }
+        Direction::Orthogonal => orthogonal(&affine.name, seed, [size[1], fan_in]),
+    };
+    affine.direction.value.copy_(&v.view(&size[1..]).unsqueeze(0).expand_as(&affine.direction.value));
+    let _ = affine.bias.value.zero_();
+    let gamma = gamma(affine.role, init.gain);
+    if let Some(gain) = affine.gain() {
+        let fan_ratio = fan_in as f64 / fan_out as f64;
+        match init.gain {
+            Gain::Default | Gain::Datadep => {
+                gain.value.copy_(&v.square().sum_dim_intlist(1, false, None::<Kind>).sqrt().expand_as(&gain.value));
+            }
+            Gain::Proposed | Gain::Hanin => {
+                let _ = gain.value.fill_((gamma * fan_ratio).sqrt());
+            }
+            Gain::ProposedBackward => {
+                let _ = gain.value.fill_(gamma.sqrt());
+            }
+        }
+    }
+    affine.refresh();
+}
+
+/// γ of a layer: what its squared gain is, apart from the fan ratio (Arpit, Campos & Bengio 2019,
+/// sections 3 and 4; for `hanin`, Hanin & Rolnick 2018 applied stage by stage).
+pub fn gamma(role: Role, gain: Gain) -> f64 {
+    match role {
+        Role::Relu => 2.0,
+        Role::Linear | Role::Head => 1.0,
+        Role::Residual { block, .. } if gain == Gain::Hanin => 0.9f64.powi(2 * block as i32),
+        Role::Residual { blocks, .. } => 1.0 / f64::from(blocks),
+    }
+}
+
+fn draw_head(affine: &mut Affine, seed: u64) {
+    let bound = (affine.fan_in() as f32).sqrt().recip();
+    let uniform = Uniform::new_inclusive(-bound, bound).expect("the bound is positive and finite");
+    let name = affine.name.clone();
+    for param in [&mut affine.direction, &mut affine.bias] {
+        let size = param.value.size();
+        let count = size[1..].iter().product::<i64>() as usize;
+        let part = if param.name.ends_with("bias") { "bias" } else { "weight" };
+        let stream = rng::stream(seed, &format!("init/{name}.{part}"), 0);
+        let values: Vec<f32> = uniform.sample_iter(stream).take(count).collect();
+        let values = Tensor::from_slice(&values).view(&size[1..]);
+        param.value.copy_(&values.unsqueeze(0).expand_as(&param.value));
+    }
+    affine.refresh();
+}
+
+/// `[rows, columns]` of N(0, 1).
+fn gaussian(layer: &str, seed: u64, [rows, columns]: [i64; 2]) -> Tensor {
+    let stream = rng::stream(seed, &format!("init/{layer}.weight"), 0);
+    let values: Vec<f32> =
+        StandardNormal.sample_iter(stream).take((rows * columns) as usize).collect();
+    Tensor::from_slice(&values).view([rows, columns])
+}
+
+/// `[rows, columns]`, Haar-distributed: orthonormal rows if there are no more rows than columns,
+/// orthonormal columns otherwise. QR of a Gaussian, with the signs that make it unique
+/// (Mezzadri 2007, "How to generate random matrices from the classical compact groups").
+fn orthogonal(layer: &str, seed: u64, [rows, columns]: [i64; 2]) -> Tensor {
+    let gaussian = gaussian(layer, seed, [rows, columns]);
+    let wide = rows < columns;
+    let tall = if wide { gaussian.tr() } else { gaussian };
+    let (q, r) = Tensor::linalg_qr(&tall, "reduced");
+    let q = q * r.diagonal(0, 0, 1).sign();
+    if wide { q.tr() } else { q }.contiguous()
+}

@@ -1,0 +1,261 @@
+//! Parameters of a stack, and the weight-normalised affine map that linear layers and
+//! convolutions share.
+
+use tch::{Kind, Tensor};
+
+use super::{Arithmetic, Step, kernels};
+use crate::job::Norm;
+
+/// A trainable tensor `[member, …]`.
+pub struct Param {
+    /// The name within the model, such as `hidden.0.weight_v`.
+    pub name: String,
+    /// Its value, contiguous.
+    pub value: Tensor,
+    /// SGD's momentum buffer, made at the first update.
+    pub momentum: Option<Tensor>,
+    /// The gradient, while it adds up over micro-batches or if no update follows.
+    pub grad: Option<Tensor>,
+}
+
+impl Param {
+    /// A parameter of zeros.
+    pub fn zeros(name: String, shape: &[i64], arithmetic: Arithmetic) -> Param {
+        let value = Tensor::zeros(shape, (arithmetic.params, arithmetic.device));
+        Param { name, value, momentum: None, grad: None }
+    }
+
+    /// Adds the gradient to those of earlier micro-batches; `Some` once it is complete.
+    fn accumulate(&mut self, grad: Tensor, step: Step) -> Option<Tensor> {
+        accumulate(&mut self.grad, grad, step)
+    }
+
+    /// Takes a gradient `[member, …]` of the value's shape and, with the last one, updates.
+    pub fn apply(&mut self, grad: Tensor, step: Step) {
+        let Some(grad) = self.accumulate(grad, step) else { return };
+        match step.sgd {
+            None => self.grad = Some(grad),
+            Some(sgd) => {
+                let momentum = self.momentum.get_or_insert_with(|| self.value.zeros_like());
+                kernels::sgd(sgd, &mut self.value, &grad, momentum);
+            }
+        }
+    }
+}
+
+fn accumulate(sum: &mut Option<Tensor>, grad: Tensor, step: Step) -> Option<Tensor> {
+    let grad = match sum.take() {
+        Some(earlier) if !step.first => earlier + grad,
+        _ => grad,
+    };
+    if step.last {
+        Some(grad)
+    } else {
+        *sum = Some(grad);
+        None
+    }
+}
+
+/// A tensor `[member, …]` that is part of a model's state without being trained.
+pub struct Buffer {
+    /// The name within the model, such as `stages.0.0.bn1.running_mean`.
+    pub name: String,
+    /// Its value, contiguous.
+    pub value: Tensor,
+}
+
+/// What an affine map is for: decides γ in the gain `sqrt(γ·fan_in/fan_out)` of the paper's
+/// initialization (Arpit, Campos & Bengio 2019, sections 3 and 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Followed by a ReLU, or the stem of a `resnet`, or the first convolution of a residual
+    /// block: γ = 2.
+    Relu,
+    /// The second convolution of a residual block.
+    Residual {
+        /// Blocks in its stage; γ = 1/blocks.
+        blocks: u32,
+        /// The block's place in its stage, counted from 1; for Hanin & Rolnick's γ = (0.9^b)².
+        block: u32,
+    },
+    /// A shortcut, or the stem of a `wrn`: γ = 1.
+    Linear,
+    /// The output layer: PyTorch's default, never weight-normalised.
+    Head,
+}
+
+/// The effective weight `w = g·v/‖v‖` (or a plain weight), with what is needed to train it.
+struct WeightNorm {
+    /// The gain `[member, out]`.
+    gain: Param,
+    /// `‖v‖`, `[member, out]`.
+    norms: Tensor,
+    /// `w`, of the shape of `v`.
+    effective: Tensor,
+}
+
+/// The parameters of `y = w∗x + b` for a stack, where ∗ is a product or a convolution and `w` is
+/// plain or weight-normalised: `w = g·v/‖v‖`, the norm over all axes but `out`
+/// (Salimans & Kingma 2016, eq. 2).
+pub struct Affine {
+    /// The name of the layer, such as `hidden.0`.
+    pub name: String,
+    /// What it is for.
+    pub role: Role,
+    /// `v` or the plain weight: `[member, out, in]` or `[member, out, in, k, k]`.
+    pub direction: Param,
+    /// `b`: `[member, out]`.
+    pub bias: Param,
+    weight_norm: Option<WeightNorm>,
+    /// The gradient of the effective weight, while it adds up over micro-batches.
+    grad: Option<Tensor>,
+    /// The effective weight in the type that products take, if that is not the parameters' own.
+    rounded: Option<Tensor>,
+    arithmetic: Arithmetic,
+}
+
+impl Affine {
+    /// An affine map of zeros for a weight of shape `[member, out, in, …]`.
+    pub fn new(name: String, role: Role, norm: Norm, shape: &[i64], arithmetic: Arithmetic) -> Affine {
+        let per_unit = &shape[..2];
+        let weight_norm = (norm == Norm::Weight).then(|| WeightNorm {
+            gain: Param::zeros(format!("{name}.weight_g"), per_unit, arithmetic),
+            norms: Tensor::zeros(per_unit, (arithmetic.params, arithmetic.device)),
+            effective: Tensor::zeros(shape, (arithmetic.params, arithmetic.device)),
+        });
+        let weight = if weight_norm.is_some() { "weight_v" } else { "weight" };
+        Affine {
+            direction: Param::zeros(format!("{name}.{weight}"), shape, arithmetic),
+            bias: Param::zeros(format!("{name}.bias"), per_unit, arithmetic),
+            name,
+            role,
+            weight_norm,
+            grad: None,
+            rounded: None,
+            arithmetic,
+        }
+    }
+
+    /// Inputs that a unit sees: `in`, or `in·k·k`.
+    pub fn fan_in(&self) -> i64 {
+        self.direction.value.size()[2..].iter().product()
+    }
+
+    /// `out`, or `out·k·k`.
+    pub fn fan_out(&self) -> i64 {
+        let size = self.direction.value.size();
+        size[1] * size[3..].iter().product::<i64>()
+    }
+
+    /// The gain `g`, if the map is weight-normalised.
+    pub fn gain(&mut self) -> Option<&mut Param> {
+        self.weight_norm.as_mut().map(|wn| &mut wn.gain)
+    }
+
+    /// Its parameters: weight or direction, gain, bias.
+    pub fn params(&mut self) -> Vec<&mut Param> {
+        let gain = self.weight_norm.as_mut().map(|wn| &mut wn.gain);
+        [Some(&mut self.direction), gain, Some(&mut self.bias)].into_iter().flatten().collect()
+    }
+
+    /// Computes what follows from the parameters. To be called after they were set from outside.
+    pub fn refresh(&mut self) {
+        if let Some(wn) = &mut self.weight_norm {
+            if wn.effective.size() != self.direction.value.size() {
+                wn.effective = self.direction.value.zeros_like();
+                wn.norms = wn.gain.value.zeros_like();
+            }
+            kernels::weight_norm(&self.direction.value, &wn.gain.value, &mut wn.effective, &mut wn.norms);
+        }
+        self.round();
+    }
+
+    fn round(&mut self) {
+        if self.arithmetic.compute != self.arithmetic.params {
+            let exact = match &self.weight_norm {
+                Some(wn) => &wn.effective,
+                None => &self.direction.value,
+            };
+            self.rounded = Some(exact.to_kind(self.arithmetic.compute));
+        }
+    }
+
+    /// The effective weight in the type that products take. Where autograd is asked for, it is
+    /// computed from the parameters so that gradients reach them.
+    pub fn weight(&self) -> Tensor {
+        if self.direction.value.requires_grad() {
+            return self.differentiable_weight().to_kind(self.arithmetic.compute);
+        }
+        match (&self.rounded, &self.weight_norm) {
+            (Some(rounded), _) => rounded.shallow_clone(),
+            (None, Some(wn)) => wn.effective.shallow_clone(),
+            (None, None) => self.direction.value.shallow_clone(),
+        }
+    }
+
+    fn differentiable_weight(&self) -> Tensor {
+        let v = &self.direction.value;
+        match &self.weight_norm {
+            None => v.shallow_clone(),
+            Some(wn) => {
+                let norms = v.flatten(2, -1).square().sum_dim_intlist(2, true, None::<Kind>).sqrt();
+                (v.flatten(2, -1) * (wn.gain.value.unsqueeze(-1) / norms)).view_as(v)
+            }
+        }
+    }
+
+    /// The bias `[member, out]` in the type that products take.
+    pub fn bias(&self) -> Tensor {
+        self.bias.value.to_kind(self.arithmetic.compute)
+    }
+
+    /// Takes the gradients of the effective weight and the bias.
+    pub fn apply(&mut self, dw: Tensor, db: Tensor, step: Step) {
+        self.bias.apply(db.to_kind(self.arithmetic.params), step);
+        let dw = dw.to_kind(self.arithmetic.params);
+        let Some(wn) = &mut self.weight_norm else {
+            self.direction.apply(dw, step);
+            if step.last && step.sgd.is_some() {
+                self.round();
+            }
+            return;
+        };
+        let Some(dw) = accumulate(&mut self.grad, dw, step) else { return };
+        match step.sgd {
+            None => {
+                let (dv, dg) = kernels::weight_norm_backward(&dw, &self.direction.value, &wn.gain.value);
+                self.direction.grad = Some(dv);
+                wn.gain.grad = Some(dg);
+            }
+            Some(sgd) => {
+                kernels::sgd_weight_norm(
+                    sgd,
+                    &dw.contiguous(),
+                    &mut self.direction,
+                    &mut wn.gain,
+                    &mut wn.effective,
+                    &mut wn.norms,
+                );
+                self.round();
+            }
+        }
+    }
+
+    /// Sets gain and bias from a batch so that each unit's pre-activation has mean 0 and variance
+    /// 1 on it (Salimans & Kingma 2016, eq. 6). `map` applies the current weight and bias;
+    /// channels are axis 2 of its result `[member, batch, channel, …]`.
+    pub fn data_dependent(&mut self, map: impl Fn(&Affine) -> Tensor) {
+        let Some(wn) = &mut self.weight_norm else { return };
+        let _ = wn.gain.value.fill_(1.0);
+        let _ = self.bias.value.zero_();
+        self.refresh();
+        let y = map(self).transpose(1, 2).flatten(2, -1).to_kind(self.arithmetic.params);
+        let mean = y.mean_dim(2, false, None::<Kind>);
+        let std = y.std_dim(2, false, false);
+        self.bias.value.copy_(&(-mean / &std));
+        if let Some(wn) = &mut self.weight_norm {
+            wn.gain.value.copy_(&std.reciprocal());
+        }
+        self.refresh();
+    }
+}

@@ -1,0 +1,32 @@
+//! The mean over each channel.
+
+use tch::{Kind, Tensor};
+
+use super::{Layer, Part, Pass, Step, Tape};
+
+/// `[member, batch, channel, height, width]` to `[member, batch, channel]`.
+pub struct GlobalAveragePool;
+
+impl Layer for GlobalAveragePool {
+    fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
+        if let Some(tape) = pass.tape() {
+            tape.push(x);
+        }
+        x.mean_dim([3, 4].as_slice(), false, None::<Kind>)
+    }
+
+    fn backward(&mut self, dy: Tensor, tape: &mut Tape, _step: Step, _need_dx: bool) -> Tensor {
+        let x = tape.pop();
+        let size = x.size();
+        let scaled = dy / (size[3] * size[4]) as f64;
+        let dx = x.empty_like(); // keeps the layout that the convolutions want
+        dx.shallow_clone().copy_(&scaled.unsqueeze(-1).unsqueeze(-1).expand_as(&x));
+        dx
+    }
+
+    fn data_dependent(&mut self, x: &Tensor) -> Tensor {
+        self.forward(x, &mut Pass::Evaluate)
+    }
+
+    fn visit<'a>(&'a mut self, _visit: &mut dyn FnMut(Part<'a>)) {}
+}

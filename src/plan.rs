@@ -1,0 +1,427 @@
+//! The jobs that a grid means, each once, in the order in which they are trained.
+//!
+//! The order is seed-major: every cell of the grid with its first seed, then every cell with its
+//! second, and so on. A sweep that is stopped halfway is a balanced, smaller sweep.
+
+use std::collections::HashSet;
+use std::io::Write;
+
+use rayon::prelude::*;
+
+use crate::grid::{Axis, Expansion, Grid, GridError, Setting, same};
+use crate::job::{FIELDS, Field, Job, JobId};
+
+/// A job with its id.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PlannedJob {
+    /// The job's id.
+    pub id: JobId,
+    /// The job.
+    pub job: Job,
+}
+
+/// Every job of a sweep.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The jobs in the order in which they are trained; no id twice.
+    pub jobs: Vec<PlannedJob>,
+    /// The grid's axes, for people to read.
+    pub axes: Vec<Axis>,
+    /// What a user should know and that is no error.
+    pub warnings: Vec<String>,
+}
+
+/// A combination of an expansion, by number.
+#[derive(Clone, Copy)]
+struct Origin {
+    expansion: u32,
+    combination: u32,
+}
+
+impl Plan {
+    /// Expands a grid.
+    ///
+    /// # Errors
+    /// If a combination is no job, two combinations are the same job, or none is left.
+    pub fn of(grid: &Grid) -> Result<Plan, GridError> {
+        let expansions = grid.expansions()?;
+        let planned = expand(&expansions)?;
+        if planned.is_empty() {
+            return Err(grid
+                .place()
+                .error("the grid has no jobs: every combination is excluded"));
+        }
+        refuse_duplicates(&expansions, &planned)?;
+        let jobs: Vec<PlannedJob> = planned.into_iter().map(|(job, _)| job).collect();
+        let mut warnings = grid.warnings.clone();
+        warnings.extend(idle_settings(grid.base(), &jobs));
+        Ok(Plan {
+            jobs,
+            axes: grid.axes(),
+            warnings,
+        })
+    }
+
+    /// The jobs that are not among the finished ones, in order.
+    pub fn remaining<'p>(
+        &'p self,
+        finished: &'p HashSet<JobId>,
+    ) -> impl Iterator<Item = &'p PlannedJob> {
+        self.jobs
+            .iter()
+            .filter(|planned| !finished.contains(&planned.id))
+    }
+
+    /// The fields in which its jobs differ, in the order of the CSV columns.
+    pub fn varying(&self) -> Vec<&'static Field> {
+        let Some(first) = self.jobs.first() else {
+            return Vec::new();
+        };
+        let differs = |field: &&Field| {
+            let value = field.get(&first.job);
+            self.jobs
+                .par_iter()
+                .any(|planned| field.get(&planned.job) != value)
+        };
+        FIELDS.iter().filter(differs).collect()
+    }
+
+    /// Writes `plan.csv`: a row for each job with its id and every field, as in `runs.csv`.
+    ///
+    /// # Errors
+    /// If `out` cannot be written.
+    pub fn write_csv(&self, out: impl Write) -> csv::Result<()> {
+        let mut csv = csv::Writer::from_writer(out);
+        csv.write_record(
+            ["job_id"]
+                .into_iter()
+                .chain(FIELDS.iter().map(|field| field.name)),
+        )?;
+        for planned in &self.jobs {
+            csv.write_field(planned.id.to_string())?;
+            for field in FIELDS {
+                csv.write_field(
+                    field
+                        .get(&planned.job)
+                        .map_or(String::new(), |value| value.to_string()),
+                )?;
+            }
+            csv.write_record(None::<&[u8]>)?;
+        }
+        Ok(csv.flush()?)
+    }
+}
+
+/// The jobs of all expansions, replicate by replicate.
+fn expand(expansions: &[Expansion]) -> Result<Vec<(PlannedJob, Origin)>, GridError> {
+    let replicates = expansions
+        .iter()
+        .map(Expansion::replicates)
+        .max()
+        .unwrap_or(0);
+    // Stretches of combinations in training order, each with its position in the plan.
+    let mut stretches: Vec<(usize, u32, u32)> = Vec::new();
+    let mut total = 0;
+    for replicate in 0..replicates {
+        for (number, expansion) in expansions.iter().enumerate() {
+            if replicate < expansion.replicates() {
+                stretches.push((total, number as u32, (replicate * expansion.cells()) as u32));
+                total += expansion.cells();
+            }
+        }
+    }
+    let combination = |position: usize| {
+        let stretch = stretches.partition_point(|(start, ..)| *start <= position) - 1;
+        let (start, expansion, first) = stretches[stretch];
+        let combination = first + (position - start) as u32;
+        (
+            &expansions[expansion as usize],
+            Origin {
+                expansion,
+                combination,
+            },
+        )
+    };
+    let combinations = (0..total)
+        .into_par_iter()
+        .with_min_len(1024)
+        .map(combination);
+    let job = |(expansion, origin): (&Expansion, Origin)| match expansion
+        .job(origin.combination as usize)
+    {
+        Ok(None) => None,
+        Ok(Some(job)) => Some(Ok((PlannedJob { id: job.id(), job }, origin))),
+        Err(_) => Some(Err(())),
+    };
+    let planned: Result<Vec<_>, ()> = combinations.clone().filter_map(job).collect();
+    planned.or_else(|()| {
+        // Once more, for the first error in file order: which one comes up first in parallel is luck.
+        let error = combinations.find_map_first(|(expansion, origin)| {
+            let combination = origin.combination as usize;
+            expansion
+                .job(combination)
+                .err()
+                .map(|error| expansion.explain(combination, &error))
+        });
+        error.map_or_else(|| Ok(Vec::new()), Err)
+    })
+}
+
+/// An error if two combinations are one job, or two jobs share an id.
+fn refuse_duplicates(
+    expansions: &[Expansion],
+    planned: &[(PlannedJob, Origin)],
+) -> Result<(), GridError> {
+    let mut order: Vec<u32> = (0..planned.len() as u32).collect();
+    order.par_sort_unstable_by_key(|&i| (planned[i as usize].0.id, i));
+    // Of several, the one that comes first in the plan.
+    let twice = order
+        .windows(2)
+        .filter(|pair| planned[pair[0] as usize].0.id == planned[pair[1] as usize].0.id);
+    let Some(pair) = twice.min_by_key(|pair| pair[1]) else {
+        return Ok(());
+    };
+    let [(first, from), (second, to)] = [&planned[pair[0] as usize], &planned[pair[1] as usize]];
+    let settings = |origin: &Origin| {
+        expansions[origin.expansion as usize].settings(origin.combination as usize)
+    };
+    let (before, after) = (settings(from), settings(to));
+    let culprit = after.iter().rev().find(|s| {
+        !before
+            .iter()
+            .any(|b| b.field == s.field && same(&b.value, &s.value))
+    });
+    // An axis points at the mistake better than the base does; its values come last.
+    let place = &culprit
+        .or(after.last())
+        .map_or_else(|| expansions[0].place(), |setting| setting.place.clone());
+    let (mut left, mut right) = (differing(&before, &after), differing(&after, &before));
+    if left.is_empty() && right.is_empty() {
+        left = axis_settings(&expansions[from.expansion as usize], &before);
+        right = axis_settings(&expansions[to.expansion as usize], &after);
+    }
+    let words = |settings: &[&Setting]| match settings {
+        [] => "the rest alone".to_owned(),
+        list => list
+            .iter()
+            .map(|s| format!("{} = {} ({})", s.field.name, s.value, s.place))
+            .collect::<Vec<_>>()
+            .join(", "),
+    };
+    if first.job != second.job {
+        return Err(place.error(format!(
+            "two different jobs have the same id {}, by a rare accident: {} and {}; change a value slightly",
+            first.id,
+            words(&left),
+            words(&right)
+        )));
+    }
+    let idle = left
+        .iter()
+        .chain(&right)
+        .find(|s| s.field.get(&second.job).is_none() && !s.field.empty.is_empty());
+    let why = match idle {
+        Some(setting) => format!(
+            ": {} does not apply, since {}",
+            setting.field.name, setting.field.empty
+        ),
+        None => String::new(),
+    };
+    Err(place.error(format!(
+        "two combinations are the same job {}{why}; {} and {}",
+        first.id,
+        words(&left),
+        words(&right)
+    )))
+}
+
+/// The settings that the other combination does not have.
+fn differing<'s>(of: &'s [Setting], other: &[Setting]) -> Vec<&'s Setting> {
+    of.iter()
+        .filter(|s| {
+            !other
+                .iter()
+                .any(|o| o.field == s.field && same(&o.value, &s.value))
+        })
+        .collect()
+}
+
+fn axis_settings<'s>(expansion: &Expansion, settings: &'s [Setting]) -> Vec<&'s Setting> {
+    let names: Vec<&str> = expansion.axis_names().collect();
+    settings
+        .iter()
+        .filter(|setting| names.contains(&setting.field.name))
+        .collect()
+}
+
+/// A warning for each setting of the base that makes no difference to any job.
+fn idle_settings(base: &[Setting], jobs: &[PlannedJob]) -> Vec<String> {
+    // Where these say what the default is, the job forgets them, but they do apply.
+    const FORGOTTEN: [&str; 3] = ["seed", "train_images", "micro_batch"];
+    let applies = |setting: &Setting| {
+        jobs.iter()
+            .any(|planned| setting.field.get(&planned.job).is_some())
+    };
+    let idle = base
+        .iter()
+        .filter(|s| !FORGOTTEN.contains(&s.field.name) && !applies(s));
+    idle.map(|s| {
+        format!(
+            "{}",
+            s.place.error(format!("no job uses it: {}", s.field.empty))
+        )
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::grid::Overrides;
+    use std::path::Path;
+
+    fn grid(text: &str) -> Grid {
+        let text = format!("name = \"a\"\n{text}");
+        Grid::parse(&text, Path::new("test.toml"), &Overrides::default())
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn plan(text: &str) -> Plan {
+        Plan::of(&grid(text)).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Seed, depth and learning rate of each job.
+    fn order(plan: &Plan) -> Vec<(u64, u32, f64)> {
+        plan.jobs
+            .iter()
+            .map(|p| (p.job.init_seed, p.job.arch.layers(), p.job.lr))
+            .collect()
+    }
+
+    #[test]
+    fn a_sweep_stopped_halfway_is_a_balanced_smaller_sweep() {
+        let plan = plan("[grid]\ndepth = [5, 2]\nlr = [0.1, 0.2]\nseed = [3, 1]\n");
+        let cells = |seed| {
+            [
+                (seed, 5, 0.1),
+                (seed, 5, 0.2),
+                (seed, 2, 0.1),
+                (seed, 2, 0.2),
+            ]
+        };
+        assert_eq!(order(&plan), [cells(3), cells(1)].concat());
+    }
+
+    #[test]
+    fn every_block_gets_its_first_seed_before_any_gets_its_second() {
+        let plan = plan(
+            "[[block]]\ngrid = { depth = [2], seed = [0, 1, 2] }\n[[block]]\ngrid = { depth = [9], seed = [0, 1] }\n",
+        );
+        let seeds: Vec<(u64, u32)> = order(&plan)
+            .iter()
+            .map(|(seed, depth, _)| (*seed, *depth))
+            .collect();
+        assert_eq!(seeds, [(0, 2), (0, 9), (1, 2), (1, 9), (2, 2)]);
+    }
+
+    #[test]
+    fn init_and_data_seeds_are_replicates_too() {
+        let plan = plan("[grid]\nlr = [0.1, 0.2]\ninit_seed = [0, 1]\ndata_seed = [0, 1]\n");
+        let seeds: Vec<(u64, u64)> = plan
+            .jobs
+            .iter()
+            .map(|p| (p.job.init_seed, p.job.data_seed))
+            .collect();
+        assert_eq!(
+            seeds,
+            [
+                (0, 0),
+                (0, 0),
+                (0, 1),
+                (0, 1),
+                (1, 0),
+                (1, 0),
+                (1, 1),
+                (1, 1)
+            ]
+        );
+    }
+
+    #[test]
+    fn adding_seeds_keeps_every_earlier_job() {
+        let ids = |count: usize| -> HashSet<JobId> {
+            plan(&format!(
+                "[grid]\nlr = [0.1, 0.2]\nseed = {{ count = {count} }}\n"
+            ))
+            .jobs
+            .iter()
+            .map(|p| p.id)
+            .collect()
+        };
+        assert!(ids(3).is_subset(&ids(5)));
+        let wider = plan("[grid]\nlr = [0.1, 0.2]\nseed = { count = 5 }\n");
+        let finished = ids(3);
+        assert_eq!(wider.remaining(&finished).count(), 4);
+    }
+
+    #[test]
+    fn a_block_that_repeats_a_job_of_the_file_is_refused() {
+        let error = Plan::of(&grid(
+            "[grid]\nlr = [0.1]\n[[block]]\n[block.base]\nlr = 0.1\nwidth = 128\n",
+        ))
+        .unwrap_err();
+        assert!(error.message.contains("the same job"), "{error}");
+        assert_eq!(error.line, Some(7), "{error}");
+    }
+
+    #[test]
+    fn the_first_impossible_combination_is_named_every_time() {
+        let text = "[base]\nmodel = \"mlp\"\n[grid]\nseed = { count = 5000 }\ninit = [\"he\",\n\"he_hanin\",\n\"orthogonal_hanin\"]\n";
+        let first = Plan::of(&grid(text)).unwrap_err();
+        assert_eq!(first.line, Some(7), "{first}");
+        assert!((0..10).all(|_| Plan::of(&grid(text)).unwrap_err() == first));
+    }
+
+    #[test]
+    fn a_setting_that_no_job_uses_is_a_warning() {
+        let warnings = plan("[base]\nmodel = \"wrn\"\ndepth = 5\nmicro_batch = 128\n").warnings;
+        assert_eq!(
+            warnings,
+            ["test.toml:4: base.depth: no job uses it: the model is sized by blocks"]
+        );
+    }
+
+    #[test]
+    fn plan_csv_has_a_row_for_each_job_and_every_field() {
+        let mut csv = Vec::new();
+        let plan = plan("[grid]\ndepth = [2, 5]\n");
+        plan.write_csv(&mut csv).unwrap();
+        let mut reader = csv::Reader::from_reader(&csv[..]);
+        assert_eq!(reader.headers().unwrap().len(), FIELDS.len() + 1);
+        let ids: Vec<String> = reader
+            .records()
+            .map(|row| row.unwrap()[0].to_owned())
+            .collect();
+        assert_eq!(
+            ids,
+            plan.jobs
+                .iter()
+                .map(|p| p.id.to_string())
+                .collect::<Vec<_>>()
+        );
+    }
+
+    #[test]
+    fn a_hundred_thousand_jobs_have_as_many_ids() {
+        let plan = plan("[grid]\nlr = { log = [1e-6, 1], count = 100 }\nseed = { count = 1000 }\n");
+        assert_eq!(
+            plan.jobs.iter().map(|p| p.id).collect::<HashSet<_>>().len(),
+            100_000
+        );
+        assert_eq!(
+            plan.varying().iter().map(|f| f.name).collect::<Vec<_>>(),
+            ["lr", "seed", "init_seed", "data_seed"]
+        );
+    }
+}

@@ -1,0 +1,423 @@
+//! Reading a sweep's folder, shards included, at any time and without a lock.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use super::table::{Row, Table};
+use super::{
+    EPOCHS, EpochRow, FAILURES, Failure, JOB_ID, Outcome, Provenance, RESULT_COLUMNS, RUNS, Record,
+    ResultsError, epoch_columns, failure_columns, plan_columns, run_columns,
+};
+use crate::job::{Draft, FIELDS, Job, JobId, Value};
+
+/// Columns of `runs.csv` that differ between two runs of the same job without meaning anything:
+/// timing and provenance.
+const INCIDENTAL: [&str; 9] = [
+    "train_seconds",
+    "images_per_second",
+    "device",
+    "cohort_size",
+    "libtorch",
+    "git_sha",
+    "hostname",
+    "started_at",
+    "finished_at",
+];
+
+/// Two rows of one job with different results.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// The job.
+    pub id: JobId,
+    /// File and line of the row that counts.
+    pub first: String,
+    /// File and line of the other one.
+    pub second: String,
+    /// Columns that differ, with the two cells.
+    pub differences: Vec<(&'static str, String, String)>,
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "conflict: job {} has different results in {} and {}:",
+            self.id, self.first, self.second
+        )?;
+        for (name, first, second) in &self.differences {
+            write!(f, " {name} {first:?} and {second:?};")?;
+        }
+        write!(f, " the first one counts; delete the row that is wrong")
+    }
+}
+
+/// The finished jobs of a sweep.
+#[derive(Clone, Debug, Default)]
+pub struct Runs {
+    /// In the order of the files: `runs.csv`, then the shards'. Their `epochs` are empty:
+    /// [`read_epochs`] has them.
+    pub records: Vec<Record>,
+    /// Jobs with several rows that do not agree; the first row is among the records.
+    pub conflicts: Vec<Conflict>,
+    /// What looked odd, for the user to read.
+    pub warnings: Vec<String>,
+}
+
+/// The columns of `runs.csv` in which two results of one job differ, timing and provenance
+/// aside, with the two cells.
+fn differences(a: &Record, b: &Record) -> Vec<(&'static str, String, String)> {
+    RESULT_COLUMNS
+        .iter()
+        .filter(|column| !INCIDENTAL.contains(&column.name))
+        .map(|column| (column.name, (column.cell)(a), (column.cell)(b)))
+        .filter(|(_, a, b)| a != b)
+        .collect()
+}
+
+/// Whether two records of the same job say the same: every column of `runs.csv`, timing and
+/// provenance aside. Curves are not compared.
+pub fn equal_results(a: &Record, b: &Record) -> bool {
+    a.job == b.job && differences(a, b).is_empty()
+}
+
+/// A sweep's folder and those of its shards, `shards/<i>-of-<n>/`, in the order of their names.
+///
+/// # Errors
+/// A folder cannot be listed.
+pub fn folders(dir: &Path) -> Result<Vec<PathBuf>, ResultsError> {
+    let shards = dir.join("shards");
+    let mut folders = Vec::new();
+    match fs::read_dir(&shards) {
+        Ok(entries) => {
+            for entry in entries {
+                let entry = entry.map_err(|source| ResultsError::io("list", &shards, source))?;
+                if shard(&entry.file_name().to_string_lossy()).is_some() && entry.path().is_dir() {
+                    folders.push(entry.path());
+                }
+            }
+        }
+        Err(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+            ) => {}
+        Err(error) => return Err(ResultsError::io("list", &shards, error)),
+    }
+    folders.sort_by_cached_key(|path| {
+        path.file_name()
+            .and_then(|name| shard(&name.to_string_lossy()))
+    });
+    folders.insert(0, dir.to_owned());
+    Ok(folders)
+}
+
+/// `n` and `i` of a folder that is named `<i>-of-<n>`.
+fn shard(name: &str) -> Option<(u32, u32)> {
+    let (i, n) = name.split_once("-of-")?;
+    Some((n.parse().ok()?, i.parse().ok()?))
+}
+
+/// The finished jobs of a sweep and of its shards.
+///
+/// # Errors
+/// A file lacks a column or has a row that cannot be believed: it is cut short, a cell has no
+/// value of its column, or its fields are not those of the job that `job_id` names.
+pub fn read_runs(dir: &Path) -> Result<Runs, ResultsError> {
+    let mut all = Runs::default();
+    let mut places: HashMap<JobId, (usize, String)> = HashMap::new();
+    for folder in folders(dir)? {
+        let path = folder.join(RUNS);
+        let Some(table) = Table::load(&path)? else {
+            continue;
+        };
+        add_runs(&table, &mut all, &mut places)?;
+    }
+    Ok(all)
+}
+
+/// The finished jobs of one file.
+pub(super) fn load_runs(path: &Path) -> Result<Runs, ResultsError> {
+    let mut runs = Runs::default();
+    if let Some(table) = Table::load(path)? {
+        add_runs(&table, &mut runs, &mut HashMap::new())?;
+    }
+    Ok(runs)
+}
+
+fn add_runs(
+    table: &Table,
+    all: &mut Runs,
+    places: &mut HashMap<JobId, (usize, String)>,
+) -> Result<(), ResultsError> {
+    table.demand(run_columns())?;
+    let fields = fields_in(table);
+    let read: Result<Vec<(usize, JobId, Record)>, _> = (0..table.len())
+        .into_par_iter()
+        .map(|i| {
+            let row = table.row(i)?;
+            let (id, record) = record(&row, &fields)?;
+            Ok((row.line, id, record))
+        })
+        .collect();
+    let file = table.path.display();
+    for (line, id, record) in read? {
+        match places.entry(id) {
+            Entry::Vacant(place) => {
+                place.insert((all.records.len(), format!("{file}:{line}")));
+                all.records.push(record);
+            }
+            Entry::Occupied(place) => {
+                let (first, first_place) = place.get();
+                let differences = differences(&all.records[*first], &record);
+                let second = format!("{file}:{line}");
+                if !differences.is_empty() {
+                    all.conflicts.push(Conflict {
+                        id,
+                        first: first_place.clone(),
+                        second,
+                        differences,
+                    });
+                } else if first_place.starts_with(&format!("{file}:")) {
+                    // Between files it is what a merge leaves; within one it is somebody's doing.
+                    all.warnings.push(format!(
+                        "{second}: job {id} stands in {first_place} too, with the same results"
+                    ));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A record from its row; `fields` are the places of [`FIELDS`] in it.
+fn record(row: &Row<'_>, fields: &[usize]) -> Result<(JobId, Record), ResultsError> {
+    let (id, job) = identified(row, fields)?;
+    let outcome = row
+        .cell("outcome")
+        .parse()
+        .map_err(|message: String| row.error(message))?;
+    let record = Record {
+        job,
+        outcome,
+        reason: Some(row.text("reason")).filter(|reason| !reason.is_empty()),
+        epochs_done: row.required("epochs_done")?,
+        diverged_epoch: row.optional("diverged_epoch")?,
+        diverged_step: row.optional("diverged_step")?,
+        train_loss: row.finite("train_loss")?,
+        train_acc: row.finite("train_acc")?,
+        val_loss: row.finite("val_loss")?,
+        val_acc: row.finite("val_acc")?,
+        best_val_acc: row.finite("best_val_acc")?,
+        best_epoch: row.optional("best_epoch")?,
+        test_loss: row.finite("test_loss")?,
+        test_acc: row.finite("test_acc")?,
+        train_seconds: row.finite("train_seconds")?.unwrap_or(f64::NAN),
+        images_per_second: row.finite("images_per_second")?,
+        provenance: Provenance {
+            device: row.text("device"),
+            cohort_size: row.required("cohort_size")?,
+            libtorch: row.text("libtorch"),
+            git_sha: row.text("git_sha"),
+            hostname: row.text("hostname"),
+            started_at: row.required("started_at")?,
+            finished_at: row.required("finished_at")?,
+        },
+        epochs: Vec::new(),
+    };
+    Ok((id, record))
+}
+
+/// The job of a row, which its `job_id` must name.
+fn identified(row: &Row<'_>, fields: &[usize]) -> Result<(JobId, Job), ResultsError> {
+    let id: JobId = row.required(JOB_ID)?;
+    let job = job(row, fields)?;
+    // The cells are nearly always as we wrote them, and then their hash is the id.
+    let cells = FIELDS
+        .iter()
+        .zip(fields)
+        .map(|(field, &place)| (field.name, row.at(place)));
+    let written = cells.filter(|(_, cell)| !cell.is_empty());
+    if JobId::of(written) != id && job.id() != id {
+        return Err(row.error(format!(
+            "the fields are those of job {}, but job_id is {id}: a cell was edited by hand",
+            job.id()
+        )));
+    }
+    Ok((id, job))
+}
+
+/// The job that a row's fields describe.
+fn job(row: &Row<'_>, fields: &[usize]) -> Result<Job, ResultsError> {
+    let mut draft = Draft::default();
+    for (field, &place) in FIELDS.iter().zip(fields) {
+        let cell = row.at(place);
+        if !cell.is_empty() {
+            let set = field.set(&mut draft, &Value::Text(cell.to_owned()));
+            set.map_err(|message| row.error(format!("{}: {message}", field.name)))?;
+        }
+    }
+    draft
+        .resolve()
+        .map_err(|error| row.error(error.to_string()))
+}
+
+/// A value for each row of a file of a sweep and of its shards.
+fn each<T>(
+    dir: &Path,
+    file: &str,
+    columns: &[&str],
+    mut value: impl FnMut(&Row<'_>) -> Result<T, ResultsError>,
+) -> Result<Vec<T>, ResultsError> {
+    let mut values = Vec::new();
+    for folder in folders(dir)? {
+        if let Some(table) = Table::load(&folder.join(file))? {
+            table.demand(columns.iter().copied())?;
+            for row in table.rows() {
+                values.push(value(&row?)?);
+            }
+        }
+    }
+    Ok(values)
+}
+
+/// The ids of the finished jobs of a sweep and of its shards. Only `job_id` is read, so this is
+/// much faster than [`read_runs`]; a row counts only if it is whole.
+///
+/// # Errors
+/// As [`read_runs`], as far as it reads.
+pub fn finished_ids(dir: &Path) -> Result<HashSet<JobId>, ResultsError> {
+    Ok(each(dir, RUNS, &[JOB_ID], |row| row.required(JOB_ID))?
+        .into_iter()
+        .collect())
+}
+
+/// How each finished job ended, without reading the rest of its row.
+///
+/// # Errors
+/// As [`read_runs`], as far as it reads.
+pub fn read_outcomes(dir: &Path) -> Result<HashMap<JobId, Outcome>, ResultsError> {
+    let outcomes = each(dir, RUNS, &[JOB_ID, "outcome"], |row| {
+        Ok((row.required(JOB_ID)?, row.required("outcome")?))
+    })?;
+    // The first row counts, as in `read_runs`.
+    Ok(outcomes.into_iter().rev().collect())
+}
+
+/// The jobs of a sweep's `plan.csv`, in its order; `None` if there is no such file.
+///
+/// # Errors
+/// The file cannot be read, or has no `job_id`.
+pub fn planned_ids(dir: &Path) -> Result<Option<Vec<JobId>>, ResultsError> {
+    let Some(table) = Table::load(&dir.join("plan.csv"))? else {
+        return Ok(None);
+    };
+    table.demand([JOB_ID])?;
+    table
+        .rows()
+        .map(|row| row?.required(JOB_ID))
+        .collect::<Result<_, _>>()
+        .map(Some)
+}
+
+/// The jobs of a sweep's `plan.csv`, as [`planned_ids`], with all of their fields.
+///
+/// # Errors
+/// As [`read_runs`].
+pub fn planned_jobs(dir: &Path) -> Result<Option<Vec<(JobId, Job)>>, ResultsError> {
+    let Some(table) = Table::load(&dir.join("plan.csv"))? else {
+        return Ok(None);
+    };
+    table.demand(plan_columns())?;
+    let fields = fields_in(&table);
+    let jobs = (0..table.len()).into_par_iter().map(|i| identified(&table.row(i)?, &fields));
+    jobs.collect::<Result<_, _>>().map(Some)
+}
+
+/// The places of [`FIELDS`] in a table that has them all.
+fn fields_in(table: &Table) -> Vec<usize> {
+    FIELDS.iter().filter_map(|field| table.position(field.name)).collect()
+}
+
+/// The failed attempts of a sweep and of its shards, in the order of the files.
+///
+/// # Errors
+/// As [`read_runs`].
+pub fn read_failures(dir: &Path) -> Result<Vec<Failure>, ResultsError> {
+    each(
+        dir,
+        FAILURES,
+        &failure_columns().collect::<Vec<_>>(),
+        failure,
+    )
+}
+
+/// The failed attempts of one file.
+pub(super) fn load_failures(path: &Path) -> Result<Vec<Failure>, ResultsError> {
+    let Some(table) = Table::load(path)? else {
+        return Ok(Vec::new());
+    };
+    table.demand(failure_columns())?;
+    table.rows().map(|row| failure(&row?)).collect()
+}
+
+fn failure(row: &Row<'_>) -> Result<Failure, ResultsError> {
+    Ok(Failure {
+        id: row.required(JOB_ID)?,
+        attempt: row.required("attempt")?,
+        reason: row.required("reason")?,
+        message: row.text("message"),
+        device: row.text("device"),
+        hostname: row.text("hostname"),
+        at: row.required("at")?,
+    })
+}
+
+/// The curves of the jobs of a sweep and of its shards, each in the order of its epochs. A job
+/// that stands in several files, as after a merge, has the curve of the first. Jobs that are not
+/// finished have none.
+///
+/// # Errors
+/// As [`read_runs`].
+pub fn read_epochs(dir: &Path) -> Result<HashMap<JobId, Vec<EpochRow>>, ResultsError> {
+    let mut curves: HashMap<JobId, Vec<EpochRow>> = HashMap::new();
+    for folder in folders(dir)? {
+        // Runs first: whatever they hold at this moment, its epochs are there already.
+        let Some(runs) = Table::load(&folder.join(RUNS))? else {
+            continue;
+        };
+        runs.demand([JOB_ID])?;
+        let finished = runs
+            .rows()
+            .map(|row| row?.required(JOB_ID))
+            .collect::<Result<HashSet<JobId>, _>>()?;
+        let Some(table) = Table::load(&folder.join(EPOCHS))? else {
+            continue;
+        };
+        table.demand(epoch_columns())?;
+        let mut here: HashMap<JobId, Vec<EpochRow>> = HashMap::new();
+        for row in table.rows() {
+            let row = row?;
+            let id = row.required(JOB_ID)?;
+            if !finished.contains(&id) || curves.contains_key(&id) {
+                continue;
+            }
+            let number = |column| Ok(row.finite(column)?.unwrap_or(f64::NAN));
+            here.entry(id).or_default().push(EpochRow {
+                epoch: row.required("epoch")?,
+                lr: number("lr")?,
+                train_loss: number("train_loss")?,
+                train_acc: number("train_acc")?,
+                val_loss: number("val_loss")?,
+                val_acc: number("val_acc")?,
+                seconds: number("seconds")?,
+            });
+        }
+        curves.extend(here);
+    }
+    Ok(curves)
+}

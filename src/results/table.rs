@@ -1,0 +1,454 @@
+//! CSV files of which every row is one line.
+//!
+//! That a row never spans lines is what makes the files safe to append to: whatever a crash
+//! leaves behind is one unfinished last line, and it can be told from a finished one.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::ops::Range;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+
+use super::ResultsError;
+
+/// A column of a CSV file whose rows are made from a `T`.
+pub struct Column<T> {
+    /// The header's word for it.
+    pub name: &'static str,
+    /// Its unit, or an empty string.
+    pub unit: &'static str,
+    /// What it is, for people.
+    pub meaning: &'static str,
+    /// What an empty cell means, or an empty string if it is never empty.
+    pub empty: &'static str,
+    /// The cell, before quoting.
+    pub(super) cell: fn(&T) -> String,
+}
+
+/// A measured number: the shortest text that reads back as the same number; empty if there is
+/// none. A number that is not finite is none.
+pub(super) fn number(value: impl Into<Option<f64>>) -> String {
+    match value.into() {
+        Some(x) if x.is_finite() => format!("{x:?}"),
+        _ => String::new(),
+    }
+}
+
+/// A count; empty if there is none.
+pub(super) fn count<N: ToString>(value: Option<N>) -> String {
+    value.map_or_else(String::new, |n| n.to_string())
+}
+
+/// An instant: RFC 3339 in UTC, to the millisecond.
+pub(super) fn instant(at: DateTime<Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Millis, true)
+}
+
+/// The characters that make a spreadsheet take a cell for a formula.
+const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
+
+/// The longest free text that a cell holds, in characters.
+const LONGEST: usize = 4000;
+
+/// Free text (an error message, a host's name) on one line, which no spreadsheet evaluates.
+pub(super) fn free_text(text: &str) -> String {
+    let trimmed = text.trim();
+    let formula = text.starts_with(FORMULA) || trimmed.starts_with(FORMULA);
+    let line = trimmed
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(LONGEST);
+    formula.then_some('\'').into_iter().chain(line).collect()
+}
+
+/// Undoes what [`free_text`] put before a would-be formula.
+pub(super) fn plain_text(cell: &str) -> &str {
+    match cell.strip_prefix('\'') {
+        Some(rest) if rest.starts_with(FORMULA) => rest,
+        _ => cell,
+    }
+}
+
+/// One line of CSV, newline included.
+pub(super) fn line<C: AsRef<str>>(cells: impl IntoIterator<Item = C>) -> String {
+    let mut line = String::new();
+    for (i, cell) in cells.into_iter().enumerate() {
+        let cell = cell.as_ref();
+        if i > 0 {
+            line.push(',');
+        }
+        if cell.contains([',', '"']) {
+            line.push('"');
+            line.push_str(&cell.replace('"', "\"\""));
+            line.push('"');
+        } else {
+            line.push_str(cell);
+        }
+    }
+    line.push('\n');
+    line
+}
+
+/// The cells of a line. (The csv crate would take 20 µs to set itself up for each.)
+fn cells(line: &str) -> Vec<Cow<'_, str>> {
+    let mut cells = Vec::with_capacity(64);
+    let mut rest = Some(line);
+    while let Some(text) = rest {
+        let (cell, after) = match text.strip_prefix('"') {
+            Some(quoted) => unquote(quoted),
+            None => text
+                .split_once(',')
+                .map_or((text.into(), None), |(cell, after)| {
+                    (cell.into(), Some(after))
+                }),
+        };
+        cells.push(cell);
+        rest = after;
+    }
+    cells
+}
+
+/// A cell whose opening quote was taken off, and what follows after the comma, if there is one. A
+/// quote that is never closed takes the rest of the line, which then has too few cells.
+fn unquote(text: &str) -> (Cow<'_, str>, Option<&str>) {
+    let mut from = 0;
+    while let Some(quote) = text[from..].find('"').map(|i| from + i) {
+        match text.as_bytes().get(quote + 1) {
+            Some(b'"') => from = quote + 2,
+            next => {
+                let end = text[quote + 1..].find(',').map(|i| quote + 1 + i);
+                let mut cell = Cow::Borrowed(&text[..quote]);
+                if from > 0 {
+                    cell = cell.replace("\"\"", "\"").into();
+                }
+                if next.is_some_and(|&b| b != b',') {
+                    cell.to_mut()
+                        .push_str(&text[quote + 1..end.unwrap_or(text.len())]);
+                }
+                return (cell, end.map(|end| &text[end + 1..]));
+            }
+        }
+    }
+    (text.into(), None)
+}
+
+/// What a crash left of a row.
+pub(super) struct Torn {
+    /// The line's number, counted from 1.
+    pub line: usize,
+    /// Its text.
+    pub text: String,
+}
+
+/// A CSV file in memory.
+pub(super) struct Table {
+    pub path: PathBuf,
+    bytes: Vec<u8>,
+    /// The header's words, in the file's order.
+    pub header: Vec<String>,
+    index: HashMap<String, usize>,
+    rows: Vec<(usize, Range<usize>)>,
+    /// Length in bytes of all that is whole.
+    pub whole: u64,
+    /// The last line, if it is not.
+    pub torn: Option<Torn>,
+}
+
+impl Table {
+    /// Reads a file; `None` if there is none, or if not even its header is whole.
+    pub fn load(path: &Path) -> Result<Option<Table>, ResultsError> {
+        let mut bytes = Vec::new();
+        match File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)) {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(ResultsError::io("read", path, error)),
+        }
+        let mut lines = Vec::new();
+        let mut start = 0;
+        for (number, line) in bytes.split_inclusive(|&b| b == b'\n').enumerate() {
+            lines.push((number + 1, start..start + line.len()));
+            start += line.len();
+        }
+        if lines
+            .first()
+            .is_none_or(|(_, range)| bytes[range.end - 1] != b'\n')
+        {
+            return Ok(None);
+        }
+        let (_, first) = lines.remove(0);
+        let error = |message: &str| ResultsError::row(path, 1, message);
+        let header = text(&bytes[first.clone()]).ok_or_else(|| error("the header is not UTF-8"))?;
+        let header = header.strip_prefix('\u{feff}').unwrap_or(header);
+        let header: Vec<String> = cells(header)
+            .iter()
+            .map(|cell| cell.trim().to_owned())
+            .collect();
+        let index: HashMap<_, _> = header.iter().cloned().zip(0..).collect();
+        if index.len() < header.len() {
+            return Err(error("two columns have the same name"));
+        }
+
+        let mut whole = bytes.len();
+        let torn = lines.pop_if(|(_, range)| {
+            let line = &bytes[range.clone()];
+            let finished = line.ends_with(b"\n")
+                && text(line)
+                    .is_some_and(|line| line.is_empty() || cells(line).len() == header.len());
+            !finished
+        });
+        let torn = torn.map(|(line, range)| {
+            whole = range.start;
+            Torn {
+                line,
+                text: free_text(&String::from_utf8_lossy(&bytes[range])),
+            }
+        });
+        lines.retain(|(_, range)| text(&bytes[range.clone()]) != Some(""));
+        let path = path.to_owned();
+        Ok(Some(Table {
+            path,
+            bytes,
+            header,
+            index,
+            rows: lines,
+            whole: whole as u64,
+            torn,
+        }))
+    }
+
+    /// The place of a column in the rows.
+    pub fn position(&self, column: &str) -> Option<usize> {
+        self.index.get(column).copied()
+    }
+
+    /// The columns that the file lacks are an error.
+    pub fn demand<'a>(
+        &self,
+        columns: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), ResultsError> {
+        let missing: Vec<_> = columns
+            .into_iter()
+            .filter(|name| !self.index.contains_key(*name))
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(ResultsError::Columns {
+            file: self.path.clone(),
+            missing: missing.join("`, `"),
+        })
+    }
+
+    /// The rows that are whole; blank lines are none.
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = Result<Row<'_>, ResultsError>> {
+        (0..self.rows.len()).map(|i| self.row(i))
+    }
+
+    /// Number of whole rows.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// A row that is whole.
+    pub fn row(&self, i: usize) -> Result<Row<'_>, ResultsError> {
+        let (number, range) = &self.rows[i];
+        let error = |message: String| ResultsError::row(&self.path, *number, message);
+        let line = text(&self.bytes[range.clone()])
+            .ok_or_else(|| error("the line is not UTF-8".into()))?;
+        let cells = cells(line);
+        if cells.len() != self.header.len() {
+            return Err(error(format!(
+                "{} cells, but the header has {}",
+                cells.len(),
+                self.header.len()
+            )));
+        }
+        Ok(Row {
+            table: self,
+            line: *number,
+            cells,
+        })
+    }
+
+    /// The header and the rows that `keep` chooses, as they stand in the file.
+    pub fn filtered(&self, keep: &[bool]) -> Vec<u8> {
+        let body = self
+            .rows
+            .first()
+            .map_or(self.whole as usize, |(_, range)| range.start);
+        let mut bytes = self.bytes[..body].to_vec();
+        for ((_, range), _) in self.rows.iter().zip(keep).filter(|(_, keep)| **keep) {
+            bytes.extend_from_slice(&self.bytes[range.clone()]);
+        }
+        bytes
+    }
+}
+
+/// A line without its end, if it is UTF-8.
+fn text(line: &[u8]) -> Option<&str> {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    std::str::from_utf8(line.strip_suffix(b"\r").unwrap_or(line)).ok()
+}
+
+/// A whole row of a [`Table`].
+pub(super) struct Row<'a> {
+    table: &'a Table,
+    /// The line's number, counted from 1.
+    pub line: usize,
+    cells: Vec<Cow<'a, str>>,
+}
+
+impl Row<'_> {
+    /// The cell of a column; empty if the file has no such column.
+    pub fn cell(&self, column: &str) -> &str {
+        self.table
+            .position(column)
+            .map_or("", |place| self.at(place))
+    }
+
+    /// The cell at a place that [`Table::position`] gave.
+    pub fn at(&self, place: usize) -> &str {
+        &self.cells[place]
+    }
+
+    /// The value of a cell; `None` if it is empty.
+    pub fn optional<V: std::str::FromStr>(&self, column: &str) -> Result<Option<V>, ResultsError> {
+        match self.cell(column) {
+            "" => Ok(None),
+            cell => match cell.trim().parse() {
+                Ok(value) => Ok(Some(value)),
+                Err(_) => {
+                    Err(self.error(format!("\"{cell}\" is no value for the column `{column}`")))
+                }
+            },
+        }
+    }
+
+    /// The value of a cell that must not be empty.
+    pub fn required<V: std::str::FromStr>(&self, column: &str) -> Result<V, ResultsError> {
+        self.optional(column)?
+            .ok_or_else(|| self.error(format!("the column `{column}` is empty")))
+    }
+
+    /// A finite number; `None` if the cell is empty.
+    pub fn finite(&self, column: &str) -> Result<Option<f64>, ResultsError> {
+        match self.optional::<f64>(column)? {
+            Some(x) if !x.is_finite() => {
+                Err(self.error(format!("{x} in the column `{column}` is no number")))
+            }
+            value => Ok(value),
+        }
+    }
+
+    /// Free text.
+    pub fn text(&self, column: &str) -> String {
+        plain_text(self.cell(column)).to_owned()
+    }
+
+    /// An error about this row.
+    pub fn error(&self, message: impl Into<String>) -> ResultsError {
+        ResultsError::row(&self.table.path, self.line, message)
+    }
+}
+
+/// Puts a file in place as a whole: a reader, or a crash, meets the old one or the new one.
+///
+/// # Errors
+/// The file could not be written; the old one, if any, is still there.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), ResultsError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let folder = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    tempfile::Builder::new()
+        .prefix(&format!(".{name}."))
+        .permissions(std::fs::Permissions::from_mode(0o666)) // less the umask
+        .tempfile_in(folder)
+        .and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.as_file().sync_all()?;
+            file.persist(path)?;
+            File::open(folder)?.sync_all()
+        })
+        .map_err(|error| ResultsError::io("write", path, error))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_that_is_not_finite_is_no_number() {
+        assert_eq!(
+            [f64::NAN, f64::INFINITY, f64::NEG_INFINITY].map(number),
+            ["", "", ""]
+        );
+        assert_eq!(number(None), "");
+        for x in [0.1 + 0.2, 1e-300, 5e-324, f64::MAX, 2.0] {
+            assert_eq!(number(x).parse(), Ok(x));
+        }
+    }
+
+    #[test]
+    fn no_cell_of_free_text_starts_a_formula_or_a_line() {
+        for text in [
+            "=1+1",
+            "+1",
+            "-1",
+            "@x",
+            "\t=1",
+            "\r=1",
+            " =1",
+            "=cmd|' /C calc'!A0",
+        ] {
+            let cell = free_text(text);
+            assert!(cell.starts_with('\''), "{text:?}");
+            assert!(!cell.contains(['\n', '\r', '\t']));
+        }
+        assert_eq!(free_text("one\r\ntwo\nthree\u{0}"), "one  two three ");
+        assert_eq!(plain_text(&free_text("=1+1")), "=1+1");
+        assert_eq!(plain_text("'quoted'"), "'quoted'");
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        for row in [
+            &["a,b", "say \"no\"", "", "plain", "\"", "ü", "\",\""][..],
+            &["", ""],
+            &[""],
+            &["\"\""],
+            &["x", "\"a"],
+        ] {
+            let written = line(row);
+            assert_eq!(cells(written.trim_end_matches('\n')), row);
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_cells_are_read_back_and_as_the_csv_crate_reads_them(
+            row in proptest::collection::vec("[ -~äöü€]{0,12}", 1..8),
+        ) {
+            let written = line(&row);
+            let text = written.strip_suffix('\n').unwrap();
+            proptest::prop_assert_eq!(cells(text), row.clone());
+            if !text.is_empty() {
+                let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(written.as_bytes());
+                let record = reader.records().next().unwrap().unwrap();
+                proptest::prop_assert_eq!(record.iter().collect::<Vec<_>>(), row);
+            }
+        }
+
+        #[test]
+        fn no_line_whatsoever_makes_the_reader_panic(text in "\\PC*", quoted in "[\",a]{0,20}") {
+            cells(&text);
+            cells(&quoted);
+        }
+    }
+}

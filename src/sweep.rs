@@ -1,0 +1,144 @@
+//! A sweep's folder, from what was asked to what is left to do.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::job::{Job, JobId};
+use crate::results::{
+    Journal, ResultsError, finished_ids, plan_csv, planned_ids, write_atomically,
+};
+
+/// What a new plan means for the results that a folder holds. Nothing is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlanChange {
+    /// Jobs of the new plan that the old one had.
+    pub kept: usize,
+    /// Those of them that are finished.
+    pub kept_finished: usize,
+    /// Jobs that the old plan did not have.
+    pub new: usize,
+    /// Jobs that only the old plan had.
+    pub orphaned: usize,
+    /// Those of them that are finished; their rows stay.
+    pub orphaned_finished: usize,
+}
+
+impl PlanChange {
+    /// Compares a plan with that of a folder; `None` if there was none, or if it is the same.
+    ///
+    /// # Errors
+    /// The folder's files cannot be read.
+    pub fn of(dir: &Path, jobs: &[Job]) -> Result<Option<PlanChange>, ResultsError> {
+        let new: HashSet<JobId> = jobs.iter().map(Job::id).collect();
+        PlanChange::between(dir, &new, &finished_ids(dir)?)
+    }
+
+    fn between(
+        dir: &Path,
+        new: &HashSet<JobId>,
+        finished: &HashSet<JobId>,
+    ) -> Result<Option<PlanChange>, ResultsError> {
+        let Some(old) = planned_ids(dir)? else {
+            return Ok(None);
+        };
+        let old: HashSet<JobId> = old.into_iter().collect();
+        if old == *new {
+            return Ok(None);
+        }
+        let done = |id: &&JobId| finished.contains(*id);
+        Ok(Some(PlanChange {
+            kept: new.intersection(&old).count(),
+            kept_finished: new.intersection(&old).filter(done).count(),
+            new: new.difference(&old).count(),
+            orphaned: old.difference(new).count(),
+            orphaned_finished: old.difference(new).filter(done).count(),
+        }))
+    }
+}
+
+impl fmt::Display for PlanChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the grid changed: {} jobs are kept ({} of them finished), {} are new, {} are no longer asked for",
+            self.kept, self.kept_finished, self.new, self.orphaned
+        )?;
+        match self.orphaned_finished {
+            0 => Ok(()),
+            n => write!(f, " ({n} of them finished; their rows stay in runs.csv)"),
+        }
+    }
+}
+
+/// A sweep's folder that this process may write to.
+pub struct Sweep {
+    /// Where finished jobs go.
+    pub journal: Journal,
+    /// The jobs that are left to do, in the plan's order.
+    pub remaining: Vec<Job>,
+    /// Jobs that were finished before.
+    pub finished: usize,
+    /// How the plan differs from the one before.
+    pub change: Option<PlanChange>,
+}
+
+/// A part of a sweep: `i` of `n`, with 1 ≤ i ≤ n.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shard {
+    /// Which part, counted from 1.
+    pub index: u32,
+    /// Of how many.
+    pub count: u32,
+}
+
+impl Shard {
+    /// The folder of this part's results.
+    pub fn folder(self, dir: &Path) -> PathBuf {
+        dir.join("shards")
+            .join(format!("{}-of-{}", self.index, self.count))
+    }
+}
+
+/// Takes a sweep's folder (or, of a shard, its own) for this process and writes down what was
+/// asked: `grid.toml`, `plan.csv` and `columns.json`. `plan` is every job of the sweep, `part`
+/// those that this process shall do: all of them, or a shard's.
+///
+/// A job that is finished in any shard of the sweep is not done again. Call it only with a plan
+/// that was validated: an error in a grid must leave no trace on the disk.
+///
+/// # Errors
+/// Another process has the folder, a file in it cannot be believed, or the disk refuses.
+pub fn open(
+    dir: &Path,
+    shard: Option<Shard>,
+    grid_toml: &str,
+    plan: &[Job],
+    part: &[Job],
+) -> Result<Sweep, ResultsError> {
+    let journal = Journal::open(&shard.map_or_else(|| dir.to_owned(), |shard| shard.folder(dir)))?;
+    let finished = finished_ids(dir)?;
+    let ids: HashSet<JobId> = plan.iter().map(Job::id).collect();
+    let change = PlanChange::between(dir, &ids, &finished)?;
+    replace(&dir.join("grid.toml"), grid_toml)?;
+    replace(&dir.join("plan.csv"), &plan_csv(plan))?;
+    let remaining: Vec<Job> = part
+        .iter()
+        .filter(|job| !finished.contains(&job.id()))
+        .cloned()
+        .collect();
+    Ok(Sweep {
+        journal,
+        finished: part.len() - remaining.len(),
+        remaining,
+        change,
+    })
+}
+
+/// Puts a file in place, unless it is there already: a notebook that watches it need not wake up.
+fn replace(path: &Path, text: &str) -> Result<(), ResultsError> {
+    match std::fs::read(path) {
+        Ok(found) if found == text.as_bytes() => Ok(()),
+        _ => write_atomically(path, text.as_bytes()),
+    }
+}

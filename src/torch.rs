@@ -1,0 +1,140 @@
+//! What tch does not offer of libtorch; the other half is `torch.cpp`.
+
+use std::ffi::{CStr, c_char};
+
+use tch::Tensor;
+use torch_sys::C_tensor;
+
+unsafe extern "C" {
+    fn wninit_free(message: *mut c_char);
+    fn wninit_convolution_backward(
+        out: *mut *mut C_tensor,
+        dy: *const C_tensor,
+        x: *const C_tensor,
+        w: *const C_tensor,
+        stride: i64,
+        padding: i64,
+        groups: i64,
+        mask: i32,
+    ) -> *mut c_char;
+    fn wninit_batch_norm_backward(
+        out: *mut *mut C_tensor,
+        dy: *const C_tensor,
+        x: *const C_tensor,
+        weight: *const C_tensor,
+        save_mean: *const C_tensor,
+        save_invstd: *const C_tensor,
+        eps: f64,
+    ) -> *mut c_char;
+    fn wninit_allow_tf32(allow: bool);
+    fn wninit_flush_denormals(flush: bool) -> bool;
+}
+
+/// The version of the libtorch that the program was built with, such as `2.11.0+cu130`.
+pub const LIBTORCH: &str = env!("WNINIT_LIBTORCH");
+
+/// Panics with libtorch's message, as tch's own operators do: a wrong shape is a bug of ours,
+/// and out of memory is told apart where the panic is caught.
+fn check(message: *mut c_char) {
+    if !message.is_null() {
+        // SAFETY: the shim returns null or a string from strdup, which is ours to free.
+        let text = unsafe {
+            let text = CStr::from_ptr(message).to_string_lossy().into_owned();
+            wninit_free(message);
+            text
+        };
+        panic!("{text}");
+    }
+}
+
+/// Takes over handles that the shim made; null is an undefined tensor.
+fn adopt(handles: [*mut C_tensor; 3]) -> [Option<Tensor>; 3] {
+    // SAFETY: each handle is null or a fresh at::Tensor* that nobody else owns.
+    handles.map(|handle| (!handle.is_null()).then(|| unsafe { Tensor::from_ptr(handle) }))
+}
+
+/// Gradients of `y = conv2d(x, w) + b`.
+pub struct ConvolutionGrads {
+    /// `[batch, in, height, width]`, where asked for.
+    pub dx: Option<Tensor>,
+    /// `[out, in, k, k]`.
+    pub dw: Tensor,
+    /// `[out]`.
+    pub db: Tensor,
+}
+
+/// The gradients of a 2-d convolution, with `dx` only if `need_dx`.
+///
+/// # Panics
+/// If the shapes do not fit, or memory runs out, with libtorch's message.
+pub fn convolution_backward(
+    dy: &Tensor,
+    x: &Tensor,
+    w: &Tensor,
+    stride: i64,
+    padding: i64,
+    groups: i64,
+    need_dx: bool,
+) -> ConvolutionGrads {
+    let mut out = [std::ptr::null_mut(); 3];
+    let mask = if need_dx { 0b111 } else { 0b110 };
+    // SAFETY: the pointers are live tensors for the length of the call.
+    check(unsafe {
+        wninit_convolution_backward(
+            out.as_mut_ptr(),
+            dy.as_ptr(),
+            x.as_ptr(),
+            w.as_ptr(),
+            stride,
+            padding,
+            groups,
+            mask,
+        )
+    });
+    let [dx, dw, db] = adopt(out);
+    let (dw, db) = dw.zip(db).expect("the mask asks for the gradients of weight and bias");
+    ConvolutionGrads { dx, dw, db }
+}
+
+/// The gradients `(dx, dweight, dbias)` of batch normalisation that used the batch's statistics.
+///
+/// # Panics
+/// If the shapes do not fit, or memory runs out, with libtorch's message.
+pub fn batch_norm_backward(
+    dy: &Tensor,
+    x: &Tensor,
+    weight: &Tensor,
+    save_mean: &Tensor,
+    save_invstd: &Tensor,
+    eps: f64,
+) -> (Tensor, Tensor, Tensor) {
+    let mut out = [std::ptr::null_mut(); 3];
+    // SAFETY: the pointers are live tensors for the length of the call.
+    check(unsafe {
+        wninit_batch_norm_backward(
+            out.as_mut_ptr(),
+            dy.as_ptr(),
+            x.as_ptr(),
+            weight.as_ptr(),
+            save_mean.as_ptr(),
+            save_invstd.as_ptr(),
+            eps,
+        )
+    });
+    let [dx, dweight, dbias] = adopt(out).map(|grad| grad.expect("all three are asked for"));
+    (dx, dweight, dbias)
+}
+
+/// Whether fp32 matrix products and convolutions may use TF32 on a GPU. libtorch's default is
+/// no for products and yes for convolutions, so it must be set either way.
+pub fn allow_tf32(allow: bool) {
+    // SAFETY: sets two flags.
+    unsafe { wninit_allow_tf32(allow) }
+}
+
+/// Flushes denormal numbers to zero on the calling thread. Vanishing networks make denormals,
+/// which some CPUs compute tens of times more slowly.
+pub fn flush_denormals() -> bool {
+    // SAFETY: sets the calling thread's floating-point control register.
+    unsafe { wninit_flush_denormals(true) }
+}

@@ -1,0 +1,399 @@
+//! A cohort under way: the state between two steps, and how it moves.
+
+use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor};
+
+use super::augment::{Draws, Preprocess};
+use super::evaluate::{Images, evaluate, to_vec};
+use super::schedule::learning_rate;
+use crate::cohort::{Cohort, Shape};
+use crate::data::batches::{self, Split};
+use crate::job::{Augment, Job};
+use crate::models::Model;
+use crate::nn::Sgd;
+use crate::results::EpochRow;
+
+/// The images of a cohort's data set, on its device.
+pub struct DeviceData {
+    /// Training images, validation included.
+    pub train: Images,
+    /// Test images.
+    pub test: Images,
+}
+
+/// What a member has behind it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Progress {
+    /// Sum of the losses of this epoch's images so far.
+    loss: f64,
+    /// Images of this epoch classified correctly so far.
+    correct: f64,
+    /// Whole epochs.
+    pub epochs: Vec<EpochRow>,
+    /// Its share of the cohort's wall-clock seconds.
+    pub seconds: f64,
+    /// Training images seen.
+    pub images: u64,
+}
+
+impl Progress {
+    /// The first epoch with the best validation accuracy.
+    pub fn best(&self) -> Option<&EpochRow> {
+        self.epochs.iter().reduce(|best, row| if row.val_acc > best.val_acc { row } else { best })
+    }
+}
+
+/// A member of the stack.
+pub struct Member {
+    /// What is trained.
+    pub job: Job,
+    /// What it has behind it.
+    pub progress: Progress,
+    split: Split,
+    /// The images of the current epoch in their order.
+    order: Vec<u32>,
+    /// The draws of the current epoch, a row for each position in it.
+    draws: Option<Tensor>,
+}
+
+/// Where and how a member diverged.
+pub struct Divergence {
+    /// The epoch, counted from 1.
+    pub epoch: u32,
+    /// The step of that epoch, counted from 1.
+    pub step: u64,
+    /// What is not finite.
+    pub reason: &'static str,
+}
+
+/// A member that is done.
+pub struct Ended {
+    /// What it has behind it.
+    pub member: Member,
+    /// How it ended: test loss and accuracy, or where it diverged.
+    pub result: Result<(f64, f64), Divergence>,
+}
+
+/// Losses that are not read yet: reading one waits for the device.
+struct Unread {
+    step: usize,
+    images: usize,
+    loss: Tensor,
+    correct: Tensor,
+}
+
+/// A cohort under way.
+pub struct Session {
+    shape: Shape,
+    /// The members that are still training.
+    pub members: Vec<Member>,
+    /// Their networks.
+    pub model: Model,
+    /// Parameters and buffers of each member's best epoch, once there is one that is not the last.
+    pub best: Option<Vec<Tensor>>,
+    /// Whole epochs behind it.
+    pub epoch: u32,
+    /// Steps of the current epoch behind it.
+    pub step: usize,
+    /// Whether to compute activations again instead of keeping them.
+    pub recompute: bool,
+    preprocess: Preprocess,
+    unread: Vec<Unread>,
+    clock: Instant,
+    epoch_seconds: f64,
+}
+
+impl Session {
+    /// A cohort whose members stand at `epoch` and `step`, with networks in that state.
+    pub fn new(cohort: &Cohort, model: Model, progress: Vec<Progress>, epoch: u32, step: usize) -> Session {
+        let shape = cohort.shape();
+        let device = model.blueprint().arithmetic.device;
+        let members = cohort.jobs().iter().zip(progress).map(|(job, progress)| Member {
+            job: job.clone(),
+            progress,
+            split: batches::split(job),
+            order: Vec::new(),
+            draws: None,
+        });
+        let mut session = Session {
+            shape,
+            members: members.collect(),
+            model,
+            best: None,
+            epoch,
+            step,
+            recompute: false,
+            preprocess: Preprocess::new(shape.dataset, shape.augment, device),
+            unread: Vec::new(),
+            clock: Instant::now(),
+            epoch_seconds: 0.0,
+        };
+        session.begin_epoch();
+        session
+    }
+
+    /// Whether every epoch is done, or nobody is left.
+    pub fn is_over(&self) -> bool {
+        self.epoch == self.shape.epochs || self.members.is_empty()
+    }
+
+    /// The share of the cohort's steps that is done, 0 to 1.
+    pub fn fraction(&self) -> f64 {
+        let steps = self.shape.steps() as f64;
+        (f64::from(self.epoch) + self.step as f64 / steps) / f64::from(self.shape.epochs)
+    }
+
+    fn begin_epoch(&mut self) {
+        if self.epoch == self.shape.epochs {
+            return;
+        }
+        let device = self.model.blueprint().arithmetic.device;
+        for member in &mut self.members {
+            member.order = batches::order(&member.job, &member.split, self.epoch);
+            member.draws = (self.shape.augment != Augment::None).then(|| {
+                Draws::new(self.shape.dataset, member.job.data_seed, self.epoch, member.order.len())
+                    .to_tensor(device)
+            });
+        }
+    }
+
+    /// Trains one step, and ends the epoch if it was its last. Gives back members that ended.
+    pub fn advance(&mut self, data: &DeviceData) -> Vec<Ended> {
+        let steps = self.shape.steps();
+        let range = self.step * self.shape.batch_size
+            ..self.shape.train.min((self.step + 1) * self.shape.batch_size);
+        let members = self.members.len() as i64;
+        let device = self.model.blueprint().arithmetic.device;
+
+        let indices: Vec<i64> = self
+            .members
+            .iter()
+            .flat_map(|member| member.order[range.clone()].iter().map(|&i| i64::from(i)))
+            .collect();
+        let (pixels, labels) =
+            data.train.gather(&Tensor::from_slice(&indices).to_device(device), members);
+        let draws: Vec<Tensor> = self
+            .members
+            .iter()
+            .filter_map(|member| member.draws.as_ref())
+            .map(|draws| draws.narrow(0, range.start as i64, range.len() as i64))
+            .collect();
+        let draws = (!draws.is_empty()).then(|| Tensor::cat(&draws, 0));
+        let x = self.preprocess.train(&pixels, draws.as_ref());
+        let x = x.view(&*[&[members, range.len() as i64], &x.size()[1..]].concat());
+
+        let per_member = |f: &dyn Fn(&Job) -> f64| self.members.iter().map(|m| f(&m.job) as f32).collect();
+        let sgd = Sgd {
+            lr: per_member(&|job| learning_rate(job, self.epoch, self.step, steps)),
+            momentum: per_member(&|job| job.momentum),
+            weight_decay: per_member(&|job| job.weight_decay),
+        };
+        let micro_batch = self.shape.micro_batch as i64;
+        let result = self.model.train_step(&x, &labels, Some(&sgd), micro_batch, self.recompute);
+        self.unread.push(Unread {
+            step: self.step,
+            images: range.len(),
+            loss: result.loss,
+            correct: result.correct,
+        });
+        self.step += 1;
+
+        // On the CPU looking is free, but not for nothing; on a GPU it waits, so once an epoch.
+        let look = if device.is_cuda() { steps } else { 16 };
+        let mut ended = Vec::new();
+        if self.step % look == 0 || self.step == steps {
+            ended = self.read_losses();
+        }
+        if self.step == steps {
+            ended.extend(self.end_epoch(data));
+        }
+        ended
+    }
+
+    /// Reads the losses so far and gives back the members in which one is not finite.
+    pub fn read_losses(&mut self) -> Vec<Ended> {
+        if self.unread.is_empty() || self.members.is_empty() {
+            return Vec::new();
+        }
+        self.share_time();
+        let unread = std::mem::take(&mut self.unread);
+        let stack = |part: &dyn Fn(&Unread) -> &Tensor| {
+            let parts: Vec<Tensor> = unread.iter().map(|u| part(u).to_kind(Kind::Double)).collect();
+            to_vec(&Tensor::stack(&parts, 0).flatten(0, -1))
+        };
+        let (losses, corrects) = (stack(&|u| &u.loss), stack(&|u| &u.correct));
+        let count = self.members.len();
+        let mut diverged = Vec::new();
+        for (m, member) in self.members.iter_mut().enumerate() {
+            for (i, unread) in unread.iter().enumerate() {
+                let loss = losses[i * count + m];
+                if !loss.is_finite() {
+                    let step = unread.step as u64 + 1;
+                    diverged.push((m, Divergence { epoch: self.epoch + 1, step, reason: "loss" }));
+                    break;
+                }
+                member.progress.loss += loss * unread.images as f64;
+                member.progress.correct += corrects[i * count + m];
+                member.progress.images += unread.images as u64;
+            }
+        }
+        self.remove(diverged)
+    }
+
+    /// Validates, and on the last epoch tests with each member's best parameters.
+    fn end_epoch(&mut self, data: &DeviceData) -> Vec<Ended> {
+        if self.members.is_empty() {
+            return Vec::new();
+        }
+        let indices: Vec<&[u32]> = self.members.iter().map(|m| &*m.split.val).collect();
+        let scores = evaluate(&self.model, &data.train, &indices, &self.preprocess);
+        let finite = self.finite_parameters();
+        self.share_time();
+        let seconds = std::mem::take(&mut self.epoch_seconds);
+        let steps = self.shape.steps();
+        let mut diverged = Vec::new();
+        for (m, member) in self.members.iter_mut().enumerate() {
+            let reason = if !scores.loss[m].is_finite() {
+                Some("validation loss")
+            } else {
+                (!finite[m]).then_some("parameters")
+            };
+            if let Some(reason) = reason {
+                diverged.push((m, Divergence { epoch: self.epoch + 1, step: steps as u64, reason }));
+                continue;
+            }
+            let progress = &mut member.progress;
+            let images = self.shape.train as f64;
+            progress.epochs.push(EpochRow {
+                epoch: self.epoch + 1,
+                lr: learning_rate(&member.job, self.epoch, steps - 1, steps),
+                train_loss: std::mem::take(&mut progress.loss) / images,
+                train_acc: std::mem::take(&mut progress.correct) / images,
+                val_loss: scores.loss[m],
+                val_acc: scores.accuracy[m],
+                seconds,
+            });
+        }
+        let mut ended = self.remove(diverged);
+        self.epoch += 1;
+        self.step = 0;
+        if self.epoch < self.shape.epochs {
+            self.keep_best();
+            self.begin_epoch();
+        } else if !self.members.is_empty() {
+            ended.extend(self.test(data));
+        }
+        ended
+    }
+
+    /// The tensors that make up the networks' state.
+    pub fn state(&mut self) -> Vec<Tensor> {
+        let params = self.model.params().into_iter().map(|p| p.value.shallow_clone()).collect::<Vec<_>>();
+        let buffers = self.model.buffers().into_iter().map(|b| b.value.shallow_clone());
+        params.into_iter().chain(buffers).collect()
+    }
+
+    /// The members whose best epoch is the one just ended.
+    fn at_their_best(&self) -> Vec<bool> {
+        self.members
+            .iter()
+            .map(|m| m.progress.best().is_some_and(|best| best.epoch == self.epoch))
+            .collect()
+    }
+
+    fn keep_best(&mut self) {
+        let state = self.state();
+        let at_best = self.at_their_best();
+        match &self.best {
+            None => self.best = Some(state.iter().map(Tensor::copy).collect()),
+            Some(best) => copy_members(&state, best, &at_best),
+        }
+    }
+
+    fn test(&mut self, data: &DeviceData) -> Vec<Ended> {
+        if let Some(best) = self.best.take() {
+            let behind: Vec<bool> = self.at_their_best().into_iter().map(|at| !at).collect();
+            copy_members(&best, &self.state(), &behind);
+            self.model.refresh();
+        }
+        let all: Vec<u32> = (0..data.test.labels.size()[0] as u32).collect();
+        let indices = vec![&*all; self.members.len()];
+        let scores = evaluate(&self.model, &data.test, &indices, &self.preprocess);
+        self.share_time();
+        let members = std::mem::take(&mut self.members);
+        let results = scores.loss.into_iter().zip(scores.accuracy).map(|(loss, accuracy)| {
+            if loss.is_finite() {
+                Ok((loss, accuracy))
+            } else {
+                let (epoch, step) = (self.shape.epochs, self.shape.steps() as u64);
+                Err(Divergence { epoch, step, reason: "test loss" })
+            }
+        });
+        members.into_iter().zip(results).map(|(member, result)| Ended { member, result }).collect()
+    }
+
+    /// Whether all of each member's parameters are finite.
+    fn finite_parameters(&mut self) -> Vec<bool> {
+        let members = self.members.len();
+        let finite = self.state().iter().fold(None, |all: Option<Tensor>, tensor| {
+            // A sum is finite only if every part of it is (or it overflows, which is as bad).
+            let sum = tensor.flatten(1, -1).sum_dim_intlist(1, false, Kind::Double);
+            Some(match all {
+                None => sum,
+                Some(all) => all + sum,
+            })
+        });
+        finite.map_or(vec![true; members], |sum| to_vec(&sum).into_iter().map(f64::is_finite).collect())
+    }
+
+    /// Takes members out of the stack, so that nothing more is spent on them.
+    fn remove(&mut self, ended: Vec<(usize, Divergence)>) -> Vec<Ended> {
+        if ended.is_empty() {
+            return Vec::new();
+        }
+        let gone: Vec<usize> = ended.iter().map(|(m, _)| *m).collect();
+        let kept: Vec<i64> =
+            (0..self.members.len()).filter(|m| !gone.contains(m)).map(|m| m as i64).collect();
+        if !kept.is_empty() {
+            self.model.keep(&kept);
+            let index = Tensor::from_slice(&kept).to_device(self.model.blueprint().arithmetic.device);
+            for tensor in self.best.iter_mut().flatten() {
+                *tensor = tensor.index_select(0, &index);
+            }
+        }
+        let mut divergences = ended.into_iter().peekable();
+        let mut out = Vec::new();
+        for (m, member) in std::mem::take(&mut self.members).into_iter().enumerate() {
+            match divergences.next_if(|(gone, _)| *gone == m) {
+                Some((_, divergence)) => out.push(Ended { member, result: Err(divergence) }),
+                None => self.members.push(member),
+            }
+        }
+        out
+    }
+
+    /// Charges the members from an earlier moment than that of [`Session::new`].
+    pub fn charge_from(&mut self, started: Instant) {
+        self.clock = started;
+    }
+
+    /// Charges the time since the last call to the members, in equal parts.
+    fn share_time(&mut self) {
+        let seconds = self.clock.elapsed().as_secs_f64();
+        self.clock = Instant::now();
+        self.epoch_seconds += seconds;
+        let share = seconds / self.members.len() as f64;
+        self.members.iter_mut().for_each(|member| member.progress.seconds += share);
+    }
+}
+
+/// Copies the chosen members' slices of each tensor.
+fn copy_members(from: &[Tensor], to: &[Tensor], chosen: &[bool]) {
+    for (from, to) in from.iter().zip(to) {
+        for (m, _) in chosen.iter().enumerate().filter(|(_, chosen)| **chosen) {
+            to.select(0, m as i64).copy_(&from.select(0, m as i64));
+        }
+    }
+}

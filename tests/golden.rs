@@ -1,0 +1,275 @@
+//! Every network computes what an independent float64 implementation computed: logits, losses,
+//! gradients, parameters after some steps, running statistics; alone and beside neighbours.
+//!
+//! The cases and the script that made them are in `fixtures/golden`. `WNINIT_GOLDEN=DIR` runs
+//! those of another folder as well.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use tch::{Device, Kind, Tensor};
+use wninit::job::{Arch, Direction, Gain, Init, Norm};
+use wninit::models::{Blueprint, Model};
+use wninit::nn::{Arithmetic, Pass, Sgd};
+
+const TOLERANCE: f64 = 1e-4;
+
+#[derive(Deserialize)]
+struct Case {
+    name: String,
+    arch: CaseArch,
+    norm: String,
+    scheme: String,
+    input: [i64; 3],
+    classes: i64,
+    optimizer: Optimizer,
+    steps: i64,
+}
+
+#[derive(Deserialize)]
+struct CaseArch {
+    kind: String,
+    depth: Option<u32>,
+    width: Option<u32>,
+    blocks: Option<u32>,
+    k: Option<u32>,
+    #[serde(default)]
+    reduced_memory: bool,
+}
+
+#[derive(Deserialize)]
+struct Optimizer {
+    lr: f32,
+    momentum: f32,
+    weight_decay: f32,
+}
+
+impl CaseArch {
+    /// The architecture, or `None` for one that does not exist here.
+    fn arch(&self) -> Option<Arch> {
+        Some(match self.kind.as_str() {
+            "mlp" => Arch::Mlp { depth: self.depth?, width: self.width? },
+            "cnn" => Arch::Cnn { depth: self.depth?, width: self.width? },
+            "resnet" => Arch::ResNet { blocks: self.blocks?, width: self.width? },
+            "wrn" => Arch::Wrn {
+                blocks: self.blocks?,
+                k: self.k?,
+                reduced_memory: self.reduced_memory,
+            },
+            _ => return None,
+        })
+    }
+}
+
+struct Golden {
+    case: Case,
+    blueprint: Blueprint,
+    tensors: HashMap<String, Tensor>,
+}
+
+impl Golden {
+    fn get(&self, name: &str) -> &Tensor {
+        self.tensors.get(name).unwrap_or_else(|| panic!("{}: no tensor {name}", self.case.name))
+    }
+
+    fn sgd(&self, members: usize) -> Sgd {
+        let Optimizer { lr, momentum, weight_decay } = self.case.optimizer;
+        Sgd {
+            lr: vec![lr; members],
+            momentum: vec![momentum; members],
+            weight_decay: vec![weight_decay; members],
+        }
+    }
+
+    /// The case's network at its initial state.
+    fn model(&self) -> Model {
+        let mut model = Model::zeros(self.blueprint, 1);
+        self.set(&mut model, "init");
+        model
+    }
+
+    fn set(&self, model: &mut Model, state: &str) {
+        for param in model.params() {
+            param.value.copy_(&self.get(&format!("{state}/{}", param.name)).unsqueeze(0));
+        }
+        model.refresh();
+    }
+
+    fn expect(&self, what: &str, ours: &Tensor, theirs: &Tensor) {
+        let (ours, theirs) = (ours.to_kind(Kind::Double), theirs.to_kind(Kind::Double).to_device(ours.device()));
+        assert_eq!(ours.size(), theirs.size(), "{}: shape of {what}", self.case.name);
+        let error = f64::try_from((&ours - &theirs).abs().max()).unwrap();
+        let scale = f64::try_from(theirs.abs().max()).unwrap();
+        assert!(
+            error <= TOLERANCE * scale.max(1e-3),
+            "{}: {what} is off by {error:e} at a scale of {scale:e}",
+            self.case.name
+        );
+    }
+}
+
+fn read(path: &Path, device: Device) -> Result<Golden, String> {
+    let bytes = std::fs::read(path).map_err(|e| e.to_string())?;
+    let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes).map_err(|e| e.to_string())?;
+    let text = metadata.metadata().as_ref().and_then(|m| m.get("case")).ok_or("no case in the metadata")?;
+    let case: Case = serde_json::from_str(text).map_err(|e| e.to_string())?;
+    let arch = case.arch.arch().ok_or_else(|| format!("no model {}", case.arch.kind))?;
+    let blueprint = Blueprint {
+        arch,
+        norm: case.norm.parse::<Norm>()?,
+        input: case.input,
+        classes: case.classes,
+        arithmetic: Arithmetic::fp32(device),
+    };
+    let tensors = Tensor::read_safetensors(path)
+        .map_err(|e| e.to_string())?
+        .into_iter()
+        .map(|(name, tensor)| (name, tensor.to_device(device)))
+        .collect();
+    Ok(Golden { case, blueprint, tensors })
+}
+
+fn folders() -> Vec<PathBuf> {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/golden");
+    let other = std::env::var_os("WNINIT_GOLDEN").map(PathBuf::from);
+    std::iter::once(own).chain(other).collect()
+}
+
+/// Runs `check` on every case whose model exists, and names the others.
+fn for_each_case(device: Device, check: impl Fn(&Golden)) {
+    let mut run = 0;
+    for folder in folders() {
+        let entries = std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+        let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths.retain(|path| path.extension().is_some_and(|e| e == "safetensors"));
+        paths.sort();
+        for path in paths {
+            match read(&path, device) {
+                Ok(golden) => {
+                    tch::no_grad(|| check(&golden));
+                    run += 1;
+                }
+                Err(why) => println!("not run: {}: {why}", path.display()),
+            }
+        }
+    }
+    assert!(run >= 6, "only {run} golden cases were run");
+}
+
+/// Trains `model` on the case's batches; member `m` is the case, the others only keep it company.
+fn check_training(golden: &Golden, mut model: Model, m: i64, sgd: &Sgd) {
+    let members = model.members();
+    let batch = |name: &str, s: i64| {
+        let t = golden.get(name).get(s).unsqueeze(0);
+        let size: Vec<i64> = std::iter::once(members).chain(t.size()[1..].iter().copied()).collect();
+        t.expand(&size, false)
+    };
+    let logits = {
+        // Skimmed in training mode, on a copy: batch norm's averages must not move yet.
+        let mut copy = Model::zeros(golden.blueprint, 1);
+        golden.set(&mut copy, "init");
+        copy.logits(&golden.get("x").get(0).unsqueeze(0), &mut Pass::Skim)
+    };
+    golden.expect("logits0", &logits.get(0), golden.get("logits0"));
+
+    for s in 0..golden.case.steps {
+        let (x, y) = (batch("x", s), batch("y", s));
+        let result = model.train_step(&x, &y, Some(sgd), i64::MAX, false);
+        golden.expect(&format!("loss of step {s}"), &result.loss.get(m), &golden.get("loss").get(s));
+    }
+    for param in model.params() {
+        golden.expect(&param.name, &param.value.get(m), golden.get(&format!("final/{}", param.name)));
+    }
+    for buffer in model.buffers() {
+        golden.expect(&buffer.name, &buffer.value.get(m), golden.get(&format!("final/{}", buffer.name)));
+    }
+}
+
+fn alone(golden: &Golden) {
+    let mut model = golden.model();
+    let (x, y) = (golden.get("x").get(0).unsqueeze(0), golden.get("y").get(0).unsqueeze(0));
+    for recompute in [false, true] {
+        model.train_step(&x, &y, None, i64::MAX, recompute);
+        for param in model.params() {
+            let grad = param.grad.take().expect("a step without an update leaves gradients");
+            golden.expect(&format!("∂{}", param.name), &grad.get(0), golden.get(&format!("grad0/{}", param.name)));
+        }
+    }
+    check_training(golden, golden.model(), 0, &golden.sgd(1));
+}
+
+fn beside_neighbours(golden: &Golden) {
+    let mut stack = Model::zeros(golden.blueprint, 3);
+    let mut neighbour = golden.model();
+    for param in neighbour.params() {
+        let _ = param.value.g_mul_scalar_(1.1);
+    }
+    stack.set_member(0, &mut neighbour);
+    stack.set_member(1, &mut golden.model());
+    stack.set_member(2, &mut golden.model());
+    stack.refresh();
+    let mut sgd = golden.sgd(3);
+    sgd.lr[0] *= 0.5;
+    sgd.momentum[0] = 0.3;
+    sgd.lr[2] = 1e30; // diverges at once
+    check_training(golden, stack, 1, &sgd);
+}
+
+fn initial_gains(golden: &Golden) {
+    let gain = match golden.case.scheme.as_str() {
+        "proposed" => Gain::Proposed,
+        "hanin" => Gain::Hanin,
+        _ => return,
+    };
+    let init = Init { direction: Direction::Orthogonal, gain };
+    let mut model = Model::initialised(golden.blueprint, init, 0, || unreachable!("no batch is needed"));
+    for param in model.params() {
+        if param.name.ends_with("weight_g") {
+            golden.expect(&param.name, &param.value.get(0), golden.get(&format!("init/{}", param.name)));
+        }
+    }
+}
+
+fn data_dependent(golden: &Golden) {
+    if golden.case.scheme != "datadep" {
+        return;
+    }
+    let mut model = Model::zeros(golden.blueprint, 1);
+    golden.set(&mut model, "raw");
+    model.data_dependent(&golden.get("x_init").unsqueeze(0));
+    for param in model.params() {
+        golden.expect(&param.name, &param.value.get(0), golden.get(&format!("init/{}", param.name)));
+    }
+}
+
+fn devices() -> Vec<Device> {
+    let gpu = Device::cuda_if_available();
+    if gpu == Device::Cpu {
+        println!("skipped on a GPU: no GPU");
+        vec![Device::Cpu]
+    } else {
+        wninit::torch::allow_tf32(false);
+        vec![Device::Cpu, gpu]
+    }
+}
+
+#[test]
+fn every_network_trains_as_the_reference_does_alone() {
+    devices().into_iter().for_each(|device| for_each_case(device, alone));
+}
+
+#[test]
+fn every_network_trains_as_the_reference_does_beside_neighbours_that_differ_and_diverge() {
+    devices().into_iter().for_each(|device| for_each_case(device, beside_neighbours));
+}
+
+#[test]
+fn gains_at_initialization_are_those_of_the_reference() {
+    for_each_case(Device::Cpu, initial_gains);
+}
+
+#[test]
+fn the_data_dependent_pass_sets_what_the_reference_sets() {
+    for_each_case(Device::Cpu, data_dependent);
+}

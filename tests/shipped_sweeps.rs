@@ -1,0 +1,69 @@
+//! Every sweep that comes with the program plans, with each of its profiles.
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+
+use wninit::grid::{Grid, Overrides};
+use wninit::plan::Plan;
+
+/// The grids under a folder, at any depth.
+fn grids(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(grids(&path));
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn every_shipped_sweep_plans_without_a_warning() {
+    let sweeps = grids(&Path::new(env!("CARGO_MANIFEST_DIR")).join("sweeps"));
+    assert!(sweeps.len() >= 2, "no sweeps found");
+    for path in sweeps {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let table: toml::Table = text.parse().unwrap();
+        let profiles = table
+            .get("profile")
+            .and_then(|p| p.as_table())
+            .cloned()
+            .unwrap_or_default();
+        let profiles = profiles.keys().map(|name| Some(name.clone())).chain([None]);
+        for profile in profiles {
+            let overrides = Overrides {
+                profile: profile.clone(),
+                ..Overrides::default()
+            };
+            let grid = Grid::load(&path, &overrides).unwrap_or_else(|error| panic!("{error}"));
+            let plan = Plan::of(&grid).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(
+                plan.warnings,
+                Vec::<String>::new(),
+                "{} {profile:?}",
+                path.display()
+            );
+            assert!(grid.about.is_some(), "{} says what it asks", path.display());
+            let stem = path.file_stem().unwrap().to_str().unwrap();
+            assert!(
+                grid.name.starts_with(stem),
+                "{}: the name is the file's",
+                path.display()
+            );
+            let again = Grid::parse(&grid.to_toml(), &path, &Overrides::default()).unwrap();
+            assert_eq!(
+                Plan::of(&again).unwrap().jobs,
+                plan.jobs,
+                "{}",
+                path.display()
+            );
+        }
+    }
+}
