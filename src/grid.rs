@@ -115,6 +115,11 @@ impl Place {
         }
     }
 
+    /// The place of what a program made up.
+    fn nowhere() -> Place {
+        Place::of("(not from a file)")
+    }
+
     /// A place that is a whole file or a command-line option.
     fn of(file: &str) -> Place {
         Place {
@@ -198,6 +203,16 @@ pub struct Condition {
 }
 
 impl Condition {
+    /// A condition that no file holds; the values must be valid for the field.
+    pub fn new(field: &'static Field, values: Vec<Value>) -> Condition {
+        Condition { field, values, place: Place::nowhere() }
+    }
+
+    /// Whether it tells replicates of one setting apart.
+    pub fn is_about_seeds(&self) -> bool {
+        SEED_FIELDS.contains(&self.field.name)
+    }
+
     /// Whether the value is one of these.
     pub fn accepts(&self, value: &Value) -> bool {
         self.values.iter().any(|v| same(v, value))
@@ -208,6 +223,13 @@ impl Condition {
         self.field
             .get(job)
             .is_some_and(|value| self.accepts(&value))
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let values: Vec<String> = self.values.iter().map(Value::to_string).collect();
+        write!(f, "{} = {}", self.field.name, values.join(" or "))
     }
 }
 
@@ -232,9 +254,11 @@ struct Block {
 choices! {
     /// What is measured of a finished job.
     Metric, "metric" {
-        /// Test accuracy at the best validation epoch, a fraction.
+        /// Test accuracy at the best validation epoch, a fraction; of a diverged job, which predicts
+        /// nothing, that of a guess, 1/classes, as for every accuracy.
         TestAcc = "test_acc",
-        /// Test loss at the best validation epoch, in nats.
+        /// Test loss at the best validation epoch, in nats; of a diverged job that of a guess,
+        /// ln(classes), as for every loss.
         TestLoss = "test_loss",
         /// Best validation accuracy of all epochs, a fraction.
         BestValAcc = "best_val_acc",
@@ -246,7 +270,8 @@ choices! {
         TrainAcc = "train_acc",
         /// Training loss of the last epoch, in nats.
         TrainLoss = "train_loss",
-        /// The epoch with the best validation accuracy, counted from 1.
+        /// The epoch with the best validation accuracy, counted from 1; none for a job that
+        /// diverged in its first.
         BestEpoch = "best_epoch",
         /// Whole epochs with finite losses.
         EpochsDone = "epochs_done",
@@ -279,6 +304,11 @@ impl Metric {
             TestAcc | BestValAcc | ValAcc | TrainAcc | Diverged | Success
         )
     }
+
+    /// Whether it is 0 or 1 for every job.
+    pub fn is_binary(self) -> bool {
+        matches!(self, Metric::Diverged | Metric::Success)
+    }
 }
 
 /// A statement that the sweep's results are to decide.
@@ -296,6 +326,19 @@ pub struct Claim {
     inherited: bool,
 }
 
+impl Claim {
+    /// A claim that no file holds.
+    pub fn new(
+        text: impl Into<String>,
+        metric: Metric,
+        filter: Vec<Condition>,
+        expect: Expectation,
+    ) -> Claim {
+        let (text, place) = (text.into(), Place::nowhere());
+        Claim { text, metric, filter, expect, place, inherited: false }
+    }
+}
+
 /// What a claim says about the mean of its metric.
 #[derive(Clone, Debug)]
 pub enum Expectation {
@@ -308,7 +351,7 @@ pub enum Expectation {
         better: Value,
         /// … than this one …
         than: Value,
-        /// … by at least this much; 0 or more.
+        /// … by more than this; 0 or more.
         margin: f64,
     },
     /// The mean lies between bounds; at least one of them is given.
@@ -335,6 +378,14 @@ pub struct Published {
     pub source: Option<String>,
     place: Place,
     inherited: bool,
+}
+
+impl Published {
+    /// A number that no file holds, without spread or source.
+    pub fn new(filter: Vec<Condition>, metric: Metric, value: f64) -> Published {
+        let place = Place::nowhere();
+        Published { filter, metric, value, spread: None, source: None, place, inherited: false }
+    }
 }
 
 /// What the command line changes in a grid.

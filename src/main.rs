@@ -17,7 +17,10 @@ mod plan;
 mod progress;
 mod results;
 mod rng;
+mod stats;
+mod summary;
 mod sweep;
+mod table;
 
 use std::os::unix::process::CommandExt;
 use std::process::ExitCode;

@@ -7,6 +7,7 @@ pub mod merge;
 pub mod plan;
 pub mod run;
 pub mod status;
+pub mod summary;
 
 use std::path::PathBuf;
 
@@ -36,6 +37,8 @@ pub enum Command {
     Run(run::Args),
     /// Say how far a sweep is
     Status(status::Args),
+    /// Say what a sweep has shown
+    Summary(summary::Args),
     /// Put the results of a sweep's shards together
     Merge(merge::Args),
     /// Get a data set
@@ -89,6 +92,7 @@ pub fn run(command: &Command) -> Option<anyhow::Result<u8>> {
     Some(match command {
         Command::Plan(args) => plan::run(args),
         Command::Status(args) => status::run(args),
+        Command::Summary(args) => summary::run(args),
         Command::Merge(args) => merge::run(args),
         Command::Fetch(args) => fetch::run(args),
         Command::Run(_) | Command::Doctor(_) => return None,

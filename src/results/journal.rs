@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::table::{self, Table, write_atomically};
 use super::{
-    EPOCHS, FAILURES, Failure, JOB_ID, RUNS, Record, ResultsError, columns_json, epoch_cells,
+    EPOCHS, FAILURES, Failure, JOB_ID, RUNS, Record, ResultsError, document_columns, epoch_cells,
     epoch_columns, failure_cells, failure_columns, hostname, read, run_cells, run_columns,
 };
 use crate::job::JobId;
@@ -265,11 +265,7 @@ impl Journal {
             &epoch_columns().collect::<Vec<_>>(),
             &mut warnings,
         )?;
-        let json = columns_json();
-        let path = dir.join("columns.json");
-        if fs::read(&path).ok().as_deref() != Some(json.as_bytes()) {
-            write_atomically(&path, json.as_bytes())?;
-        }
+        document_columns(dir, &[])?;
         Ok(Journal {
             dir: dir.to_owned(),
             _lock: lock,

@@ -15,12 +15,12 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use chrono::{DateTime, Utc};
 
-use crate::job::{FIELDS, Job, JobId, SCHEMA};
+use crate::job::{FIELDS, Field, Job, JobId, SCHEMA};
 use table::{count, free_text, instant, number};
 
 pub use journal::{Holder, Journal, holder};
 pub use read::{
-    Conflict, Runs, equal_results, finished_ids, folders, planned_ids, read_epochs, read_failures,
+    Conflict, Runs, equal_results, finished_ids, folders, planned_ids, planned_jobs, read_epochs, read_failures,
     read_outcomes, read_runs,
 };
 pub use table::{Column, write_atomically};
@@ -438,35 +438,81 @@ pub fn plan_csv<'a>(jobs: impl IntoIterator<Item = &'a Job>) -> String {
     text
 }
 
-/// The text of `columns.json`: the unit and the meaning of each column of each file, and what an
-/// empty cell means.
-pub fn columns_json() -> String {
-    use serde_json::{Map, Value, json};
-    let column = |name: &str, unit: &str, meaning: &str, empty: &str| {
-        (
-            name.to_owned(),
-            json!({ "unit": unit, "meaning": meaning, "empty": if empty.is_empty() { "never" } else { empty } }),
-        )
-    };
-    fn measured<T>(columns: &[Column<T>]) -> impl Iterator<Item = (&str, &str, &str, &str)> {
-        columns.iter().map(|c| (c.name, c.unit, c.meaning, c.empty))
+/// What a column of a CSV file means, for `columns.json`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ColumnDoc {
+    /// The header's word for it.
+    pub name: &'static str,
+    /// Its unit, or an empty string.
+    pub unit: &'static str,
+    /// What it is, for people.
+    pub meaning: &'static str,
+    /// What an empty cell means, or an empty string if it is never empty.
+    pub empty: &'static str,
+}
+
+impl ColumnDoc {
+    /// The column of a job's field.
+    pub fn of(field: &Field) -> ColumnDoc {
+        ColumnDoc { name: field.name, unit: field.unit, meaning: field.about, empty: field.empty }
     }
-    let id = std::iter::once((JOB_ID, "", JOB_ID_MEANING, ""));
-    let job = id
-        .clone()
-        .chain(FIELDS.iter().map(|f| (f.name, f.unit, f.about, f.empty)));
-    let file = |columns: &mut dyn Iterator<Item = (&str, &str, &str, &str)>| -> Value {
-        columns
-            .map(|(name, unit, meaning, empty)| column(name, unit, meaning, empty))
-            .collect::<Map<_, _>>()
-            .into()
+}
+
+/// What `columns.json` says of files: under the name of each, its columns.
+fn described(files: &[(String, Vec<ColumnDoc>)]) -> serde_json::Map<String, serde_json::Value> {
+    let column = |c: &ColumnDoc| {
+        let empty = if c.empty.is_empty() { "never" } else { c.empty };
+        let about = serde_json::json!({ "unit": c.unit, "meaning": c.meaning, "empty": empty });
+        (c.name.to_owned(), about)
     };
-    let json = json!({
-        "schema": SCHEMA,
-        "plan.csv": file(&mut job.clone()),
-        RUNS: file(&mut job.chain(measured(RESULT_COLUMNS))),
-        EPOCHS: file(&mut id.clone().chain(measured(EPOCH_COLUMNS))),
-        FAILURES: file(&mut id.chain(measured(FAILURE_COLUMNS))),
-    });
-    format!("{json:#}\n")
+    let file = |columns: &[ColumnDoc]| serde_json::Value::Object(columns.iter().map(column).collect());
+    files.iter().map(|(name, columns)| (name.clone(), file(columns))).collect()
+}
+
+/// What is said of the files that a [`Journal`] keeps.
+fn own_columns() -> serde_json::Map<String, serde_json::Value> {
+    fn measured<T>(columns: &[Column<T>]) -> Vec<ColumnDoc> {
+        let doc = |c: &Column<T>| ColumnDoc {
+            name: c.name,
+            unit: c.unit,
+            meaning: c.meaning,
+            empty: c.empty,
+        };
+        columns.iter().map(doc).collect()
+    }
+    let id = vec![ColumnDoc { name: JOB_ID, unit: "", meaning: JOB_ID_MEANING, empty: "" }];
+    let job = [id.clone(), FIELDS.iter().map(ColumnDoc::of).collect()].concat();
+    let mut all = serde_json::Map::new();
+    all.insert("schema".to_owned(), SCHEMA.into());
+    all.extend(described(&[
+        ("plan.csv".to_owned(), job.clone()),
+        (RUNS.to_owned(), [job, measured(RESULT_COLUMNS)].concat()),
+        (EPOCHS.to_owned(), [id.clone(), measured(EPOCH_COLUMNS)].concat()),
+        (FAILURES.to_owned(), [id, measured(FAILURE_COLUMNS)].concat()),
+    ]));
+    all
+}
+
+/// The text of the `columns.json` of a new folder: the unit and the meaning of each column of
+/// each file, and what an empty cell means.
+pub fn columns_json() -> String {
+    format!("{:#}\n", serde_json::Value::Object(own_columns()))
+}
+
+/// Brings a folder's `columns.json` up to date, with further files beside the folder's own. What
+/// it says of others stays.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn document_columns(dir: &Path, files: &[(String, Vec<ColumnDoc>)]) -> Result<(), ResultsError> {
+    let path = dir.join("columns.json");
+    let old = std::fs::read(&path).unwrap_or_default();
+    // A file that is none of ours is no loss: all of it can be made again.
+    let known: serde_json::Map<_, _> = serde_json::from_slice(&old).unwrap_or_default();
+    let mut all = own_columns();
+    let new: Vec<_> = known.into_iter().filter(|(name, _)| !all.contains_key(name)).collect();
+    all.extend(new);
+    all.extend(described(files));
+    let json = format!("{:#}\n", serde_json::Value::Object(all));
+    if json.as_bytes() == old { Ok(()) } else { write_atomically(&path, json.as_bytes()) }
 }

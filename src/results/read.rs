@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::table::{Row, Table};
 use super::{
     EPOCHS, EpochRow, FAILURES, Failure, JOB_ID, Outcome, Provenance, RESULT_COLUMNS, RUNS, Record,
-    ResultsError, epoch_columns, failure_columns, run_columns,
+    ResultsError, epoch_columns, failure_columns, plan_columns, run_columns,
 };
 use crate::job::{Draft, FIELDS, Job, JobId, Value};
 
@@ -155,10 +155,7 @@ fn add_runs(
     places: &mut HashMap<JobId, (usize, String)>,
 ) -> Result<(), ResultsError> {
     table.demand(run_columns())?;
-    let fields: Vec<usize> = FIELDS
-        .iter()
-        .filter_map(|field| table.position(field.name))
-        .collect();
+    let fields = fields_in(table);
     let read: Result<Vec<(usize, JobId, Record)>, _> = (0..table.len())
         .into_par_iter()
         .map(|i| {
@@ -199,20 +196,7 @@ fn add_runs(
 
 /// A record from its row; `fields` are the places of [`FIELDS`] in it.
 fn record(row: &Row<'_>, fields: &[usize]) -> Result<(JobId, Record), ResultsError> {
-    let id: JobId = row.required(JOB_ID)?;
-    let job = job(row, fields)?;
-    // The cells are nearly always as we wrote them, and then their hash is the id.
-    let cells = FIELDS
-        .iter()
-        .zip(fields)
-        .map(|(field, &place)| (field.name, row.at(place)));
-    let written = cells.filter(|(_, cell)| !cell.is_empty());
-    if JobId::of(written) != id && job.id() != id {
-        return Err(row.error(format!(
-            "the fields are those of job {}, but job_id is {id}: a cell was edited by hand",
-            job.id()
-        )));
-    }
+    let (id, job) = identified(row, fields)?;
     let outcome = row
         .cell("outcome")
         .parse()
@@ -246,6 +230,25 @@ fn record(row: &Row<'_>, fields: &[usize]) -> Result<(JobId, Record), ResultsErr
         epochs: Vec::new(),
     };
     Ok((id, record))
+}
+
+/// The job of a row, which its `job_id` must name.
+fn identified(row: &Row<'_>, fields: &[usize]) -> Result<(JobId, Job), ResultsError> {
+    let id: JobId = row.required(JOB_ID)?;
+    let job = job(row, fields)?;
+    // The cells are nearly always as we wrote them, and then their hash is the id.
+    let cells = FIELDS
+        .iter()
+        .zip(fields)
+        .map(|(field, &place)| (field.name, row.at(place)));
+    let written = cells.filter(|(_, cell)| !cell.is_empty());
+    if JobId::of(written) != id && job.id() != id {
+        return Err(row.error(format!(
+            "the fields are those of job {}, but job_id is {id}: a cell was edited by hand",
+            job.id()
+        )));
+    }
+    Ok((id, job))
 }
 
 /// The job that a row's fields describe.
@@ -319,6 +322,25 @@ pub fn planned_ids(dir: &Path) -> Result<Option<Vec<JobId>>, ResultsError> {
         .map(|row| row?.required(JOB_ID))
         .collect::<Result<_, _>>()
         .map(Some)
+}
+
+/// The jobs of a sweep's `plan.csv`, as [`planned_ids`], with all of their fields.
+///
+/// # Errors
+/// As [`read_runs`].
+pub fn planned_jobs(dir: &Path) -> Result<Option<Vec<(JobId, Job)>>, ResultsError> {
+    let Some(table) = Table::load(&dir.join("plan.csv"))? else {
+        return Ok(None);
+    };
+    table.demand(plan_columns())?;
+    let fields = fields_in(&table);
+    let jobs = (0..table.len()).into_par_iter().map(|i| identified(&table.row(i)?, &fields));
+    jobs.collect::<Result<_, _>>().map(Some)
+}
+
+/// The places of [`FIELDS`] in a table that has them all.
+fn fields_in(table: &Table) -> Vec<usize> {
+    FIELDS.iter().filter_map(|field| table.position(field.name)).collect()
 }
 
 /// The failed attempts of a sweep and of its shards, in the order of the files.
