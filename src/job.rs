@@ -953,6 +953,23 @@ impl FromStr for JobId {
     }
 }
 
+impl JobId {
+    /// The id of a job of which these are the fields that apply, with their values as
+    /// [`Field::get`] gives them, in the order of [`FIELDS`].
+    pub fn of<V: fmt::Display>(fields: impl IntoIterator<Item = (&'static str, V)>) -> JobId {
+        use std::io::Write;
+        let mut text = Vec::with_capacity(512);
+        let written = writeln!(text, "wninit job {SCHEMA}").and_then(|()| {
+            fields.into_iter().try_for_each(|(name, value)| writeln!(text, "{name}={value}"))
+        });
+        debug_assert!(written.is_ok(), "writing to memory cannot fail");
+        let digest = Sha256::digest(&text);
+        let mut id = [0; 6];
+        id.copy_from_slice(&digest[..6]);
+        JobId(id)
+    }
+}
+
 impl Job {
     /// The job's identity: equal for equal jobs, in every version of the program.
     ///
@@ -960,19 +977,7 @@ impl Job {
     /// A field added later must not change the ids of the jobs that came before it, so leave it
     /// out of the hash where its value means "as before".
     pub fn id(&self) -> JobId {
-        use std::io::Write;
-        let mut text = Vec::with_capacity(512);
-        let written = writeln!(text, "wninit job {SCHEMA}").and_then(|()| {
-            FIELDS.iter().try_for_each(|field| match field.get(self) {
-                Some(value) => writeln!(text, "{}={value}", field.name),
-                None => Ok(()),
-            })
-        });
-        debug_assert!(written.is_ok(), "writing to memory cannot fail");
-        let digest = Sha256::digest(&text);
-        let mut id = [0; 6];
-        id.copy_from_slice(&digest[..6]);
-        JobId(id)
+        JobId::of(FIELDS.iter().filter_map(|field| Some((field.name, field.get(self)?))))
     }
 
     /// The job with other values in some fields.

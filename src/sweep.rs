@@ -5,7 +5,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::job::{Job, JobId};
-use crate::results::{Journal, ResultsError, finished_ids, planned_ids, plan_csv, write_atomically};
+use crate::results::{
+    Journal, ResultsError, finished_ids, plan_csv, planned_ids, write_atomically,
+};
 
 /// What a new plan means for the results that a folder holds. Nothing is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +39,9 @@ impl PlanChange {
         new: &HashSet<JobId>,
         finished: &HashSet<JobId>,
     ) -> Result<Option<PlanChange>, ResultsError> {
-        let Some(old) = planned_ids(dir)? else { return Ok(None) };
+        let Some(old) = planned_ids(dir)? else {
+            return Ok(None);
+        };
         let old: HashSet<JobId> = old.into_iter().collect();
         if old == *new {
             return Ok(None);
@@ -91,7 +95,8 @@ pub struct Shard {
 impl Shard {
     /// The folder of this part's results.
     pub fn folder(self, dir: &Path) -> PathBuf {
-        dir.join("shards").join(format!("{}-of-{}", self.index, self.count))
+        dir.join("shards")
+            .join(format!("{}-of-{}", self.index, self.count))
     }
 }
 
@@ -117,8 +122,17 @@ pub fn open(
     let change = PlanChange::between(dir, &ids, &finished)?;
     replace(&dir.join("grid.toml"), grid_toml)?;
     replace(&dir.join("plan.csv"), &plan_csv(plan))?;
-    let remaining: Vec<Job> = part.iter().filter(|job| !finished.contains(&job.id())).cloned().collect();
-    Ok(Sweep { journal, finished: part.len() - remaining.len(), remaining, change })
+    let remaining: Vec<Job> = part
+        .iter()
+        .filter(|job| !finished.contains(&job.id()))
+        .cloned()
+        .collect();
+    Ok(Sweep {
+        journal,
+        finished: part.len() - remaining.len(),
+        remaining,
+        change,
+    })
 }
 
 /// Puts a file in place, unless it is there already: a notebook that watches it need not wake up.

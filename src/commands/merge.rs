@@ -29,16 +29,27 @@ pub fn run(args: &Args) -> Result<u8> {
     let dir = &args.dir;
     let shards = folders(dir)?.len() - 1;
     if shards == 0 {
-        bail!("{} has no shards: there is no folder {}/<i>-of-<n>", dir.display(), dir.join("shards").display());
+        bail!(
+            "{} has no shards: there is no folder {}/<i>-of-<n>",
+            dir.display(),
+            dir.join("shards").display()
+        );
     }
     let mut journal = Journal::open(dir)?;
     let runs = read_runs(dir)?;
     for warning in journal.warnings().iter().chain(&runs.warnings) {
         eprintln!("warning: {warning}");
     }
-    let new: Vec<Record> =
-        runs.records.into_iter().filter(|record| !journal.finished().contains(&record.job.id())).collect();
-    let mut epochs = if new.is_empty() { Default::default() } else { read_epochs(dir)? };
+    let new: Vec<Record> = runs
+        .records
+        .into_iter()
+        .filter(|record| !journal.finished().contains(&record.job.id()))
+        .collect();
+    let mut epochs = if new.is_empty() {
+        Default::default()
+    } else {
+        read_epochs(dir)?
+    };
     let merged = new.len();
     let mut new = new.into_iter().peekable();
     while new.peek().is_some() {
@@ -48,12 +59,22 @@ pub fn run(args: &Args) -> Result<u8> {
         }
         journal.append(&group)?;
     }
-    let mut known: HashSet<_> = journal.failures()?.iter().map(|f| (f.id, f.attempt, f.at)).collect();
-    let failures: Vec<_> =
-        read_failures(dir)?.into_iter().filter(|f| known.insert((f.id, f.attempt, f.at))).collect();
+    let mut known: HashSet<_> = journal
+        .failures()?
+        .iter()
+        .map(|f| (f.id, f.attempt, f.at))
+        .collect();
+    let failures: Vec<_> = read_failures(dir)?
+        .into_iter()
+        .filter(|f| known.insert((f.id, f.attempt, f.at)))
+        .collect();
     journal.append_failures(&failures)?;
 
-    println!("{}: {merged} finished jobs and {} failed attempts from {shards} shards", dir.display(), failures.len());
+    println!(
+        "{}: {merged} finished jobs and {} failed attempts from {shards} shards",
+        dir.display(),
+        failures.len()
+    );
     for conflict in &runs.conflicts {
         eprintln!("{conflict}");
     }

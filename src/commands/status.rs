@@ -73,39 +73,69 @@ impl Status {
     /// The folder is no sweep's, or its files cannot be read.
     pub fn of(dir: &Path) -> Result<Status> {
         if !dir.is_dir() {
-            bail!("there is no folder {}; a sweep's folder is ROOT/NAME, such as results/depth", dir.display());
+            bail!(
+                "there is no folder {}; a sweep's folder is ROOT/NAME, such as results/depth",
+                dir.display()
+            );
         }
         let Some(plan) = planned_ids(dir)? else {
-            bail!("{} holds no plan.csv, so it is no sweep's folder; name one such as results/depth", dir.display());
+            bail!(
+                "{} holds no plan.csv, so it is no sweep's folder; name one such as results/depth",
+                dir.display()
+            );
         };
         let outcomes = read_outcomes(dir)?;
         let plan: HashSet<JobId> = plan.into_iter().collect();
         let mut last: HashMap<JobId, Failure> = HashMap::new();
         for failure in read_failures(dir)? {
             let open = plan.contains(&failure.id) && !outcomes.contains_key(&failure.id);
-            if open && last.get(&failure.id).is_none_or(|other| other.at <= failure.at) {
+            if open
+                && last
+                    .get(&failure.id)
+                    .is_none_or(|other| other.at <= failure.at)
+            {
                 last.insert(failure.id, failure);
             }
         }
         let mut reasons: BTreeMap<(&str, &str), usize> = BTreeMap::new();
         for failure in last.values() {
-            *reasons.entry((failure.reason.name(), &failure.message)).or_default() += 1;
+            *reasons
+                .entry((failure.reason.name(), &failure.message))
+                .or_default() += 1;
         }
-        let mut reasons: Vec<_> =
-            reasons.into_iter().map(|((reason, message), n)| (reason.to_owned(), message.to_owned(), n)).collect();
+        let mut reasons: Vec<_> = reasons
+            .into_iter()
+            .map(|((reason, message), n)| (reason.to_owned(), message.to_owned(), n))
+            .collect();
         reasons.sort_by_key(|(_, _, n)| std::cmp::Reverse(*n));
 
         let mut runs = Vec::new();
         for folder in folders(dir)? {
-            let held = holder(&folder).with_context(|| "cannot tell whether the sweep is running")?;
+            let held =
+                holder(&folder).with_context(|| "cannot tell whether the sweep is running")?;
             if let Some(holder) = held {
-                let shard = (folder != dir).then(|| folder.file_name().unwrap_or_default().to_string_lossy().into_owned());
+                let shard = (folder != dir).then(|| {
+                    folder
+                        .file_name()
+                        .unwrap_or_default()
+                        .to_string_lossy()
+                        .into_owned()
+                });
                 // What an earlier process said says nothing about this one.
-                let progress = Progress::read(&folder).filter(|p| (p.pid, &p.host) == (holder.pid, &holder.host));
-                runs.push(Run { shard, holder, progress });
+                let progress = Progress::read(&folder)
+                    .filter(|p| (p.pid, &p.host) == (holder.pid, &holder.host));
+                runs.push(Run {
+                    shard,
+                    holder,
+                    progress,
+                });
             }
         }
-        let count = |outcome| plan.iter().filter(|id| outcomes.get(id) == Some(&outcome)).count();
+        let count = |outcome| {
+            plan.iter()
+                .filter(|id| outcomes.get(id) == Some(&outcome))
+                .count()
+        };
         let (ok, diverged) = (count(Outcome::Ok), count(Outcome::Diverged));
         Ok(Status {
             dir: dir.to_owned(),
@@ -134,17 +164,29 @@ impl fmt::Display for Status {
             self.diverged
         )?;
         if self.failed > 0 {
-            writeln!(f, "  failed   {:>9}  (the next run tries them again)", self.failed)?;
+            writeln!(
+                f,
+                "  failed   {:>9}  (the next run tries them again)",
+                self.failed
+            )?;
         }
         writeln!(f, "  missing  {:>9}", self.missing)?;
         if self.orphaned > 0 {
-            writeln!(f, "  {} more finished jobs are in runs.csv that the plan no longer asks for", self.orphaned)?;
+            writeln!(
+                f,
+                "  {} more finished jobs are in runs.csv that the plan no longer asks for",
+                self.orphaned
+            )?;
         }
         for (reason, message, n) in self.reasons.iter().take(10) {
             writeln!(f, "  {n} x {reason}: {message}")?;
         }
         if self.reasons.len() > 10 {
-            writeln!(f, "  and {} other messages, see failures.csv", self.reasons.len() - 10)?;
+            writeln!(
+                f,
+                "  and {} other messages, see failures.csv",
+                self.reasons.len() - 10
+            )?;
         }
         if self.runs.is_empty() {
             return match finished == self.planned {
@@ -158,7 +200,12 @@ impl fmt::Display for Status {
                 None => write!(f, "running: {}", run.holder)?,
             }
             if let Some(progress) = &run.progress {
-                write!(f, "; {} jobs at work, {:.1} % of its work done", progress.running, 100.0 * progress.fraction)?;
+                write!(
+                    f,
+                    "; {} jobs at work, {:.1} % of its work done",
+                    progress.running,
+                    100.0 * progress.fraction
+                )?;
                 if let Some(eta) = progress.eta_seconds {
                     write!(f, ", about {} left", duration(eta))?;
                 }

@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::table::{self, Table, write_atomically};
 use super::{
-    EPOCHS, FAILURES, Failure, JOB_ID, RUNS, Record, ResultsError, columns_json, epoch_cells, epoch_columns,
-    failure_cells, failure_columns, hostname, read, run_cells, run_columns,
+    EPOCHS, FAILURES, Failure, JOB_ID, RUNS, Record, ResultsError, columns_json, epoch_cells,
+    epoch_columns, failure_cells, failure_columns, hostname, read, run_cells, run_columns,
 };
 use crate::job::JobId;
 
@@ -62,7 +63,11 @@ fn read_holder(file: &mut File) -> Holder {
     let read = file.rewind().and_then(|()| file.read_to_string(&mut text));
     let holder = read.ok().and_then(|_| serde_json::from_str(&text).ok());
     // Between taking the lock and writing its name into it, the holder is unknown for an instant.
-    holder.unwrap_or_else(|| Holder { pid: 0, host: "an unknown machine".into(), since: Utc::now() })
+    holder.unwrap_or_else(|| Holder {
+        pid: 0,
+        host: "an unknown machine".into(),
+        since: Utc::now(),
+    })
 }
 
 /// Takes the folder for this process, until the file is dropped or the process ends, however it
@@ -70,7 +75,12 @@ fn read_holder(file: &mut File) -> Holder {
 fn lock(dir: &Path) -> Result<File, ResultsError> {
     let path = dir.join(LOCK);
     let error = |source| ResultsError::io("lock", &path, source);
-    let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+    let open = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path);
     let mut file = open.map_err(error)?;
     let mut tries = 0;
     loop {
@@ -82,14 +92,24 @@ fn lock(dir: &Path) -> Result<File, ResultsError> {
                 std::thread::sleep(Duration::from_millis(20));
             }
             Err(TryLockError::WouldBlock) => {
-                return Err(ResultsError::Held { dir: dir.to_owned(), holder: read_holder(&mut file) });
+                return Err(ResultsError::Held {
+                    dir: dir.to_owned(),
+                    holder: read_holder(&mut file),
+                });
             }
             Err(TryLockError::Error(e)) => return Err(error(e)),
         }
     }
-    let holder = Holder { pid: std::process::id(), host: hostname(), since: Utc::now() };
+    let holder = Holder {
+        pid: std::process::id(),
+        host: hostname(),
+        since: Utc::now(),
+    };
     let text = serde_json::to_string(&holder).unwrap_or_default();
-    let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes()));
+    let written = file
+        .set_len(0)
+        .and_then(|()| file.rewind())
+        .and_then(|()| file.write_all(text.as_bytes()));
     written.map_err(error)?;
     Ok(file)
 }
@@ -119,18 +139,28 @@ impl Appender {
                 // A file without one whole line is ours only if it is the beginning of our header.
                 let found = fs::read(&path).unwrap_or_default();
                 if !header.as_bytes().starts_with(&found) {
-                    return Err(ResultsError::row(&path, 1, "the file has no header that ends in a newline"));
+                    return Err(ResultsError::row(
+                        &path,
+                        1,
+                        "the file has no header that ends in a newline",
+                    ));
                 }
                 write_atomically(&path, header.as_bytes())?;
                 Table::load(&path)?.ok_or_else(|| ResultsError::Changed(path.clone()))?
             }
         };
         table.demand(columns.iter().copied())?;
-        let order = table.header.iter().map(|name| columns.iter().position(|c| c == name)).collect();
+        let order = table
+            .header
+            .iter()
+            .map(|name| columns.iter().position(|c| c == name))
+            .collect();
         let error = |source| ResultsError::io("open", &path, source);
         let file = OpenOptions::new().append(true).open(&path).map_err(error)?;
         if let Some(torn) = &table.torn {
-            file.set_len(table.whole).and_then(|()| file.sync_all()).map_err(error)?;
+            file.set_len(table.whole)
+                .and_then(|()| file.sync_all())
+                .map_err(error)?;
             let text: String = torn.text.chars().take(200).collect();
             warnings.push(format!(
                 "{}:{}: dropped a last row that was not written to its end: {text}",
@@ -138,12 +168,21 @@ impl Appender {
                 torn.line
             ));
         }
-        Ok(Appender { good: table.whole, path, file, order })
+        Ok(Appender {
+            good: table.whole,
+            path,
+            file,
+            order,
+        })
     }
 
     /// Text of a row, in the file's own order of columns.
     fn line(&self, cells: &[String]) -> String {
-        table::line(self.order.iter().map(|ours| ours.map_or("", |i| cells[i].as_str())))
+        table::line(
+            self.order
+                .iter()
+                .map(|ours| ours.map_or("", |i| cells[i].as_str())),
+        )
     }
 
     /// Writes text at the end and waits until the disk has it. It counts only after
@@ -155,13 +194,19 @@ impl Appender {
         let error = |source| ResultsError::io("write", &self.path, source);
         let file = self.file.metadata().map_err(error)?;
         if file.len() > self.good && self.rollback().is_err() {
-            return Err(error(std::io::Error::other("what a failed write left cannot be cut off")));
+            return Err(error(std::io::Error::other(
+                "what a failed write left cannot be cut off",
+            )));
         }
-        let same = fs::metadata(&self.path).is_ok_and(|path| (path.dev(), path.ino()) == (file.dev(), file.ino()));
+        let same = fs::metadata(&self.path)
+            .is_ok_and(|path| (path.dev(), path.ino()) == (file.dev(), file.ino()));
         if !same || file.len() < self.good {
             return Err(ResultsError::Changed(self.path.clone()));
         }
-        self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data()).map_err(error)
+        self.file
+            .write_all(text.as_bytes())
+            .and_then(|()| self.file.sync_data())
+            .map_err(error)
     }
 
     fn commit(&mut self, text: &str) {
@@ -209,18 +254,32 @@ impl Journal {
             let last = attempts.entry(failure.id).or_insert(0);
             *last = failure.attempt.max(*last);
         }
-        let mut open = |name, columns: Vec<_>| Appender::open(dir.join(name), &columns, &mut warnings);
+        let mut open =
+            |name, columns: Vec<_>| Appender::open(dir.join(name), &columns, &mut warnings);
         let runs = open(RUNS, run_columns().collect())?;
         let failures = open(FAILURES, failure_columns().collect())?;
         // After runs.csv was found sound: a file that is none would make every epoch an orphan.
         drop_orphaned_epochs(&dir.join(EPOCHS), &finished, &mut warnings)?;
-        let epochs = Appender::open(dir.join(EPOCHS), &epoch_columns().collect::<Vec<_>>(), &mut warnings)?;
+        let epochs = Appender::open(
+            dir.join(EPOCHS),
+            &epoch_columns().collect::<Vec<_>>(),
+            &mut warnings,
+        )?;
         let json = columns_json();
         let path = dir.join("columns.json");
         if fs::read(&path).ok().as_deref() != Some(json.as_bytes()) {
             write_atomically(&path, json.as_bytes())?;
         }
-        Ok(Journal { dir: dir.to_owned(), _lock: lock, runs, epochs, failures, finished, attempts, warnings })
+        Ok(Journal {
+            dir: dir.to_owned(),
+            _lock: lock,
+            runs,
+            epochs,
+            failures,
+            finished,
+            attempts,
+            warnings,
+        })
     }
 
     /// The folder.
@@ -259,18 +318,31 @@ impl Journal {
     /// can be passed again.
     pub fn append(&mut self, records: &[Record]) -> Result<(), ResultsError> {
         let mut new = HashSet::new();
-        let (mut runs, mut epochs) = (String::new(), String::new());
-        for record in records {
-            let id = record.job.id();
-            if self.finished.contains(&id) || !new.insert(id) {
-                continue;
-            }
-            runs.push_str(&self.runs.line(&run_cells(record)));
-            for row in &record.epochs {
-                epochs.push_str(&self.epochs.line(&epoch_cells(id, row)));
-            }
-        }
-        match self.epochs.write(&epochs).and_then(|()| self.runs.write(&runs)) {
+        let identified: Vec<(JobId, &Record)> = records
+            .par_iter()
+            .map(|record| (record.job.id(), record))
+            .collect();
+        let fresh: Vec<(JobId, &Record)> = identified
+            .into_iter()
+            .filter(|(id, _)| !self.finished.contains(id) && new.insert(*id))
+            .collect();
+        let runs: String = fresh
+            .par_iter()
+            .map(|(_, record)| self.runs.line(&run_cells(record)))
+            .collect();
+        let curve = |(id, record): &(JobId, &Record)| -> String {
+            record
+                .epochs
+                .iter()
+                .map(|row| self.epochs.line(&epoch_cells(*id, row)))
+                .collect()
+        };
+        let epochs: String = fresh.par_iter().map(curve).collect();
+        match self
+            .epochs
+            .write(&epochs)
+            .and_then(|()| self.runs.write(&runs))
+        {
             Ok(()) => {
                 self.epochs.commit(&epochs);
                 self.runs.commit(&runs);
@@ -280,7 +352,10 @@ impl Journal {
             Err(error) => {
                 // Runs first: a row without its curve must not outlive a crash between the two.
                 // What cannot be cut off now is cut off before the next write, or on the next start.
-                self.runs.rollback().and_then(|()| self.epochs.rollback()).ok();
+                self.runs
+                    .rollback()
+                    .and_then(|()| self.epochs.rollback())
+                    .ok();
                 Err(error)
             }
         }
@@ -291,7 +366,10 @@ impl Journal {
     /// # Errors
     /// As [`Journal::append`].
     pub fn append_failures(&mut self, failures: &[Failure]) -> Result<(), ResultsError> {
-        let text: String = failures.iter().map(|failure| self.failures.line(&failure_cells(failure))).collect();
+        let text: String = failures
+            .iter()
+            .map(|failure| self.failures.line(&failure_cells(failure)))
+            .collect();
         if let Err(error) = self.failures.write(&text) {
             self.failures.rollback().ok();
             return Err(error);
@@ -311,7 +389,9 @@ fn drop_orphaned_epochs(
     finished: &HashSet<JobId>,
     warnings: &mut Vec<String>,
 ) -> Result<(), ResultsError> {
-    let Some(table) = Table::load(path)? else { return Ok(()) };
+    let Some(table) = Table::load(path)? else {
+        return Ok(());
+    };
     table.demand(epoch_columns())?;
     let keep = table
         .rows()

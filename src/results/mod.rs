@@ -20,8 +20,8 @@ use table::{count, free_text, instant, number};
 
 pub use journal::{Holder, Journal, holder};
 pub use read::{
-    Conflict, Runs, equal_results, finished_ids, folders, planned_ids, read_epochs, read_failures, read_outcomes,
-    read_runs,
+    Conflict, Runs, equal_results, finished_ids, folders, planned_ids, read_epochs, read_failures,
+    read_outcomes, read_runs,
 };
 pub use table::{Column, write_atomically};
 
@@ -47,9 +47,10 @@ impl Outcome {
 impl FromStr for Outcome {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        [Outcome::Ok, Outcome::Diverged].into_iter().find(|o| o.name() == text).ok_or_else(|| {
-            crate::job::unknown("outcome", text, ["ok", "diverged"])
-        })
+        [Outcome::Ok, Outcome::Diverged]
+            .into_iter()
+            .find(|o| o.name() == text)
+            .ok_or_else(|| crate::job::unknown("outcome", text, ["ok", "diverged"]))
     }
 }
 
@@ -252,11 +253,19 @@ pub enum ResultsError {
 
 impl ResultsError {
     fn io(action: &'static str, path: &Path, source: std::io::Error) -> ResultsError {
-        ResultsError::Io { action, path: path.to_owned(), source }
+        ResultsError::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        }
     }
 
     fn row(file: &Path, line: usize, message: impl Into<String>) -> ResultsError {
-        ResultsError::Row { file: file.to_owned(), line, message: message.into() }
+        ResultsError::Row {
+            file: file.to_owned(),
+            line,
+            message: message.into(),
+        }
     }
 }
 
@@ -265,7 +274,9 @@ fn hint(error: &std::io::Error) -> &'static str {
     use std::io::ErrorKind::*;
     match error.kind() {
         StorageFull | QuotaExceeded | FileTooLarge => "; make room and run the same command again",
-        PermissionDenied | ReadOnlyFilesystem => "; make the folder writable, or choose another with --results",
+        PermissionDenied | ReadOnlyFilesystem => {
+            "; make the folder writable, or choose another with --results"
+        }
         _ => "",
     }
 }
@@ -286,7 +297,8 @@ const RUNS: &str = "runs.csv";
 const EPOCHS: &str = "epochs.csv";
 const FAILURES: &str = "failures.csv";
 const JOB_ID: &str = "job_id";
-const JOB_ID_MEANING: &str = "identity of the job: 12 hexadecimal digits of a hash over all of its fields";
+const JOB_ID_MEANING: &str =
+    "identity of the job: 12 hexadecimal digits of a hash over all of its fields";
 
 /// Lists columns as `name: unit, meaning, empty => cell`.
 macro_rules! columns {
@@ -391,20 +403,30 @@ fn failure_columns() -> impl Iterator<Item = &'static str> {
 }
 
 fn job_cells(job: &Job) -> impl Iterator<Item = String> {
-    let fields = FIELDS.iter().map(|field| field.get(job).map_or_else(String::new, |value| value.to_string()));
+    let fields = FIELDS.iter().map(|field| {
+        field
+            .get(job)
+            .map_or_else(String::new, |value| value.to_string())
+    });
     std::iter::once(job.id().to_string()).chain(fields)
 }
 
 fn run_cells(record: &Record) -> Vec<String> {
-    job_cells(&record.job).chain(RESULT_COLUMNS.iter().map(|c| (c.cell)(record))).collect()
+    job_cells(&record.job)
+        .chain(RESULT_COLUMNS.iter().map(|c| (c.cell)(record)))
+        .collect()
 }
 
 fn epoch_cells(id: JobId, row: &EpochRow) -> Vec<String> {
-    std::iter::once(id.to_string()).chain(EPOCH_COLUMNS.iter().map(|c| (c.cell)(row))).collect()
+    std::iter::once(id.to_string())
+        .chain(EPOCH_COLUMNS.iter().map(|c| (c.cell)(row)))
+        .collect()
 }
 
 fn failure_cells(failure: &Failure) -> Vec<String> {
-    std::iter::once(failure.id.to_string()).chain(FAILURE_COLUMNS.iter().map(|c| (c.cell)(failure))).collect()
+    std::iter::once(failure.id.to_string())
+        .chain(FAILURE_COLUMNS.iter().map(|c| (c.cell)(failure)))
+        .collect()
 }
 
 /// The text of `plan.csv`: every job of a plan, in its order.
@@ -421,15 +443,23 @@ pub fn plan_csv<'a>(jobs: impl IntoIterator<Item = &'a Job>) -> String {
 pub fn columns_json() -> String {
     use serde_json::{Map, Value, json};
     let column = |name: &str, unit: &str, meaning: &str, empty: &str| {
-        (name.to_owned(), json!({ "unit": unit, "meaning": meaning, "empty": if empty.is_empty() { "never" } else { empty } }))
+        (
+            name.to_owned(),
+            json!({ "unit": unit, "meaning": meaning, "empty": if empty.is_empty() { "never" } else { empty } }),
+        )
     };
     fn measured<T>(columns: &[Column<T>]) -> impl Iterator<Item = (&str, &str, &str, &str)> {
         columns.iter().map(|c| (c.name, c.unit, c.meaning, c.empty))
     }
     let id = std::iter::once((JOB_ID, "", JOB_ID_MEANING, ""));
-    let job = id.clone().chain(FIELDS.iter().map(|f| (f.name, f.unit, f.about, f.empty)));
+    let job = id
+        .clone()
+        .chain(FIELDS.iter().map(|f| (f.name, f.unit, f.about, f.empty)));
     let file = |columns: &mut dyn Iterator<Item = (&str, &str, &str, &str)>| -> Value {
-        columns.map(|(name, unit, meaning, empty)| column(name, unit, meaning, empty)).collect::<Map<_, _>>().into()
+        columns
+            .map(|(name, unit, meaning, empty)| column(name, unit, meaning, empty))
+            .collect::<Map<_, _>>()
+            .into()
     };
     let json = json!({
         "schema": SCHEMA,

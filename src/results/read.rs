@@ -10,8 +10,8 @@ use rayon::prelude::*;
 
 use super::table::{Row, Table};
 use super::{
-    EPOCHS, EpochRow, FAILURES, Failure, JOB_ID, Outcome, Provenance, RESULT_COLUMNS, RUNS, Record, ResultsError,
-    epoch_columns, failure_columns, run_columns,
+    EPOCHS, EpochRow, FAILURES, Failure, JOB_ID, Outcome, Provenance, RESULT_COLUMNS, RUNS, Record,
+    ResultsError, epoch_columns, failure_columns, run_columns,
 };
 use crate::job::{Draft, FIELDS, Job, JobId, Value};
 
@@ -44,7 +44,11 @@ pub struct Conflict {
 
 impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "conflict: job {} has different results in {} and {}:", self.id, self.first, self.second)?;
+        write!(
+            f,
+            "conflict: job {} has different results in {} and {}:",
+            self.id, self.first, self.second
+        )?;
         for (name, first, second) in &self.differences {
             write!(f, " {name} {first:?} and {second:?};")?;
         }
@@ -97,10 +101,17 @@ pub fn folders(dir: &Path) -> Result<Vec<PathBuf>, ResultsError> {
                 }
             }
         }
-        Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {}
+        Err(error)
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
+            ) => {}
         Err(error) => return Err(ResultsError::io("list", &shards, error)),
     }
-    folders.sort_by_cached_key(|path| path.file_name().and_then(|name| shard(&name.to_string_lossy())));
+    folders.sort_by_cached_key(|path| {
+        path.file_name()
+            .and_then(|name| shard(&name.to_string_lossy()))
+    });
     folders.insert(0, dir.to_owned());
     Ok(folders)
 }
@@ -121,7 +132,9 @@ pub fn read_runs(dir: &Path) -> Result<Runs, ResultsError> {
     let mut places: HashMap<JobId, (usize, String)> = HashMap::new();
     for folder in folders(dir)? {
         let path = folder.join(RUNS);
-        let Some(table) = Table::load(&path)? else { continue };
+        let Some(table) = Table::load(&path)? else {
+            continue;
+        };
         add_runs(&table, &mut all, &mut places)?;
     }
     Ok(all)
@@ -142,11 +155,15 @@ fn add_runs(
     places: &mut HashMap<JobId, (usize, String)>,
 ) -> Result<(), ResultsError> {
     table.demand(run_columns())?;
+    let fields: Vec<usize> = FIELDS
+        .iter()
+        .filter_map(|field| table.position(field.name))
+        .collect();
     let read: Result<Vec<(usize, JobId, Record)>, _> = (0..table.len())
         .into_par_iter()
         .map(|i| {
             let row = table.row(i)?;
-            let (id, record) = record(&row)?;
+            let (id, record) = record(&row, &fields)?;
             Ok((row.line, id, record))
         })
         .collect();
@@ -162,10 +179,17 @@ fn add_runs(
                 let differences = differences(&all.records[*first], &record);
                 let second = format!("{file}:{line}");
                 if !differences.is_empty() {
-                    all.conflicts.push(Conflict { id, first: first_place.clone(), second, differences });
+                    all.conflicts.push(Conflict {
+                        id,
+                        first: first_place.clone(),
+                        second,
+                        differences,
+                    });
                 } else if first_place.starts_with(&format!("{file}:")) {
                     // Between files it is what a merge leaves; within one it is somebody's doing.
-                    all.warnings.push(format!("{second}: job {id} stands in {first_place} too, with the same results"));
+                    all.warnings.push(format!(
+                        "{second}: job {id} stands in {first_place} too, with the same results"
+                    ));
                 }
             }
         }
@@ -173,17 +197,26 @@ fn add_runs(
     Ok(())
 }
 
-/// A record from its row.
-fn record(row: &Row<'_>) -> Result<(JobId, Record), ResultsError> {
+/// A record from its row; `fields` are the places of [`FIELDS`] in it.
+fn record(row: &Row<'_>, fields: &[usize]) -> Result<(JobId, Record), ResultsError> {
     let id: JobId = row.required(JOB_ID)?;
-    let job = job(row)?;
-    if job.id() != id {
+    let job = job(row, fields)?;
+    // The cells are nearly always as we wrote them, and then their hash is the id.
+    let cells = FIELDS
+        .iter()
+        .zip(fields)
+        .map(|(field, &place)| (field.name, row.at(place)));
+    let written = cells.filter(|(_, cell)| !cell.is_empty());
+    if JobId::of(written) != id && job.id() != id {
         return Err(row.error(format!(
             "the fields are those of job {}, but job_id is {id}: a cell was edited by hand",
             job.id()
         )));
     }
-    let outcome = row.cell("outcome").parse().map_err(|message: String| row.error(message))?;
+    let outcome = row
+        .cell("outcome")
+        .parse()
+        .map_err(|message: String| row.error(message))?;
     let record = Record {
         job,
         outcome,
@@ -216,16 +249,18 @@ fn record(row: &Row<'_>) -> Result<(JobId, Record), ResultsError> {
 }
 
 /// The job that a row's fields describe.
-fn job(row: &Row<'_>) -> Result<Job, ResultsError> {
+fn job(row: &Row<'_>, fields: &[usize]) -> Result<Job, ResultsError> {
     let mut draft = Draft::default();
-    for field in FIELDS {
-        let cell = row.cell(field.name);
+    for (field, &place) in FIELDS.iter().zip(fields) {
+        let cell = row.at(place);
         if !cell.is_empty() {
             let set = field.set(&mut draft, &Value::Text(cell.to_owned()));
             set.map_err(|message| row.error(format!("{}: {message}", field.name)))?;
         }
     }
-    draft.resolve().map_err(|error| row.error(error.to_string()))
+    draft
+        .resolve()
+        .map_err(|error| row.error(error.to_string()))
 }
 
 /// A value for each row of a file of a sweep and of its shards.
@@ -253,7 +288,9 @@ fn each<T>(
 /// # Errors
 /// As [`read_runs`], as far as it reads.
 pub fn finished_ids(dir: &Path) -> Result<HashSet<JobId>, ResultsError> {
-    Ok(each(dir, RUNS, &[JOB_ID], |row| row.required(JOB_ID))?.into_iter().collect())
+    Ok(each(dir, RUNS, &[JOB_ID], |row| row.required(JOB_ID))?
+        .into_iter()
+        .collect())
 }
 
 /// How each finished job ended, without reading the rest of its row.
@@ -261,7 +298,9 @@ pub fn finished_ids(dir: &Path) -> Result<HashSet<JobId>, ResultsError> {
 /// # Errors
 /// As [`read_runs`], as far as it reads.
 pub fn read_outcomes(dir: &Path) -> Result<HashMap<JobId, Outcome>, ResultsError> {
-    let outcomes = each(dir, RUNS, &[JOB_ID, "outcome"], |row| Ok((row.required(JOB_ID)?, row.required("outcome")?)))?;
+    let outcomes = each(dir, RUNS, &[JOB_ID, "outcome"], |row| {
+        Ok((row.required(JOB_ID)?, row.required("outcome")?))
+    })?;
     // The first row counts, as in `read_runs`.
     Ok(outcomes.into_iter().rev().collect())
 }
@@ -271,9 +310,15 @@ pub fn read_outcomes(dir: &Path) -> Result<HashMap<JobId, Outcome>, ResultsError
 /// # Errors
 /// The file cannot be read, or has no `job_id`.
 pub fn planned_ids(dir: &Path) -> Result<Option<Vec<JobId>>, ResultsError> {
-    let Some(table) = Table::load(&dir.join("plan.csv"))? else { return Ok(None) };
+    let Some(table) = Table::load(&dir.join("plan.csv"))? else {
+        return Ok(None);
+    };
     table.demand([JOB_ID])?;
-    table.rows().map(|row| row?.required(JOB_ID)).collect::<Result<_, _>>().map(Some)
+    table
+        .rows()
+        .map(|row| row?.required(JOB_ID))
+        .collect::<Result<_, _>>()
+        .map(Some)
 }
 
 /// The failed attempts of a sweep and of its shards, in the order of the files.
@@ -281,12 +326,19 @@ pub fn planned_ids(dir: &Path) -> Result<Option<Vec<JobId>>, ResultsError> {
 /// # Errors
 /// As [`read_runs`].
 pub fn read_failures(dir: &Path) -> Result<Vec<Failure>, ResultsError> {
-    each(dir, FAILURES, &failure_columns().collect::<Vec<_>>(), failure)
+    each(
+        dir,
+        FAILURES,
+        &failure_columns().collect::<Vec<_>>(),
+        failure,
+    )
 }
 
 /// The failed attempts of one file.
 pub(super) fn load_failures(path: &Path) -> Result<Vec<Failure>, ResultsError> {
-    let Some(table) = Table::load(path)? else { return Ok(Vec::new()) };
+    let Some(table) = Table::load(path)? else {
+        return Ok(Vec::new());
+    };
     table.demand(failure_columns())?;
     table.rows().map(|row| failure(&row?)).collect()
 }
@@ -313,10 +365,17 @@ pub fn read_epochs(dir: &Path) -> Result<HashMap<JobId, Vec<EpochRow>>, ResultsE
     let mut curves: HashMap<JobId, Vec<EpochRow>> = HashMap::new();
     for folder in folders(dir)? {
         // Runs first: whatever they hold at this moment, its epochs are there already.
-        let Some(runs) = Table::load(&folder.join(RUNS))? else { continue };
+        let Some(runs) = Table::load(&folder.join(RUNS))? else {
+            continue;
+        };
         runs.demand([JOB_ID])?;
-        let finished = runs.rows().map(|row| row?.required(JOB_ID)).collect::<Result<HashSet<JobId>, _>>()?;
-        let Some(table) = Table::load(&folder.join(EPOCHS))? else { continue };
+        let finished = runs
+            .rows()
+            .map(|row| row?.required(JOB_ID))
+            .collect::<Result<HashSet<JobId>, _>>()?;
+        let Some(table) = Table::load(&folder.join(EPOCHS))? else {
+            continue;
+        };
         table.demand(epoch_columns())?;
         let mut here: HashMap<JobId, Vec<EpochRow>> = HashMap::new();
         for row in table.rows() {

@@ -58,7 +58,10 @@ const LONGEST: usize = 4000;
 pub(super) fn free_text(text: &str) -> String {
     let trimmed = text.trim();
     let formula = text.starts_with(FORMULA) || trimmed.starts_with(FORMULA);
-    let line = trimmed.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST);
+    let line = trimmed
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(LONGEST);
     formula.then_some('\'').into_iter().chain(line).collect()
 }
 
@@ -97,7 +100,11 @@ fn cells(line: &str) -> Vec<Cow<'_, str>> {
     while let Some(text) = rest {
         let (cell, after) = match text.strip_prefix('"') {
             Some(quoted) => unquote(quoted),
-            None => text.split_once(',').map_or((text.into(), None), |(cell, after)| (cell.into(), Some(after))),
+            None => text
+                .split_once(',')
+                .map_or((text.into(), None), |(cell, after)| {
+                    (cell.into(), Some(after))
+                }),
         };
         cells.push(cell);
         rest = after;
@@ -119,7 +126,8 @@ fn unquote(text: &str) -> (Cow<'_, str>, Option<&str>) {
                     cell = cell.replace("\"\"", "\"").into();
                 }
                 if next.is_some_and(|&b| b != b',') {
-                    cell.to_mut().push_str(&text[quote + 1..end.unwrap_or(text.len())]);
+                    cell.to_mut()
+                        .push_str(&text[quote + 1..end.unwrap_or(text.len())]);
                 }
                 return (cell, end.map(|end| &text[end + 1..]));
             }
@@ -165,14 +173,20 @@ impl Table {
             lines.push((number + 1, start..start + line.len()));
             start += line.len();
         }
-        if lines.first().is_none_or(|(_, range)| bytes[range.end - 1] != b'\n') {
+        if lines
+            .first()
+            .is_none_or(|(_, range)| bytes[range.end - 1] != b'\n')
+        {
             return Ok(None);
         }
         let (_, first) = lines.remove(0);
         let error = |message: &str| ResultsError::row(path, 1, message);
         let header = text(&bytes[first.clone()]).ok_or_else(|| error("the header is not UTF-8"))?;
         let header = header.strip_prefix('\u{feff}').unwrap_or(header);
-        let header: Vec<String> = cells(header).iter().map(|cell| cell.trim().to_owned()).collect();
+        let header: Vec<String> = cells(header)
+            .iter()
+            .map(|cell| cell.trim().to_owned())
+            .collect();
         let index: HashMap<_, _> = header.iter().cloned().zip(0..).collect();
         if index.len() < header.len() {
             return Err(error("two columns have the same name"));
@@ -182,25 +196,51 @@ impl Table {
         let torn = lines.pop_if(|(_, range)| {
             let line = &bytes[range.clone()];
             let finished = line.ends_with(b"\n")
-                && text(line).is_some_and(|line| line.is_empty() || cells(line).len() == header.len());
+                && text(line)
+                    .is_some_and(|line| line.is_empty() || cells(line).len() == header.len());
             !finished
         });
         let torn = torn.map(|(line, range)| {
             whole = range.start;
-            Torn { line, text: free_text(&String::from_utf8_lossy(&bytes[range])) }
+            Torn {
+                line,
+                text: free_text(&String::from_utf8_lossy(&bytes[range])),
+            }
         });
         lines.retain(|(_, range)| text(&bytes[range.clone()]) != Some(""));
         let path = path.to_owned();
-        Ok(Some(Table { path, bytes, header, index, rows: lines, whole: whole as u64, torn }))
+        Ok(Some(Table {
+            path,
+            bytes,
+            header,
+            index,
+            rows: lines,
+            whole: whole as u64,
+            torn,
+        }))
+    }
+
+    /// The place of a column in the rows.
+    pub fn position(&self, column: &str) -> Option<usize> {
+        self.index.get(column).copied()
     }
 
     /// The columns that the file lacks are an error.
-    pub fn demand<'a>(&self, columns: impl IntoIterator<Item = &'a str>) -> Result<(), ResultsError> {
-        let missing: Vec<_> = columns.into_iter().filter(|name| !self.index.contains_key(*name)).collect();
+    pub fn demand<'a>(
+        &self,
+        columns: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), ResultsError> {
+        let missing: Vec<_> = columns
+            .into_iter()
+            .filter(|name| !self.index.contains_key(*name))
+            .collect();
         if missing.is_empty() {
             return Ok(());
         }
-        Err(ResultsError::Columns { file: self.path.clone(), missing: missing.join("`, `") })
+        Err(ResultsError::Columns {
+            file: self.path.clone(),
+            missing: missing.join("`, `"),
+        })
     }
 
     /// The rows that are whole; blank lines are none.
@@ -217,17 +257,29 @@ impl Table {
     pub fn row(&self, i: usize) -> Result<Row<'_>, ResultsError> {
         let (number, range) = &self.rows[i];
         let error = |message: String| ResultsError::row(&self.path, *number, message);
-        let line = text(&self.bytes[range.clone()]).ok_or_else(|| error("the line is not UTF-8".into()))?;
+        let line = text(&self.bytes[range.clone()])
+            .ok_or_else(|| error("the line is not UTF-8".into()))?;
         let cells = cells(line);
         if cells.len() != self.header.len() {
-            return Err(error(format!("{} cells, but the header has {}", cells.len(), self.header.len())));
+            return Err(error(format!(
+                "{} cells, but the header has {}",
+                cells.len(),
+                self.header.len()
+            )));
         }
-        Ok(Row { table: self, line: *number, cells })
+        Ok(Row {
+            table: self,
+            line: *number,
+            cells,
+        })
     }
 
     /// The header and the rows that `keep` chooses, as they stand in the file.
     pub fn filtered(&self, keep: &[bool]) -> Vec<u8> {
-        let body = self.rows.first().map_or(self.whole as usize, |(_, range)| range.start);
+        let body = self
+            .rows
+            .first()
+            .map_or(self.whole as usize, |(_, range)| range.start);
         let mut bytes = self.bytes[..body].to_vec();
         for ((_, range), _) in self.rows.iter().zip(keep).filter(|(_, keep)| **keep) {
             bytes.extend_from_slice(&self.bytes[range.clone()]);
@@ -253,7 +305,14 @@ pub(super) struct Row<'a> {
 impl Row<'_> {
     /// The cell of a column; empty if the file has no such column.
     pub fn cell(&self, column: &str) -> &str {
-        self.table.index.get(column).map_or("", |&i| &self.cells[i])
+        self.table
+            .position(column)
+            .map_or("", |place| self.at(place))
+    }
+
+    /// The cell at a place that [`Table::position`] gave.
+    pub fn at(&self, place: usize) -> &str {
+        &self.cells[place]
     }
 
     /// The value of a cell; `None` if it is empty.
@@ -262,20 +321,25 @@ impl Row<'_> {
             "" => Ok(None),
             cell => match cell.trim().parse() {
                 Ok(value) => Ok(Some(value)),
-                Err(_) => Err(self.error(format!("\"{cell}\" is no value for the column `{column}`"))),
+                Err(_) => {
+                    Err(self.error(format!("\"{cell}\" is no value for the column `{column}`")))
+                }
             },
         }
     }
 
     /// The value of a cell that must not be empty.
     pub fn required<V: std::str::FromStr>(&self, column: &str) -> Result<V, ResultsError> {
-        self.optional(column)?.ok_or_else(|| self.error(format!("the column `{column}` is empty")))
+        self.optional(column)?
+            .ok_or_else(|| self.error(format!("the column `{column}` is empty")))
     }
 
     /// A finite number; `None` if the cell is empty.
     pub fn finite(&self, column: &str) -> Result<Option<f64>, ResultsError> {
         match self.optional::<f64>(column)? {
-            Some(x) if !x.is_finite() => Err(self.error(format!("{x} in the column `{column}` is no number"))),
+            Some(x) if !x.is_finite() => {
+                Err(self.error(format!("{x} in the column `{column}` is no number")))
+            }
             value => Ok(value),
         }
     }
@@ -297,7 +361,10 @@ impl Row<'_> {
 /// The file could not be written; the old one, if any, is still there.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), ResultsError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     tempfile::Builder::new()
         .prefix(&format!(".{name}."))
         .permissions(std::fs::Permissions::from_mode(0o666)) // less the umask
@@ -318,7 +385,10 @@ mod tests {
 
     #[test]
     fn a_number_that_is_not_finite_is_no_number() {
-        assert_eq!([f64::NAN, f64::INFINITY, f64::NEG_INFINITY].map(number), ["", "", ""]);
+        assert_eq!(
+            [f64::NAN, f64::INFINITY, f64::NEG_INFINITY].map(number),
+            ["", "", ""]
+        );
         assert_eq!(number(None), "");
         for x in [0.1 + 0.2, 1e-300, 5e-324, f64::MAX, 2.0] {
             assert_eq!(number(x).parse(), Ok(x));
@@ -327,7 +397,16 @@ mod tests {
 
     #[test]
     fn no_cell_of_free_text_starts_a_formula_or_a_line() {
-        for text in ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1", " =1", "=cmd|' /C calc'!A0"] {
+        for text in [
+            "=1+1",
+            "+1",
+            "-1",
+            "@x",
+            "\t=1",
+            "\r=1",
+            " =1",
+            "=cmd|' /C calc'!A0",
+        ] {
             let cell = free_text(text);
             assert!(cell.starts_with('\''), "{text:?}");
             assert!(!cell.contains(['\n', '\r', '\t']));
@@ -339,7 +418,13 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back() {
-        for row in [&["a,b", "say \"no\"", "", "plain", "\"", "ü", "\",\""][..], &["", ""], &[""], &["\"\""], &["x", "\"a"]] {
+        for row in [
+            &["a,b", "say \"no\"", "", "plain", "\"", "ü", "\",\""][..],
+            &["", ""],
+            &[""],
+            &["\"\""],
+            &["x", "\"a"],
+        ] {
             let written = line(row);
             assert_eq!(cells(written.trim_end_matches('\n')), row);
         }
