@@ -701,3 +701,47 @@ fn a_data_folder_that_cannot_be_written_is_named() {
     assert!(matches!(error, FetchError::Write { .. }), "{error}");
     assert!(error.to_string().contains("--data"), "{error}");
 }
+
+/// Runs `wninit fetch` in an empty folder with these arguments.
+fn command(arguments: &[&str]) -> std::process::Output {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(
+        folder.path().join("grid.toml"),
+        "name = \"two\"\n[base]\nmodel = \"mlp\"\n[grid]\ndataset = [\"digits\", \"synthetic\"]\nseed = { count = 2 }\n",
+    )
+    .unwrap();
+    Command::new(env!("CARGO_BIN_EXE_wninit"))
+        .arg("fetch")
+        .args(arguments)
+        .current_dir(folder.path())
+        .env_remove("WNINIT_SOURCES")
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a_grid_stands_for_every_data_set_that_its_jobs_need_each_once() {
+    let output = command(&["grid.toml", "digits"]);
+    assert!(output.status.success());
+    let told = String::from_utf8(output.stdout).unwrap();
+    let named: Vec<&str> = told.lines().map(|line| line.split(':').next().unwrap()).collect();
+    assert_eq!(named, ["digits", "synthetic"]);
+    let output = command(&["grid.toml", "--only", "dataset=synthetic"]);
+    assert!(String::from_utf8(output.stdout).unwrap().starts_with("synthetic: nothing to fetch"));
+}
+
+#[test]
+fn a_bad_grid_or_name_is_a_bad_command_line_and_nothing_is_fetched() {
+    for (arguments, told) in [
+        (&["mnits"][..], "did you mean \"mnist\"?"),
+        (&["missing.toml"], "missing.toml: cannot read the grid"),
+        (&["grid.toml", "--set", "epoch=1"], "did you mean \"epochs\"?"),
+        (&["digits", "--set", "epochs=1"], "name its file"),
+    ] {
+        let output = command(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(output.stdout.is_empty());
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains(told), "{error}");
+    }
+}
