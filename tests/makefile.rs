@@ -152,7 +152,9 @@ fn a_libtorch_of_ones_own_needs_no_environment() {
 
 #[test]
 fn what_is_missing_is_named_before_anything_is_installed() {
-    for (program, named) in [("cargo", "rustup.rs"), ("c++", "apt install g++"), ("python3", "python3-venv")] {
+    for (program, named) in
+        [("cargo", "rustup.rs"), ("c++", "apt install g++"), ("python3", "python3-venv")]
+    {
         let clone = Clone::fresh();
         let broken = "#!/bin/sh\nexit 1\n";
         let arguments: &[&str] = match program {
@@ -178,7 +180,9 @@ fn what_is_missing_is_named_before_anything_is_installed() {
 fn help_lists_the_targets_and_fits_a_terminal() {
     let output = Clone::fresh().make(&[]);
     let text = String::from_utf8(output.stdout).unwrap();
-    for word in ["make sweep", "make test", "make lint", "make notebooks", "GRID", "WORKERS", "ARGS"] {
+    for word in
+        ["make sweep", "make test", "make lint", "make notebooks", "GRID", "WORKERS", "ARGS"]
+    {
         assert!(text.contains(word), "{word}");
     }
     assert!(text.lines().all(|line| line.len() <= 80), "{text}");

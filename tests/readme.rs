@@ -20,7 +20,8 @@ fn readme() -> String {
 /// The fenced blocks of a language, in order.
 fn blocks(language: &str) -> Vec<String> {
     let text = readme();
-    let parts = text.split(&format!("```{language}\n")).skip(1);
+    let fence = format!("```{language}\n");
+    let parts = text.split(&fence).skip(1);
     parts.map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
 }
 
@@ -33,7 +34,10 @@ fn row(cells: &[&str]) -> String {
 fn assert_has_table(head: &[&str], rows: impl Iterator<Item = String>) {
     let rule = format!("|{}\n", "---|".repeat(head.len()));
     let table = row(head) + &rule + &rows.collect::<String>();
-    assert!(readme().contains(&(table.clone() + "\n")), "the README should have this table:\n{table}");
+    assert!(
+        readme().contains(&(table.clone() + "\n")),
+        "the README should have this table:\n{table}"
+    );
 }
 
 #[test]
@@ -45,8 +49,9 @@ fn every_field_of_a_job_is_in_the_readme_with_its_default_and_meaning() {
 #[test]
 fn every_result_column_is_in_the_readme_with_its_unit_and_meaning() {
     let empty = |empty: &'static str| if empty.is_empty() { "never" } else { empty };
-    let rows =
-        RESULT_COLUMNS.iter().map(|c| row(&[&format!("`{}`", c.name), c.unit, c.meaning, empty(c.empty)]));
+    let rows = RESULT_COLUMNS
+        .iter()
+        .map(|c| row(&[&format!("`{}`", c.name), c.unit, c.meaning, empty(c.empty)]));
     assert_has_table(&["column", "unit", "meaning", "empty means"], rows);
     let list = |names: &mut dyn Iterator<Item = &str>| {
         names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
@@ -72,7 +77,8 @@ fn the_grids_in_the_readme_plan_and_the_first_has_every_key() {
     let grids = blocks("toml");
     for text in &grids {
         let file = root().join("sweeps/readme.toml"); // so that `extends` finds the shipped ones
-        let grid = Grid::parse(text, &file, &Overrides::default()).unwrap_or_else(|error| panic!("{error}"));
+        let grid = Grid::parse(text, &file, &Overrides::default())
+            .unwrap_or_else(|error| panic!("{error}"));
         let plan = Plan::of(&grid).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(plan.warnings, Vec::<String>::new());
     }
@@ -80,7 +86,18 @@ fn the_grids_in_the_readme_plan_and_the_first_has_every_key() {
     let grid = Grid::parse(&grids[0], Path::new("readme.toml"), &smoke).unwrap();
     assert_eq!(grid.name, "reference-smoke");
     let keys: toml::Table = grids[0].parse().unwrap();
-    for key in ["name", "about", "base", "grid", "zip", "exclude", "block", "claim", "published", "profile"] {
+    for key in [
+        "name",
+        "about",
+        "base",
+        "grid",
+        "zip",
+        "exclude",
+        "block",
+        "claim",
+        "published",
+        "profile",
+    ] {
         assert!(keys.contains_key(key), "{key} is missing");
     }
     assert!(grids[1].contains("extends ="));
@@ -121,7 +138,9 @@ fn the_plan_in_the_readme_is_what_the_program_prints() {
         .unwrap();
     let printed = String::from_utf8(output.stdout).unwrap();
     // The number of cohorts and the estimate depend on the machine.
-    for line in shown[0].lines().filter(|line| !line.starts_with("cost") && !line.contains(" cohorts")) {
+    for line in
+        shown[0].lines().filter(|line| !line.starts_with("cost") && !line.contains(" cohorts"))
+    {
         assert!(printed.contains(line), "the README says:\n{line}\nthe program says:\n{printed}");
     }
 }

@@ -72,10 +72,18 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     options.force = args.force;
     for dataset in datasets {
         match fetch::fetch(dataset, &options)? {
-            Fetched::NothingToFetch => println!("{dataset}: nothing to fetch, the program brings it"),
-            Fetched::AlreadyThere => println!("{dataset}: already there and complete, in {}", dir.display()),
+            Fetched::NothingToFetch => {
+                println!("{dataset}: nothing to fetch, the program brings it")
+            }
+            Fetched::AlreadyThere => {
+                println!("{dataset}: already there and complete, in {}", dir.display())
+            }
             Fetched::New { folder, sources } => {
-                println!("{dataset}: fetched into {} from {}", folder.display(), sources.join(", "));
+                println!(
+                    "{dataset}: fetched into {} from {}",
+                    folder.display(),
+                    sources.join(", ")
+                );
             }
         }
     }
@@ -99,8 +107,13 @@ fn datasets(args: &Args) -> anyhow::Result<Vec<DatasetName>> {
             }
         }
     }
-    if !args.overrides.is_empty() && !args.wanted.iter().any(|wanted| matches!(wanted, Wanted::Grid(_))) {
-        return Err(UsageError(anyhow::anyhow!("--set, --only and --profile change a grid: name its file")).into());
+    if !args.overrides.is_empty()
+        && !args.wanted.iter().any(|wanted| matches!(wanted, Wanted::Grid(_)))
+    {
+        return Err(UsageError(anyhow::anyhow!(
+            "--set, --only and --profile change a grid: name its file"
+        ))
+        .into());
     }
     Ok(datasets)
 }
