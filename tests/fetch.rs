@@ -86,14 +86,9 @@ fn answer(
         log.iter().filter(|p| **p == path).count() > 1
     };
     let mut send = |status: u16, length: Option<usize>, bytes: &[u8]| {
-        let length = length
-            .map(|n| format!("Content-Length: {n}\r\n"))
-            .unwrap_or_default();
+        let length = length.map(|n| format!("Content-Length: {n}\r\n")).unwrap_or_default();
         let head = format!("HTTP/1.1 {status} Status\r\n{length}Connection: close\r\n\r\n");
-        stream
-            .write_all(head.as_bytes())
-            .and_then(|()| stream.write_all(bytes))
-            .ok()
+        stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(bytes)).ok()
     };
     match replies.get(&path).cloned().unwrap_or(Reply::Status(404)) {
         Reply::Bytes(bytes) => send(200, Some(bytes.len()), &bytes),
@@ -130,9 +125,7 @@ fn fashion(upstream: &[&str]) -> (Recipe, Vec<(String, Vec<u8>)>) {
         let mut bytes = vec![0, 0, 8];
         if i % 2 == 0 {
             bytes.push(3);
-            [n, 4, 5]
-                .iter()
-                .for_each(|size| bytes.extend(size.to_be_bytes()));
+            [n, 4, 5].iter().for_each(|size| bytes.extend(size.to_be_bytes()));
             bytes.extend((0..n * 20).map(|p| (p * 31 + i as u32) as u8));
         } else {
             bytes.push(1);
@@ -155,10 +148,7 @@ fn fashion(upstream: &[&str]) -> (Recipe, Vec<(String, Vec<u8>)>) {
 }
 
 fn gzipped(files: &[(String, Vec<u8>)]) -> Vec<(String, Reply)> {
-    files
-        .iter()
-        .map(|(name, bytes)| (format!("{name}.gz"), Reply::Bytes(gzip(bytes))))
-        .collect()
+    files.iter().map(|(name, bytes)| (format!("{name}.gz"), Reply::Bytes(gzip(bytes)))).collect()
 }
 
 fn options(dir: &Path) -> Options {
@@ -179,14 +169,7 @@ fn tree(dir: &Path) -> Vec<String> {
             if entry.path().is_dir() {
                 open.push(entry.path());
             } else if entry.file_name() != ".lock" {
-                found.push(
-                    entry
-                        .path()
-                        .strip_prefix(dir)
-                        .unwrap()
-                        .display()
-                        .to_string(),
-                );
+                found.push(entry.path().strip_prefix(dir).unwrap().display().to_string());
             }
         }
     }
@@ -195,17 +178,11 @@ fn tree(dir: &Path) -> Vec<String> {
 }
 
 fn assert_complete(dir: &Path, files: &[(String, Vec<u8>)]) {
-    let mut names: Vec<_> = files
-        .iter()
-        .map(|(name, _)| format!("fashion-mnist/{name}"))
-        .collect();
+    let mut names: Vec<_> = files.iter().map(|(name, _)| format!("fashion-mnist/{name}")).collect();
     names.sort();
     assert_eq!(tree(dir), names);
     for (name, bytes) in files {
-        assert_eq!(
-            fs::read(dir.join("fashion-mnist").join(name)).unwrap(),
-            *bytes
-        );
+        assert_eq!(fs::read(dir.join("fashion-mnist").join(name)).unwrap(), *bytes);
     }
 }
 
@@ -226,27 +203,15 @@ fn files_are_fetched_once_unpacked_and_then_left_alone() {
     else {
         panic!()
     };
-    assert_eq!(
-        (folder, sources),
-        (dir.path().join("fashion-mnist"), vec![server.url.clone()])
-    );
+    assert_eq!((folder, sources), (dir.path().join("fashion-mnist"), vec![server.url.clone()]));
     assert_complete(dir.path(), &files);
     assert_eq!(server.asked().len(), 4);
 
-    assert_eq!(
-        fetch_recipe(&recipe, &options(dir.path())).unwrap(),
-        Fetched::AlreadyThere
-    );
+    assert_eq!(fetch_recipe(&recipe, &options(dir.path())).unwrap(), Fetched::AlreadyThere);
     assert_eq!(server.asked().len(), 4, "nothing more was downloaded");
 
-    let forced = Options {
-        force: true,
-        ..options(dir.path())
-    };
-    assert!(matches!(
-        fetch_recipe(&recipe, &forced).unwrap(),
-        Fetched::New { .. }
-    ));
+    let forced = Options { force: true, ..options(dir.path()) };
+    assert!(matches!(fetch_recipe(&recipe, &forced).unwrap(), Fetched::New { .. }));
     assert_eq!(server.asked().len(), 8);
 }
 
@@ -261,10 +226,7 @@ fn a_file_that_was_damaged_since_is_fetched_again() {
     let mut bytes = files[2].1.clone();
     bytes[100] ^= 1;
     fs::write(&victim, bytes).unwrap();
-    assert!(matches!(
-        fetch_recipe(&recipe, &options(dir.path())).unwrap(),
-        Fetched::New { .. }
-    ));
+    assert!(matches!(fetch_recipe(&recipe, &options(dir.path())).unwrap(), Fetched::New { .. }));
     assert_complete(dir.path(), &files);
 }
 
@@ -278,35 +240,19 @@ fn the_next_source_serves_where_one_has_nothing_or_wrong_or_broken_files() {
         (Reply::Status(404), "404"),
         (Reply::Status(500), "500"),
         (Reply::Bytes(gzip(&wrong)), "checksum is wrong: SHA-256"),
-        (
-            Reply::Bytes(b"<html>Please log in</html>".to_vec()),
-            "truncated",
-        ),
-        (
-            Reply::Bytes(gzip(&vec![0; 64 << 20])),
-            "more than the expected",
-        ),
+        (Reply::Bytes(b"<html>Please log in</html>".to_vec()), "truncated"),
+        (Reply::Bytes(gzip(&vec![0; 64 << 20])), "more than the expected"),
         (Reply::Bytes(vec![7; 1 << 20]), "more than the expected"),
         (Reply::Endless, "more than the expected"),
         (Reply::Truncated(good.clone()), "broke off after"),
-        (
-            Reply::Hangs(good[..50].to_vec()),
-            "broke off after 50 bytes",
-        ),
+        (Reply::Hangs(good[..50].to_vec()), "broke off after 50 bytes"),
     ] {
         let dir = tempfile::tempdir().unwrap();
         let bad = Server::with([(first.clone(), bad)]);
         let (recipe, _) = fashion(&[&bad.url]);
         let text = all_failed(fetch_recipe(&recipe, &options(dir.path())));
-        assert!(
-            text.contains(says) && text.contains(&bad.url),
-            "{says}: {text}"
-        );
-        assert!(
-            tree(dir.path()).is_empty(),
-            "{says}: {:?}",
-            tree(dir.path())
-        );
+        assert!(text.contains(says) && text.contains(&bad.url), "{says}: {text}");
+        assert!(tree(dir.path()).is_empty(), "{says}: {:?}", tree(dir.path()));
 
         let good = Server::with(gzipped(&files));
         let (recipe, _) = fashion(&[&bad.url, &good.url]);
@@ -341,11 +287,7 @@ fn a_server_that_accepts_and_never_answers_does_not_hold_anyone_up() {
     let (recipe, _) = fashion(&[&silent_url, &good.url]);
     let start = Instant::now();
     fetch_recipe(&recipe, &options(dir.path())).unwrap();
-    assert!(
-        start.elapsed() < Duration::from_secs(20),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     assert_complete(dir.path(), &files);
 }
 
@@ -355,33 +297,18 @@ fn mirrors_come_first_and_may_be_folders_and_hold_one_folder_for_each_data_set()
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("fashion-mnist")).unwrap();
     for (name, bytes) in &files {
-        fs::write(
-            folder
-                .path()
-                .join("fashion-mnist")
-                .join(format!("{name}.gz")),
-            gzip(bytes),
-        )
-        .unwrap();
+        fs::write(folder.path().join("fashion-mnist").join(format!("{name}.gz")), gzip(bytes))
+            .unwrap();
     }
     let mirror = Server::with(
-        files
-            .iter()
-            .map(|(name, b)| (format!("fashion-mnist/{name}"), Reply::Bytes(b.clone()))),
+        files.iter().map(|(name, b)| (format!("fashion-mnist/{name}"), Reply::Bytes(b.clone()))),
     );
     let upstream = Server::with(gzipped(&files));
     let (recipe, _) = fashion(&[&upstream.url]);
     let path = folder.path().display().to_string();
-    for source in [
-        path.clone(),
-        format!("file://{path}"),
-        format!("{}/", mirror.url),
-    ] {
+    for source in [path.clone(), format!("file://{path}"), format!("{}/", mirror.url)] {
         let dir = tempfile::tempdir().unwrap();
-        let options = Options {
-            sources: vec![source.clone()],
-            ..options(dir.path())
-        };
+        let options = Options { sources: vec![source.clone()], ..options(dir.path()) };
         let Fetched::New { sources, .. } = fetch_recipe(&recipe, &options).unwrap() else {
             panic!()
         };
@@ -396,10 +323,7 @@ fn when_every_source_fails_one_message_says_why_and_what_to_do_by_hand() {
     let dir = tempfile::tempdir().unwrap();
     let server = Server::with([]);
     let (recipe, files) = fashion(&["http://no-such-host.invalid/x", &server.url]);
-    let options = Options {
-        sources: vec!["/no/such/folder".to_owned()],
-        ..options(dir.path())
-    };
+    let options = Options { sources: vec!["/no/such/folder".to_owned()], ..options(dir.path()) };
     let text = all_failed(fetch_recipe(&recipe, &options));
     for part in [
         "/no/such/folder: there is no such folder",
@@ -413,10 +337,7 @@ fn when_every_source_fails_one_message_says_why_and_what_to_do_by_hand() {
     for (name, _) in &files {
         assert!(text.contains(name.as_str()), "{text}");
     }
-    assert!(
-        text.contains(&dir.path().join("fashion-mnist").display().to_string()),
-        "{text}"
-    );
+    assert!(text.contains(&dir.path().join("fashion-mnist").display().to_string()), "{text}");
     assert!(tree(dir.path()).is_empty());
 }
 
@@ -430,16 +351,10 @@ fn two_fetches_at_once_download_once() {
         let threads: Vec<_> = (0..4)
             .map(|_| scope.spawn(|| fetch_recipe(&recipe, &options(dir.path())).unwrap()))
             .collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap())
-            .collect()
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     assert_eq!(
-        results
-            .iter()
-            .filter(|r| matches!(r, Fetched::New { .. }))
-            .count(),
+        results.iter().filter(|r| matches!(r, Fetched::New { .. })).count(),
         1,
         "{results:?}"
     );
@@ -455,10 +370,7 @@ fn child_that_fetches() {
         return;
     };
     let (recipe, _) = fashion(&[&url]);
-    let patient = Options {
-        read_timeout: Duration::from_secs(60),
-        ..options(Path::new(&dir))
-    };
+    let patient = Options { read_timeout: Duration::from_secs(60), ..options(Path::new(&dir)) };
     let _ = fetch_recipe(&recipe, &patient);
 }
 
@@ -481,15 +393,8 @@ fn a_fetch_that_is_killed_leaves_no_half_file_and_the_next_one_clears_up() {
     }
     child.kill().unwrap(); // SIGKILL
     child.wait().unwrap();
-    assert!(
-        files
-            .iter()
-            .all(|(name, _)| !dir.path().join("fashion-mnist").join(name).exists())
-    );
-    assert!(
-        !tree(dir.path()).is_empty(),
-        "the kill came while a file was under way"
-    );
+    assert!(files.iter().all(|(name, _)| !dir.path().join("fashion-mnist").join(name).exists()));
+    assert!(!tree(dir.path()).is_empty(), "the kill came while a file was under way");
 
     let good = Server::with(gzipped(&files));
     let (recipe, _) = fashion(&[&good.url]);
@@ -533,15 +438,7 @@ fn cifar10(extra: impl Fn(&mut Vec<u8>)) -> (Recipe, Vec<u8>) {
     let bytes = gzip(&tar);
     spec.md5 = hex(&Md5::digest(&bytes));
     let dataset = DatasetName::Cifar10;
-    (
-        Recipe {
-            dataset,
-            content: Content::Cifar(spec),
-            upstream: Vec::new(),
-            debian: None,
-        },
-        bytes,
-    )
+    (Recipe { dataset, content: Content::Cifar(spec), upstream: Vec::new(), debian: None }, bytes)
 }
 
 fn fetch_cifar10(dir: &Path, recipe: &mut Recipe, archive: Vec<u8>) -> Result<Fetched, FetchError> {
@@ -554,29 +451,12 @@ fn fetch_cifar10(dir: &Path, recipe: &mut Recipe, archive: Vec<u8>) -> Result<Fe
 fn an_archive_is_verified_unpacked_and_readable_afterwards() {
     let dir = tempfile::tempdir().unwrap();
     let (mut recipe, archive) = cifar10(|tar| {
-        tar_entry(
-            tar,
-            "cifar-10-batches-bin/",
-            tar::EntryType::Directory,
-            "",
-            b"",
-        );
-        tar_entry(
-            tar,
-            "cifar-10-batches-bin/readme.html",
-            tar::EntryType::Regular,
-            "",
-            b"<html>",
-        );
+        tar_entry(tar, "cifar-10-batches-bin/", tar::EntryType::Directory, "", b"");
+        tar_entry(tar, "cifar-10-batches-bin/readme.html", tar::EntryType::Regular, "", b"<html>");
     });
     fetch_cifar10(dir.path(), &mut recipe, archive.clone()).unwrap();
-    let Content::Cifar(spec) = &recipe.content else {
-        panic!()
-    };
-    let place = Place {
-        dataset: DatasetName::Cifar10,
-        dir: dir.path().to_owned(),
-    };
+    let Content::Cifar(spec) = &recipe.content else { panic!() };
+    let place = Place { dataset: DatasetName::Cifar10, dir: dir.path().to_owned() };
     let (train, test) = cifar::read(&place, spec).unwrap();
     assert_eq!((train.len(), test.len()), (50, 10));
     assert!(tree(dir.path()).contains(&format!("cifar-10-batches-bin/{SUMS}")));
@@ -612,23 +492,11 @@ fn no_archive_writes_outside_of_its_folder() {
     let attacks: Vec<Extra> = vec![
         Box::new(|tar| tar_entry(tar, "../escape", tar::EntryType::Regular, "", b"x")),
         Box::new(|tar| {
-            tar_entry(
-                tar,
-                "cifar-10-batches-bin/../../escape",
-                tar::EntryType::Regular,
-                "",
-                b"x",
-            )
+            tar_entry(tar, "cifar-10-batches-bin/../../escape", tar::EntryType::Regular, "", b"x")
         }),
         Box::new(|tar| tar_entry(tar, &absolute, tar::EntryType::Regular, "", b"x")),
         Box::new(|tar| {
-            tar_entry(
-                tar,
-                "cifar-10-batches-bin",
-                tar::EntryType::Symlink,
-                &outside_path,
-                b"",
-            )
+            tar_entry(tar, "cifar-10-batches-bin", tar::EntryType::Symlink, &outside_path, b"")
         }),
         Box::new(|tar| {
             tar_entry(
@@ -655,11 +523,7 @@ fn no_archive_writes_outside_of_its_folder() {
         let (mut recipe, archive) = cifar10(attack);
         let text = all_failed(fetch_cifar10(&dir, &mut recipe, archive));
         assert!(text.contains("not to be trusted"), "attack {i}: {text}");
-        assert!(
-            tree(parent.path()).is_empty(),
-            "attack {i}: {:?}",
-            tree(parent.path())
-        );
+        assert!(tree(parent.path()).is_empty(), "attack {i}: {:?}", tree(parent.path()));
         assert!(tree(outside.path()).is_empty(), "attack {i}");
     }
 }
@@ -668,10 +532,7 @@ fn no_archive_writes_outside_of_its_folder() {
 fn an_archive_that_unpacks_to_more_than_it_should_is_stopped() {
     let dir = tempfile::tempdir().unwrap();
     let bomb = vec![0; 64 << 20];
-    for path in [
-        "cifar-10-batches-bin/test_batch.bin",
-        "cifar-10-batches-bin/readme.html",
-    ] {
+    for path in ["cifar-10-batches-bin/test_batch.bin", "cifar-10-batches-bin/readme.html"] {
         let (mut recipe, archive) =
             cifar10(|tar| tar_entry(tar, path, tar::EntryType::Regular, "", &bomb));
         assert!(archive.len() < 1 << 20);
@@ -684,10 +545,7 @@ fn an_archive_that_unpacks_to_more_than_it_should_is_stopped() {
 fn data_sets_that_are_part_of_the_program_need_no_fetch() {
     let dir = tempfile::tempdir().unwrap();
     for dataset in [DatasetName::Digits, DatasetName::Synthetic] {
-        assert_eq!(
-            fetch(dataset, &options(dir.path())).unwrap(),
-            Fetched::NothingToFetch
-        );
+        assert_eq!(fetch(dataset, &options(dir.path())).unwrap(), Fetched::NothingToFetch);
     }
     assert!(tree(dir.path()).is_empty());
 }
@@ -700,4 +558,48 @@ fn a_data_folder_that_cannot_be_written_is_named() {
     let error = fetch_recipe(&recipe, &options(&dir.path().join("data"))).unwrap_err();
     assert!(matches!(error, FetchError::Write { .. }), "{error}");
     assert!(error.to_string().contains("--data"), "{error}");
+}
+
+/// Runs `wninit fetch` in an empty folder with these arguments.
+fn command(arguments: &[&str]) -> std::process::Output {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(
+        folder.path().join("grid.toml"),
+        "name = \"two\"\n[base]\nmodel = \"mlp\"\n[grid]\ndataset = [\"digits\", \"synthetic\"]\nseed = { count = 2 }\n",
+    )
+    .unwrap();
+    Command::new(env!("CARGO_BIN_EXE_wninit"))
+        .arg("fetch")
+        .args(arguments)
+        .current_dir(folder.path())
+        .env_remove("WNINIT_SOURCES")
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a_grid_stands_for_every_data_set_that_its_jobs_need_each_once() {
+    let output = command(&["grid.toml", "digits"]);
+    assert!(output.status.success());
+    let told = String::from_utf8(output.stdout).unwrap();
+    let named: Vec<&str> = told.lines().map(|line| line.split(':').next().unwrap()).collect();
+    assert_eq!(named, ["digits", "synthetic"]);
+    let output = command(&["grid.toml", "--only", "dataset=synthetic"]);
+    assert!(String::from_utf8(output.stdout).unwrap().starts_with("synthetic: nothing to fetch"));
+}
+
+#[test]
+fn a_bad_grid_or_name_is_a_bad_command_line_and_nothing_is_fetched() {
+    for (arguments, told) in [
+        (&["mnits"][..], "did you mean \"mnist\"?"),
+        (&["missing.toml"], "missing.toml: cannot read the grid"),
+        (&["grid.toml", "--set", "epoch=1"], "did you mean \"epochs\"?"),
+        (&["digits", "--set", "epochs=1"], "name its file"),
+    ] {
+        let output = command(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(output.stdout.is_empty());
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains(told), "{error}");
+    }
 }

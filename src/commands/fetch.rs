@@ -1,20 +1,29 @@
-//! `wninit fetch`: a data set's files into the data folder.
+//! `wninit fetch`: data sets' files into the data folder.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
+use crate::commands::{OverrideArgs, UsageError};
 use crate::data;
 use crate::data::fetch::{self, Fetched, Options};
 use crate::job::DatasetName;
+use crate::plan::Plan;
 
-/// Get a data set: checked, and placed only when it is complete
+/// Get data sets: checked, and placed only when they are complete
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = "\
 Sources are tried in this order until one has what its checksum says: --source, \
 WNINIT_SOURCES, an installed Debian package, the data set's own servers, and a Debian package from \
 apt's mirror (fashion-mnist; nobody has to be root).")]
 pub struct Args {
-    /// fashion-mnist, mnist, cifar10 or cifar100 (digits and synthetic need no files)
-    pub dataset: DatasetName,
+    /// fashion-mnist, mnist, cifar10 or cifar100 (digits and synthetic need no files); or a grid,
+    /// FILE.toml, for all that its jobs need
+    #[arg(required = true, value_name = "DATASET|GRID")]
+    pub wanted: Vec<Wanted>,
+
+    #[command(flatten)]
+    #[allow(missing_docs)] // it would become the help text
+    pub overrides: OverrideArgs,
 
     /// The data folder [default: WNINIT_DATA, else ./data]
     #[arg(long, value_name = "DIR")]
@@ -30,36 +39,81 @@ pub struct Args {
     pub force: bool,
 }
 
+/// What to fetch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// A data set.
+    Dataset(DatasetName),
+    /// Whatever the jobs of a grid are trained on.
+    Grid(PathBuf),
+}
+
+impl FromStr for Wanted {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        if Path::new(text).extension().is_some_and(|extension| extension == "toml") {
+            return Ok(Wanted::Grid(text.into()));
+        }
+        text.parse().map(Wanted::Dataset)
+    }
+}
+
 /// Runs the command; the exit code is 0.
 ///
 /// # Errors
-/// If no source could be used or the data folder cannot be written.
+/// If a grid is bad, no source could be used or the data folder cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
+    let datasets = datasets(args)?;
     let dir = args.data.clone().unwrap_or_else(data::default_dir);
     let mut options = Options::new(&dir);
     options.sources.clone_from(&args.source);
     let further = std::env::var(fetch::SOURCES_VARIABLE).unwrap_or_default();
-    options
-        .sources
-        .extend(further.split_whitespace().map(str::to_owned));
+    options.sources.extend(further.split_whitespace().map(str::to_owned));
     options.force = args.force;
-    match fetch::fetch(args.dataset, &options)? {
-        Fetched::NothingToFetch => {
-            println!("{}: nothing to fetch, the program brings it", args.dataset)
-        }
-        Fetched::AlreadyThere => println!(
-            "{}: already there and complete, in {}",
-            args.dataset,
-            dir.display()
-        ),
-        Fetched::New { folder, sources } => {
-            println!(
-                "{}: fetched into {} from {}",
-                args.dataset,
-                folder.display(),
-                sources.join(", ")
-            );
+    for dataset in datasets {
+        match fetch::fetch(dataset, &options)? {
+            Fetched::NothingToFetch => {
+                println!("{dataset}: nothing to fetch, the program brings it")
+            }
+            Fetched::AlreadyThere => {
+                println!("{dataset}: already there and complete, in {}", dir.display())
+            }
+            Fetched::New { folder, sources } => {
+                println!(
+                    "{dataset}: fetched into {} from {}",
+                    folder.display(),
+                    sources.join(", ")
+                );
+            }
         }
     }
     Ok(0)
+}
+
+/// The data sets that are wanted, each once. All grids are read before anything is fetched.
+fn datasets(args: &Args) -> anyhow::Result<Vec<DatasetName>> {
+    let mut datasets = Vec::new();
+    let mut add = |dataset| {
+        if !datasets.contains(&dataset) {
+            datasets.push(dataset);
+        }
+    };
+    for wanted in &args.wanted {
+        match wanted {
+            Wanted::Dataset(dataset) => add(*dataset),
+            Wanted::Grid(path) => {
+                let plan = Plan::of(&args.overrides.load(path)?)?;
+                plan.jobs.iter().for_each(|planned| add(planned.job.dataset.name()));
+            }
+        }
+    }
+    if !args.overrides.is_empty()
+        && !args.wanted.iter().any(|wanted| matches!(wanted, Wanted::Grid(_)))
+    {
+        return Err(UsageError(anyhow::anyhow!(
+            "--set, --only and --profile change a grid: name its file"
+        ))
+        .into());
+    }
+    Ok(datasets)
 }

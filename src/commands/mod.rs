@@ -9,7 +9,7 @@ pub mod run;
 pub mod status;
 pub mod summary;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -52,6 +52,14 @@ pub enum Command {
 pub struct GridArgs {
     /// The grid, a TOML file
     pub grid: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs)] // it would become the help text
+    pub overrides: OverrideArgs,
+}
+
+/// What the command line changes in a grid.
+#[derive(Args, Clone, Debug, Default)]
+pub struct OverrideArgs {
     /// Set a field for all jobs, whatever the grid says (repeatable)
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
@@ -69,12 +77,27 @@ impl GridArgs {
     /// # Errors
     /// As [`Grid::load`].
     pub fn load(&self) -> Result<Grid, GridError> {
+        self.overrides.load(&self.grid)
+    }
+}
+
+impl OverrideArgs {
+    /// Whether the command line changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.only.is_empty() && self.profile.is_none()
+    }
+
+    /// Reads a grid with these overrides.
+    ///
+    /// # Errors
+    /// As [`Grid::load`].
+    pub fn load(&self, grid: &Path) -> Result<Grid, GridError> {
         let overrides = Overrides {
             set: self.set.clone(),
             only: self.only.clone(),
             profile: self.profile.clone(),
         };
-        Grid::load(&self.grid, &overrides)
+        Grid::load(grid, &overrides)
     }
 }
 

@@ -26,6 +26,9 @@ pub struct Args {
     /// Print each job with every field, as CSV
     #[arg(long)]
     pub csv: bool,
+    /// Print the sweep's folder and nothing else, for scripts
+    #[arg(long, conflicts_with_all = ["list", "csv"])]
+    pub folder: bool,
     /// Where results are kept; a sweep has the folder ROOT/NAME
     #[arg(long, value_name = "ROOT", default_value = "results")]
     pub results: PathBuf,
@@ -37,6 +40,10 @@ pub struct Args {
 /// If the grid is bad, the results cannot be read or the output cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     let grid = args.grid.load()?;
+    if args.folder {
+        writeln!(std::io::stdout(), "{}", args.results.join(&grid.name).display())?;
+        return Ok(0);
+    }
     let plan = Plan::of(&grid)?;
     for warning in &plan.warnings {
         eprintln!("warning: {warning}");

@@ -34,4 +34,7 @@ pub struct Args {
     /// How often a cohort under way writes a checkpoint, such as 90s, 5m or 1h
     #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "5m")]
     pub checkpoint_every: Duration,
+    /// Print the summary of the sweep at the end, also of one that was interrupted or has failures
+    #[arg(long)]
+    pub summary: bool,
 }

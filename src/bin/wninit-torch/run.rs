@@ -1,9 +1,12 @@
 //! `wninit run`: train what a grid asks for and is not finished yet.
 
 use std::collections::HashMap;
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
+use anyhow::Context;
 use wninit::commands::UsageError;
 use wninit::commands::run::Args;
 use wninit::cohort::{self, Cohort};
@@ -72,7 +75,23 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     };
     let summary = pool::run(cohorts, &trainer, &mut sweep.journal, &options);
     eprintln!("{}: {summary}", dir.display());
-    Ok(summary.exit_code())
+    let code = summary.exit_code();
+    if args.summary {
+        drop(sweep); // the folder is free again
+        let summarised = summarise(&dir)?;
+        return Ok(if code == 0 { summarised } else { code });
+    }
+    Ok(code)
+}
+
+/// Runs `wninit summary` on the sweep; its exit code.
+fn summarise(dir: &Path) -> anyhow::Result<u8> {
+    let program = std::env::current_exe().context("cannot find this program's own file")?.with_file_name("wninit");
+    let status = Command::new(&program).arg("summary").arg(dir).status();
+    let status = status.with_context(|| {
+        format!("cannot start {}, which belongs beside wninit-torch; build it with `make build`", program.display())
+    })?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }
 
 /// The cohorts that earlier checkpoints hold, without their finished members, and the checkpoint

@@ -1,0 +1,100 @@
+# From a fresh clone to results. Each target makes what it needs first, and nothing twice:
+# `make sweep` and `make test` work as the first command. `make help` lists the targets.
+
+GRID    ?= sweeps/quick.toml## the grid to train, a TOML file
+SET     ?=## fields to set for all jobs: SET="epochs=3 lr=0.1"
+ONLY    ?=## parts of axes to keep: ONLY="depth=2,10 init=he"
+PROFILE ?=## the grid's overlay to apply
+WORKERS ?=## cohorts to train at a time; empty: one a core, or one a GPU
+ARGS    ?=## further options of `wninit run`, such as --device cpu
+RESULTS ?= results/depth## the sweep's folder that the notebooks read
+PYTHON  ?= python3## the Python that .venv is made with
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+WNINIT    := target/release/wninit
+OVERRIDES  = $(foreach s,$(SET),--set '$(s)') $(foreach o,$(ONLY),--only '$(o)') \
+             $(if $(PROFILE),--profile '$(PROFILE)')
+NOTEBOOKS  = $(wildcard analysis/*.ipynb)
+
+# libtorch comes with PyTorch in .venv, unless the user's environment names another one.
+ifeq ($(LIBTORCH)$(LIBTORCH_USE_PYTORCH),)
+TORCH := .venv/.torch-installed
+endif
+
+.PHONY: help
+help: ## List the targets (this is what `make` does)
+	@echo "Targets"
+	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "Variables, as in: make sweep GRID=sweeps/depth.toml WORKERS=2"
+	@awk -F ' *[?]=|## ' '/^[A-Z]+ *[?]=/ { \
+	  printf "  %-8s %s%s\n", $$1, $$3, $$2 == "" ? "" : " [" substr($$2, 2) "]" }' $(MAKEFILE_LIST)
+
+.PHONY: sweep
+sweep: data ## Train what GRID asks for and is not finished yet; summarise
+	@$(WNINIT) run $(GRID) --summary $(OVERRIDES) $(if $(WORKERS),--workers $(WORKERS)) $(ARGS)
+
+.PHONY: plan
+plan: build ## Say what GRID means and what it will cost
+	@$(WNINIT) plan $(GRID) $(OVERRIDES)
+
+.PHONY: data
+data: build ## Get the data sets that GRID needs
+	@$(WNINIT) fetch $(GRID) $(OVERRIDES)
+
+.PHONY: test
+test: setup ## Run the tests
+	cargo test --release --locked
+
+.PHONY: lint
+lint: setup ## Check format, lints and documentation
+	cargo fmt --check
+	cargo clippy --release --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --release --locked --no-deps
+
+.PHONY: notebooks
+notebooks: .venv/.notebooks-installed ## Execute analysis/*.ipynb on RESULTS, into analysis/out/*.html
+	@RESULTS='$(abspath $(RESULTS))' .venv/bin/python -m nbconvert \
+	  --execute --to html --output-dir analysis/out $(NOTEBOOKS)
+
+.PHONY: build
+build: setup ## Build target/release/wninit
+	@cargo build --release --locked
+
+.PHONY: setup
+setup: prerequisites $(TORCH) ## Install libtorch into .venv
+
+.PHONY: prerequisites
+prerequisites:
+	@command -v cargo >/dev/null || { echo 'cargo is missing: install Rust from https://rustup.rs' >&2; exit 1; }
+	@command -v "$${CXX:-c++}" >/dev/null || \
+	  { echo 'A C++ compiler is missing: install one (Debian, Ubuntu: apt install g++)' >&2; exit 1; }
+
+.PHONY: clean
+clean: ## Remove what was built and installed; data and results stay
+	rm -rf target .venv analysis/out
+
+# Installs the packages of requirements file $(1) into .venv. Where an earlier attempt was cut
+# short, its half-written packages look installed to pip, so they are written anew.
+define install
+	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+	  echo 'Python 3.10 or later with venv is missing: install it (Debian, Ubuntu: apt install python3-venv),' >&2; \
+	  echo 'or name another one: make PYTHON=/path/to/python3' >&2; exit 1; }
+	@.venv/bin/python -m pip --version >/dev/null 2>&1 || { rm -rf .venv && $(PYTHON) -m venv .venv; }
+	@again=; if [ -e $@.begun ]; then again=--ignore-installed; fi; touch $@.begun; \
+	 .venv/bin/python -m pip install $$again -r $(1)
+endef
+
+# The link is what .cargo/config.toml refers to, whatever the version of Python.
+.venv/.torch-installed: analysis/requirements-torch.txt | prerequisites
+	$(call install,$<)
+	@cd .venv && ln -sfn lib/python3.*/site-packages/torch libtorch && test -e libtorch/lib/libtorch.so
+	@rm $@.begun && touch $@
+
+.venv/.notebooks-installed: analysis/requirements.txt | $(TORCH)
+	$(call install,$<)
+	@rm $@.begun && touch $@

@@ -1,0 +1,189 @@
+//! The Makefile, with stand-ins for Python and cargo: what is done, in which order, and how often.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// A `python3` that makes environments whose pip writes down what it is asked for, and fails while
+/// there is a file `pip-fails`.
+const PYTHON: &str = r#"#!/bin/sh
+case "$*" in
+-c*) exit 0 ;;
+"-m venv .venv")
+    echo venv >> log
+    mkdir -p .venv/bin .venv/lib/python3.99/site-packages
+    cp bin/python3 .venv/bin/python ;;
+"-m pip --version") exit 0 ;;
+"-m pip install "*)
+    echo "pip ${*#-m pip install }" >> log
+    [ ! -e pip-fails ] || exit 1
+    mkdir -p .venv/lib/python3.99/site-packages/torch/lib
+    touch .venv/lib/python3.99/site-packages/torch/lib/libtorch.so ;;
+*) echo "python3 $*" >> log ;;
+esac
+"#;
+
+/// A `cargo` whose builds make a `wninit` that writes down its arguments and exits with the number
+/// in the file `exit-code`.
+const CARGO: &str = r#"#!/bin/sh
+echo "cargo $1" >> log
+mkdir -p target/release
+printf '%s\n' '#!/bin/sh' 'echo "wninit $*" >> log' '[ "$1" != run ] || exit "$(cat exit-code)"' > target/release/wninit
+chmod +x target/release/wninit
+"#;
+
+struct Clone(tempfile::TempDir);
+
+impl Clone {
+    fn fresh() -> Clone {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        fs::create_dir_all(at("analysis")).unwrap();
+        fs::create_dir_all(at("bin")).unwrap();
+        for file in ["Makefile", "analysis/requirements-torch.txt", "analysis/requirements.txt"] {
+            fs::copy(root.join(file), at(file)).unwrap();
+        }
+        for (name, text) in [("python3", PYTHON), ("cargo", CARGO), ("c++", "#!/bin/sh\n")] {
+            fs::write(at("bin").join(name), text).unwrap();
+            fs::set_permissions(at("bin").join(name), fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        fs::write(at("exit-code"), "0").unwrap();
+        Clone(folder)
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn make(&self, arguments: &[&str]) -> Output {
+        Command::new("make")
+            .args(arguments)
+            .current_dir(self.0.path())
+            .env_clear()
+            .env("PATH", format!("{}:/usr/bin:/bin", self.path("bin").display()))
+            .output()
+            .unwrap()
+    }
+
+    /// What was done since the last time, a line each.
+    fn log(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.path("log")).unwrap_or_default();
+        fs::write(self.path("log"), "").unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+}
+
+const PIP: &str = "pip -r analysis/requirements-torch.txt";
+
+#[test]
+fn a_sweep_is_the_first_command_and_the_second_time_sets_up_nothing() {
+    let clone = Clone::fresh();
+    let sweep = ["sweep", "GRID=sweeps/x.toml", "SET=epochs=2 lr=0.1", "WORKERS=3"];
+    assert!(clone.make(&sweep).status.success());
+    let wninit = [
+        "cargo build",
+        "wninit fetch sweeps/x.toml --set epochs=2 --set lr=0.1",
+        "wninit run sweeps/x.toml --summary --set epochs=2 --set lr=0.1 --workers 3",
+    ];
+    let log = clone.log();
+    assert_eq!(log[..2], ["venv", PIP]);
+    assert_eq!(log[2..], wninit);
+    assert!(clone.path(".venv/libtorch/lib/libtorch.so").exists(), "cargo finds libtorch");
+    let link = fs::read_link(clone.path(".venv/libtorch")).unwrap();
+    assert!(link.is_relative(), "a clone can be moved");
+    assert!(clone.make(&sweep).status.success());
+    assert_eq!(clone.log(), wninit);
+}
+
+#[test]
+fn the_tests_are_a_first_command_too() {
+    let clone = Clone::fresh();
+    assert!(clone.make(&["test"]).status.success());
+    assert_eq!(clone.log(), ["venv", PIP, "cargo test"]);
+}
+
+#[test]
+fn a_sweep_with_failures_fails() {
+    let clone = Clone::fresh();
+    fs::write(clone.path("exit-code"), "3").unwrap();
+    let output = clone.make(&["sweep"]);
+    assert!(!output.status.success());
+    assert!(String::from_utf8_lossy(&output.stderr).contains("Error 3"));
+}
+
+#[test]
+fn a_set_up_that_was_cut_short_is_mended() {
+    let clone = Clone::fresh();
+    // Killed while the environment was made.
+    fs::create_dir_all(clone.path(".venv/bin")).unwrap();
+    // Then pip is killed: what it had half written looks installed.
+    fs::write(clone.path("pip-fails"), "").unwrap();
+    assert!(!clone.make(&["setup"]).status.success());
+    assert_eq!(clone.log(), ["venv", PIP]);
+    fs::remove_file(clone.path("pip-fails")).unwrap();
+    assert!(clone.make(&["setup"]).status.success());
+    assert_eq!(clone.log(), ["pip --ignore-installed -r analysis/requirements-torch.txt"]);
+    assert!(clone.make(&["setup"]).status.success());
+    assert_eq!(clone.log(), [""; 0]);
+}
+
+#[test]
+fn notebooks_bring_their_own_packages_once() {
+    let clone = Clone::fresh();
+    fs::write(clone.path("analysis/depth.ipynb"), "{}").unwrap();
+    assert!(clone.make(&["notebooks", "RESULTS=results/x"]).status.success());
+    let log = clone.log();
+    assert_eq!(log[..3], ["venv", PIP, "pip -r analysis/requirements.txt"]);
+    assert!(clone.make(&["notebooks"]).status.success());
+    let again = clone.log();
+    assert_eq!(again, log[3..]);
+    assert!(again[0].ends_with("analysis/depth.ipynb"), "{again:?}");
+}
+
+#[test]
+fn a_libtorch_of_ones_own_needs_no_environment() {
+    let clone = Clone::fresh();
+    assert!(clone.make(&["setup", "LIBTORCH=/opt/libtorch"]).status.success());
+    assert_eq!(clone.log(), [""; 0]);
+}
+
+#[test]
+fn what_is_missing_is_named_before_anything_is_installed() {
+    for (program, named) in
+        [("cargo", "rustup.rs"), ("c++", "apt install g++"), ("python3", "python3-venv")]
+    {
+        let clone = Clone::fresh();
+        let broken = "#!/bin/sh\nexit 1\n";
+        let arguments: &[&str] = match program {
+            "c++" => &["setup", "CXX=/nonexistent/c++"],
+            "cargo" => {
+                fs::remove_file(clone.path("bin/cargo")).unwrap();
+                &["setup"]
+            }
+            _ => {
+                fs::write(clone.path("bin/python3"), broken).unwrap();
+                &["setup"]
+            }
+        };
+        let output = clone.make(arguments);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success(), "{program}");
+        assert!(error.contains(named), "{program}: {error}");
+        assert!(!clone.path(".venv").exists(), "{program}");
+    }
+}
+
+#[test]
+fn help_lists_the_targets_and_fits_a_terminal() {
+    let output = Clone::fresh().make(&[]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    for word in
+        ["make sweep", "make test", "make lint", "make notebooks", "GRID", "WORKERS", "ARGS"]
+    {
+        assert!(text.contains(word), "{word}");
+    }
+    assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+}

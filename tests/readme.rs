@@ -1,0 +1,175 @@
+//! What the README says is so: its commands run, its grids plan, its tables are the program's.
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use wninit::grid::{Grid, Metric, Overrides};
+use wninit::job::{FIELDS, Init, ModelName};
+use wninit::plan::Plan;
+use wninit::results::{EPOCH_COLUMNS, FAILURE_COLUMNS, RESULT_COLUMNS};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn readme() -> String {
+    std::fs::read_to_string(root().join("README.md")).unwrap()
+}
+
+/// The fenced blocks of a language, in order.
+fn blocks(language: &str) -> Vec<String> {
+    let text = readme();
+    let fence = format!("```{language}\n");
+    let parts = text.split(&fence).skip(1);
+    parts.map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+}
+
+/// A row of a table, with what Markdown would take for a column's end escaped.
+fn row(cells: &[&str]) -> String {
+    let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
+    format!("| {} |\n", cells.join(" | "))
+}
+
+fn assert_has_table(head: &[&str], rows: impl Iterator<Item = String>) {
+    let rule = format!("|{}\n", "---|".repeat(head.len()));
+    let table = row(head) + &rule + &rows.collect::<String>();
+    assert!(
+        readme().contains(&(table.clone() + "\n")),
+        "the README should have this table:\n{table}"
+    );
+}
+
+#[test]
+fn every_field_of_a_job_is_in_the_readme_with_its_default_and_meaning() {
+    let rows = FIELDS.iter().map(|f| row(&[&format!("`{}`", f.name), f.default, f.about]));
+    assert_has_table(&["field", "default", "meaning"], rows);
+}
+
+#[test]
+fn every_result_column_is_in_the_readme_with_its_unit_and_meaning() {
+    let empty = |empty: &'static str| if empty.is_empty() { "never" } else { empty };
+    let rows = RESULT_COLUMNS
+        .iter()
+        .map(|c| row(&[&format!("`{}`", c.name), c.unit, c.meaning, empty(c.empty)]));
+    assert_has_table(&["column", "unit", "meaning", "empty means"], rows);
+    let list = |names: &mut dyn Iterator<Item = &str>| {
+        names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    };
+    for list in [
+        list(&mut EPOCH_COLUMNS.iter().map(|c| c.name)),
+        list(&mut FAILURE_COLUMNS.iter().map(|c| c.name)),
+        list(&mut Metric::ALL.iter().map(|m| m.name())),
+    ] {
+        assert!(readme().contains(&list), "the README should list {list}");
+    }
+}
+
+#[test]
+fn every_initializer_and_model_is_in_the_readme() {
+    for name in Init::all().map(Init::name).chain(ModelName::ALL.iter().map(|m| m.name())) {
+        assert!(readme().contains(&format!("`{name}`")), "{name} is missing");
+    }
+}
+
+#[test]
+fn the_grids_in_the_readme_plan_and_the_first_has_every_key() {
+    let grids = blocks("toml");
+    for text in &grids {
+        let file = root().join("sweeps/readme.toml"); // so that `extends` finds the shipped ones
+        let grid = Grid::parse(text, &file, &Overrides::default())
+            .unwrap_or_else(|error| panic!("{error}"));
+        let plan = Plan::of(&grid).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(plan.warnings, Vec::<String>::new());
+    }
+    let smoke = Overrides { profile: Some("smoke".into()), ..Overrides::default() };
+    let grid = Grid::parse(&grids[0], Path::new("readme.toml"), &smoke).unwrap();
+    assert_eq!(grid.name, "reference-smoke");
+    let keys: toml::Table = grids[0].parse().unwrap();
+    for key in [
+        "name",
+        "about",
+        "base",
+        "grid",
+        "zip",
+        "exclude",
+        "block",
+        "claim",
+        "published",
+        "profile",
+    ] {
+        assert!(keys.contains_key(key), "{key} is missing");
+    }
+    assert!(grids[1].contains("extends ="));
+}
+
+/// Every `wninit` command of the README, in its order, in a folder with the shipped sweeps.
+#[test]
+fn the_commands_in_the_readme_run() {
+    let folder = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(root().join("sweeps"), folder.path().join("sweeps")).unwrap();
+    let mut ran = 0;
+    for line in blocks("sh").iter().flat_map(|block| block.lines()) {
+        let Some(arguments) = line.strip_prefix("wninit ") else {
+            let known = ["make ", "export "].iter().any(|start| line.starts_with(start));
+            assert!(known, "what is `{line}`?");
+            continue;
+        };
+        let output = Command::new(env!("CARGO_BIN_EXE_wninit"))
+            .args(arguments.split_whitespace())
+            .current_dir(folder.path())
+            .env_remove("WNINIT_DATA")
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "`{line}` says: {error}");
+        ran += 1;
+    }
+    assert!(ran >= 10, "only {ran} commands found");
+}
+
+#[test]
+fn the_plan_in_the_readme_is_what_the_program_prints() {
+    let shown = blocks("text");
+    let output = Command::new(env!("CARGO_BIN_EXE_wninit"))
+        .args(["plan", "sweeps/quick.toml", "--results", "/nonexistent"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    // The number of cohorts and the estimate depend on the machine.
+    for line in
+        shown[0].lines().filter(|line| !line.starts_with("cost") && !line.contains(" cohorts"))
+    {
+        assert!(printed.contains(line), "the README says:\n{line}\nthe program says:\n{printed}");
+    }
+}
+
+#[test]
+fn the_files_that_the_readme_links_to_exist() {
+    let text = readme();
+    let links = text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
+    let files: Vec<PathBuf> =
+        links.filter(|link| !link.contains("://")).map(|link| root().join(link)).collect();
+    assert!(files.len() >= 2);
+    for file in files {
+        assert!(file.exists(), "{} is missing", file.display());
+    }
+}
+
+#[test]
+fn the_make_targets_and_variables_in_the_readme_exist() {
+    let makefile = std::fs::read_to_string(root().join("Makefile")).unwrap();
+    let commands = blocks("sh").join("\n");
+    for line in commands.lines().filter_map(|line| line.strip_prefix("make ")) {
+        for word in line.split_whitespace() {
+            let found = match word.split_once('=') {
+                Some((variable, _)) => makefile.lines().any(|l| {
+                    l.strip_prefix(variable).is_some_and(|rest| rest.trim_start().starts_with("?="))
+                }),
+                None => makefile.lines().any(|l| l.starts_with(&format!("{word}:"))),
+            };
+            assert!(found, "the Makefile has no {word}");
+        }
+    }
+}
