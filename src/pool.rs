@@ -480,6 +480,7 @@ impl<'a> Pool<'a> {
                     running.share = share.clamp(0.0, 1.0);
                 }
             }
+            Message::Event(_, Event::Note(note)) => self.display.say(&note),
             Message::Event(w, Event::Finished(record)) => {
                 let id = record.job.id();
                 let Some(running) = &mut self.workers[w].running else {

@@ -31,6 +31,9 @@ struct Header {
     ids: Vec<String>,
     epoch: u32,
     step: usize,
+    /// Wall-clock seconds of the current epoch so far.
+    #[serde(default)]
+    epoch_seconds: f64,
     progress: Vec<Progress>,
 }
 
@@ -41,6 +44,16 @@ pub struct Saved {
     pub path: PathBuf,
     /// The jobs in it, in the order of the stack.
     pub ids: Vec<JobId>,
+    /// Whole epochs behind them, and steps of the epoch after those.
+    pub reached: (u32, usize),
+}
+
+/// The name of a cohort's checkpoint: its first job, and a hash of all, so that the halves of a
+/// cohort that was too wide do not write over each other's, or over what they resume from.
+pub(super) fn file_name(cohort: &Cohort) -> String {
+    let ids: Vec<String> = cohort.jobs().iter().map(|job| job.id().to_string()).collect();
+    let hash = Sha256::digest(ids.join(" "));
+    format!("{}-{:02x}{:02x}{:02x}{:02x}.checkpoint", ids[0], hash[0], hash[1], hash[2], hash[3])
 }
 
 /// Writes where the cohort stands. Losses must have been read.
@@ -52,6 +65,7 @@ pub(super) fn save(path: &Path, session: &mut Session) -> Result<()> {
         ids: session.members.iter().map(|m| m.job.id().to_string()).collect(),
         epoch: session.epoch,
         step: session.step,
+        epoch_seconds: session.epoch_seconds(),
         progress: session.members.iter().map(|m| m.progress.clone()).collect(),
     };
     let mut tensors: Vec<(String, Tensor)> = Vec::new();
@@ -129,11 +143,26 @@ fn header(payload: &[u8]) -> Result<Header> {
 fn read(path: &Path) -> Result<Saved> {
     let header = header(&payload(path)?)?;
     let ids = header.ids.iter().map(|id| id.parse().map_err(anyhow::Error::msg));
-    Ok(Saved { path: path.to_owned(), ids: ids.collect::<Result<_>>()? })
+    Ok(Saved {
+        path: path.to_owned(),
+        ids: ids.collect::<Result<_>>()?,
+        reached: (header.epoch, header.step),
+    })
 }
 
-/// Finds the checkpoints in a folder. A damaged one is renamed to `….damaged` and reported
-/// through `warn`; its jobs start over.
+/// Takes a checkpoint that is of no use out of the way, and says so.
+pub(super) fn set_aside(path: &Path, error: &anyhow::Error) -> String {
+    let aside = path.with_extension("damaged");
+    let moved = match fs::rename(path, &aside) {
+        Ok(()) => format!("it is kept as {}", aside.display()),
+        Err(error) => format!("it cannot be set aside ({error})"),
+    };
+    format!("the checkpoint {} cannot be used: {error:#}. Its jobs start over; {moved}", path.display())
+}
+
+/// Finds the checkpoints in a folder, those that are furthest along first. A damaged one is
+/// renamed to `….damaged` and reported through `warn`; its jobs start over. What a killed process
+/// left half-written is deleted: only the process that holds the sweep's folder may call this.
 ///
 /// # Errors
 /// The folder cannot be read.
@@ -144,25 +173,19 @@ pub fn scan(dir: &Path, mut warn: impl FnMut(String)) -> Result<Vec<Saved>> {
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", dir.display())),
     };
     let mut paths: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
-    paths.retain(|path| path.extension().is_some_and(|e| e == "checkpoint"));
-    paths.sort();
+    let (paths, others): (Vec<PathBuf>, Vec<PathBuf>) =
+        paths.drain(..).partition(|path| path.extension().is_some_and(|e| e == "checkpoint"));
+    for partial in others.iter().filter(|path| path.extension().is_some_and(|e| e == "partial")) {
+        let _ = fs::remove_file(partial); // if it stays, it does no harm
+    }
     let mut saved = Vec::new();
     for path in paths {
         match read(&path) {
             Ok(found) => saved.push(found),
-            Err(error) => {
-                let aside = path.with_extension("damaged");
-                let moved = match fs::rename(&path, &aside) {
-                    Ok(()) => format!("set aside as {}", aside.display()),
-                    Err(error) => format!("and it cannot be set aside ({error})"),
-                };
-                warn(format!(
-                    "the checkpoint {} is damaged ({error:#}); {moved}. Its jobs start over",
-                    path.display()
-                ));
-            }
+            Err(error) => warn(set_aside(&path, &error)),
         }
     }
+    saved.sort_by(|a, b| (b.reached, &a.path).cmp(&(a.reached, &b.path)));
     Ok(saved)
 }
 
@@ -172,14 +195,15 @@ impl Saved {
     /// # Errors
     /// The file has changed since it was found, or is of another model.
     pub(super) fn resume(&self, cohort: &Cohort, blueprint: Blueprint) -> Result<Session> {
-        self.resume_from_file(cohort, blueprint).with_context(|| {
-            format!("cannot resume from {}; delete it to start its jobs over", self.path.display())
-        })
-    }
-
-    fn resume_from_file(&self, cohort: &Cohort, blueprint: Blueprint) -> Result<Session> {
         let payload = payload(&self.path)?;
         let header = header(&payload)?;
+        let shape = cohort.shape();
+        ensure!(
+            header.epoch < shape.epochs && header.step < shape.steps(),
+            "it stands at epoch {}, step {}, which its jobs do not have",
+            header.epoch + 1,
+            header.step + 1
+        );
         let places = cohort.jobs().iter().map(|job| {
             let id = job.id().to_string();
             header.ids.iter().position(|own| *own == id).with_context(|| format!("job {id} is not in it"))
@@ -208,7 +232,10 @@ impl Saved {
         let mut count = 0;
         for param in model.params() {
             param.value = expect(&format!("value/{}", param.name), &param.value)?;
-            param.momentum = read(&format!("momentum/{}", param.name))?;
+            param.momentum = match read(&format!("momentum/{}", param.name))? {
+                Some(_) => Some(expect(&format!("momentum/{}", param.name), &param.value)?),
+                None => None,
+            };
             count += 1;
         }
         for buffer in model.buffers() {
@@ -220,7 +247,12 @@ impl Saved {
 
         let progress = places.iter().map(|&p| header.progress[p].clone()).collect();
         let mut session = Session::new(cohort, model, progress, header.epoch, header.step);
+        if let Some(best) = &best {
+            let alike = best.iter().zip(session.state()).all(|(best, now)| best.size() == now.size());
+            ensure!(alike, "the parameters of the best epoch are of another model");
+        }
         session.best = best;
+        session.charge_epoch(header.epoch_seconds);
         Ok(session)
     }
 }

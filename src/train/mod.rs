@@ -39,6 +39,8 @@ pub enum Event {
     Finished(Box<Record>),
     /// The share of the cohort's work that is done, from 0 to 1.
     Progress(f64),
+    /// What the user should know.
+    Note(String),
 }
 
 /// Why a trainer came back before every member was finished.
@@ -157,6 +159,27 @@ impl Libtorch {
         Session::new(cohort, model, progress, 0, 0)
     }
 
+    /// Takes up the cohort where an earlier run's checkpoint left it. A checkpoint that turns out to
+    /// be of no use is set aside: nothing may keep a job from being trained for good.
+    fn resume(&self, cohort: &Cohort, device: Device, event: &mut dyn FnMut(Event)) -> Option<Session> {
+        let saved = self.checkpoints.as_ref()?.found.get(&cohort.jobs()[0].id())?;
+        match saved.resume(cohort, blueprint(&cohort.shape(), device)) {
+            Ok(session) => {
+                event(Event::Note(format!(
+                    "{} jobs go on from a checkpoint, at epoch {}, step {}",
+                    cohort.jobs().len(),
+                    session.epoch + 1,
+                    session.step + 1
+                )));
+                Some(session)
+            }
+            Err(error) => {
+                event(Event::Note(format!("warning: {}", checkpoint::set_aside(&saved.path, &error))));
+                None
+            }
+        }
+    }
+
     fn run(&self, worker: usize, cohort: &Cohort, event: &mut dyn FnMut(Event)) -> Result<(), Stop> {
         let failed = |reason, error| Stop::Failed { reason, error };
         let started = Instant::now();
@@ -168,21 +191,14 @@ impl Libtorch {
             .device_data(shape.dataset, worker)
             .map_err(|error| failed(FailureReason::Data, error.into()))?;
 
-        let saved = self
-            .checkpoints
-            .as_ref()
-            .and_then(|checkpoints| checkpoints.found.get(&cohort.jobs()[0].id()));
-        let mut session = match saved {
-            Some(saved) => saved.resume(cohort, blueprint(&shape, device)).map_err(|error| failed(FailureReason::Io, error))?,
+        let mut session = match self.resume(cohort, device, event) {
+            Some(session) => session,
             None => self.start(cohort, &data, device),
         };
         session.charge_from(started);
         session.recompute = self.recomputes(worker, cohort);
 
-        let file = self.checkpoints.as_ref().map(|checkpoints| match saved {
-            Some(saved) => saved.path.clone(),
-            None => checkpoints.dir.join(format!("{}.checkpoint", cohort.jobs()[0].id())),
-        });
+        let file = self.checkpoints.as_ref().map(|checkpoints| checkpoints.dir.join(checkpoint::file_name(cohort)));
         let provenance = Provenance {
             device: device::name(device),
             cohort_size: cohort.jobs().len() as u32,
@@ -316,7 +332,7 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
 /// What kind of failure libtorch's message speaks of.
 fn reason_of(message: &str) -> FailureReason {
     let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
-    if says(&["out of memory", "can't allocate memory", "not enough memory", "Cannot allocate memory"]) {
+    if says(&["out of memory", "can't allocate memory", "not enough memory", "Cannot allocate memory", "std::bad_alloc"]) {
         FailureReason::Memory
     } else if says(&["CUDA error", "cuDNN error", "CUBLAS_STATUS", "cuda runtime error"]) {
         FailureReason::Device

@@ -379,6 +379,16 @@ impl Session {
         self.clock = started;
     }
 
+    /// Wall-clock seconds of the current epoch so far.
+    pub fn epoch_seconds(&self) -> f64 {
+        self.epoch_seconds
+    }
+
+    /// Charges the current epoch with what it took before an interruption.
+    pub fn charge_epoch(&mut self, seconds: f64) {
+        self.epoch_seconds += seconds;
+    }
+
     /// Charges the time since the last call to the members, in equal parts.
     fn share_time(&mut self) {
         let seconds = self.clock.elapsed().as_secs_f64();

@@ -1,6 +1,6 @@
 //! `wninit run`: train what a grid asks for and is not finished yet.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::Context;
 use wninit::commands::UsageError;
 use wninit::commands::run::Args;
-use wninit::cohort::{self, Cohort};
+use wninit::cohort::{self, Cohort, Shape};
 use wninit::cost::{self, Rates};
 use wninit::device;
 use wninit::job::{Job, JobId, Precision};
@@ -50,11 +50,17 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         eprintln!("{change}");
     }
 
+    for warning in sweep.journal.warnings() {
+        eprintln!("warning: {warning}");
+    }
+
     let checkpoints = sweep.journal.dir().join("checkpoints");
     let saved = checkpoint::scan(&checkpoints, |warning| eprintln!("warning: {warning}"))?;
-    let (mut cohorts, found) = resumable(&sweep.remaining, saved);
+    let (mut cohorts, found) = resumable(&sweep.remaining, sweep.journal.finished(), saved);
+    let taken_up: Vec<Arc<Saved>> = found.values().cloned().collect();
     let fresh = sweep.remaining.iter().filter(|job| !found.contains_key(&job.id())).cloned();
-    cohorts.extend(cohort::cohorts(fresh, cost::cpu_width));
+    let width = args.cohort_width.map(usize::from);
+    cohorts.extend(cohort::cohorts(fresh, |shape| width.unwrap_or_else(|| cost::cpu_width(shape))));
 
     let mut trainer = Libtorch::new(
         devices.clone(),
@@ -74,6 +80,12 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         ..Options::new(devices.into_iter().map(device::name).collect(), &stop)
     };
     let summary = pool::run(cohorts, &trainer, &mut sweep.journal, &options);
+    for saved in taken_up {
+        // Where a cohort went on in halves, each wrote a file of its own.
+        if saved.ids.iter().all(|id| sweep.journal.finished().contains(id)) {
+            let _ = std::fs::remove_file(&saved.path);
+        }
+    }
     eprintln!("{}: {summary}", dir.display());
     let code = summary.exit_code();
     if args.summary {
@@ -95,28 +107,29 @@ fn summarise(dir: &Path) -> anyhow::Result<u8> {
 }
 
 /// The cohorts that earlier checkpoints hold, without their finished members, and the checkpoint
-/// of each of their jobs. A checkpoint none of whose jobs is left is deleted.
-fn resumable(remaining: &[Job], saved: Vec<Saved>) -> (Vec<Cohort>, HashMap<JobId, Arc<Saved>>) {
+/// of each of their jobs: of several, the one that is furthest along. A checkpoint whose jobs are
+/// all finished or further along elsewhere is deleted; one whose jobs are not asked for this time
+/// stays for the day on which they are.
+fn resumable(
+    remaining: &[Job],
+    finished: &HashSet<JobId>,
+    saved: Vec<Saved>,
+) -> (Vec<Cohort>, HashMap<JobId, Arc<Saved>>) {
     let by_id: HashMap<JobId, &Job> = remaining.iter().map(|job| (job.id(), job)).collect();
     let mut found: HashMap<JobId, Arc<Saved>> = HashMap::new();
     let mut cohorts = Vec::new();
     for saved in saved {
-        let left: Vec<JobId> = saved
-            .ids
-            .iter()
-            .copied()
-            .filter(|id| by_id.contains_key(id) && !found.contains_key(id))
-            .collect();
-        let jobs: Vec<Job> = left.iter().map(|id| by_id[id].clone()).collect();
-        if jobs.is_empty() {
-            // What it holds is finished or no longer asked for.
-            if saved.ids.iter().all(|id| !by_id.contains_key(id)) {
+        let left = saved.ids.iter().filter(|id| !found.contains_key(id));
+        let mut jobs: Vec<Job> = left.filter_map(|id| by_id.get(id)).map(|&job| job.clone()).collect();
+        let Some(shape) = jobs.first().map(Shape::of) else {
+            if saved.ids.iter().all(|id| finished.contains(id) || found.contains_key(id)) {
                 let _ = std::fs::remove_file(&saved.path);
             }
             continue;
-        }
+        };
+        jobs.retain(|job| Shape::of(job) == shape);
         let saved = Arc::new(saved);
-        found.extend(left.into_iter().map(|id| (id, Arc::clone(&saved))));
+        found.extend(jobs.iter().map(|job| (job.id(), Arc::clone(&saved))));
         cohorts.push(Cohort::new(jobs));
     }
     (cohorts, found)
