@@ -11,6 +11,7 @@ pub mod nn;
 pub mod device;
 pub mod torch;
 pub mod data;
+pub mod report;
 pub mod summary;
 pub mod table;
 pub mod stats;

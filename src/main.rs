@@ -15,6 +15,7 @@ mod grid;
 mod job;
 mod plan;
 mod progress;
+mod report;
 mod results;
 mod rng;
 mod stats;

@@ -14,6 +14,7 @@
 mod claims;
 mod columns;
 mod initializers;
+mod recommend;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -28,8 +29,9 @@ use crate::table::{Datum, Table};
 pub use claims::{ClaimResult, PublishedResult, Verdict, duration};
 pub use columns::{COLUMNS, documentation};
 pub use initializers::{
-    InitializerSummary, NEAR_BEST, PairSummary, Profile, Scope, VarianceSummary,
+    HYPERPARAMETERS, InitializerSummary, NEAR_BEST, PairSummary, Profile, Scope, VarianceSummary,
 };
+pub use recommend::{Advice, Recommendation, Rival};
 
 /// The probability with which a network that guesses is recognised as one: a test accuracy at or
 /// below this quantile of Binomial(test images, 1/classes) is called *at chance*.
@@ -110,6 +112,8 @@ pub enum Ending {
 pub struct Run<'a> {
     /// The run.
     pub record: &'a Record,
+    /// Its job's id.
+    pub id: JobId,
     /// Its seeds.
     pub seed: Seed,
     /// How it ended.
@@ -119,6 +123,16 @@ pub struct Run<'a> {
 }
 
 impl Run<'_> {
+    fn summary(&self) -> RunSummary {
+        RunSummary {
+            id: self.id,
+            seed: self.seed,
+            ending: self.ending,
+            accuracy: self.accuracy,
+            epochs_done: self.record.epochs_done,
+        }
+    }
+
     /// The best validation accuracy; 1/classes if the run diverged. This chooses learning rates.
     fn validation(&self) -> Option<f64> {
         match self.ending {
@@ -169,12 +183,31 @@ impl Cell<'_> {
     }
 }
 
+/// A finished run, as a picture shows it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RunSummary {
+    /// Its job's id.
+    pub id: JobId,
+    /// Its seeds.
+    pub seed: Seed,
+    /// How it ended.
+    pub ending: Ending,
+    /// Test accuracy, 1/classes if it diverged; `None` if it was not measured.
+    pub accuracy: Option<f64>,
+    /// Whole epochs before it ended.
+    pub epochs_done: u32,
+}
+
 /// What is said of a cell: a row of `cells.csv`, whose columns [`COLUMNS`] documents.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // COLUMNS documents each
 pub struct CellSummary {
     /// The index of its value on each axis.
     pub at: Vec<usize>,
+    /// One of its jobs, for what they share.
+    pub job: Job,
+    /// Its finished runs, by seed.
+    pub runs: Vec<RunSummary>,
     pub n_planned: usize,
     pub n_finished: usize,
     pub n_ok: usize,
@@ -208,6 +241,8 @@ impl CellSummary {
         let n_diverged = cell.count(Ending::Diverged);
         CellSummary {
             at: cell.at.clone(),
+            job: cell.job.clone(),
+            runs: cell.runs.iter().map(Run::summary).collect(),
             n_planned: cell.planned,
             n_finished,
             n_ok: n_finished - n_diverged,
@@ -258,6 +293,8 @@ pub struct Summary {
     pub arm_axes: Vec<usize>,
     /// The arm that the others are compared with; an index into `initializers`.
     pub baseline: Option<usize>,
+    /// Which arm to use at each depth.
+    pub recommendations: Vec<Recommendation>,
     /// Each arm over the whole sweep.
     pub initializers: Vec<InitializerSummary>,
     /// Each arm against the baseline, context by context.
@@ -330,6 +367,7 @@ impl<'a> Sweep<'a> {
             };
             cells[cell].runs.push(Run {
                 record,
+                id,
                 seed: (job.init_seed, job.data_seed),
                 ending,
                 accuracy,
@@ -476,6 +514,7 @@ impl Summary {
             constants: constants(&sweep),
             counts: sweep.counts(&cells),
             chosen,
+            recommendations: arms.recommendations(&sweep),
             initializers: arms.initializers(&sweep),
             pairs: arms.pairs(&sweep),
             profiles: arms.profiles(&sweep),
@@ -511,6 +550,17 @@ impl Summary {
             .map(str::to_owned)
             .collect();
         Table { name, columns, rows }
+    }
+
+    /// The axis of that name.
+    pub fn axis(&self, name: &str) -> Option<usize> {
+        self.axes.iter().position(|axis| axis.field.name == name)
+    }
+
+    /// The arm of a cell, an index into `initializers`.
+    pub fn arm_of(&self, cell: &CellSummary) -> usize {
+        let at: Vec<usize> = self.arm_axes.iter().map(|&axis| cell.at[axis]).collect();
+        self.initializers.iter().position(|arm| arm.at == at).unwrap_or_default()
     }
 
     /// The values of a place on some axes.

@@ -5,6 +5,7 @@ pub mod doctor;
 pub mod fetch;
 pub mod merge;
 pub mod plan;
+pub mod report;
 pub mod run;
 pub mod status;
 pub mod summary;
@@ -39,6 +40,8 @@ pub enum Command {
     Status(status::Args),
     /// Say what a sweep has shown
     Summary(summary::Args),
+    /// Make a page about a sweep, with pictures
+    Report(report::Args),
     /// Put the results of a sweep's shards together
     Merge(merge::Args),
     /// Get a data set
@@ -116,6 +119,7 @@ pub fn run(command: &Command) -> Option<anyhow::Result<u8>> {
         Command::Plan(args) => plan::run(args),
         Command::Status(args) => status::run(args),
         Command::Summary(args) => summary::run(args),
+        Command::Report(args) => report::run(args),
         Command::Merge(args) => merge::run(args),
         Command::Fetch(args) => fetch::run(args),
         Command::Run(_) | Command::Doctor(_) => return None,

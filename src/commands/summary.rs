@@ -81,16 +81,8 @@ const MOST_CELLS: usize = 60;
 /// # Errors
 /// The folder is no sweep's, one of its files cannot be read, or the summary cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
-    let loaded = load(&args.dir)?;
-    let mut summary = Summary::new(&Input {
-        planned: &loaded.planned,
-        records: &loaded.records,
-        failed: &loaded.failed,
-        claims: &loaded.claims,
-        published: &loaded.published,
-        baseline: args.baseline,
-    })?;
-    summary.notes.extend(loaded.warnings);
+    let folder = Folder::read(&args.dir)?;
+    let summary = folder.summary(args.baseline)?;
     let tables = summary.tables();
     let stdout = io::stdout();
     let style = Style {
@@ -98,7 +90,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         colour: stdout.is_terminal()
             && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
     };
-    let text = print(&summary, &tables, &loaded.name, args, style)?;
+    let text = print(&summary, &tables, &folder.name, args, style)?;
     // Whoever reads the output may have had enough of it (`| head`).
     match stdout.lock().write_all(&text) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -594,46 +586,78 @@ fn write(dir: &Path, tables: &[Table]) -> anyhow::Result<()> {
 }
 
 /// What a sweep's folder says.
-struct Loaded {
-    name: String,
+pub(super) struct Folder {
+    /// The sweep's name.
+    pub name: String,
+    /// What the sweep asks.
+    pub about: Option<String>,
+    /// The finished jobs.
+    pub records: Vec<Record>,
     planned: Vec<(JobId, Job)>,
-    records: Vec<Record>,
     failed: Vec<JobId>,
     claims: Vec<Claim>,
     published: Vec<Published>,
     warnings: Vec<String>,
 }
 
-/// Reads a sweep's folder, its shards included.
-fn load(dir: &Path) -> anyhow::Result<Loaded> {
-    if !dir.is_dir() {
-        bail!("there is no folder {}; name a sweep's, such as results/depth", dir.display());
-    }
-    let runs = read_runs(dir)?;
-    let planned = planned_jobs(dir)?;
-    if planned.is_none() && runs.records.is_empty() {
-        bail!("{} is no sweep's folder: it has neither plan.csv nor runs.csv", dir.display());
-    }
-    let mut warnings = runs.warnings;
-    warnings.extend(runs.conflicts.iter().map(ToString::to_string));
-    // The numbers need no grid, only their names and what was claimed.
-    let grid = Grid::load(&dir.join("grid.toml"), &Overrides::default()).map_err(|error| {
-        warnings.push(format!("{error}; without the grid there are no claims or published numbers"))
-    });
-    let (name, claims, published) = match grid {
-        Ok(grid) => {
-            warnings.extend(grid.warnings);
-            (grid.name, grid.claims, grid.published)
+impl Folder {
+    /// Reads a sweep's folder, its shards included.
+    ///
+    /// # Errors
+    /// The folder is no sweep's, or a file of it other than its grid cannot be read.
+    pub(super) fn read(dir: &Path) -> anyhow::Result<Folder> {
+        if !dir.is_dir() {
+            bail!("there is no folder {}; name a sweep's, such as results/depth", dir.display());
         }
-        Err(()) => {
-            let full = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
-            let folder = full.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            (folder, Vec::new(), Vec::new())
+        let runs = read_runs(dir)?;
+        let planned = planned_jobs(dir)?;
+        if planned.is_none() && runs.records.is_empty() {
+            bail!("{} is no sweep's folder: it has neither plan.csv nor runs.csv", dir.display());
         }
-    };
-    let failed = read_failures(dir)?.into_iter().map(|failure| failure.id).collect();
-    let planned = planned.unwrap_or_default();
-    Ok(Loaded { name, planned, records: runs.records, failed, claims, published, warnings })
+        let full = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
+        let mut folder = Folder {
+            name: full.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            about: None,
+            records: runs.records,
+            planned: planned.unwrap_or_default(),
+            failed: read_failures(dir)?.into_iter().map(|failure| failure.id).collect(),
+            claims: Vec::new(),
+            published: Vec::new(),
+            warnings: runs.warnings,
+        };
+        folder.warnings.extend(runs.conflicts.iter().map(ToString::to_string));
+        // The numbers need no grid, only what was claimed does.
+        match Grid::load(&dir.join("grid.toml"), &Overrides::default()) {
+            Ok(grid) => {
+                folder.name = grid.name;
+                folder.about = grid.about;
+                folder.claims = grid.claims;
+                folder.published = grid.published;
+                folder.warnings.extend(grid.warnings);
+            }
+            Err(error) => folder.warnings.push(format!(
+                "{error}; without the grid there are no claims and no published numbers"
+            )),
+        }
+        Ok(folder)
+    }
+
+    /// What its results amount to.
+    ///
+    /// # Errors
+    /// As [`Summary::new`].
+    pub(super) fn summary(&self, baseline: Option<Init>) -> anyhow::Result<Summary> {
+        let mut summary = Summary::new(&Input {
+            planned: &self.planned,
+            records: &self.records,
+            failed: &self.failed,
+            claims: &self.claims,
+            published: &self.published,
+            baseline,
+        })?;
+        summary.notes.extend_from_slice(&self.warnings);
+        Ok(summary)
+    }
 }
 
 #[cfg(test)]

@@ -75,6 +75,8 @@ pub struct ClaimResult {
     pub r#where: String,
     /// What was tested, in words: `a - b > 0.1`.
     pub test: String,
+    /// The values that it allows the mean; an end may be infinite.
+    pub wanted: Interval,
     /// What came of it.
     pub verdict: Verdict,
     /// The mean, or the mean difference in favour of the better one.
@@ -292,6 +294,7 @@ fn settle_claim(sweep: &Sweep, claim: &Claim) -> ClaimResult {
         metric: claim.metric,
         r#where: in_words(&claim.filter),
         test,
+        wanted: Interval { low: region.low, high: region.high },
         verdict,
         estimate,
         interval,

@@ -11,7 +11,7 @@ use crate::table::{Datum, Table};
 pub const NEAR_BEST: f64 = 0.02;
 
 /// The fields that a practitioner tunes. What is left beside them and the arm is the task.
-const HYPERPARAMETERS: [&str; 8] = [
+pub const HYPERPARAMETERS: [&str; 8] = [
     "lr",
     "momentum",
     "weight_decay",
@@ -135,7 +135,7 @@ pub(super) struct Arms {
     context: Vec<usize>,
     lr: Option<usize>,
     /// For each context and arm the cell with the learning rate that validation chooses.
-    chosen: BTreeMap<Vec<usize>, BTreeMap<usize, usize>>,
+    pub(super) chosen: BTreeMap<Vec<usize>, BTreeMap<usize, usize>>,
 }
 
 /// One arm.
@@ -468,7 +468,7 @@ fn pooled_iqm(cells: &[&Cell]) -> (Option<f64>, Option<Interval>) {
 }
 
 /// The accuracies of the seeds that both cells have.
-fn common_seeds(a: &Cell, b: &Cell) -> Vec<(Seed, (f64, f64))> {
+pub(super) fn common_seeds(a: &Cell, b: &Cell) -> Vec<(Seed, (f64, f64))> {
     let theirs: BTreeMap<Seed, f64> =
         b.runs.iter().filter_map(|r| Some((r.seed, r.accuracy?))).collect();
     let pair = |run: &Run| Some((run.seed, (run.accuracy?, *theirs.get(&run.seed)?)));
@@ -535,7 +535,7 @@ impl Summary {
 
     /// All axes but the arm's and the learning rate.
     pub fn context_axes(&self) -> Vec<usize> {
-        let lr = self.axes.iter().position(|axis| axis.field.name == "lr");
+        let lr = self.axis("lr");
         (0..self.axes.len()).filter(|i| !self.arm_axes.contains(i) && Some(*i) != lr).collect()
     }
 

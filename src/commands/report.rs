@@ -1,0 +1,49 @@
+//! `wninit report DIR`: a page for people.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use anyhow::Context;
+
+use super::summary::Folder;
+use crate::job::Init;
+use crate::report::{Input, page};
+use crate::results::{read_epochs, write_atomically};
+
+/// Make a page about a sweep: what it shows, in pictures.
+///
+/// The page is one HTML file that needs no network. It shows which initializer to use at which depth,
+/// how sure that is, and what was not measured. A sweep that is still running has a report, too.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// The sweep's folder, such as results/depth
+    pub dir: PathBuf,
+    /// Where to write it [default: DIR/report.html]
+    #[arg(long, short, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// The initializer that the others are compared with [default: the default gain, else datadep]
+    #[arg(long, value_name = "INIT", value_parser = Init::from_str)]
+    pub baseline: Option<Init>,
+}
+
+/// Writes the report and prints where it is.
+///
+/// # Errors
+/// The folder is no sweep's, one of its files cannot be read, or the report cannot be written.
+pub fn run(args: &Args) -> anyhow::Result<u8> {
+    let folder = Folder::read(&args.dir)?;
+    let summary = folder.summary(args.baseline)?;
+    let curves = read_epochs(&args.dir)?;
+    let html = page(&Input {
+        name: &folder.name,
+        about: folder.about.as_deref(),
+        summary: &summary,
+        curves: &curves,
+        finished_at: folder.records.iter().map(|r| r.provenance.finished_at).max(),
+    });
+    let path = args.output.clone().unwrap_or_else(|| args.dir.join("report.html"));
+    write_atomically(&path, html.as_bytes())
+        .with_context(|| format!("the report could not be written to {}", path.display()))?;
+    println!("{}", path.display());
+    Ok(0)
+}
