@@ -45,14 +45,15 @@ fn git_sha() -> String {
         let output = Command::new("git").args(args).output().ok().filter(|o| o.status.success())?;
         Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
-    for path in [".git/HEAD", ".git/index"] {
+    // The log changes with each commit; the index would, too, but also with each `git status`.
+    for path in [".git/HEAD", ".git/logs/HEAD"] {
         if Path::new(path).exists() {
             println!("cargo:rerun-if-changed={path}");
         }
     }
     println!("cargo:rerun-if-changed=src");
     match git(&["rev-parse", "--short=12", "HEAD"]) {
-        Some(sha) if git(&["status", "--porcelain", "--untracked-files=no", "--", "src", "Cargo.lock", "build.rs"]).is_some_and(|s| !s.is_empty()) => {
+        Some(sha) if git(&["--no-optional-locks", "status", "--porcelain", "--untracked-files=no", "--", "src", "Cargo.lock", "build.rs"]).is_some_and(|s| !s.is_empty()) => {
             format!("{sha}-dirty")
         }
         Some(sha) => sha,
