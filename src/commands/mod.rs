@@ -7,6 +7,7 @@ pub mod merge;
 pub mod plan;
 pub mod run;
 pub mod status;
+pub mod verify;
 
 use std::path::PathBuf;
 
@@ -36,6 +37,8 @@ pub enum Command {
     Run(run::Args),
     /// Say how far a sweep is
     Status(status::Args),
+    /// Train finished jobs again and compare with their rows
+    Verify(verify::Args),
     /// Put the results of a sweep's shards together
     Merge(merge::Args),
     /// Get a data set
@@ -91,7 +94,7 @@ pub fn run(command: &Command) -> Option<anyhow::Result<u8>> {
         Command::Status(args) => status::run(args),
         Command::Merge(args) => merge::run(args),
         Command::Fetch(args) => fetch::run(args),
-        Command::Run(_) | Command::Doctor(_) => return None,
+        Command::Run(_) | Command::Verify(_) | Command::Doctor(_) => return None,
     })
 }
 
