@@ -41,7 +41,14 @@ fn hand_over() -> anyhow::Result<u8> {
     let program = std::env::current_exe()
         .context("cannot find this program's own file")?
         .with_file_name("wninit-torch");
-    let error = std::process::Command::new(&program).args(std::env::args_os().skip(1)).exec();
+    let mut command = std::process::Command::new(&program);
+    command.args(std::env::args_os().skip(1));
+    // Threads of OpenMP that wait for each other by spinning keep each other from running where
+    // cores are shared: a sweep of 2 s took more than a minute. OpenMP reads this when it is loaded.
+    if std::env::var_os("OMP_WAIT_POLICY").is_none() {
+        command.env("OMP_WAIT_POLICY", "passive");
+    }
+    let error = command.exec();
     Err(error).with_context(|| {
         format!("cannot start {}, which belongs beside wninit; build it with `make build`", program.display())
     })

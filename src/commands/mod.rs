@@ -9,6 +9,7 @@ pub mod report;
 pub mod run;
 pub mod status;
 pub mod summary;
+pub mod verify;
 
 use std::path::{Path, PathBuf};
 
@@ -42,6 +43,8 @@ pub enum Command {
     Summary(summary::Args),
     /// Make a page about a sweep, with pictures
     Report(report::Args),
+    /// Train finished jobs again and compare with their rows
+    Verify(verify::Args),
     /// Put the results of a sweep's shards together
     Merge(merge::Args),
     /// Get a data set
@@ -122,7 +125,7 @@ pub fn run(command: &Command) -> Option<anyhow::Result<u8>> {
         Command::Report(args) => report::run(args),
         Command::Merge(args) => merge::run(args),
         Command::Fetch(args) => fetch::run(args),
-        Command::Run(_) | Command::Doctor(_) => return None,
+        Command::Run(_) | Command::Verify(_) | Command::Doctor(_) => return None,
     })
 }
 

@@ -20,7 +20,7 @@ use table::{count, free_text, instant, number};
 
 pub use journal::{Holder, Journal, holder};
 pub use read::{
-    Conflict, Runs, equal_results, finished_ids, folders, planned_ids, planned_jobs, read_epochs, read_failures,
+    Conflict, Runs, differences, equal_results, finished_ids, folders, planned_ids, planned_jobs, read_epochs, read_failures,
     read_outcomes, read_runs,
 };
 pub use table::{Column, write_atomically};

@@ -70,7 +70,7 @@ pub struct Runs {
 
 /// The columns of `runs.csv` in which two results of one job differ, timing and provenance
 /// aside, with the two cells.
-fn differences(a: &Record, b: &Record) -> Vec<(&'static str, String, String)> {
+pub fn differences(a: &Record, b: &Record) -> Vec<(&'static str, String, String)> {
     RESULT_COLUMNS
         .iter()
         .filter(|column| !INCIDENTAL.contains(&column.name))

@@ -2,6 +2,7 @@
 
 mod doctor;
 mod run;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -12,6 +13,7 @@ fn main() -> ExitCode {
     let command = Cli::parse().command;
     let result = match &command {
         Command::Run(args) => run::run(args),
+        Command::Verify(args) => verify::run(args),
         Command::Doctor(args) => doctor::run(args),
         other => commands::run(other).unwrap_or(Ok(0)),
     };

@@ -1,0 +1,373 @@
+//! `wninit verify`: train finished jobs again and compare with their rows.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
+
+use anyhow::{anyhow, bail};
+use wninit::cohort::Cohort;
+use wninit::commands::UsageError;
+use wninit::commands::verify::Args;
+use wninit::interrupt::EXIT_INTERRUPTED;
+use wninit::job::JobId;
+use wninit::pool::EXIT_UNFINISHED;
+use wninit::results::{EpochRow, Outcome, Record, differences, read_epochs, read_runs};
+use wninit::train::{Event, Libtorch, Stop, Trainer};
+use wninit::{data, device, interrupt, rng};
+
+/// What came of a job that was trained again.
+enum Verdict {
+    Equal,
+    /// Other numbers, as small as another machine explains.
+    Close(Vec<Difference>),
+    Different(Vec<Difference>),
+    /// It could not be trained; the reason.
+    NotChecked(String),
+    Interrupted,
+}
+
+/// A cell that differs.
+#[derive(Debug, PartialEq)]
+struct Difference {
+    /// The column, and the epoch in `epochs.csv`.
+    column: String,
+    row: String,
+    again: String,
+    /// Whether another machine may explain it.
+    close: bool,
+}
+
+/// Trains the jobs that the command line names, or a random sample; prints a verdict for each. The
+/// exit code is 1 if a job is different, 3 if one could not be trained, 130 after Ctrl-C.
+///
+/// # Errors
+/// The folder holds no finished job, or not the one that is named, or its files cannot be read.
+pub fn run(args: &Args) -> anyhow::Result<u8> {
+    let runs = read_runs(&args.dir)?;
+    for warning in
+        runs.warnings.iter().cloned().chain(runs.conflicts.iter().map(ToString::to_string))
+    {
+        eprintln!("warning: {warning}");
+    }
+    let finished = runs.records.len();
+    let mut rows = chosen(runs.records, args)?;
+    let mut curves = read_epochs(&args.dir)?;
+    for row in &mut rows {
+        row.epochs = curves.remove(&row.job.id()).unwrap_or_default();
+    }
+    let (devices, threads) =
+        device::workers(&args.device, args.workers.map(usize::from)).map_err(UsageError)?;
+    let workers = devices.len();
+    let stop = interrupt::install()?;
+    let data = args.data.clone().unwrap_or_else(data::default_dir);
+    let trainer = Libtorch::new(devices, threads, data, Arc::clone(&stop));
+
+    let next = AtomicUsize::new(0);
+    let (report, reports) = mpsc::channel();
+    let [mut equal, mut close, mut different, mut not_checked] = [0; 4];
+    thread::scope(|scope| {
+        for worker in 0..workers {
+            let (report, trainer, rows, next) = (report.clone(), &trainer, &rows, &next);
+            scope.spawn(move || {
+                while let Some(row) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    // Nobody listens any more only if the program is about to end.
+                    drop(report.send((row, verdict(trainer, worker, row))));
+                }
+            });
+        }
+        drop(report);
+        for (row, verdict) in reports {
+            let id = row.job.id();
+            let (word, list) = match verdict {
+                Verdict::Interrupted => continue,
+                Verdict::Equal => {
+                    equal += 1;
+                    ("equal", Vec::new())
+                }
+                Verdict::Close(list) => {
+                    close += 1;
+                    ("close", list)
+                }
+                Verdict::Different(list) => {
+                    different += 1;
+                    ("different", list)
+                }
+                Verdict::NotChecked(reason) => {
+                    not_checked += 1;
+                    println!("not checked  {id}  {reason}");
+                    continue;
+                }
+            };
+            println!("{word:<11}  {id}");
+            print_differences(&list);
+            if word == "different" {
+                println!("  {}", advice(row, &again_on(trainer.devices[0])));
+            }
+        }
+    });
+    let checked = equal + close + different;
+    println!(
+        "{checked} of {finished} finished jobs trained again: {equal} equal, {close} close, {different} different; \
+         {not_checked} could not be checked"
+    );
+    Ok(match () {
+        () if different > 0 => 1,
+        () if checked + not_checked < rows.len() => EXIT_INTERRUPTED,
+        () if not_checked > 0 => EXIT_UNFINISHED,
+        () => 0,
+    })
+}
+
+/// The rows that are to be checked.
+fn chosen(records: Vec<Record>, args: &Args) -> anyhow::Result<Vec<Record>> {
+    let dir = args.dir.display();
+    if records.is_empty() {
+        bail!(UsageError(anyhow!(
+            "{dir} holds no finished job; it must be a sweep's folder, such as results/depth"
+        )));
+    }
+    if args.job.is_empty() {
+        let order = rng::permutation(records.len(), &mut rng::stream(args.seed, "verify", 0));
+        let mut places: Vec<u32> = order.into_iter().take(args.sample).collect();
+        places.sort_unstable();
+        return Ok(places.into_iter().map(|i| records[i as usize].clone()).collect());
+    }
+    let mut by_id: HashMap<JobId, Record> = records.into_iter().map(|r| (r.job.id(), r)).collect();
+    let find = |id: &JobId| {
+        by_id.remove(id).ok_or_else(|| {
+            UsageError(anyhow!("--job {id}: {dir} has no row of it (or it is named twice); `wninit status {dir}` says what is finished"))
+                .into()
+        })
+    };
+    args.job.iter().map(find).collect()
+}
+
+/// Trains a job alone and from its beginning.
+fn verdict(trainer: &Libtorch, worker: usize, row: &Record) -> Verdict {
+    let mut again = None;
+    let mut event = |event| {
+        if let Event::Finished(record) = event {
+            again = Some(record);
+        }
+    };
+    match trainer.train(worker, &Cohort::new(vec![row.job.clone()]), &mut event) {
+        Ok(()) => {}
+        Err(Stop::Interrupted) => return Verdict::Interrupted,
+        Err(Stop::Failed { reason, error }) => {
+            return Verdict::NotChecked(format!("{reason}: {error:#}"));
+        }
+    }
+    match again {
+        Some(again) => compare(row, &again),
+        None => Verdict::NotChecked("a bug: the trainer came back without a result".to_owned()),
+    }
+}
+
+fn compare(row: &Record, again: &Record) -> Verdict {
+    let list = all_differences(row, again);
+    if list.is_empty() {
+        Verdict::Equal
+    } else if made_elsewhere(row, again) && list.iter().all(|difference| difference.close) {
+        Verdict::Close(list)
+    } else {
+        Verdict::Different(list)
+    }
+}
+
+/// Whether the last digits may differ: only a CPU does its sums in the same order every time, and
+/// another one may do them in another.
+fn made_elsewhere(row: &Record, again: &Record) -> bool {
+    let place = |record: &Record| {
+        let provenance = &record.provenance;
+        (provenance.device.clone(), provenance.libtorch.clone(), provenance.hostname.clone())
+    };
+    place(row) != place(again) || row.provenance.device != "cpu"
+}
+
+fn all_differences(row: &Record, again: &Record) -> Vec<Difference> {
+    let mut list: Vec<Difference> = differences(row, again)
+        .into_iter()
+        .map(|(column, row, again)| {
+            let close = cells_are_close(column, &row, &again);
+            Difference { column: column.to_owned(), row, again, close }
+        })
+        .collect();
+    // A job that diverged one epoch sooner has one epoch less.
+    let common = row.epochs.len().min(again.epochs.len());
+    let promised = row.epochs_done as usize;
+    if row.epochs.len() != promised {
+        list.push(Difference {
+            column: "rows in epochs.csv".to_owned(),
+            row: row.epochs.len().to_string(),
+            again: again.epochs.len().to_string(),
+            close: false,
+        });
+    }
+    for (row, again) in row.epochs[..common].iter().zip(&again.epochs) {
+        list.extend(epoch_differences(row, again));
+    }
+    list
+}
+
+fn epoch_differences(row: &EpochRow, again: &EpochRow) -> Vec<Difference> {
+    let values =
+        |e: &EpochRow| [f64::from(e.epoch), e.lr, e.train_loss, e.train_acc, e.val_loss, e.val_acc];
+    let names = ["epoch", "lr", "train_loss", "train_acc", "val_loss", "val_acc"];
+    let cells = names.into_iter().zip(values(row).into_iter().zip(values(again)));
+    cells
+        // NaN is an empty cell, and equal to another one.
+        .filter(|(_, (a, b))| a != b && !(a.is_nan() && b.is_nan()))
+        .map(|(name, (a, b))| Difference {
+            column: format!("{name} of epoch {}", again.epoch),
+            close: cells_are_close(name, &a.to_string(), &b.to_string()),
+            row: a.to_string(),
+            again: b.to_string(),
+        })
+        .collect()
+}
+
+/// Whether another machine explains such a difference; `wninit verify --help` says the same.
+fn cells_are_close(column: &str, a: &str, b: &str) -> bool {
+    let (Ok(a), Ok(b)) = (a.parse::<f64>(), b.parse::<f64>()) else {
+        return false;
+    };
+    let apart = (a - b).abs();
+    match column {
+        "diverged_step" => true, // diverged_epoch says whether it is close
+        "best_epoch" => true,    // best_val_acc does
+        "epochs_done" | "diverged_epoch" => apart <= 1.0,
+        _ if column.ends_with("_acc") => apart <= 0.02,
+        _ if column.ends_with("_loss") => apart <= 0.02_f64.max(0.05 * a.abs().max(b.abs())),
+        _ => false,
+    }
+}
+
+/// The longest list of differences of one job that is printed.
+const LONGEST: usize = 12;
+
+fn print_differences(list: &[Difference]) {
+    for Difference { column, row, again, .. } in list.iter().take(LONGEST) {
+        let cell =
+            |cell: &str| if cell.is_empty() { "(empty)".to_owned() } else { cell.to_owned() };
+        println!("  {column:<24} row {:<22} again {}", cell(row), cell(again));
+    }
+    if list.len() > LONGEST {
+        println!("  and {} more", list.len() - LONGEST);
+    }
+}
+
+fn again_on(device: tch::Device) -> String {
+    device::name(device)
+}
+
+/// What to make of a job that is different.
+fn advice(row: &Record, device: &str) -> String {
+    let made = &row.provenance;
+    let here = wninit::results::hostname();
+    if made.device != device || made.hostname != here || made.libtorch != wninit::torch::LIBTORCH {
+        return format!(
+            "the row was made on {} of {} with libtorch {}, this on {device} of {here} with {}; only there is a \
+             difference a proof",
+            made.device,
+            made.hostname,
+            made.libtorch,
+            wninit::torch::LIBTORCH
+        );
+    }
+    let commit = env!("WNINIT_GIT_SHA");
+    let outcome = if row.outcome == Outcome::Ok { "its results" } else { "its divergence" };
+    if made.git_sha == commit {
+        format!(
+            "the same program on the same machine: somebody edited the row, or {outcome} cannot be reproduced. To train the job anew, delete its line and run the sweep again"
+        )
+    } else {
+        format!(
+            "the row was made by commit {}, this is {commit}: the row was edited, or the program has changed since",
+            made.git_sha
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use chrono::Utc;
+    use wninit::job::Draft;
+    use wninit::results::Provenance;
+
+    fn record() -> Record {
+        let epoch = EpochRow {
+            epoch: 1,
+            lr: 0.1,
+            train_loss: 0.5,
+            train_acc: 0.8,
+            val_loss: 0.6,
+            val_acc: 0.7,
+            seconds: 1.0,
+        };
+        Record {
+            job: Draft::default().resolve().unwrap(),
+            outcome: Outcome::Ok,
+            reason: None,
+            epochs_done: 1,
+            diverged_epoch: None,
+            diverged_step: None,
+            train_loss: Some(0.5),
+            train_acc: Some(0.8),
+            val_loss: Some(0.6),
+            val_acc: Some(0.7),
+            best_val_acc: Some(0.7),
+            best_epoch: Some(1),
+            test_loss: Some(0.61),
+            test_acc: Some(0.69),
+            train_seconds: 1.0,
+            images_per_second: None,
+            provenance: Provenance {
+                device: "cpu".into(),
+                cohort_size: 1,
+                libtorch: "2.11.0".into(),
+                git_sha: "abc".into(),
+                hostname: "here".into(),
+                started_at: Utc::now(),
+                finished_at: Utc::now(),
+            },
+            epochs: vec![epoch],
+        }
+    }
+
+    #[test]
+    fn a_last_digit_counts_where_the_row_was_made_here_and_is_close_where_it_was_not() {
+        let row = record();
+        assert!(matches!(compare(&row, &record()), Verdict::Equal));
+        let mut again = record();
+        again.test_acc = Some(0.690_000_000_1);
+        assert!(
+            matches!(compare(&row, &again), Verdict::Different(list) if list[0].column == "test_acc")
+        );
+        again.provenance.hostname = "there".into();
+        assert!(matches!(compare(&row, &again), Verdict::Close(_)));
+        again.test_acc = Some(0.6);
+        assert!(matches!(compare(&row, &again), Verdict::Different(_)));
+        again = record();
+        again.outcome = Outcome::Diverged;
+        again.provenance.device = "cuda:0".into();
+        assert!(matches!(compare(&row, &again), Verdict::Different(_)));
+    }
+
+    #[test]
+    fn an_epoch_that_differs_or_is_missing_is_found() {
+        let mut again = record();
+        again.epochs[0].val_loss = 0.600_000_1;
+        assert!(
+            matches!(compare(&record(), &again), Verdict::Different(list) if list[0].column == "val_loss of epoch 1")
+        );
+        let mut row = record();
+        row.epochs.clear();
+        assert!(
+            matches!(compare(&row, &record()), Verdict::Different(list) if list[0].column == "rows in epochs.csv")
+        );
+    }
+}

@@ -1,0 +1,279 @@
+//! A sweep that was interrupted, in whatever way and as often as you like, ends with the results
+//! of one that was not.
+//!
+//! Rows are compared by `job_id`, not by their place: two workers finish in the order that the
+//! machine's load decides, and jobs that are left after a kill are put into cohorts anew. Columns of
+//! timing and provenance are left out; all others are equal to the last digit.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod program;
+
+use std::fs;
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use program::{Place, Process, Random, Results, assert_same, kill_after, output};
+use sha2::{Digest, Sha256};
+
+/// Two depths; initializers and learning rates of which some diverge, at once or later.
+const GRID: &str = r#"
+[base]
+dataset = "digits"
+width = 64
+batch_size = 32
+epochs = 16
+[grid]
+depth = [3, 30]
+init = ["he_datadep", "orthogonal_proposed"]
+lr = [0.01, 0.1, 30.0]
+seed = { count = 2 }
+"#;
+
+/// One cohort of three jobs that takes some seconds.
+const LONG: &str = r#"
+[base]
+dataset = "digits"
+width = 64
+batch_size = 16
+epochs = 12
+depth = 30
+[grid]
+lr = [0.01, 0.03, 0.05]
+"#;
+
+fn uninterrupted(grid: &'static str) -> Results {
+    let place = Place::new(grid);
+    output(&mut place.run(&["--workers", "2"])).expect(0, &[]);
+    place.results()
+}
+
+/// What [`GRID`] results in.
+fn expected() -> &'static Results {
+    static RESULTS: OnceLock<Results> = OnceLock::new();
+    RESULTS.get_or_init(|| {
+        let results = uninterrupted(GRID);
+        let count = |outcome| results.runs.values().filter(|row| row["outcome"] == outcome).count();
+        assert!(count("ok") > 8 && count("diverged") > 4, "both kinds are in it");
+        results
+    })
+}
+
+/// What [`LONG`] results in.
+fn expected_of_long() -> &'static Results {
+    static RESULTS: OnceLock<Results> = OnceLock::new();
+    RESULTS.get_or_init(|| uninterrupted(LONG))
+}
+
+fn killed_five_times(workers: &str, seed: u64) {
+    let place = Place::new(GRID);
+    let args = ["--workers", workers, "--checkpoint-every", "0.1s"];
+    let mut random = Random(seed);
+    let (mut kills, mut taken_up) = (0, 0);
+    while kills < 5 {
+        let before = place.results();
+        let output = kill_after(&mut place.run(&args), random.milliseconds(350..900));
+        kills += usize::from(output.was_killed());
+        taken_up += output.stderr.matches("go on from a checkpoint").count();
+        let after = place.results();
+        assert!(
+            before.runs.iter().all(|(id, row)| after.runs.get(id) == Some(row)),
+            "no finished row is lost"
+        );
+        assert!(output.was_killed(), "the sweep is too short to be killed five times: {output:?}");
+    }
+    let last = output(&mut place.run(&args));
+    last.expect(0, &[]);
+    taken_up += last.stderr.matches("go on from a checkpoint").count();
+    assert_same(&place.results(), expected());
+    assert!(taken_up > 0, "what was under way went on from a checkpoint at least once");
+    assert_eq!(place.checkpoints("checkpoint").len(), 0, "nothing under way is left");
+}
+
+#[test]
+fn killed_five_times_one_worker_ends_with_the_same_results() {
+    killed_five_times("1", 1);
+}
+
+#[test]
+fn killed_five_times_two_workers_end_with_the_same_results() {
+    killed_five_times("2", 2);
+}
+
+#[test]
+fn neither_the_workers_nor_the_width_of_a_cohort_change_a_result() {
+    for args in [
+        ["--workers", "1", "--cohort-width", "64"],
+        ["--workers", "3", "--cohort-width", "1"],
+        ["--workers", "2", "--cohort-width", "5"],
+    ] {
+        let place = Place::new(GRID);
+        output(&mut place.run(&args)).expect(0, &[]);
+        assert_same(&place.results(), expected());
+    }
+}
+
+/// A sweep under way, at the latest in the middle of its first epochs.
+fn under_way(place: &Place) -> Process {
+    let mut process = Process::start(&mut place.run(&["--workers", "2"]));
+    let progress = place.sweep().join("progress.json");
+    process.wait_until("a job runs", |_| {
+        let text = fs::read_to_string(&progress).unwrap_or_default();
+        text.contains("\"running\": 3")
+    });
+    process.sleep(Duration::from_millis(400));
+    process
+}
+
+/// Interrupts [`LONG`] in its middle.
+fn interrupted(signal: i32) -> Place {
+    let place = Place::new(LONG);
+    let process = under_way(&place);
+    process.signal(signal);
+    process
+        .output()
+        .expect(130, &["interrupted with 3 jobs left; to go on, run the same command again"]);
+    assert_eq!(place.checkpoints("checkpoint").len(), 1);
+    assert_eq!(place.results(), Results::default(), "no job was finished");
+    place
+}
+
+#[test]
+fn ctrl_c_and_sigterm_save_what_is_under_way_and_the_next_run_goes_on_from_there() {
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        let place = interrupted(signal);
+        let second = output(&mut place.run(&["--workers", "1"]));
+        second.expect(0, &["3 jobs go on from a checkpoint, at epoch "]);
+        let place_in_epochs = second.stderr.split("at epoch ").nth(1).unwrap();
+        let (epoch, step) = place_in_epochs.split_once(", step ").unwrap();
+        let step = step.lines().next().unwrap();
+        assert!((epoch, step) != ("1", "1"), "it had done something: {place_in_epochs}");
+        assert_same(&place.results(), expected_of_long());
+        assert_eq!(place.checkpoints("checkpoint").len(), 0, "a finished job needs no checkpoint");
+    }
+}
+
+#[test]
+fn a_second_ctrl_c_ends_the_program_in_the_middle_of_a_step() {
+    // One step of an epoch takes many seconds here: without the second signal, it would end in a
+    // checkpoint.
+    let place = Place::new(
+        "[base]\ndataset = \"digits\"\ndepth = 60\nwidth = 3000\nbatch_size = 1000\nepochs = 5\n",
+    );
+    let mut process = Process::start(&mut place.run(&["--workers", "1"]));
+    let progress = place.sweep().join("progress.json");
+    process.wait_until("a job runs", |_| progress.exists());
+    process.sleep(Duration::from_millis(500));
+    process.signal(libc::SIGINT);
+    process.wait_until("it stops", |process| {
+        process.stderr().contains("press Ctrl-C again to stop at once")
+    });
+    process.signal(libc::SIGINT);
+    let output = process.output();
+    assert_eq!(output.code(), 130);
+    assert_eq!(place.checkpoints("checkpoint").len(), 0, "it did not wait for the step");
+}
+
+/// Starts nothing, but looks at everything that a run looks at first.
+fn look(place: &Place) -> program::Output {
+    output(&mut place.run(&["--workers", "1", "--budget", "0s"]))
+}
+
+#[test]
+fn a_damaged_checkpoint_is_set_aside_and_its_jobs_start_over() {
+    let place = interrupted(libc::SIGTERM);
+    let [file]: [_; 1] = place.checkpoints("checkpoint").try_into().unwrap();
+    let whole = fs::read(&file).unwrap();
+    let digest = b"wninit checkpoint 1\n".len();
+    let header = digest + 32;
+    let payload = whole.len() - 1000;
+    let flip = |at: usize| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x10;
+        bytes
+    };
+    let mut damaged: Vec<(String, Vec<u8>)> = [
+        0,
+        digest - 1,
+        digest,
+        header - 1,
+        header,
+        header + 9,
+        header + 200,
+        payload,
+        whole.len() - 1,
+    ]
+    .map(|at| (format!("byte {at} flipped"), flip(at)))
+    .into();
+    for length in [0, 5, digest, header, header + 4, whole.len() / 2, whole.len() - 1] {
+        damaged.push((format!("cut to {length} bytes"), whole[..length].to_vec()));
+    }
+    for (how, bytes) in damaged {
+        fs::write(&file, bytes).unwrap();
+        let output = look(&place);
+        output.expect(
+            3,
+            &[
+                "warning: the checkpoint results/sweep/checkpoints/",
+                "cannot be used: ",
+                "Its jobs start over; it is kept as ",
+            ],
+        );
+        assert!(!file.exists(), "{how}");
+        assert_eq!(place.checkpoints("damaged").len(), 1, "{how}");
+    }
+    let last = output(&mut place.run(&["--workers", "1"]));
+    last.expect(0, &[]);
+    assert!(!last.stderr.contains("go on from a checkpoint"));
+    assert_same(&place.results(), expected_of_long());
+}
+
+/// A checkpoint with a text in its header replaced by one of the same length, and a digest that fits.
+fn forged(path: &Path, from: &str, to: &str) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let mut bytes = fs::read(path).unwrap();
+    let mut payload = bytes.split_off(b"wninit checkpoint 1\n".len() + 32);
+    let at = payload.windows(from.len()).position(|part| part == from.as_bytes()).unwrap();
+    payload[at..at + to.len()].copy_from_slice(to.as_bytes());
+    let start = bytes.len() - 32;
+    bytes[start..].copy_from_slice(&Sha256::digest(&payload));
+    bytes.extend(payload);
+    bytes
+}
+
+#[test]
+fn a_checkpoint_of_another_model_is_set_aside_and_its_jobs_start_over() {
+    let place = interrupted(libc::SIGTERM);
+    let [file]: [_; 1] = place.checkpoints("checkpoint").try_into().unwrap();
+    for (from, to, message) in
+        [("value/", "valve/", " is missing"), ("[3,64]", "[64,3]", " has shape [")]
+    {
+        let copy = Place::new(LONG);
+        fs::create_dir_all(copy.sweep().join("checkpoints")).unwrap();
+        let path = copy.sweep().join("checkpoints").join(file.file_name().unwrap());
+        fs::write(&path, forged(&file, from, to)).unwrap();
+        let last = output(&mut copy.run(&["--workers", "2"]));
+        last.expect(0, &["warning: the checkpoint ", message, "Its jobs start over"]);
+        assert_eq!(copy.checkpoints("damaged").len(), 1);
+        assert_same(&copy.results(), expected_of_long());
+    }
+}
+
+#[test]
+fn a_checkpoint_of_finished_jobs_is_removed_and_one_of_jobs_not_asked_for_stays() {
+    let place = interrupted(libc::SIGTERM);
+    let [file]: [_; 1] = place.checkpoints("checkpoint").try_into().unwrap();
+    let bytes = fs::read(&file).unwrap();
+    place.set_grid(&LONG.replace("0.01, 0.03, 0.05", "0.02"));
+    look(&place).expect(3, &["the grid changed: 0 jobs are kept"]);
+    assert!(file.exists(), "what nobody asks for today may be asked for tomorrow");
+    place.set_grid(LONG);
+    output(&mut place.run(&["--workers", "2"])).expect(0, &["3 jobs go on from a checkpoint"]);
+    assert!(!file.exists());
+    fs::write(&file, bytes).unwrap();
+    fs::write(file.with_extension("partial"), "what a kill left").unwrap();
+    output(&mut place.run(&["--workers", "2"])).expect(0, &["3 were finished before"]);
+    assert!(!file.exists());
+    assert_eq!(place.checkpoints("partial").len(), 0);
+    assert_same(&place.results(), expected_of_long());
+}
