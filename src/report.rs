@@ -131,10 +131,8 @@ fn answer(body: &mut String, summary: &Summary) {
         "<table class=\"answer\">\n<thead><tr>{head}<th scope=\"col\">Use</th><th scope=\"col\">How sure</th></tr></thead>\n<tbody>"
     );
     for r in &summary.recommendations {
-        let layers = r
-            .layers
-            .map(|n| format!("<th scope=\"row\" class=\"n\">{n}</th>"))
-            .unwrap_or_default();
+        let layers =
+            r.layers.map(|n| format!("<th scope=\"row\" class=\"n\">{n}</th>")).unwrap_or_default();
         let _ = writeln!(
             body,
             "<tr>{layers}<td>{}</td><td>{}</td></tr>",
@@ -158,9 +156,7 @@ fn answer(body: &mut String, summary: &Summary) {
 }
 
 fn use_this(summary: &Summary, r: &Recommendation) -> String {
-    let arm = |arm: usize| {
-        format!("<b>{}</b>", escape(&summary.initializers[arm].label))
-    };
+    let arm = |arm: usize| format!("<b>{}</b>", escape(&summary.initializers[arm].label));
     let mut text = match r.advice {
         Advice::NothingTrains => {
             format!("<b class=\"no\">None that was tried.</b> The best is {}", arm(r.best))
@@ -195,7 +191,8 @@ fn how_sure(summary: &Summary, r: &Recommendation) -> String {
             format!("<b class=\"maybe\">Not known.</b> {seeds} cannot tell chance from merit.")
         }
         Advice::NothingTrains => {
-            "<b class=\"no\">No recommendation.</b> Most of its runs diverged or stayed at chance.".to_owned()
+            "<b class=\"no\">No recommendation.</b> Most of its runs diverged or stayed at chance."
+                .to_owned()
         }
         Advice::Alone => format!("<b class=\"maybe\">Nothing to compare with.</b> {seeds}."),
         Advice::Clear => {
@@ -216,8 +213,12 @@ fn how_sure(summary: &Summary, r: &Recommendation) -> String {
     }
     match (r.lr_at_bottom, r.lr_at_top) {
         (true, true) => text += " The best rates lie at both ends of those tried: widen the range.",
-        (true, false) => text += " The smallest rate tried was the best: a smaller one may be better.",
-        (false, true) => text += " The greatest rate tried was the best: a greater one may be better.",
+        (true, false) => {
+            text += " The smallest rate tried was the best: a smaller one may be better."
+        }
+        (false, true) => {
+            text += " The greatest rate tried was the best: a greater one may be better."
+        }
         (false, false) => {}
     }
     text
@@ -254,11 +255,11 @@ fn not_measured(body: &mut String, summary: &Summary) {
     let most = summary.cells.iter().map(|cell| cell.n_finished).max().unwrap_or(0);
     if most > 0 {
         let least = summary.cells.iter().map(|cell| cell.n_finished).min().unwrap_or(0);
-        let seeds = if least == most { plural(most, "seed") } else { format!("{least} to {most} seeds") };
+        let seeds =
+            if least == most { plural(most, "seed") } else { format!("{least} to {most} seeds") };
         let _ = writeln!(body, "<li>Each setting was tried with {seeds}.</li>");
     }
-    let varied: Vec<String> =
-        summary.axes.iter().map(|axis| escape(axis.field.name)).collect();
+    let varied: Vec<String> = summary.axes.iter().map(|axis| escape(axis.field.name)).collect();
     if varied.is_empty() {
         body.push_str("<li>Nothing but the seed was varied.</li>\n");
     } else {
@@ -306,7 +307,11 @@ fn claims(body: &mut String, summary: &Summary, tables: &[Table]) {
             escape(&claim.reason())
         );
     }
-    let _ = writeln!(body, "</div>\n<p class=\"data\">{}</p>\n</section>", table_link(tables, "claims"));
+    let _ = writeln!(
+        body,
+        "</div>\n<p class=\"data\">{}</p>\n</section>",
+        table_link(tables, "claims")
+    );
 }
 
 fn claim_chart(claim: &ClaimResult) -> String {
@@ -321,7 +326,11 @@ fn claim_chart(claim: &ClaimResult) -> String {
     };
     let gauge = Gauge {
         says: format!("{}: {}", claim.verdict, claim.text),
-        label: if compared { format!("difference in {}", claim.metric) } else { claim.metric.to_string() },
+        label: if compared {
+            format!("difference in {}", claim.metric)
+        } else {
+            claim.metric.to_string()
+        },
         estimate: claim.estimate,
         interval: claim.interval.map(|i| (i.low, i.high)),
         wanted: Some((claim.wanted.low, claim.wanted.high)),
@@ -362,7 +371,8 @@ fn figure(body: &mut String, figure: &Figure) {
 }
 
 fn robustness(body: &mut String, summary: &Summary, tables: &[Table]) {
-    let percent = |share: Option<f64>| share.map_or("–".to_owned(), |x| format!("{:.0} %", x * 100.0));
+    let percent =
+        |share: Option<f64>| share.map_or("–".to_owned(), |x| format!("{:.0} %", x * 100.0));
     let number = |x: Option<f64>| x.map_or("–".to_owned(), |x| format!("{x:.3}"));
     let banded = summary.initializers.iter().any(|s| s.lr_band_decades.is_some());
     body.push_str("<section id=\"robustness\">\n<h2>Robustness</h2>\n<div class=\"scroll\"><table>\n<thead><tr>\
@@ -434,7 +444,11 @@ fn published(body: &mut String, summary: &Summary, tables: &[Table]) {
     for number in &summary.published {
         let _ = writeln!(body, "<article>{}</article>", published_card(number));
     }
-    let _ = writeln!(body, "</div>\n<p class=\"data\">{}</p>\n</section>", table_link(tables, "published"));
+    let _ = writeln!(
+        body,
+        "</div>\n<p class=\"data\">{}</p>\n</section>",
+        table_link(tables, "published")
+    );
 }
 
 fn published_card(number: &PublishedResult) -> String {

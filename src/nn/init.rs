@@ -30,14 +30,22 @@ pub fn draw(affine: &mut Affine, init: Init, seed: u64) {
         }
         Direction::Orthogonal => orthogonal(&affine.name, seed, [size[1], fan_in]),
     };
-    affine.direction.value.copy_(&v.view(&size[1..]).unsqueeze(0).expand_as(&affine.direction.value));
+    affine
+        .direction
+        .value
+        .copy_(&v.view(&size[1..]).unsqueeze(0).expand_as(&affine.direction.value));
     let _ = affine.bias.value.zero_();
     let gamma = gamma(affine.role, init.gain);
     if let Some(gain) = affine.gain() {
         let fan_ratio = fan_in as f64 / fan_out as f64;
         match init.gain {
             Gain::Default | Gain::Datadep => {
-                gain.value.copy_(&v.square().sum_dim_intlist(1, false, None::<Kind>).sqrt().expand_as(&gain.value));
+                gain.value.copy_(
+                    &v.square()
+                        .sum_dim_intlist(1, false, None::<Kind>)
+                        .sqrt()
+                        .expand_as(&gain.value),
+                );
             }
             Gain::Proposed | Gain::Hanin => {
                 let _ = gain.value.fill_((gamma * fan_ratio).sqrt());

@@ -50,10 +50,8 @@ impl Look {
         };
         let hollow = |shape: String| {
             let fill = format!("fill=\"{}\"", self.colour());
-            let open = format!(
-                "fill=\"var(--paper)\" stroke=\"{}\" stroke-width=\"1.6\"",
-                self.colour()
-            );
+            let open =
+                format!("fill=\"var(--paper)\" stroke=\"{}\" stroke-width=\"1.6\"", self.colour());
             shape.replace(&fill, &open)
         };
         let disc = || {
@@ -305,7 +303,8 @@ impl Lines {
                     if point.says.is_empty() {
                         body += &marker;
                     } else {
-                        let _ = write!(body, "<g><title>{}</title>{marker}</g>", escape(&point.says));
+                        let _ =
+                            write!(body, "<g><title>{}</title>{marker}</g>", escape(&point.says));
                     }
                 }
             }
@@ -344,7 +343,8 @@ fn band(
             _ => write!(path, "L{} {}", px(*x), px(*low)),
         };
     }
-    let _ = write!(body, "<path d=\"{path}Z\" fill=\"{}\" opacity=\"0.16\"/>", series.look.colour());
+    let _ =
+        write!(body, "<path d=\"{path}Z\" fill=\"{}\" opacity=\"0.16\"/>", series.look.colour());
 }
 
 /// Grid lines, the numbers beside them, and the axes' labels.
@@ -406,7 +406,9 @@ fn tick_label(x: f64) -> String {
 
 /// A chart, with a title above it. `height` leaves out the title's line.
 fn svg(title: &str, height: f64, body: &str) -> String {
-    let (head, move_down) = if title.is_empty() { (String::new(), 0.0) } else {
+    let (head, move_down) = if title.is_empty() {
+        (String::new(), 0.0)
+    } else {
         let head = format!("<text class=\"title\" x=\"6\" y=\"13\">{}</text>", escape(title));
         (head, 16.0)
     };
@@ -453,12 +455,14 @@ pub struct Square {
 impl Heat {
     /// The chart.
     pub fn svg(&self) -> String {
-        let left = 8.0 + 6.6 * self.rows.iter().map(|r| r.chars().count()).max().unwrap_or(1) as f64;
+        let left =
+            8.0 + 6.6 * self.rows.iter().map(|r| r.chars().count()).max().unwrap_or(1) as f64;
         let left = left.clamp(30.0, 90.0);
         let wide = ((WIDTH - left - 8.0) / self.columns.len().max(1) as f64).min(60.0);
         let high = 26.0;
         let top = 16.0;
-        let mut body = format!("<text class=\"small\" x=\"6\" y=\"10\">{}</text>", escape(&self.y_label));
+        let mut body =
+            format!("<text class=\"small\" x=\"6\" y=\"10\">{}</text>", escape(&self.y_label));
         let n = self.rows.len();
         // Words that would run into each other: every second one, every third, …
         let longest = self.columns.iter().map(|c| c.chars().count()).max().unwrap_or(1);
@@ -506,7 +510,11 @@ fn square_svg(body: &mut String, square: Option<&Square>, x: f64, y: f64, wide: 
             let [r, g, b] = cividis(value);
             let light = 0.299 * r + 0.587 * g + 0.114 * b > 130.0;
             let fill = format!(" fill=\"rgb({r:.0},{g:.0},{b:.0})\"");
-            (if square.framed { "square framed" } else { "square" }, fill, if light { "#000" } else { "#fff" })
+            (
+                if square.framed { "square framed" } else { "square" },
+                fill,
+                if light { "#000" } else { "#fff" },
+            )
         }
         None => ("square blank", String::new(), "var(--muted)"),
     };
@@ -793,10 +801,15 @@ impl Gauge {
             );
         }
         if let Some((low, high)) = self.interval {
-            let _ = write!(body, "<path class=\"ours\" d=\"M{} 12H{}\"/>", px(at(low)), px(at(high)));
+            let _ =
+                write!(body, "<path class=\"ours\" d=\"M{} 12H{}\"/>", px(at(low)), px(at(high)));
         }
         if let Some(estimate) = self.estimate {
-            let _ = write!(body, "<circle class=\"ours\" cx=\"{}\" cy=\"12\" r=\"4.5\"/>", px(at(estimate)));
+            let _ = write!(
+                body,
+                "<circle class=\"ours\" cx=\"{}\" cy=\"12\" r=\"4.5\"/>",
+                px(at(estimate))
+            );
         }
         if let Some(mark) = self.mark {
             let x = at(mark);
@@ -808,7 +821,11 @@ impl Gauge {
                 x = px(x)
             );
         }
-        let _ = write!(body, "<text x=\"180\" y=\"52\" text-anchor=\"middle\">{}</text>", escape(&self.label));
+        let _ = write!(
+            body,
+            "<text x=\"180\" y=\"52\" text-anchor=\"middle\">{}</text>",
+            escape(&self.label)
+        );
         let drawn = svg("", 58.0, &body);
         drawn.replacen("aria-label=\"chart\"", &format!("aria-label=\"{}\"", escape(&self.says)), 1)
     }
@@ -840,8 +857,7 @@ mod tests {
 
     #[test]
     fn no_two_arms_look_alike() {
-        let looks: std::collections::HashSet<String> =
-            (0..40).map(|i| Look(i).swatch()).collect();
+        let looks: std::collections::HashSet<String> = (0..40).map(|i| Look(i).swatch()).collect();
         assert_eq!(looks.len(), 40);
     }
 

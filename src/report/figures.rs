@@ -113,7 +113,11 @@ impl<'a> Figures<'a> {
     }
 
     /// The cells, by their place on some axes, with a name for the place.
-    fn by(&self, axes: &[usize], cells: impl IntoIterator<Item = usize>) -> Vec<(String, Vec<usize>)> {
+    fn by(
+        &self,
+        axes: &[usize],
+        cells: impl IntoIterator<Item = usize>,
+    ) -> Vec<(String, Vec<usize>)> {
         let mut groups: BTreeMap<Vec<usize>, Vec<usize>> = BTreeMap::new();
         for i in cells {
             let cell = &self.summary.cells[i];
@@ -140,7 +144,9 @@ impl<'a> Figures<'a> {
     /// The axes of the task other than its depth: what has a panel of its own.
     fn task_axes(&self, but: &[&str]) -> Vec<usize> {
         self.axes_where(|name| {
-            !HYPERPARAMETERS.contains(&name) && !["init", "norm"].contains(&name) && !but.contains(&name)
+            !HYPERPARAMETERS.contains(&name)
+                && !["init", "norm"].contains(&name)
+                && !but.contains(&name)
         })
     }
 
@@ -383,7 +389,15 @@ impl<'a> Figures<'a> {
         let rates = self.summary.axes[lr].values.len();
         let chosen: BTreeSet<usize> = self.summary.chosen.iter().copied().collect();
         let mut data = Data::new(&[
-            "panel", "init", "layers", "lr", "mean", "finished", "diverged", "at_chance", "missing",
+            "panel",
+            "init",
+            "layers",
+            "lr",
+            "mean",
+            "finished",
+            "diverged",
+            "at_chance",
+            "missing",
         ]);
         let mut panels = Vec::new();
         for (panel, cells) in self.by(&self.task_axes(&["depth", "blocks"]), all.iter().copied()) {
@@ -481,10 +495,8 @@ impl<'a> Figures<'a> {
         for (panel, cells) in self.by(&self.task_axes(&[]), all) {
             let mut series = Vec::new();
             for (arm, cells) in self.by_arm(&cells) {
-                let mut ranked: Vec<(f64, usize)> = cells
-                    .iter()
-                    .filter_map(|&i| Some((self.summary.cells[i].mean?, i)))
-                    .collect();
+                let mut ranked: Vec<(f64, usize)> =
+                    cells.iter().filter_map(|&i| Some((self.summary.cells[i].mean?, i))).collect();
                 ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
                 if ranked.len() < FEWEST {
                     continue;
@@ -524,7 +536,8 @@ impl<'a> Figures<'a> {
             };
             panels.push(lines.svg());
         }
-        let names: Vec<&str> = tuned.iter().map(|&axis| self.summary.axes[axis].field.name).collect();
+        let names: Vec<&str> =
+            tuned.iter().map(|&axis| self.summary.axes[axis].field.name).collect();
         let text = format!(
             "Every setting of {} that was tried, sorted by its mean test accuracy for each initializer. \
              The longer a curve stays high, the less tuning the initializer needs. Ranks are made on \
@@ -582,7 +595,8 @@ impl<'a> Figures<'a> {
         if cells.is_empty() {
             return None;
         }
-        let mut data = Data::new(&["setting", "init", "lr", "init_seed", "data_seed", "outcome", "test_acc"]);
+        let mut data =
+            Data::new(&["setting", "init", "lr", "init_seed", "data_seed", "outcome", "test_acc"]);
         let groups = self.by(&self.summary.context_axes(), cells.iter().copied());
         let mut shown = Vec::new();
         for (group, cells) in &groups {
@@ -625,16 +639,18 @@ impl<'a> Figures<'a> {
             }
             shown.push((group.clone(), strips));
         }
-        let mut text = "A point is a run, at the learning rate that validation chose; the bar is their \
+        let mut text =
+            "A point is a run, at the learning rate that validation chose; the bar is their \
                         median. A run that diverged stands at guessing."
-            .to_owned();
+                .to_owned();
         if shown.len() > MOST_GROUPS {
             text += &format!(
                 " {MOST_GROUPS} of {} settings are shown, evenly chosen; the data has them all.",
                 shown.len()
             );
             let n = shown.len();
-            let kept: Vec<_> = (0..MOST_GROUPS).map(|i| shown[i * n / MOST_GROUPS].clone()).collect();
+            let kept: Vec<_> =
+                (0..MOST_GROUPS).map(|i| shown[i * n / MOST_GROUPS].clone()).collect();
             shown = kept;
         }
         // Two panels side by side where there is room for them.
@@ -735,8 +751,15 @@ impl<'a> Figures<'a> {
 
     /// Validation accuracy over epochs.
     fn curves(&self) -> Option<Figure> {
-        let mut data =
-            Data::new(&["panel", "init", "epoch", "median", "low_quartile", "high_quartile", "runs"]);
+        let mut data = Data::new(&[
+            "panel",
+            "init",
+            "epoch",
+            "median",
+            "low_quartile",
+            "high_quartile",
+            "runs",
+        ]);
         let chosen = &self.summary.chosen;
         let mut panels = Vec::new();
         for (panel, cells) in self.by(&self.summary.context_axes(), chosen.iter().copied()) {
@@ -753,7 +776,8 @@ impl<'a> Figures<'a> {
                         .map(|&i| &self.summary.cells[i])
                         .flat_map(|cell| cell.runs.iter().map(move |run| (cell, run)))
                         .filter_map(|(cell, run)| {
-                            let rows = self.curves.get(&run.id).map(Vec::as_slice).unwrap_or_default();
+                            let rows =
+                                self.curves.get(&run.id).map(Vec::as_slice).unwrap_or_default();
                             let row = rows.get(epoch as usize - 1).filter(|row| row.epoch == epoch);
                             // After it has diverged, a network predicts nothing.
                             let gone = run.ending == Ending::Diverged && run.epochs_done < epoch;
@@ -765,7 +789,8 @@ impl<'a> Figures<'a> {
                         })
                         .collect();
                     let Some(median) = stats::median(&values) else { continue };
-                    let quartiles = stats::quantile(&values, 0.25).zip(stats::quantile(&values, 0.75));
+                    let quartiles =
+                        stats::quantile(&values, 0.25).zip(stats::quantile(&values, 0.75));
                     data.row(vec![
                         panel.as_str().into(),
                         self.name(arm).into(),
@@ -802,9 +827,10 @@ impl<'a> Figures<'a> {
             };
             panels.push(lines.svg());
         }
-        let text = "Median over runs with the band between the quartiles, at the learning rate that \
+        let text =
+            "Median over runs with the band between the quartiles, at the learning rate that \
                     validation chose. From the epoch in which it diverged, a run counts as a guess."
-            .to_owned();
+                .to_owned();
         (!panels.is_empty()).then(|| self.figure("Training curves", text, chosen, panels, data))
     }
 }

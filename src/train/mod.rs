@@ -63,7 +63,12 @@ pub trait Trainer: Sync {
     ///
     /// # Errors
     /// [`Stop`]; members that were already reported stay finished.
-    fn train(&self, worker: usize, cohort: &Cohort, event: &mut dyn FnMut(Event)) -> Result<(), Stop>;
+    fn train(
+        &self,
+        worker: usize,
+        cohort: &Cohort,
+        event: &mut dyn FnMut(Event),
+    ) -> Result<(), Stop>;
 }
 
 /// Where checkpoints go and come from.
@@ -95,7 +100,12 @@ pub struct Libtorch {
 
 impl Libtorch {
     /// A trainer on these devices, one worker each, that keeps no checkpoints.
-    pub fn new(devices: Vec<Device>, threads: i32, data: PathBuf, stop: Arc<AtomicBool>) -> Libtorch {
+    pub fn new(
+        devices: Vec<Device>,
+        threads: i32,
+        data: PathBuf,
+        stop: Arc<AtomicBool>,
+    ) -> Libtorch {
         Libtorch {
             devices,
             threads,
@@ -117,10 +127,12 @@ impl Libtorch {
             let data = data::load(dataset, &self.data)?;
             let tensors = |images: data::Images| {
                 let [c, h, w] = images.shape.map(|size| size as i64);
-                let pixels = Tensor::from_slice(&images.pixels).view([-1, c, h, w]).to_device(device);
+                let pixels =
+                    Tensor::from_slice(&images.pixels).view([-1, c, h, w]).to_device(device);
                 [pixels, Tensor::from_slice(&images.labels).to_device(device)]
             };
-            let ([train, train_labels], [test, test_labels]) = (tensors(data.train), tensors(data.test));
+            let ([train, train_labels], [test, test_labels]) =
+                (tensors(data.train), tensors(data.test));
             loaded.insert((dataset, slot), [train, train_labels, test, test_labels]);
         }
         let [train, train_labels, test, test_labels] =
@@ -161,7 +173,12 @@ impl Libtorch {
 
     /// Takes up the cohort where an earlier run's checkpoint left it. A checkpoint that turns out to
     /// be of no use is set aside: nothing may keep a job from being trained for good.
-    fn resume(&self, cohort: &Cohort, device: Device, event: &mut dyn FnMut(Event)) -> Option<Session> {
+    fn resume(
+        &self,
+        cohort: &Cohort,
+        device: Device,
+        event: &mut dyn FnMut(Event),
+    ) -> Option<Session> {
         let saved = self.checkpoints.as_ref()?.found.get(&cohort.jobs()[0].id())?;
         match saved.resume(cohort, blueprint(&cohort.shape(), device)) {
             Ok(session) => {
@@ -174,19 +191,28 @@ impl Libtorch {
                 Some(session)
             }
             Err(error) => {
-                event(Event::Note(format!("warning: {}", checkpoint::set_aside(&saved.path, &error))));
+                event(Event::Note(format!(
+                    "warning: {}",
+                    checkpoint::set_aside(&saved.path, &error)
+                )));
                 None
             }
         }
     }
 
-    fn run(&self, worker: usize, cohort: &Cohort, event: &mut dyn FnMut(Event)) -> Result<(), Stop> {
+    fn run(
+        &self,
+        worker: usize,
+        cohort: &Cohort,
+        event: &mut dyn FnMut(Event),
+    ) -> Result<(), Stop> {
         let failed = |reason, error| Stop::Failed { reason, error };
         let started = Instant::now();
         let started_at = Utc::now();
         let device = self.devices[worker];
         let shape = cohort.shape();
-        self.prepare(worker, shape.precision).map_err(|error| failed(FailureReason::Device, error))?;
+        self.prepare(worker, shape.precision)
+            .map_err(|error| failed(FailureReason::Device, error))?;
         let data = self
             .device_data(shape.dataset, worker)
             .map_err(|error| failed(FailureReason::Data, error.into()))?;
@@ -198,7 +224,10 @@ impl Libtorch {
         session.charge_from(started);
         session.recompute = self.recomputes(worker, cohort);
 
-        let file = self.checkpoints.as_ref().map(|checkpoints| checkpoints.dir.join(checkpoint::file_name(cohort)));
+        let file = self
+            .checkpoints
+            .as_ref()
+            .map(|checkpoints| checkpoints.dir.join(checkpoint::file_name(cohort)));
         let provenance = Provenance {
             device: device::name(device),
             cohort_size: cohort.jobs().len() as u32,
@@ -220,7 +249,8 @@ impl Libtorch {
                 last_progress = Instant::now();
             }
             let stop = self.stop.load(Ordering::Relaxed);
-            let due = self.checkpoints.as_ref().is_some_and(|c| last_checkpoint.elapsed() >= c.every);
+            let due =
+                self.checkpoints.as_ref().is_some_and(|c| last_checkpoint.elapsed() >= c.every);
             if session.is_over() || !(stop || due) {
                 continue;
             }
@@ -228,7 +258,8 @@ impl Libtorch {
                 event(Event::Finished(Box::new(record(ended, provenance.clone()))));
             }
             if let Some(file) = file.as_ref().filter(|_| !session.is_over()) {
-                checkpoint::save(file, &mut session).map_err(|error| failed(FailureReason::Io, error))?;
+                checkpoint::save(file, &mut session)
+                    .map_err(|error| failed(FailureReason::Io, error))?;
                 last_checkpoint = Instant::now();
             }
             if stop {
@@ -259,7 +290,12 @@ impl Libtorch {
 }
 
 impl Trainer for Libtorch {
-    fn train(&self, worker: usize, cohort: &Cohort, event: &mut dyn FnMut(Event)) -> Result<(), Stop> {
+    fn train(
+        &self,
+        worker: usize,
+        cohort: &Cohort,
+        event: &mut dyn FnMut(Event),
+    ) -> Result<(), Stop> {
         let _no_grad = tch::no_grad_guard();
         // tch's operators panic where libtorch throws: out of memory, a lost device, our bugs.
         let result = catch_unwind(AssertUnwindSafe(|| self.run(worker, cohort, event)));
@@ -317,7 +353,8 @@ fn record(ended: Ended, provenance: Provenance) -> Record {
         test_loss: test.map(|(loss, _)| *loss),
         test_acc: test.map(|(_, accuracy)| *accuracy),
         train_seconds: progress.seconds,
-        images_per_second: (progress.seconds > 0.0).then(|| progress.images as f64 / progress.seconds),
+        images_per_second: (progress.seconds > 0.0)
+            .then(|| progress.images as f64 / progress.seconds),
         provenance: Provenance { finished_at, ..provenance },
         job: member.job,
         epochs: progress.epochs,
@@ -326,13 +363,21 @@ fn record(ended: Ended, provenance: Provenance) -> Record {
 
 fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a message").to_owned()
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("a panic without a message")
+        .to_owned()
 }
 
 /// What kind of failure libtorch's message speaks of.
 fn reason_of(message: &str) -> FailureReason {
     let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
-    if says(&["out of memory", "can't allocate memory", "not enough memory", "Cannot allocate memory", "std::bad_alloc"]) {
+    if says(&[
+        "out of memory",
+        "can't allocate memory",
+        "not enough memory",
+        "Cannot allocate memory",
+        "std::bad_alloc",
+    ]) {
         FailureReason::Memory
     } else if says(&["CUDA error", "cuDNN error", "CUBLAS_STATUS", "cuda runtime error"]) {
         FailureReason::Device
@@ -340,4 +385,3 @@ fn reason_of(message: &str) -> FailureReason {
         FailureReason::Panic
     }
 }
-
