@@ -676,7 +676,7 @@ pub static FIELDS: &[Field] = &[
             d.train_images = Some(v.whole_in(1, 10_000_000)? as u32);
             Ok(())
         },
-        get: |j| j.train_images.and_then(|n| whole!(n)),
+        get: |j| j.train_images.map(|n| Value::Integer(n.into())),
     },
     Field {
         name: "val_fraction",
@@ -929,7 +929,7 @@ pub static FIELDS: &[Field] = &[
             d.micro_batch = Some(v.whole_in(1, 1_000_000)? as u32);
             Ok(())
         },
-        get: |j| j.micro_batch.and_then(|n| whole!(n)),
+        get: |j| j.micro_batch.map(|n| Value::Integer(n.into())),
     },
     Field {
         name: "epochs",

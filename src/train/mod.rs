@@ -8,6 +8,7 @@ mod session;
 
 use std::any::Any;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -123,20 +124,22 @@ impl Libtorch {
         let device = self.devices[worker];
         let slot = if device == Device::Cpu { usize::MAX } else { worker };
         let mut loaded = self.loaded.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if !loaded.contains_key(&(dataset, slot)) {
-            let data = data::load(dataset, &self.data)?;
-            let tensors = |images: data::Images| {
-                let [c, h, w] = images.shape.map(|size| size as i64);
-                let pixels =
-                    Tensor::from_slice(&images.pixels).view([-1, c, h, w]).to_device(device);
-                [pixels, Tensor::from_slice(&images.labels).to_device(device)]
-            };
-            let ([train, train_labels], [test, test_labels]) =
-                (tensors(data.train), tensors(data.test));
-            loaded.insert((dataset, slot), [train, train_labels, test, test_labels]);
-        }
-        let [train, train_labels, test, test_labels] =
-            loaded[&(dataset, slot)].each_ref().map(Tensor::shallow_clone);
+        let tensors = match loaded.entry((dataset, slot)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let data = data::load(dataset, &self.data)?;
+                let tensors = |images: data::Images| {
+                    let [c, h, w] = images.shape.map(|size| size as i64);
+                    let pixels = Tensor::from_slice(&images.pixels).view([-1, c, h, w]);
+                    let labels = Tensor::from_slice(&images.labels);
+                    [pixels, labels].map(|tensor| tensor.to_device(device))
+                };
+                let ([train, train_labels], [test, test_labels]) =
+                    (tensors(data.train), tensors(data.test));
+                new.insert([train, train_labels, test, test_labels])
+            }
+        };
+        let [train, train_labels, test, test_labels] = tensors.each_ref().map(Tensor::shallow_clone);
         Ok(DeviceData {
             train: Images { pixels: train, labels: train_labels },
             test: Images { pixels: test, labels: test_labels },

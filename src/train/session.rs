@@ -210,7 +210,7 @@ impl Session {
         // On the CPU looking is free, but not for nothing; on a GPU it waits, so once an epoch.
         let look = if device.is_cuda() { steps } else { 16 };
         let mut ended = Vec::new();
-        if self.step % look == 0 || self.step == steps {
+        if self.step.is_multiple_of(look) || self.step == steps {
             ended = self.read_losses();
         }
         if self.step == steps {
