@@ -1234,3 +1234,146 @@ impl Job {
         draft
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn job(settings: &[(&str, &str)]) -> Result<Job, JobError> {
+        let mut draft = Draft::default();
+        for (name, text) in settings {
+            Field::named(name).unwrap().set(&mut draft, &Value::Text((*text).to_owned())).unwrap();
+        }
+        draft.resolve()
+    }
+
+    #[test]
+    fn ids_stay_what_they_were_in_the_first_release() {
+        // Results are found by these: if one changes, finished sweeps start over.
+        let id = |settings: &[(&str, &str)]| job(settings).unwrap().id().to_string();
+        assert_eq!(id(&[]), "a7a94226f0eb");
+        assert_eq!(
+            id(&[("dataset", "digits"), ("depth", "50"), ("seed", "3"), ("lr", "0.001")]),
+            "8a95386b95c0"
+        );
+        assert_eq!(
+            id(&[
+                ("model", "wrn"),
+                ("k", "10"),
+                ("dataset", "cifar10"),
+                ("init", "he_hanin"),
+                ("warmup_epochs", "1")
+            ]),
+            "d2737f79a8ae"
+        );
+        assert_eq!(
+            id(&[
+                ("dataset", "synthetic"),
+                ("model", "resnet"),
+                ("norm", "batch"),
+                ("micro_batch", "32")
+            ]),
+            "46e6fdade54a"
+        );
+    }
+
+    #[test]
+    fn every_field_changes_the_id_and_takes_its_own_value_back() {
+        let base = [
+            ("dataset", "synthetic"),
+            ("model", "wrn"),
+            ("epochs", "9"),
+            ("warmup_epochs", "2"),
+            ("augment", "none"),
+        ];
+        let plain = job(&base).unwrap();
+        for field in FIELDS {
+            let (others, value) = match field.name {
+                "dataset" => (&base[1..], "digits"),
+                "synthetic_shape" => (&base[..], "3x9x7"),
+                "synthetic_classes" => (&base[..], "7"),
+                "synthetic_images" => (&base[..], "500"),
+                "train_images" | "micro_batch" => (&base[..], "17"),
+                "val_fraction" | "momentum" | "warmup_lr" => (&base[..], "0.25"),
+                "augment" => (&base[..4], "crop_flip"),
+                "model" => (&[base[0], base[2], base[3], base[4]][..], "mlp"),
+                "depth" | "width" => continue, // of other models
+                "reduced_memory" => (&base[..], "true"),
+                "norm" => (&base[..], "batch"),
+                "init" => (&base[..], "he_hanin"),
+                "precision" => (&base[..], "bf16"),
+                "schedule" => (&base[..], "thirds"),
+                "epochs" => (&[base[0], base[1], base[3], base[4]][..], "5"),
+                "warmup_epochs" => (&[base[0], base[1], base[2], base[4]][..], "3"),
+                "lr" | "weight_decay" => (&base[..], "0.5"),
+                _ => (&base[..], "33"), // blocks, k, batch_size, seeds
+            };
+            let changed = job(&[others, &[(field.name, value)]].concat()).unwrap();
+            assert_ne!(changed.id(), plain.id(), "{}", field.name);
+            assert_eq!(changed.draft().resolve().unwrap(), changed, "{}", field.name);
+        }
+    }
+
+    #[test]
+    fn what_has_no_effect_is_no_part_of_the_id() {
+        let same = |a: &[(&str, &str)], b: &[(&str, &str)]| {
+            assert_eq!(job(a).unwrap().id(), job(b).unwrap().id())
+        };
+        same(&[("depth", "10")], &[]);
+        same(&[("model", "wrn"), ("depth", "3")], &[("model", "wrn")]);
+        same(&[("micro_batch", "128")], &[]);
+        same(&[("train_images", "54000")], &[]);
+        same(&[("warmup_lr", "0.1")], &[]);
+        same(&[("synthetic_classes", "3")], &[]);
+        same(&[("seed", "4")], &[("init_seed", "4"), ("data_seed", "4")]);
+        same(&[("weight_decay", "-0")], &[]);
+    }
+
+    #[test]
+    fn what_cannot_be_trained_is_no_job_and_the_error_names_the_field_to_change() {
+        for (settings, field) in [
+            (&[("init", "he_datadep"), ("norm", "none")][..], "init"),
+            (&[("init", "orthogonal_hanin")], "init"),
+            (&[("norm", "batch")], "norm"),
+            (&[("train_images", "54001")], "train_images"),
+            (&[("micro_batch", "129")], "micro_batch"),
+            (&[("warmup_epochs", "2")], "warmup_epochs"),
+            (
+                &[("dataset", "synthetic"), ("synthetic_images", "10"), ("val_fraction", "0.01")],
+                "val_fraction",
+            ),
+        ] {
+            assert_eq!(job(settings).unwrap_err().field, field, "{settings:?}");
+        }
+        for (field, value) in [
+            ("lr", "-1"),
+            ("lr", "nan"),
+            ("momentum", "1.5"),
+            ("val_fraction", "0"),
+            ("epochs", "0"),
+            ("depth", "2.5"),
+        ] {
+            let refused =
+                Field::named(field).unwrap().set(&mut Draft::default(), &Value::Text(value.into()));
+            assert!(refused.is_err(), "{field} = {value}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_word_is_answered_with_the_nearest_valid_one() {
+        let error = "orthogonal_propsed".parse::<Init>().unwrap_err();
+        assert!(error.contains("did you mean \"orthogonal_proposed\"?"), "{error}");
+        assert_eq!(nearest("fashion_mnist", ["mnist", "fashion-mnist"]), Some("fashion-mnist"));
+        assert_eq!(nearest("zzz", ["mnist"]), None);
+    }
+
+    #[test]
+    fn ids_are_read_as_they_are_written() {
+        let id = job(&[]).unwrap().id();
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for wrong in ["", "12345", "zzzzzzzzzzzz", "1234567890abc", "+23456789abc"] {
+            assert!(wrong.parse::<JobId>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -303,7 +303,7 @@ macro_rules! columns {
 pub static RESULT_COLUMNS: &[Column<Record>] = columns![Record;
     "outcome": "", "ok (trained to the last epoch), or diverged (a loss or a parameter became infinite or NaN)", ""
         => |r| r.outcome.name().to_owned();
-    "reason": "", "what was not finite in a diverged job: loss or parameters", "the outcome is ok"
+    "reason": "", "what was not finite in a diverged job: loss, validation loss, test loss or parameters", "the outcome is ok"
         => |r| r.reason.as_deref().map_or_else(String::new, free_text);
     "epochs_done": "epochs", "whole epochs with finite losses", ""
         => |r| r.epochs_done.to_string();

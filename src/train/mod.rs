@@ -139,7 +139,8 @@ impl Libtorch {
                 new.insert([train, train_labels, test, test_labels])
             }
         };
-        let [train, train_labels, test, test_labels] = tensors.each_ref().map(Tensor::shallow_clone);
+        let [train, train_labels, test, test_labels] =
+            tensors.each_ref().map(Tensor::shallow_clone);
         Ok(DeviceData {
             train: Images { pixels: train, labels: train_labels },
             test: Images { pixels: test, labels: test_labels },
