@@ -51,9 +51,11 @@ pub fn page(input: &Input) -> String {
     not_measured(&mut body, summary);
     claims(&mut body, summary, &tables);
     contents(&mut body, summary, &figures);
+    body.push_str("<div class=\"figures\">\n");
     for shown in &figures {
         figure(&mut body, shown);
     }
+    body.push_str("</div>\n");
     if summary.counts.finished > 0 {
         robustness(&mut body, summary, &tables);
     }
@@ -372,8 +374,9 @@ fn figure(body: &mut String, figure: &Figure) {
     };
     let _ = writeln!(
         body,
-        "<section id=\"{id}\">\n<h2>{}</h2>\n<p class=\"fine\">{}</p>\n<figure>\n{legend}<div class=\"panels\">\n{}\n</div>\n\
+        "<section id=\"{id}\" class=\"{}\">\n<h2>{}</h2>\n<p class=\"fine\">{}</p>\n<figure>\n{legend}<div class=\"panels\">\n{}\n</div>\n\
          <p class=\"data\">{}</p>\n</figure>\n</section>",
+        if figure.panels.len() == 1 { "single" } else { "several" },
         escape(figure.title),
         figure.text,
         figure.panels.join("\n"),

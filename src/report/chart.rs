@@ -170,6 +170,14 @@ impl Axis {
         Axis { label: label.into(), scale, ticks }
     }
 
+    /// An axis for what is counted: only whole numbers stand beside it.
+    pub fn whole(label: impl Into<String>, low: f64, high: f64) -> Axis {
+        let scale = Scale::Linear(low, high);
+        let mut ticks = scale.ticks();
+        ticks.retain(|x| (x - x.round()).abs() < 1e-6);
+        Axis::with_ticks(label, scale, ticks)
+    }
+
     /// An axis for a fraction, 0 to 1.
     pub fn fraction(label: impl Into<String>) -> Axis {
         Axis::new(label, Scale::Linear(0.0, 1.0))
@@ -294,7 +302,7 @@ impl Lines {
                 let every = (place.len() / 4).max(1);
                 let marked = match self.drawing {
                     Drawing::Markers => true,
-                    _ => (k + i * every / self.series.len().max(1)) % every == 0,
+                    _ => (k + i * every / self.series.len().max(1)).is_multiple_of(every),
                 };
                 if marked {
                     let r = if self.drawing == Drawing::Markers { 3.6 } else { 3.0 };
@@ -413,6 +421,16 @@ fn frame(
     );
 }
 
+/// Attributes that keep a heading within the chart.
+fn fitting(text: &str) -> String {
+    let room = WIDTH - 12.0;
+    if text.chars().count() as f64 * 7.2 > room {
+        format!(" textLength=\"{}\" lengthAdjust=\"spacingAndGlyphs\"", px(room))
+    } else {
+        String::new()
+    }
+}
+
 fn tick_label(x: f64) -> String {
     significant(x, 4)
 }
@@ -422,7 +440,11 @@ fn svg(title: &str, height: f64, body: &str) -> String {
     let (head, move_down) = if title.is_empty() {
         (String::new(), 0.0)
     } else {
-        let head = format!("<text class=\"title\" x=\"6\" y=\"13\">{}</text>", escape(title));
+        let head = format!(
+            "<text class=\"title\" x=\"6\" y=\"13\"{}>{}</text>",
+            fitting(title),
+            escape(title)
+        );
         (head, 16.0)
     };
     let height = height + move_down;
@@ -653,9 +675,10 @@ impl Strips {
         for (name, rows) in &self.groups {
             let _ = write!(
                 body,
-                "<text class=\"group halo\" x=\"{}\" y=\"{}\">{}</text>",
+                "<text class=\"group halo\" x=\"{}\" y=\"{}\"{}>{}</text>",
                 px(left),
                 px(y + 12.0),
+                fitting(name),
                 escape(name)
             );
             y += HEAD;

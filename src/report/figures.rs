@@ -537,7 +537,7 @@ impl<'a> Figures<'a> {
             }
             let lines = Lines {
                 title: panel,
-                x: Axis::new("setting, the best first (rank)", Scale::Linear(1.0, most as f64)),
+                x: Axis::whole("setting, the best first (rank)", 1.0, most as f64),
                 y: Axis::fraction_to("mean test accuracy (fraction)", self.most),
                 rule: self.guess(),
                 series,
@@ -741,7 +741,7 @@ impl<'a> Figures<'a> {
             }
             let lines = Lines {
                 title: panel,
-                x: Axis::new("epoch", Scale::Linear(0.0, f64::from(most))),
+                x: Axis::whole("epoch", 0.0, f64::from(most)),
                 y: Axis::fraction("share of runs not diverged"),
                 rule: None,
                 series,
@@ -833,7 +833,7 @@ impl<'a> Figures<'a> {
             }
             let lines = Lines {
                 title: panel,
-                x: Axis::new("epoch", Scale::Linear(1.0, f64::from(most))),
+                x: Axis::whole("epoch", 1.0, f64::from(most)),
                 y: Axis::fraction_to("validation accuracy (fraction)", self.most),
                 rule: self.guess(),
                 series,
@@ -852,5 +852,5 @@ impl<'a> Figures<'a> {
 /// The epochs to draw of so many, 0 (before the first) and the last among them.
 fn shown_epochs(epochs: u32) -> impl Iterator<Item = u32> {
     let step = (epochs as usize).div_ceil(MOST_EPOCHS).max(1);
-    (0..=epochs).filter(move |epoch| *epoch as usize % step == 0 || *epoch == epochs)
+    (0..=epochs).filter(move |epoch| (*epoch as usize).is_multiple_of(step) || *epoch == epochs)
 }
