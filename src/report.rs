@@ -22,7 +22,7 @@ use crate::summary::{
 use crate::table::{Table, significant};
 use chart::{Gauge, Look};
 use figures::{Figure, Figures};
-use markup::{csv_link, escape, slug};
+use markup::{csv_link, escape, name, slug};
 
 /// What a report is made of.
 pub struct Input<'a> {
@@ -51,9 +51,11 @@ pub fn page(input: &Input) -> String {
     not_measured(&mut body, summary);
     claims(&mut body, summary, &tables);
     contents(&mut body, summary, &figures);
+    body.push_str("<div class=\"figures\">\n");
     for shown in &figures {
         figure(&mut body, shown);
     }
+    body.push_str("</div>\n");
     if summary.counts.finished > 0 {
         robustness(&mut body, summary, &tables);
     }
@@ -131,8 +133,12 @@ fn answer(body: &mut String, summary: &Summary) {
         "<table class=\"answer\">\n<thead><tr>{head}<th scope=\"col\">Use</th><th scope=\"col\">How sure</th></tr></thead>\n<tbody>"
     );
     for r in &summary.recommendations {
-        let layers =
-            r.layers.map(|n| format!("<th scope=\"row\" class=\"n\">{n}</th>")).unwrap_or_default();
+        let layers = r
+            .layers
+            .map(|n| {
+                format!("<th scope=\"row\" class=\"n\">{n}<span class=\"unit\"> layers</span></th>")
+            })
+            .unwrap_or_default();
         let _ = writeln!(
             body,
             "<tr>{layers}<td>{}</td><td>{}</td></tr>",
@@ -156,7 +162,7 @@ fn answer(body: &mut String, summary: &Summary) {
 }
 
 fn use_this(summary: &Summary, r: &Recommendation) -> String {
-    let arm = |arm: usize| format!("<b>{}</b>", escape(&summary.initializers[arm].label));
+    let arm = |arm: usize| format!("<b>{}</b>", name(&summary.initializers[arm].label));
     let mut text = match r.advice {
         Advice::NothingTrains => {
             format!("<b class=\"no\">None that was tried.</b> The best is {}", arm(r.best))
@@ -209,7 +215,14 @@ fn how_sure(summary: &Summary, r: &Recommendation) -> String {
         ),
     };
     if r.n_contexts > 1 {
-        let _ = write!(text, " Mean of {} settings.", r.n_contexts);
+        let over: Vec<String> = summary
+            .context_axes()
+            .into_iter()
+            .map(|axis| summary.axes[axis].field.name)
+            .filter(|field| r.layers.is_none() || !["depth", "blocks"].contains(field))
+            .map(escape)
+            .collect();
+        let _ = write!(text, " Mean over {} settings of {}.", r.n_contexts, and(&over));
     }
     match (r.lr_at_bottom, r.lr_at_top) {
         (true, true) => text += " The best rates lie at both ends of those tried: widen the range.",
@@ -361,8 +374,9 @@ fn figure(body: &mut String, figure: &Figure) {
     };
     let _ = writeln!(
         body,
-        "<section id=\"{id}\">\n<h2>{}</h2>\n<p class=\"fine\">{}</p>\n<figure>\n{legend}<div class=\"panels\">\n{}\n</div>\n\
+        "<section id=\"{id}\" class=\"{}\">\n<h2>{}</h2>\n<p class=\"fine\">{}</p>\n<figure>\n{legend}<div class=\"panels\">\n{}\n</div>\n\
          <p class=\"data\">{}</p>\n</figure>\n</section>",
+        if figure.panels.len() == 1 { "single" } else { "several" },
         escape(figure.title),
         figure.text,
         figure.panels.join("\n"),
@@ -388,7 +402,7 @@ fn robustness(body: &mut String, summary: &Summary, tables: &[Table]) {
             body,
             "<tr><th scope=\"row\">{}{}</th><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}{}</td><td class=\"n\">{}</td>",
             Look(arm).swatch(),
-            escape(&s.label),
+            name(&s.label),
             s.n_finished,
             percent(s.success_rate),
             number(s.iqm),
@@ -477,7 +491,7 @@ fn published_card(number: &PublishedResult) -> String {
     };
     format!(
         "<h3>{}</h3>\n{}\n<p class=\"fine\">Published {}{spread}, ours {ours}.{source}</p>",
-        escape(place),
+        name(place),
         gauge.svg(),
         number.published,
     )

@@ -170,9 +170,23 @@ impl Axis {
         Axis { label: label.into(), scale, ticks }
     }
 
+    /// An axis for what is counted: only whole numbers stand beside it.
+    pub fn whole(label: impl Into<String>, low: f64, high: f64) -> Axis {
+        let scale = Scale::Linear(low, high);
+        let mut ticks = scale.ticks();
+        ticks.retain(|x| (x - x.round()).abs() < 1e-6);
+        Axis::with_ticks(label, scale, ticks)
+    }
+
     /// An axis for a fraction, 0 to 1.
     pub fn fraction(label: impl Into<String>) -> Axis {
         Axis::new(label, Scale::Linear(0.0, 1.0))
+    }
+
+    /// An axis for fractions that are at most `most`: from 0 to the next fifth.
+    pub fn fraction_to(label: impl Into<String>, most: f64) -> Axis {
+        let fifths = (most * 5.0 - 1e-9).ceil().clamp(1.0, 5.0);
+        Axis::new(label, Scale::Linear(0.0, fifths / 5.0))
     }
 }
 
@@ -238,17 +252,10 @@ impl Lines {
         let at_y = |y: f64| TOP + PLOT * (1.0 - self.y.scale.share(y).clamp(0.0, 1.0));
         let mut body = String::new();
         frame(&mut body, &self.x, &self.y, &at_x, &at_y);
-        if let Some((y, word)) = self.rule {
-            let _ = write!(
-                body,
-                "<path class=\"rule\" d=\"M{} {y}H{}\"/><text class=\"small\" x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>",
-                px(LEFT),
-                px(WIDTH - RIGHT),
-                px(WIDTH - RIGHT - 2.0),
-                px(at_y(y) - 3.0),
-                escape(word),
-                y = px(at_y(y)),
-            );
+        if let Some((y, _)) = self.rule {
+            let ends = (px(LEFT), px(WIDTH - RIGHT));
+            let _ =
+                write!(body, "<path class=\"rule\" d=\"M{} {}H{}\"/>", ends.0, px(at_y(y)), ends.1);
         }
         let middle = (self.series.len() as f64 - 1.0) / 2.0;
         for (i, series) in self.series.iter().enumerate() {
@@ -295,7 +302,7 @@ impl Lines {
                 let every = (place.len() / 4).max(1);
                 let marked = match self.drawing {
                     Drawing::Markers => true,
-                    _ => (k + i * every / self.series.len().max(1)) % every == 0,
+                    _ => (k + i * every / self.series.len().max(1)).is_multiple_of(every),
                 };
                 if marked {
                     let r = if self.drawing == Drawing::Markers { 3.6 } else { 3.0 };
@@ -309,6 +316,20 @@ impl Lines {
                 }
             }
             body += "</g>";
+        }
+        if let Some((y, word)) = self.rule {
+            // Curves begin at a guess, and end there where they are over depth or rate.
+            let (x, anchor) = match self.drawing {
+                Drawing::Markers => (LEFT + 3.0, "start"),
+                _ => (WIDTH - RIGHT - 2.0, "end"),
+            };
+            let _ = write!(
+                body,
+                "<text class=\"small halo\" x=\"{}\" y=\"{}\" text-anchor=\"{anchor}\">{}</text>",
+                px(x),
+                px(at_y(y) + 13.0),
+                escape(word),
+            );
         }
         svg(&self.title, TOP + PLOT + BOTTOM, &body)
     }
@@ -400,6 +421,16 @@ fn frame(
     );
 }
 
+/// Attributes that keep a heading within the chart.
+fn fitting(text: &str) -> String {
+    let room = WIDTH - 12.0;
+    if text.chars().count() as f64 * 7.2 > room {
+        format!(" textLength=\"{}\" lengthAdjust=\"spacingAndGlyphs\"", px(room))
+    } else {
+        String::new()
+    }
+}
+
 fn tick_label(x: f64) -> String {
     significant(x, 4)
 }
@@ -409,7 +440,11 @@ fn svg(title: &str, height: f64, body: &str) -> String {
     let (head, move_down) = if title.is_empty() {
         (String::new(), 0.0)
     } else {
-        let head = format!("<text class=\"title\" x=\"6\" y=\"13\">{}</text>", escape(title));
+        let head = format!(
+            "<text class=\"title\" x=\"6\" y=\"13\"{}>{}</text>",
+            fitting(title),
+            escape(title)
+        );
         (head, 16.0)
     };
     let height = height + move_down;
@@ -442,7 +477,7 @@ pub struct Heat {
 /// A field of a [`Heat`].
 #[derive(Clone, Debug)]
 pub struct Square {
-    /// Its colour, 0 to 1; none for a field without a number.
+    /// Its colour, 0 to 1; none for a field without one.
     pub value: Option<f64>,
     /// The word in it.
     pub word: String,
@@ -516,7 +551,8 @@ fn square_svg(body: &mut String, square: Option<&Square>, x: f64, y: f64, wide: 
                 if light { "#000" } else { "#fff" },
             )
         }
-        None => ("square blank", String::new(), "var(--muted)"),
+        None if square.framed => ("square blank framed", String::new(), "var(--no)"),
+        None => ("square blank", String::new(), "var(--no)"),
     };
     let inset = if square.framed { 2.0 } else { 0.75 };
     let _ = write!(
@@ -612,6 +648,7 @@ impl Strips {
         let at = |x: f64| left + self.x.scale.share(x).clamp(0.0, 1.0) * (WIDTH - left - 16.0);
         let high: f64 =
             self.groups.iter().map(|(_, rows)| HEAD + ROW * rows.len() as f64 + 4.0).sum();
+        let high = if self.rule.is_some() { high + 12.0 } else { high };
         let mut body = String::new();
         for &tick in &self.x.ticks {
             let _ = write!(
@@ -626,7 +663,7 @@ impl Strips {
         if let Some((x, word)) = self.rule {
             let _ = write!(
                 body,
-                "<path class=\"rule\" d=\"M{x} 0V{h}\"/><text class=\"small\" x=\"{t}\" y=\"{y}\">{word}</text>",
+                "<path class=\"rule\" d=\"M{x} 0V{h}\"/><text class=\"small halo\" x=\"{t}\" y=\"{y}\">{word}</text>",
                 x = px(at(x)),
                 h = px(high),
                 t = px(at(x) + 3.0),
@@ -638,9 +675,10 @@ impl Strips {
         for (name, rows) in &self.groups {
             let _ = write!(
                 body,
-                "<text class=\"group\" x=\"{}\" y=\"{}\">{}</text>",
+                "<text class=\"group halo\" x=\"{}\" y=\"{}\"{}>{}</text>",
                 px(left),
                 px(y + 12.0),
+                fitting(name),
                 escape(name)
             );
             y += HEAD;
