@@ -32,7 +32,7 @@ use crate::cohort::{Cohort, Shape};
 use crate::interrupt::EXIT_INTERRUPTED;
 use crate::job::{Job, JobId};
 use crate::progress::{Display, Progress, duration};
-use crate::results::{Failure, FailureReason, Journal, Outcome, Record, ResultsError, hostname};
+use crate::results::{Failure, FailureReason, Journal, Outcome, Record, ResultsError, hostname, one_line};
 use crate::train::{Event, Stop, Trainer};
 
 /// The exit code of a run that leaves jobs of its plan unfinished.
@@ -545,8 +545,9 @@ impl<'a> Pool<'a> {
         self.widths.insert(task.cohort.shape(), width);
         let rest = Cohort::new(unfinished.into_iter().map(|(_, job)| job).collect());
         self.display.say(&format!(
-            "out of memory with {} jobs at once ({error:#}); trying again with half as many",
-            task.cohort.jobs().len()
+            "out of memory with {} jobs at once ({}); trying again with half as many",
+            task.cohort.jobs().len(),
+            one_line(error)
         ));
         for half in rest.halves().into_iter().flatten().rev() {
             self.queue.push_front(Task {
@@ -565,7 +566,7 @@ impl<'a> Pool<'a> {
         reason: FailureReason,
         error: &anyhow::Error,
     ) {
-        let message = format!("{error:#}");
+        let message = one_line(error);
         let device = self.workers[w].device.clone();
         let (first, more) = (
             jobs.first()
@@ -581,7 +582,11 @@ impl<'a> Pool<'a> {
         self.display.say(&format!(
             "failed on worker {w} ({device}): job {first}{more}: {reason}: {message}"
         ));
-        self.first_error.get_or_insert_with(|| format!("{error:?}"));
+        self.first_error.get_or_insert_with(|| match reason {
+            FailureReason::Panic => format!("{error:?}"),
+            // A backtrace says nothing about a machine, and takes memory that it may lack.
+            _ => message.clone(),
+        });
         for (id, _) in &jobs {
             let before = self
                 .attempts

@@ -30,14 +30,22 @@ pub fn draw(affine: &mut Affine, init: Init, seed: u64) {
         }
         Direction::Orthogonal => orthogonal(&affine.name, seed, [size[1], fan_in]),
     };
-    affine.direction.value.copy_(&v.view(&size[1..]).unsqueeze(0).expand_as(&affine.direction.value));
+    affine
+        .direction
+        .value
+        .copy_(&v.view(&size[1..]).unsqueeze(0).expand_as(&affine.direction.value));
     let _ = affine.bias.value.zero_();
     let gamma = gamma(affine.role, init.gain);
     if let Some(gain) = affine.gain() {
         let fan_ratio = fan_in as f64 / fan_out as f64;
         match init.gain {
             Gain::Default | Gain::Datadep => {
-                gain.value.copy_(&v.square().sum_dim_intlist(1, false, None::<Kind>).sqrt().expand_as(&gain.value));
+                gain.value.copy_(
+                    &v.square()
+                        .sum_dim_intlist(1, false, None::<Kind>)
+                        .sqrt()
+                        .expand_as(&gain.value),
+                );
             }
             Gain::Proposed | Gain::Hanin => {
                 let _ = gain.value.fill_((gamma * fan_ratio).sqrt());
@@ -70,8 +78,7 @@ fn draw_head(affine: &mut Affine, seed: u64) {
         let count = size[1..].iter().product::<i64>() as usize;
         let part = if param.name.ends_with("bias") { "bias" } else { "weight" };
         let stream = rng::stream(seed, &format!("init/{name}.{part}"), 0);
-        let values: Vec<f32> = uniform.sample_iter(stream).take(count).collect();
-        let values = Tensor::from_slice(&values).view(&size[1..]);
+        let values = numbers(uniform, stream, count).view(&size[1..]);
         param.value.copy_(&values.unsqueeze(0).expand_as(&param.value));
     }
     affine.refresh();
@@ -80,9 +87,23 @@ fn draw_head(affine: &mut Affine, seed: u64) {
 /// `[rows, columns]` of N(0, 1).
 fn gaussian(layer: &str, seed: u64, [rows, columns]: [i64; 2]) -> Tensor {
     let stream = rng::stream(seed, &format!("init/{layer}.weight"), 0);
-    let values: Vec<f32> =
-        StandardNormal.sample_iter(stream).take((rows * columns) as usize).collect();
-    Tensor::from_slice(&values).view([rows, columns])
+    numbers(StandardNormal, stream, (rows * columns) as usize).view([rows, columns])
+}
+
+/// `[count]` random numbers.
+///
+/// # Panics
+/// If memory runs out, as libtorch's operators do: Rust's own allocations would end the program.
+fn numbers(distribution: impl Distribution<f32>, stream: rng::Stream, count: usize) -> Tensor {
+    let mut values: Vec<f32> = Vec::new();
+    if values.try_reserve_exact(count).is_err() {
+        panic!(
+            "out of memory: the {count} random numbers of a layer's initialization need {} bytes",
+            4 * count
+        );
+    }
+    values.extend(distribution.sample_iter(stream).take(count));
+    Tensor::from_slice(&values)
 }
 
 /// `[rows, columns]`, Haar-distributed: orthonormal rows if there are no more rows than columns,

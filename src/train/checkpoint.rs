@@ -81,6 +81,12 @@ pub(super) fn save(path: &Path, session: &mut Session) -> Result<()> {
     for (i, best) in session.best.iter().flatten().enumerate() {
         tensors.push((format!("best/{i}"), best.shallow_clone()));
     }
+    // The copy and the file's text are Rust's, which ends the program where it gets no memory.
+    let bytes = tensors.iter().map(|(_, tensor)| 4 * tensor.numel()).sum::<usize>();
+    let room = Vec::<u8>::new().try_reserve_exact(2 * bytes);
+    room.with_context(|| {
+        format!("cannot write the checkpoint {}: no memory for its {bytes} bytes", path.display())
+    })?;
     let host: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
         .into_iter()
         .map(|(name, tensor)| {
@@ -125,18 +131,19 @@ fn payload(path: &Path) -> Result<Vec<u8>> {
     let start = MAGIC.len() + DIGEST;
     ensure!(bytes.len() >= start, "it ends too early");
     let payload = bytes.split_off(start);
-    ensure!(
-        Sha256::digest(&payload).as_slice() == &bytes[MAGIC.len()..],
-        "its checksum is wrong"
-    );
+    ensure!(Sha256::digest(&payload).as_slice() == &bytes[MAGIC.len()..], "its checksum is wrong");
     Ok(payload)
 }
 
 fn header(payload: &[u8]) -> Result<Header> {
     let (_, metadata) = SafeTensors::read_metadata(payload)?;
-    let state = metadata.metadata().as_ref().and_then(|m| m.get("state")).context("it has no state")?;
+    let state =
+        metadata.metadata().as_ref().and_then(|m| m.get("state")).context("it has no state")?;
     let header: Header = serde_json::from_str(state)?;
-    ensure!(!header.ids.is_empty() && header.ids.len() == header.progress.len(), "its members are incomplete");
+    ensure!(
+        !header.ids.is_empty() && header.ids.len() == header.progress.len(),
+        "its members are incomplete"
+    );
     Ok(header)
 }
 
@@ -157,7 +164,10 @@ pub(super) fn set_aside(path: &Path, error: &anyhow::Error) -> String {
         Ok(()) => format!("it is kept as {}", aside.display()),
         Err(error) => format!("it cannot be set aside ({error})"),
     };
-    format!("the checkpoint {} cannot be used: {error:#}. Its jobs start over; {moved}", path.display())
+    format!(
+        "the checkpoint {} cannot be used: {error:#}. Its jobs start over; {moved}",
+        path.display()
+    )
 }
 
 /// Finds the checkpoints in a folder, those that are furthest along first. A damaged one is
@@ -172,7 +182,8 @@ pub fn scan(dir: &Path, mut warn: impl FnMut(String)) -> Result<Vec<Saved>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error).with_context(|| format!("cannot read {}", dir.display())),
     };
-    let mut paths: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
+    let mut paths: Vec<PathBuf> =
+        entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
     let (paths, others): (Vec<PathBuf>, Vec<PathBuf>) =
         paths.drain(..).partition(|path| path.extension().is_some_and(|e| e == "checkpoint"));
     for partial in others.iter().filter(|path| path.extension().is_some_and(|e| e == "partial")) {
@@ -206,7 +217,11 @@ impl Saved {
         );
         let places = cohort.jobs().iter().map(|job| {
             let id = job.id().to_string();
-            header.ids.iter().position(|own| *own == id).with_context(|| format!("job {id} is not in it"))
+            header
+                .ids
+                .iter()
+                .position(|own| *own == id)
+                .with_context(|| format!("job {id} is not in it"))
         });
         let places = places.collect::<Result<Vec<usize>>>()?;
         let index = Tensor::from_slice(&places.iter().map(|&p| p as i64).collect::<Vec<_>>());
@@ -223,7 +238,9 @@ impl Saved {
         let expect = |name: &str, like: &Tensor| -> Result<Tensor> {
             match read(name)? {
                 Some(tensor) if tensor.size() == like.size() => Ok(tensor),
-                Some(tensor) => bail!("{name} has shape {:?}, not {:?}", tensor.size(), like.size()),
+                Some(tensor) => {
+                    bail!("{name} has shape {:?}, not {:?}", tensor.size(), like.size())
+                }
                 None => bail!("{name} is missing"),
             }
         };
@@ -243,12 +260,14 @@ impl Saved {
             count += 1;
         }
         model.refresh();
-        let best = (0..count).map(|i| read(&format!("best/{i}"))).collect::<Result<Option<Vec<_>>>>()?;
+        let best =
+            (0..count).map(|i| read(&format!("best/{i}"))).collect::<Result<Option<Vec<_>>>>()?;
 
         let progress = places.iter().map(|&p| header.progress[p].clone()).collect();
         let mut session = Session::new(cohort, model, progress, header.epoch, header.step);
         if let Some(best) = &best {
-            let alike = best.iter().zip(session.state()).all(|(best, now)| best.size() == now.size());
+            let alike =
+                best.iter().zip(session.state()).all(|(best, now)| best.size() == now.size());
             ensure!(alike, "the parameters of the best epoch are of another model");
         }
         session.best = best;
