@@ -53,7 +53,19 @@ fn git_sha() -> String {
     }
     println!("cargo:rerun-if-changed=src");
     match git(&["rev-parse", "--short=12", "HEAD"]) {
-        Some(sha) if git(&["--no-optional-locks", "status", "--porcelain", "--untracked-files=no", "--", "src", "Cargo.lock", "build.rs"]).is_some_and(|s| !s.is_empty()) => {
+        Some(sha)
+            if git(&[
+                "--no-optional-locks",
+                "status",
+                "--porcelain",
+                "--untracked-files=no",
+                "--",
+                "src",
+                "Cargo.lock",
+                "build.rs",
+            ])
+            .is_some_and(|s| !s.is_empty()) =>
+        {
             format!("{sha}-dirty")
         }
         Some(sha) => sha,

@@ -59,10 +59,7 @@ impl Cohort {
     /// If there is no job, or they differ in shape: the planner groups by [`Shape`].
     pub fn new(jobs: Vec<Job>) -> Cohort {
         let shape = Shape::of(jobs.first().expect("a cohort has a member"));
-        assert!(
-            jobs.iter().all(|job| Shape::of(job) == shape),
-            "a cohort's jobs have one shape"
-        );
+        assert!(jobs.iter().all(|job| Shape::of(job) == shape), "a cohort's jobs have one shape");
         Cohort { jobs }
     }
 
@@ -98,18 +95,13 @@ pub fn cohorts(
 ) -> Vec<Cohort> {
     let mut shapes: HashMap<Shape, Vec<(usize, Job)>> = HashMap::new();
     for (position, job) in jobs.into_iter().enumerate() {
-        shapes
-            .entry(Shape::of(&job))
-            .or_default()
-            .push((position, job));
+        shapes.entry(Shape::of(&job)).or_default().push((position, job));
     }
     let seeds = |job: &Job| (job.init_seed, job.data_seed);
     let mut all: Vec<(usize, Cohort)> = Vec::new();
     for (shape, jobs) in shapes {
         let width = width(&shape).max(1);
-        let one_each = jobs
-            .windows(2)
-            .all(|pair| seeds(&pair[0].1) != seeds(&pair[1].1));
+        let one_each = jobs.windows(2).all(|pair| seeds(&pair[0].1) != seeds(&pair[1].1));
         let mut sizes = Vec::new();
         for group in jobs.chunk_by(|(_, a), (_, b)| one_each || seeds(a) == seeds(b)) {
             let even = group.len().div_ceil(group.len().div_ceil(width));
@@ -152,10 +144,7 @@ mod tests {
     }
 
     fn members(cohorts: &[Cohort]) -> Vec<Job> {
-        cohorts
-            .iter()
-            .flat_map(|cohort| cohort.jobs().to_vec())
-            .collect()
+        cohorts.iter().flat_map(|cohort| cohort.jobs().to_vec()).collect()
     }
 
     #[test]
@@ -163,10 +152,7 @@ mod tests {
         let jobs = jobs(3, &[2, 5], 9);
         let cohorts = cohorts(jobs.clone(), |_| 8);
         assert_eq!(members(&cohorts), jobs);
-        assert_eq!(
-            cohorts.iter().map(|c| c.jobs().len()).collect::<Vec<_>>(),
-            [5, 4].repeat(6)
-        );
+        assert_eq!(cohorts.iter().map(|c| c.jobs().len()).collect::<Vec<_>>(), [5, 4].repeat(6));
     }
 
     #[test]
@@ -186,11 +172,7 @@ mod tests {
             let mut expected: Vec<_> = jobs.iter().map(Job::id).collect();
             expected.sort_unstable();
             assert_eq!(ids, expected);
-            assert!(
-                cohorts
-                    .iter()
-                    .all(|cohort| cohort.jobs().len() <= width.max(1))
-            );
+            assert!(cohorts.iter().all(|cohort| cohort.jobs().len() <= width.max(1)));
         }
     }
 

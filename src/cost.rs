@@ -34,10 +34,7 @@ impl Tally {
     fn layers(&mut self, times: u64, fan_in: u64, out: u64, places: u64, norm: Norm) {
         let gain = if norm == Norm::Weight { out } else { 0 };
         let each = fan_in.saturating_mul(out).saturating_add(out + gain);
-        self.cost.parameters = self
-            .cost
-            .parameters
-            .saturating_add(each.saturating_mul(times));
+        self.cost.parameters = self.cost.parameters.saturating_add(each.saturating_mul(times));
         let flop = 2.0 * fan_in as f64 * out as f64 * places as f64;
         if self.cost.layers == 0 {
             self.cost.first_flop = flop;
@@ -75,16 +72,9 @@ impl ModelCost {
             first_flop: 0.0,
             activation_bytes: 0.0,
         };
-        let mut tally = Tally {
-            norm: shape.norm,
-            cost,
-            kept: (channels * height * width) as f64,
-        };
+        let mut tally = Tally { norm: shape.norm, cost, kept: (channels * height * width) as f64 };
         let features = match shape.arch {
-            Arch::Mlp {
-                depth,
-                width: units,
-            } => {
+            Arch::Mlp { depth, width: units } => {
                 let (depth, units) = (u64::from(depth), u64::from(units));
                 tally.layers(1, channels * height * width, units, 1, shape.norm);
                 tally.layers(depth - 1, units, units, 1, shape.norm);
@@ -102,10 +92,7 @@ impl ModelCost {
                 }
                 to
             }
-            Arch::ResNet {
-                blocks,
-                width: maps,
-            } => {
+            Arch::ResNet { blocks, width: maps } => {
                 let maps = u64::from(maps);
                 residual(
                     &mut tally,
@@ -117,35 +104,16 @@ impl ModelCost {
                     true,
                 )
             }
-            Arch::Wrn {
-                blocks,
-                k,
-                reduced_memory,
-            } => {
+            Arch::Wrn { blocks, k, reduced_memory } => {
                 let k = u64::from(k);
                 let stride = if reduced_memory { 2 } else { 1 };
                 let size = (strided(height, stride), strided(width, stride));
-                residual(
-                    &mut tally,
-                    channels,
-                    16,
-                    [16 * k, 32 * k, 64 * k],
-                    blocks,
-                    size,
-                    false,
-                )
+                residual(&mut tally, channels, 16, [16 * k, 32 * k, 64 * k], blocks, size, false)
             }
         };
         tally.layers(1, features, classes, 1, Norm::None);
-        let bytes = if shape.precision == Precision::Bf16 {
-            2.0
-        } else {
-            4.0
-        };
-        ModelCost {
-            activation_bytes: tally.kept * bytes,
-            ..tally.cost
-        }
+        let bytes = if shape.precision == Precision::Bf16 { 2.0 } else { 4.0 };
+        ModelCost { activation_bytes: tally.kept * bytes, ..tally.cost }
     }
 
     /// Floating-point operations of one training step's image: forward and backward.
@@ -199,7 +167,9 @@ fn residual(
 fn layer_activations(shape: &Shape) -> Vec<(f64, f64)> {
     let [_, height, width] = shape.dataset.shape().map(|n| n as u64);
     let (stem, stages, blocks, mut size) = match shape.arch {
-        Arch::Mlp { depth, width } => return vec![(f64::from(width), f64::from(width)); depth as usize],
+        Arch::Mlp { depth, width } => {
+            return vec![(f64::from(width), f64::from(width)); depth as usize];
+        }
         Arch::Cnn { depth, width: maps } => {
             let mut size = (height, width);
             return (0..depth)
@@ -234,6 +204,9 @@ fn layer_activations(shape: &Shape) -> Vec<(f64, f64)> {
     layers
 }
 
+/// What the program itself takes, libtorch and a small data set included, in bytes.
+pub const PROGRAM_MEMORY: f64 = 450e6;
+
 /// The most memory, in bytes, that training a stack needs beside the data set and the program
 /// itself: parameters with gradient, momentum and effective weight, and the activations of a
 /// micro-batch, all of them or (`recompute`) those of a segment of √depth layers and of the
@@ -246,7 +219,8 @@ pub fn memory(shape: &Shape, members: usize, recompute: bool) -> f64 {
     let kept = if recompute {
         let segment = layers.len().isqrt().max(1);
         let inputs: f64 = layers.iter().step_by(segment).map(|layer| layer.1).sum();
-        let inside = layers.chunks(segment).map(|part| part.iter().map(|layer| layer.0).sum::<f64>());
+        let inside =
+            layers.chunks(segment).map(|part| part.iter().map(|layer| layer.0).sum::<f64>());
         inputs + inside.fold(0.0, f64::max)
     } else {
         layers.iter().map(|layer| layer.0).sum()
@@ -357,42 +331,21 @@ mod tests {
     fn model(settings: &[(&str, &str)]) -> ModelCost {
         let mut draft = Draft::default();
         for (name, text) in settings {
-            Field::named(name)
-                .unwrap()
-                .set(&mut draft, &Value::Text((*text).into()))
-                .unwrap();
+            Field::named(name).unwrap().set(&mut draft, &Value::Text((*text).into())).unwrap();
         }
         ModelCost::of(&Shape::of(&draft.resolve().unwrap()))
     }
 
     #[test]
     fn a_plain_mlp_has_the_parameters_that_one_counts_by_hand() {
-        let cost = model(&[
-            ("model", "mlp"),
-            ("depth", "2"),
-            ("width", "100"),
-            ("norm", "none"),
-        ]);
-        assert_eq!(
-            cost.parameters,
-            (784 * 100 + 100) + (100 * 100 + 100) + (100 * 10 + 10)
-        );
-        assert_eq!(
-            cost.forward_flop,
-            2.0 * (784.0 * 100.0 + 100.0 * 100.0 + 100.0 * 10.0)
-        );
-        assert_eq!(
-            cost.training_flop(),
-            3.0 * cost.forward_flop - 2.0 * 78400.0
-        );
+        let cost = model(&[("model", "mlp"), ("depth", "2"), ("width", "100"), ("norm", "none")]);
+        assert_eq!(cost.parameters, (784 * 100 + 100) + (100 * 100 + 100) + (100 * 10 + 10));
+        assert_eq!(cost.forward_flop, 2.0 * (784.0 * 100.0 + 100.0 * 100.0 + 100.0 * 10.0));
+        assert_eq!(cost.training_flop(), 3.0 * cost.forward_flop - 2.0 * 78400.0);
         assert_eq!(cost.activation_bytes, 4.0 * (784.0 + 100.0 + 100.0 + 10.0));
         assert_eq!(cost.layers, 3);
-        let weight = model(&[
-            ("model", "mlp"),
-            ("depth", "2"),
-            ("width", "100"),
-            ("norm", "weight"),
-        ]);
+        let weight =
+            model(&[("model", "mlp"), ("depth", "2"), ("width", "100"), ("norm", "weight")]);
         assert_eq!(
             weight.parameters,
             cost.parameters + 200,
@@ -410,14 +363,8 @@ mod tests {
             ("dataset", "fashion-mnist"),
         ]);
         assert_eq!(cost.parameters, (9 * 8 + 8) + 2 * (9 * 64 + 8) + 90);
-        assert_eq!(
-            cost.forward_flop,
-            2.0 * (72.0 * 196.0 + 576.0 * 49.0 + 576.0 * 49.0 + 80.0)
-        );
-        assert_eq!(
-            model(&[("model", "cnn"), ("depth", "1"), ("width", "8")]).layers,
-            2
-        );
+        assert_eq!(cost.forward_flop, 2.0 * (72.0 * 196.0 + 576.0 * 49.0 + 576.0 * 49.0 + 80.0));
+        assert_eq!(model(&[("model", "cnn"), ("depth", "1"), ("width", "8")]).layers, 2);
     }
 
     #[test]
@@ -430,24 +377,16 @@ mod tests {
         let head = 64 * 10 + 10;
         let norms = 2 * ((16 + 16) + (16 + 32) + (32 + 64));
         let wrn = |norm| {
-            let settings = [
-                ("dataset", "cifar10"),
-                ("model", "wrn"),
-                ("blocks", "1"),
-                ("norm", norm),
-            ];
+            let settings =
+                [("dataset", "cifar10"), ("model", "wrn"), ("blocks", "1"), ("norm", norm)];
             model(&settings).parameters
         };
         assert_eq!(wrn("none"), convs + head);
         assert_eq!(wrn("batch"), convs + head + norms);
         let gains = 16 + 2 * 16 + 3 * 32 + 3 * 64;
         assert_eq!(wrn("weight"), convs + head + gains);
-        let settings = [
-            ("dataset", "cifar10"),
-            ("model", "resnet"),
-            ("blocks", "1"),
-            ("norm", "batch"),
-        ];
+        let settings =
+            [("dataset", "cifar10"), ("model", "resnet"), ("blocks", "1"), ("norm", "batch")];
         assert_eq!(
             model(&settings).parameters,
             wrn("batch") + 2 * (16 + 64),
@@ -470,29 +409,17 @@ mod tests {
         near(millions(&[("model", "resnet"), ("blocks", "9")]), 0.86); // He et al. 2016: 0.85 M
         near(millions(&[("model", "resnet"), ("blocks", "18")]), 1.73); // 1.7 M
         near(millions(&[("model", "resnet"), ("blocks", "27")]), 2.6);
-        near(
-            millions(&[("model", "wrn"), ("blocks", "6"), ("k", "10")]),
-            55.8,
-        ); // Zagoruyko & Komodakis 2016
-        near(
-            millions(&[("model", "wrn"), ("blocks", "6"), ("k", "4")]),
-            8.9,
-        );
+        near(millions(&[("model", "wrn"), ("blocks", "6"), ("k", "10")]), 55.8); // Zagoruyko & Komodakis 2016
+        near(millions(&[("model", "wrn"), ("blocks", "6"), ("k", "4")]), 8.9);
     }
 
     #[test]
     fn a_resnet_56_takes_an_eighth_of_a_billion_multiply_adds() {
         let cost = model(&[("dataset", "cifar10"), ("model", "resnet"), ("blocks", "9")]);
         let multiply_adds = cost.forward_flop / 2.0;
-        assert!(
-            (0.124e9..0.128e9).contains(&multiply_adds),
-            "{multiply_adds}"
-        );
-        let reduced = model(&[
-            ("dataset", "cifar10"),
-            ("model", "wrn"),
-            ("reduced_memory", "true"),
-        ]);
+        assert!((0.124e9..0.128e9).contains(&multiply_adds), "{multiply_adds}");
+        let reduced =
+            model(&[("dataset", "cifar10"), ("model", "wrn"), ("reduced_memory", "true")]);
         let full = model(&[("dataset", "cifar10"), ("model", "wrn")]);
         assert!((full.forward_flop / reduced.forward_flop - 4.0).abs() < 0.1);
     }

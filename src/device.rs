@@ -29,11 +29,15 @@ pub fn workers(choice: &Choice, workers: Option<usize>) -> Result<(Vec<Device>, 
         Choice::Cpu => Vec::new(),
         Choice::Auto => (0..there).collect(),
         Choice::AllGpus if there == 0 => {
-            bail!("--device cuda: libtorch sees no GPU here (`wninit doctor` says why); use --device cpu")
+            bail!(
+                "--device cuda: libtorch sees no GPU here (`wninit doctor` says why); use --device cpu"
+            )
         }
         Choice::AllGpus => (0..there).collect(),
         Choice::Gpus(gpus) => match gpus.iter().find(|gpu| **gpu >= there) {
-            Some(gpu) => bail!("--device cuda:{gpu}: libtorch sees {there} GPUs here (`wninit doctor` lists them)"),
+            Some(gpu) => bail!(
+                "--device cuda:{gpu}: libtorch sees {there} GPUs here (`wninit doctor` lists them)"
+            ),
             None => gpus.clone(),
         },
     };
@@ -54,7 +58,8 @@ pub fn free_memory(device: Device) -> Option<f64> {
             let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
             let machine = line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok()? * 1024.0;
             // A container or a batch job may be given less than the machine has.
-            let number = |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<f64>().ok();
+            let number =
+                |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<f64>().ok();
             let cgroup = number("/sys/fs/cgroup/memory.max")
                 .zip(number("/sys/fs/cgroup/memory.current"))
                 .map(|(limit, used)| (limit - used).max(0.0));

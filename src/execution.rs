@@ -26,8 +26,10 @@ impl FromStr for Choice {
             "cuda" => Ok(Choice::AllGpus),
             _ => {
                 let list = text.strip_prefix("cuda:").ok_or_else(expected)?;
-                let gpus: Vec<usize> =
-                    list.split(',').map(|i| i.parse().map_err(|_| expected())).collect::<Result<_, _>>()?;
+                let gpus: Vec<usize> = list
+                    .split(',')
+                    .map(|i| i.parse().map_err(|_| expected()))
+                    .collect::<Result<_, _>>()?;
                 let mut distinct = gpus.clone();
                 distinct.sort_unstable();
                 distinct.dedup();

@@ -78,11 +78,7 @@ impl GridError {
         text += &shorten(&self.message, 1500);
         let mut safe = String::with_capacity(text.len());
         for c in text.chars() {
-            if c.is_control() {
-                safe.extend(c.escape_default())
-            } else {
-                safe.push(c)
-            }
+            if c.is_control() { safe.extend(c.escape_default()) } else { safe.push(c) }
         }
         safe
     }
@@ -122,11 +118,7 @@ impl Place {
 
     /// A place that is a whole file or a command-line option.
     fn of(file: &str) -> Place {
-        Place {
-            file: file.into(),
-            line: None,
-            key: "".into(),
-        }
+        Place { file: file.into(), line: None, key: "".into() }
     }
 }
 
@@ -165,10 +157,7 @@ impl Axis {
     /// Where the value of that index was written.
     fn place_of(&self, index: usize) -> Place {
         let line = self.lines.get(index).copied().or(self.place.line);
-        Place {
-            line,
-            ..self.place.clone()
-        }
+        Place { line, ..self.place.clone() }
     }
 
     fn has(&self, value: &Value) -> bool {
@@ -220,9 +209,7 @@ impl Condition {
 
     /// Whether the job's value is one of these.
     pub fn holds(&self, job: &Job) -> bool {
-        self.field
-            .get(job)
-            .is_some_and(|value| self.accepts(&value))
+        self.field.get(job).is_some_and(|value| self.accepts(&value))
     }
 }
 
@@ -290,19 +277,13 @@ impl Metric {
     /// Whether a smaller number is the better one.
     pub fn lower_is_better(self) -> bool {
         use Metric::*;
-        matches!(
-            self,
-            TestLoss | ValLoss | TrainLoss | Diverged | TrainSeconds | BestEpoch
-        )
+        matches!(self, TestLoss | ValLoss | TrainLoss | Diverged | TrainSeconds | BestEpoch)
     }
 
     /// Whether it is a share of something, from 0 to 1.
     pub fn is_fraction(self) -> bool {
         use Metric::*;
-        matches!(
-            self,
-            TestAcc | BestValAcc | ValAcc | TrainAcc | Diverged | Success
-        )
+        matches!(self, TestAcc | BestValAcc | ValAcc | TrainAcc | Diverged | Success)
     }
 
     /// Whether it is 0 or 1 for every job.
@@ -472,14 +453,8 @@ impl Grid {
             layer.name = name.map(|(name, place)| (format!("{name}-{wanted}"), place));
         }
         let Some((name, place)) = layer.name else {
-            let stem = path
-                .file_stem()
-                .map_or("sweep".into(), |stem| stem.to_string_lossy());
-            return Err(Place {
-                key: "name".into(),
-                ..file
-            }
-            .error(format!(
+            let stem = path.file_stem().map_or("sweep".into(), |stem| stem.to_string_lossy());
+            return Err(Place { key: "name".into(), ..file }.error(format!(
                 "a grid needs a name, which names its results folder: name = {:?}",
                 stem
             )));
@@ -502,14 +477,8 @@ impl Grid {
         grid.expansions()?;
         grid.drop_what_never_occurs(false)?;
         if !overrides.set.is_empty() || !overrides.only.is_empty() {
-            overrides
-                .set
-                .iter()
-                .try_for_each(|option| grid.set(option))?;
-            overrides
-                .only
-                .iter()
-                .try_for_each(|option| grid.keep_only(option))?;
+            overrides.set.iter().try_for_each(|option| grid.set(option))?;
+            overrides.only.iter().try_for_each(|option| grid.keep_only(option))?;
             grid.check_seeds()?;
             grid.drop_what_never_occurs(true)?;
         }
@@ -539,10 +508,7 @@ impl Grid {
         }
         for block in &self.block {
             let own: Vec<&Field> = fields_of(&block.base, &block.grid, &block.zip).collect();
-            let inherited = self
-                .base
-                .iter()
-                .filter(|setting| !own.contains(&setting.field));
+            let inherited = self.base.iter().filter(|setting| !own.contains(&setting.field));
             let base = inherited.chain(&block.base).collect();
             all.push(Expansion::new(
                 base,
@@ -580,10 +546,8 @@ impl Grid {
     /// `seed` stands for `init_seed` and `data_seed`, so that with both of them it means nothing.
     fn check_seeds(&self) -> Result<(), GridError> {
         for expansion in self.expansions()? {
-            let places: Option<Vec<Place>> = SEED_FIELDS
-                .iter()
-                .map(|name| expansion.place_of(name))
-                .collect();
+            let places: Option<Vec<Place>> =
+                SEED_FIELDS.iter().map(|name| expansion.place_of(name)).collect();
             if let Some([seed, init, data]) = places.as_deref() {
                 return Err(seed.error(format!(
                     "it is the default of init_seed and data_seed, and both are given ({init}, {data}): leave one out"
@@ -620,11 +584,7 @@ impl Grid {
         for claim in &self.claims {
             let problem = verdict(claim.occurs(&all), claim.inherited)?;
             keep_claims.push(problem.is_ok());
-            warnings.extend(
-                problem
-                    .err()
-                    .map(|error| format!("{error}; this claim is left out")),
-            );
+            warnings.extend(problem.err().map(|error| format!("{error}; this claim is left out")));
         }
         let mut keep_published = Vec::new();
         for published in &self.published {
@@ -652,9 +612,7 @@ impl Grid {
         let (key, text) = (key.trim(), text.trim());
         let field = field_named(key).map_err(|message| place.error(message))?;
         let value = from_option(text);
-        field
-            .set(&mut Draft::default(), &value)
-            .map_err(|message| place.error(message))?;
+        field.set(&mut Draft::default(), &value).map_err(|message| place.error(message))?;
         if let Some(axis) = self.all_axes().find(|axis| axis.field == field) {
             return Err(place.error(format!(
                 "{key} is an axis of this grid ({}); keep part of it with --only {key}={text}",
@@ -665,11 +623,7 @@ impl Grid {
             block.base.retain(|setting| setting.field != field);
         }
         self.base.retain(|setting| setting.field != field);
-        self.base.push(Setting {
-            field,
-            value,
-            place,
-        });
+        self.base.push(Setting { field, value, place });
         Ok(())
     }
 
@@ -693,19 +647,14 @@ impl Grid {
                 unknown("axis", key, axes.iter().map(|axis| axis.field.name)) + hint
             }));
         };
-        let wanted: Vec<Value> = list
-            .split(',')
-            .map(|text| from_option(text.trim()))
-            .collect();
+        let wanted: Vec<Value> = list.split(',').map(|text| from_option(text.trim())).collect();
         if let Some(value) = wanted.iter().find(|value| !axis.has(value)) {
             return Err(place.error(not_on(axis, value)));
         }
         let field = axis.field;
         // A part of the sweep in which the field has no wanted value is left out as a whole.
         let base_fits = |base: &[Setting]| {
-            base.iter()
-                .find(|s| s.field == field)
-                .map(|s| wanted.iter().any(|w| same(w, &s.value)))
+            base.iter().find(|s| s.field == field).map(|s| wanted.iter().any(|w| same(w, &s.value)))
         };
         let own_fits = keep_values(&mut self.grid, &mut self.zip, field, &wanted);
         if own_fits.or(base_fits(&self.base)) == Some(false) && !self.block.is_empty() {
@@ -721,16 +670,11 @@ impl Grid {
     }
 
     fn all_axes(&self) -> impl Iterator<Item = &Axis> {
-        let blocks = self.block.iter().flat_map(|block| {
-            block
-                .grid
-                .iter()
-                .chain(block.zip.iter().flat_map(|z| &z.axes))
-        });
-        self.grid
+        let blocks = self
+            .block
             .iter()
-            .chain(self.zip.iter().flat_map(|zip| &zip.axes))
-            .chain(blocks)
+            .flat_map(|block| block.grid.iter().chain(block.zip.iter().flat_map(|z| &z.axes)));
+        self.grid.iter().chain(self.zip.iter().flat_map(|zip| &zip.axes)).chain(blocks)
     }
 
     /// The grid as a TOML file that stands alone and means the same jobs.
@@ -754,26 +698,15 @@ fn keep_values(
 ) -> Option<bool> {
     let mut found = None;
     let keep = |axis: &Axis| -> Vec<bool> {
-        axis.values
-            .iter()
-            .map(|value| wanted.iter().any(|w| same(w, value)))
-            .collect()
+        axis.values.iter().map(|value| wanted.iter().any(|w| same(w, value))).collect()
     };
     if let Some(axis) = grid.iter_mut().find(|axis| axis.field == field) {
         let keep = keep(axis);
         axis.retain(&keep);
         found = Some(keep.contains(&true));
     }
-    if let Some(zip) = zips
-        .iter_mut()
-        .find(|zip| zip.axes.iter().any(|axis| axis.field == field))
-    {
-        let keep = zip
-            .axes
-            .iter()
-            .find(|axis| axis.field == field)
-            .map(keep)
-            .unwrap_or_default();
+    if let Some(zip) = zips.iter_mut().find(|zip| zip.axes.iter().any(|axis| axis.field == field)) {
+        let keep = zip.axes.iter().find(|axis| axis.field == field).map(keep).unwrap_or_default();
         zip.axes.iter_mut().for_each(|axis| axis.retain(&keep));
         found = Some(keep.contains(&true));
     }
@@ -813,14 +746,7 @@ fn extend(child: Layer, path: &Path) -> Result<Layer, GridError> {
 /// `child` on top of `parent`: tables merge key by key, lists and words are replaced.
 fn overlay(mut parent: Layer, child: Layer) -> Layer {
     let mut given: Vec<&Field> = child.base.iter().map(|s| s.field).collect();
-    given.extend(
-        child
-            .zip
-            .iter()
-            .flatten()
-            .flat_map(|zip| &zip.axes)
-            .map(|axis| axis.field),
-    );
+    given.extend(child.zip.iter().flatten().flat_map(|zip| &zip.axes).map(|axis| axis.field));
     let axes: Vec<&Field> = child.grid.iter().map(|axis| axis.field).collect();
 
     parent.grid.retain(|axis| !given.contains(&axis.field));
@@ -831,42 +757,19 @@ fn overlay(mut parent: Layer, child: Layer) -> Layer {
         }
     }
     given.extend(axes);
-    parent
-        .base
-        .retain(|setting| !given.contains(&setting.field));
+    parent.base.retain(|setting| !given.contains(&setting.field));
     parent.base.extend(child.base);
     for zip in parent.zip.iter_mut().flatten() {
         zip.axes.retain(|axis| !given.contains(&axis.field));
     }
-    parent
-        .zip
-        .iter_mut()
-        .for_each(|zips| zips.retain(|zip| !zip.axes.is_empty()));
+    parent.zip.iter_mut().for_each(|zips| zips.retain(|zip| !zip.axes.is_empty()));
 
-    parent
-        .exclude
-        .iter_mut()
-        .flatten()
-        .for_each(|exclude| exclude.inherited = true);
-    let in_blocks = parent
-        .block
-        .iter_mut()
-        .flatten()
-        .flat_map(|block| &mut block.exclude);
+    parent.exclude.iter_mut().flatten().for_each(|exclude| exclude.inherited = true);
+    let in_blocks = parent.block.iter_mut().flatten().flat_map(|block| &mut block.exclude);
     in_blocks.for_each(|exclude| exclude.inherited = true);
-    parent
-        .claim
-        .iter_mut()
-        .flatten()
-        .for_each(|claim| claim.inherited = true);
-    parent
-        .published
-        .iter_mut()
-        .flatten()
-        .for_each(|published| published.inherited = true);
-    parent
-        .profile
-        .retain(|(name, _)| !child.profile.iter().any(|(own, _)| own == name));
+    parent.claim.iter_mut().flatten().for_each(|claim| claim.inherited = true);
+    parent.published.iter_mut().flatten().for_each(|published| published.inherited = true);
+    parent.profile.retain(|(name, _)| !child.profile.iter().any(|(own, _)| own == name));
     parent.profile.extend(child.profile);
     Layer {
         name: child.name.or(parent.name),
@@ -927,10 +830,7 @@ fn fields_of<'a>(
     grid: &'a [Axis],
     zip: &'a [Zip],
 ) -> impl Iterator<Item = &'static Field> + 'a {
-    let axes = grid
-        .iter()
-        .chain(zip.iter().flat_map(|zip| &zip.axes))
-        .map(|axis| axis.field);
+    let axes = grid.iter().chain(zip.iter().flat_map(|zip| &zip.axes)).map(|axis| axis.field);
     base.iter().map(|setting| setting.field).chain(axes)
 }
 
@@ -939,15 +839,8 @@ fn not_on(axis: &Axis, value: &Value) -> String {
     let words: Vec<String> = axis.values.iter().take(1000).map(canonical).collect();
     let is_word = matches!(value, Value::Text(_));
     let near = nearest(&text, words.iter().map(String::as_str)).filter(|_| is_word);
-    let hint = near
-        .map(|word| format!("; did you mean \"{word}\"?"))
-        .unwrap_or_default();
-    let values = axis
-        .values
-        .iter()
-        .take(1000)
-        .map(canonical)
-        .collect::<Vec<_>>();
+    let hint = near.map(|word| format!("; did you mean \"{word}\"?")).unwrap_or_default();
+    let values = axis.values.iter().take(1000).map(canonical).collect::<Vec<_>>();
     format!(
         "{text} is not on the axis {}{hint} (values: {})",
         axis.field.name,
@@ -961,21 +854,13 @@ fn list_of<'a>(words: impl ExactSizeIterator<Item = &'a str>, limit: usize) -> S
     if words.len() <= limit {
         return words.join(", ");
     }
-    format!(
-        "{}, …, {}",
-        words[..limit - 1].join(", "),
-        words[words.len() - 1]
-    )
+    format!("{}, …, {}", words[..limit - 1].join(", "), words[words.len() - 1])
 }
 
 /// A sweep's name becomes the name of a folder.
 fn check_name(name: &str) -> Result<(), String> {
-    let wrong = |why: &str| {
-        Err(format!(
-            "{:?} cannot name a results folder: {why}",
-            shorten(name, 120)
-        ))
-    };
+    let wrong =
+        |why: &str| Err(format!("{:?} cannot name a results folder: {why}", shorten(name, 120)));
     match name {
         "" => wrong("it is empty"),
         _ if name.len() > 100 => wrong("it is longer than 100 bytes"),
@@ -1086,9 +971,7 @@ exclude = []
         let field = Field::named(field).unwrap();
         let mut values = Vec::new();
         for planned in Plan::of(grid).unwrap().jobs {
-            let value = field
-                .get(&planned.job)
-                .map_or(String::new(), |v| v.to_string());
+            let value = field.get(&planned.job).map_or(String::new(), |v| v.to_string());
             if !values.contains(&value) {
                 values.push(value);
             }
@@ -1104,14 +987,9 @@ exclude = []
         assert_eq!(column(&full, "lr"), ["0.001", "0.01", "0.1"]);
         let plan = Plan::of(&full).unwrap();
         let pair = |batch: u32, momentum: f64| {
-            plan.jobs
-                .iter()
-                .any(|p| p.job.batch_size == batch && p.job.momentum == momentum)
+            plan.jobs.iter().any(|p| p.job.batch_size == batch && p.job.momentum == momentum)
         };
-        assert!(
-            pair(64, 0.9) && pair(256, 0.8) && !pair(64, 0.8),
-            "zipped axes move together"
-        );
+        assert!(pair(64, 0.9) && pair(256, 0.8) && !pair(64, 0.8), "zipped axes move together");
     }
 
     #[test]
@@ -1129,18 +1007,9 @@ exclude = []
 
     #[test]
     fn the_stored_grid_means_the_same_jobs_claims_and_numbers() {
-        let only = |only: &str| Overrides {
-            only: vec![only.into()],
-            ..Overrides::default()
-        };
-        let set = |set: &str| Overrides {
-            set: vec![set.into()],
-            ..Overrides::default()
-        };
-        let small = Overrides {
-            profile: Some("small".into()),
-            ..Overrides::default()
-        };
+        let only = |only: &str| Overrides { only: vec![only.into()], ..Overrides::default() };
+        let set = |set: &str| Overrides { set: vec![set.into()], ..Overrides::default() };
+        let small = Overrides { profile: Some("small".into()), ..Overrides::default() };
         for overrides in [
             Overrides::default(),
             only("depth=2"),
@@ -1174,10 +1043,7 @@ exclude = []
             ["0.0001", "0.000316227766", "0.001", "0.00316227766", "0.01"]
         );
         assert_eq!(axis("lr = { log = [0.3, 7], count = 1 }"), ["0.3"]);
-        assert_eq!(
-            axis("lr = { log = [1, 1e-3], count = 4 }"),
-            ["1", "0.1", "0.01", "0.001"]
-        );
+        assert_eq!(axis("lr = { log = [1, 1e-3], count = 4 }"), ["1", "0.1", "0.01", "0.001"]);
         assert_eq!(
             axis("width = { log = [16, 256], count = 5 }"),
             ["16", "32", "64", "128", "256"]
@@ -1188,14 +1054,8 @@ exclude = []
     #[test]
     fn only_keeps_part_of_an_axis_and_whole_blocks_without_it_go() {
         let only = |option: &str| {
-            grid_with(
-                FULL,
-                &Overrides {
-                    only: vec![option.into()],
-                    ..Overrides::default()
-                },
-            )
-            .unwrap()
+            grid_with(FULL, &Overrides { only: vec![option.into()], ..Overrides::default() })
+                .unwrap()
         };
         assert_eq!(column(&only("depth=2,10"), "depth"), ["2", "10", ""]);
         assert_eq!(column(&only("init=orthogonal_hanin"), "model"), ["wrn"]);
@@ -1209,10 +1069,8 @@ exclude = []
 
     #[test]
     fn set_reaches_every_block() {
-        let set = Overrides {
-            set: vec!["epochs = 9".into(), "k=2".into()],
-            ..Overrides::default()
-        };
+        let set =
+            Overrides { set: vec!["epochs = 9".into(), "k=2".into()], ..Overrides::default() };
         let text = "name = \"a\"\n[[block]]\nbase = { epochs = 3 }\n[[block]]\nbase = { epochs = 4, model = \"wrn\" }\n";
         let changed = grid_with(text, &set).unwrap();
         assert_eq!(
@@ -1223,14 +1081,9 @@ exclude = []
 
     #[test]
     fn a_profile_is_an_overlay_with_a_folder_of_its_own() {
-        let small = grid_with(
-            FULL,
-            &Overrides {
-                profile: Some("small".into()),
-                ..Overrides::default()
-            },
-        )
-        .unwrap();
+        let small =
+            grid_with(FULL, &Overrides { profile: Some("small".into()), ..Overrides::default() })
+                .unwrap();
         assert_eq!(small.name, "full-small");
         assert_eq!(
             (column(&small, "lr"), column(&small, "epochs")),
@@ -1241,11 +1094,7 @@ exclude = []
             1,
             "a claim about jobs that the profile does not have is left out"
         );
-        assert!(
-            small.warnings[0].contains("this claim is left out"),
-            "{:?}",
-            small.warnings
-        );
+        assert!(small.warnings[0].contains("this claim is left out"), "{:?}", small.warnings);
     }
 
     #[test]
@@ -1253,15 +1102,9 @@ exclude = []
         let parent = "name = \"parent\"\nabout = \"p\"\n[base]\nlr = 0.1\nwidth = 32\n[grid]\ndepth = [2, 5]\nseed = [0, 1]\n\
                       [[zip]]\nbatch_size = [64, 128]\nmomentum = [0, 0.5]\n[[exclude]]\ndepth = 5\nseed = 1\n";
         let child = "extends = \"parent.toml\"\nname = \"child\"\n[base]\ndepth = 3\nmomentum = 0.9\n[grid]\nlr = [0.2, 0.3]\n";
-        let child = load(
-            &[("child.toml", child), ("parent.toml", parent)],
-            &Overrides::default(),
-        )
-        .unwrap();
-        assert_eq!(
-            (child.name.as_str(), child.about.as_deref()),
-            ("child", Some("p"))
-        );
+        let child =
+            load(&[("child.toml", child), ("parent.toml", parent)], &Overrides::default()).unwrap();
+        assert_eq!((child.name.as_str(), child.about.as_deref()), ("child", Some("p")));
         for (field, values) in [
             ("depth", vec!["3"]),
             ("lr", vec!["0.2", "0.3"]),
@@ -1271,30 +1114,16 @@ exclude = []
         ] {
             assert_eq!(column(&child, field), values, "{field}");
         }
-        assert_eq!(
-            ids(&child).len(),
-            2 * 2 * 2,
-            "the parent's exclude concerns no job any more"
-        );
+        assert_eq!(ids(&child).len(), 2 * 2 * 2, "the parent's exclude concerns no job any more");
     }
 
     #[test]
     fn a_long_chain_of_extends_ends_in_an_error() {
         let names: Vec<String> = (0..40).map(|i| format!("{i}.toml")).collect();
-        let texts: Vec<String> = (0..40)
-            .map(|i| format!("extends = \"{}.toml\"", i + 1))
-            .collect();
-        let files: Vec<(&str, &str)> = names
-            .iter()
-            .zip(&texts)
-            .map(|(n, t)| (n.as_str(), t.as_str()))
-            .collect();
-        assert!(
-            load(&files, &Overrides::default())
-                .unwrap_err()
-                .message
-                .contains("more than 16")
-        );
+        let texts: Vec<String> = (0..40).map(|i| format!("extends = \"{}.toml\"", i + 1)).collect();
+        let files: Vec<(&str, &str)> =
+            names.iter().zip(&texts).map(|(n, t)| (n.as_str(), t.as_str())).collect();
+        assert!(load(&files, &Overrides::default()).unwrap_err().message.contains("more than 16"));
     }
 
     #[test]
@@ -1308,24 +1137,17 @@ exclude = []
 
     #[test]
     fn places_count_lines_from_one() {
-        let error = grid_with(
-            "name = \"a\"\r\n\r\n[base]\r\nlr = \"x\"\r\n",
-            &Overrides::default(),
-        )
-        .unwrap_err();
+        let error =
+            grid_with("name = \"a\"\r\n\r\n[base]\r\nlr = \"x\"\r\n", &Overrides::default())
+                .unwrap_err();
         assert_eq!((error.line, error.key.as_str()), (Some(4), "base.lr"));
-        assert_eq!(
-            error.to_string(),
-            "test.toml:4: base.lr: expected a number, got \"x\""
-        );
+        assert_eq!(error.to_string(), "test.toml:4: base.lr: expected a number, got \"x\"");
     }
 
     /// Combinations of a grid, or a large number if it is bad.
     fn combinations(grid: &Grid) -> usize {
         let expansions = grid.expansions();
-        expansions.map_or(usize::MAX, |all| {
-            all.iter().map(|e| e.replicates() * e.cells()).sum()
-        })
+        expansions.map_or(usize::MAX, |all| all.iter().map(|e| e.replicates() * e.cells()).sum())
     }
 
     proptest! {

@@ -441,10 +441,16 @@ impl Value {
         let number = match self {
             Value::Integer(n) => *n as f64,
             Value::Float(x) => *x,
-            Value::Text(text) => text.trim().parse().map_err(|_| format!("expected a number, got \"{text}\""))?,
+            Value::Text(text) => {
+                text.trim().parse().map_err(|_| format!("expected a number, got \"{text}\""))?
+            }
             other => return Err(format!("expected a number, got {other}")),
         };
-        if number.is_finite() { Ok(number) } else { Err(format!("expected a finite number, got {number}")) }
+        if number.is_finite() {
+            Ok(number)
+        } else {
+            Err(format!("expected a finite number, got {number}"))
+        }
     }
 
     fn number_in(&self, low: f64, high: f64) -> Result<f64, String> {
@@ -461,9 +467,10 @@ impl Value {
     fn whole_in(&self, low: u64, high: u64) -> Result<u64, String> {
         let number = match self {
             Value::Integer(n) => i128::from(*n),
-            Value::Text(text) => {
-                text.trim().parse().map_err(|_| format!("expected a whole number, got \"{text}\""))?
-            }
+            Value::Text(text) => text
+                .trim()
+                .parse()
+                .map_err(|_| format!("expected a whole number, got \"{text}\""))?,
             other => return Err(format!("expected a whole number, got {other}")),
         };
         if (i128::from(low)..=i128::from(high)).contains(&number) {
@@ -483,7 +490,8 @@ impl Value {
     }
 
     fn shape(&self) -> Result<[u16; 3], String> {
-        let expected = || format!("expected channels, height and width such as [1, 8, 8], got {self}");
+        let expected =
+            || format!("expected channels, height and width such as [1, 8, 8], got {self}");
         let items = match self {
             Value::List(items) => items.clone(),
             Value::Text(text) => text.split('x').map(|t| Value::Text(t.to_owned())).collect(),
@@ -581,54 +589,109 @@ impl Field {
 
 const SEED_MAX: u64 = i64::MAX as u64; // TOML's whole numbers end there
 
-macro_rules! text { ($x:expr) => { Some(Value::Text($x.name().to_owned())) }; }
-macro_rules! whole { ($x:expr) => { Some(Value::Integer(i64::from($x))) }; }
-macro_rules! seed { ($x:expr) => { Some(Value::Integer($x as i64)) }; }
+macro_rules! text {
+    ($x:expr) => {
+        Some(Value::Text($x.name().to_owned()))
+    };
+}
+macro_rules! whole {
+    ($x:expr) => {
+        Some(Value::Integer(i64::from($x)))
+    };
+}
+macro_rules! seed {
+    ($x:expr) => {
+        Some(Value::Integer($x as i64))
+    };
+}
 
 /// Every field of a job, in the order of the CSV columns.
 pub static FIELDS: &[Field] = &[
     Field {
-        name: "dataset", unit: "", default: "fashion-mnist", empty: "",
+        name: "dataset",
+        unit: "",
+        default: "fashion-mnist",
+        empty: "",
         about: "what is trained on: digits, fashion-mnist, mnist, cifar10, cifar100, synthetic",
-        set: |d, v| { d.dataset = Some(v.parse()?); Ok(()) },
+        set: |d, v| {
+            d.dataset = Some(v.parse()?);
+            Ok(())
+        },
         get: |j| text!(j.dataset.name()),
     },
     Field {
-        name: "synthetic_shape", unit: "channels x height x width", default: "1x8x8",
+        name: "synthetic_shape",
+        unit: "channels x height x width",
+        default: "1x8x8",
         empty: "the data set is not synthetic",
         about: "shape of a synthetic image; [1, 8, 8] or \"1x8x8\" in a grid",
-        set: |d, v| { d.synthetic_shape = Some(v.shape()?); Ok(()) },
+        set: |d, v| {
+            d.synthetic_shape = Some(v.shape()?);
+            Ok(())
+        },
         get: |j| match j.dataset {
-            Dataset::Synthetic { shape: [c, h, w], .. } => Some(Value::Text(format!("{c}x{h}x{w}"))),
+            Dataset::Synthetic { shape: [c, h, w], .. } => {
+                Some(Value::Text(format!("{c}x{h}x{w}")))
+            }
             Dataset::Named(_) => None,
         },
     },
     Field {
-        name: "synthetic_classes", unit: "classes", default: "10", empty: "the data set is not synthetic",
+        name: "synthetic_classes",
+        unit: "classes",
+        default: "10",
+        empty: "the data set is not synthetic",
         about: "number of classes of the synthetic data set",
-        set: |d, v| { d.synthetic_classes = Some(v.whole_in(2, 10_000)? as u16); Ok(()) },
-        get: |j| match j.dataset { Dataset::Synthetic { classes, .. } => whole!(classes), Dataset::Named(_) => None },
+        set: |d, v| {
+            d.synthetic_classes = Some(v.whole_in(2, 10_000)? as u16);
+            Ok(())
+        },
+        get: |j| match j.dataset {
+            Dataset::Synthetic { classes, .. } => whole!(classes),
+            Dataset::Named(_) => None,
+        },
     },
     Field {
-        name: "synthetic_images", unit: "images", default: "1000", empty: "the data set is not synthetic",
+        name: "synthetic_images",
+        unit: "images",
+        default: "1000",
+        empty: "the data set is not synthetic",
         about: "number of training images of the synthetic data set, validation included",
-        set: |d, v| { d.synthetic_images = Some(v.whole_in(10, 10_000_000)? as u32); Ok(()) },
-        get: |j| match j.dataset { Dataset::Synthetic { images, .. } => whole!(images), Dataset::Named(_) => None },
+        set: |d, v| {
+            d.synthetic_images = Some(v.whole_in(10, 10_000_000)? as u32);
+            Ok(())
+        },
+        get: |j| match j.dataset {
+            Dataset::Synthetic { images, .. } => whole!(images),
+            Dataset::Named(_) => None,
+        },
     },
     Field {
-        name: "train_images", unit: "images", default: "all that validation leaves", empty: "all that validation leaves",
+        name: "train_images",
+        unit: "images",
+        default: "all that validation leaves",
+        empty: "all that validation leaves",
         about: "train on this many images only, drawn with data_seed after the validation split",
-        set: |d, v| { d.train_images = Some(v.whole_in(1, 10_000_000)? as u32); Ok(()) },
-        get: |j| j.train_images.and_then(|n| whole!(n)),
+        set: |d, v| {
+            d.train_images = Some(v.whole_in(1, 10_000_000)? as u32);
+            Ok(())
+        },
+        get: |j| j.train_images.map(|n| Value::Integer(n.into())),
     },
     Field {
-        name: "val_fraction", unit: "fraction", default: "0.1", empty: "",
+        name: "val_fraction",
+        unit: "fraction",
+        default: "0.1",
+        empty: "",
         about: "share of the training set held out for validation, drawn with data_seed",
         set: |d, v| {
             let fraction = v.number_in(0.0, 0.9)?;
             if fraction == 0.0 {
-                return Err("0 is out of range: the test accuracy is that of the best validation epoch, \
-                            so some images must be held out".into());
+                return Err(
+                    "0 is out of range: the test accuracy is that of the best validation epoch, \
+                            so some images must be held out"
+                        .into(),
+                );
             }
             d.val_fraction = Some(fraction);
             Ok(())
@@ -636,148 +699,284 @@ pub static FIELDS: &[Field] = &[
         get: |j| Some(Value::Float(j.val_fraction)),
     },
     Field {
-        name: "augment", unit: "", default: "crop_flip for cifar10 and cifar100, none otherwise", empty: "",
+        name: "augment",
+        unit: "",
+        default: "crop_flip for cifar10 and cifar100, none otherwise",
+        empty: "",
         about: "augmentation of training images: none, crop_flip, crop_flip_cutout",
-        set: |d, v| { d.augment = Some(v.parse()?); Ok(()) },
+        set: |d, v| {
+            d.augment = Some(v.parse()?);
+            Ok(())
+        },
         get: |j| text!(j.augment),
     },
     Field {
-        name: "model", unit: "", default: "mlp", empty: "",
+        name: "model",
+        unit: "",
+        default: "mlp",
+        empty: "",
         about: "family of the network: mlp, cnn, resnet (6*blocks+2 layers), wrn (6*blocks+4 layers)",
-        set: |d, v| { d.model = Some(v.parse()?); Ok(()) },
+        set: |d, v| {
+            d.model = Some(v.parse()?);
+            Ok(())
+        },
         get: |j| text!(j.arch.name()),
     },
     Field {
-        name: "depth", unit: "layers", default: "10 (mlp), 5 (cnn)", empty: "the model is sized by blocks",
+        name: "depth",
+        unit: "layers",
+        default: "10 (mlp), 5 (cnn)",
+        empty: "the model is sized by blocks",
         about: "hidden layers of an mlp, convolutions of a cnn",
-        set: |d, v| { d.depth = Some(v.whole_in(1, 100_000)? as u32); Ok(()) },
+        set: |d, v| {
+            d.depth = Some(v.whole_in(1, 100_000)? as u32);
+            Ok(())
+        },
         get: |j| match j.arch {
             Arch::Mlp { depth, .. } | Arch::Cnn { depth, .. } => whole!(depth),
             _ => None,
         },
     },
     Field {
-        name: "width", unit: "units or channels", default: "128 (mlp), 64 (cnn), 16 (resnet)",
+        name: "width",
+        unit: "units or channels",
+        default: "128 (mlp), 64 (cnn), 16 (resnet)",
         empty: "the model is a wrn, sized by k",
         about: "units of an mlp's hidden layer, channels of a cnn's, channels of a resnet's first stage",
-        set: |d, v| { d.width = Some(v.whole_in(1, 100_000)? as u32); Ok(()) },
+        set: |d, v| {
+            d.width = Some(v.whole_in(1, 100_000)? as u32);
+            Ok(())
+        },
         get: |j| match j.arch {
-            Arch::Mlp { width, .. } | Arch::Cnn { width, .. } | Arch::ResNet { width, .. } => whole!(width),
+            Arch::Mlp { width, .. } | Arch::Cnn { width, .. } | Arch::ResNet { width, .. } => {
+                whole!(width)
+            }
             Arch::Wrn { .. } => None,
         },
     },
     Field {
-        name: "blocks", unit: "blocks", default: "9 (resnet), 6 (wrn)", empty: "the model is an mlp or a cnn",
+        name: "blocks",
+        unit: "blocks",
+        default: "9 (resnet), 6 (wrn)",
+        empty: "the model is an mlp or a cnn",
         about: "residual blocks in each of the three stages",
-        set: |d, v| { d.blocks = Some(v.whole_in(1, 100_000)? as u32); Ok(()) },
+        set: |d, v| {
+            d.blocks = Some(v.whole_in(1, 100_000)? as u32);
+            Ok(())
+        },
         get: |j| match j.arch {
             Arch::ResNet { blocks, .. } | Arch::Wrn { blocks, .. } => whole!(blocks),
             _ => None,
         },
     },
     Field {
-        name: "k", unit: "", default: "1", empty: "the model is no wrn",
+        name: "k",
+        unit: "",
+        default: "1",
+        empty: "the model is no wrn",
         about: "widening factor of a wrn: stages of 16k, 32k and 64k channels",
-        set: |d, v| { d.k = Some(v.whole_in(1, 1000)? as u32); Ok(()) },
-        get: |j| match j.arch { Arch::Wrn { k, .. } => whole!(k), _ => None },
+        set: |d, v| {
+            d.k = Some(v.whole_in(1, 1000)? as u32);
+            Ok(())
+        },
+        get: |j| match j.arch {
+            Arch::Wrn { k, .. } => whole!(k),
+            _ => None,
+        },
     },
     Field {
-        name: "reduced_memory", unit: "", default: "false", empty: "the model is no wrn",
+        name: "reduced_memory",
+        unit: "",
+        default: "false",
+        empty: "the model is no wrn",
         about: "give a wrn's stem stride 2, for the very deep ones",
-        set: |d, v| { d.reduced_memory = Some(v.boolean()?); Ok(()) },
+        set: |d, v| {
+            d.reduced_memory = Some(v.boolean()?);
+            Ok(())
+        },
         get: |j| match j.arch {
             Arch::Wrn { reduced_memory, .. } => Some(Value::Boolean(reduced_memory)),
             _ => None,
         },
     },
     Field {
-        name: "norm", unit: "", default: "weight", empty: "",
+        name: "norm",
+        unit: "",
+        default: "weight",
+        empty: "",
         about: "normalisation: weight, batch or none",
-        set: |d, v| { d.norm = Some(v.parse()?); Ok(()) },
+        set: |d, v| {
+            d.norm = Some(v.parse()?);
+            Ok(())
+        },
         get: |j| text!(j.norm),
     },
     Field {
-        name: "init", unit: "", default: "orthogonal_proposed (weight norm), orthogonal (otherwise)", empty: "",
+        name: "init",
+        unit: "",
+        default: "orthogonal_proposed (weight norm), orthogonal (otherwise)",
+        empty: "",
         about: "initializer: he or orthogonal, alone or with _datadep, _proposed, _proposed_backward, _hanin",
-        set: |d, v| { d.init = Some(v.parse()?); Ok(()) },
+        set: |d, v| {
+            d.init = Some(v.parse()?);
+            Ok(())
+        },
         get: |j| text!(j.init),
     },
     Field {
-        name: "precision", unit: "", default: "fp32", empty: "",
+        name: "precision",
+        unit: "",
+        default: "fp32",
+        empty: "",
         about: "arithmetic of products and convolutions: fp32, tf32 (GPU only), bf16",
-        set: |d, v| { d.precision = Some(v.parse()?); Ok(()) },
+        set: |d, v| {
+            d.precision = Some(v.parse()?);
+            Ok(())
+        },
         get: |j| text!(j.precision),
     },
     Field {
-        name: "lr", unit: "", default: "0.01", empty: "",
+        name: "lr",
+        unit: "",
+        default: "0.01",
+        empty: "",
         about: "base learning rate of SGD",
-        set: |d, v| { d.lr = Some(v.number_in(0.0, f64::MAX)?); Ok(()) },
+        set: |d, v| {
+            d.lr = Some(v.number_in(0.0, f64::MAX)?);
+            Ok(())
+        },
         get: |j| Some(Value::Float(j.lr)),
     },
     Field {
-        name: "momentum", unit: "", default: "0.9", empty: "",
+        name: "momentum",
+        unit: "",
+        default: "0.9",
+        empty: "",
         about: "momentum of SGD (PyTorch's update rule, no dampening)",
-        set: |d, v| { d.momentum = Some(v.number_in(0.0, 1.0)?); Ok(()) },
+        set: |d, v| {
+            d.momentum = Some(v.number_in(0.0, 1.0)?);
+            Ok(())
+        },
         get: |j| Some(Value::Float(j.momentum)),
     },
     Field {
-        name: "weight_decay", unit: "", default: "0", empty: "",
+        name: "weight_decay",
+        unit: "",
+        default: "0",
+        empty: "",
         about: "weight decay of SGD, on every parameter",
-        set: |d, v| { d.weight_decay = Some(v.number_in(0.0, f64::MAX)?); Ok(()) },
+        set: |d, v| {
+            d.weight_decay = Some(v.number_in(0.0, f64::MAX)?);
+            Ok(())
+        },
         get: |j| Some(Value::Float(j.weight_decay)),
     },
     Field {
-        name: "schedule", unit: "", default: "constant", empty: "",
+        name: "schedule",
+        unit: "",
+        default: "constant",
+        empty: "",
         about: "factor on the learning rate by epoch: constant, thirds, halves, wrn, he",
-        set: |d, v| { d.schedule = Some(v.parse()?); Ok(()) },
+        set: |d, v| {
+            d.schedule = Some(v.parse()?);
+            Ok(())
+        },
         get: |j| text!(j.schedule),
     },
     Field {
-        name: "warmup_epochs", unit: "epochs", default: "0", empty: "",
+        name: "warmup_epochs",
+        unit: "epochs",
+        default: "0",
+        empty: "",
         about: "length of the quadratic warm-up of the learning rate",
-        set: |d, v| { d.warmup_epochs = Some(v.whole_in(0, 1_000_000)? as u32); Ok(()) },
+        set: |d, v| {
+            d.warmup_epochs = Some(v.whole_in(0, 1_000_000)? as u32);
+            Ok(())
+        },
         get: |j| whole!(j.warmup_epochs),
     },
     Field {
-        name: "warmup_lr", unit: "", default: "0", empty: "",
+        name: "warmup_lr",
+        unit: "",
+        default: "0",
+        empty: "",
         about: "learning rate at which the warm-up starts",
-        set: |d, v| { d.warmup_lr = Some(v.number_in(0.0, f64::MAX)?); Ok(()) },
+        set: |d, v| {
+            d.warmup_lr = Some(v.number_in(0.0, f64::MAX)?);
+            Ok(())
+        },
         get: |j| Some(Value::Float(j.warmup_lr)),
     },
     Field {
-        name: "batch_size", unit: "images", default: "128", empty: "",
+        name: "batch_size",
+        unit: "images",
+        default: "128",
+        empty: "",
         about: "images of a mini-batch; the last one of an epoch may be smaller",
-        set: |d, v| { d.batch_size = Some(v.whole_in(1, 1_000_000)? as u32); Ok(()) },
+        set: |d, v| {
+            d.batch_size = Some(v.whole_in(1, 1_000_000)? as u32);
+            Ok(())
+        },
         get: |j| whole!(j.batch_size),
     },
     Field {
-        name: "micro_batch", unit: "images", default: "batch_size", empty: "batch_size",
+        name: "micro_batch",
+        unit: "images",
+        default: "batch_size",
+        empty: "batch_size",
         about: "images that pass through the network at a time; gradients add up over the mini-batch",
-        set: |d, v| { d.micro_batch = Some(v.whole_in(1, 1_000_000)? as u32); Ok(()) },
-        get: |j| j.micro_batch.and_then(|n| whole!(n)),
+        set: |d, v| {
+            d.micro_batch = Some(v.whole_in(1, 1_000_000)? as u32);
+            Ok(())
+        },
+        get: |j| j.micro_batch.map(|n| Value::Integer(n.into())),
     },
     Field {
-        name: "epochs", unit: "epochs", default: "1", empty: "",
+        name: "epochs",
+        unit: "epochs",
+        default: "1",
+        empty: "",
         about: "passes over the training images",
-        set: |d, v| { d.epochs = Some(v.whole_in(1, 1_000_000)? as u32); Ok(()) },
+        set: |d, v| {
+            d.epochs = Some(v.whole_in(1, 1_000_000)? as u32);
+            Ok(())
+        },
         get: |j| whole!(j.epochs),
     },
     Field {
-        name: "seed", unit: "", default: "0", empty: "init_seed and data_seed differ",
+        name: "seed",
+        unit: "",
+        default: "0",
+        empty: "init_seed and data_seed differ",
         about: "init_seed and data_seed at once",
-        set: |d, v| { d.seed = Some(v.whole_in(0, SEED_MAX)?); Ok(()) },
+        set: |d, v| {
+            d.seed = Some(v.whole_in(0, SEED_MAX)?);
+            Ok(())
+        },
         get: |j| if j.init_seed == j.data_seed { seed!(j.init_seed) } else { None },
     },
     Field {
-        name: "init_seed", unit: "", default: "seed", empty: "",
+        name: "init_seed",
+        unit: "",
+        default: "seed",
+        empty: "",
         about: "seed of the initial parameters",
-        set: |d, v| { d.init_seed = Some(v.whole_in(0, SEED_MAX)?); Ok(()) },
+        set: |d, v| {
+            d.init_seed = Some(v.whole_in(0, SEED_MAX)?);
+            Ok(())
+        },
         get: |j| seed!(j.init_seed),
     },
     Field {
-        name: "data_seed", unit: "", default: "seed", empty: "",
+        name: "data_seed",
+        unit: "",
+        default: "seed",
+        empty: "",
         about: "seed of the validation split, the order of the images, their augmentation and the data-dependent batch",
-        set: |d, v| { d.data_seed = Some(v.whole_in(0, SEED_MAX)?); Ok(()) },
+        set: |d, v| {
+            d.data_seed = Some(v.whole_in(0, SEED_MAX)?);
+            Ok(())
+        },
         get: |j| seed!(j.data_seed),
     },
 ];
@@ -816,7 +1015,9 @@ impl Draft {
             ModelName::Mlp => {
                 Arch::Mlp { depth: self.depth.unwrap_or(10), width: self.width.unwrap_or(128) }
             }
-            ModelName::Cnn => Arch::Cnn { depth: self.depth.unwrap_or(5), width: self.width.unwrap_or(64) },
+            ModelName::Cnn => {
+                Arch::Cnn { depth: self.depth.unwrap_or(5), width: self.width.unwrap_or(64) }
+            }
             ModelName::ResNet => {
                 Arch::ResNet { blocks: self.blocks.unwrap_or(9), width: self.width.unwrap_or(16) }
             }
@@ -843,13 +1044,19 @@ impl Draft {
         if init.gain == Gain::Hanin && !residual {
             return err(
                 "init",
-                format!("\"{init}\" is for residual networks (resnet, wrn), but model = \"{}\"", arch.name()),
+                format!(
+                    "\"{init}\" is for residual networks (resnet, wrn), but model = \"{}\"",
+                    arch.name()
+                ),
             );
         }
         if norm == Norm::Batch && !residual {
             return err(
                 "norm",
-                format!("\"batch\" is for residual networks (resnet, wrn), but model = \"{}\"", arch.name()),
+                format!(
+                    "\"batch\" is for residual networks (resnet, wrn), but model = \"{}\"",
+                    arch.name()
+                ),
             );
         }
         let seed = self.seed.unwrap_or(0);
@@ -886,14 +1093,21 @@ impl Settings {
         if val == 0 || val >= all {
             return err(
                 "val_fraction",
-                format!("{} of {all} images leaves nothing to validate or to train on", self.val_fraction),
+                format!(
+                    "{} of {all} images leaves nothing to validate or to train on",
+                    self.val_fraction
+                ),
             );
         }
         match self.train_images {
             Some(n) if n as usize > all - val => {
                 return err(
                     "train_images",
-                    format!("{n} is more than the {} images that validation leaves of {}", all - val, self.dataset.name()),
+                    format!(
+                        "{n} is more than the {} images that validation leaves of {}",
+                        all - val,
+                        self.dataset.name()
+                    ),
                 );
             }
             // Asking for all of them is the same job as not asking.
@@ -902,7 +1116,10 @@ impl Settings {
         }
         if let Some(micro) = self.micro_batch {
             if micro > self.batch_size {
-                return err("micro_batch", format!("{micro} is more than batch_size = {}", self.batch_size));
+                return err(
+                    "micro_batch",
+                    format!("{micro} is more than batch_size = {}", self.batch_size),
+                );
             }
             if micro == self.batch_size {
                 self.micro_batch = None;
@@ -914,7 +1131,10 @@ impl Settings {
         if self.warmup_epochs > self.epochs {
             return err(
                 "warmup_epochs",
-                format!("a warm-up of {} epochs is longer than the training, epochs = {}", self.warmup_epochs, self.epochs),
+                format!(
+                    "a warm-up of {} epochs is longer than the training, epochs = {}",
+                    self.warmup_epochs, self.epochs
+                ),
             );
         }
         Ok(Job(self))
@@ -995,7 +1215,9 @@ impl Job {
                 draft.init_seed = None;
                 draft.data_seed = None;
             }
-            field.set(&mut draft, value).map_err(|message| JobError { field: field.name, message })?;
+            field
+                .set(&mut draft, value)
+                .map_err(|message| JobError { field: field.name, message })?;
         }
         draft.resolve()
     }
@@ -1010,5 +1232,148 @@ impl Job {
             }
         }
         draft
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn job(settings: &[(&str, &str)]) -> Result<Job, JobError> {
+        let mut draft = Draft::default();
+        for (name, text) in settings {
+            Field::named(name).unwrap().set(&mut draft, &Value::Text((*text).to_owned())).unwrap();
+        }
+        draft.resolve()
+    }
+
+    #[test]
+    fn ids_stay_what_they_were_in_the_first_release() {
+        // Results are found by these: if one changes, finished sweeps start over.
+        let id = |settings: &[(&str, &str)]| job(settings).unwrap().id().to_string();
+        assert_eq!(id(&[]), "a7a94226f0eb");
+        assert_eq!(
+            id(&[("dataset", "digits"), ("depth", "50"), ("seed", "3"), ("lr", "0.001")]),
+            "8a95386b95c0"
+        );
+        assert_eq!(
+            id(&[
+                ("model", "wrn"),
+                ("k", "10"),
+                ("dataset", "cifar10"),
+                ("init", "he_hanin"),
+                ("warmup_epochs", "1")
+            ]),
+            "d2737f79a8ae"
+        );
+        assert_eq!(
+            id(&[
+                ("dataset", "synthetic"),
+                ("model", "resnet"),
+                ("norm", "batch"),
+                ("micro_batch", "32")
+            ]),
+            "46e6fdade54a"
+        );
+    }
+
+    #[test]
+    fn every_field_changes_the_id_and_takes_its_own_value_back() {
+        let base = [
+            ("dataset", "synthetic"),
+            ("model", "wrn"),
+            ("epochs", "9"),
+            ("warmup_epochs", "2"),
+            ("augment", "none"),
+        ];
+        let plain = job(&base).unwrap();
+        for field in FIELDS {
+            let (others, value) = match field.name {
+                "dataset" => (&base[1..], "digits"),
+                "synthetic_shape" => (&base[..], "3x9x7"),
+                "synthetic_classes" => (&base[..], "7"),
+                "synthetic_images" => (&base[..], "500"),
+                "train_images" | "micro_batch" => (&base[..], "17"),
+                "val_fraction" | "momentum" | "warmup_lr" => (&base[..], "0.25"),
+                "augment" => (&base[..4], "crop_flip"),
+                "model" => (&[base[0], base[2], base[3], base[4]][..], "mlp"),
+                "depth" | "width" => continue, // of other models
+                "reduced_memory" => (&base[..], "true"),
+                "norm" => (&base[..], "batch"),
+                "init" => (&base[..], "he_hanin"),
+                "precision" => (&base[..], "bf16"),
+                "schedule" => (&base[..], "thirds"),
+                "epochs" => (&[base[0], base[1], base[3], base[4]][..], "5"),
+                "warmup_epochs" => (&[base[0], base[1], base[2], base[4]][..], "3"),
+                "lr" | "weight_decay" => (&base[..], "0.5"),
+                _ => (&base[..], "33"), // blocks, k, batch_size, seeds
+            };
+            let changed = job(&[others, &[(field.name, value)]].concat()).unwrap();
+            assert_ne!(changed.id(), plain.id(), "{}", field.name);
+            assert_eq!(changed.draft().resolve().unwrap(), changed, "{}", field.name);
+        }
+    }
+
+    #[test]
+    fn what_has_no_effect_is_no_part_of_the_id() {
+        let same = |a: &[(&str, &str)], b: &[(&str, &str)]| {
+            assert_eq!(job(a).unwrap().id(), job(b).unwrap().id())
+        };
+        same(&[("depth", "10")], &[]);
+        same(&[("model", "wrn"), ("depth", "3")], &[("model", "wrn")]);
+        same(&[("micro_batch", "128")], &[]);
+        same(&[("train_images", "54000")], &[]);
+        same(&[("warmup_lr", "0.1")], &[]);
+        same(&[("synthetic_classes", "3")], &[]);
+        same(&[("seed", "4")], &[("init_seed", "4"), ("data_seed", "4")]);
+        same(&[("weight_decay", "-0")], &[]);
+    }
+
+    #[test]
+    fn what_cannot_be_trained_is_no_job_and_the_error_names_the_field_to_change() {
+        for (settings, field) in [
+            (&[("init", "he_datadep"), ("norm", "none")][..], "init"),
+            (&[("init", "orthogonal_hanin")], "init"),
+            (&[("norm", "batch")], "norm"),
+            (&[("train_images", "54001")], "train_images"),
+            (&[("micro_batch", "129")], "micro_batch"),
+            (&[("warmup_epochs", "2")], "warmup_epochs"),
+            (
+                &[("dataset", "synthetic"), ("synthetic_images", "10"), ("val_fraction", "0.01")],
+                "val_fraction",
+            ),
+        ] {
+            assert_eq!(job(settings).unwrap_err().field, field, "{settings:?}");
+        }
+        for (field, value) in [
+            ("lr", "-1"),
+            ("lr", "nan"),
+            ("momentum", "1.5"),
+            ("val_fraction", "0"),
+            ("epochs", "0"),
+            ("depth", "2.5"),
+        ] {
+            let refused =
+                Field::named(field).unwrap().set(&mut Draft::default(), &Value::Text(value.into()));
+            assert!(refused.is_err(), "{field} = {value}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_word_is_answered_with_the_nearest_valid_one() {
+        let error = "orthogonal_propsed".parse::<Init>().unwrap_err();
+        assert!(error.contains("did you mean \"orthogonal_proposed\"?"), "{error}");
+        assert_eq!(nearest("fashion_mnist", ["mnist", "fashion-mnist"]), Some("fashion-mnist"));
+        assert_eq!(nearest("zzz", ["mnist"]), None);
+    }
+
+    #[test]
+    fn ids_are_read_as_they_are_written() {
+        let id = job(&[]).unwrap().id();
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for wrong in ["", "12345", "zzzzzzzzzzzz", "1234567890abc", "+23456789abc"] {
+            assert!(wrong.parse::<JobId>().is_err(), "{wrong}");
+        }
     }
 }

@@ -26,9 +26,9 @@ mod table;
 use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
+use crate::commands::Cli;
 use anyhow::Context;
 use clap::Parser;
-use crate::commands::Cli;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -50,6 +50,9 @@ fn hand_over() -> anyhow::Result<u8> {
     }
     let error = command.exec();
     Err(error).with_context(|| {
-        format!("cannot start {}, which belongs beside wninit; build it with `make build`", program.display())
+        format!(
+            "cannot start {}, which belongs beside wninit; build it with `make build`",
+            program.display()
+        )
     })
 }

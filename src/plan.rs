@@ -47,19 +47,13 @@ impl Plan {
         let expansions = grid.expansions()?;
         let planned = expand(&expansions)?;
         if planned.is_empty() {
-            return Err(grid
-                .place()
-                .error("the grid has no jobs: every combination is excluded"));
+            return Err(grid.place().error("the grid has no jobs: every combination is excluded"));
         }
         refuse_duplicates(&expansions, &planned)?;
         let jobs: Vec<PlannedJob> = planned.into_iter().map(|(job, _)| job).collect();
         let mut warnings = grid.warnings.clone();
         warnings.extend(idle_settings(grid.base(), &jobs));
-        Ok(Plan {
-            jobs,
-            axes: grid.axes(),
-            warnings,
-        })
+        Ok(Plan { jobs, axes: grid.axes(), warnings })
     }
 
     /// The jobs that are not among the finished ones, in order.
@@ -67,9 +61,7 @@ impl Plan {
         &'p self,
         finished: &'p HashSet<JobId>,
     ) -> impl Iterator<Item = &'p PlannedJob> {
-        self.jobs
-            .iter()
-            .filter(|planned| !finished.contains(&planned.id))
+        self.jobs.iter().filter(|planned| !finished.contains(&planned.id))
     }
 
     /// The fields in which its jobs differ, in the order of the CSV columns.
@@ -79,9 +71,7 @@ impl Plan {
         };
         let differs = |field: &&Field| {
             let value = field.get(&first.job);
-            self.jobs
-                .par_iter()
-                .any(|planned| field.get(&planned.job) != value)
+            self.jobs.par_iter().any(|planned| field.get(&planned.job) != value)
         };
         FIELDS.iter().filter(differs).collect()
     }
@@ -92,18 +82,12 @@ impl Plan {
     /// If `out` cannot be written.
     pub fn write_csv(&self, out: impl Write) -> csv::Result<()> {
         let mut csv = csv::Writer::from_writer(out);
-        csv.write_record(
-            ["job_id"]
-                .into_iter()
-                .chain(FIELDS.iter().map(|field| field.name)),
-        )?;
+        csv.write_record(["job_id"].into_iter().chain(FIELDS.iter().map(|field| field.name)))?;
         for planned in &self.jobs {
             csv.write_field(planned.id.to_string())?;
             for field in FIELDS {
                 csv.write_field(
-                    field
-                        .get(&planned.job)
-                        .map_or(String::new(), |value| value.to_string()),
+                    field.get(&planned.job).map_or(String::new(), |value| value.to_string()),
                 )?;
             }
             csv.write_record(None::<&[u8]>)?;
@@ -114,11 +98,7 @@ impl Plan {
 
 /// The jobs of all expansions, replicate by replicate.
 fn expand(expansions: &[Expansion]) -> Result<Vec<(PlannedJob, Origin)>, GridError> {
-    let replicates = expansions
-        .iter()
-        .map(Expansion::replicates)
-        .max()
-        .unwrap_or(0);
+    let replicates = expansions.iter().map(Expansion::replicates).max().unwrap_or(0);
     // Stretches of combinations in training order, each with its position in the plan.
     let mut stretches: Vec<(usize, u32, u32)> = Vec::new();
     let mut total = 0;
@@ -134,18 +114,9 @@ fn expand(expansions: &[Expansion]) -> Result<Vec<(PlannedJob, Origin)>, GridErr
         let stretch = stretches.partition_point(|(start, ..)| *start <= position) - 1;
         let (start, expansion, first) = stretches[stretch];
         let combination = first + (position - start) as u32;
-        (
-            &expansions[expansion as usize],
-            Origin {
-                expansion,
-                combination,
-            },
-        )
+        (&expansions[expansion as usize], Origin { expansion, combination })
     };
-    let combinations = (0..total)
-        .into_par_iter()
-        .with_min_len(1024)
-        .map(combination);
+    let combinations = (0..total).into_par_iter().with_min_len(1024).map(combination);
     let job = |(expansion, origin): (&Expansion, Origin)| match expansion
         .job(origin.combination as usize)
     {
@@ -158,10 +129,7 @@ fn expand(expansions: &[Expansion]) -> Result<Vec<(PlannedJob, Origin)>, GridErr
         // Once more, for the first error in file order: which one comes up first in parallel is luck.
         let error = combinations.find_map_first(|(expansion, origin)| {
             let combination = origin.combination as usize;
-            expansion
-                .job(combination)
-                .err()
-                .map(|error| expansion.explain(combination, &error))
+            expansion.job(combination).err().map(|error| expansion.explain(combination, &error))
         });
         error.map_or_else(|| Ok(Vec::new()), Err)
     })
@@ -186,11 +154,10 @@ fn refuse_duplicates(
         expansions[origin.expansion as usize].settings(origin.combination as usize)
     };
     let (before, after) = (settings(from), settings(to));
-    let culprit = after.iter().rev().find(|s| {
-        !before
-            .iter()
-            .any(|b| b.field == s.field && same(&b.value, &s.value))
-    });
+    let culprit = after
+        .iter()
+        .rev()
+        .find(|s| !before.iter().any(|b| b.field == s.field && same(&b.value, &s.value)));
     // An axis points at the mistake better than the base does; its values come last.
     let place = &culprit
         .or(after.last())
@@ -221,10 +188,9 @@ fn refuse_duplicates(
         .chain(&right)
         .find(|s| s.field.get(&second.job).is_none() && !s.field.empty.is_empty());
     let why = match idle {
-        Some(setting) => format!(
-            ": {} does not apply, since {}",
-            setting.field.name, setting.field.empty
-        ),
+        Some(setting) => {
+            format!(": {} does not apply, since {}", setting.field.name, setting.field.empty)
+        }
         None => String::new(),
     };
     Err(place.error(format!(
@@ -238,40 +204,24 @@ fn refuse_duplicates(
 /// The settings that the other combination does not have.
 fn differing<'s>(of: &'s [Setting], other: &[Setting]) -> Vec<&'s Setting> {
     of.iter()
-        .filter(|s| {
-            !other
-                .iter()
-                .any(|o| o.field == s.field && same(&o.value, &s.value))
-        })
+        .filter(|s| !other.iter().any(|o| o.field == s.field && same(&o.value, &s.value)))
         .collect()
 }
 
 fn axis_settings<'s>(expansion: &Expansion, settings: &'s [Setting]) -> Vec<&'s Setting> {
     let names: Vec<&str> = expansion.axis_names().collect();
-    settings
-        .iter()
-        .filter(|setting| names.contains(&setting.field.name))
-        .collect()
+    settings.iter().filter(|setting| names.contains(&setting.field.name)).collect()
 }
 
 /// A warning for each setting of the base that makes no difference to any job.
 fn idle_settings(base: &[Setting], jobs: &[PlannedJob]) -> Vec<String> {
     // Where these say what the default is, the job forgets them, but they do apply.
     const FORGOTTEN: [&str; 3] = ["seed", "train_images", "micro_batch"];
-    let applies = |setting: &Setting| {
-        jobs.iter()
-            .any(|planned| setting.field.get(&planned.job).is_some())
-    };
-    let idle = base
-        .iter()
-        .filter(|s| !FORGOTTEN.contains(&s.field.name) && !applies(s));
-    idle.map(|s| {
-        format!(
-            "{}",
-            s.place.error(format!("no job uses it: {}", s.field.empty))
-        )
-    })
-    .collect()
+    let applies =
+        |setting: &Setting| jobs.iter().any(|planned| setting.field.get(&planned.job).is_some());
+    let idle = base.iter().filter(|s| !FORGOTTEN.contains(&s.field.name) && !applies(s));
+    idle.map(|s| format!("{}", s.place.error(format!("no job uses it: {}", s.field.empty))))
+        .collect()
 }
 
 #[cfg(test)]
@@ -293,23 +243,13 @@ mod tests {
 
     /// Seed, depth and learning rate of each job.
     fn order(plan: &Plan) -> Vec<(u64, u32, f64)> {
-        plan.jobs
-            .iter()
-            .map(|p| (p.job.init_seed, p.job.arch.layers(), p.job.lr))
-            .collect()
+        plan.jobs.iter().map(|p| (p.job.init_seed, p.job.arch.layers(), p.job.lr)).collect()
     }
 
     #[test]
     fn a_sweep_stopped_halfway_is_a_balanced_smaller_sweep() {
         let plan = plan("[grid]\ndepth = [5, 2]\nlr = [0.1, 0.2]\nseed = [3, 1]\n");
-        let cells = |seed| {
-            [
-                (seed, 5, 0.1),
-                (seed, 5, 0.2),
-                (seed, 2, 0.1),
-                (seed, 2, 0.2),
-            ]
-        };
+        let cells = |seed| [(seed, 5, 0.1), (seed, 5, 0.2), (seed, 2, 0.1), (seed, 2, 0.2)];
         assert_eq!(order(&plan), [cells(3), cells(1)].concat());
     }
 
@@ -318,46 +258,27 @@ mod tests {
         let plan = plan(
             "[[block]]\ngrid = { depth = [2], seed = [0, 1, 2] }\n[[block]]\ngrid = { depth = [9], seed = [0, 1] }\n",
         );
-        let seeds: Vec<(u64, u32)> = order(&plan)
-            .iter()
-            .map(|(seed, depth, _)| (*seed, *depth))
-            .collect();
+        let seeds: Vec<(u64, u32)> =
+            order(&plan).iter().map(|(seed, depth, _)| (*seed, *depth)).collect();
         assert_eq!(seeds, [(0, 2), (0, 9), (1, 2), (1, 9), (2, 2)]);
     }
 
     #[test]
     fn init_and_data_seeds_are_replicates_too() {
         let plan = plan("[grid]\nlr = [0.1, 0.2]\ninit_seed = [0, 1]\ndata_seed = [0, 1]\n");
-        let seeds: Vec<(u64, u64)> = plan
-            .jobs
-            .iter()
-            .map(|p| (p.job.init_seed, p.job.data_seed))
-            .collect();
-        assert_eq!(
-            seeds,
-            [
-                (0, 0),
-                (0, 0),
-                (0, 1),
-                (0, 1),
-                (1, 0),
-                (1, 0),
-                (1, 1),
-                (1, 1)
-            ]
-        );
+        let seeds: Vec<(u64, u64)> =
+            plan.jobs.iter().map(|p| (p.job.init_seed, p.job.data_seed)).collect();
+        assert_eq!(seeds, [(0, 0), (0, 0), (0, 1), (0, 1), (1, 0), (1, 0), (1, 1), (1, 1)]);
     }
 
     #[test]
     fn adding_seeds_keeps_every_earlier_job() {
         let ids = |count: usize| -> HashSet<JobId> {
-            plan(&format!(
-                "[grid]\nlr = [0.1, 0.2]\nseed = {{ count = {count} }}\n"
-            ))
-            .jobs
-            .iter()
-            .map(|p| p.id)
-            .collect()
+            plan(&format!("[grid]\nlr = [0.1, 0.2]\nseed = {{ count = {count} }}\n"))
+                .jobs
+                .iter()
+                .map(|p| p.id)
+                .collect()
         };
         assert!(ids(3).is_subset(&ids(5)));
         let wider = plan("[grid]\nlr = [0.1, 0.2]\nseed = { count = 5 }\n");
@@ -367,10 +288,9 @@ mod tests {
 
     #[test]
     fn a_block_that_repeats_a_job_of_the_file_is_refused() {
-        let error = Plan::of(&grid(
-            "[grid]\nlr = [0.1]\n[[block]]\n[block.base]\nlr = 0.1\nwidth = 128\n",
-        ))
-        .unwrap_err();
+        let error =
+            Plan::of(&grid("[grid]\nlr = [0.1]\n[[block]]\n[block.base]\nlr = 0.1\nwidth = 128\n"))
+                .unwrap_err();
         assert!(error.message.contains("the same job"), "{error}");
         assert_eq!(error.line, Some(7), "{error}");
     }
@@ -399,26 +319,14 @@ mod tests {
         plan.write_csv(&mut csv).unwrap();
         let mut reader = csv::Reader::from_reader(&csv[..]);
         assert_eq!(reader.headers().unwrap().len(), FIELDS.len() + 1);
-        let ids: Vec<String> = reader
-            .records()
-            .map(|row| row.unwrap()[0].to_owned())
-            .collect();
-        assert_eq!(
-            ids,
-            plan.jobs
-                .iter()
-                .map(|p| p.id.to_string())
-                .collect::<Vec<_>>()
-        );
+        let ids: Vec<String> = reader.records().map(|row| row.unwrap()[0].to_owned()).collect();
+        assert_eq!(ids, plan.jobs.iter().map(|p| p.id.to_string()).collect::<Vec<_>>());
     }
 
     #[test]
     fn a_hundred_thousand_jobs_have_as_many_ids() {
         let plan = plan("[grid]\nlr = { log = [1e-6, 1], count = 100 }\nseed = { count = 1000 }\n");
-        assert_eq!(
-            plan.jobs.iter().map(|p| p.id).collect::<HashSet<_>>().len(),
-            100_000
-        );
+        assert_eq!(plan.jobs.iter().map(|p| p.id).collect::<HashSet<_>>().len(), 100_000);
         assert_eq!(
             plan.varying().iter().map(|f| f.name).collect::<Vec<_>>(),
             ["lr", "seed", "init_seed", "data_seed"]

@@ -32,7 +32,9 @@ use crate::cohort::{Cohort, Shape};
 use crate::interrupt::EXIT_INTERRUPTED;
 use crate::job::{Job, JobId};
 use crate::progress::{Display, Progress, duration};
-use crate::results::{Failure, FailureReason, Journal, Outcome, Record, ResultsError, hostname, one_line};
+use crate::results::{
+    Failure, FailureReason, Journal, Outcome, Record, ResultsError, hostname, one_line,
+};
 use crate::train::{Event, Stop, Trainer};
 
 /// The exit code of a run that leaves jobs of its plan unfinished.
@@ -58,14 +60,7 @@ pub struct Options<'a> {
 impl<'a> Options<'a> {
     /// One worker for each of these devices, a breaker of 3, jobs that cost the same, no deadline.
     pub fn new(workers: Vec<String>, stop: &'a AtomicBool) -> Options<'a> {
-        Options {
-            workers,
-            breaker: 3,
-            cost: &|_| 1.0,
-            stop,
-            deadline: None,
-            finished_before: 0,
-        }
+        Options { workers, breaker: 3, cost: &|_| 1.0, stop, deadline: None, finished_before: 0 }
     }
 }
 
@@ -135,9 +130,7 @@ impl fmt::Display for Summary {
             write!(f, "\n{} jobs failed:", self.failed.len())?;
             let mut reasons: BTreeMap<(&str, &str), usize> = BTreeMap::new();
             for failure in &self.failed {
-                *reasons
-                    .entry((failure.reason.name(), &failure.message))
-                    .or_default() += 1;
+                *reasons.entry((failure.reason.name(), &failure.message)).or_default() += 1;
             }
             let mut reasons: Vec<_> = reasons.into_iter().collect();
             reasons.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
@@ -145,54 +138,36 @@ impl fmt::Display for Summary {
                 write!(f, "\n  {count} x {reason}: {message}")?;
             }
             if reasons.len() > 10 {
-                write!(
-                    f,
-                    "\n  and {} other messages, see failures.csv",
-                    reasons.len() - 10
-                )?;
+                write!(f, "\n  and {} other messages, see failures.csv", reasons.len() - 10)?;
             }
         }
         if let Some(error) = &self.first_error {
-            write!(
-                f,
-                "\nthe first error was:\n  {}",
-                error.trim_end().replace('\n', "\n  ")
-            )?;
+            write!(f, "\nthe first error was:\n  {}", error.trim_end().replace('\n', "\n  "))?;
         }
         let again = "run the same command again";
         match &self.ending {
             Ending::Complete if self.failed.is_empty() && self.left == 0 => Ok(()),
             Ending::Complete => write!(f, "\nto try them again, {again}"),
-            Ending::Interrupted => write!(
-                f,
-                "\ninterrupted with {} jobs left; to go on, {again}",
-                self.left
-            ),
-            Ending::Deadline => write!(
-                f,
-                "\nthe time is up with {} jobs left; to go on, {again}",
-                self.left
-            ),
+            Ending::Interrupted => {
+                write!(f, "\ninterrupted with {} jobs left; to go on, {again}", self.left)
+            }
+            Ending::Deadline => {
+                write!(f, "\nthe time is up with {} jobs left; to go on, {again}", self.left)
+            }
             Ending::NoWorker => write!(
                 f,
                 "\nevery worker failed too often in a row, so {} jobs were not started; mend the cause, then {again}",
                 self.left
             ),
             Ending::Journal(error) => {
-                write!(
-                    f,
-                    "\nstopped, because the results could not be written: {error}"
-                )?;
+                write!(f, "\nstopped, because the results could not be written: {error}")?;
                 match self.unwritten {
                     0 => write!(
                         f,
                         "\nevery finished job is on disk after all; {} are left",
                         self.left
                     ),
-                    n => write!(
-                        f,
-                        "\n{n} finished jobs are not on disk and will be trained again"
-                    ),
+                    n => write!(f, "\n{n} finished jobs are not on disk and will be trained again"),
                 }
             }
         }
@@ -261,9 +236,8 @@ pub fn run<T: Trainer>(
         }
         let pool = Pool::new(cohorts, workers, journal, options);
         if let Some((index, error)) = refused {
-            pool.display.say(&format!(
-                "worker {index} and those after it cannot be started: {error}"
-            ));
+            pool.display
+                .say(&format!("worker {index} and those after it cannot be started: {error}"));
         }
         pool.run(&reports)
     })
@@ -275,9 +249,7 @@ fn work<T: Trainer>(index: usize, trainer: &T, inbox: &Receiver<Cohort>, report:
         // If nobody listens any more, the pool is gone, and so is the reason to report.
         let mut event = |event| drop(report.send(Message::Event(index, event)));
         // What a panic may leave half-done belongs to the cohort, which is given up.
-        let back = catch_unwind(AssertUnwindSafe(|| {
-            trainer.train(index, &cohort, &mut event)
-        }));
+        let back = catch_unwind(AssertUnwindSafe(|| trainer.train(index, &cohort, &mut event)));
         let back = back.map_err(|panic| {
             let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
             text.or_else(|| panic.downcast_ref::<String>().cloned())
@@ -333,13 +305,7 @@ impl<'a> Pool<'a> {
             cost: jobs.map(options.cost).sum(),
             cost_done: 0.0,
             display: Display::new(journal.dir()),
-            queue: cohorts
-                .into_iter()
-                .map(|cohort| Task {
-                    cohort,
-                    second_try: false,
-                })
-                .collect(),
+            queue: cohorts.into_iter().map(|cohort| Task { cohort, second_try: false }).collect(),
             options,
             journal,
             workers,
@@ -389,19 +355,13 @@ impl<'a> Pool<'a> {
     }
 
     fn late(&self) -> bool {
-        self.options
-            .deadline
-            .is_some_and(|deadline| Instant::now() >= deadline)
+        self.options.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
     /// Hands cohorts to the workers that have none.
     fn assign(&mut self) {
         if self.stopping() {
-            let running = self
-                .workers
-                .iter()
-                .filter(|worker| worker.running.is_some())
-                .count();
+            let running = self.workers.iter().filter(|worker| worker.running.is_some()).count();
             if !self.said_stop && running > 0 && self.broken.is_none() {
                 self.display.say("stopping: each worker finishes its step and saves; press Ctrl-C again to stop at once");
             }
@@ -420,18 +380,9 @@ impl<'a> Pool<'a> {
                 continue;
             };
             let Some(task) = self.next(w) else { continue };
-            let unfinished = task
-                .cohort
-                .jobs()
-                .iter()
-                .map(|job| (job.id(), job.clone()))
-                .collect();
+            let unfinished = task.cohort.jobs().iter().map(|job| (job.id(), job.clone())).collect();
             if orders.send(task.cohort.clone()).is_ok() {
-                self.workers[w].running = Some(Running {
-                    task,
-                    unfinished,
-                    share: 0.0,
-                });
+                self.workers[w].running = Some(Running { task, unfinished, share: 0.0 });
             } else {
                 self.queue.push_front(task); // its thread is gone, which nothing but a bug explains
                 self.workers[w].orders = None;
@@ -444,19 +395,12 @@ impl<'a> Pool<'a> {
         let suspected = self.workers[w].streak.len() >= self.options.breaker;
         let place = if suspected { self.test() } else { Some(0) };
         let mut task = self.queue.remove(place?)?;
-        let width = self
-            .widths
-            .get(&task.cohort.shape())
-            .copied()
-            .unwrap_or(usize::MAX);
+        let width = self.widths.get(&task.cohort.shape()).copied().unwrap_or(usize::MAX);
         while task.cohort.jobs().len() > width {
             let Some([first, rest]) = task.cohort.halves() else {
                 break;
             };
-            self.queue.push_front(Task {
-                cohort: rest,
-                second_try: task.second_try,
-            });
+            self.queue.push_front(Task { cohort: rest, second_try: task.second_try });
             task.cohort = first;
         }
         Some(task)
@@ -464,18 +408,14 @@ impl<'a> Pool<'a> {
 
     /// Where in the queue is a cohort that tells a broken worker from broken jobs?
     fn test(&self) -> Option<usize> {
-        self.queue
-            .iter()
-            .position(|task| !self.failed_shapes.contains(&task.cohort.shape()))
+        self.queue.iter().position(|task| !self.failed_shapes.contains(&task.cohort.shape()))
     }
 
     fn take(&mut self, message: Message) {
         match message {
             Message::Event(w, Event::Progress(share)) => {
-                if let Some(running) = self.workers[w]
-                    .running
-                    .as_mut()
-                    .filter(|_| share.is_finite())
+                if let Some(running) =
+                    self.workers[w].running.as_mut().filter(|_| share.is_finite())
                 {
                     running.share = share.clamp(0.0, 1.0);
                 }
@@ -487,20 +427,13 @@ impl<'a> Pool<'a> {
                     return;
                 };
                 // Each job counts once, whatever a trainer says.
-                if let Some(i) = running
-                    .unfinished
-                    .iter()
-                    .position(|(other, _)| *other == id)
-                {
+                if let Some(i) = running.unfinished.iter().position(|(other, _)| *other == id) {
                     running.unfinished.remove(i);
                     self.records.push(*record);
                 }
             }
             Message::Back(w, back) => {
-                let Some(Running {
-                    task, unfinished, ..
-                }) = self.workers[w].running.take()
-                else {
+                let Some(Running { task, unfinished, .. }) = self.workers[w].running.take() else {
                     return;
                 };
                 let cost = self.options.cost;
@@ -516,10 +449,9 @@ impl<'a> Pool<'a> {
                         self.cost_done -= left;
                         return;
                     }
-                    Ok(Err(Stop::Failed {
-                        reason: FailureReason::Memory,
-                        error,
-                    })) if unfinished.len() > 1 => {
+                    Ok(Err(Stop::Failed { reason: FailureReason::Memory, error }))
+                        if unfinished.len() > 1 =>
+                    {
                         self.cost_done -= left;
                         self.halve(&task, unfinished, &error);
                         return;
@@ -529,10 +461,9 @@ impl<'a> Pool<'a> {
                         FailureReason::Panic,
                         anyhow!("a bug: the trainer came back without a result for this job"),
                     ),
-                    Err(panic) => (
-                        FailureReason::Panic,
-                        anyhow!("a bug: the worker panicked: {panic}"),
-                    ),
+                    Err(panic) => {
+                        (FailureReason::Panic, anyhow!("a bug: the worker panicked: {panic}"))
+                    }
                 };
                 self.fail(w, task, unfinished, reason, &error);
             }
@@ -550,10 +481,7 @@ impl<'a> Pool<'a> {
             one_line(error)
         ));
         for half in rest.halves().into_iter().flatten().rev() {
-            self.queue.push_front(Task {
-                cohort: half,
-                second_try: task.second_try,
-            });
+            self.queue.push_front(Task { cohort: half, second_try: task.second_try });
         }
     }
 
@@ -568,17 +496,9 @@ impl<'a> Pool<'a> {
     ) {
         let message = one_line(error);
         let device = self.workers[w].device.clone();
-        let (first, more) = (
-            jobs.first()
-                .map(|(id, _)| id.to_string())
-                .unwrap_or_default(),
-            jobs.len().max(1) - 1,
-        );
-        let more = if more > 0 {
-            format!(" and {more} more")
-        } else {
-            String::new()
-        };
+        let (first, more) =
+            (jobs.first().map(|(id, _)| id.to_string()).unwrap_or_default(), jobs.len().max(1) - 1);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         self.display.say(&format!(
             "failed on worker {w} ({device}): job {first}{more}: {reason}: {message}"
         ));
@@ -588,10 +508,7 @@ impl<'a> Pool<'a> {
             _ => message.clone(),
         });
         for (id, _) in &jobs {
-            let before = self
-                .attempts
-                .entry(*id)
-                .or_insert_with(|| self.journal.attempts(*id));
+            let before = self.attempts.entry(*id).or_insert_with(|| self.journal.attempts(*id));
             *before += 1;
             let failure = Failure {
                 id: *id,
@@ -614,10 +531,7 @@ impl<'a> Pool<'a> {
             Cohort::new(jobs.into_iter().map(|(_, job)| job).collect())
         };
         let worker = &mut self.workers[w];
-        worker.streak.push(Task {
-            cohort,
-            second_try: task.second_try,
-        });
+        worker.streak.push(Task { cohort, second_try: task.second_try });
         worker.last = Some((reason, message));
         self.judge(w);
     }
@@ -626,12 +540,7 @@ impl<'a> Pool<'a> {
     fn judge(&mut self, w: usize) {
         let worker = &self.workers[w];
         let failures = worker.streak.len();
-        let others = self
-            .workers
-            .iter()
-            .filter(|other| other.orders.is_some())
-            .count()
-            - 1;
+        let others = self.workers.iter().filter(|other| other.orders.is_some()).count() - 1;
         if failures < self.options.breaker || (others == 0 && self.queue.is_empty()) {
             return;
         }
@@ -639,40 +548,23 @@ impl<'a> Pool<'a> {
             return;
         };
         let guilty = *reason == FailureReason::Device
-            || worker
-                .streak
-                .iter()
-                .any(|task| self.trained.contains(&task.cohort.shape()))
+            || worker.streak.iter().any(|task| self.trained.contains(&task.cohort.shape()))
             || failures > self.options.breaker
             || self.test().is_none();
         if !guilty {
             return;
         }
-        let rest = if others > 0 {
-            format!("{others} go on")
-        } else {
-            "no worker is left".to_owned()
-        };
+        let rest =
+            if others > 0 { format!("{others} go on") } else { "no worker is left".to_owned() };
         self.display.say(&format!(
             "worker {w} ({}) failed {failures} times in a row and takes no more jobs; {rest}. Its last error: {message}",
             worker.device
         ));
         self.workers[w].orders = None;
         let streak = std::mem::take(&mut self.workers[w].streak);
-        for task in streak
-            .into_iter()
-            .filter(|task| others > 0 && !task.second_try)
-        {
-            self.cost_done -= task
-                .cohort
-                .jobs()
-                .iter()
-                .map(self.options.cost)
-                .sum::<f64>();
-            self.queue.push_back(Task {
-                second_try: true,
-                ..task
-            });
+        for task in streak.into_iter().filter(|task| others > 0 && !task.second_try) {
+            self.cost_done -= task.cohort.jobs().iter().map(self.options.cost).sum::<f64>();
+            self.queue.push_back(Task { second_try: true, ..task });
         }
     }
 
@@ -682,9 +574,7 @@ impl<'a> Pool<'a> {
             return;
         }
         if let Err(error) = self.write() {
-            self.display.say(&format!(
-                "stopping, because the results cannot be written: {error}"
-            ));
+            self.display.say(&format!("stopping, because the results cannot be written: {error}"));
             self.broken = Some(error);
             self.options.stop.store(true, Ordering::Relaxed);
         }
@@ -714,26 +604,12 @@ impl<'a> Pool<'a> {
     }
 
     fn progress(&self) -> Progress {
-        let running = self
-            .workers
-            .iter()
-            .filter_map(|worker| worker.running.as_ref());
+        let running = self.workers.iter().filter_map(|worker| worker.running.as_ref());
         let cost = |running: &Running| {
-            running.share
-                * running
-                    .task
-                    .cohort
-                    .jobs()
-                    .iter()
-                    .map(self.options.cost)
-                    .sum::<f64>()
+            running.share * running.task.cohort.jobs().iter().map(self.options.cost).sum::<f64>()
         };
         let done = self.cost_done + running.clone().map(cost).sum::<f64>();
-        let fraction = if self.cost > 0.0 {
-            (done / self.cost).clamp(0.0, 1.0)
-        } else {
-            1.0
-        };
+        let fraction = if self.cost > 0.0 { (done / self.cost).clamp(0.0, 1.0) } else { 1.0 };
         let elapsed = self.started.elapsed().as_secs_f64();
         Progress {
             pid: std::process::id(),
@@ -760,9 +636,7 @@ impl<'a> Pool<'a> {
         self.display.show(&progress);
         self.display.end();
         let unwritten = self.records.len();
-        let left = self
-            .jobs
-            .saturating_sub(self.finished + self.failed.len() + unwritten);
+        let left = self.jobs.saturating_sub(self.finished + self.failed.len() + unwritten);
         let ending = match broken {
             Some(error) => Ending::Journal(error),
             None if left > 0 && self.options.stop.load(Ordering::Relaxed) => Ending::Interrupted,

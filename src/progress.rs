@@ -106,18 +106,12 @@ impl Display {
             }
             bar
         });
-        Display {
-            file: dir.join(FILE),
-            bar,
-            written: None,
-            said: Instant::now(),
-        }
+        Display { file: dir.join(FILE), bar, written: None, said: Instant::now() }
     }
 
     /// Whether [`Display::show`] has something to do, so that nobody counts jobs for nothing.
     pub fn due(&self) -> bool {
-        self.written
-            .is_none_or(|at| at.elapsed() >= Self::FILE_EVERY)
+        self.written.is_none_or(|at| at.elapsed() >= Self::FILE_EVERY)
     }
 
     /// Shows where the run stands.
@@ -163,9 +157,6 @@ mod tests {
     #[test]
     fn durations_read_like_people_say_them() {
         let texts = [8.2, 119.0, 720.0, 12_000.0, 187_200.0, -3.0].map(duration);
-        assert_eq!(
-            texts,
-            ["8 s", "119 s", "12 min", "3 h 20 min", "2 d 4 h", "0 s"]
-        );
+        assert_eq!(texts, ["8 s", "119 s", "12 min", "3 h 20 min", "2 d 4 h", "0 s"]);
     }
 }

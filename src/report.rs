@@ -22,7 +22,7 @@ use crate::summary::{
 use crate::table::{Table, significant};
 use chart::{Gauge, Look};
 use figures::{Figure, Figures};
-use markup::{csv_link, escape, slug};
+use markup::{csv_link, escape, name, slug};
 
 /// What a report is made of.
 pub struct Input<'a> {
@@ -51,9 +51,11 @@ pub fn page(input: &Input) -> String {
     not_measured(&mut body, summary);
     claims(&mut body, summary, &tables);
     contents(&mut body, summary, &figures);
+    body.push_str("<div class=\"figures\">\n");
     for shown in &figures {
         figure(&mut body, shown);
     }
+    body.push_str("</div>\n");
     if summary.counts.finished > 0 {
         robustness(&mut body, summary, &tables);
     }
@@ -133,7 +135,9 @@ fn answer(body: &mut String, summary: &Summary) {
     for r in &summary.recommendations {
         let layers = r
             .layers
-            .map(|n| format!("<th scope=\"row\" class=\"n\">{n}</th>"))
+            .map(|n| {
+                format!("<th scope=\"row\" class=\"n\">{n}<span class=\"unit\"> layers</span></th>")
+            })
             .unwrap_or_default();
         let _ = writeln!(
             body,
@@ -158,9 +162,7 @@ fn answer(body: &mut String, summary: &Summary) {
 }
 
 fn use_this(summary: &Summary, r: &Recommendation) -> String {
-    let arm = |arm: usize| {
-        format!("<b>{}</b>", escape(&summary.initializers[arm].label))
-    };
+    let arm = |arm: usize| format!("<b>{}</b>", name(&summary.initializers[arm].label));
     let mut text = match r.advice {
         Advice::NothingTrains => {
             format!("<b class=\"no\">None that was tried.</b> The best is {}", arm(r.best))
@@ -195,7 +197,8 @@ fn how_sure(summary: &Summary, r: &Recommendation) -> String {
             format!("<b class=\"maybe\">Not known.</b> {seeds} cannot tell chance from merit.")
         }
         Advice::NothingTrains => {
-            "<b class=\"no\">No recommendation.</b> Most of its runs diverged or stayed at chance.".to_owned()
+            "<b class=\"no\">No recommendation.</b> Most of its runs diverged or stayed at chance."
+                .to_owned()
         }
         Advice::Alone => format!("<b class=\"maybe\">Nothing to compare with.</b> {seeds}."),
         Advice::Clear => {
@@ -212,12 +215,23 @@ fn how_sure(summary: &Summary, r: &Recommendation) -> String {
         ),
     };
     if r.n_contexts > 1 {
-        let _ = write!(text, " Mean of {} settings.", r.n_contexts);
+        let over: Vec<String> = summary
+            .context_axes()
+            .into_iter()
+            .map(|axis| summary.axes[axis].field.name)
+            .filter(|field| r.layers.is_none() || !["depth", "blocks"].contains(field))
+            .map(escape)
+            .collect();
+        let _ = write!(text, " Mean over {} settings of {}.", r.n_contexts, and(&over));
     }
     match (r.lr_at_bottom, r.lr_at_top) {
         (true, true) => text += " The best rates lie at both ends of those tried: widen the range.",
-        (true, false) => text += " The smallest rate tried was the best: a smaller one may be better.",
-        (false, true) => text += " The greatest rate tried was the best: a greater one may be better.",
+        (true, false) => {
+            text += " The smallest rate tried was the best: a smaller one may be better."
+        }
+        (false, true) => {
+            text += " The greatest rate tried was the best: a greater one may be better."
+        }
         (false, false) => {}
     }
     text
@@ -254,11 +268,11 @@ fn not_measured(body: &mut String, summary: &Summary) {
     let most = summary.cells.iter().map(|cell| cell.n_finished).max().unwrap_or(0);
     if most > 0 {
         let least = summary.cells.iter().map(|cell| cell.n_finished).min().unwrap_or(0);
-        let seeds = if least == most { plural(most, "seed") } else { format!("{least} to {most} seeds") };
+        let seeds =
+            if least == most { plural(most, "seed") } else { format!("{least} to {most} seeds") };
         let _ = writeln!(body, "<li>Each setting was tried with {seeds}.</li>");
     }
-    let varied: Vec<String> =
-        summary.axes.iter().map(|axis| escape(axis.field.name)).collect();
+    let varied: Vec<String> = summary.axes.iter().map(|axis| escape(axis.field.name)).collect();
     if varied.is_empty() {
         body.push_str("<li>Nothing but the seed was varied.</li>\n");
     } else {
@@ -306,7 +320,11 @@ fn claims(body: &mut String, summary: &Summary, tables: &[Table]) {
             escape(&claim.reason())
         );
     }
-    let _ = writeln!(body, "</div>\n<p class=\"data\">{}</p>\n</section>", table_link(tables, "claims"));
+    let _ = writeln!(
+        body,
+        "</div>\n<p class=\"data\">{}</p>\n</section>",
+        table_link(tables, "claims")
+    );
 }
 
 fn claim_chart(claim: &ClaimResult) -> String {
@@ -321,7 +339,11 @@ fn claim_chart(claim: &ClaimResult) -> String {
     };
     let gauge = Gauge {
         says: format!("{}: {}", claim.verdict, claim.text),
-        label: if compared { format!("difference in {}", claim.metric) } else { claim.metric.to_string() },
+        label: if compared {
+            format!("difference in {}", claim.metric)
+        } else {
+            claim.metric.to_string()
+        },
         estimate: claim.estimate,
         interval: claim.interval.map(|i| (i.low, i.high)),
         wanted: Some((claim.wanted.low, claim.wanted.high)),
@@ -352,8 +374,9 @@ fn figure(body: &mut String, figure: &Figure) {
     };
     let _ = writeln!(
         body,
-        "<section id=\"{id}\">\n<h2>{}</h2>\n<p class=\"fine\">{}</p>\n<figure>\n{legend}<div class=\"panels\">\n{}\n</div>\n\
+        "<section id=\"{id}\" class=\"{}\">\n<h2>{}</h2>\n<p class=\"fine\">{}</p>\n<figure>\n{legend}<div class=\"panels\">\n{}\n</div>\n\
          <p class=\"data\">{}</p>\n</figure>\n</section>",
+        if figure.panels.len() == 1 { "single" } else { "several" },
         escape(figure.title),
         figure.text,
         figure.panels.join("\n"),
@@ -362,7 +385,8 @@ fn figure(body: &mut String, figure: &Figure) {
 }
 
 fn robustness(body: &mut String, summary: &Summary, tables: &[Table]) {
-    let percent = |share: Option<f64>| share.map_or("–".to_owned(), |x| format!("{:.0} %", x * 100.0));
+    let percent =
+        |share: Option<f64>| share.map_or("–".to_owned(), |x| format!("{:.0} %", x * 100.0));
     let number = |x: Option<f64>| x.map_or("–".to_owned(), |x| format!("{x:.3}"));
     let banded = summary.initializers.iter().any(|s| s.lr_band_decades.is_some());
     body.push_str("<section id=\"robustness\">\n<h2>Robustness</h2>\n<div class=\"scroll\"><table>\n<thead><tr>\
@@ -378,7 +402,7 @@ fn robustness(body: &mut String, summary: &Summary, tables: &[Table]) {
             body,
             "<tr><th scope=\"row\">{}{}</th><td class=\"n\">{}</td><td class=\"n\">{}</td><td class=\"n\">{}{}</td><td class=\"n\">{}</td>",
             Look(arm).swatch(),
-            escape(&s.label),
+            name(&s.label),
             s.n_finished,
             percent(s.success_rate),
             number(s.iqm),
@@ -434,7 +458,11 @@ fn published(body: &mut String, summary: &Summary, tables: &[Table]) {
     for number in &summary.published {
         let _ = writeln!(body, "<article>{}</article>", published_card(number));
     }
-    let _ = writeln!(body, "</div>\n<p class=\"data\">{}</p>\n</section>", table_link(tables, "published"));
+    let _ = writeln!(
+        body,
+        "</div>\n<p class=\"data\">{}</p>\n</section>",
+        table_link(tables, "published")
+    );
 }
 
 fn published_card(number: &PublishedResult) -> String {
@@ -463,7 +491,7 @@ fn published_card(number: &PublishedResult) -> String {
     };
     format!(
         "<h3>{}</h3>\n{}\n<p class=\"fine\">Published {}{spread}, ours {ours}.{source}</p>",
-        escape(place),
+        name(place),
         gauge.svg(),
         number.published,
     )

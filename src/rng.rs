@@ -36,7 +36,12 @@ mod tests {
     fn streams_differ_by_seed_purpose_and_epoch_and_in_nothing_else() {
         let first = |seed, purpose, epoch| stream(seed, purpose, epoch).random::<u64>();
         assert_eq!(first(1, "order", 2), first(1, "order", 2));
-        let others = [first(2, "order", 2), first(1, "split", 2), first(1, "order", 3), first(12, "order", 0)];
+        let others = [
+            first(2, "order", 2),
+            first(1, "split", 2),
+            first(1, "order", 3),
+            first(12, "order", 0),
+        ];
         assert!(others.iter().all(|&x| x != first(1, "order", 2)));
     }
 

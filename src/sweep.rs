@@ -95,8 +95,7 @@ pub struct Shard {
 impl Shard {
     /// The folder of this part's results.
     pub fn folder(self, dir: &Path) -> PathBuf {
-        dir.join("shards")
-            .join(format!("{}-of-{}", self.index, self.count))
+        dir.join("shards").join(format!("{}-of-{}", self.index, self.count))
     }
 }
 
@@ -122,17 +121,9 @@ pub fn open(
     let change = PlanChange::between(dir, &ids, &finished)?;
     replace(&dir.join("grid.toml"), grid_toml)?;
     replace(&dir.join("plan.csv"), &plan_csv(plan))?;
-    let remaining: Vec<Job> = part
-        .iter()
-        .filter(|job| !finished.contains(&job.id()))
-        .cloned()
-        .collect();
-    Ok(Sweep {
-        journal,
-        finished: part.len() - remaining.len(),
-        remaining,
-        change,
-    })
+    let remaining: Vec<Job> =
+        part.iter().filter(|job| !finished.contains(&job.id())).cloned().collect();
+    Ok(Sweep { journal, finished: part.len() - remaining.len(), remaining, change })
 }
 
 /// Puts a file in place, unless it is there already: a notebook that watches it need not wake up.

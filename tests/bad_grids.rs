@@ -22,12 +22,9 @@ impl Folder {
     }
 
     fn listing(&self) -> Vec<(std::ffi::OsString, u64)> {
-        let entries = std::fs::read_dir(self.path())
-            .unwrap()
-            .map(|entry| entry.unwrap());
-        let mut names: Vec<_> = entries
-            .map(|e| (e.file_name(), e.metadata().unwrap().len()))
-            .collect();
+        let entries = std::fs::read_dir(self.path()).unwrap().map(|entry| entry.unwrap());
+        let mut names: Vec<_> =
+            entries.map(|e| (e.file_name(), e.metadata().unwrap().len())).collect();
         names.sort();
         names
     }
@@ -74,14 +71,8 @@ fn a_misspelt_key_names_the_nearest_valid_one() {
         "name = \"a\"\n[grid]\nmomentun = [0.9]\n",
         &["bad.toml:3: grid.momentun: ", "did you mean \"momentum\"?"],
     );
-    refused(
-        "name = \"a\"\n\n[bse]\nlr = 1\n",
-        &["bad.toml:3: bse: ", "did you mean \"base\"?"],
-    );
-    refused(
-        "name = \"a\"\nlr = 0.1\n",
-        &["bad.toml:2: lr: ", "belongs under [base]"],
-    );
+    refused("name = \"a\"\n\n[bse]\nlr = 1\n", &["bad.toml:3: bse: ", "did you mean \"base\"?"]);
+    refused("name = \"a\"\nlr = 0.1\n", &["bad.toml:2: lr: ", "belongs under [base]"]);
     refused(
         "name = \"a\"\n[[block]]\n[block.grids]\nlr = [1]\n",
         &["bad.toml:3: block.grids: ", "\"grid\""],
@@ -96,18 +87,11 @@ fn a_misspelt_key_names_the_nearest_valid_one() {
 fn a_misspelt_value_names_the_nearest_valid_one() {
     refused(
         "name = \"a\"\n[base]\ndataset = \"fashion-mnits\"\n",
-        &[
-            "bad.toml:3: base.dataset: ",
-            "unknown data set",
-            "did you mean \"fashion-mnist\"?",
-        ],
+        &["bad.toml:3: base.dataset: ", "unknown data set", "did you mean \"fashion-mnist\"?"],
     );
     refused(
         "name = \"a\"\n[grid]\ninit = [\n  \"he\",\n  \"orthogonal_propsed\",\n]\n",
-        &[
-            "bad.toml:5: grid.init: ",
-            "did you mean \"orthogonal_proposed\"?",
-        ],
+        &["bad.toml:5: grid.init: ", "did you mean \"orthogonal_proposed\"?"],
     );
 }
 
@@ -133,18 +117,12 @@ fn a_negative_learning_rate_is_refused() {
         "name = \"a\"\n[grid]\nlr = { log = [-0.1, 1], count = 3 }\n",
         &["bad.toml:3: grid.lr.log: ", "greater than 0"],
     );
-    refused(
-        "name = \"a\"\n[base]\nlr = nan\n",
-        &["bad.toml:3: base.lr: ", "finite"],
-    );
+    refused("name = \"a\"\n[base]\nlr = nan\n", &["bad.toml:3: base.lr: ", "finite"]);
 }
 
 #[test]
 fn an_empty_axis_is_refused() {
-    refused(
-        "name = \"a\"\n[grid]\nlr = []\n",
-        &["bad.toml:3: grid.lr: ", "empty"],
-    );
+    refused("name = \"a\"\n[grid]\nlr = []\n", &["bad.toml:3: grid.lr: ", "empty"]);
     refused(
         "name = \"a\"\n[grid]\nseed = { count = 0 }\n",
         &["bad.toml:3: grid.seed.count: ", "empty"],
@@ -155,11 +133,7 @@ fn an_empty_axis_is_refused() {
 fn an_init_that_its_norm_cannot_have_is_refused_at_both_lines() {
     refused(
         "name = \"a\"\n[base]\nnorm = \"none\"\n\n[grid]\ninit = [\"he\",\n  \"he_datadep\"]\n",
-        &[
-            "bad.toml:7: grid.init: ",
-            "he_datadep",
-            "norm = \"none\" at bad.toml:3",
-        ],
+        &["bad.toml:7: grid.init: ", "he_datadep", "norm = \"none\" at bad.toml:3"],
     );
     refused(
         "name = \"a\"\n[base]\ninit = \"he_hanin\"\n",
@@ -169,10 +143,7 @@ fn an_init_that_its_norm_cannot_have_is_refused_at_both_lines() {
 
 #[test]
 fn duplicate_jobs_are_refused_with_the_reason() {
-    refused(
-        "name = \"a\"\n[grid]\nlr = [0.1, 1.0e-1]\n",
-        &["bad.toml:3: grid.lr: ", "twice"],
-    );
+    refused("name = \"a\"\n[grid]\nlr = [0.1, 1.0e-1]\n", &["bad.toml:3: grid.lr: ", "twice"]);
     refused(
         "name = \"a\"\n[base]\nmodel = \"wrn\"\n[grid]\ndepth = [2,\n 5]\n",
         &[
@@ -191,24 +162,14 @@ fn duplicate_jobs_are_refused_with_the_reason() {
 
 #[test]
 fn a_file_that_is_no_toml_is_refused() {
-    refused(
-        "name = \"a\"\n[base\nlr = 1\n",
-        &["bad.toml:2: ", "not valid TOML"],
-    );
+    refused("name = \"a\"\n[base\nlr = 1\n", &["bad.toml:2: ", "not valid TOML"]);
     refused(
         "name = \"a\"\n[base]\nlr = 1\nlr = 2\n",
         &["bad.toml:4: ", "not valid TOML", "duplicate"],
     );
     let folder = Folder::with(&[("bad.toml", b"name = \"a\"\nabout = \"\xff\"\n")]);
-    assert!(
-        folder
-            .refused(&["bad.toml"])
-            .contains("bad.toml:2: not UTF-8")
-    );
-    refused(
-        &format!("a = {}1{}", "[".repeat(100_000), "]".repeat(100_000)),
-        &["bad.toml:1: "],
-    );
+    assert!(folder.refused(&["bad.toml"]).contains("bad.toml:2: not UTF-8"));
+    refused(&format!("a = {}1{}", "[".repeat(100_000), "]".repeat(100_000)), &["bad.toml:1: "]);
 }
 
 #[test]
@@ -217,41 +178,21 @@ fn a_missing_extends_is_refused_at_its_line() {
         "name = \"a\"\nextends = \"gone.toml\"\n",
         &["bad.toml:2: extends: gone.toml: cannot read"],
     );
-    let circle: &[(&str, &[u8])] = &[
-        ("a.toml", b"extends = \"b.toml\"\n"),
-        ("b.toml", b"\nextends = \"a.toml\"\n"),
-    ];
-    assert!(
-        Folder::with(circle)
-            .refused(&["a.toml"])
-            .contains("b.toml:2: extends: ")
-    );
-    let parent: &[(&str, &[u8])] = &[
-        ("a.toml", b"extends = \"b.toml\"\n"),
-        ("b.toml", b"[base]\n\nlr = -1\n"),
-    ];
-    assert!(
-        Folder::with(parent)
-            .refused(&["a.toml"])
-            .contains("b.toml:3: base.lr: ")
-    );
+    let circle: &[(&str, &[u8])] =
+        &[("a.toml", b"extends = \"b.toml\"\n"), ("b.toml", b"\nextends = \"a.toml\"\n")];
+    assert!(Folder::with(circle).refused(&["a.toml"]).contains("b.toml:2: extends: "));
+    let parent: &[(&str, &[u8])] =
+        &[("a.toml", b"extends = \"b.toml\"\n"), ("b.toml", b"[base]\n\nlr = -1\n")];
+    assert!(Folder::with(parent).refused(&["a.toml"]).contains("b.toml:3: base.lr: "));
 }
 
 #[test]
 fn a_grid_that_cannot_be_read_is_refused() {
     let folder = Folder::with(&[]);
-    assert!(
-        folder
-            .refused(&["gone.toml"])
-            .contains("gone.toml: cannot read the grid")
-    );
+    assert!(folder.refused(&["gone.toml"]).contains("gone.toml: cannot read the grid"));
     assert!(folder.refused(&["."]).contains("it is a folder"));
     #[cfg(target_os = "linux")]
-    assert!(
-        folder
-            .refused(&["/dev/zero"])
-            .contains("/dev/zero: a grid is a TOML file of at most")
-    );
+    assert!(folder.refused(&["/dev/zero"]).contains("/dev/zero: a grid is a TOML file of at most"));
 }
 
 #[test]
@@ -271,10 +212,7 @@ fn a_name_that_would_leave_the_results_folder_is_refused() {
     ] {
         refused(&format!("name = \"{name}\"\n"), &["bad.toml:1: name: "]);
     }
-    refused(
-        "about = \"no name\"\n",
-        &["bad.toml: name: ", "name = \"bad\""],
-    );
+    refused("about = \"no name\"\n", &["bad.toml: name: ", "name = \"bad\""]);
 }
 
 #[test]
@@ -324,15 +262,9 @@ fn an_exclude_that_excludes_nothing_is_refused() {
         &format!("{grid}depth = 7\n"),
         &["bad.toml:5: exclude.depth: ", "occurs in no job", "2, 5"],
     );
-    refused(
-        &format!("{grid}lr = 7\n"),
-        &["bad.toml:5: exclude.lr: ", "excludes nothing"],
-    );
+    refused(&format!("{grid}lr = 7\n"), &["bad.toml:5: exclude.lr: ", "excludes nothing"]);
     refused(grid, &["bad.toml:4: exclude: "]);
-    refused(
-        &format!("{grid}depth = [2, 5]\n"),
-        &["bad.toml: ", "no jobs"],
-    );
+    refused(&format!("{grid}depth = [2, 5]\n"), &["bad.toml: ", "no jobs"]);
 }
 
 #[test]
@@ -377,32 +309,17 @@ fn a_bad_override_is_refused_by_its_option() {
     assert_eq!(folder.plan(&["good.toml"]).status.code(), Some(0));
     for (option, parts) in [
         (["--set", "lr=-1"], ["--set lr=-1: ", "out of range"]),
-        (
-            ["--set", "epohcs=1"],
-            ["--set epohcs=1: ", "did you mean \"epochs\"?"],
-        ),
+        (["--set", "epohcs=1"], ["--set epohcs=1: ", "did you mean \"epochs\"?"]),
         (["--set", "epochs"], ["--set epochs: ", "key=value"]),
         (["--set", "depth=2"], ["--set depth=2: ", "--only depth=2"]),
-        (
-            ["--set", "init=he_hanin"],
-            ["--set init=he_hanin: ", "residual"],
-        ),
+        (["--set", "init=he_hanin"], ["--set init=he_hanin: ", "residual"]),
         (["--only", "depth=3"], ["--only depth=3: ", "values: 2, 5"]),
         (["--only", "epochs=2"], ["--only epochs=2: ", "--set"]),
-        (
-            ["--only", "dept=2"],
-            ["--only dept=2: ", "did you mean \"depth\"?"],
-        ),
-        (
-            ["--profile", "smal"],
-            ["--profile smal: ", "did you mean \"small\"?"],
-        ),
+        (["--only", "dept=2"], ["--only dept=2: ", "did you mean \"depth\"?"]),
+        (["--profile", "smal"], ["--profile smal: ", "did you mean \"small\"?"]),
     ] {
         let message = folder.refused(&["good.toml", option[0], option[1]]);
-        assert!(
-            parts.iter().all(|part| message.contains(part)),
-            "{parts:?} in {message}"
-        );
+        assert!(parts.iter().all(|part| message.contains(part)), "{parts:?} in {message}");
     }
 }
 
@@ -415,19 +332,13 @@ fn a_bad_command_line_is_refused() {
 
 #[test]
 fn escape_sequences_in_a_grid_do_not_reach_the_terminal() {
-    refused(
-        "name = \"a\"\n\"\\u001b[31mred\" = 1\n",
-        &["bad.toml:2: ", "red"],
-    );
+    refused("name = \"a\"\n\"\\u001b[31mred\" = 1\n", &["bad.toml:2: ", "red"]);
     refused(
         "name = \"a\"\n[base]\ndataset = \"\\u001b[31m\\n\"\n",
         &["bad.toml:3: base.dataset: "],
     );
     refused(
-        &format!(
-            "name = \"a\"\n[base]\ndataset = \"{}\"\n",
-            "x".repeat(1_000_000)
-        ),
+        &format!("name = \"a\"\n[base]\ndataset = \"{}\"\n", "x".repeat(1_000_000)),
         &["bad.toml:3: base.dataset: "],
     );
 }

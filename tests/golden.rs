@@ -52,11 +52,9 @@ impl CaseArch {
             "mlp" => Arch::Mlp { depth: self.depth?, width: self.width? },
             "cnn" => Arch::Cnn { depth: self.depth?, width: self.width? },
             "resnet" => Arch::ResNet { blocks: self.blocks?, width: self.width? },
-            "wrn" => Arch::Wrn {
-                blocks: self.blocks?,
-                k: self.k?,
-                reduced_memory: self.reduced_memory,
-            },
+            "wrn" => {
+                Arch::Wrn { blocks: self.blocks?, k: self.k?, reduced_memory: self.reduced_memory }
+            }
             _ => return None,
         })
     }
@@ -97,7 +95,8 @@ impl Golden {
     }
 
     fn expect(&self, what: &str, ours: &Tensor, theirs: &Tensor) {
-        let (ours, theirs) = (ours.to_kind(Kind::Double), theirs.to_kind(Kind::Double).to_device(ours.device()));
+        let (ours, theirs) =
+            (ours.to_kind(Kind::Double), theirs.to_kind(Kind::Double).to_device(ours.device()));
         assert_eq!(ours.size(), theirs.size(), "{}: shape of {what}", self.case.name);
         let error = f64::try_from((&ours - &theirs).abs().max()).unwrap();
         let scale = f64::try_from(theirs.abs().max()).unwrap();
@@ -111,8 +110,13 @@ impl Golden {
 
 fn read(path: &Path, device: Device) -> Result<Golden, String> {
     let bytes = std::fs::read(path).map_err(|e| e.to_string())?;
-    let (_, metadata) = safetensors::SafeTensors::read_metadata(&bytes).map_err(|e| e.to_string())?;
-    let text = metadata.metadata().as_ref().and_then(|m| m.get("case")).ok_or("no case in the metadata")?;
+    let (_, metadata) =
+        safetensors::SafeTensors::read_metadata(&bytes).map_err(|e| e.to_string())?;
+    let text = metadata
+        .metadata()
+        .as_ref()
+        .and_then(|m| m.get("case"))
+        .ok_or("no case in the metadata")?;
     let case: Case = serde_json::from_str(text).map_err(|e| e.to_string())?;
     let arch = case.arch.arch().ok_or_else(|| format!("no model {}", case.arch.kind))?;
     let blueprint = Blueprint {
@@ -143,7 +147,8 @@ fn folders() -> Vec<PathBuf> {
 fn for_each_case(device: Device, check: impl Fn(&Golden)) {
     let mut run = 0;
     for folder in folders() {
-        let entries = std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+        let entries =
+            std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
         let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
         paths.retain(|path| path.extension().is_some_and(|e| e == "safetensors"));
         paths.sort();
@@ -165,7 +170,8 @@ fn check_training(golden: &Golden, mut model: Model, m: i64, sgd: &Sgd) {
     let members = model.members();
     let batch = |name: &str, s: i64| {
         let t = golden.get(name).get(s).unsqueeze(0);
-        let size: Vec<i64> = std::iter::once(members).chain(t.size()[1..].iter().copied()).collect();
+        let size: Vec<i64> =
+            std::iter::once(members).chain(t.size()[1..].iter().copied()).collect();
         t.expand(&size, false)
     };
     let logits = {
@@ -179,13 +185,25 @@ fn check_training(golden: &Golden, mut model: Model, m: i64, sgd: &Sgd) {
     for s in 0..golden.case.steps {
         let (x, y) = (batch("x", s), batch("y", s));
         let result = model.train_step(&x, &y, Some(sgd), i64::MAX, false);
-        golden.expect(&format!("loss of step {s}"), &result.loss.get(m), &golden.get("loss").get(s));
+        golden.expect(
+            &format!("loss of step {s}"),
+            &result.loss.get(m),
+            &golden.get("loss").get(s),
+        );
     }
     for param in model.params() {
-        golden.expect(&param.name, &param.value.get(m), golden.get(&format!("final/{}", param.name)));
+        golden.expect(
+            &param.name,
+            &param.value.get(m),
+            golden.get(&format!("final/{}", param.name)),
+        );
     }
     for buffer in model.buffers() {
-        golden.expect(&buffer.name, &buffer.value.get(m), golden.get(&format!("final/{}", buffer.name)));
+        golden.expect(
+            &buffer.name,
+            &buffer.value.get(m),
+            golden.get(&format!("final/{}", buffer.name)),
+        );
     }
 }
 
@@ -196,7 +214,11 @@ fn alone(golden: &Golden) {
         model.train_step(&x, &y, None, i64::MAX, recompute);
         for param in model.params() {
             let grad = param.grad.take().expect("a step without an update leaves gradients");
-            golden.expect(&format!("∂{}", param.name), &grad.get(0), golden.get(&format!("grad0/{}", param.name)));
+            golden.expect(
+                &format!("∂{}", param.name),
+                &grad.get(0),
+                golden.get(&format!("grad0/{}", param.name)),
+            );
         }
     }
     check_training(golden, golden.model(), 0, &golden.sgd(1));
@@ -226,10 +248,15 @@ fn initial_gains(golden: &Golden) {
         _ => return,
     };
     let init = Init { direction: Direction::Orthogonal, gain };
-    let mut model = Model::initialised(golden.blueprint, init, 0, || unreachable!("no batch is needed"));
+    let mut model =
+        Model::initialised(golden.blueprint, init, 0, || unreachable!("no batch is needed"));
     for param in model.params() {
         if param.name.ends_with("weight_g") {
-            golden.expect(&param.name, &param.value.get(0), golden.get(&format!("init/{}", param.name)));
+            golden.expect(
+                &param.name,
+                &param.value.get(0),
+                golden.get(&format!("init/{}", param.name)),
+            );
         }
     }
 }
@@ -242,7 +269,11 @@ fn data_dependent(golden: &Golden) {
     golden.set(&mut model, "raw");
     model.data_dependent(&golden.get("x_init").unsqueeze(0));
     for param in model.params() {
-        golden.expect(&param.name, &param.value.get(0), golden.get(&format!("init/{}", param.name)));
+        golden.expect(
+            &param.name,
+            &param.value.get(0),
+            golden.get(&format!("init/{}", param.name)),
+        );
     }
 }
 

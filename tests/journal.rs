@@ -30,18 +30,9 @@ fn filled(n: u64) -> tempfile::TempDir {
 /// Every job once, with its own numbers and its whole curve.
 fn assert_sound(dir: &Path, n: u64) {
     let runs = read_runs(dir).unwrap();
-    assert_eq!(
-        (runs.conflicts.len(), runs.warnings.len()),
-        (0, 0),
-        "{:?}",
-        runs.warnings
-    );
+    assert_eq!((runs.conflicts.len(), runs.warnings.len()), (0, 0), "{:?}", runs.warnings);
     let found: HashSet<_> = runs.records.iter().map(|r| r.job.id()).collect();
-    assert_eq!(
-        (found.len(), runs.records.len()),
-        (n as usize, n as usize),
-        "each job has one row"
-    );
+    assert_eq!((found.len(), runs.records.len()), (n as usize, n as usize), "each job has one row");
     let epochs = read_epochs(dir).unwrap();
     for found in &runs.records {
         let expected = record(&found.job);
@@ -62,33 +53,21 @@ fn what_is_written_is_read_back_to_the_last_bit() {
     assert_sound(dir.path(), 7);
     let runs = read_runs(dir.path()).unwrap();
     for (found, job) in runs.records.iter().zip(jobs(7)) {
-        let expected = Record {
-            epochs: Vec::new(),
-            ..record(&job)
-        };
+        let expected = Record { epochs: Vec::new(), ..record(&job) };
         assert_eq!(*found, expected);
     }
     assert!(!text(dir.path(), "runs.csv").to_lowercase().contains("nan"));
     assert!(
-        !text(dir.path(), "epochs.csv")
-            .to_lowercase()
-            .contains("nan"),
+        !text(dir.path(), "epochs.csv").to_lowercase().contains("nan"),
         "an empty cell is 'not measured'"
     );
-    assert!(
-        text(dir.path(), "runs.csv").contains(",'=host,"),
-        "no cell starts a formula"
-    );
+    assert!(text(dir.path(), "runs.csv").contains(",'=host,"), "no cell starts a formula");
 }
 
 #[test]
 fn the_columns_are_those_of_the_documentation() {
     let dir = filled(1);
-    let header = text(dir.path(), "runs.csv")
-        .lines()
-        .next()
-        .unwrap()
-        .to_owned();
+    let header = text(dir.path(), "runs.csv").lines().next().unwrap().to_owned();
     assert!(header.starts_with("job_id,dataset,"), "{header}");
     assert!(
         header.ends_with(
@@ -103,16 +82,11 @@ fn the_columns_are_those_of_the_documentation() {
         first("epochs.csv"),
         "job_id,epoch,lr,train_loss,train_acc,val_loss,val_acc,seconds"
     );
-    assert_eq!(
-        first("failures.csv"),
-        "job_id,attempt,reason,message,device,hostname,at"
-    );
+    assert_eq!(first("failures.csv"), "job_id,attempt,reason,message,device,hostname,at");
     let columns: serde_json::Value = serde_json::from_str(&columns_json()).unwrap();
     for name in header.split(',') {
         assert!(
-            columns["runs.csv"][name]["meaning"]
-                .as_str()
-                .is_some_and(|m| !m.is_empty()),
+            columns["runs.csv"][name]["meaning"].as_str().is_some_and(|m| !m.is_empty()),
             "{name}"
         );
     }
@@ -150,9 +124,7 @@ fn a_row_torn_at_any_byte_is_dropped_and_written_again() {
             assert_eq!(read_runs(dir.path()).unwrap().records.len(), 2);
             let mut journal = Journal::open(dir.path()).unwrap();
             assert_eq!(journal.finished().len(), 2);
-            journal
-                .append(&jobs(3).iter().map(record).collect::<Vec<_>>())
-                .unwrap();
+            journal.append(&jobs(3).iter().map(record).collect::<Vec<_>>()).unwrap();
             assert_sound(dir.path(), 3);
         }
     }
@@ -179,19 +151,11 @@ fn a_row_of_zeros_or_of_bytes_that_are_no_text_is_dropped_at_the_end_of_the_file
 fn epochs_of_a_job_without_a_row_are_dropped_and_those_of_others_stay() {
     let dir = filled(3);
     let runs = text(dir.path(), "runs.csv");
-    let without: Vec<&str> = runs
-        .lines()
-        .enumerate()
-        .filter(|(i, _)| *i != 2)
-        .map(|(_, line)| line)
-        .collect();
+    let without: Vec<&str> =
+        runs.lines().enumerate().filter(|(i, _)| *i != 2).map(|(_, line)| line).collect();
     fs::write(dir.path().join("runs.csv"), without.join("\n") + "\n").unwrap(); // a row deleted by hand
     let mut journal = Journal::open(dir.path()).unwrap();
-    assert!(
-        journal.warnings()[0].contains("dropped 2 epochs"),
-        "{:?}",
-        journal.warnings()
-    );
+    assert!(journal.warnings()[0].contains("dropped 2 epochs"), "{:?}", journal.warnings());
     assert_sound(dir.path(), 2);
     journal.append(&[record(&jobs(3)[1])]).unwrap();
     assert_sound(dir.path(), 3);
@@ -218,11 +182,7 @@ fn a_column_that_somebody_added_is_kept_and_columns_may_change_places() {
         .lines()
         .map(|line| {
             let (first, rest) = line.split_once(',').unwrap();
-            let note = if first == "job_id" {
-                "my note"
-            } else {
-                "\"look, here\""
-            };
+            let note = if first == "job_id" { "my note" } else { "\"look, here\"" };
             format!("{note},{rest},{first}\n")
         })
         .collect();
@@ -235,24 +195,14 @@ fn a_column_that_somebody_added_is_kept_and_columns_may_change_places() {
     let epochs = text(dir.path(), "epochs.csv");
     assert!(epochs.starts_with("my note,epoch,"));
     assert_eq!(epochs.matches("\"look, here\"").count(), 4);
-    assert!(
-        epochs
-            .lines()
-            .last()
-            .unwrap()
-            .ends_with(&jobs(3)[2].id().to_string())
-    );
+    assert!(epochs.lines().last().unwrap().ends_with(&jobs(3)[2].id().to_string()));
 }
 
 #[test]
 fn a_file_that_cannot_be_believed_is_named_and_left_alone() {
     type Edit = (&'static str, fn(&str) -> String, &'static str);
     let edits: [Edit; 7] = [
-        (
-            "runs.csv",
-            |t| t.replacen(",momentum,", ",", 1),
-            "lacks the column `momentum`",
-        ),
+        ("runs.csv", |t| t.replacen(",momentum,", ",", 1), "lacks the column `momentum`"),
         (
             "runs.csv",
             |t| t.replacen(",0.9,", ",0.8,", 1),
@@ -273,11 +223,7 @@ fn a_file_that_cannot_be_believed_is_named_and_left_alone() {
             |t| t.replacen(",12.25,", ",inf,", 1),
             "runs.csv:2: inf in the column `train_seconds`",
         ),
-        (
-            "runs.csv",
-            |_| "hello".into(),
-            "runs.csv:1: the file has no header",
-        ),
+        ("runs.csv", |_| "hello".into(), "runs.csv:1: the file has no header"),
         (
             "epochs.csv",
             |t| t.replacen(",0.01,", ",0.01,0,", 1),
@@ -294,11 +240,7 @@ fn a_file_that_cannot_be_believed_is_named_and_left_alone() {
         let error = Journal::open(dir.path()).err().unwrap().to_string();
         assert!(error.contains(message), "{error}");
         assert_eq!(text(dir.path(), file), edited, "nothing is overwritten");
-        assert_eq!(
-            text(dir.path(), "epochs.csv"),
-            epochs,
-            "nothing is overwritten"
-        );
+        assert_eq!(text(dir.path(), "epochs.csv"), epochs, "nothing is overwritten");
     }
 }
 
@@ -310,24 +252,13 @@ fn a_job_with_two_results_is_reported_and_the_first_counts() {
     let same = row.replace(",12.25,", ",99.0,"); // timing is no result
     let other = row.replacen(",ok,,2,", ",ok,,1,", 1);
     assert_ne!(row, other);
-    fs::write(
-        dir.path().join("runs.csv"),
-        format!("{runs}{same}\n{other}\n"),
-    )
-    .unwrap();
+    fs::write(dir.path().join("runs.csv"), format!("{runs}{same}\n{other}\n")).unwrap();
     let found = read_runs(dir.path()).unwrap();
     assert_eq!(found.records.len(), 2);
     assert_eq!(found.warnings.len(), 1);
-    assert!(
-        found.warnings[0].contains("runs.csv:4: job"),
-        "{:?}",
-        found.warnings
-    );
+    assert!(found.warnings[0].contains("runs.csv:4: job"), "{:?}", found.warnings);
     assert_eq!(found.conflicts.len(), 1);
-    assert_eq!(
-        found.conflicts[0].differences,
-        [("epochs_done", "2".into(), "1".into())]
-    );
+    assert_eq!(found.conflicts[0].differences, [("epochs_done", "2".into(), "1".into())]);
     assert_eq!(Journal::open(dir.path()).unwrap().warnings().len(), 2);
 }
 
@@ -338,12 +269,7 @@ fn the_second_process_learns_who_has_the_folder() {
     child.wait_for("ready");
     let error = Journal::open(dir.path()).err().unwrap();
     assert!(matches!(error, ResultsError::Held { .. }));
-    assert!(
-        error
-            .to_string()
-            .contains(&format!("process {} on", child.0.id())),
-        "{error}"
-    );
+    assert!(error.to_string().contains(&format!("process {} on", child.0.id())), "{error}");
     child.0.kill().unwrap();
     child.0.wait().unwrap();
     Journal::open(dir.path()).unwrap();
@@ -378,10 +304,7 @@ fn a_full_disk_loses_nothing_and_doubles_nothing() {
     let mut child = Writer::start(dir.path(), "full");
     let said = child.wait_for("mended");
     assert!(child.0.wait().unwrap().success());
-    assert!(
-        said > 3,
-        "{said} jobs were written before the disk was full"
-    );
+    assert!(said > 3, "{said} jobs were written before the disk was full");
     drop(Journal::open(dir.path()).unwrap());
     assert_sound(dir.path(), 40);
 }
@@ -398,27 +321,15 @@ fn failures_are_counted_over_runs() {
         hostname: "h".into(),
         at: at(3),
     };
-    Journal::open(dir.path())
-        .unwrap()
-        .append_failures(std::slice::from_ref(&failure))
-        .unwrap();
+    Journal::open(dir.path()).unwrap().append_failures(std::slice::from_ref(&failure)).unwrap();
     let mut journal = Journal::open(dir.path()).unwrap();
     assert_eq!(journal.attempts(failure.id), 1);
-    journal
-        .append_failures(&[Failure {
-            attempt: 2,
-            ..failure.clone()
-        }])
-        .unwrap();
+    journal.append_failures(&[Failure { attempt: 2, ..failure.clone() }]).unwrap();
     assert_eq!(journal.attempts(failure.id), 2);
     let read = read_failures(dir.path()).unwrap();
     assert_eq!(read[0].message, "=SUM(A1) out of memory, \"tried\" 3 GiB");
     assert_eq!(read[0].at, failure.at);
-    assert_eq!(
-        text(dir.path(), "failures.csv").lines().count(),
-        3,
-        "each failure is one line"
-    );
+    assert_eq!(text(dir.path(), "failures.csv").lines().count(), 3, "each failure is one line");
 }
 
 #[test]
@@ -464,9 +375,7 @@ impl Writer {
                 said = n.parse().unwrap();
             }
             // "finished 12" is waited for by whole number: more is as good.
-            let enough = what
-                .strip_prefix("finished ")
-                .is_some_and(|n| said >= n.parse().unwrap());
+            let enough = what.strip_prefix("finished ").is_some_and(|n| said >= n.parse().unwrap());
             if enough || line.contains(what) {
                 return said;
             }
@@ -489,18 +398,13 @@ fn writer() {
         }
         "write" => {
             for group in jobs(4000).chunks(2) {
-                journal
-                    .append(&group.iter().map(record).collect::<Vec<_>>())
-                    .unwrap();
+                journal.append(&group.iter().map(record).collect::<Vec<_>>()).unwrap();
                 println!("finished {}", journal.finished().len());
             }
         }
         "full" => {
             let limit = |bytes: u64| {
-                let limit = libc::rlimit {
-                    rlim_cur: bytes,
-                    rlim_max: libc::RLIM_INFINITY,
-                };
+                let limit = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
                 // SAFETY: plain calls with valid arguments; the signal is ignored, so that a write fails instead.
                 unsafe {
                     libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
@@ -521,10 +425,7 @@ fn writer() {
             let stuck = stuck.unwrap();
             println!("finished {stuck}");
             for _ in 0..3 {
-                assert!(
-                    journal.append(&records[stuck..]).is_err(),
-                    "the disk is still full"
-                );
+                assert!(journal.append(&records[stuck..]).is_err(), "the disk is still full");
             }
             limit(libc::RLIM_INFINITY);
             journal.append(&records[stuck..]).unwrap();

@@ -21,16 +21,8 @@ fn folder(grid: &str) -> tempfile::TempDir {
 
 fn stdout(command: &mut Command) -> String {
     let output = command.output().unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    assert!(
-        output.stderr.is_empty(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -46,10 +38,7 @@ fn a_plan_tells_the_axes_the_jobs_and_the_cost() {
     ] {
         assert!(text.contains(part), "no {part:?} in {text}");
     }
-    assert!(
-        !folder.path().join("results").exists(),
-        "planning leaves nothing behind"
-    );
+    assert!(!folder.path().join("results").exists(), "planning leaves nothing behind");
 }
 
 #[test]
@@ -72,10 +61,7 @@ fn finished_jobs_are_counted_and_a_torn_row_is_not() {
 fn a_list_has_a_job_a_line_with_what_varies() {
     let folder = folder(GRID);
     let list = stdout(wninit(folder.path()).arg("--list"));
-    let told: Vec<&str> = list
-        .lines()
-        .map(|line| line.split_once(' ').unwrap().1)
-        .collect();
+    let told: Vec<&str> = list.lines().map(|line| line.split_once(' ').unwrap().1).collect();
     assert_eq!(
         told,
         [
@@ -90,10 +76,7 @@ fn a_list_has_a_job_a_line_with_what_varies() {
     let csv = stdout(wninit(folder.path()).arg("--csv"));
     assert!(csv.starts_with("job_id,dataset,"));
     let ids = |text: &str, skip: usize| {
-        text.lines()
-            .skip(skip)
-            .map(|line| line[..12].to_owned())
-            .collect::<Vec<_>>()
+        text.lines().skip(skip).map(|line| line[..12].to_owned()).collect::<Vec<_>>()
     };
     assert_eq!(ids(&csv, 1), ids(&list, 0));
 }
@@ -109,20 +92,9 @@ fn a_reader_that_has_seen_enough_is_no_error() {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::with_capacity(64, child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
+        BufReader::with_capacity(64, child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let mut message = String::new();
-        child
-            .stderr
-            .take()
-            .unwrap()
-            .read_to_string(&mut message)
-            .unwrap();
-        assert_eq!(
-            (child.wait().unwrap().code(), message.as_str()),
-            (Some(0), ""),
-            "{option}"
-        );
+        child.stderr.take().unwrap().read_to_string(&mut message).unwrap();
+        assert_eq!((child.wait().unwrap().code(), message.as_str()), (Some(0), ""), "{option}");
     }
 }

@@ -45,10 +45,7 @@ where
 }
 
 fn failed(reason: FailureReason, message: &str) -> Result<(), Stop> {
-    Err(Stop::Failed {
-        reason,
-        error: anyhow!("{message}"),
-    })
+    Err(Stop::Failed { reason, error: anyhow!("{message}") })
 }
 
 fn fine(_: usize, _: &Cohort, _: &Job) -> Result<(), Stop> {
@@ -80,10 +77,7 @@ fn every_job_is_finished_once_with_one_worker_and_with_many() {
         let dir = folder();
         let jobs = jobs(101);
         let summary = run(dir.path(), workers, cohorts(&jobs, 7), fine);
-        assert_eq!(
-            (summary.finished, summary.diverged, summary.left),
-            (101, 20, 0)
-        );
+        assert_eq!((summary.finished, summary.diverged, summary.left), (101, 20, 0));
         assert_eq!(summary.exit_code(), 0, "a diverged job is finished");
         let runs = read_runs(dir.path()).unwrap();
         assert!(runs.warnings.is_empty());
@@ -94,10 +88,7 @@ fn every_job_is_finished_once_with_one_worker_and_with_many() {
             assert_eq!(epochs[&found.job.id()].len(), found.epochs_done as usize);
         }
         let progress = Progress::read(dir.path()).unwrap();
-        assert_eq!(
-            (progress.planned, progress.finished, progress.fraction),
-            (101, 101, 1.0)
-        );
+        assert_eq!((progress.planned, progress.finished, progress.fraction), (101, 101, 1.0));
     }
 }
 
@@ -110,16 +101,9 @@ fn cohorts_start_in_the_plans_order() {
         order.lock().unwrap().push(job.id());
         Ok(())
     });
-    assert_eq!(
-        *order.lock().unwrap(),
-        jobs.iter().map(|job| job.id()).collect::<Vec<_>>()
-    );
-    let rows: Vec<JobId> = read_runs(dir.path())
-        .unwrap()
-        .records
-        .iter()
-        .map(|r| r.job.id())
-        .collect();
+    assert_eq!(*order.lock().unwrap(), jobs.iter().map(|job| job.id()).collect::<Vec<_>>());
+    let rows: Vec<JobId> =
+        read_runs(dir.path()).unwrap().records.iter().map(|r| r.job.id()).collect();
     assert_eq!(rows, jobs.iter().map(|job| job.id()).collect::<Vec<_>>());
 }
 
@@ -148,16 +132,11 @@ fn a_panic_costs_only_the_jobs_that_it_hit() {
         assert_ne!(job.id(), bad, "boom");
         Ok(())
     });
-    assert_eq!(
-        (summary.finished, summary.failed.len(), summary.left),
-        (10, 2, 0)
-    );
+    assert_eq!((summary.finished, summary.failed.len(), summary.left), (10, 2, 0));
     assert_eq!(summary.exit_code(), 3);
     let failures = read_failures(dir.path()).unwrap();
     assert!(
-        failures
-            .iter()
-            .all(|f| f.reason == FailureReason::Panic && f.message.contains("boom")),
+        failures.iter().all(|f| f.reason == FailureReason::Panic && f.message.contains("boom")),
         "{failures:?}"
     );
     assert_eq!(
@@ -166,14 +145,10 @@ fn a_panic_costs_only_the_jobs_that_it_hit() {
     );
 
     // The next run tries them again and counts.
-    let summary = run(dir.path(), 1, cohorts(&jobs[4..6], 2), |_, _, _| {
-        failed(FailureReason::Io, "no")
-    });
+    let summary =
+        run(dir.path(), 1, cohorts(&jobs[4..6], 2), |_, _, _| failed(FailureReason::Io, "no"));
     assert_eq!(summary.failed[0].attempt, 2);
-    assert_eq!(
-        run(dir.path(), 1, cohorts(&jobs[4..6], 2), fine).exit_code(),
-        0
-    );
+    assert_eq!(run(dir.path(), 1, cohorts(&jobs[4..6], 2), fine).exit_code(), 0);
     assert_eq!(finished_ids(dir.path()).unwrap().len(), 12);
 }
 
@@ -197,10 +172,7 @@ fn a_cohort_too_wide_for_the_memory_is_halved_until_it_fits() {
         [32, 16, 8, 8, 8, 8, 8, 8, 8, 8],
         "what did not fit is not tried again"
     );
-    assert!(
-        read_failures(dir.path()).unwrap().is_empty(),
-        "nothing failed in the end"
-    );
+    assert!(read_failures(dir.path()).unwrap().is_empty(), "nothing failed in the end");
 }
 
 #[test]
@@ -210,47 +182,26 @@ fn jobs_that_finished_before_the_memory_ran_out_stay_finished() {
     let (third, last) = (jobs[2].id(), jobs[7].id());
     let summary = run(dir.path(), 2, cohorts(&jobs, 8), |_, cohort, job| {
         let out = job.id() == last || (job.id() == third && cohort.jobs().len() == 8);
-        if out {
-            failed(FailureReason::Memory, "out of memory")
-        } else {
-            Ok(())
-        }
+        if out { failed(FailureReason::Memory, "out of memory") } else { Ok(()) }
     });
-    assert_eq!(
-        (summary.finished, summary.failed.len(), summary.exit_code()),
-        (7, 1, 3)
-    );
+    assert_eq!((summary.finished, summary.failed.len(), summary.exit_code()), (7, 1, 3));
     assert_eq!(summary.failed[0].id, last);
-    assert_eq!(
-        reasons(dir.path()),
-        HashMap::from([(FailureReason::Memory, 1)])
-    );
+    assert_eq!(reasons(dir.path()), HashMap::from([(FailureReason::Memory, 1)]));
     assert_eq!(read_runs(dir.path()).unwrap().records.len(), 7);
 }
 
 #[test]
 fn a_broken_worker_stops_and_the_others_finish_everything() {
     let dir = folder();
-    let summary = run(
-        dir.path(),
-        2,
-        cohorts(&jobs(60), 2),
-        |worker, _, _| match worker {
-            0 => failed(
-                FailureReason::Device,
-                "an illegal memory access was encountered",
-            ),
-            _ => {
-                std::thread::sleep(Duration::from_millis(1));
-                Ok(())
-            }
-        },
-    );
+    let summary = run(dir.path(), 2, cohorts(&jobs(60), 2), |worker, _, _| match worker {
+        0 => failed(FailureReason::Device, "an illegal memory access was encountered"),
+        _ => {
+            std::thread::sleep(Duration::from_millis(1));
+            Ok(())
+        }
+    });
     assert_eq!(summary.stopped_workers, ["cuda:0"]);
-    assert_eq!(
-        (summary.finished, summary.failed.len(), summary.exit_code()),
-        (60, 0, 0)
-    );
+    assert_eq!((summary.finished, summary.failed.len(), summary.exit_code()), (60, 0, 0));
     assert_eq!(
         reasons(dir.path()),
         HashMap::from([(FailureReason::Device, 6)]),
@@ -263,25 +214,15 @@ fn when_no_worker_is_left_the_sweep_ends_with_the_reasons() {
     let dir = folder();
     let summary = run(dir.path(), 2, cohorts(&jobs(60), 2), |worker, _, _| {
         let error = anyhow!("no such device").context(format!("cannot open cuda:{worker}"));
-        Err(Stop::Failed {
-            reason: FailureReason::Device,
-            error,
-        })
+        Err(Stop::Failed { reason: FailureReason::Device, error })
     });
-    assert!(
-        matches!(summary.ending, Ending::NoWorker),
-        "{:?}",
-        summary.ending
-    );
+    assert!(matches!(summary.ending, Ending::NoWorker), "{:?}", summary.ending);
     assert_eq!(summary.stopped_workers.len(), 2);
     assert_eq!((summary.finished, summary.exit_code()), (0, 3));
     assert_eq!(summary.failed.len() + summary.left, 60);
     let text = summary.to_string();
     assert!(text.contains("x device: cannot open cuda:"), "{text}");
-    assert!(
-        text.contains("Caused by:"),
-        "the first error in full: {text}"
-    );
+    assert!(text.contains("Caused by:"), "the first error in full: {text}");
     assert_eq!(
         read_failures(dir.path()).unwrap().len(),
         reasons(dir.path())[&FailureReason::Device]
@@ -293,19 +234,15 @@ fn jobs_that_can_run_nowhere_do_not_keep_the_others_from_running() {
     for workers in [1, 2] {
         let dir = folder();
         // Five of the ten depths are too much for any machine, and they come first.
-        let jobs: Vec<Job> = (0..3)
-            .flat_map(|seed| (1..=10).rev().map(move |depth| job(depth, seed)))
-            .collect();
-        let summary = run(
-            dir.path(),
-            workers,
-            cohorts(&jobs, 1),
-            |_, cohort, _| match cohort.shape().arch.layers() {
+        let jobs: Vec<Job> =
+            (0..3).flat_map(|seed| (1..=10).rev().map(move |depth| job(depth, seed))).collect();
+        let summary = run(dir.path(), workers, cohorts(&jobs, 1), |_, cohort, _| {
+            match cohort.shape().arch.layers() {
                 9.. => failed(FailureReason::Memory, "out of memory"),
                 8 => failed(FailureReason::Data, "no such file"),
                 _ => Ok(()),
-            },
-        );
+            }
+        });
         assert_eq!(
             (summary.finished, summary.failed.len(), summary.left),
             (21, 9, 0),
@@ -322,10 +259,7 @@ fn when_all_that_is_left_cannot_run_the_sweep_does_not_try_each() {
     let summary = run(dir.path(), 1, cohorts(&jobs(500), 1), |_, _, _| {
         failed(FailureReason::Data, "no such file")
     });
-    assert_eq!(
-        (summary.failed.len(), summary.left, summary.exit_code()),
-        (3, 497, 3)
-    );
+    assert_eq!((summary.failed.len(), summary.left, summary.exit_code()), (3, 497, 3));
 }
 
 #[test]
@@ -349,14 +283,8 @@ fn an_interrupted_sweep_keeps_what_is_finished_and_exits_with_130() {
         &mut journal,
         &Options::new(vec!["cpu".into()], &stop),
     );
-    assert_eq!(
-        (summary.finished, summary.left, summary.exit_code()),
-        (12, 28, 130)
-    );
-    assert!(
-        read_failures(dir.path()).unwrap().is_empty(),
-        "an interrupt is no failure"
-    );
+    assert_eq!((summary.finished, summary.left, summary.exit_code()), (12, 28, 130));
+    assert!(read_failures(dir.path()).unwrap().is_empty(), "an interrupt is no failure");
 }
 
 #[test]
@@ -365,10 +293,7 @@ fn after_the_deadline_nothing_new_starts_and_the_exit_code_says_that_jobs_are_le
     let stop = AtomicBool::new(false);
     let mut journal = Journal::open(dir.path()).unwrap();
     let deadline = Some(Instant::now() + Duration::from_millis(30));
-    let options = Options {
-        deadline,
-        ..Options::new(vec!["cpu".into()], &stop)
-    };
+    let options = Options { deadline, ..Options::new(vec!["cpu".into()], &stop) };
     let trainer = Fake(|_: usize, _: &Cohort, _: &Job| {
         std::thread::sleep(Duration::from_millis(20));
         Ok(())
@@ -411,10 +336,7 @@ fn a_trainer_that_forgets_a_job_or_reports_one_twice_cannot_spoil_the_results() 
         &mut journal,
         &Options::new(vec!["cpu".into()], &stop),
     );
-    assert_eq!(
-        (summary.finished, summary.failed.len(), summary.exit_code()),
-        (3, 1, 3)
-    );
+    assert_eq!((summary.finished, summary.failed.len(), summary.exit_code()), (3, 1, 3));
     assert_eq!(read_runs(dir.path()).unwrap().records.len(), 3);
 }
 
@@ -423,12 +345,7 @@ fn two_workers_killed_at_any_moment_and_run_again_end_like_one_that_was_never_ki
     let dir = folder();
     let child = |limit: Option<Duration>| {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "sweep_process",
-                "--nocapture",
-                "--test-threads=1",
-            ])
+            .args(["--exact", "sweep_process", "--nocapture", "--test-threads=1"])
             .env("WNINIT_TEST_DIR", dir.path())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -445,14 +362,7 @@ fn two_workers_killed_at_any_moment_and_run_again_end_like_one_that_was_never_ki
     }
     assert!(child(None).success());
     let runs = read_runs(dir.path()).unwrap();
-    assert_eq!(
-        (
-            runs.records.len(),
-            runs.warnings.len(),
-            runs.conflicts.len()
-        ),
-        (2000, 0, 0)
-    );
+    assert_eq!((runs.records.len(), runs.warnings.len(), runs.conflicts.len()), (2000, 0, 0));
     let epochs = read_epochs(dir.path()).unwrap();
     for found in &runs.records {
         assert!(equal_results(found, &record(&found.job)));
@@ -464,40 +374,22 @@ fn two_workers_killed_at_any_moment_and_run_again_end_like_one_that_was_never_ki
 fn when_the_disk_is_full_the_sweep_stops_and_says_what_to_do() {
     let dir = folder();
     let child = Command::new(std::env::current_exe().unwrap())
-        .args([
-            "--exact",
-            "sweep_process",
-            "--nocapture",
-            "--test-threads=1",
-        ])
+        .args(["--exact", "sweep_process", "--nocapture", "--test-threads=1"])
         .env("WNINIT_TEST_DIR", dir.path())
         .env("WNINIT_TEST_LIMIT", "100000")
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&child.stdout);
-    assert!(
-        text.contains("exit code 3"),
-        "{text}\n{}",
-        String::from_utf8_lossy(&child.stderr)
-    );
-    assert!(
-        text.contains("make room and run the same command again"),
-        "{text}"
-    );
+    assert!(text.contains("exit code 3"), "{text}\n{}", String::from_utf8_lossy(&child.stderr));
+    assert!(text.contains("make room and run the same command again"), "{text}");
     let runs = read_runs(dir.path()).unwrap();
     assert!(!runs.records.is_empty() && runs.warnings.is_empty());
-    assert!(
-        runs.records
-            .iter()
-            .all(|r| r.outcome == Outcome::Diverged || r.test_acc.is_some())
-    );
+    assert!(runs.records.iter().all(|r| r.outcome == Outcome::Diverged || r.test_acc.is_some()));
     // With room again, the rest is done and nothing twice.
     let summary = {
         let finished = finished_ids(dir.path()).unwrap();
-        let left: Vec<Job> = jobs(2000)
-            .into_iter()
-            .filter(|job| !finished.contains(&job.id()))
-            .collect();
+        let left: Vec<Job> =
+            jobs(2000).into_iter().filter(|job| !finished.contains(&job.id())).collect();
         run(dir.path(), 2, cohorts(&left, 50), fine)
     };
     assert_eq!(summary.exit_code(), 0);
@@ -512,10 +404,8 @@ fn sweep_process() {
     };
     let dir = Path::new(&dir);
     if let Ok(limit) = std::env::var("WNINIT_TEST_LIMIT") {
-        let limit = libc::rlimit {
-            rlim_cur: limit.parse().unwrap(),
-            rlim_max: libc::RLIM_INFINITY,
-        };
+        let limit =
+            libc::rlimit { rlim_cur: limit.parse().unwrap(), rlim_max: libc::RLIM_INFINITY };
         // SAFETY: plain calls with valid arguments; the signal is ignored, so that a write fails instead.
         unsafe {
             libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
@@ -531,12 +421,7 @@ fn sweep_process() {
     });
     let mut journal = sweep.journal;
     let options = Options::new(vec!["cpu".into(); 2], &stop);
-    let summary = pool::run(
-        cohorts(&sweep.remaining, 7),
-        &trainer,
-        &mut journal,
-        &options,
-    );
+    let summary = pool::run(cohorts(&sweep.remaining, 7), &trainer, &mut journal, &options);
     println!("{summary}\nexit code {}", summary.exit_code());
 }
 
@@ -544,27 +429,16 @@ fn sweep_process() {
 fn ctrl_c_ends_a_run_in_order_and_a_second_one_at_once() {
     use std::io::{BufRead, BufReader};
     use wninit::interrupt::EXIT_INTERRUPTED;
-    for (signal, patient) in [
-        (libc::SIGINT, true),
-        (libc::SIGTERM, true),
-        (libc::SIGINT, false),
-    ] {
+    for (signal, patient) in [(libc::SIGINT, true), (libc::SIGTERM, true), (libc::SIGINT, false)] {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "interrupted_process",
-                "--nocapture",
-                "--test-threads=1",
-            ])
+            .args(["--exact", "interrupted_process", "--nocapture", "--test-threads=1"])
             .env("WNINIT_TEST_PATIENT", patient.to_string())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut wait_for = |what: &str| {
-            out.find(|line| line.as_ref().is_ok_and(|line| line.contains(what)))
-                .unwrap()
-                .unwrap();
+            out.find(|line| line.as_ref().is_ok_and(|line| line.contains(what))).unwrap().unwrap();
         };
         // SAFETY: a plain call; the child is ours and has not been waited for.
         let send = |id: u32| assert_eq!(unsafe { libc::kill(id as i32, signal) }, 0);

@@ -13,10 +13,7 @@ fn grids(folder: &Path) -> Vec<PathBuf> {
         let path = entry.unwrap().path();
         if path.is_dir() {
             found.extend(grids(&path));
-        } else if path
-            .extension()
-            .is_some_and(|extension| extension == "toml")
-        {
+        } else if path.extension().is_some_and(|extension| extension == "toml") {
             found.push(path);
         }
     }
@@ -31,39 +28,18 @@ fn every_shipped_sweep_plans_without_a_warning() {
     for path in sweeps {
         let text = std::fs::read_to_string(&path).unwrap();
         let table: toml::Table = text.parse().unwrap();
-        let profiles = table
-            .get("profile")
-            .and_then(|p| p.as_table())
-            .cloned()
-            .unwrap_or_default();
+        let profiles = table.get("profile").and_then(|p| p.as_table()).cloned().unwrap_or_default();
         let profiles = profiles.keys().map(|name| Some(name.clone())).chain([None]);
         for profile in profiles {
-            let overrides = Overrides {
-                profile: profile.clone(),
-                ..Overrides::default()
-            };
+            let overrides = Overrides { profile: profile.clone(), ..Overrides::default() };
             let grid = Grid::load(&path, &overrides).unwrap_or_else(|error| panic!("{error}"));
             let plan = Plan::of(&grid).unwrap_or_else(|error| panic!("{error}"));
-            assert_eq!(
-                plan.warnings,
-                Vec::<String>::new(),
-                "{} {profile:?}",
-                path.display()
-            );
+            assert_eq!(plan.warnings, Vec::<String>::new(), "{} {profile:?}", path.display());
             assert!(grid.about.is_some(), "{} says what it asks", path.display());
             let stem = path.file_stem().unwrap().to_str().unwrap();
-            assert!(
-                grid.name.starts_with(stem),
-                "{}: the name is the file's",
-                path.display()
-            );
+            assert!(grid.name.starts_with(stem), "{}: the name is the file's", path.display());
             let again = Grid::parse(&grid.to_toml(), &path, &Overrides::default()).unwrap();
-            assert_eq!(
-                Plan::of(&again).unwrap().jobs,
-                plan.jobs,
-                "{}",
-                path.display()
-            );
+            assert_eq!(Plan::of(&again).unwrap().jobs, plan.jobs, "{}", path.display());
         }
     }
 }

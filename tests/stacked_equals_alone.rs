@@ -15,7 +15,8 @@ use wninit::rng::{self, Stream};
 use wninit::train::{Event, Libtorch, Trainer};
 
 fn train_on(device: Device, jobs: &[Job], recompute: Recompute) -> Vec<Record> {
-    let mut trainer = Libtorch::new(vec![device], 1, PathBuf::from("no data needed"), Arc::default());
+    let mut trainer =
+        Libtorch::new(vec![device], 1, PathBuf::from("no data needed"), Arc::default());
     trainer.recompute = recompute;
     let mut records = Vec::new();
     let cohort = Cohort::new(jobs.to_vec());
@@ -49,7 +50,8 @@ fn any_shape(stream: &mut Stream) -> Vec<(&'static str, String)> {
     let mut pick = |choices: &[&str]| (*choices.choose(stream).unwrap()).to_owned();
     let model = pick(&["mlp", "mlp", "cnn", "resnet", "resnet", "wrn"]);
     let residual = model == "resnet" || model == "wrn";
-    let norms: &[&str] = if residual { &["weight", "weight", "batch", "none"] } else { &["weight", "none"] };
+    let norms: &[&str] =
+        if residual { &["weight", "weight", "batch", "none"] } else { &["weight", "none"] };
     let mut shape = vec![
         ("dataset", "synthetic".to_owned()),
         ("synthetic_shape", pick(&["1x8x8", "3x9x7", "3x8x8"])),
@@ -62,10 +64,14 @@ fn any_shape(stream: &mut Stream) -> Vec<(&'static str, String)> {
         ("precision", pick(&["fp32", "fp32", "bf16"])),
     ];
     match model.as_str() {
-        "mlp" => shape.extend([("depth", pick(&["1", "3", "12"])), ("width", pick(&["5", "16", "33"]))]),
+        "mlp" => {
+            shape.extend([("depth", pick(&["1", "3", "12"])), ("width", pick(&["5", "16", "33"]))])
+        }
         "cnn" => shape.extend([("depth", pick(&["1", "3"])), ("width", pick(&["3", "8"]))]),
         "resnet" => shape.extend([("blocks", pick(&["1", "2"])), ("width", pick(&["2", "4"]))]),
-        _ => shape.extend([("blocks", "1".to_owned()), ("reduced_memory", pick(&["true", "false"]))]),
+        _ => {
+            shape.extend([("blocks", "1".to_owned()), ("reduced_memory", pick(&["true", "false"]))])
+        }
     }
     shape.push(("model", model));
     shape
@@ -73,12 +79,14 @@ fn any_shape(stream: &mut Stream) -> Vec<(&'static str, String)> {
 
 /// A member of a cohort of that shape; one in four has a learning rate that makes it diverge.
 fn any_member(shape: &[(&str, String)], stream: &mut Stream) -> Job {
-    let shape: Vec<(&str, &str)> = shape.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let shape: Vec<(&str, &str)> =
+        shape.iter().map(|(name, text)| (*name, text.as_str())).collect();
     let weight_norm = shape.contains(&("norm", "weight"));
     let residual = shape.contains(&("model", "resnet")) || shape.contains(&("model", "wrn"));
     loop {
         let direction = ["he", "orthogonal"].choose(stream).unwrap();
-        let gain = ["", "_datadep", "_proposed", "_proposed_backward", "_hanin"].choose(stream).unwrap();
+        let gain =
+            ["", "_datadep", "_proposed", "_proposed_backward", "_hanin"].choose(stream).unwrap();
         if (!weight_norm && !gain.is_empty()) || (!residual && *gain == "_hanin") {
             continue;
         }
@@ -107,7 +115,10 @@ fn a_job_has_the_same_result_to_the_last_bit_alone_and_beside_any_neighbours() {
         for (job, stacked) in jobs.iter().zip(&together) {
             let alone = train(std::slice::from_ref(job), Recompute::Off).remove(0);
             diverged += usize::from(alone.outcome == Outcome::Diverged);
-            assert!(equal_results(&alone, stacked), "case {case}: {shape:?}\nalone {alone:?}\nstacked {stacked:?}");
+            assert!(
+                equal_results(&alone, stacked),
+                "case {case}: {shape:?}\nalone {alone:?}\nstacked {stacked:?}"
+            );
         }
     }
     assert!(diverged >= 10, "only {diverged} members diverged: the test has lost its neighbours");
@@ -120,7 +131,10 @@ fn computing_activations_again_changes_no_result() {
         let shape = any_shape(&mut stream);
         let jobs: Vec<Job> = (0..2).map(|_| any_member(&shape, &mut stream)).collect();
         let (kept, again) = (train(&jobs, Recompute::Off), train(&jobs, Recompute::On));
-        assert!(kept.iter().zip(&again).all(|(a, b)| equal_results(a, b)), "{shape:?}\n{kept:?}\n{again:?}");
+        assert!(
+            kept.iter().zip(&again).all(|(a, b)| equal_results(a, b)),
+            "{shape:?}\n{kept:?}\n{again:?}"
+        );
     }
 }
 
@@ -183,7 +197,8 @@ fn on_a_gpu_stacked_and_alone_agree_within_rounding() {
             let alone = train_on(gpu, std::slice::from_ref(job), Recompute::Off).remove(0);
             assert_eq!(alone.outcome, stacked.outcome, "{shape:?}");
             if let (Some(a), Some(b)) = (alone.epochs.first(), stacked.epochs.first()) {
-                let close = (a.train_loss - b.train_loss).abs() <= 1e-3 * a.train_loss.abs().max(1e-3);
+                let close =
+                    (a.train_loss - b.train_loss).abs() <= 1e-3 * a.train_loss.abs().max(1e-3);
                 assert!(close, "{shape:?}\n{a:?}\n{b:?}");
             }
         }

@@ -39,18 +39,13 @@ fn sharded(dir: &Path) -> Vec<Job> {
         let mut sweep = sweep::open(dir, shard, "name = \"x\"", &jobs, part).unwrap();
         assert_eq!(sweep.remaining, part);
         sweep.journal.append(&records(&part[..3])).unwrap();
-        sweep
-            .journal
-            .append_failures(&[failure(&part[3], index.into(), "out of memory")])
-            .unwrap();
+        sweep.journal.append_failures(&[failure(&part[3], index.into(), "out of memory")]).unwrap();
     }
     jobs
 }
 
 fn merge(dir: &Path) -> anyhow::Result<u8> {
-    merge::run(&merge::Args {
-        dir: dir.to_owned(),
-    })
+    merge::run(&merge::Args { dir: dir.to_owned() })
 }
 
 #[test]
@@ -99,12 +94,7 @@ fn shards_are_read_and_merged_as_one_sweep() {
     let jobs = sharded(dir.path());
     let status = Status::of(dir.path()).unwrap();
     assert_eq!(
-        (
-            status.planned,
-            status.ok + status.diverged,
-            status.failed,
-            status.missing
-        ),
+        (status.planned, status.ok + status.diverged, status.failed, status.missing),
         (8, 6, 2, 0)
     );
 
@@ -112,28 +102,11 @@ fn shards_are_read_and_merged_as_one_sweep() {
         assert_eq!(merge(dir.path()).unwrap(), 0);
         let runs = fs::read_to_string(dir.path().join("runs.csv")).unwrap();
         assert_eq!(runs.lines().count(), 7, "merging again adds nothing");
-        assert_eq!(
-            fs::read_to_string(dir.path().join("failures.csv"))
-                .unwrap()
-                .lines()
-                .count(),
-            3
-        );
+        assert_eq!(fs::read_to_string(dir.path().join("failures.csv")).unwrap().lines().count(), 3);
         let runs = read_runs(dir.path()).unwrap();
-        assert_eq!(
-            (
-                runs.records.len(),
-                runs.warnings.len(),
-                runs.conflicts.len()
-            ),
-            (6, 0, 0)
-        );
+        assert_eq!((runs.records.len(), runs.warnings.len(), runs.conflicts.len()), (6, 0, 0));
         let epochs = read_epochs(dir.path()).unwrap();
-        assert!(
-            runs.records
-                .iter()
-                .all(|r| epochs[&r.job.id()].len() == r.epochs_done as usize)
-        );
+        assert!(runs.records.iter().all(|r| epochs[&r.job.id()].len() == r.epochs_done as usize));
         assert_eq!(Status::of(dir.path()).unwrap().failed, 2);
     }
     // The shards can go now.
@@ -148,10 +121,7 @@ fn shards_are_read_and_merged_as_one_sweep() {
 fn shards_that_disagree_are_reported_and_nothing_is_overwritten() {
     let dir = folder();
     let jobs = sharded(dir.path());
-    let other = Record {
-        test_acc: Some(0.999),
-        ..record(&jobs[0])
-    };
+    let other = Record { test_acc: Some(0.999), ..record(&jobs[0]) };
     let mut journal = Journal::open(&dir.path().join("shards/2-of-2")).unwrap();
     journal.append(&[other]).unwrap();
     drop(journal);
@@ -159,11 +129,7 @@ fn shards_that_disagree_are_reported_and_nothing_is_overwritten() {
         assert_eq!(merge(dir.path()).unwrap(), 1);
         let runs = read_runs(dir.path()).unwrap();
         assert_eq!(
-            runs.records
-                .iter()
-                .find(|r| r.job == jobs[0])
-                .unwrap()
-                .test_acc,
+            runs.records.iter().find(|r| r.job == jobs[0]).unwrap().test_acc,
             record(&jobs[0]).test_acc
         );
         let text = runs.conflicts[0].to_string();
@@ -171,22 +137,14 @@ fn shards_that_disagree_are_reported_and_nothing_is_overwritten() {
             text.contains(&jobs[0].id().to_string()) && text.contains("2-of-2/runs.csv:5"),
             "{text}"
         );
-        assert!(
-            text.contains("test_acc") && text.contains("0.999"),
-            "{text}"
-        );
+        assert!(text.contains("test_acc") && text.contains("0.999"), "{text}");
     }
 }
 
 #[test]
 fn a_merge_without_shards_says_so() {
     let dir = folder();
-    assert!(
-        merge(dir.path())
-            .unwrap_err()
-            .to_string()
-            .contains("has no shards")
-    );
+    assert!(merge(dir.path()).unwrap_err().to_string().contains("has no shards"));
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
@@ -194,14 +152,8 @@ fn a_merge_without_shards_says_so() {
 fn another_number_of_shards_repeats_nothing() {
     let dir = folder();
     let jobs = sharded(dir.path());
-    let sweep = sweep::open(
-        dir.path(),
-        Some(Shard { index: 1, count: 3 }),
-        "",
-        &jobs,
-        &jobs,
-    )
-    .unwrap();
+    let sweep =
+        sweep::open(dir.path(), Some(Shard { index: 1, count: 3 }), "", &jobs, &jobs).unwrap();
     assert_eq!(sweep.remaining, [jobs[3].clone(), jobs[7].clone()]);
     assert_eq!(sweep.finished, 6);
 }
@@ -215,13 +167,8 @@ fn a_changed_grid_keeps_every_row_and_says_what_it_means() {
     sweep.journal.append(&records(&old[..4])).unwrap();
     drop(sweep);
     let new: Vec<Job> = old[2..].iter().cloned().chain([job(3, 1)]).collect();
-    let expected = PlanChange {
-        kept: 4,
-        kept_finished: 2,
-        new: 1,
-        orphaned: 2,
-        orphaned_finished: 2,
-    };
+    let expected =
+        PlanChange { kept: 4, kept_finished: 2, new: 1, orphaned: 2, orphaned_finished: 2 };
     assert_eq!(PlanChange::of(dir.path(), &new).unwrap(), Some(expected));
     assert_eq!(
         fs::read_to_string(dir.path().join("grid.toml")).unwrap(),
@@ -231,17 +178,8 @@ fn a_changed_grid_keeps_every_row_and_says_what_it_means() {
     let sweep = sweep::open(dir.path(), None, "new", &new, &new).unwrap();
     assert_eq!(sweep.change, Some(expected));
     assert_eq!((sweep.remaining.len(), sweep.finished), (3, 2));
-    assert_eq!(
-        finished_ids(dir.path()).unwrap().len(),
-        4,
-        "no row is deleted"
-    );
+    assert_eq!(finished_ids(dir.path()).unwrap().len(), 4, "no row is deleted");
     assert_eq!(Status::of(dir.path()).unwrap().orphaned, 2);
     drop(sweep);
-    assert_eq!(
-        sweep::open(dir.path(), None, "new", &new, &new)
-            .unwrap()
-            .change,
-        None
-    );
+    assert_eq!(sweep::open(dir.path(), None, "new", &new, &new).unwrap().change, None);
 }

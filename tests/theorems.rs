@@ -13,7 +13,13 @@ use wninit::rng;
 const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
 
 fn blueprint(arch: Arch, input: [i64; 3]) -> Blueprint {
-    Blueprint { arch, norm: Norm::Weight, input, classes: 10, arithmetic: Arithmetic::fp32(Device::Cpu) }
+    Blueprint {
+        arch,
+        norm: Norm::Weight,
+        input,
+        classes: 10,
+        arithmetic: Arithmetic::fp32(Device::Cpu),
+    }
 }
 
 fn init(name: &str) -> Init {
@@ -42,7 +48,9 @@ fn data_dependent_init_gives_every_channel_of_every_layer_mean_0_and_variance_1(
         let arch = match case % 4 {
             0 => Arch::Mlp { depth: stream.random_range(1..6), width: stream.random_range(4..40) },
             1 => Arch::Cnn { depth: stream.random_range(1..5), width: stream.random_range(2..9) },
-            2 => Arch::ResNet { blocks: stream.random_range(1..3), width: stream.random_range(2..6) },
+            2 => {
+                Arch::ResNet { blocks: stream.random_range(1..3), width: stream.random_range(2..6) }
+            }
             _ => Arch::Wrn { blocks: 1, k: 1, reduced_memory: case > 8 },
         };
         let input = *[[1, 8, 8], [3, 12, 10]].choose(&mut stream).unwrap();
@@ -72,7 +80,8 @@ fn the_proposed_gain_keeps_the_norm_of_an_mlp_through_50_layers_and_the_default_
     let images = Tensor::randn([200, 1, 20, 25], CPU);
     let arch = Arch::Mlp { depth: 50, width: 500 };
     let ratio = |name: &str| {
-        let model = Model::initialised(blueprint(arch, [1, 20, 25]), init(name), 3, || unreachable!());
+        let model =
+            Model::initialised(blueprint(arch, [1, 20, 25]), init(name), 3, || unreachable!());
         let seen = results(&model, &images);
         // The ReLU keeps half of the squared norm.
         let h = |layer: &str| norm(&seen[layer].relu());
@@ -93,7 +102,8 @@ fn a_residual_stage_with_the_proposed_gain_grows_the_norm_by_sqrt_2_to_sqrt_e() 
         let growth: Vec<f64> = (0..4)
             .map(|seed| {
                 let start = blueprint(arch, [3, 32, 32]);
-                let model = Model::initialised(start, init("orthogonal_proposed"), seed, || unreachable!());
+                let model =
+                    Model::initialised(start, init("orthogonal_proposed"), seed, || unreachable!());
                 let seen = results(&model, &images);
                 norm(&seen[&format!("stages.0.{}", blocks - 1)]) / norm(&seen["stem"])
             })
@@ -112,7 +122,8 @@ fn orthogonal_directions_are_orthonormal_and_he_directions_have_their_variance()
         ("orthogonal", Arch::Mlp { depth: 2, width: 300 }),
         ("orthogonal", Arch::Cnn { depth: 2, width: 40 }),
     ] {
-        let mut model = Model::initialised(blueprint(arch, [3, 8, 8]), init(name), 5, || unreachable!());
+        let mut model =
+            Model::initialised(blueprint(arch, [3, 8, 8]), init(name), 5, || unreachable!());
         for affine in model.affines() {
             if affine.name == "head" {
                 continue;
@@ -120,11 +131,14 @@ fn orthogonal_directions_are_orthonormal_and_he_directions_have_their_variance()
             let v = affine.direction.value.get(0).flatten(1, -1).to_kind(Kind::Double);
             let (rows, columns) = v.size2().unwrap();
             let gram = if rows <= columns { v.matmul(&v.tr()) } else { v.tr().matmul(&v) };
-            let off = (gram - Tensor::eye(rows.min(columns), (Kind::Double, Device::Cpu))).abs().max();
+            let off =
+                (gram - Tensor::eye(rows.min(columns), (Kind::Double, Device::Cpu))).abs().max();
             assert!(f64::try_from(off).unwrap() < 1e-5, "{} of {arch:?}", affine.name);
         }
     }
-    for (name, scale) in [("he", 2.0), ("he_datadep", 2.0), ("he_proposed", 1.0), ("he_proposed_backward", 2.0)] {
+    for (name, scale) in
+        [("he", 2.0), ("he_datadep", 2.0), ("he_proposed", 1.0), ("he_proposed_backward", 2.0)]
+    {
         let arch = Arch::Mlp { depth: 2, width: 400 };
         let images = || Tensor::randn([50, 3, 8, 8], CPU);
         let mut model = Model::initialised(blueprint(arch, [3, 8, 8]), init(name), 6, images);
@@ -145,7 +159,9 @@ fn the_layers_own_backward_pass_is_what_autograd_finds() {
             _ => Arch::Wrn { blocks: 1, k: 1, reduced_memory: false },
         };
         let residual = case % 4 >= 2;
-        let norm = *[Norm::Weight, Norm::None, Norm::Batch][..if residual { 3 } else { 2 }].choose(&mut stream).unwrap();
+        let norm = *[Norm::Weight, Norm::None, Norm::Batch][..if residual { 3 } else { 2 }]
+            .choose(&mut stream)
+            .unwrap();
         let plan = Blueprint { norm, ..blueprint(arch, [3, 8, 8]) };
         let mut model = Model::zeros(plan, 2);
         for m in 0..2 {
@@ -156,14 +172,17 @@ fn the_layers_own_backward_pass_is_what_autograd_finds() {
         let x = Tensor::randn([2, 6, 3, 8, 8], CPU);
         let y = Tensor::randint(10, [2, 6], (Kind::Int64, Device::Cpu));
         let _ = tch::no_grad(|| model.train_step(&x, &y, None, i64::MAX, false));
-        let ours: Vec<Tensor> = model.params().into_iter().map(|p| p.grad.take().unwrap()).collect();
+        let ours: Vec<Tensor> =
+            model.params().into_iter().map(|p| p.grad.take().unwrap()).collect();
 
         for param in model.params() {
             param.value = param.value.set_requires_grad(true);
         }
-        let log_p = model.logits(&x, &mut Pass::Observe(&mut |_, _| ())).log_softmax(-1, Kind::Float);
+        let log_p =
+            model.logits(&x, &mut Pass::Observe(&mut |_, _| ())).log_softmax(-1, Kind::Float);
         let loss = -log_p.gather(-1, &y.unsqueeze(-1), false).sum(Kind::Float) / 6.0;
-        let values: Vec<Tensor> = model.params().into_iter().map(|p| p.value.shallow_clone()).collect();
+        let values: Vec<Tensor> =
+            model.params().into_iter().map(|p| p.value.shallow_clone()).collect();
         let theirs = Tensor::run_backward(&[loss], &values, false, false);
         for ((param, ours), theirs) in model.params().into_iter().zip(&ours).zip(&theirs) {
             let scale = f64::try_from(theirs.abs().max()).unwrap().max(1e-3);

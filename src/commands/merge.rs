@@ -45,11 +45,7 @@ pub fn run(args: &Args) -> Result<u8> {
         .into_iter()
         .filter(|record| !journal.finished().contains(&record.job.id()))
         .collect();
-    let mut epochs = if new.is_empty() {
-        Default::default()
-    } else {
-        read_epochs(dir)?
-    };
+    let mut epochs = if new.is_empty() { Default::default() } else { read_epochs(dir)? };
     let merged = new.len();
     let mut new = new.into_iter().peekable();
     while new.peek().is_some() {
@@ -59,15 +55,10 @@ pub fn run(args: &Args) -> Result<u8> {
         }
         journal.append(&group)?;
     }
-    let mut known: HashSet<_> = journal
-        .failures()?
-        .iter()
-        .map(|f| (f.id, f.attempt, f.at))
-        .collect();
-    let failures: Vec<_> = read_failures(dir)?
-        .into_iter()
-        .filter(|f| known.insert((f.id, f.attempt, f.at)))
-        .collect();
+    let mut known: HashSet<_> =
+        journal.failures()?.iter().map(|f| (f.id, f.attempt, f.at)).collect();
+    let failures: Vec<_> =
+        read_failures(dir)?.into_iter().filter(|f| known.insert((f.id, f.attempt, f.at))).collect();
     journal.append_failures(&failures)?;
 
     println!(

@@ -133,15 +133,11 @@ pub fn run(command: &Command) -> Option<anyhow::Result<u8>> {
 /// Prints an error with its causes in one line; the exit code for it.
 pub fn fail(error: &anyhow::Error) -> u8 {
     let broken_pipe = |cause: &(dyn std::error::Error + 'static)| {
-        let io = cause
-            .downcast_ref::<std::io::Error>()
-            .map(std::io::Error::kind);
-        let csv = cause
-            .downcast_ref::<csv::Error>()
-            .and_then(|error| match error.kind() {
-                csv::ErrorKind::Io(error) => Some(error.kind()),
-                _ => None,
-            });
+        let io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        let csv = cause.downcast_ref::<csv::Error>().and_then(|error| match error.kind() {
+            csv::ErrorKind::Io(error) => Some(error.kind()),
+            _ => None,
+        });
         io.or(csv) == Some(std::io::ErrorKind::BrokenPipe)
     };
     if error.chain().any(broken_pipe) {
@@ -151,9 +147,5 @@ pub fn fail(error: &anyhow::Error) -> u8 {
     let bad_input = |cause: &(dyn std::error::Error + 'static)| {
         cause.is::<GridError>() || cause.is::<UsageError>() || cause.is::<ResultsError>()
     };
-    if error.chain().any(bad_input) {
-        2
-    } else {
-        1
-    }
+    if error.chain().any(bad_input) { 2 } else { 1 }
 }

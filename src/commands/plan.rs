@@ -55,10 +55,8 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         list(&plan, &mut out)?;
     } else {
         let finished = results::finished_ids(&args.results.join(&grid.name))?;
-        let remaining: Vec<Job> = plan
-            .remaining(&finished)
-            .map(|planned| planned.job.clone())
-            .collect();
+        let remaining: Vec<Job> =
+            plan.remaining(&finished).map(|planned| planned.job.clone()).collect();
         writeln!(out, "{}", grid.name)?;
         if let Some(about) = &grid.about {
             writeln!(out, "{about}")?;
@@ -74,10 +72,7 @@ fn list(plan: &Plan, out: &mut impl Write) -> std::io::Result<()> {
     let varying = plan.varying();
     // init_seed and data_seed say nothing new where seed says it all.
     let seed = varying.iter().any(|field| field.name == "seed")
-        && plan
-            .jobs
-            .iter()
-            .all(|planned| planned.job.init_seed == planned.job.data_seed);
+        && plan.jobs.iter().all(|planned| planned.job.init_seed == planned.job.data_seed);
     for planned in &plan.jobs {
         write!(out, "{}", planned.id)?;
         for field in &varying {
@@ -93,12 +88,7 @@ fn list(plan: &Plan, out: &mut impl Write) -> std::io::Result<()> {
 
 fn describe(plan: &Plan, remaining: Vec<Job>, out: &mut impl Write) -> std::io::Result<()> {
     writeln!(out)?;
-    let name_width = plan
-        .axes
-        .iter()
-        .map(|axis| axis.field.name.len())
-        .max()
-        .unwrap_or(0);
+    let name_width = plan.axes.iter().map(|axis| axis.field.name.len()).max().unwrap_or(0);
     for axis in &plan.axes {
         writeln!(out, "  {:name_width$}  {}", axis.field.name, values(axis))?;
     }
@@ -111,10 +101,8 @@ fn describe(plan: &Plan, remaining: Vec<Job>, out: &mut impl Write) -> std::io::
     let cohorts = cohort::cohorts(remaining, cost::cpu_width);
     let left: usize = cohorts.iter().map(|cohort| cohort.jobs().len()).sum();
     let seconds = cost::sweep_seconds(&cohorts, &Rates::CPU, workers);
-    let flop: f64 = cohorts
-        .iter()
-        .map(|c| cost::job_flop(&c.shape()) * c.jobs().len() as f64)
-        .sum();
+    let flop: f64 =
+        cohorts.iter().map(|c| cost::job_flop(&c.shape()) * c.jobs().len() as f64).sum();
     writeln!(
         out,
         "{}: {} finished, {} remaining in {}",
@@ -154,15 +142,7 @@ fn models(plan: &Plan) -> String {
     }
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
-    table.set_header([
-        "model",
-        "norm",
-        "data",
-        "jobs",
-        "parameters",
-        "forward/image",
-        "activations/image",
-    ]);
+    table.set_header(["model", "norm", "data", "jobs", "parameters", "forward/image", "memory"]);
     for (shape, jobs) in rows.iter().take(MAX_MODELS) {
         let cost = ModelCost::of(shape);
         table.add_row([
@@ -172,25 +152,21 @@ fn models(plan: &Plan) -> String {
             jobs.to_string(),
             scaled(cost.parameters as f64, ""),
             scaled(cost.forward_flop, "FLOP"),
-            scaled(cost.activation_bytes, "B"),
+            scaled(
+                cost::PROGRAM_MEMORY
+                    + cost::memory(shape, cost::cpu_width(shape).min(*jobs), false),
+                "B",
+            ),
         ]);
     }
     for column in table.column_iter_mut().skip(3) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     let more = rows.len().saturating_sub(MAX_MODELS);
-    let more = if more > 0 {
-        format!("\n… and {more} more")
-    } else {
-        String::new()
-    };
+    let more = if more > 0 { format!("\n… and {more} more") } else { String::new() };
     format!(
         "{}{more}",
-        table
-            .lines()
-            .map(|line| line.trim_end().to_owned())
-            .collect::<Vec<_>>()
-            .join("\n")
+        table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
     )
 }
 
@@ -201,13 +177,8 @@ fn model(arch: Arch) -> String {
         Arch::Mlp { width, .. } => format!("mlp {layers} x {width}"),
         Arch::Cnn { width, .. } => format!("cnn {layers} x {width}"),
         Arch::ResNet { width, .. } => format!("ResNet-{layers} ({width})"),
-        Arch::Wrn {
-            k, reduced_memory, ..
-        } => {
-            format!(
-                "WRN-{layers}-{k}{}",
-                if reduced_memory { " reduced" } else { "" }
-            )
+        Arch::Wrn { k, reduced_memory, .. } => {
+            format!("WRN-{layers}-{k}{}", if reduced_memory { " reduced" } else { "" })
         }
     }
 }
@@ -222,10 +193,8 @@ fn values(axis: &Axis) -> String {
     };
     let all: Vec<String> = axis.values.iter().take(WIDTH).map(word).collect();
     let joined = all.join(", ");
-    let Some(last) = axis
-        .values
-        .last()
-        .filter(|_| joined.len() > WIDTH || all.len() < axis.values.len())
+    let Some(last) =
+        axis.values.last().filter(|_| joined.len() > WIDTH || all.len() < axis.values.len())
     else {
         return joined;
     };
@@ -235,12 +204,7 @@ fn values(axis: &Axis) -> String {
         room > 0
     });
     let shown: Vec<&str> = shown.map(String::as_str).collect();
-    format!(
-        "{}, …, {} ({})",
-        shown.join(", "),
-        word(last),
-        count(axis.values.len(), "value")
-    )
+    format!("{}, …, {} ({})", shown.join(", "), word(last), count(axis.values.len(), "value"))
 }
 
 /// `1 job`, `1,797 jobs`
@@ -276,9 +240,7 @@ fn scaled(number: f64, unit: &str) -> String {
     } else {
         2
     };
-    format!("{rest:.digits$} {}{unit}", PREFIXES[prefix])
-        .trim_end()
-        .to_owned()
+    format!("{rest:.digits$} {}{unit}", PREFIXES[prefix]).trim_end().to_owned()
 }
 
 /// A time in words, as exact as an estimate deserves: `12 min`, `3.5 h`.

@@ -89,19 +89,13 @@ impl Status {
         let mut last: HashMap<JobId, Failure> = HashMap::new();
         for failure in read_failures(dir)? {
             let open = plan.contains(&failure.id) && !outcomes.contains_key(&failure.id);
-            if open
-                && last
-                    .get(&failure.id)
-                    .is_none_or(|other| other.at <= failure.at)
-            {
+            if open && last.get(&failure.id).is_none_or(|other| other.at <= failure.at) {
                 last.insert(failure.id, failure);
             }
         }
         let mut reasons: BTreeMap<(&str, &str), usize> = BTreeMap::new();
         for failure in last.values() {
-            *reasons
-                .entry((failure.reason.name(), &failure.message))
-                .or_default() += 1;
+            *reasons.entry((failure.reason.name(), &failure.message)).or_default() += 1;
         }
         let mut reasons: Vec<_> = reasons
             .into_iter()
@@ -114,28 +108,15 @@ impl Status {
             let held =
                 holder(&folder).with_context(|| "cannot tell whether the sweep is running")?;
             if let Some(holder) = held {
-                let shard = (folder != dir).then(|| {
-                    folder
-                        .file_name()
-                        .unwrap_or_default()
-                        .to_string_lossy()
-                        .into_owned()
-                });
+                let shard = (folder != dir)
+                    .then(|| folder.file_name().unwrap_or_default().to_string_lossy().into_owned());
                 // What an earlier process said says nothing about this one.
                 let progress = Progress::read(&folder)
                     .filter(|p| (p.pid, &p.host) == (holder.pid, &holder.host));
-                runs.push(Run {
-                    shard,
-                    holder,
-                    progress,
-                });
+                runs.push(Run { shard, holder, progress });
             }
         }
-        let count = |outcome| {
-            plan.iter()
-                .filter(|id| outcomes.get(id) == Some(&outcome))
-                .count()
-        };
+        let count = |outcome| plan.iter().filter(|id| outcomes.get(id) == Some(&outcome)).count();
         let (ok, diverged) = (count(Outcome::Ok), count(Outcome::Diverged));
         Ok(Status {
             dir: dir.to_owned(),
@@ -164,11 +145,7 @@ impl fmt::Display for Status {
             self.diverged
         )?;
         if self.failed > 0 {
-            writeln!(
-                f,
-                "  failed   {:>9}  (the next run tries them again)",
-                self.failed
-            )?;
+            writeln!(f, "  failed   {:>9}  (the next run tries them again)", self.failed)?;
         }
         writeln!(f, "  missing  {:>9}", self.missing)?;
         if self.orphaned > 0 {
@@ -182,11 +159,7 @@ impl fmt::Display for Status {
             writeln!(f, "  {n} x {reason}: {message}")?;
         }
         if self.reasons.len() > 10 {
-            writeln!(
-                f,
-                "  and {} other messages, see failures.csv",
-                self.reasons.len() - 10
-            )?;
+            writeln!(f, "  and {} other messages, see failures.csv", self.reasons.len() - 10)?;
         }
         if self.runs.is_empty() {
             return match finished == self.planned {

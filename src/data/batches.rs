@@ -22,15 +22,10 @@ pub struct Split {
 /// larger one.
 pub fn split(job: &Job) -> Split {
     let (train, val) = job.split();
-    let mut images = rng::permutation(
-        job.dataset.images().0,
-        &mut rng::stream(job.data_seed, "split", 0),
-    );
+    let mut images =
+        rng::permutation(job.dataset.images().0, &mut rng::stream(job.data_seed, "split", 0));
     let rest = images.split_off(val);
-    Split {
-        train: rest[..train].to_vec(),
-        val: images,
-    }
+    Split { train: rest[..train].to_vec(), val: images }
 }
 
 /// The training images in the order of one epoch, counted from 0.
@@ -47,11 +42,7 @@ pub fn order(job: &Job, split: &Split, epoch: u32) -> Vec<u32> {
 pub fn init_batch(job: &Job, split: &Split) -> Vec<u32> {
     let mut stream = rng::stream(job.data_seed, "init_batch", 0);
     let images = rng::permutation(split.train.len(), &mut stream);
-    images
-        .into_iter()
-        .take(job.batch_size as usize)
-        .map(|i| split.train[i as usize])
-        .collect()
+    images.into_iter().take(job.batch_size as usize).map(|i| split.train[i as usize]).collect()
 }
 
 #[cfg(test)]
@@ -62,10 +53,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn job(change: impl Fn(&mut Draft)) -> Job {
-        let mut draft = Draft {
-            dataset: Some(DatasetName::Digits),
-            ..Draft::default()
-        };
+        let mut draft = Draft { dataset: Some(DatasetName::Digits), ..Draft::default() };
         change(&mut draft);
         draft.resolve().unwrap()
     }

@@ -62,20 +62,15 @@ pub fn folders(place: &Place) -> Vec<PathBuf> {
 /// # Errors
 /// [`DataError`].
 pub fn read(place: &Place, spec: &ArchiveSpec) -> Result<(Images, Images), DataError> {
-    let holds = |folder: &Path| {
-        spec.members
-            .iter()
-            .any(|member| folder.join(&member.name).is_file())
-    };
+    let holds =
+        |folder: &Path| spec.members.iter().any(|member| folder.join(&member.name).is_file());
     let unpacked = folders(place)
         .iter()
         .map(|f| f.join(&spec.folder))
         .chain([place.dir.join(place.dataset.name())])
         .find(|f| holds(f));
-    let archive = folders(place)
-        .iter()
-        .map(|folder| folder.join(&spec.name))
-        .find(|path| path.is_file());
+    let archive =
+        folders(place).iter().map(|folder| folder.join(&spec.name)).find(|path| path.is_file());
     let (source, mut contents) = match (unpacked, archive) {
         (Some(folder), _) => (folder.clone(), read_folder(place, spec, &folder)?),
         (None, Some(archive)) => {
@@ -95,14 +90,8 @@ pub fn read(place: &Place, spec: &ArchiveSpec) -> Result<(Images, Images), DataE
         None => (&[][..], &[][..]),
     };
     let mut set = |files: &[FileSpec]| {
-        let mut images = Images {
-            pixels: Vec::new(),
-            labels: Vec::new(),
-            shape: SHAPE,
-        };
-        images
-            .pixels
-            .reserve_exact(files.iter().map(|file| file.bytes as usize).sum());
+        let mut images = Images { pixels: Vec::new(), labels: Vec::new(), shape: SHAPE };
+        images.pixels.reserve_exact(files.iter().map(|file| file.bytes as usize).sum());
         for file in files {
             // Each file is dropped as soon as it is read: they are 180 MB together.
             let bytes = contents.remove(&file.name).unwrap_or_default();
@@ -133,11 +122,7 @@ fn read_folder(
 }
 
 fn label_bytes(dataset: DatasetName) -> usize {
-    if dataset == DatasetName::Cifar100 {
-        2
-    } else {
-        1
-    }
+    if dataset == DatasetName::Cifar100 { 2 } else { 1 }
 }
 
 fn record_bytes(dataset: DatasetName) -> usize {
@@ -156,11 +141,7 @@ pub fn parse(dataset: DatasetName, bytes: &[u8], images: &mut Images) -> Result<
             bytes.len()
         ));
     }
-    let classes = if dataset == DatasetName::Cifar100 {
-        100
-    } else {
-        10
-    };
+    let classes = if dataset == DatasetName::Cifar100 { 100 } else { 10 };
     for (i, record) in bytes.chunks_exact(record_bytes).enumerate() {
         let (labels, pixels) = record.split_at(label_bytes);
         let label = labels[label_bytes - 1];
@@ -178,22 +159,12 @@ pub fn parse(dataset: DatasetName, bytes: &[u8], images: &mut Images) -> Result<
 /// Every class has as many images as every other: what can be said of a folder that somebody
 /// unpacked, without checksums.
 fn check_balance(dataset: DatasetName, images: &Images) -> Result<(), String> {
-    let classes = if dataset == DatasetName::Cifar100 {
-        100
-    } else {
-        10
-    };
+    let classes = if dataset == DatasetName::Cifar100 { 100 } else { 10 };
     let mut counts = vec![0_usize; classes];
-    images
-        .labels
-        .iter()
-        .for_each(|&label| counts[label as usize] += 1);
+    images.labels.iter().for_each(|&label| counts[label as usize] += 1);
     let each = images.len() / classes;
     match counts.iter().position(|&count| count != each) {
-        Some(class) => Err(format!(
-            "class {class} has {} images, expected {each}",
-            counts[class]
-        )),
+        Some(class) => Err(format!("class {class} has {} images, expected {each}", counts[class])),
         None => Ok(()),
     }
 }
@@ -226,8 +197,7 @@ mod tests {
             let mut header = tar::Header::new_gnu();
             header.set_size(bytes.len() as u64);
             header.set_mode(0o644);
-            tar.append_data(&mut header, path, bytes.as_slice())
-                .unwrap();
+            tar.append_data(&mut header, path, bytes.as_slice()).unwrap();
         }
         let bytes = tar.into_inner().unwrap().finish().unwrap();
         let md5 = files::hex(&Md5::digest(&bytes));
@@ -235,19 +205,12 @@ mod tests {
     }
 
     fn small(dataset: DatasetName) -> (ArchiveSpec, Vec<(String, Vec<u8>)>) {
-        let (train, test) = if dataset == DatasetName::Cifar10 {
-            (10, 10)
-        } else {
-            (200, 100)
-        };
+        let (train, test) = if dataset == DatasetName::Cifar10 { (10, 10) } else { (200, 100) };
         let spec = spec(dataset, train, test, "");
         let mut entries = vec![(format!("{}/readme.html", spec.folder), b"<html>".to_vec())];
         for member in &spec.members {
             let n = member.bytes as usize / record_bytes(dataset);
-            entries.push((
-                format!("{}/{}", spec.folder, member.name),
-                records(dataset, n),
-            ));
+            entries.push((format!("{}/{}", spec.folder, member.name), records(dataset, n)));
         }
         (spec, entries)
     }
@@ -259,10 +222,7 @@ mod tests {
             let (bytes, md5) = tar_gz(&entries);
             spec.md5 = md5;
             let dir = tempfile::tempdir().unwrap();
-            let place = Place {
-                dataset,
-                dir: dir.path().to_owned(),
-            };
+            let place = Place { dataset, dir: dir.path().to_owned() };
             std::fs::write(dir.path().join(&spec.name), bytes).unwrap();
             let archived = read(&place, &spec).unwrap();
             std::fs::remove_file(dir.path().join(&spec.name)).unwrap();
@@ -273,17 +233,10 @@ mod tests {
             }
             assert_eq!(read(&place, &spec).unwrap(), archived);
             let (train, test) = archived;
-            let classes = if dataset == DatasetName::Cifar10 {
-                10
-            } else {
-                100
-            };
+            let classes = if dataset == DatasetName::Cifar10 { 10 } else { 100 };
             assert_eq!(train.labels[classes - 1], classes as i64 - 1);
             assert_eq!((test.pixels[1], test.pixels[PIXELS]), (1, 1));
-            assert_eq!(
-                (train.shape, train.pixels.len()),
-                (SHAPE, train.len() * PIXELS)
-            );
+            assert_eq!((train.shape, train.pixels.len()), (SHAPE, train.len() * PIXELS));
         }
     }
 
@@ -294,18 +247,12 @@ mod tests {
         let (mut bytes, md5) = tar_gz(&entries);
         spec.md5 = md5;
         let dir = tempfile::tempdir().unwrap();
-        let place = Place {
-            dataset,
-            dir: dir.path().to_owned(),
-        };
+        let place = Place { dataset, dir: dir.path().to_owned() };
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
         std::fs::write(dir.path().join(&spec.name), bytes).unwrap();
         let text = read(&place, &spec).unwrap_err().to_string();
-        assert!(
-            text.contains("cifar-10-binary.tar.gz: its checksum is wrong: MD5"),
-            "{text}"
-        );
+        assert!(text.contains("cifar-10-binary.tar.gz: its checksum is wrong: MD5"), "{text}");
 
         let folder = dir.path().join(&spec.folder);
         std::fs::create_dir(&folder).unwrap();
@@ -313,9 +260,7 @@ mod tests {
             std::fs::write(dir.path().join(path), bytes).unwrap();
         }
         let sums = files::sums(
-            entries[1..]
-                .iter()
-                .map(|(p, b)| (p.rsplit('/').next().unwrap(), b.as_slice())),
+            entries[1..].iter().map(|(p, b)| (p.rsplit('/').next().unwrap(), b.as_slice())),
         );
         std::fs::write(folder.join(files::SUMS), sums).unwrap();
         assert!(read(&place, &spec).is_ok());
@@ -323,10 +268,7 @@ mod tests {
         flipped[5000] ^= 1;
         std::fs::write(folder.join("data_batch_2.bin"), flipped).unwrap();
         let text = read(&place, &spec).unwrap_err().to_string();
-        assert!(
-            text.contains("data_batch_2.bin: its checksum is wrong: SHA-256"),
-            "{text}"
-        );
+        assert!(text.contains("data_batch_2.bin: its checksum is wrong: SHA-256"), "{text}");
     }
 
     #[test]
@@ -334,18 +276,14 @@ mod tests {
         let dataset = DatasetName::Cifar10;
         let (spec, entries) = small(dataset);
         let dir = tempfile::tempdir().unwrap();
-        let place = Place {
-            dataset,
-            dir: dir.path().to_owned(),
-        };
+        let place = Place { dataset, dir: dir.path().to_owned() };
         std::fs::create_dir(dir.path().join(&spec.folder)).unwrap();
         for (path, bytes) in &entries {
             std::fs::write(dir.path().join(path), bytes).unwrap();
         }
-        for (label, says) in [
-            (10, "record 0 has the label [10]"),
-            (3, "class 0 has 4 images, expected 5"),
-        ] {
+        for (label, says) in
+            [(10, "record 0 has the label [10]"), (3, "class 0 has 4 images, expected 5")]
+        {
             let mut bytes = entries[1].1.clone();
             bytes[0] = label;
             std::fs::write(dir.path().join(&entries[1].0), bytes).unwrap();

@@ -21,33 +21,18 @@ pub fn read() -> Result<(Images, Images), String> {
         .read_to_end(&mut planes)
         .map_err(|error| error.to_string())?;
     if planes.len() != (PIXELS + 1) * IMAGES {
-        return Err(format!(
-            "it has {} bytes, expected {}",
-            planes.len(),
-            (PIXELS + 1) * IMAGES
-        ));
+        return Err(format!("it has {} bytes, expected {}", planes.len(), (PIXELS + 1) * IMAGES));
     }
     let labels = &planes[PIXELS * IMAGES..];
     let mut by_class: Vec<usize> = (0..IMAGES).collect();
     by_class.sort_by_key(|&image| labels[image]); // stable
     let mut is_test = [false; IMAGES];
-    by_class
-        .iter()
-        .step_by(5)
-        .for_each(|&image| is_test[image] = true);
+    by_class.iter().step_by(5).for_each(|&image| is_test[image] = true);
 
-    let empty = || Images {
-        pixels: Vec::new(),
-        labels: Vec::new(),
-        shape: [1, 8, 8],
-    };
+    let empty = || Images { pixels: Vec::new(), labels: Vec::new(), shape: [1, 8, 8] };
     let (mut train, mut test) = (empty(), empty());
     for image in 0..IMAGES {
-        let set = if is_test[image] {
-            &mut test
-        } else {
-            &mut train
-        };
+        let set = if is_test[image] { &mut test } else { &mut train };
         set.pixels.extend((0..PIXELS).map(|pixel| {
             let ink = u32::from(planes[pixel * IMAGES + image]);
             ((ink * 255 + 8) / 16) as u8 // 0 … 16 to 0 … 255, rounded
@@ -74,9 +59,7 @@ mod tests {
         assert_eq!(test.labels.len() + train.labels.len(), IMAGES);
         // All of it, as `make_digits.py` read it: sha256 of the planes.
         let mut planes = Vec::new();
-        flate2::read::ZlibDecoder::new(PLANES)
-            .read_to_end(&mut planes)
-            .unwrap();
+        flate2::read::ZlibDecoder::new(PLANES).read_to_end(&mut planes).unwrap();
         assert_eq!(hex(&Sha256::digest(&planes)), SHA256);
     }
 
@@ -90,10 +73,7 @@ mod tests {
                     "{digit}"
                 );
             }
-            assert_eq!(
-                (set.pixels.iter().min(), set.pixels.iter().max()),
-                (Some(&0), Some(&255))
-            );
+            assert_eq!((set.pixels.iter().min(), set.pixels.iter().max()), (Some(&0), Some(&255)));
         }
     }
 

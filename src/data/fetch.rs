@@ -85,12 +85,7 @@ impl Recipe {
             ),
         };
         let upstream = upstream.iter().map(|&url| url.to_owned()).collect();
-        Some(Recipe {
-            dataset,
-            content,
-            upstream,
-            debian,
-        })
+        Some(Recipe { dataset, content, upstream, debian })
     }
 
     /// The folder of the data folder that the files are put into.
@@ -144,11 +139,7 @@ impl Options {
             force: false,
             connect_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_secs(30),
-            progress: if io::stderr().is_terminal() {
-                Progress::Bar
-            } else {
-                Progress::Lines
-            },
+            progress: if io::stderr().is_terminal() { Progress::Bar } else { Progress::Lines },
         }
     }
 }
@@ -178,9 +169,7 @@ impl Progress {
         let template = "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
         let style =
             ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        ProgressBar::new(0)
-            .with_style(style)
-            .with_message(name.to_owned())
+        ProgressBar::new(0).with_style(style).with_message(name.to_owned())
     }
 }
 
@@ -261,10 +250,7 @@ pub fn fetch(dataset: DatasetName, options: &Options) -> Result<Fetched, FetchEr
 /// # Errors
 /// [`FetchError`].
 pub fn fetch_recipe(recipe: &Recipe, options: &Options) -> Result<Fetched, FetchError> {
-    let place = Place {
-        dataset: recipe.dataset,
-        dir: options.dir.clone(),
-    };
+    let place = Place { dataset: recipe.dataset, dir: options.dir.clone() };
     if !options.force && recipe.check(&place).is_ok() {
         return Ok(Fetched::AlreadyThere);
     }
@@ -280,9 +266,7 @@ pub fn fetch_recipe(recipe: &Recipe, options: &Options) -> Result<Fetched, Fetch
         match recipe.check(&place) {
             Ok(()) => return Ok(Fetched::AlreadyThere),
             Err(DataError::Missing { .. }) => {}
-            Err(error) => options
-                .progress
-                .say(format_args!("{error}; it is fetched again")),
+            Err(error) => options.progress.say(format_args!("{error}; it is fetched again")),
         }
     }
     clear_leftovers(&folder).map_err(write(&folder))?;
@@ -292,13 +276,8 @@ pub fn fetch_recipe(recipe: &Recipe, options: &Options) -> Result<Fetched, Fetch
         .tempdir_in(&folder)
         .map_err(write(&folder))?;
 
-    let mut fetcher = Fetcher {
-        recipe,
-        options,
-        staging: &staging,
-        agent: agent(options),
-        done: Vec::new(),
-    };
+    let mut fetcher =
+        Fetcher { recipe, options, staging: &staging, agent: agent(options), done: Vec::new() };
     let mut tried = Vec::new();
     let mut used = Vec::new();
     for source in sources(recipe, options) {
@@ -310,10 +289,7 @@ pub fn fetch_recipe(recipe: &Recipe, options: &Options) -> Result<Fetched, Fetch
         match result {
             Ok(()) => {
                 fetcher.publish(&folder)?;
-                return Ok(Fetched::New {
-                    folder,
-                    sources: used,
-                });
+                return Ok(Fetched::New { folder, sources: used });
             }
             Err(Failure::Source(why)) => {
                 options.progress.say(format_args!("{source}: {why}"));
@@ -323,27 +299,16 @@ pub fn fetch_recipe(recipe: &Recipe, options: &Options) -> Result<Fetched, Fetch
         }
     }
     let names = recipe.names().into_iter().map(str::to_owned).collect();
-    let by_hand = if matches!(recipe.content, Content::Idx(_)) {
-        folder
-    } else {
-        options.dir.clone()
-    };
-    Err(FetchError::AllFailed {
-        place,
-        names,
-        folder: by_hand,
-        tried,
-    })
+    let by_hand =
+        if matches!(recipe.content, Content::Idx(_)) { folder } else { options.dir.clone() };
+    Err(FetchError::AllFailed { place, names, folder: by_hand, tried })
 }
 
 /// Holds the folder against a second fetch for as long as the file lives. A file system that
 /// has no locks does not stop the fetch: files are placed atomically all the same.
 fn lock(folder: &Path, options: &Options) -> io::Result<File> {
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(folder.join(".lock"))?;
+    let file =
+        File::options().create(true).truncate(false).write(true).open(folder.join(".lock"))?;
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => {
             options.progress.say(format_args!(
@@ -364,10 +329,7 @@ fn lock(folder: &Path, options: &Options) -> io::Result<File> {
 fn clear_leftovers(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        if entry
-            .file_name()
-            .to_string_lossy()
-            .starts_with(STAGING_PREFIX)
+        if entry.file_name().to_string_lossy().starts_with(STAGING_PREFIX)
             && entry.file_type()?.is_dir()
         {
             fs::remove_dir_all(entry.path())?;
@@ -417,12 +379,7 @@ fn sources(recipe: &Recipe, options: &Options) -> Vec<Source> {
             .filter(|source| matches!(source, Source::Folder(folder) if folder.is_dir())),
     );
     sources.extend(recipe.upstream.iter().map(|url| parse(url)));
-    sources.extend(
-        recipe
-            .debian
-            .iter()
-            .map(|d| Source::Package(d.package, d.folder)),
-    );
+    sources.extend(recipe.debian.iter().map(|d| Source::Package(d.package, d.folder)));
     sources
 }
 
@@ -474,10 +431,7 @@ impl Fetcher<'_> {
                     files::read_archive(path, archive)
                 })?;
                 let named = || {
-                    archive
-                        .members
-                        .iter()
-                        .map(|m| (m.name.as_str(), members[&m.name].as_slice()))
+                    archive.members.iter().map(|m| (m.name.as_str(), members[&m.name].as_slice()))
                 };
                 let sums = files::sums(named());
                 for member in &archive.members {
@@ -507,10 +461,7 @@ impl Fetcher<'_> {
                     &[""]
                 };
                 let candidates = gz.iter().flat_map(|gz| {
-                    [
-                        format!("{url}/{name}{gz}"),
-                        format!("{url}/{own}/{name}{gz}"),
-                    ]
+                    [format!("{url}/{name}{gz}"), format!("{url}/{own}/{name}{gz}")]
                 });
                 let target = self.staging.path().join("download");
                 let mut reason = String::new();
@@ -563,10 +514,7 @@ impl Fetcher<'_> {
 
     /// Gives the files their final names.
     fn publish(&self, folder: &Path) -> Result<(), FetchError> {
-        let error = |path: &Path, source| FetchError::Write {
-            path: path.to_owned(),
-            source,
-        };
+        let error = |path: &Path, source| FetchError::Write { path: path.to_owned(), source };
         for name in &self.done {
             let target = folder.join(name);
             fs::rename(self.staging.path().join(name), &target)
@@ -588,8 +536,7 @@ impl Fetcher<'_> {
         match self.download_once(url, target, limit) {
             Err((Download::Failed(_), true)) => {
                 std::thread::sleep(Duration::from_millis(300));
-                self.download_once(url, target, limit)
-                    .map_err(|(error, _)| error)
+                self.download_once(url, target, limit).map_err(|(error, _)| error)
             }
             result => result.map_err(|(error, _)| error),
         }
@@ -607,19 +554,13 @@ impl Fetcher<'_> {
             }
             ureq::Error::Timeout(_) => failed("it does not answer".to_owned(), false),
             ureq::Error::HostNotFound => failed("its name cannot be resolved".to_owned(), false),
-            ureq::Error::Io(error) => failed(
-                error.to_string(),
-                error.kind() == io::ErrorKind::ConnectionReset,
-            ),
+            ureq::Error::Io(error) => {
+                failed(error.to_string(), error.kind() == io::ErrorKind::ConnectionReset)
+            }
             error => failed(error.to_string(), false),
         })?;
         let length = response.body().content_length();
-        let too_long = || {
-            failed(
-                format!("it sends more than the expected {limit} bytes"),
-                false,
-            )
-        };
+        let too_long = || failed(format!("it sends more than the expected {limit} bytes"), false);
         if length.is_some_and(|length| length > limit) {
             return Err(too_long());
         }
@@ -635,10 +576,7 @@ impl Fetcher<'_> {
         loop {
             let n = body.read(&mut buffer).map_err(|error| {
                 let again = error.kind() != io::ErrorKind::TimedOut;
-                failed(
-                    format!("it broke off after {received} bytes ({error})"),
-                    again,
-                )
+                failed(format!("it broke off after {received} bytes ({error})"), again)
             })?;
             if n == 0 {
                 break;
@@ -647,16 +585,14 @@ impl Fetcher<'_> {
             if received > limit {
                 return Err(too_long());
             }
-            file.write_all(&buffer[..n])
-                .map_err(|error| (Download::Write(error), false))?;
+            file.write_all(&buffer[..n]).map_err(|error| (Download::Write(error), false))?;
             bar.set_position(received);
         }
         bar.finish_and_clear();
         match length {
-            Some(length) if received != length => Err(failed(
-                format!("it broke off after {received} of {length} bytes"),
-                true,
-            )),
+            Some(length) if received != length => {
+                Err(failed(format!("it broke off after {received} of {length} bytes"), true))
+            }
             _ => Ok(()),
         }
     }
@@ -669,16 +605,10 @@ impl Fetcher<'_> {
             fs::create_dir_all(path).map_err(|error| Failure::Write(path.to_owned(), error))
         };
         make(&folder)?;
-        self.options
-            .progress
-            .say(format_args!("fetching the Debian package {package}"));
+        self.options.progress.say(format_args!("fetching the Debian package {package}"));
         let download = |lists: &[String]| {
             let mut command = Command::new("apt-get");
-            command
-                .args(APT_OPTIONS)
-                .args(lists)
-                .args(["download", package])
-                .current_dir(&folder);
+            command.args(APT_OPTIONS).args(lists).args(["download", package]).current_dir(&folder);
             run(&mut command)
         };
         if let Err(why) = download(&[]) {
@@ -692,19 +622,12 @@ impl Fetcher<'_> {
             make(&apt.join("lists/partial"))?;
             make(&apt.join("cache/archives/partial"))?;
             let own = ["lists", "cache"].map(|what| {
-                let option = if what == "lists" {
-                    "Dir::State::Lists"
-                } else {
-                    "Dir::Cache"
-                };
+                let option = if what == "lists" { "Dir::State::Lists" } else { "Dir::Cache" };
                 format!("-o{option}={}", absolute(&apt.join(what)).display())
             });
-            run(Command::new("apt-get")
-                .args(APT_OPTIONS)
-                .args(&own)
-                .arg("update"))
-            .and_then(|()| download(&own))
-            .map_err(|again| format!("{why}; `apt-get update` may be needed ({again})"))?;
+            run(Command::new("apt-get").args(APT_OPTIONS).args(&own).arg("update"))
+                .and_then(|()| download(&own))
+                .map_err(|again| format!("{why}; `apt-get update` may be needed ({again})"))?;
         }
         let deb = fs::read_dir(&folder)
             .ok()
@@ -744,9 +667,7 @@ fn run(command: &mut Command) -> Result<(), String> {
     let program = command.get_program().to_string_lossy().into_owned();
     // A file, unlike a pipe, never fills up and blocks the program.
     let mut said = tempfile::tempfile().map_err(|error| format!("no temporary file: {error}"))?;
-    let stderr = said
-        .try_clone()
-        .map_err(|error| format!("no temporary file: {error}"))?;
+    let stderr = said.try_clone().map_err(|error| format!("no temporary file: {error}"))?;
     let mut child = command
         .env("LC_ALL", "C")
         .stdin(Stdio::null())
@@ -767,10 +688,7 @@ fn run(command: &mut Command) -> Result<(), String> {
             Ok(None) => {
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(format!(
-                    "{program} took more than {} s",
-                    COMMAND_LIMIT.as_secs()
-                ));
+                return Err(format!("{program} took more than {} s", COMMAND_LIMIT.as_secs()));
             }
             Err(error) => return Err(format!("{program}: {error}")),
         }
@@ -781,10 +699,8 @@ fn run(command: &mut Command) -> Result<(), String> {
     let mut text = String::new();
     let read =
         io::Seek::rewind(&mut said).and_then(|()| said.take(1 << 16).read_to_string(&mut text));
-    let last = text
-        .lines()
-        .rfind(|line| line.starts_with("E: "))
-        .or_else(|| text.lines().next_back());
+    let last =
+        text.lines().rfind(|line| line.starts_with("E: ")).or_else(|| text.lines().next_back());
     match (read, last) {
         (Ok(_), Some(line)) => Err(format!("{program}: {}", line.trim_start_matches("E: "))),
         _ => Err(format!("{program} failed ({status})")),

@@ -36,31 +36,19 @@ impl Place {
 
     /// A [`DataError::Missing`]: `file` is in none of the folders `looked`.
     pub fn missing(&self, file: impl Into<String>, looked: Vec<PathBuf>) -> DataError {
-        DataError::Missing {
-            place: self.clone(),
-            file: file.into(),
-            looked: Folders(looked),
-        }
+        DataError::Missing { place: self.clone(), file: file.into(), looked: Folders(looked) }
     }
 
     /// A [`DataError::Corrupt`]: `problem` completes a sentence that begins with the file.
     pub fn corrupt(&self, file: impl Into<PathBuf>, problem: impl fmt::Display) -> DataError {
-        DataError::Corrupt {
-            place: self.clone(),
-            file: file.into(),
-            problem: problem.to_string(),
-        }
+        DataError::Corrupt { place: self.clone(), file: file.into(), problem: problem.to_string() }
     }
 
     /// The error for what went wrong with `file`.
     pub fn problem(&self, file: impl Into<PathBuf>, problem: Problem) -> DataError {
         match problem {
             Problem::Content(problem) => self.corrupt(file, problem),
-            Problem::Io(source) => DataError::Io {
-                place: self.clone(),
-                file: file.into(),
-                source,
-            },
+            Problem::Io(source) => DataError::Io { place: self.clone(), file: file.into(), source },
         }
     }
 }
@@ -213,10 +201,7 @@ pub fn read(path: &Path, spec: &FileSpec) -> Result<Vec<u8>, Problem> {
     let gzipped = magic == [0x1f, 0x8b];
     let whole = io::Cursor::new(magic).chain(file);
     let bytes = if gzipped {
-        read_at_most(
-            MultiGzDecoder::new(io::BufReader::with_capacity(1 << 16, whole)),
-            spec.bytes,
-        )?
+        read_at_most(MultiGzDecoder::new(io::BufReader::with_capacity(1 << 16, whole)), spec.bytes)?
     } else {
         read_at_most(whole, spec.bytes)?
     };
@@ -230,11 +215,7 @@ pub fn read(path: &Path, spec: &FileSpec) -> Result<Vec<u8>, Problem> {
 /// [`Problem::Content`].
 pub fn check(bytes: &[u8], spec: &FileSpec) -> Result<(), Problem> {
     if bytes.len() as u64 != spec.bytes {
-        let shorter = if (bytes.len() as u64) < spec.bytes {
-            "it is truncated: "
-        } else {
-            ""
-        };
+        let shorter = if (bytes.len() as u64) < spec.bytes { "it is truncated: " } else { "" };
         return Err(Problem::Content(format!(
             "{shorter}it has {} bytes, expected {}",
             bytes.len(),
@@ -255,13 +236,9 @@ pub fn check(bytes: &[u8], spec: &FileSpec) -> Result<(), Problem> {
 /// Reads all of the reader, which must hold no more than `limit` bytes.
 fn read_at_most(reader: impl Read, limit: u64) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::new();
-    reader
-        .take(limit.saturating_add(1))
-        .read_to_end(&mut bytes)?;
+    reader.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
-        return Err(Problem::Content(format!(
-            "it has more than the expected {limit} bytes"
-        )));
+        return Err(Problem::Content(format!("it has more than the expected {limit} bytes")));
     }
     Ok(bytes)
 }
@@ -283,10 +260,7 @@ pub fn read_archive(path: &Path, spec: &ArchiveSpec) -> Result<HashMap<String, V
             spec.max_bytes
         )));
     }
-    let mut hashed = Hashed {
-        reader: file.take(spec.max_bytes),
-        md5: Md5::new(),
-    };
+    let mut hashed = Hashed { reader: file.take(spec.max_bytes), md5: Md5::new() };
     let members = unpack(io::BufReader::with_capacity(1 << 16, &mut hashed), spec);
     // A wrong checksum explains whatever went wrong inside.
     io::copy(&mut hashed, &mut io::sink())?;
@@ -309,47 +283,33 @@ fn unpack(reader: impl Read, spec: &ArchiveSpec) -> Result<HashMap<String, Vec<u
         let mut entry = entry?;
         let path = entry.path()?.into_owned();
         let kind = entry.header().entry_type();
-        let inside = path
-            .components()
-            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        let inside =
+            path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         if !inside || kind.is_symlink() || kind.is_hard_link() {
             return Err(Problem::Content(format!(
                 "it is not to be trusted: its entry {path:?} is a link or points outside of the archive"
             )));
         }
-        let Some(member) = spec
-            .members
-            .iter()
-            .find(|m| path == Path::new(&spec.folder).join(&m.name))
+        let Some(member) =
+            spec.members.iter().find(|m| path == Path::new(&spec.folder).join(&m.name))
         else {
             continue;
         };
         if !kind.is_file() {
-            return Err(Problem::Content(format!(
-                "its member {} is not a file",
-                member.name
-            )));
+            return Err(Problem::Content(format!("its member {} is not a file", member.name)));
         }
         let in_member =
             |problem| Problem::Content(format!("its member {}: {problem}", member.name));
         let bytes = read_at_most(&mut entry, member.bytes).map_err(in_member)?;
         check(&bytes, member).map_err(in_member)?;
         if members.insert(member.name.clone(), bytes).is_some() {
-            return Err(Problem::Content(format!(
-                "its member {} is there twice",
-                member.name
-            )));
+            return Err(Problem::Content(format!("its member {} is there twice", member.name)));
         }
     }
-    match spec
-        .members
-        .iter()
-        .find(|member| !members.contains_key(&member.name))
-    {
-        Some(member) => Err(Problem::Content(format!(
-            "it has no member {}/{}",
-            spec.folder, member.name
-        ))),
+    match spec.members.iter().find(|member| !members.contains_key(&member.name)) {
+        Some(member) => {
+            Err(Problem::Content(format!("it has no member {}/{}", spec.folder, member.name)))
+        }
         None => Ok(members),
     }
 }
@@ -374,9 +334,7 @@ pub const SUMS: &str = "SHA256SUMS";
 
 /// The content of a [`SUMS`] file for these members.
 pub fn sums<'a>(members: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
-    members
-        .map(|(name, bytes)| format!("{}  {name}\n", hex(&Sha256::digest(bytes))))
-        .collect()
+    members.map(|(name, bytes)| format!("{}  {name}\n", hex(&Sha256::digest(bytes)))).collect()
 }
 
 /// The members with the checksums that the [`SUMS`] file in `folder` has for them, if there is one.

@@ -36,11 +36,7 @@ const MNIST: [&str; 4] = [
 
 /// The files of `mnist` or `fashion-mnist`, in the order of [`NAMES`].
 pub fn files(dataset: DatasetName) -> [FileSpec; 4] {
-    let sums = if dataset == DatasetName::Mnist {
-        MNIST
-    } else {
-        FASHION_MNIST
-    };
+    let sums = if dataset == DatasetName::Mnist { MNIST } else { FASHION_MNIST };
     let mut files = specs(60_000, 10_000, [28, 28]);
     for (file, sum) in files.iter_mut().zip(sums) {
         file.sha256 = Some(sum.to_owned());
@@ -57,21 +53,14 @@ pub fn specs(train: u64, test: u64, [height, width]: [u64; 2]) -> [FileSpec; 4] 
         IMAGE_HEADER + test * pixels,
         LABEL_HEADER + test,
     ];
-    std::array::from_fn(|i| FileSpec {
-        name: NAMES[i].to_owned(),
-        bytes: bytes[i],
-        sha256: None,
-    })
+    std::array::from_fn(|i| FileSpec { name: NAMES[i].to_owned(), bytes: bytes[i], sha256: None })
 }
 
 /// The folders below a data folder in which the files may lie, the best first: our own, those of
 /// torchvision, and the data folder itself.
 pub fn folders(place: &Place) -> Vec<PathBuf> {
-    let torchvision = if place.dataset == DatasetName::Mnist {
-        "MNIST/raw"
-    } else {
-        "FashionMNIST/raw"
-    };
+    let torchvision =
+        if place.dataset == DatasetName::Mnist { "MNIST/raw" } else { "FashionMNIST/raw" };
     let own = place.dataset.name();
     [own, &format!("{own}/raw"), torchvision, "", "raw"]
         .iter()
@@ -93,11 +82,8 @@ pub fn read(place: &Place, files: &[FileSpec; 4]) -> Result<(Images, Images), Da
             .count()
     };
     // Of equals, max_by_key takes the last.
-    let folder = folders
-        .iter()
-        .rev()
-        .max_by_key(|folder| held(folder))
-        .filter(|folder| held(folder) > 0);
+    let folder =
+        folders.iter().rev().max_by_key(|folder| held(folder)).filter(|folder| held(folder) > 0);
     let find = |file: &FileSpec| match folder {
         Some(folder) => files::find(std::slice::from_ref(folder), &file.name)
             .ok_or_else(|| place.missing(&file.name, vec![folder.clone()])),
@@ -116,22 +102,12 @@ pub fn read(place: &Place, files: &[FileSpec; 4]) -> Result<(Images, Images), Da
         if count != labels.len() {
             return Err(place.corrupt(
                 &path,
-                format!(
-                    "it holds {count} images, but there are {} labels",
-                    labels.len()
-                ),
+                format!("it holds {count} images, but there are {} labels", labels.len()),
             ));
         }
-        Ok(Images {
-            pixels,
-            labels,
-            shape,
-        })
+        Ok(Images { pixels, labels, shape })
     };
-    Ok((
-        set(train_images, train_labels)?,
-        set(test_images, test_labels)?,
-    ))
+    Ok((set(train_images, train_labels)?, set(test_images, test_labels)?))
 }
 
 /// The pixels of an image file, `[image, 1, height, width]`, and the shape of an image.
@@ -158,10 +134,7 @@ pub fn parse_labels(bytes: &[u8]) -> Result<Vec<i64>, String> {
 fn parse_header<const D: usize>(bytes: &[u8]) -> Result<(usize, [usize; D]), String> {
     let length = 4 + 4 * D;
     let (Some(magic), Some(sizes)) = (bytes.get(..4), bytes.get(4..length)) else {
-        return Err(format!(
-            "it has {} bytes, too few for an IDX header",
-            bytes.len()
-        ));
+        return Err(format!("it has {} bytes, too few for an IDX header", bytes.len()));
     };
     let expected = [0, 0, 8, D as u8];
     if magic != expected {
@@ -172,9 +145,7 @@ fn parse_header<const D: usize>(bytes: &[u8]) -> Result<(usize, [usize; D]), Str
     let mut dimensions = [0; D];
     let mut promised = 1_u128; // three factors below 2^32 cannot overflow it
     for (dimension, size) in dimensions.iter_mut().zip(sizes.chunks_exact(4)) {
-        let size = size
-            .iter()
-            .fold(0_u32, |size, &byte| size << 8 | u32::from(byte));
+        let size = size.iter().fold(0_u32, |size, &byte| size << 8 | u32::from(byte));
         promised *= u128::from(size);
         *dimension = size as usize;
     }
@@ -198,9 +169,7 @@ mod tests {
     /// An image file of `n` images of 2×3 pixels, and its labels.
     fn genuine(n: usize) -> [Vec<u8>; 2] {
         let mut images = vec![0, 0, 8, 3];
-        [n as u32, 2, 3]
-            .iter()
-            .for_each(|size| images.extend(size.to_be_bytes()));
+        [n as u32, 2, 3].iter().for_each(|size| images.extend(size.to_be_bytes()));
         images.extend((0..n * 6).map(|i| (i * 7) as u8));
         let mut labels = vec![0, 0, 8, 1];
         labels.extend((n as u32).to_be_bytes());
@@ -215,10 +184,7 @@ mod tests {
     }
 
     fn place(dir: &Path) -> Place {
-        Place {
-            dataset: DatasetName::FashionMnist,
-            dir: dir.to_owned(),
-        }
+        Place { dataset: DatasetName::FashionMnist, dir: dir.to_owned() }
     }
 
     /// Writes the four files, 12 training and 5 test images, as `name(i)` and `content(bytes)`.
@@ -234,26 +200,15 @@ mod tests {
     #[test]
     fn files_are_found_gzipped_or_not_wherever_torchvision_or_a_user_puts_them() {
         let dir = tempfile::tempdir().unwrap();
-        for (i, folder) in [
-            "fashion-mnist",
-            "fashion-mnist/raw",
-            "FashionMNIST/raw",
-            "",
-            "raw",
-        ]
-        .iter()
-        .enumerate()
+        for (i, folder) in
+            ["fashion-mnist", "fashion-mnist/raw", "FashionMNIST/raw", "", "raw"].iter().enumerate()
         {
             let dir = dir.path().join(i.to_string());
             match i % 3 {
                 0 => write(&dir.join(folder), |name| name.to_owned(), <[u8]>::to_vec),
                 1 => write(&dir.join(folder), |name| format!("{name}.gz"), gzip),
                 // The content decides, not the name.
-                _ => write(
-                    &dir.join(folder),
-                    |name| format!("{name}.gz"),
-                    <[u8]>::to_vec,
-                ),
+                _ => write(&dir.join(folder), |name| format!("{name}.gz"), <[u8]>::to_vec),
             }
             let (train, test) = read(&place(&dir), &specs(12, 5, [2, 3])).unwrap();
             assert_eq!((train.len(), test.len(), train.shape), (12, 5, [1, 2, 3]));
@@ -265,20 +220,11 @@ mod tests {
     #[test]
     fn a_missing_file_is_named_together_with_where_it_should_be() {
         let dir = tempfile::tempdir().unwrap();
-        write(
-            &dir.path().join("fashion-mnist"),
-            |name| name.to_owned(),
-            <[u8]>::to_vec,
-        );
+        write(&dir.path().join("fashion-mnist"), |name| name.to_owned(), <[u8]>::to_vec);
         std::fs::remove_file(dir.path().join("fashion-mnist").join(NAMES[3])).unwrap();
         let error = read(&place(dir.path()), &specs(12, 5, [2, 3])).unwrap_err();
-        let DataError::Missing { file, looked, .. } = error else {
-            panic!("{error}")
-        };
-        assert_eq!(
-            (file.as_str(), looked.0),
-            (NAMES[3], vec![dir.path().join("fashion-mnist")])
-        );
+        let DataError::Missing { file, looked, .. } = error else { panic!("{error}") };
+        assert_eq!((file.as_str(), looked.0), (NAMES[3], vec![dir.path().join("fashion-mnist")]));
     }
 
     #[test]
@@ -333,21 +279,11 @@ mod tests {
     fn a_header_that_promises_more_images_than_follow_is_refused() {
         let [mut images, _] = genuine(4);
         images[4..8].copy_from_slice(&u32::MAX.to_be_bytes());
-        assert!(
-            parse_images(images.clone())
-                .unwrap_err()
-                .contains("but 24 follow")
-        );
+        assert!(parse_images(images.clone()).unwrap_err().contains("but 24 follow"));
         images[4..16].fill(0xff); // 2^96 pixels
         assert!(parse_images(images).unwrap_err().contains("but 24 follow"));
-        assert!(
-            parse_images(genuine(4)[1].clone()).is_err(),
-            "labels are no images"
-        );
-        assert!(
-            parse_labels(&genuine(4)[0]).is_err(),
-            "images are no labels"
-        );
+        assert!(parse_images(genuine(4)[1].clone()).is_err(), "labels are no images");
+        assert!(parse_labels(&genuine(4)[0]).is_err(), "images are no labels");
     }
 
     proptest! {

@@ -52,17 +52,11 @@ impl Images {
             ));
         }
         if self.labels.len() != images || self.pixels.len() != images * pixels {
-            return Err(format!(
-                "it holds {} images, expected {images}",
-                self.labels.len()
-            ));
+            return Err(format!("it holds {} images, expected {images}", self.labels.len()));
         }
         let mut seen = vec![false; classes];
         for (i, &label) in self.labels.iter().enumerate() {
-            match usize::try_from(label)
-                .ok()
-                .and_then(|label| seen.get_mut(label))
-            {
+            match usize::try_from(label).ok().and_then(|label| seen.get_mut(label)) {
                 Some(seen) => *seen = true,
                 None => {
                     return Err(format!(
@@ -73,9 +67,9 @@ impl Images {
         }
         // A synthetic data set may have more classes than training images.
         match seen.iter().position(|seen| !seen) {
-            Some(class) if matches!(expected, Dataset::Named(_)) => Err(format!(
-                "no image is of class {class}, but there are {classes} classes"
-            )),
+            Some(class) if matches!(expected, Dataset::Named(_)) => {
+                Err(format!("no image is of class {class}, but there are {classes} classes"))
+            }
             _ => Ok(()),
         }
     }
@@ -98,14 +92,11 @@ pub struct Data {
 /// # Errors
 /// [`DataError`]: a file is missing, cannot be read, or does not hold what it should.
 pub fn load(dataset: Dataset, dir: &Path) -> Result<Data, DataError> {
-    let place = Place {
-        dataset: dataset.name(),
-        dir: dir.to_owned(),
-    };
+    let place = Place { dataset: dataset.name(), dir: dir.to_owned() };
     let (train, test) = match (dataset, dataset.name()) {
-        (Dataset::Synthetic { .. }, _) => synthetic::make(dataset).ok_or(DataError::Memory {
-            dataset: dataset.name(),
-        })?,
+        (Dataset::Synthetic { .. }, _) => {
+            synthetic::make(dataset).ok_or(DataError::Memory { dataset: dataset.name() })?
+        }
         (_, DatasetName::Digits) => {
             digits::read().map_err(|problem| place.corrupt("(embedded)", problem))?
         }
@@ -115,18 +106,12 @@ pub fn load(dataset: Dataset, dir: &Path) -> Result<Data, DataError> {
         (_, _) => idx::read(&place, &idx::files(dataset.name()))?,
     };
     let (train_images, test_images) = dataset.images();
-    for (what, set, images) in [
-        ("training set", &train, train_images),
-        ("test set", &test, test_images),
-    ] {
-        set.check(dataset, images)
-            .map_err(|problem| place.corrupt(what, problem))?;
+    for (what, set, images) in
+        [("training set", &train, train_images), ("test set", &test, test_images)]
+    {
+        set.check(dataset, images).map_err(|problem| place.corrupt(what, problem))?;
     }
-    Ok(Data {
-        dataset,
-        train,
-        test,
-    })
+    Ok(Data { dataset, train, test })
 }
 
 /// The data folder where the command line names none: `WNINIT_DATA`, else `./data`.
@@ -142,9 +127,7 @@ mod tests {
     use super::*;
 
     fn digits() -> Images {
-        load(Dataset::Named(DatasetName::Digits), Path::new("/nowhere"))
-            .unwrap()
-            .train
+        load(Dataset::Named(DatasetName::Digits), Path::new("/nowhere")).unwrap().train
     }
 
     #[test]
@@ -152,45 +135,21 @@ mod tests {
         let digits_set = Dataset::Named(DatasetName::Digits);
         assert_eq!(digits().check(digits_set, 1437), Ok(()));
         assert!(
-            digits()
-                .check(digits_set, 1438)
-                .unwrap_err()
-                .contains("1437 images, expected 1438")
+            digits().check(digits_set, 1438).unwrap_err().contains("1437 images, expected 1438")
         );
 
         let mut eleventh = digits();
         eleventh.labels[7] = 10;
-        assert!(
-            eleventh
-                .check(digits_set, 1437)
-                .unwrap_err()
-                .contains("image 7 has the label 10")
-        );
+        assert!(eleventh.check(digits_set, 1437).unwrap_err().contains("image 7 has the label 10"));
         eleventh.labels[7] = -1;
-        assert!(
-            eleventh
-                .check(digits_set, 1437)
-                .unwrap_err()
-                .contains("label -1")
-        );
+        assert!(eleventh.check(digits_set, 1437).unwrap_err().contains("label -1"));
 
         let mut nine = digits();
-        nine.labels
-            .iter_mut()
-            .for_each(|label| *label = (*label).min(8));
-        assert!(
-            nine.check(digits_set, 1437)
-                .unwrap_err()
-                .contains("no image is of class 9")
-        );
+        nine.labels.iter_mut().for_each(|label| *label = (*label).min(8));
+        assert!(nine.check(digits_set, 1437).unwrap_err().contains("no image is of class 9"));
 
         let mnist = Dataset::Named(DatasetName::Mnist);
-        assert!(
-            digits()
-                .check(mnist, 1437)
-                .unwrap_err()
-                .contains("expected [1, 28, 28]")
-        );
+        assert!(digits().check(mnist, 1437).unwrap_err().contains("expected [1, 28, 28]"));
     }
 
     #[test]
@@ -206,10 +165,7 @@ mod tests {
             assert!(matches!(error, DataError::Missing { .. }), "{error}");
             let text = error.to_string();
             assert!(
-                text.contains(&format!(
-                    "wninit fetch {name} --data {}",
-                    dir.path().display()
-                )),
+                text.contains(&format!("wninit fetch {name} --data {}", dir.path().display())),
                 "{text}"
             );
             assert!(text.contains("WNINIT_DATA"), "{text}");

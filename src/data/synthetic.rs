@@ -18,12 +18,7 @@ const NOISE_SD: f64 = 64.0;
 
 /// Training and test images; `None` if the data set is not synthetic or does not fit into memory.
 pub fn make(dataset: Dataset) -> Option<(Images, Images)> {
-    let Dataset::Synthetic {
-        shape: [c, h, w],
-        classes,
-        ..
-    } = dataset
-    else {
+    let Dataset::Synthetic { shape: [c, h, w], classes, .. } = dataset else {
         return None;
     };
     let (train, test) = dataset.images();
@@ -81,21 +76,13 @@ fn draw(
     for &label in &labels {
         let prototype = &prototypes[label as usize * size..][..size];
         pixels.extend(prototype.iter().map(|&level| {
-            let sum: i32 = stream
-                .next_u32()
-                .to_le_bytes()
-                .iter()
-                .map(|&byte| i32::from(byte))
-                .sum();
+            let sum: i32 =
+                stream.next_u32().to_le_bytes().iter().map(|&byte| i32::from(byte)).sum();
             let noise = ((sum - 510) * scale) >> 16;
             (i32::from(level) + noise).clamp(0, 255) as u8
         }));
     }
-    Some(Images {
-        pixels,
-        labels,
-        shape,
-    })
+    Some(Images { pixels, labels, shape })
 }
 
 #[cfg(test)]
@@ -104,12 +91,7 @@ mod tests {
     use super::*;
 
     fn synthetic(shape: [u16; 3], classes: u16, images: u32) -> (Images, Images) {
-        make(Dataset::Synthetic {
-            shape,
-            classes,
-            images,
-        })
-        .unwrap()
+        make(Dataset::Synthetic { shape, classes, images }).unwrap()
     }
 
     /// Accuracy on the test images of the nearest mean of the training images.
@@ -124,23 +106,14 @@ mod tests {
                 .for_each(|(m, &p)| *m += f64::from(p) * share);
         }
         let distance = |mean: &[f64], image: &[u8]| -> f64 {
-            mean.iter()
-                .zip(image)
-                .map(|(m, &p)| (m - f64::from(p)).powi(2))
-                .sum()
+            mean.iter().zip(image).map(|(m, &p)| (m - f64::from(p)).powi(2)).sum()
         };
-        let right = test
-            .pixels
-            .chunks(size)
-            .zip(&test.labels)
-            .filter(|(image, label)| {
-                let best = (0..classes)
-                    .min_by(|&a, &b| {
-                        distance(&means[a], image).total_cmp(&distance(&means[b], image))
-                    })
-                    .unwrap();
-                best as i64 == **label
-            });
+        let right = test.pixels.chunks(size).zip(&test.labels).filter(|(image, label)| {
+            let best = (0..classes)
+                .min_by(|&a, &b| distance(&means[a], image).total_cmp(&distance(&means[b], image)))
+                .unwrap();
+            best as i64 == **label
+        });
         right.count() as f64 / test.len() as f64
     }
 
@@ -175,11 +148,7 @@ mod tests {
 
     #[test]
     fn a_data_set_larger_than_any_memory_is_an_error() {
-        let huge = Dataset::Synthetic {
-            shape: [4096; 3],
-            classes: 2,
-            images: 10_000_000,
-        };
+        let huge = Dataset::Synthetic { shape: [4096; 3], classes: 2, images: 10_000_000 };
         assert!(make(huge).is_none());
         let error = crate::data::load(huge, std::path::Path::new("")).unwrap_err();
         assert!(error.to_string().contains("synthetic_images"), "{error}");

@@ -37,9 +37,8 @@ struct IndexedAxis<'g> {
 
 impl IndexedAxis<'_> {
     fn index_of(&self, value: &Value) -> Option<u32> {
-        let index = self
-            .index
-            .get_or_init(|| self.axis.values.iter().map(canonical).zip(0..).collect());
+        let index =
+            self.index.get_or_init(|| self.axis.values.iter().map(canonical).zip(0..).collect());
         index.get(&canonical(value)).copied()
     }
 }
@@ -57,9 +56,7 @@ impl<'g> Expansion<'g> {
             .map(|axis| vec![axis])
             .chain(zip.iter().map(|zip| zip.axes.iter().collect()));
         let (mut seeds, rest): (Vec<Vec<&Axis>>, _) = dimensions.partition(|dimension| {
-            dimension
-                .iter()
-                .any(|axis| SEED_FIELDS.contains(&axis.field.name))
+            dimension.iter().any(|axis| SEED_FIELDS.contains(&axis.field.name))
         });
         let seed_dimensions = seeds.len();
         seeds.extend(rest);
@@ -68,9 +65,9 @@ impl<'g> Expansion<'g> {
         for axis in seeds.iter().map(|dimension| dimension[0]) {
             combinations = combinations.saturating_mul(axis.values.len());
             if combinations.saturating_add(*total) > MAX_JOBS {
-                return Err(axis.place.error(format!(
-                    "with this axis the grid has more than {MAX_JOBS} jobs"
-                )));
+                return Err(axis
+                    .place
+                    .error(format!("with this axis the grid has more than {MAX_JOBS} jobs")));
             }
         }
         *total += combinations;
@@ -83,11 +80,7 @@ impl<'g> Expansion<'g> {
                 .map_err(|message| setting.place.error(message))?;
         }
         let indexed = seeds.iter().enumerate().flat_map(|(dimension, axes)| {
-            axes.iter().map(move |&axis| IndexedAxis {
-                axis,
-                dimension,
-                index: OnceLock::new(),
-            })
+            axes.iter().map(move |&axis| IndexedAxis { axis, dimension, index: OnceLock::new() })
         });
         let axes = indexed.collect();
         let mut expansion = Expansion {
@@ -127,16 +120,10 @@ impl<'g> Expansion<'g> {
         let mut selection: Selection = Vec::new();
         for condition in conditions {
             if let Some(axis) = self.axis(condition.field) {
-                let mut indices: Vec<u32> = condition
-                    .values
-                    .iter()
-                    .filter_map(|v| axis.index_of(v))
-                    .collect();
+                let mut indices: Vec<u32> =
+                    condition.values.iter().filter_map(|v| axis.index_of(v)).collect();
                 indices.sort_unstable();
-                match selection
-                    .iter_mut()
-                    .find(|(known, _)| *known == axis.dimension)
-                {
+                match selection.iter_mut().find(|(known, _)| *known == axis.dimension) {
                     Some((_, known)) => known.retain(|i| indices.binary_search(i).is_ok()),
                     None => selection.push((axis.dimension, indices)),
                 }
@@ -148,10 +135,7 @@ impl<'g> Expansion<'g> {
                 return None;
             }
         }
-        selection
-            .iter()
-            .all(|(_, indices)| !indices.is_empty())
-            .then_some(selection)
+        selection.iter().all(|(_, indices)| !indices.is_empty()).then_some(selection)
     }
 
     fn axis(&self, field: &Field) -> Option<&IndexedAxis<'g>> {
@@ -162,10 +146,7 @@ impl<'g> Expansion<'g> {
     fn takes(&self, field: &Field, value: &Value) -> bool {
         match self.axis(field) {
             Some(axis) => axis.index_of(value).is_some(),
-            None => self
-                .base
-                .iter()
-                .any(|s| s.field == field && same(&s.value, value)),
+            None => self.base.iter().any(|s| s.field == field && same(&s.value, value)),
         }
     }
 
@@ -195,21 +176,14 @@ impl<'g> Expansion<'g> {
         let within = |(dimension, chosen): &(usize, Vec<u32>)| {
             chosen.binary_search(&indices[*dimension]).is_ok()
         };
-        if self
-            .excluded
-            .iter()
-            .any(|exclude| exclude.iter().all(within))
-        {
+        if self.excluded.iter().any(|exclude| exclude.iter().all(within)) {
             return Ok(None);
         }
         let mut draft = self.draft.clone();
         for (dimension, &index) in self.dimensions.iter().zip(&indices) {
             for axis in dimension {
                 let set = axis.field.set(&mut draft, &axis.values[index as usize]);
-                set.map_err(|message| JobError {
-                    field: axis.field.name,
-                    message,
-                })?;
+                set.map_err(|message| JobError { field: axis.field.name, message })?;
             }
         }
         draft.resolve().map(Some)
@@ -218,30 +192,20 @@ impl<'g> Expansion<'g> {
     /// Every field that a combination sets, with its value and where that was written; axes last.
     pub fn settings(&self, combination: usize) -> Vec<Setting> {
         let indices = self.indices(combination);
-        let axes = self
-            .dimensions
-            .iter()
-            .zip(indices)
-            .flat_map(|(dimension, index)| {
-                dimension.iter().map(move |axis| Setting {
-                    field: axis.field,
-                    value: axis.values[index as usize].clone(),
-                    place: axis.place_of(index as usize),
-                })
-            });
-        self.base
-            .iter()
-            .map(|setting| (*setting).clone())
-            .chain(axes)
-            .collect()
+        let axes = self.dimensions.iter().zip(indices).flat_map(|(dimension, index)| {
+            dimension.iter().map(move |axis| Setting {
+                field: axis.field,
+                value: axis.values[index as usize].clone(),
+                place: axis.place_of(index as usize),
+            })
+        });
+        self.base.iter().map(|setting| (*setting).clone()).chain(axes).collect()
     }
 
     /// A place to point at where no single value is to blame.
     pub(crate) fn place(&self) -> Place {
         let axis = self.axes.first().map(|indexed| &indexed.axis.place);
-        axis.or(self.base.first().map(|s| &s.place))
-            .cloned()
-            .unwrap_or_else(|| Place::of("grid"))
+        axis.or(self.base.first().map(|s| &s.place)).cloned().unwrap_or_else(|| Place::of("grid"))
     }
 
     /// The names of its axes.
@@ -257,13 +221,7 @@ impl<'g> Expansion<'g> {
             .flatten()
             .find(|axis| axis.field.name == field)
             .map(|axis| &axis.place);
-        axis.or_else(|| {
-            self.base
-                .iter()
-                .find(|s| s.field.name == field)
-                .map(|s| &s.place)
-        })
-        .cloned()
+        axis.or_else(|| self.base.iter().find(|s| s.field.name == field).map(|s| &s.place)).cloned()
     }
 
     /// The values of a field here.
@@ -274,12 +232,8 @@ impl<'g> Expansion<'g> {
             .flatten()
             .find(|axis| axis.field == field)
             .map(|axis| &axis.values[..]);
-        let base = || {
-            self.base
-                .iter()
-                .find(|s| s.field == field)
-                .map(|s| std::slice::from_ref(&s.value))
-        };
+        let base =
+            || self.base.iter().find(|s| s.field == field).map(|s| std::slice::from_ref(&s.value));
         axis.or_else(base).unwrap_or_default()
     }
 
@@ -290,14 +244,10 @@ impl<'g> Expansion<'g> {
         // Whatever the job could be without is what the culprit conflicts with.
         let resolves_without = |left_out: &Setting| {
             let mut draft = Draft::default();
-            let mut others = settings
-                .iter()
-                .filter(|setting| setting.field != left_out.field);
+            let mut others = settings.iter().filter(|setting| setting.field != left_out.field);
             others.all(|s| s.field.set(&mut draft, &s.value).is_ok()) && draft.resolve().is_ok()
         };
-        let culprit = settings
-            .iter()
-            .find(|setting| setting.field.name == error.field);
+        let culprit = settings.iter().find(|setting| setting.field.name == error.field);
         let partners: Vec<&Setting> = settings
             .iter()
             .filter(|setting| setting.field.name != error.field && resolves_without(setting))
@@ -306,14 +256,7 @@ impl<'g> Expansion<'g> {
         if culprit.is_some() && !partners.is_empty() {
             let list: Vec<String> = partners
                 .iter()
-                .map(|s| {
-                    format!(
-                        "{} = {} at {}",
-                        s.field.name,
-                        write::value(&s.value),
-                        s.place
-                    )
-                })
+                .map(|s| format!("{} = {} at {}", s.field.name, write::value(&s.value), s.place))
                 .collect();
             message += &format!(" ({})", list.join("; "));
         }
@@ -341,10 +284,8 @@ pub(super) fn occurs(
 ) -> Result<(), GridError> {
     for condition in conditions {
         let key = condition.field.name;
-        let setters: Vec<&&Expansion> = expansions
-            .iter()
-            .filter(|e| e.place_of(key).is_some())
-            .collect();
+        let setters: Vec<&&Expansion> =
+            expansions.iter().filter(|e| e.place_of(key).is_some()).collect();
         if setters.is_empty() && unset == Unset::Refused {
             let set: Vec<&str> = FIELDS
                 .iter()
@@ -382,10 +323,7 @@ pub(super) fn occurs(
             }
         }
     }
-    if expansions
-        .iter()
-        .any(|e| e.compile(conditions, unset).is_some())
-    {
+    if expansions.iter().any(|e| e.compile(conditions, unset).is_some()) {
         Ok(())
     } else {
         Err(place.error("no job meets all of its conditions"))
@@ -395,10 +333,7 @@ pub(super) fn occurs(
 impl Exclude {
     pub(super) fn occurs(&self, expansions: &[&Expansion]) -> Result<(), GridError> {
         occurs(&self.conditions, expansions, Unset::Refused, &self.place).map_err(|error| {
-            GridError {
-                message: format!("{}: it excludes nothing", error.message),
-                ..error
-            }
+            GridError { message: format!("{}: it excludes nothing", error.message), ..error }
         })
     }
 }
@@ -406,26 +341,17 @@ impl Exclude {
 impl Claim {
     pub(super) fn occurs(&self, expansions: &[&Expansion]) -> Result<(), GridError> {
         occurs(&self.filter, expansions, Unset::Accepted, &self.place)?;
-        if let Expectation::Compare {
-            axis, better, than, ..
-        } = &self.expect
-        {
+        if let Expectation::Compare { axis, better, than, .. } = &self.expect {
             let key = format!("{}.compare", self.place.key);
-            let place = Place {
-                key: key.into(),
-                ..self.place.clone()
-            };
+            let place = Place { key: key.into(), ..self.place.clone() };
             let names: Vec<&str> = expansions.iter().flat_map(|e| e.axis_names()).collect();
             if !names.contains(&axis.name) {
                 let names: BTreeSet<&str> = names.into_iter().collect();
                 return Err(place.error(unknown("axis", axis.name, names)));
             }
             for value in [better, than] {
-                let also = Condition {
-                    field: axis,
-                    values: vec![value.clone()],
-                    place: place.clone(),
-                };
+                let also =
+                    Condition { field: axis, values: vec![value.clone()], place: place.clone() };
                 let conditions: Vec<Condition> =
                     self.filter.iter().cloned().chain([also]).collect();
                 occurs(&conditions, expansions, Unset::Accepted, &place)?;

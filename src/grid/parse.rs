@@ -42,10 +42,7 @@ pub(super) fn file(path: &Path, extended_at: Option<&Place>) -> Result<Layer, Gr
         return Err(fail(format!("cannot read the grid: {what}")));
     }
     if bytes.len() as u64 > MAX_FILE {
-        return Err(fail(format!(
-            "a grid is a TOML file of at most {} MiB",
-            MAX_FILE >> 20
-        )));
+        return Err(fail(format!("a grid is a TOML file of at most {} MiB", MAX_FILE >> 20)));
     }
     let parsed = String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
@@ -66,10 +63,7 @@ pub(super) fn text(text: &str, path: &Path) -> Result<Layer, GridError> {
         .filter(|(_, byte)| *byte == b'\n')
         .map(|(offset, _)| offset)
         .collect();
-    let source = Source {
-        file: path.display().to_string().into(),
-        newlines,
-    };
+    let source = Source { file: path.display().to_string().into(), newlines };
     let table = DeTable::parse(text).map_err(|error| {
         let message = format!("not valid TOML: {}", error.message());
         let place = source.place(error.span().unwrap_or(0..0), "");
@@ -97,11 +91,7 @@ type Parsed<T> = Result<T, GridError>;
 
 impl Source {
     fn place(&self, span: Range<usize>, key: &str) -> Place {
-        Place {
-            file: self.file.clone(),
-            line: Some(self.line(span.start)),
-            key: key.into(),
-        }
+        Place { file: self.file.clone(), line: Some(self.line(span.start)), key: key.into() }
     }
 
     /// The line of an offset, counted from 1.
@@ -170,11 +160,7 @@ impl Source {
             "extends",
             "profile",
         ];
-        let valid = if kind == Kind::File {
-            VALID
-        } else {
-            &VALID[..8]
-        };
+        let valid = if kind == Kind::File { VALID } else { &VALID[..8] };
         let mut layer = Layer::default();
         for ((key, value), place) in self.entries(table, path, valid)? {
             let inner = place.key.clone();
@@ -205,19 +191,14 @@ impl Source {
                     {
                         check_name(name).map_err(|message| place.error(message))?;
                         let table = self.table(profile, &place)?;
-                        layer.profile.push((
-                            name.to_owned(),
-                            self.layer(table, &place.key, Kind::Profile)?,
-                        ));
+                        layer
+                            .profile
+                            .push((name.to_owned(), self.layer(table, &place.key, Kind::Profile)?));
                     }
                 }
             }
         }
-        in_one_place(
-            &layer.base,
-            &layer.grid,
-            layer.zip.as_deref().unwrap_or_default(),
-        )?;
+        in_one_place(&layer.base, &layer.grid, layer.zip.as_deref().unwrap_or_default())?;
         Ok(layer)
     }
 
@@ -244,18 +225,11 @@ impl Source {
             let value = self.value(item, &place)?;
             if let Err(message) = field.set(&mut Draft::default(), &value) {
                 let is_axis = matches!(item.get_ref(), DeValue::Array(_) | DeValue::Table(_));
-                let hint = if is_axis {
-                    "; several values are an axis: move it to [grid]"
-                } else {
-                    ""
-                };
+                let hint =
+                    if is_axis { "; several values are an axis: move it to [grid]" } else { "" };
                 return Err(place.error(format!("{message}{hint}")));
             }
-            settings.push(Setting {
-                field,
-                value,
-                place,
-            });
+            settings.push(Setting { field, value, place });
         }
         Ok(settings)
     }
@@ -377,11 +351,7 @@ impl Source {
                 }
                 let values = logarithmic(a, b, count as usize);
                 let value = |x: f64| {
-                    if whole {
-                        Value::Integer(x.round() as i64)
-                    } else {
-                        Value::Float(x)
-                    }
+                    if whole { Value::Integer(x.round() as i64) } else { Value::Float(x) }
                 };
                 values.into_iter().map(value).collect()
             }
@@ -422,11 +392,7 @@ impl Source {
         if conditions.is_empty() {
             return Err(place.error("it has no conditions, so it would leave out every job"));
         }
-        Ok(Exclude {
-            conditions,
-            place: place.clone(),
-            inherited: false,
-        })
+        Ok(Exclude { conditions, place: place.clone(), inherited: false })
     }
 
     /// A field and the value or values that it must have.
@@ -442,15 +408,8 @@ impl Source {
             if values.is_empty() {
                 return Err(place.error("the list is empty"));
             }
-            values
-                .iter()
-                .try_for_each(check)
-                .map_err(|message| place.error(message))?;
-            conditions.push(Condition {
-                field,
-                values,
-                place,
-            });
+            values.iter().try_for_each(check).map_err(|message| place.error(message))?;
+            conditions.push(Condition { field, values, place });
         }
         Ok(conditions)
     }
@@ -523,18 +482,12 @@ impl Source {
                 .error("expected { axis = …, better = …, than = … }, and a margin if you like"));
         };
         for (value, place) in [&better, &than] {
-            axis.set(&mut Draft::default(), value)
-                .map_err(|message| place.error(message))?;
+            axis.set(&mut Draft::default(), value).map_err(|message| place.error(message))?;
         }
         if canonical(&better.0) == canonical(&than.0) {
             return Err(than.1.error("nothing is better than itself"));
         }
-        Ok(Expectation::Compare {
-            axis,
-            better: better.0,
-            than: than.0,
-            margin,
-        })
+        Ok(Expectation::Compare { axis, better: better.0, than: than.0, margin })
     }
 
     fn published(&self, table: &DeTable, place: &Place) -> Parsed<Published> {
@@ -571,9 +524,7 @@ impl Source {
     }
 
     fn metric(&self, value: &Spanned<DeValue>, place: &Place) -> Parsed<Metric> {
-        self.string(value, place)?
-            .parse()
-            .map_err(|message: String| place.error(message))
+        self.string(value, place)?.parse().map_err(|message: String| place.error(message))
     }
 
     /// Each table of an array of tables; the place's key counts them from 1.
@@ -586,21 +537,15 @@ impl Source {
         let name = &place.key;
         let word = name.rsplit('.').next().unwrap_or(name);
         let DeValue::Array(items) = value.get_ref() else {
-            return Err(place.error(format!(
-                "expected tables, each under [[{word}]], not a {}",
-                kind(value)
-            )));
+            return Err(place
+                .error(format!("expected tables, each under [[{word}]], not a {}", kind(value))));
         };
         if items.len() > MAX_TABLES {
             return Err(place.error(format!("{} tables are more than {MAX_TABLES}", items.len())));
         }
         let mut all = Vec::new();
         for (i, item) in items.iter().enumerate() {
-            let key = if items.len() > 1 {
-                format!("{name}[{}]", i + 1)
-            } else {
-                name.to_string()
-            };
+            let key = if items.len() > 1 { format!("{name}[{}]", i + 1) } else { name.to_string() };
             let place = self.place(item.span(), &key);
             all.push(read(self.table(item, &place)?, &place)?);
         }
@@ -637,11 +582,11 @@ impl Source {
     fn value(&self, value: &Spanned<DeValue>, place: &Place) -> Parsed<Value> {
         match value.get_ref() {
             DeValue::String(text) => Ok(Value::Text(text.to_string())),
-            DeValue::Integer(digits) => i64::from_str_radix(digits.as_str(), digits.radix())
-                .map(Value::Integer)
-                .map_err(|_| {
-                    place.error(format!("{} is too large", shorten(&digits.to_string(), 60)))
-                }),
+            DeValue::Integer(digits) => {
+                i64::from_str_radix(digits.as_str(), digits.radix()).map(Value::Integer).map_err(
+                    |_| place.error(format!("{} is too large", shorten(&digits.to_string(), 60))),
+                )
+            }
             DeValue::Float(digits) => match digits.as_str().parse() {
                 Ok(number) => Ok(Value::Float(number)),
                 Err(_) => Err(place.error("expected a number")),
@@ -684,11 +629,7 @@ fn in_one_place(base: &[Setting], grid: &[Axis], zip: &[Zip]) -> Result<(), Grid
         .chain(zip.iter().flat_map(|zip| &zip.axes))
         .map(|axis| (axis.field, &axis.place));
     let mut seen: Vec<(&Field, &Place)> = Vec::new();
-    for (field, place) in base
-        .iter()
-        .map(|setting| (setting.field, &setting.place))
-        .chain(axes)
-    {
+    for (field, place) in base.iter().map(|setting| (setting.field, &setting.place)).chain(axes) {
         if let Some((_, first)) = seen.iter().find(|(known, _)| *known == field) {
             return Err(place.error(format!(
                 "{} is already set by {} at {first}; keep one of the two",

@@ -21,10 +21,7 @@ fn string(text: &str) -> String {
 }
 
 fn list(items: &[Value]) -> String {
-    format!(
-        "[{}]",
-        items.iter().map(value).collect::<Vec<_>>().join(", ")
-    )
+    format!("[{}]", items.iter().map(value).collect::<Vec<_>>().join(", "))
 }
 
 /// The grid as a file that stands alone.
@@ -36,24 +33,10 @@ pub(super) fn grid(grid: &Grid) -> String {
     if let Some(about) = &grid.about {
         line(&mut text, "about", &string(about));
     }
-    expansion(
-        &mut text,
-        "",
-        &grid.base,
-        &grid.grid,
-        &grid.zip,
-        &grid.exclude,
-    );
+    expansion(&mut text, "", &grid.base, &grid.grid, &grid.zip, &grid.exclude);
     for block in &grid.block {
         text += "\n[[block]]\n";
-        expansion(
-            &mut text,
-            "block.",
-            &block.base,
-            &block.grid,
-            &block.zip,
-            &block.exclude,
-        );
+        expansion(&mut text, "block.", &block.base, &block.grid, &block.zip, &block.exclude);
     }
     for claim in &grid.claims {
         text += "\n[[claim]]\n";
@@ -61,12 +44,7 @@ pub(super) fn grid(grid: &Grid) -> String {
         line(&mut text, "metric", &string(claim.metric.name()));
         filter(&mut text, &claim.filter);
         match &claim.expect {
-            Expectation::Compare {
-                axis,
-                better,
-                than,
-                margin,
-            } => line(
+            Expectation::Compare { axis, better, than, margin } => line(
                 &mut text,
                 "compare",
                 &format!(
@@ -116,19 +94,15 @@ fn expansion(
 ) {
     if !base.is_empty() {
         *text += &format!("\n[{prefix}base]\n");
-        base.iter()
-            .for_each(|setting| line(text, setting.field.name, &value(&setting.value)));
+        base.iter().for_each(|setting| line(text, setting.field.name, &value(&setting.value)));
     }
     if !grid.is_empty() {
         *text += &format!("\n[{prefix}grid]\n");
-        grid.iter()
-            .for_each(|axis| line(text, axis.field.name, &values(axis)));
+        grid.iter().for_each(|axis| line(text, axis.field.name, &values(axis)));
     }
     for zip in zip {
         *text += &format!("\n[[{prefix}zip]]\n");
-        zip.axes
-            .iter()
-            .for_each(|axis| line(text, axis.field.name, &values(axis)));
+        zip.axes.iter().for_each(|axis| line(text, axis.field.name, &values(axis)));
     }
     for exclude in exclude {
         *text += &format!("\n[[{prefix}exclude]]\n");
@@ -144,20 +118,12 @@ fn values(axis: &Axis) -> String {
     let whole: Option<Vec<i64>> = axis
         .values
         .iter()
-        .map(|v| {
-            if let Value::Integer(n) = v {
-                Some(*n)
-            } else {
-                None
-            }
-        })
+        .map(|v| if let Value::Integer(n) = v { Some(*n) } else { None })
         .collect();
     match whole.as_deref() {
         Some(numbers)
             if numbers.len() > 8
-                && numbers
-                    .windows(2)
-                    .all(|pair| pair[0].checked_add(1) == Some(pair[1])) =>
+                && numbers.windows(2).all(|pair| pair[0].checked_add(1) == Some(pair[1])) =>
         {
             format!("{{ from = {}, count = {} }}", numbers[0], numbers.len())
         }
@@ -174,10 +140,8 @@ fn wanted(condition: &Condition) -> String {
 
 fn filter(text: &mut String, conditions: &[Condition]) {
     if !conditions.is_empty() {
-        let parts: Vec<String> = conditions
-            .iter()
-            .map(|c| format!("{} = {}", c.field.name, wanted(c)))
-            .collect();
+        let parts: Vec<String> =
+            conditions.iter().map(|c| format!("{} = {}", c.field.name, wanted(c))).collect();
         line(text, "where", &format!("{{ {} }}", parts.join(", ")));
     }
 }

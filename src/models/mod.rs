@@ -62,8 +62,12 @@ impl Model {
     pub fn zeros(blueprint: Blueprint, members: i64) -> Model {
         let Blueprint { arch, norm, input, classes, arithmetic } = blueprint;
         let trunk = match arch {
-            Arch::Mlp { depth, width } => mlp::trunk(depth, width, norm, input, members, arithmetic),
-            Arch::Cnn { depth, width } => cnn::trunk(depth, width, norm, input, members, arithmetic),
+            Arch::Mlp { depth, width } => {
+                mlp::trunk(depth, width, norm, input, members, arithmetic)
+            }
+            Arch::Cnn { depth, width } => {
+                cnn::trunk(depth, width, norm, input, members, arithmetic)
+            }
             Arch::ResNet { blocks, width } => {
                 residual::resnet(blocks, width, norm, input, members, arithmetic)
             }
@@ -128,7 +132,13 @@ impl Model {
                     panic!("images of a stack have five axes, not {size:?}")
                 };
                 let last = x.permute([0, 1, 3, 4, 2]).contiguous();
-                let stride = [batch * height * width * channels, height * width * channels, 1, width * channels, channels];
+                let stride = [
+                    batch * height * width * channels,
+                    height * width * channels,
+                    1,
+                    width * channels,
+                    channels,
+                ];
                 last.as_strided(&size, stride, None)
             }
         }
@@ -167,10 +177,9 @@ impl Model {
             let part = self.forward_backward(&x, &y, batch, step, recompute);
             result = Some(match result {
                 None => part,
-                Some(sum) => StepResult {
-                    loss: sum.loss + part.loss,
-                    correct: sum.correct + part.correct,
-                },
+                Some(sum) => {
+                    StepResult { loss: sum.loss + part.loss, correct: sum.correct + part.correct }
+                }
             });
             start += size;
         }
@@ -288,7 +297,8 @@ impl Model {
 fn cross_entropy(logits: &Tensor, y: &Tensor, batch: i64, kind: Kind) -> (StepResult, Tensor) {
     let log_p = logits.log_softmax(-1, kind);
     let labels = y.unsqueeze(-1);
-    let loss = -log_p.gather(-1, &labels, false).sum_dim_intlist([1, 2].as_slice(), false, kind) / batch as f64;
+    let loss = -log_p.gather(-1, &labels, false).sum_dim_intlist([1, 2].as_slice(), false, kind)
+        / batch as f64;
     let correct = logits.argmax(-1, false).eq_tensor(y).sum_dim_intlist(1, false, Kind::Int64);
     let ones = Tensor::full(labels.size(), -1.0, (kind, logits.device()));
     let dlogits = log_p.exp().scatter_add(-1, &labels, &ones) / batch as f64;

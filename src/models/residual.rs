@@ -102,7 +102,13 @@ impl Build {
         channels
     }
 
-    fn block(self, name: &str, role: Role, [inputs, outputs]: [i64; 2], stride: i64) -> ResidualBlock {
+    fn block(
+        self,
+        name: &str,
+        role: Role,
+        [inputs, outputs]: [i64; 2],
+        stride: i64,
+    ) -> ResidualBlock {
         let bn = |which: &str, channels| {
             (self.norm == Norm::Batch).then(|| {
                 BatchNorm::new(&format!("{name}.{which}"), self.members, channels, self.arithmetic)
@@ -205,7 +211,9 @@ impl Layer for ResidualBlock {
     fn visit<'a>(&'a mut self, visit: &mut dyn FnMut(Part<'a>)) {
         let ResidualBlock { bn1, conv1, bn2, conv2, shortcut, .. } = self;
         [bn1, bn2].into_iter().flatten().for_each(|bn| bn.visit(visit));
-        [Some(conv1), Some(conv2), shortcut.as_mut()].into_iter().flatten().for_each(|c| c.visit(visit));
+        [Some(conv1), Some(conv2), shortcut.as_mut()]
+            .into_iter()
+            .flatten()
+            .for_each(|c| c.visit(visit));
     }
 }
-

@@ -106,4 +106,3 @@ impl Layer for BatchNorm {
         visit(Part::BatchNorm(self));
     }
 }
-

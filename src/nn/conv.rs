@@ -100,8 +100,7 @@ impl Layer for Conv {
         let (mut dxs, mut dws, mut dbs) = (Vec::new(), Vec::new(), Vec::new());
         for m in 0..members {
             let [dz, x, w] = [&dz, &x, &w].map(|t| t.select(0, m));
-            let grads =
-                convolution_backward(&dz, &x, &w, self.stride, self.kernel / 2, 1, need_dx);
+            let grads = convolution_backward(&dz, &x, &w, self.stride, self.kernel / 2, 1, need_dx);
             dxs.extend(grads.dx);
             dws.push(grads.dw);
             dbs.push(grads.db);

@@ -30,8 +30,9 @@ impl Sgd {
     fn tensors(&self, like: &Tensor) -> [Tensor; 3] {
         let mut shape = vec![1; like.dim()];
         shape[0] = self.lr.len() as i64;
-        [&self.lr, &self.momentum, &self.weight_decay]
-            .map(|v| Tensor::from_slice(v).view(&shape[..]).to_device(like.device()).to_kind(like.kind()))
+        [&self.lr, &self.momentum, &self.weight_decay].map(|v| {
+            Tensor::from_slice(v).view(&shape[..]).to_device(like.device()).to_kind(like.kind())
+        })
     }
 }
 
@@ -322,5 +323,78 @@ fn column_sums_pass(dy: &[f32], db: &mut [f32]) {
         for (db, dy) in db.iter_mut().zip(row) {
             *db += dy;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
+
+    /// The same numbers where the one-pass kernels do not apply.
+    fn twin(t: &Tensor) -> Tensor {
+        t.to_kind(Kind::Double)
+    }
+
+    fn close(what: &str, ours: &Tensor, theirs: &Tensor) {
+        let error = f64::try_from((twin(ours) - twin(theirs)).abs().max()).unwrap_or(f64::NAN);
+        assert!(error < 1e-5, "{what} is off by {error:e}");
+    }
+
+    fn param(value: Tensor) -> Param {
+        Param { name: String::new(), momentum: Some(value.rand_like()), value, grad: None }
+    }
+
+    #[test]
+    fn the_one_pass_kernels_compute_what_libtorchs_operators_compute() {
+        tch::manual_seed(3);
+        let rule =
+            Sgd { lr: vec![0.1, 0.2], momentum: vec![0.9, 0.0], weight_decay: vec![0.01, 0.0] };
+        for fan_in in [1, 7, 16, 53] {
+            let (mut v, mut g) =
+                (param(Tensor::randn([2, 5, fan_in], CPU)), param(Tensor::rand([2, 5], CPU)));
+            let dw = Tensor::randn([2, 5, fan_in], CPU);
+            let (mut w, mut norms) = (v.value.zeros_like(), g.value.zeros_like());
+            weight_norm(&v.value, &g.value, &mut w, &mut norms);
+            let double = |p: &Param| Param {
+                name: String::new(),
+                value: twin(&p.value),
+                momentum: p.momentum.as_ref().map(twin),
+                grad: None,
+            };
+            let (mut v2, mut g2) = (double(&v), double(&g));
+            let (mut w2, mut norms2) = (twin(&w), twin(&norms));
+            for _ in 0..3 {
+                sgd_weight_norm(&rule, &dw, &mut v, &mut g, &mut w, &mut norms);
+                sgd_weight_norm(&rule, &twin(&dw), &mut v2, &mut g2, &mut w2, &mut norms2);
+            }
+            for (what, ours, theirs) in [
+                ("v", &v.value, &v2.value),
+                ("g", &g.value, &g2.value),
+                ("w", &w, &w2),
+                ("norms", &norms, &norms2),
+            ] {
+                close(what, ours, theirs);
+            }
+        }
+    }
+
+    #[test]
+    fn bias_and_relu_agree_with_libtorchs_and_hide_no_nan() {
+        tch::manual_seed(4);
+        let (z, b) = (Tensor::randn([2, 3, 19], CPU), Tensor::randn([2, 19], CPU));
+        for relu in [true, false] {
+            let y = add_bias(z.copy(), &b, relu);
+            close("y", &y, &add_bias(twin(&z), &twin(&b), relu));
+            let dy = Tensor::randn([2, 3, 19], CPU);
+            let (dz, db) = add_bias_backward(dy.copy(), relu.then_some(&y));
+            let (dz2, db2) = add_bias_backward(twin(&dy), relu.then(|| twin(&y)).as_ref());
+            close("dz", &dz, &dz2);
+            close("db", &db, &db2);
+        }
+        let nan =
+            add_bias(Tensor::full([1, 1, 20], f64::NAN, CPU), &Tensor::zeros([1, 20], CPU), true);
+        assert!(i64::try_from(nan.isnan().sum(Kind::Int64)).is_ok_and(|count| count == 20));
     }
 }

@@ -116,7 +116,13 @@ pub struct Affine {
 
 impl Affine {
     /// An affine map of zeros for a weight of shape `[member, out, in, …]`.
-    pub fn new(name: String, role: Role, norm: Norm, shape: &[i64], arithmetic: Arithmetic) -> Affine {
+    pub fn new(
+        name: String,
+        role: Role,
+        norm: Norm,
+        shape: &[i64],
+        arithmetic: Arithmetic,
+    ) -> Affine {
         let per_unit = &shape[..2];
         let weight_norm = (norm == Norm::Weight).then(|| WeightNorm {
             gain: Param::zeros(format!("{name}.weight_g"), per_unit, arithmetic),
@@ -165,7 +171,12 @@ impl Affine {
                 wn.effective = self.direction.value.zeros_like();
                 wn.norms = wn.gain.value.zeros_like();
             }
-            kernels::weight_norm(&self.direction.value, &wn.gain.value, &mut wn.effective, &mut wn.norms);
+            kernels::weight_norm(
+                &self.direction.value,
+                &wn.gain.value,
+                &mut wn.effective,
+                &mut wn.norms,
+            );
         }
         self.round();
     }
@@ -223,7 +234,8 @@ impl Affine {
         let Some(dw) = accumulate(&mut self.grad, dw, step) else { return };
         match step.sgd {
             None => {
-                let (dv, dg) = kernels::weight_norm_backward(&dw, &self.direction.value, &wn.gain.value);
+                let (dv, dg) =
+                    kernels::weight_norm_backward(&dw, &self.direction.value, &wn.gain.value);
                 self.direction.grad = Some(dv);
                 wn.gain.grad = Some(dg);
             }

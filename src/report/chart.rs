@@ -50,10 +50,8 @@ impl Look {
         };
         let hollow = |shape: String| {
             let fill = format!("fill=\"{}\"", self.colour());
-            let open = format!(
-                "fill=\"var(--paper)\" stroke=\"{}\" stroke-width=\"1.6\"",
-                self.colour()
-            );
+            let open =
+                format!("fill=\"var(--paper)\" stroke=\"{}\" stroke-width=\"1.6\"", self.colour());
             shape.replace(&fill, &open)
         };
         let disc = || {
@@ -172,9 +170,23 @@ impl Axis {
         Axis { label: label.into(), scale, ticks }
     }
 
+    /// An axis for what is counted: only whole numbers stand beside it.
+    pub fn whole(label: impl Into<String>, low: f64, high: f64) -> Axis {
+        let scale = Scale::Linear(low, high);
+        let mut ticks = scale.ticks();
+        ticks.retain(|x| (x - x.round()).abs() < 1e-6);
+        Axis::with_ticks(label, scale, ticks)
+    }
+
     /// An axis for a fraction, 0 to 1.
     pub fn fraction(label: impl Into<String>) -> Axis {
         Axis::new(label, Scale::Linear(0.0, 1.0))
+    }
+
+    /// An axis for fractions that are at most `most`: from 0 to the next fifth.
+    pub fn fraction_to(label: impl Into<String>, most: f64) -> Axis {
+        let fifths = (most * 5.0 - 1e-9).ceil().clamp(1.0, 5.0);
+        Axis::new(label, Scale::Linear(0.0, fifths / 5.0))
     }
 }
 
@@ -240,17 +252,10 @@ impl Lines {
         let at_y = |y: f64| TOP + PLOT * (1.0 - self.y.scale.share(y).clamp(0.0, 1.0));
         let mut body = String::new();
         frame(&mut body, &self.x, &self.y, &at_x, &at_y);
-        if let Some((y, word)) = self.rule {
-            let _ = write!(
-                body,
-                "<path class=\"rule\" d=\"M{} {y}H{}\"/><text class=\"small\" x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>",
-                px(LEFT),
-                px(WIDTH - RIGHT),
-                px(WIDTH - RIGHT - 2.0),
-                px(at_y(y) - 3.0),
-                escape(word),
-                y = px(at_y(y)),
-            );
+        if let Some((y, _)) = self.rule {
+            let ends = (px(LEFT), px(WIDTH - RIGHT));
+            let _ =
+                write!(body, "<path class=\"rule\" d=\"M{} {}H{}\"/>", ends.0, px(at_y(y)), ends.1);
         }
         let middle = (self.series.len() as f64 - 1.0) / 2.0;
         for (i, series) in self.series.iter().enumerate() {
@@ -297,7 +302,7 @@ impl Lines {
                 let every = (place.len() / 4).max(1);
                 let marked = match self.drawing {
                     Drawing::Markers => true,
-                    _ => (k + i * every / self.series.len().max(1)) % every == 0,
+                    _ => (k + i * every / self.series.len().max(1)).is_multiple_of(every),
                 };
                 if marked {
                     let r = if self.drawing == Drawing::Markers { 3.6 } else { 3.0 };
@@ -305,11 +310,26 @@ impl Lines {
                     if point.says.is_empty() {
                         body += &marker;
                     } else {
-                        let _ = write!(body, "<g><title>{}</title>{marker}</g>", escape(&point.says));
+                        let _ =
+                            write!(body, "<g><title>{}</title>{marker}</g>", escape(&point.says));
                     }
                 }
             }
             body += "</g>";
+        }
+        if let Some((y, word)) = self.rule {
+            // Curves begin at a guess, and end there where they are over depth or rate.
+            let (x, anchor) = match self.drawing {
+                Drawing::Markers => (LEFT + 3.0, "start"),
+                _ => (WIDTH - RIGHT - 2.0, "end"),
+            };
+            let _ = write!(
+                body,
+                "<text class=\"small halo\" x=\"{}\" y=\"{}\" text-anchor=\"{anchor}\">{}</text>",
+                px(x),
+                px(at_y(y) + 13.0),
+                escape(word),
+            );
         }
         svg(&self.title, TOP + PLOT + BOTTOM, &body)
     }
@@ -344,7 +364,8 @@ fn band(
             _ => write!(path, "L{} {}", px(*x), px(*low)),
         };
     }
-    let _ = write!(body, "<path d=\"{path}Z\" fill=\"{}\" opacity=\"0.16\"/>", series.look.colour());
+    let _ =
+        write!(body, "<path d=\"{path}Z\" fill=\"{}\" opacity=\"0.16\"/>", series.look.colour());
 }
 
 /// Grid lines, the numbers beside them, and the axes' labels.
@@ -400,14 +421,30 @@ fn frame(
     );
 }
 
+/// Attributes that keep a heading within the chart.
+fn fitting(text: &str) -> String {
+    let room = WIDTH - 12.0;
+    if text.chars().count() as f64 * 7.2 > room {
+        format!(" textLength=\"{}\" lengthAdjust=\"spacingAndGlyphs\"", px(room))
+    } else {
+        String::new()
+    }
+}
+
 fn tick_label(x: f64) -> String {
     significant(x, 4)
 }
 
 /// A chart, with a title above it. `height` leaves out the title's line.
 fn svg(title: &str, height: f64, body: &str) -> String {
-    let (head, move_down) = if title.is_empty() { (String::new(), 0.0) } else {
-        let head = format!("<text class=\"title\" x=\"6\" y=\"13\">{}</text>", escape(title));
+    let (head, move_down) = if title.is_empty() {
+        (String::new(), 0.0)
+    } else {
+        let head = format!(
+            "<text class=\"title\" x=\"6\" y=\"13\"{}>{}</text>",
+            fitting(title),
+            escape(title)
+        );
         (head, 16.0)
     };
     let height = height + move_down;
@@ -440,7 +477,7 @@ pub struct Heat {
 /// A field of a [`Heat`].
 #[derive(Clone, Debug)]
 pub struct Square {
-    /// Its colour, 0 to 1; none for a field without a number.
+    /// Its colour, 0 to 1; none for a field without one.
     pub value: Option<f64>,
     /// The word in it.
     pub word: String,
@@ -453,12 +490,14 @@ pub struct Square {
 impl Heat {
     /// The chart.
     pub fn svg(&self) -> String {
-        let left = 8.0 + 6.6 * self.rows.iter().map(|r| r.chars().count()).max().unwrap_or(1) as f64;
+        let left =
+            8.0 + 6.6 * self.rows.iter().map(|r| r.chars().count()).max().unwrap_or(1) as f64;
         let left = left.clamp(30.0, 90.0);
         let wide = ((WIDTH - left - 8.0) / self.columns.len().max(1) as f64).min(60.0);
         let high = 26.0;
         let top = 16.0;
-        let mut body = format!("<text class=\"small\" x=\"6\" y=\"10\">{}</text>", escape(&self.y_label));
+        let mut body =
+            format!("<text class=\"small\" x=\"6\" y=\"10\">{}</text>", escape(&self.y_label));
         let n = self.rows.len();
         // Words that would run into each other: every second one, every third, …
         let longest = self.columns.iter().map(|c| c.chars().count()).max().unwrap_or(1);
@@ -506,9 +545,14 @@ fn square_svg(body: &mut String, square: Option<&Square>, x: f64, y: f64, wide: 
             let [r, g, b] = cividis(value);
             let light = 0.299 * r + 0.587 * g + 0.114 * b > 130.0;
             let fill = format!(" fill=\"rgb({r:.0},{g:.0},{b:.0})\"");
-            (if square.framed { "square framed" } else { "square" }, fill, if light { "#000" } else { "#fff" })
+            (
+                if square.framed { "square framed" } else { "square" },
+                fill,
+                if light { "#000" } else { "#fff" },
+            )
         }
-        None => ("square blank", String::new(), "var(--muted)"),
+        None if square.framed => ("square blank framed", String::new(), "var(--no)"),
+        None => ("square blank", String::new(), "var(--no)"),
     };
     let inset = if square.framed { 2.0 } else { 0.75 };
     let _ = write!(
@@ -604,6 +648,7 @@ impl Strips {
         let at = |x: f64| left + self.x.scale.share(x).clamp(0.0, 1.0) * (WIDTH - left - 16.0);
         let high: f64 =
             self.groups.iter().map(|(_, rows)| HEAD + ROW * rows.len() as f64 + 4.0).sum();
+        let high = if self.rule.is_some() { high + 12.0 } else { high };
         let mut body = String::new();
         for &tick in &self.x.ticks {
             let _ = write!(
@@ -618,7 +663,7 @@ impl Strips {
         if let Some((x, word)) = self.rule {
             let _ = write!(
                 body,
-                "<path class=\"rule\" d=\"M{x} 0V{h}\"/><text class=\"small\" x=\"{t}\" y=\"{y}\">{word}</text>",
+                "<path class=\"rule\" d=\"M{x} 0V{h}\"/><text class=\"small halo\" x=\"{t}\" y=\"{y}\">{word}</text>",
                 x = px(at(x)),
                 h = px(high),
                 t = px(at(x) + 3.0),
@@ -630,9 +675,10 @@ impl Strips {
         for (name, rows) in &self.groups {
             let _ = write!(
                 body,
-                "<text class=\"group\" x=\"{}\" y=\"{}\">{}</text>",
+                "<text class=\"group halo\" x=\"{}\" y=\"{}\"{}>{}</text>",
                 px(left),
                 px(y + 12.0),
+                fitting(name),
                 escape(name)
             );
             y += HEAD;
@@ -793,10 +839,15 @@ impl Gauge {
             );
         }
         if let Some((low, high)) = self.interval {
-            let _ = write!(body, "<path class=\"ours\" d=\"M{} 12H{}\"/>", px(at(low)), px(at(high)));
+            let _ =
+                write!(body, "<path class=\"ours\" d=\"M{} 12H{}\"/>", px(at(low)), px(at(high)));
         }
         if let Some(estimate) = self.estimate {
-            let _ = write!(body, "<circle class=\"ours\" cx=\"{}\" cy=\"12\" r=\"4.5\"/>", px(at(estimate)));
+            let _ = write!(
+                body,
+                "<circle class=\"ours\" cx=\"{}\" cy=\"12\" r=\"4.5\"/>",
+                px(at(estimate))
+            );
         }
         if let Some(mark) = self.mark {
             let x = at(mark);
@@ -808,7 +859,11 @@ impl Gauge {
                 x = px(x)
             );
         }
-        let _ = write!(body, "<text x=\"180\" y=\"52\" text-anchor=\"middle\">{}</text>", escape(&self.label));
+        let _ = write!(
+            body,
+            "<text x=\"180\" y=\"52\" text-anchor=\"middle\">{}</text>",
+            escape(&self.label)
+        );
         let drawn = svg("", 58.0, &body);
         drawn.replacen("aria-label=\"chart\"", &format!("aria-label=\"{}\"", escape(&self.says)), 1)
     }
@@ -840,8 +895,7 @@ mod tests {
 
     #[test]
     fn no_two_arms_look_alike() {
-        let looks: std::collections::HashSet<String> =
-            (0..40).map(|i| Look(i).swatch()).collect();
+        let looks: std::collections::HashSet<String> = (0..40).map(|i| Look(i).swatch()).collect();
         assert_eq!(looks.len(), 40);
     }
 

@@ -6,11 +6,11 @@ use super::chart::{
     Axis, Bars, Drawing, Heat, Lines, Look, Point, Scale, Series, Square, Strip, Strips,
     heat_legend,
 };
-use super::markup::escape;
+use super::markup::{escape, name};
 use crate::job::JobId;
 use crate::results::EpochRow;
 use crate::stats::{self, LEVEL};
-use crate::summary::{CellSummary, Ending, HYPERPARAMETERS, Seed, Summary, chance};
+use crate::summary::{CellSummary, Ending, HYPERPARAMETERS, Seed, Summary, chance, plural};
 use crate::table::Datum;
 
 /// The most panels of a figure; the rest is in its data.
@@ -54,6 +54,8 @@ pub struct Figures<'a> {
     curves: &'a HashMap<JobId, Vec<EpochRow>>,
     /// The arm of each cell.
     arms: Vec<usize>,
+    /// The greatest accuracy, to which all axes of accuracies reach.
+    most: f64,
 }
 
 /// The data of a figure, a row at a time.
@@ -73,7 +75,9 @@ impl<'a> Figures<'a> {
     /// The figures of a summary; `curves` are those of its jobs.
     pub fn new(summary: &'a Summary, curves: &'a HashMap<JobId, Vec<EpochRow>>) -> Figures<'a> {
         let arms = summary.cells.iter().map(|cell| summary.arm_of(cell)).collect();
-        Figures { summary, curves, arms }
+        let accuracies = summary.cells.iter().filter_map(|cell| cell.max);
+        let most = accuracies.fold(0.0, f64::max);
+        Figures { summary, curves, arms, most }
     }
 
     /// Every figure that applies, in the order in which a reader wants them.
@@ -100,7 +104,11 @@ impl<'a> Figures<'a> {
     fn legend(&self, arms: impl IntoIterator<Item = usize>) -> String {
         let arms: BTreeSet<usize> = arms.into_iter().collect();
         let key = |arm| {
-            format!("<span class=\"key\">{}{}</span>", Look(arm).swatch(), escape(self.name(arm)))
+            format!(
+                "<span class=\"key\">{}<span>{}</span></span>",
+                Look(arm).swatch(),
+                name(self.name(arm))
+            )
         };
         arms.into_iter().map(key).collect()
     }
@@ -113,13 +121,17 @@ impl<'a> Figures<'a> {
     }
 
     /// The cells, by their place on some axes, with a name for the place.
-    fn by(&self, axes: &[usize], cells: impl IntoIterator<Item = usize>) -> Vec<(String, Vec<usize>)> {
+    fn by(
+        &self,
+        axes: &[usize],
+        cells: impl IntoIterator<Item = usize>,
+    ) -> Vec<(String, Vec<usize>)> {
         let mut groups: BTreeMap<Vec<usize>, Vec<usize>> = BTreeMap::new();
         for i in cells {
             let cell = &self.summary.cells[i];
             groups.entry(axes.iter().map(|&axis| cell.at[axis]).collect()).or_default().push(i);
         }
-        let name = |at: &[usize]| {
+        let place = |at: &[usize]| {
             let words = axes.iter().zip(at).map(|(&axis, &value)| {
                 let axis = &self.summary.axes[axis];
                 match axis.label(value) {
@@ -129,7 +141,7 @@ impl<'a> Figures<'a> {
             });
             words.collect::<Vec<_>>().join(", ")
         };
-        groups.into_iter().map(|(at, cells)| (name(&at), cells)).collect()
+        groups.into_iter().map(|(at, cells)| (place(&at), cells)).collect()
     }
 
     fn axes_where(&self, wanted: impl Fn(&str) -> bool) -> Vec<usize> {
@@ -140,7 +152,9 @@ impl<'a> Figures<'a> {
     /// The axes of the task other than its depth: what has a panel of its own.
     fn task_axes(&self, but: &[&str]) -> Vec<usize> {
         self.axes_where(|name| {
-            !HYPERPARAMETERS.contains(&name) && !["init", "norm"].contains(&name) && !but.contains(&name)
+            !HYPERPARAMETERS.contains(&name)
+                && !["init", "norm"].contains(&name)
+                && !but.contains(&name)
         })
     }
 
@@ -285,7 +299,7 @@ impl<'a> Figures<'a> {
             let lines = Lines {
                 title: panel,
                 x: x.clone(),
-                y: Axis::fraction("test accuracy (fraction)"),
+                y: Axis::fraction_to("test accuracy (fraction)", self.most),
                 rule: self.guess(),
                 series,
                 drawing: Drawing::Markers,
@@ -383,7 +397,15 @@ impl<'a> Figures<'a> {
         let rates = self.summary.axes[lr].values.len();
         let chosen: BTreeSet<usize> = self.summary.chosen.iter().copied().collect();
         let mut data = Data::new(&[
-            "panel", "init", "layers", "lr", "mean", "finished", "diverged", "at_chance", "missing",
+            "panel",
+            "init",
+            "layers",
+            "lr",
+            "mean",
+            "finished",
+            "diverged",
+            "at_chance",
+            "missing",
         ]);
         let mut panels = Vec::new();
         for (panel, cells) in self.by(&self.task_axes(&["depth", "blocks"]), all.iter().copied()) {
@@ -433,7 +455,8 @@ impl<'a> Figures<'a> {
                         };
                         let mean = mean.map_or("not measured".to_owned(), |x| format!("{x:.3}"));
                         *square = Some(Square {
-                            value: stats::mean(&means),
+                            // The colour of a guess would hide that they diverged.
+                            value: stats::mean(&means).filter(|_| 2 * diverged <= finished),
                             word,
                             framed: here.iter().any(|i| chosen.contains(i)),
                             says: format!(
@@ -481,10 +504,8 @@ impl<'a> Figures<'a> {
         for (panel, cells) in self.by(&self.task_axes(&[]), all) {
             let mut series = Vec::new();
             for (arm, cells) in self.by_arm(&cells) {
-                let mut ranked: Vec<(f64, usize)> = cells
-                    .iter()
-                    .filter_map(|&i| Some((self.summary.cells[i].mean?, i)))
-                    .collect();
+                let mut ranked: Vec<(f64, usize)> =
+                    cells.iter().filter_map(|&i| Some((self.summary.cells[i].mean?, i))).collect();
                 ranked.sort_by(|a, b| b.0.total_cmp(&a.0));
                 if ranked.len() < FEWEST {
                     continue;
@@ -516,15 +537,16 @@ impl<'a> Figures<'a> {
             }
             let lines = Lines {
                 title: panel,
-                x: Axis::new("setting, the best first (rank)", Scale::Linear(1.0, most as f64)),
-                y: Axis::fraction("mean test accuracy (fraction)"),
+                x: Axis::whole("setting, the best first (rank)", 1.0, most as f64),
+                y: Axis::fraction_to("mean test accuracy (fraction)", self.most),
                 rule: self.guess(),
                 series,
                 drawing: Drawing::Bands,
             };
             panels.push(lines.svg());
         }
-        let names: Vec<&str> = tuned.iter().map(|&axis| self.summary.axes[axis].field.name).collect();
+        let names: Vec<&str> =
+            tuned.iter().map(|&axis| self.summary.axes[axis].field.name).collect();
         let text = format!(
             "Every setting of {} that was tried, sorted by its mean test accuracy for each initializer. \
              The longer a curve stays high, the less tuning the initializer needs. Ranks are made on \
@@ -582,7 +604,8 @@ impl<'a> Figures<'a> {
         if cells.is_empty() {
             return None;
         }
-        let mut data = Data::new(&["setting", "init", "lr", "init_seed", "data_seed", "outcome", "test_acc"]);
+        let mut data =
+            Data::new(&["setting", "init", "lr", "init_seed", "data_seed", "outcome", "test_acc"]);
         let groups = self.by(&self.summary.context_axes(), cells.iter().copied());
         let mut shown = Vec::new();
         for (group, cells) in &groups {
@@ -625,16 +648,18 @@ impl<'a> Figures<'a> {
             }
             shown.push((group.clone(), strips));
         }
-        let mut text = "A point is a run, at the learning rate that validation chose; the bar is their \
+        let mut text =
+            "A point is a run, at the learning rate that validation chose; the bar is their \
                         median. A run that diverged stands at guessing."
-            .to_owned();
+                .to_owned();
         if shown.len() > MOST_GROUPS {
             text += &format!(
                 " {MOST_GROUPS} of {} settings are shown, evenly chosen; the data has them all.",
                 shown.len()
             );
             let n = shown.len();
-            let kept: Vec<_> = (0..MOST_GROUPS).map(|i| shown[i * n / MOST_GROUPS].clone()).collect();
+            let kept: Vec<_> =
+                (0..MOST_GROUPS).map(|i| shown[i * n / MOST_GROUPS].clone()).collect();
             shown = kept;
         }
         // Two panels side by side where there is room for them.
@@ -644,7 +669,7 @@ impl<'a> Figures<'a> {
             .map(|groups| {
                 let strips = Strips {
                     title: String::new(),
-                    x: Axis::fraction("test accuracy (fraction)"),
+                    x: Axis::fraction_to("test accuracy (fraction)", self.most),
                     rule: self.guess(),
                     groups: groups.to_vec(),
                 };
@@ -666,7 +691,7 @@ impl<'a> Figures<'a> {
         axes.extend(self.summary.axis("lr"));
         let mut data =
             Data::new(&["panel", "init", "epoch", "survivors", "runs", "share", "low", "high"]);
-        let mut panels = Vec::new();
+        let (mut panels, mut whole) = (Vec::new(), 0);
         for (panel, cells) in self.by(&axes, 0..cells.len()) {
             let mut series = Vec::new();
             let most = cells.iter().map(|&i| self.summary.cells[i].job.epochs).max().unwrap_or(0);
@@ -710,12 +735,13 @@ impl<'a> Figures<'a> {
                 let name = self.name(arm).to_owned();
                 series.push(Series { look: Look(arm), name, points });
             }
-            if series.iter().all(|s| s.points.is_empty()) {
+            if series.iter().all(|s| s.points.iter().all(|point| point.y >= 1.0)) {
+                whole += 1;
                 continue;
             }
             let lines = Lines {
                 title: panel,
-                x: Axis::new("epoch", Scale::Linear(0.0, f64::from(most))),
+                x: Axis::whole("epoch", 0.0, f64::from(most)),
                 y: Axis::fraction("share of runs not diverged"),
                 rule: None,
                 series,
@@ -723,11 +749,15 @@ impl<'a> Figures<'a> {
             };
             panels.push(lines.svg());
         }
+        let left_out = match whole {
+            0 => String::new(),
+            n => format!(" {} in which no run diverged: left out.", plural(n, "panel")),
+        };
         let text = format!(
             "The share of finished runs whose losses were still finite after an epoch; the data has \
-             Wilson's {:.0} % intervals.{}",
+             Wilson's {:.0} % intervals.{}{left_out}",
             LEVEL * 100.0,
-            self.averaged(&["lr", "warmup_epochs"]).replace("Averaged", "Pooled")
+            self.averaged(&["lr", "warmup_epochs"]).replace("Averaged", "Pooled"),
         );
         let all: Vec<usize> = (0..self.summary.cells.len()).collect();
         Some(self.figure("Survival over epochs", text, &all, panels, data))
@@ -735,8 +765,15 @@ impl<'a> Figures<'a> {
 
     /// Validation accuracy over epochs.
     fn curves(&self) -> Option<Figure> {
-        let mut data =
-            Data::new(&["panel", "init", "epoch", "median", "low_quartile", "high_quartile", "runs"]);
+        let mut data = Data::new(&[
+            "panel",
+            "init",
+            "epoch",
+            "median",
+            "low_quartile",
+            "high_quartile",
+            "runs",
+        ]);
         let chosen = &self.summary.chosen;
         let mut panels = Vec::new();
         for (panel, cells) in self.by(&self.summary.context_axes(), chosen.iter().copied()) {
@@ -753,7 +790,8 @@ impl<'a> Figures<'a> {
                         .map(|&i| &self.summary.cells[i])
                         .flat_map(|cell| cell.runs.iter().map(move |run| (cell, run)))
                         .filter_map(|(cell, run)| {
-                            let rows = self.curves.get(&run.id).map(Vec::as_slice).unwrap_or_default();
+                            let rows =
+                                self.curves.get(&run.id).map(Vec::as_slice).unwrap_or_default();
                             let row = rows.get(epoch as usize - 1).filter(|row| row.epoch == epoch);
                             // After it has diverged, a network predicts nothing.
                             let gone = run.ending == Ending::Diverged && run.epochs_done < epoch;
@@ -765,7 +803,8 @@ impl<'a> Figures<'a> {
                         })
                         .collect();
                     let Some(median) = stats::median(&values) else { continue };
-                    let quartiles = stats::quantile(&values, 0.25).zip(stats::quantile(&values, 0.75));
+                    let quartiles =
+                        stats::quantile(&values, 0.25).zip(stats::quantile(&values, 0.75));
                     data.row(vec![
                         panel.as_str().into(),
                         self.name(arm).into(),
@@ -794,17 +833,18 @@ impl<'a> Figures<'a> {
             }
             let lines = Lines {
                 title: panel,
-                x: Axis::new("epoch", Scale::Linear(1.0, f64::from(most))),
-                y: Axis::fraction("validation accuracy (fraction)"),
+                x: Axis::whole("epoch", 1.0, f64::from(most)),
+                y: Axis::fraction_to("validation accuracy (fraction)", self.most),
                 rule: self.guess(),
                 series,
                 drawing: Drawing::Bands,
             };
             panels.push(lines.svg());
         }
-        let text = "Median over runs with the band between the quartiles, at the learning rate that \
+        let text =
+            "Median over runs with the band between the quartiles, at the learning rate that \
                     validation chose. From the epoch in which it diverged, a run counts as a guess."
-            .to_owned();
+                .to_owned();
         (!panels.is_empty()).then(|| self.figure("Training curves", text, chosen, panels, data))
     }
 }
@@ -812,5 +852,5 @@ impl<'a> Figures<'a> {
 /// The epochs to draw of so many, 0 (before the first) and the last among them.
 fn shown_epochs(epochs: u32) -> impl Iterator<Item = u32> {
     let step = (epochs as usize).div_ceil(MOST_EPOCHS).max(1);
-    (0..=epochs).filter(move |epoch| *epoch as usize % step == 0 || *epoch == epochs)
+    (0..=epochs).filter(move |epoch| (*epoch as usize).is_multiple_of(step) || *epoch == epochs)
 }

@@ -23,6 +23,11 @@ pub fn escape(text: &str) -> String {
     escaped
 }
 
+/// A name, which may be broken after an underscore where space is short.
+pub fn name(text: &str) -> String {
+    escape(text).replace('_', "_<wbr />")
+}
+
 /// A link that holds a CSV file.
 pub fn csv_link(file: &str, text: &str, csv: &[u8]) -> String {
     let mut uri = String::with_capacity(csv.len() * 5 / 4);

@@ -75,12 +75,7 @@ fn read_holder(file: &mut File) -> Holder {
 fn lock(dir: &Path) -> Result<File, ResultsError> {
     let path = dir.join(LOCK);
     let error = |source| ResultsError::io("lock", &path, source);
-    let open = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path);
+    let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
     let mut file = open.map_err(error)?;
     let mut tries = 0;
     loop {
@@ -100,16 +95,10 @@ fn lock(dir: &Path) -> Result<File, ResultsError> {
             Err(TryLockError::Error(e)) => return Err(error(e)),
         }
     }
-    let holder = Holder {
-        pid: std::process::id(),
-        host: hostname(),
-        since: Utc::now(),
-    };
+    let holder = Holder { pid: std::process::id(), host: hostname(), since: Utc::now() };
     let text = serde_json::to_string(&holder).unwrap_or_default();
-    let written = file
-        .set_len(0)
-        .and_then(|()| file.rewind())
-        .and_then(|()| file.write_all(text.as_bytes()));
+    let written =
+        file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(text.as_bytes()));
     written.map_err(error)?;
     Ok(file)
 }
@@ -150,17 +139,12 @@ impl Appender {
             }
         };
         table.demand(columns.iter().copied())?;
-        let order = table
-            .header
-            .iter()
-            .map(|name| columns.iter().position(|c| c == name))
-            .collect();
+        let order =
+            table.header.iter().map(|name| columns.iter().position(|c| c == name)).collect();
         let error = |source| ResultsError::io("open", &path, source);
         let file = OpenOptions::new().append(true).open(&path).map_err(error)?;
         if let Some(torn) = &table.torn {
-            file.set_len(table.whole)
-                .and_then(|()| file.sync_all())
-                .map_err(error)?;
+            file.set_len(table.whole).and_then(|()| file.sync_all()).map_err(error)?;
             let text: String = torn.text.chars().take(200).collect();
             warnings.push(format!(
                 "{}:{}: dropped a last row that was not written to its end: {text}",
@@ -168,21 +152,12 @@ impl Appender {
                 torn.line
             ));
         }
-        Ok(Appender {
-            good: table.whole,
-            path,
-            file,
-            order,
-        })
+        Ok(Appender { good: table.whole, path, file, order })
     }
 
     /// Text of a row, in the file's own order of columns.
     fn line(&self, cells: &[String]) -> String {
-        table::line(
-            self.order
-                .iter()
-                .map(|ours| ours.map_or("", |i| cells[i].as_str())),
-        )
+        table::line(self.order.iter().map(|ours| ours.map_or("", |i| cells[i].as_str())))
     }
 
     /// Writes text at the end and waits until the disk has it. It counts only after
@@ -194,19 +169,14 @@ impl Appender {
         let error = |source| ResultsError::io("write", &self.path, source);
         let file = self.file.metadata().map_err(error)?;
         if file.len() > self.good && self.rollback().is_err() {
-            return Err(error(std::io::Error::other(
-                "what a failed write left cannot be cut off",
-            )));
+            return Err(error(std::io::Error::other("what a failed write left cannot be cut off")));
         }
         let same = fs::metadata(&self.path)
             .is_ok_and(|path| (path.dev(), path.ino()) == (file.dev(), file.ino()));
         if !same || file.len() < self.good {
             return Err(ResultsError::Changed(self.path.clone()));
         }
-        self.file
-            .write_all(text.as_bytes())
-            .and_then(|()| self.file.sync_data())
-            .map_err(error)
+        self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data()).map_err(error)
     }
 
     fn commit(&mut self, text: &str) {
@@ -260,11 +230,8 @@ impl Journal {
         let failures = open(FAILURES, failure_columns().collect())?;
         // After runs.csv was found sound: a file that is none would make every epoch an orphan.
         drop_orphaned_epochs(&dir.join(EPOCHS), &finished, &mut warnings)?;
-        let epochs = Appender::open(
-            dir.join(EPOCHS),
-            &epoch_columns().collect::<Vec<_>>(),
-            &mut warnings,
-        )?;
+        let epochs =
+            Appender::open(dir.join(EPOCHS), &epoch_columns().collect::<Vec<_>>(), &mut warnings)?;
         document_columns(dir, &[])?;
         Ok(Journal {
             dir: dir.to_owned(),
@@ -314,31 +281,19 @@ impl Journal {
     /// can be passed again.
     pub fn append(&mut self, records: &[Record]) -> Result<(), ResultsError> {
         let mut new = HashSet::new();
-        let identified: Vec<(JobId, &Record)> = records
-            .par_iter()
-            .map(|record| (record.job.id(), record))
-            .collect();
+        let identified: Vec<(JobId, &Record)> =
+            records.par_iter().map(|record| (record.job.id(), record)).collect();
         let fresh: Vec<(JobId, &Record)> = identified
             .into_iter()
             .filter(|(id, _)| !self.finished.contains(id) && new.insert(*id))
             .collect();
-        let runs: String = fresh
-            .par_iter()
-            .map(|(_, record)| self.runs.line(&run_cells(record)))
-            .collect();
+        let runs: String =
+            fresh.par_iter().map(|(_, record)| self.runs.line(&run_cells(record))).collect();
         let curve = |(id, record): &(JobId, &Record)| -> String {
-            record
-                .epochs
-                .iter()
-                .map(|row| self.epochs.line(&epoch_cells(*id, row)))
-                .collect()
+            record.epochs.iter().map(|row| self.epochs.line(&epoch_cells(*id, row))).collect()
         };
         let epochs: String = fresh.par_iter().map(curve).collect();
-        match self
-            .epochs
-            .write(&epochs)
-            .and_then(|()| self.runs.write(&runs))
-        {
+        match self.epochs.write(&epochs).and_then(|()| self.runs.write(&runs)) {
             Ok(()) => {
                 self.epochs.commit(&epochs);
                 self.runs.commit(&runs);
@@ -348,10 +303,7 @@ impl Journal {
             Err(error) => {
                 // Runs first: a row without its curve must not outlive a crash between the two.
                 // What cannot be cut off now is cut off before the next write, or on the next start.
-                self.runs
-                    .rollback()
-                    .and_then(|()| self.epochs.rollback())
-                    .ok();
+                self.runs.rollback().and_then(|()| self.epochs.rollback()).ok();
                 Err(error)
             }
         }
@@ -362,10 +314,8 @@ impl Journal {
     /// # Errors
     /// As [`Journal::append`].
     pub fn append_failures(&mut self, failures: &[Failure]) -> Result<(), ResultsError> {
-        let text: String = failures
-            .iter()
-            .map(|failure| self.failures.line(&failure_cells(failure)))
-            .collect();
+        let text: String =
+            failures.iter().map(|failure| self.failures.line(&failure_cells(failure))).collect();
         if let Err(error) = self.failures.write(&text) {
             self.failures.rollback().ok();
             return Err(error);

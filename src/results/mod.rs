@@ -12,16 +12,16 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 
 use crate::job::{FIELDS, Field, Job, JobId, SCHEMA};
 use table::{count, free_text, instant, number};
 
 pub use journal::{Holder, Journal, holder};
 pub use read::{
-    Conflict, Runs, differences, equal_results, finished_ids, folders, planned_ids, planned_jobs, read_epochs, read_failures,
-    read_outcomes, read_runs,
+    Conflict, Runs, differences, equal_results, finished_ids, folders, planned_ids, planned_jobs,
+    read_epochs, read_failures, read_outcomes, read_runs,
 };
 pub use table::{Column, write_atomically};
 
@@ -253,19 +253,11 @@ pub enum ResultsError {
 
 impl ResultsError {
     fn io(action: &'static str, path: &Path, source: std::io::Error) -> ResultsError {
-        ResultsError::Io {
-            action,
-            path: path.to_owned(),
-            source,
-        }
+        ResultsError::Io { action, path: path.to_owned(), source }
     }
 
     fn row(file: &Path, line: usize, message: impl Into<String>) -> ResultsError {
-        ResultsError::Row {
-            file: file.to_owned(),
-            line,
-            message: message.into(),
-        }
+        ResultsError::Row { file: file.to_owned(), line, message: message.into() }
     }
 }
 
@@ -320,7 +312,7 @@ macro_rules! columns {
 pub static RESULT_COLUMNS: &[Column<Record>] = columns![Record;
     "outcome": "", "ok (trained to the last epoch), or diverged (a loss or a parameter became infinite or NaN)", ""
         => |r| r.outcome.name().to_owned();
-    "reason": "", "what was not finite in a diverged job: loss or parameters", "the outcome is ok"
+    "reason": "", "what was not finite in a diverged job: loss, validation loss, test loss or parameters", "the outcome is ok"
         => |r| r.reason.as_deref().map_or_else(String::new, free_text);
     "epochs_done": "epochs", "whole epochs with finite losses", ""
         => |r| r.epochs_done.to_string();
@@ -412,24 +404,18 @@ fn failure_columns() -> impl Iterator<Item = &'static str> {
 }
 
 fn job_cells(job: &Job) -> impl Iterator<Item = String> {
-    let fields = FIELDS.iter().map(|field| {
-        field
-            .get(job)
-            .map_or_else(String::new, |value| value.to_string())
-    });
+    let fields = FIELDS
+        .iter()
+        .map(|field| field.get(job).map_or_else(String::new, |value| value.to_string()));
     std::iter::once(job.id().to_string()).chain(fields)
 }
 
 fn run_cells(record: &Record) -> Vec<String> {
-    job_cells(&record.job)
-        .chain(RESULT_COLUMNS.iter().map(|c| (c.cell)(record)))
-        .collect()
+    job_cells(&record.job).chain(RESULT_COLUMNS.iter().map(|c| (c.cell)(record))).collect()
 }
 
 fn epoch_cells(id: JobId, row: &EpochRow) -> Vec<String> {
-    std::iter::once(id.to_string())
-        .chain(EPOCH_COLUMNS.iter().map(|c| (c.cell)(row)))
-        .collect()
+    std::iter::once(id.to_string()).chain(EPOCH_COLUMNS.iter().map(|c| (c.cell)(row))).collect()
 }
 
 fn failure_cells(failure: &Failure) -> Vec<String> {
@@ -474,7 +460,8 @@ fn described(files: &[(String, Vec<ColumnDoc>)]) -> serde_json::Map<String, serd
         let about = serde_json::json!({ "unit": c.unit, "meaning": c.meaning, "empty": empty });
         (c.name.to_owned(), about)
     };
-    let file = |columns: &[ColumnDoc]| serde_json::Value::Object(columns.iter().map(column).collect());
+    let file =
+        |columns: &[ColumnDoc]| serde_json::Value::Object(columns.iter().map(column).collect());
     files.iter().map(|(name, columns)| (name.clone(), file(columns))).collect()
 }
 
@@ -513,7 +500,10 @@ pub fn columns_json() -> String {
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn document_columns(dir: &Path, files: &[(String, Vec<ColumnDoc>)]) -> Result<(), ResultsError> {
+pub fn document_columns(
+    dir: &Path,
+    files: &[(String, Vec<ColumnDoc>)],
+) -> Result<(), ResultsError> {
     let path = dir.join("columns.json");
     let old = std::fs::read(&path).unwrap_or_default();
     // A file that is none of ours is no loss: all of it can be made again.

@@ -109,8 +109,7 @@ pub fn folders(dir: &Path) -> Result<Vec<PathBuf>, ResultsError> {
         Err(error) => return Err(ResultsError::io("list", &shards, error)),
     }
     folders.sort_by_cached_key(|path| {
-        path.file_name()
-            .and_then(|name| shard(&name.to_string_lossy()))
+        path.file_name().and_then(|name| shard(&name.to_string_lossy()))
     });
     folders.insert(0, dir.to_owned());
     Ok(folders)
@@ -197,10 +196,7 @@ fn add_runs(
 /// A record from its row; `fields` are the places of [`FIELDS`] in it.
 fn record(row: &Row<'_>, fields: &[usize]) -> Result<(JobId, Record), ResultsError> {
     let (id, job) = identified(row, fields)?;
-    let outcome = row
-        .cell("outcome")
-        .parse()
-        .map_err(|message: String| row.error(message))?;
+    let outcome = row.cell("outcome").parse().map_err(|message: String| row.error(message))?;
     let record = Record {
         job,
         outcome,
@@ -237,10 +233,7 @@ fn identified(row: &Row<'_>, fields: &[usize]) -> Result<(JobId, Job), ResultsEr
     let id: JobId = row.required(JOB_ID)?;
     let job = job(row, fields)?;
     // The cells are nearly always as we wrote them, and then their hash is the id.
-    let cells = FIELDS
-        .iter()
-        .zip(fields)
-        .map(|(field, &place)| (field.name, row.at(place)));
+    let cells = FIELDS.iter().zip(fields).map(|(field, &place)| (field.name, row.at(place)));
     let written = cells.filter(|(_, cell)| !cell.is_empty());
     if JobId::of(written) != id && job.id() != id {
         return Err(row.error(format!(
@@ -261,9 +254,7 @@ fn job(row: &Row<'_>, fields: &[usize]) -> Result<Job, ResultsError> {
             set.map_err(|message| row.error(format!("{}: {message}", field.name)))?;
         }
     }
-    draft
-        .resolve()
-        .map_err(|error| row.error(error.to_string()))
+    draft.resolve().map_err(|error| row.error(error.to_string()))
 }
 
 /// A value for each row of a file of a sweep and of its shards.
@@ -291,9 +282,7 @@ fn each<T>(
 /// # Errors
 /// As [`read_runs`], as far as it reads.
 pub fn finished_ids(dir: &Path) -> Result<HashSet<JobId>, ResultsError> {
-    Ok(each(dir, RUNS, &[JOB_ID], |row| row.required(JOB_ID))?
-        .into_iter()
-        .collect())
+    Ok(each(dir, RUNS, &[JOB_ID], |row| row.required(JOB_ID))?.into_iter().collect())
 }
 
 /// How each finished job ended, without reading the rest of its row.
@@ -317,11 +306,7 @@ pub fn planned_ids(dir: &Path) -> Result<Option<Vec<JobId>>, ResultsError> {
         return Ok(None);
     };
     table.demand([JOB_ID])?;
-    table
-        .rows()
-        .map(|row| row?.required(JOB_ID))
-        .collect::<Result<_, _>>()
-        .map(Some)
+    table.rows().map(|row| row?.required(JOB_ID)).collect::<Result<_, _>>().map(Some)
 }
 
 /// The jobs of a sweep's `plan.csv`, as [`planned_ids`], with all of their fields.
@@ -348,12 +333,7 @@ fn fields_in(table: &Table) -> Vec<usize> {
 /// # Errors
 /// As [`read_runs`].
 pub fn read_failures(dir: &Path) -> Result<Vec<Failure>, ResultsError> {
-    each(
-        dir,
-        FAILURES,
-        &failure_columns().collect::<Vec<_>>(),
-        failure,
-    )
+    each(dir, FAILURES, &failure_columns().collect::<Vec<_>>(), failure)
 }
 
 /// The failed attempts of one file.
@@ -391,10 +371,8 @@ pub fn read_epochs(dir: &Path) -> Result<HashMap<JobId, Vec<EpochRow>>, ResultsE
             continue;
         };
         runs.demand([JOB_ID])?;
-        let finished = runs
-            .rows()
-            .map(|row| row?.required(JOB_ID))
-            .collect::<Result<HashSet<JobId>, _>>()?;
+        let finished =
+            runs.rows().map(|row| row?.required(JOB_ID)).collect::<Result<HashSet<JobId>, _>>()?;
         let Some(table) = Table::load(&folder.join(EPOCHS))? else {
             continue;
         };

@@ -58,10 +58,7 @@ const LONGEST: usize = 4000;
 pub(super) fn free_text(text: &str) -> String {
     let trimmed = text.trim();
     let formula = text.starts_with(FORMULA) || trimmed.starts_with(FORMULA);
-    let line = trimmed
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(LONGEST);
+    let line = trimmed.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST);
     formula.then_some('\'').into_iter().chain(line).collect()
 }
 
@@ -102,9 +99,7 @@ fn cells(line: &str) -> Vec<Cow<'_, str>> {
             Some(quoted) => unquote(quoted),
             None => text
                 .split_once(',')
-                .map_or((text.into(), None), |(cell, after)| {
-                    (cell.into(), Some(after))
-                }),
+                .map_or((text.into(), None), |(cell, after)| (cell.into(), Some(after))),
         };
         cells.push(cell);
         rest = after;
@@ -126,8 +121,7 @@ fn unquote(text: &str) -> (Cow<'_, str>, Option<&str>) {
                     cell = cell.replace("\"\"", "\"").into();
                 }
                 if next.is_some_and(|&b| b != b',') {
-                    cell.to_mut()
-                        .push_str(&text[quote + 1..end.unwrap_or(text.len())]);
+                    cell.to_mut().push_str(&text[quote + 1..end.unwrap_or(text.len())]);
                 }
                 return (cell, end.map(|end| &text[end + 1..]));
             }
@@ -173,20 +167,14 @@ impl Table {
             lines.push((number + 1, start..start + line.len()));
             start += line.len();
         }
-        if lines
-            .first()
-            .is_none_or(|(_, range)| bytes[range.end - 1] != b'\n')
-        {
+        if lines.first().is_none_or(|(_, range)| bytes[range.end - 1] != b'\n') {
             return Ok(None);
         }
         let (_, first) = lines.remove(0);
         let error = |message: &str| ResultsError::row(path, 1, message);
         let header = text(&bytes[first.clone()]).ok_or_else(|| error("the header is not UTF-8"))?;
         let header = header.strip_prefix('\u{feff}').unwrap_or(header);
-        let header: Vec<String> = cells(header)
-            .iter()
-            .map(|cell| cell.trim().to_owned())
-            .collect();
+        let header: Vec<String> = cells(header).iter().map(|cell| cell.trim().to_owned()).collect();
         let index: HashMap<_, _> = header.iter().cloned().zip(0..).collect();
         if index.len() < header.len() {
             return Err(error("two columns have the same name"));
@@ -202,22 +190,11 @@ impl Table {
         });
         let torn = torn.map(|(line, range)| {
             whole = range.start;
-            Torn {
-                line,
-                text: free_text(&String::from_utf8_lossy(&bytes[range])),
-            }
+            Torn { line, text: free_text(&String::from_utf8_lossy(&bytes[range])) }
         });
         lines.retain(|(_, range)| text(&bytes[range.clone()]) != Some(""));
         let path = path.to_owned();
-        Ok(Some(Table {
-            path,
-            bytes,
-            header,
-            index,
-            rows: lines,
-            whole: whole as u64,
-            torn,
-        }))
+        Ok(Some(Table { path, bytes, header, index, rows: lines, whole: whole as u64, torn }))
     }
 
     /// The place of a column in the rows.
@@ -230,17 +207,12 @@ impl Table {
         &self,
         columns: impl IntoIterator<Item = &'a str>,
     ) -> Result<(), ResultsError> {
-        let missing: Vec<_> = columns
-            .into_iter()
-            .filter(|name| !self.index.contains_key(*name))
-            .collect();
+        let missing: Vec<_> =
+            columns.into_iter().filter(|name| !self.index.contains_key(*name)).collect();
         if missing.is_empty() {
             return Ok(());
         }
-        Err(ResultsError::Columns {
-            file: self.path.clone(),
-            missing: missing.join("`, `"),
-        })
+        Err(ResultsError::Columns { file: self.path.clone(), missing: missing.join("`, `") })
     }
 
     /// The rows that are whole; blank lines are none.
@@ -267,19 +239,12 @@ impl Table {
                 self.header.len()
             )));
         }
-        Ok(Row {
-            table: self,
-            line: *number,
-            cells,
-        })
+        Ok(Row { table: self, line: *number, cells })
     }
 
     /// The header and the rows that `keep` chooses, as they stand in the file.
     pub fn filtered(&self, keep: &[bool]) -> Vec<u8> {
-        let body = self
-            .rows
-            .first()
-            .map_or(self.whole as usize, |(_, range)| range.start);
+        let body = self.rows.first().map_or(self.whole as usize, |(_, range)| range.start);
         let mut bytes = self.bytes[..body].to_vec();
         for ((_, range), _) in self.rows.iter().zip(keep).filter(|(_, keep)| **keep) {
             bytes.extend_from_slice(&self.bytes[range.clone()]);
@@ -305,9 +270,7 @@ pub(super) struct Row<'a> {
 impl Row<'_> {
     /// The cell of a column; empty if the file has no such column.
     pub fn cell(&self, column: &str) -> &str {
-        self.table
-            .position(column)
-            .map_or("", |place| self.at(place))
+        self.table.position(column).map_or("", |place| self.at(place))
     }
 
     /// The cell at a place that [`Table::position`] gave.
@@ -330,8 +293,7 @@ impl Row<'_> {
 
     /// The value of a cell that must not be empty.
     pub fn required<V: std::str::FromStr>(&self, column: &str) -> Result<V, ResultsError> {
-        self.optional(column)?
-            .ok_or_else(|| self.error(format!("the column `{column}` is empty")))
+        self.optional(column)?.ok_or_else(|| self.error(format!("the column `{column}` is empty")))
     }
 
     /// A finite number; `None` if the cell is empty.
@@ -361,10 +323,7 @@ impl Row<'_> {
 /// The file could not be written; the old one, if any, is still there.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), ResultsError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let folder = path
-        .parent()
-        .filter(|p| !p.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     tempfile::Builder::new()
         .prefix(&format!(".{name}."))
         .permissions(std::fs::Permissions::from_mode(0o666)) // less the umask
@@ -385,10 +344,7 @@ mod tests {
 
     #[test]
     fn a_number_that_is_not_finite_is_no_number() {
-        assert_eq!(
-            [f64::NAN, f64::INFINITY, f64::NEG_INFINITY].map(number),
-            ["", "", ""]
-        );
+        assert_eq!([f64::NAN, f64::INFINITY, f64::NEG_INFINITY].map(number), ["", "", ""]);
         assert_eq!(number(None), "");
         for x in [0.1 + 0.2, 1e-300, 5e-324, f64::MAX, 2.0] {
             assert_eq!(number(x).parse(), Ok(x));
@@ -397,16 +353,7 @@ mod tests {
 
     #[test]
     fn no_cell_of_free_text_starts_a_formula_or_a_line() {
-        for text in [
-            "=1+1",
-            "+1",
-            "-1",
-            "@x",
-            "\t=1",
-            "\r=1",
-            " =1",
-            "=cmd|' /C calc'!A0",
-        ] {
+        for text in ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1", " =1", "=cmd|' /C calc'!A0"] {
             let cell = free_text(text);
             assert!(cell.starts_with('\''), "{text:?}");
             assert!(!cell.contains(['\n', '\r', '\t']));

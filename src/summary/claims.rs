@@ -245,7 +245,10 @@ fn settle_claim(sweep: &Sweep, claim: &Claim) -> ClaimResult {
             (
                 differences,
                 Region { low: *margin, high: f64::INFINITY, strict: true },
-                format!("{first} - {second} > {margin}"),
+                match axis.name {
+                    "init" => format!("{first} - {second} > {margin}"),
+                    name => format!("{name} {first} - {name} {second} > {margin}"),
+                },
                 ours.contexts.len(),
                 ours.missing + theirs.missing,
                 ours.seconds_a_seed + theirs.seconds_a_seed,
@@ -358,9 +361,10 @@ impl ClaimResult {
         }
         match (self.estimate, self.interval) {
             (None, _) => text += ": no finished seeds yet",
-            (Some(x), None) => text += &format!(": {x:.3}, no interval, n = {}", self.n),
+            (Some(x), None) => text += &format!(": {}, no interval, n = {}", three(x), self.n),
             (Some(x), Some(i)) => {
-                text += &format!(": {x:.3} [{:.3}, {:.3}], n = {}", i.low, i.high, self.n)
+                let [x, low, high] = [x, i.low, i.high].map(three);
+                text += &format!(": {x} [{low}, {high}], n = {}", self.n)
             }
         }
         if self.n_contexts > 1 {
@@ -391,6 +395,12 @@ impl ClaimResult {
         }
         text
     }
+}
+
+/// The number with three decimals; never "-0.000".
+fn three(x: f64) -> String {
+    let rounded = (x * 1000.0).round() / 1000.0;
+    format!("{:.3}", rounded + 0.0)
 }
 
 /// Seconds for people: `45 s`, `3 min`, `2.5 h`, `4 d`.

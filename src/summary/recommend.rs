@@ -99,7 +99,8 @@ impl Arms {
         };
         let mut ranking: Vec<(f64, usize)> = (0..self.arms.len())
             .filter_map(|arm| {
-                let scores: Vec<f64> = cells_of(arm).iter().filter_map(|c| c.validation()).collect();
+                let scores: Vec<f64> =
+                    cells_of(arm).iter().filter_map(|c| c.validation()).collect();
                 Some((stats::mean(&scores)?, arm))
             })
             .collect();

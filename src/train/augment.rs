@@ -74,9 +74,7 @@ impl Draws {
                 [dy, dx, flip, self.cut_y[i].into(), self.cut_x[i].into()]
             })
             .collect();
-        Tensor::from_slice(&rows)
-            .view([-1, Self::COLUMNS])
-            .to_device(device)
+        Tensor::from_slice(&rows).view([-1, Self::COLUMNS]).to_device(device)
     }
 }
 
@@ -99,10 +97,7 @@ impl Affine {
             .map(|channel| {
                 let mean = mean.get(channel).copied().unwrap_or(0.5);
                 let std = std.get(channel).copied().unwrap_or(1.0);
-                Affine {
-                    scale: (1.0 / (255.0 * std)) as f32,
-                    bias: (-mean / std) as f32,
-                }
+                Affine { scale: (1.0 / (255.0 * std)) as f32, bias: (-mean / std) as f32 }
             })
             .collect()
     }
@@ -158,9 +153,7 @@ impl OnDevice {
         let [channels, height, width] = dataset.shape().map(|size| size as i64);
         let channel_wise = |value: fn(&Affine) -> f32| {
             let values: Vec<f32> = Affine::of_channels(dataset).iter().map(value).collect();
-            Tensor::from_slice(&values)
-                .view([1, channels, 1])
-                .to_device(device)
+            Tensor::from_slice(&values).view([1, channels, 1]).to_device(device)
         };
         let count = |n: i64, shape: [i64; 3]| Tensor::arange(n, (Kind::Int64, device)).view(shape);
         OnDevice {
@@ -181,12 +174,7 @@ impl Preprocess {
     /// For images of this data set, trained with this augmentation on this device.
     pub fn new(dataset: Dataset, augment: Augment, device: Device) -> Preprocess {
         let on_device = (device != Device::Cpu).then(|| OnDevice::new(dataset, device));
-        Preprocess {
-            dataset,
-            augment,
-            channels: Affine::of_channels(dataset),
-            device: on_device,
-        }
+        Preprocess { dataset, augment, channels: Affine::of_channels(dataset), device: on_device }
     }
 
     /// Training images: bytes `[batch, channel, height, width]` to floats of that shape. `draws`
@@ -224,11 +212,7 @@ impl Preprocess {
         );
         assert_eq!(images.kind(), Kind::Uint8);
         if let Some(draws) = draws {
-            assert_eq!(
-                draws.size(),
-                [batch, Draws::COLUMNS],
-                "one row of draws for each image"
-            );
+            assert_eq!(draws.size(), [batch, Draws::COLUMNS], "one row of draws for each image");
         }
         match &self.device {
             Some(constants) => self.apply_with_tensors(constants, images, draws),
@@ -250,30 +234,22 @@ impl Preprocess {
         // Where each output pixel comes from: mirroring turns column x into width−1−x of the crop.
         let y: Tensor = &on.rows + dy - padding;
         let x: Tensor = &on.columns * (1 - 2 * &flip) + flip * (width - 1) + dx - padding;
-        let inside = y
-            .ge(0)
-            .logical_and(&y.lt(height))
-            .logical_and(&x.ge(0).logical_and(&x.lt(width)));
+        let inside =
+            y.ge(0).logical_and(&y.lt(height)).logical_and(&x.ge(0).logical_and(&x.lt(width)));
         let source = y.clamp(0, height - 1) * width + x.clamp(0, width - 1);
         let gathered = images.gather(
             2,
-            &source
-                .view([batch, 1, -1])
-                .expand([batch, channels, -1], false),
+            &source.view([batch, 1, -1]).expand([batch, channels, -1], false),
             false,
         );
         let black_outside = gathered * inside.view([batch, 1, -1]);
-        let normalised = on
-            .normalise(&black_outside)
-            .view([batch, channels, height, width]);
+        let normalised = on.normalise(&black_outside).view([batch, channels, height, width]);
         if self.augment != Augment::CropFlipCutout {
             return normalised;
         }
         let within = |at: &Tensor, centre: Tensor| {
             let distance: Tensor = at - centre;
-            distance
-                .ge(-CUTOUT / 2)
-                .logical_and(&distance.lt(CUTOUT / 2))
+            distance.ge(-CUTOUT / 2).logical_and(&distance.lt(CUTOUT / 2))
         };
         let cut = within(&on.rows, column(3)).logical_and(&within(&on.columns, column(4)));
         normalised.masked_fill(&cut.view([batch, 1, height, width]), 0.0)
@@ -301,10 +277,8 @@ impl Preprocess {
         if plane == 0 {
             return output;
         }
-        for (i, (from, to)) in bytes
-            .chunks_exact(plane)
-            .zip(floats.chunks_exact_mut(plane))
-            .enumerate()
+        for (i, (from, to)) in
+            bytes.chunks_exact(plane).zip(floats.chunks_exact_mut(plane)).enumerate()
         {
             let (image, affine) = (i / channels, self.channels[i % channels]);
             let Some(draws) = draws else {
@@ -374,9 +348,7 @@ mod tests {
     fn images(dataset: Dataset, n: i64) -> Tensor {
         let [c, h, w] = dataset.shape().map(|size| size as i64);
         let mut stream = rng::stream(0, "test images", 0);
-        let bytes: Vec<u8> = (0..n * c * h * w)
-            .map(|_| stream.random_range(1..=255))
-            .collect();
+        let bytes: Vec<u8> = (0..n * c * h * w).map(|_| stream.random_range(1..=255)).collect();
         Tensor::from_slice(&bytes).view([n, c, h, w])
     }
 
@@ -404,11 +376,7 @@ mod tests {
                         let byte = if augment == Augment::None {
                             pixel(image, channel, y, x)
                         } else {
-                            let x = if draws.flip[image] {
-                                width as i64 - 1 - x
-                            } else {
-                                x
-                            };
+                            let x = if draws.flip[image] { width as i64 - 1 - x } else { x };
                             pixel(
                                 image,
                                 channel,
@@ -440,11 +408,7 @@ mod tests {
     fn assert_close(actual: &Tensor, expected: &[f32], what: &str) {
         let actual = floats(actual);
         assert_eq!(actual.len(), expected.len(), "{what}");
-        let worst = actual
-            .iter()
-            .zip(expected)
-            .map(|(a, e)| (a - e).abs())
-            .fold(0.0, f32::max);
+        let worst = actual.iter().zip(expected).map(|(a, e)| (a - e).abs()).fold(0.0, f32::max);
         assert!(worst < 1e-6, "{what}: {worst}");
     }
 
@@ -514,12 +478,7 @@ mod tests {
     #[test]
     fn evaluation_sees_no_augmentation() {
         let images = images(CIFAR10, 5);
-        let expected = reference(
-            CIFAR10,
-            Augment::None,
-            &images,
-            &Draws::new(CIFAR10, 0, 0, 5),
-        );
+        let expected = reference(CIFAR10, Augment::None, &images, &Draws::new(CIFAR10, 0, 0, 5));
         for augment in Augment::ALL {
             assert_close(
                 &Preprocess::new(CIFAR10, *augment, Device::Cpu).eval(&images),
@@ -529,11 +488,7 @@ mod tests {
         }
         assert_close(&normalise(CIFAR10, &images), &expected, "normalise");
         let black_and_white = Tensor::from_slice(&[0u8, 255]).view([2, 1, 1, 1]);
-        let one_pixel = Dataset::Synthetic {
-            shape: [1, 1, 1],
-            classes: 2,
-            images: 10,
-        };
+        let one_pixel = Dataset::Synthetic { shape: [1, 1, 1], classes: 2, images: 10 };
         assert_eq!(floats(&normalise(one_pixel, &black_and_white)), [-0.5, 0.5]);
     }
 
@@ -543,15 +498,10 @@ mod tests {
         let draws = Draws::new(CIFAR10, 0, 0, n);
         for offsets in [&draws.dy, &draws.dx] {
             let mut counts = [0_f64; 9];
-            offsets
-                .iter()
-                .for_each(|&offset| counts[usize::from(offset)] += 1.0);
+            offsets.iter().for_each(|&offset| counts[usize::from(offset)] += 1.0);
             // χ² with 8 degrees of freedom: 31.8 is exceeded once in 10,000 seeds.
             let expected = n as f64 / 9.0;
-            let chi2: f64 = counts
-                .iter()
-                .map(|count| (count - expected).powi(2) / expected)
-                .sum();
+            let chi2: f64 = counts.iter().map(|count| (count - expected).powi(2) / expected).sum();
             assert!(chi2 < 31.8, "{counts:?}");
         }
     }
@@ -561,20 +511,12 @@ mod tests {
         let n = 64_000;
         let draws = Draws::new(CIFAR10, 0, 0, n);
         let flipped = draws.flip.iter().filter(|&&flip| flip).count() as f64 / n as f64;
-        assert!(
-            (flipped - 0.5).abs() < 4.0 * 0.5 / (n as f64).sqrt(),
-            "{flipped}"
-        );
+        assert!((flipped - 0.5).abs() < 4.0 * 0.5 / (n as f64).sqrt(), "{flipped}");
         for centres in [&draws.cut_y, &draws.cut_x] {
             let mut counts = [0_f64; 32];
-            centres
-                .iter()
-                .for_each(|&centre| counts[usize::from(centre)] += 1.0);
+            centres.iter().for_each(|&centre| counts[usize::from(centre)] += 1.0);
             // χ² with 31 degrees of freedom: 69.1 is exceeded once in 10,000 seeds.
-            let chi2: f64 = counts
-                .iter()
-                .map(|count| (count - 2000.0).powi(2) / 2000.0)
-                .sum();
+            let chi2: f64 = counts.iter().map(|count| (count - 2000.0).powi(2) / 2000.0).sum();
             assert!(chi2 < 69.1, "{counts:?}");
         }
     }
@@ -583,26 +525,13 @@ mod tests {
     fn the_cutout_is_16_by_16_and_clipped_at_the_border() {
         let preprocess = Preprocess::new(CIFAR10, Augment::CropFlipCutout, Device::Cpu);
         let white = Tensor::full([1, 3, 32, 32], 255, (Kind::Uint8, Device::Cpu));
-        for (centre, zeros) in [
-            ((16, 16), 16 * 16),
-            ((0, 0), 8 * 8),
-            ((31, 31), 9 * 9),
-            ((0, 16), 8 * 16),
-        ] {
+        for (centre, zeros) in
+            [((16, 16), 16 * 16), ((0, 0), 8 * 8), ((31, 31), 9 * 9), ((0, 16), 8 * 16)]
+        {
             let (cut_y, cut_x) = (vec![centre.0], vec![centre.1]);
-            let draws = Draws {
-                dy: vec![4],
-                dx: vec![4],
-                flip: vec![false],
-                cut_y,
-                cut_x,
-            };
+            let draws = Draws { dy: vec![4], dx: vec![4], flip: vec![false], cut_y, cut_x };
             let output = floats(&preprocess.train(&white, Some(&draws.to_tensor(Device::Cpu))));
-            assert_eq!(
-                output.iter().filter(|&&x| x == 0.0).count(),
-                3 * zeros,
-                "{centre:?}"
-            );
+            assert_eq!(output.iter().filter(|&&x| x == 0.0).count(), 3 * zeros, "{centre:?}");
         }
     }
 

@@ -35,7 +35,12 @@ pub struct Scores {
 const BATCH: usize = 256;
 
 /// Evaluates each member on images of its own, given by their indices; all members have as many.
-pub fn evaluate(model: &Model, images: &Images, indices: &[&[u32]], preprocess: &Preprocess) -> Scores {
+pub fn evaluate(
+    model: &Model,
+    images: &Images,
+    indices: &[&[u32]],
+    preprocess: &Preprocess,
+) -> Scores {
     let members = indices.len();
     let count = indices[0].len();
     let shared = indices.iter().all(|own| std::ptr::eq(*own, indices[0]));
@@ -44,8 +49,10 @@ pub fn evaluate(model: &Model, images: &Images, indices: &[&[u32]], preprocess: 
         let range = start..count.min(start + BATCH);
         // One batch serves all if they look at the same images.
         let distinct = if shared { &indices[..1] } else { indices };
-        let wanted: Vec<i64> =
-            distinct.iter().flat_map(|own| own[range.clone()].iter().map(|&i| i64::from(i))).collect();
+        let wanted: Vec<i64> = distinct
+            .iter()
+            .flat_map(|own| own[range.clone()].iter().map(|&i| i64::from(i)))
+            .collect();
         let wanted = Tensor::from_slice(&wanted).to_device(images.pixels.device());
         let (pixels, labels) = images.gather(&wanted, distinct.len() as i64);
         let x = preprocess.eval(&pixels);
@@ -53,12 +60,18 @@ pub fn evaluate(model: &Model, images: &Images, indices: &[&[u32]], preprocess: 
         let batch = range.len() as i64;
         let mut wide = vec![members as i64, batch];
         wide.extend_from_slice(&size[1..]);
-        let x = x.view(&*[&[distinct.len() as i64, batch], &size[1..]].concat()).expand(&wide, false);
+        let x =
+            x.view(&*[&[distinct.len() as i64, batch], &size[1..]].concat()).expand(&wide, false);
         let y = labels.expand([members as i64, batch], false);
         let logits = model.logits(&x, &mut Pass::Evaluate);
         let log_p = logits.log_softmax(-1, logits.kind());
-        let loss = -log_p.gather(-1, &y.unsqueeze(-1), false).sum_dim_intlist([1, 2].as_slice(), false, Kind::Double);
-        let correct = logits.argmax(-1, false).eq_tensor(&y).sum_dim_intlist(1, false, Kind::Double);
+        let loss = -log_p.gather(-1, &y.unsqueeze(-1), false).sum_dim_intlist(
+            [1, 2].as_slice(),
+            false,
+            Kind::Double,
+        );
+        let correct =
+            logits.argmax(-1, false).eq_tensor(&y).sum_dim_intlist(1, false, Kind::Double);
         sums.push(Tensor::stack(&[loss, correct], 0));
     }
     // Read once, at the end: on a GPU every look waits for the device.

@@ -7,8 +7,9 @@ pub mod schedule;
 mod session;
 
 use std::any::Any;
-use std::collections::HashMap;
 use std::cell::Cell;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -64,7 +65,12 @@ pub trait Trainer: Sync {
     ///
     /// # Errors
     /// [`Stop`]; members that were already reported stay finished.
-    fn train(&self, worker: usize, cohort: &Cohort, event: &mut dyn FnMut(Event)) -> Result<(), Stop>;
+    fn train(
+        &self,
+        worker: usize,
+        cohort: &Cohort,
+        event: &mut dyn FnMut(Event),
+    ) -> Result<(), Stop>;
 }
 
 /// Where checkpoints go and come from.
@@ -96,7 +102,12 @@ pub struct Libtorch {
 
 impl Libtorch {
     /// A trainer on these devices, one worker each, that keeps no checkpoints.
-    pub fn new(devices: Vec<Device>, threads: i32, data: PathBuf, stop: Arc<AtomicBool>) -> Libtorch {
+    pub fn new(
+        devices: Vec<Device>,
+        threads: i32,
+        data: PathBuf,
+        stop: Arc<AtomicBool>,
+    ) -> Libtorch {
         Libtorch {
             devices,
             threads,
@@ -114,18 +125,23 @@ impl Libtorch {
         let device = self.devices[worker];
         let slot = if device == Device::Cpu { usize::MAX } else { worker };
         let mut loaded = self.loaded.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if !loaded.contains_key(&(dataset, slot)) {
-            let data = data::load(dataset, &self.data)?;
-            let tensors = |images: data::Images| {
-                let [c, h, w] = images.shape.map(|size| size as i64);
-                let pixels = Tensor::from_slice(&images.pixels).view([-1, c, h, w]).to_device(device);
-                [pixels, Tensor::from_slice(&images.labels).to_device(device)]
-            };
-            let ([train, train_labels], [test, test_labels]) = (tensors(data.train), tensors(data.test));
-            loaded.insert((dataset, slot), [train, train_labels, test, test_labels]);
-        }
+        let tensors = match loaded.entry((dataset, slot)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let data = data::load(dataset, &self.data)?;
+                let tensors = |images: data::Images| {
+                    let [c, h, w] = images.shape.map(|size| size as i64);
+                    let pixels = Tensor::from_slice(&images.pixels).view([-1, c, h, w]);
+                    let labels = Tensor::from_slice(&images.labels);
+                    [pixels, labels].map(|tensor| tensor.to_device(device))
+                };
+                let ([train, train_labels], [test, test_labels]) =
+                    (tensors(data.train), tensors(data.test));
+                new.insert([train, train_labels, test, test_labels])
+            }
+        };
         let [train, train_labels, test, test_labels] =
-            loaded[&(dataset, slot)].each_ref().map(Tensor::shallow_clone);
+            tensors.each_ref().map(Tensor::shallow_clone);
         Ok(DeviceData {
             train: Images { pixels: train, labels: train_labels },
             test: Images { pixels: test, labels: test_labels },
@@ -162,7 +178,12 @@ impl Libtorch {
 
     /// Takes up the cohort where an earlier run's checkpoint left it. A checkpoint that turns out to
     /// be of no use is set aside: nothing may keep a job from being trained for good.
-    fn resume(&self, cohort: &Cohort, device: Device, event: &mut dyn FnMut(Event)) -> Option<Session> {
+    fn resume(
+        &self,
+        cohort: &Cohort,
+        device: Device,
+        event: &mut dyn FnMut(Event),
+    ) -> Option<Session> {
         let saved = self.checkpoints.as_ref()?.found.get(&cohort.jobs()[0].id())?;
         match saved.resume(cohort, blueprint(&cohort.shape(), device)) {
             Ok(session) => {
@@ -175,19 +196,28 @@ impl Libtorch {
                 Some(session)
             }
             Err(error) => {
-                event(Event::Note(format!("warning: {}", checkpoint::set_aside(&saved.path, &error))));
+                event(Event::Note(format!(
+                    "warning: {}",
+                    checkpoint::set_aside(&saved.path, &error)
+                )));
                 None
             }
         }
     }
 
-    fn run(&self, worker: usize, cohort: &Cohort, event: &mut dyn FnMut(Event)) -> Result<(), Stop> {
+    fn run(
+        &self,
+        worker: usize,
+        cohort: &Cohort,
+        event: &mut dyn FnMut(Event),
+    ) -> Result<(), Stop> {
         let failed = |reason, error| Stop::Failed { reason, error };
         let started = Instant::now();
         let started_at = Utc::now();
         let device = self.devices[worker];
         let shape = cohort.shape();
-        self.prepare(worker, shape.precision).map_err(|error| failed(FailureReason::Device, error))?;
+        self.prepare(worker, shape.precision)
+            .map_err(|error| failed(FailureReason::Device, error))?;
         let data = self
             .device_data(shape.dataset, worker)
             .map_err(|error| failed(FailureReason::Data, error.into()))?;
@@ -199,7 +229,10 @@ impl Libtorch {
         session.charge_from(started);
         session.recompute = self.recomputes(worker, cohort);
 
-        let file = self.checkpoints.as_ref().map(|checkpoints| checkpoints.dir.join(checkpoint::file_name(cohort)));
+        let file = self
+            .checkpoints
+            .as_ref()
+            .map(|checkpoints| checkpoints.dir.join(checkpoint::file_name(cohort)));
         let provenance = Provenance {
             device: device::name(device),
             cohort_size: cohort.jobs().len() as u32,
@@ -221,7 +254,8 @@ impl Libtorch {
                 last_progress = Instant::now();
             }
             let stop = self.stop.load(Ordering::Relaxed);
-            let due = self.checkpoints.as_ref().is_some_and(|c| last_checkpoint.elapsed() >= c.every);
+            let due =
+                self.checkpoints.as_ref().is_some_and(|c| last_checkpoint.elapsed() >= c.every);
             if session.is_over() || !(stop || due) {
                 continue;
             }
@@ -231,7 +265,8 @@ impl Libtorch {
             if let Some(file) = file.as_ref().filter(|_| !session.is_over()) {
                 // Training goes on without one: what can still be measured is not given up.
                 if let Err(error) = checkpoint::save(file, &mut session) {
-                    let lost = if stop { "its jobs start over next time" } else { "training goes on" };
+                    let lost =
+                        if stop { "its jobs start over next time" } else { "training goes on" };
                     event(Event::Note(format!("warning: {}; {lost}", one_line(&error))));
                 }
                 last_checkpoint = Instant::now();
@@ -264,7 +299,12 @@ impl Libtorch {
 }
 
 impl Trainer for Libtorch {
-    fn train(&self, worker: usize, cohort: &Cohort, event: &mut dyn FnMut(Event)) -> Result<(), Stop> {
+    fn train(
+        &self,
+        worker: usize,
+        cohort: &Cohort,
+        event: &mut dyn FnMut(Event),
+    ) -> Result<(), Stop> {
         let _no_grad = tch::no_grad_guard();
         // tch's operators panic where libtorch throws: out of memory, a lost device, our bugs.
         keep_quiet_about_failures();
@@ -325,7 +365,8 @@ fn record(ended: Ended, provenance: Provenance) -> Record {
         test_loss: test.map(|(loss, _)| *loss),
         test_acc: test.map(|(_, accuracy)| *accuracy),
         train_seconds: progress.seconds,
-        images_per_second: (progress.seconds > 0.0).then(|| progress.images as f64 / progress.seconds),
+        images_per_second: (progress.seconds > 0.0)
+            .then(|| progress.images as f64 / progress.seconds),
         provenance: Provenance { finished_at, ..provenance },
         job: member.job,
         epochs: progress.epochs,
@@ -376,7 +417,13 @@ fn in_short(message: &str) -> String {
 /// What kind of failure libtorch's message speaks of.
 fn reason_of(message: &str) -> FailureReason {
     let says = |words: &[&str]| words.iter().any(|word| message.contains(word));
-    if says(&["out of memory", "can't allocate memory", "not enough memory", "Cannot allocate memory", "std::bad_alloc"]) {
+    if says(&[
+        "out of memory",
+        "can't allocate memory",
+        "not enough memory",
+        "Cannot allocate memory",
+        "std::bad_alloc",
+    ]) {
         FailureReason::Memory
     } else if says(&["CUDA error", "cuDNN error", "CUBLAS_STATUS", "cuda runtime error"]) {
         FailureReason::Device
@@ -398,7 +445,10 @@ mod tests {
         let short = in_short(message);
         assert!(short.starts_with("DefaultCPUAllocator: can't allocate"), "{short}");
         assert!(short.ends_with("(Cannot allocate memory)"), "{short}");
-        assert_eq!(in_short("called `Result::unwrap()` on an `Err` value: Torch(\"std::bad_alloc\")"), "std::bad_alloc");
+        assert_eq!(
+            in_short("called `Result::unwrap()` on an `Err` value: Torch(\"std::bad_alloc\")"),
+            "std::bad_alloc"
+        );
         assert_eq!(reason_of("std::bad_alloc"), FailureReason::Memory);
         assert_eq!(in_short("index out of bounds"), "index out of bounds");
     }

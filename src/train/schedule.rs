@@ -67,7 +67,8 @@ mod tests {
     }
 
     fn job(change: impl FnOnce(&mut Draft)) -> Job {
-        let mut draft = Draft { lr: Some(0.1), epochs: Some(10), warmup_epochs: Some(2), ..Draft::default() };
+        let mut draft =
+            Draft { lr: Some(0.1), epochs: Some(10), warmup_epochs: Some(2), ..Draft::default() };
         change(&mut draft);
         draft.resolve().unwrap()
     }

@@ -107,7 +107,13 @@ pub struct Session {
 
 impl Session {
     /// A cohort whose members stand at `epoch` and `step`, with networks in that state.
-    pub fn new(cohort: &Cohort, model: Model, progress: Vec<Progress>, epoch: u32, step: usize) -> Session {
+    pub fn new(
+        cohort: &Cohort,
+        model: Model,
+        progress: Vec<Progress>,
+        epoch: u32,
+        step: usize,
+    ) -> Session {
         let shape = cohort.shape();
         let device = model.blueprint().arithmetic.device;
         let members = cohort.jobs().iter().zip(progress).map(|(job, progress)| Member {
@@ -184,7 +190,8 @@ impl Session {
         let x = self.preprocess.train(&pixels, draws.as_ref());
         let x = x.view(&*[&[members, range.len() as i64], &x.size()[1..]].concat());
 
-        let per_member = |f: &dyn Fn(&Job) -> f64| self.members.iter().map(|m| f(&m.job) as f32).collect();
+        let per_member =
+            |f: &dyn Fn(&Job) -> f64| self.members.iter().map(|m| f(&m.job) as f32).collect();
         let sgd = Sgd {
             lr: per_member(&|job| learning_rate(job, self.epoch, self.step, steps)),
             momentum: per_member(&|job| job.momentum),
@@ -203,7 +210,7 @@ impl Session {
         // On the CPU looking is free, but not for nothing; on a GPU it waits, so once an epoch.
         let look = if device.is_cuda() { steps } else { 16 };
         let mut ended = Vec::new();
-        if self.step % look == 0 || self.step == steps {
+        if self.step.is_multiple_of(look) || self.step == steps {
             ended = self.read_losses();
         }
         if self.step == steps {
@@ -261,7 +268,8 @@ impl Session {
                 (!finite[m]).then_some("parameters")
             };
             if let Some(reason) = reason {
-                diverged.push((m, Divergence { epoch: self.epoch + 1, step: steps as u64, reason }));
+                diverged
+                    .push((m, Divergence { epoch: self.epoch + 1, step: steps as u64, reason }));
                 continue;
             }
             let progress = &mut member.progress;
@@ -290,7 +298,8 @@ impl Session {
 
     /// The tensors that make up the networks' state.
     pub fn state(&mut self) -> Vec<Tensor> {
-        let params = self.model.params().into_iter().map(|p| p.value.shallow_clone()).collect::<Vec<_>>();
+        let params =
+            self.model.params().into_iter().map(|p| p.value.shallow_clone()).collect::<Vec<_>>();
         let buffers = self.model.buffers().into_iter().map(|b| b.value.shallow_clone());
         params.into_iter().chain(buffers).collect()
     }
@@ -345,7 +354,9 @@ impl Session {
                 Some(all) => all + sum,
             })
         });
-        finite.map_or(vec![true; members], |sum| to_vec(&sum).into_iter().map(f64::is_finite).collect())
+        finite.map_or(vec![true; members], |sum| {
+            to_vec(&sum).into_iter().map(f64::is_finite).collect()
+        })
     }
 
     /// Takes members out of the stack, so that nothing more is spent on them.
@@ -358,7 +369,8 @@ impl Session {
             (0..self.members.len()).filter(|m| !gone.contains(m)).map(|m| m as i64).collect();
         if !kept.is_empty() {
             self.model.keep(&kept);
-            let index = Tensor::from_slice(&kept).to_device(self.model.blueprint().arithmetic.device);
+            let index =
+                Tensor::from_slice(&kept).to_device(self.model.blueprint().arithmetic.device);
             for tensor in self.best.iter_mut().flatten() {
                 *tensor = tensor.index_select(0, &index);
             }

@@ -8,21 +8,14 @@ use wninit::results::{EpochRow, Outcome, Provenance, Record};
 
 /// An empty folder, in memory where that is possible: these tests sync thousands of times.
 pub fn folder() -> tempfile::TempDir {
-    tempfile::tempdir_in("/dev/shm")
-        .or_else(|_| tempfile::tempdir())
-        .unwrap()
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 /// A job of a shape given by `depth`, told from the others by its seed.
 pub fn job(depth: u32, seed: u64) -> Job {
-    Draft {
-        depth: Some(depth),
-        seed: Some(seed),
-        epochs: Some(2),
-        ..Draft::default()
-    }
-    .resolve()
-    .unwrap()
+    Draft { depth: Some(depth), seed: Some(seed), epochs: Some(2), ..Draft::default() }
+        .resolve()
+        .unwrap()
 }
 
 /// Jobs of one shape.
@@ -32,14 +25,11 @@ pub fn jobs(n: u64) -> Vec<Job> {
 
 /// Cohorts of `width` jobs.
 pub fn cohorts(jobs: &[Job], width: usize) -> Vec<Cohort> {
-    jobs.chunks(width)
-        .map(|jobs| Cohort::new(jobs.to_vec()))
-        .collect()
+    jobs.chunks(width).map(|jobs| Cohort::new(jobs.to_vec())).collect()
 }
 
 pub fn at(second: i64) -> DateTime<Utc> {
-    Utc.timestamp_millis_opt(1_800_000_000_000 + 1000 * second + 7)
-        .unwrap()
+    Utc.timestamp_millis_opt(1_800_000_000_000 + 1000 * second + 7).unwrap()
 }
 
 /// What the job results in: the same at any time, different for each job.
@@ -58,11 +48,7 @@ pub fn record(job: &Job) -> Record {
     };
     Record {
         job: job.clone(),
-        outcome: if diverged {
-            Outcome::Diverged
-        } else {
-            Outcome::Ok
-        },
+        outcome: if diverged { Outcome::Diverged } else { Outcome::Ok },
         reason: diverged.then(|| "loss".to_owned()),
         epochs_done: if diverged { 1 } else { 2 },
         diverged_epoch: diverged.then_some(2),

@@ -1,7 +1,7 @@
 //! `wninit doctor`: what the program found on this machine, and how to mend what is missing.
 
-use wninit::commands::doctor::Args;
 use tch::{Device, Kind, Tensor};
+use wninit::commands::doctor::Args;
 
 use wninit::job::{Dataset, DatasetName};
 use wninit::{data, device, torch};
@@ -33,7 +33,11 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         n => line(true, "GPUs", format!("{n} (cuda:0 to cuda:{})", n - 1)),
     }
     let flush = std::thread::spawn(torch::flush_denormals).join().unwrap_or(false);
-    let denormals = if flush { "denormals flushed to zero" } else { "this CPU cannot flush denormals: vanishing networks train slowly" };
+    let denormals = if flush {
+        "denormals flushed to zero"
+    } else {
+        "this CPU cannot flush denormals: vanishing networks train slowly"
+    };
     line(flush, "threads", format!("{} cores, one worker each; {denormals}", device::cores()));
 
     let dir = args.data.clone().unwrap_or_else(data::default_dir);
@@ -42,7 +46,11 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
             continue;
         }
         match data::load(Dataset::Named(name), &dir) {
-            Ok(data) => line(true, "data", format!("{name}: {} + {} images", data.train.len(), data.test.len())),
+            Ok(data) => line(
+                true,
+                "data",
+                format!("{name}: {} + {} images", data.train.len(), data.test.len()),
+            ),
             Err(error) => line(false, "data", error.to_string()),
         }
     }
@@ -54,10 +62,16 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         Err(error) => line(
             false,
             "results",
-            format!("{} cannot be written ({error}); choose another folder with --results", args.results.display()),
+            format!(
+                "{} cannot be written ({error}); choose another folder with --results",
+                args.results.display()
+            ),
         ),
     }
-    println!("{}", if broken { "training cannot work here: see the notes above" } else { "ready to train" });
+    println!(
+        "{}",
+        if broken { "training cannot work here: see the notes above" } else { "ready to train" }
+    );
     Ok(u8::from(broken))
 }
 

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
+use wninit::cohort::{self, Cohort, Shape};
 use wninit::commands::UsageError;
 use wninit::commands::run::Args;
-use wninit::cohort::{self, Cohort, Shape};
 use wninit::cost::{self, Rates};
 use wninit::device;
 use wninit::job::{Job, JobId, Precision};
@@ -70,7 +70,8 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         Arc::clone(&stop),
     );
     trainer.recompute = args.recompute;
-    trainer.checkpoints = Some(Checkpoints { dir: checkpoints, every: args.checkpoint_every, found });
+    trainer.checkpoints =
+        Some(Checkpoints { dir: checkpoints, every: args.checkpoint_every, found });
 
     let rates = if devices[0].is_cuda() { Rates::GPU } else { Rates::CPU };
     let cost = |job: &Job| cost::seconds(&cohort::Shape::of(job), 1, &rates);
@@ -99,10 +100,15 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
 
 /// Runs `wninit summary` on the sweep; its exit code.
 fn summarise(dir: &Path) -> anyhow::Result<u8> {
-    let program = std::env::current_exe().context("cannot find this program's own file")?.with_file_name("wninit");
+    let program = std::env::current_exe()
+        .context("cannot find this program's own file")?
+        .with_file_name("wninit");
     let status = Command::new(&program).arg("summary").arg(dir).status();
     let status = status.with_context(|| {
-        format!("cannot start {}, which belongs beside wninit-torch; build it with `make build`", program.display())
+        format!(
+            "cannot start {}, which belongs beside wninit-torch; build it with `make build`",
+            program.display()
+        )
     })?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }
@@ -121,7 +127,8 @@ fn resumable(
     let mut cohorts = Vec::new();
     for saved in saved {
         let left = saved.ids.iter().filter(|id| !found.contains_key(id));
-        let mut jobs: Vec<Job> = left.filter_map(|id| by_id.get(id)).map(|&job| job.clone()).collect();
+        let mut jobs: Vec<Job> =
+            left.filter_map(|id| by_id.get(id)).map(|&job| job.clone()).collect();
         let Some(shape) = jobs.first().map(Shape::of) else {
             if saved.ids.iter().all(|id| finished.contains(id) || found.contains_key(id)) {
                 let _ = std::fs::remove_file(&saved.path);
