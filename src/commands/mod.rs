@@ -114,7 +114,7 @@ impl OverrideArgs {
 pub struct UsageError(pub anyhow::Error);
 
 /// Carries out a command that needs no tensors; the exit code. `None` for the others, which are
-/// for [`run_with_tensors`].
+/// for the program `wninit-torch`.
 ///
 /// # Errors
 /// Whatever stopped it; [`fail`] prints it.
