@@ -503,9 +503,9 @@ impl<'a> Pool<'a> {
             "failed on worker {w} ({device}): job {first}{more}: {reason}: {message}"
         ));
         self.first_error.get_or_insert_with(|| match reason {
-            FailureReason::Panic => format!("{error:?}"),
-            // A backtrace says nothing about a machine, and takes memory that it may lack.
-            _ => message.clone(),
+            // Looking up a backtrace takes memory that is not there.
+            FailureReason::Memory => message.clone(),
+            _ => format!("{error:?}"),
         });
         for (id, _) in &jobs {
             let before = self.attempts.entry(*id).or_insert_with(|| self.journal.attempts(*id));
