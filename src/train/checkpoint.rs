@@ -246,31 +246,30 @@ impl Saved {
         };
 
         let mut model = Model::zeros(blueprint, places.len() as i64);
-        let mut count = 0;
         for param in model.params() {
             param.value = expect(&format!("value/{}", param.name), &param.value)?;
             param.momentum = match read(&format!("momentum/{}", param.name))? {
                 Some(_) => Some(expect(&format!("momentum/{}", param.name), &param.value)?),
                 None => None,
             };
-            count += 1;
         }
         for buffer in model.buffers() {
             buffer.value = expect(&format!("value/{}", buffer.name), &buffer.value)?;
-            count += 1;
         }
         model.refresh();
-        let best =
-            (0..count).map(|i| read(&format!("best/{i}"))).collect::<Result<Option<Vec<_>>>>()?;
-
         let progress = places.iter().map(|&p| header.progress[p].clone()).collect();
         let mut session = Session::new(cohort, model, progress, header.epoch, header.step);
-        if let Some(best) = &best {
-            let alike =
-                best.iter().zip(session.state()).all(|(best, now)| best.size() == now.size());
-            ensure!(alike, "the parameters of the best epoch are of another model");
-        }
-        session.best = best;
+        session.best = match read("best/0")? {
+            None => None,
+            Some(_) => {
+                let state = session.state();
+                let best = state.iter().enumerate();
+                Some(
+                    best.map(|(i, now)| expect(&format!("best/{i}"), now))
+                        .collect::<Result<_>>()?,
+                )
+            }
+        };
         session.charge_epoch(header.epoch_seconds);
         Ok(session)
     }
