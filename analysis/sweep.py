@@ -117,6 +117,7 @@ class Sweep:
         axes.set_xscale("log")
         axes.margins(x=0.08)
         axes.set_xticks(self.sizes, [f"{size:g}" for size in self.sizes])
+        axes.tick_params(axis="x", labelsize=8)
         axes.minorticks_off()
         axes.set_xlabel(self.size_label)
 

@@ -17,7 +17,7 @@ use wninit::plan::Plan;
 use wninit::pool::{self, Options};
 use wninit::train::checkpoint::{self, Saved};
 use wninit::train::{Checkpoints, Libtorch};
-use wninit::{data, interrupt, sweep};
+use wninit::{data, interrupt, sweep, tensorboard};
 
 /// Trains the jobs that are not finished; the exit code is that of the pool.
 ///
@@ -88,6 +88,12 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         }
     }
     eprintln!("{}: {summary}", dir.display());
+    if args.tensorboard {
+        // The results are on disk; what fails from here on costs a picture at most.
+        if let Err(error) = tensorboard::write_missing(&dir) {
+            eprintln!("warning: TensorBoard will not show every finished job: {error}");
+        }
+    }
     let code = summary.exit_code();
     if args.summary {
         drop(sweep); // the folder is free again
