@@ -7,6 +7,8 @@ ONLY    ?=## parts of axes to keep: ONLY="depth=2,10 init=he"
 PROFILE ?=## the grid's overlay to apply
 WORKERS ?=## cohorts to train at a time; empty: one a core, or one a GPU
 ARGS    ?=## further options of `wninit run`, such as --device cpu
+BENCH   ?=## options of `make bench`, such as --workloads mlp-128
+OUT     ?= benches/gpu-results## the folder that `make bench-gpu` writes
 RESULTS ?= results/depth## the sweep's folder that the notebooks read
 PYTHON  ?= python3## the Python that .venv is made with
 
@@ -49,6 +51,18 @@ data: build ## Get the data sets that GRID needs
 .PHONY: test
 test: setup ## Run the tests
 	cargo test --release --locked
+
+.PHONY: soak
+soak: setup ## Kill real sweeps hundreds of times and count what is lost (30 minutes at most)
+	cargo test --release --locked --test soak -- --ignored --nocapture
+
+.PHONY: bench
+bench: build data ## Jobs per hour against PyTorch (25 minutes on a quiet machine)
+	.venv/bin/python benches/run.py $(BENCH)
+
+.PHONY: bench-gpu
+bench-gpu: setup ## Tests, bake-off and jobs per hour on a GPU; "skipped: no GPU" without one
+	benches/gpu.sh $(OUT)
 
 .PHONY: lint
 lint: setup ## Check format, lints and documentation

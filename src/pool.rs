@@ -32,7 +32,9 @@ use crate::cohort::{Cohort, Shape};
 use crate::interrupt::EXIT_INTERRUPTED;
 use crate::job::{Job, JobId};
 use crate::progress::{Display, Progress, duration};
-use crate::results::{Failure, FailureReason, Journal, Outcome, Record, ResultsError, hostname};
+use crate::results::{
+    Failure, FailureReason, Journal, Outcome, Record, ResultsError, hostname, one_line,
+};
 use crate::train::{Event, Stop, Trainer};
 
 /// The exit code of a run that leaves jobs of its plan unfinished.
@@ -474,8 +476,9 @@ impl<'a> Pool<'a> {
         self.widths.insert(task.cohort.shape(), width);
         let rest = Cohort::new(unfinished.into_iter().map(|(_, job)| job).collect());
         self.display.say(&format!(
-            "out of memory with {} jobs at once ({error:#}); trying again with half as many",
-            task.cohort.jobs().len()
+            "out of memory with {} jobs at once ({}); trying again with half as many",
+            task.cohort.jobs().len(),
+            one_line(error)
         ));
         for half in rest.halves().into_iter().flatten().rev() {
             self.queue.push_front(Task { cohort: half, second_try: task.second_try });
@@ -491,7 +494,7 @@ impl<'a> Pool<'a> {
         reason: FailureReason,
         error: &anyhow::Error,
     ) {
-        let message = format!("{error:#}");
+        let message = one_line(error);
         let device = self.workers[w].device.clone();
         let (first, more) =
             (jobs.first().map(|(id, _)| id.to_string()).unwrap_or_default(), jobs.len().max(1) - 1);
@@ -499,7 +502,11 @@ impl<'a> Pool<'a> {
         self.display.say(&format!(
             "failed on worker {w} ({device}): job {first}{more}: {reason}: {message}"
         ));
-        self.first_error.get_or_insert_with(|| format!("{error:?}"));
+        self.first_error.get_or_insert_with(|| match reason {
+            // Looking up a backtrace takes memory that is not there.
+            FailureReason::Memory => message.clone(),
+            _ => format!("{error:?}"),
+        });
         for (id, _) in &jobs {
             let before = self.attempts.entry(*id).or_insert_with(|| self.journal.attempts(*id));
             *before += 1;

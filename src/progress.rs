@@ -2,7 +2,7 @@
 //! `wninit status`.
 
 use std::fs;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -66,6 +66,12 @@ impl Progress {
     }
 }
 
+/// Prints a line on stderr. That may be a log on a full disk, and a sweep must not end for lack of
+/// words, as it would with `eprintln!`.
+pub fn say(message: &str) {
+    let _ = writeln!(io::stderr(), "{message}");
+}
+
 /// A duration for people: `8 s`, `12 min`, `3 h 20 min`, `2 d 4 h`.
 pub fn duration(seconds: f64) -> String {
     let seconds = seconds.max(0.0).round() as u64;
@@ -122,7 +128,7 @@ impl Display {
             }
             None if self.said.elapsed() >= Self::LINE_EVERY => {
                 self.said = Instant::now();
-                eprintln!("{}", progress.line());
+                say(&progress.line());
             }
             None => {}
         }
@@ -131,8 +137,8 @@ impl Display {
     /// Prints a message without disturbing the bar.
     pub fn say(&self, message: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{message}")),
-            None => eprintln!("{message}"),
+            Some(bar) => bar.suspend(|| say(message)),
+            None => say(message),
         }
     }
 

@@ -4,6 +4,8 @@
 //! The cases and the script that made them are in `fixtures/golden`. `WNINIT_GOLDEN=DIR` runs
 //! those of another folder as well.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 

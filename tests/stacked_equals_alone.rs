@@ -1,6 +1,8 @@
 //! A job's result depends on the job alone: not on its neighbours in a cohort, not on whether
 //! activations were kept or computed again, and (without batch norm) not on micro-batches.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::PathBuf;
 use std::sync::Arc;
 

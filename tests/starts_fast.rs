@@ -1,6 +1,8 @@
 //! `wninit` answers at once: it does not load libtorch, which alone takes a quarter of a second.
 //! `wninit-torch` loads all of it, or no GPU would be seen.
 
+#![allow(clippy::unwrap_used)]
+
 /// Whether a program asks the dynamic linker for a library.
 fn links(program: &str, library: &str) -> bool {
     let bytes = std::fs::read(program).unwrap();

@@ -1,5 +1,7 @@
 //! What the initializers promise, measured on networks at initialization.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::HashMap;
 
 use rand::Rng;

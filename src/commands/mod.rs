@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 use crate::grid::{Grid, GridError, Overrides};
-use crate::results::ResultsError;
+use crate::progress::say;
+use crate::results::{ResultsError, one_line};
 
 /// Which initialization survives depth, learning rate and seed?
 ///
@@ -113,7 +114,7 @@ impl OverrideArgs {
 pub struct UsageError(pub anyhow::Error);
 
 /// Carries out a command that needs no tensors; the exit code. `None` for the others, which are
-/// for [`run_with_tensors`].
+/// for the program `wninit-torch`.
 ///
 /// # Errors
 /// Whatever stopped it; [`fail`] prints it.
@@ -142,7 +143,7 @@ pub fn fail(error: &anyhow::Error) -> u8 {
     if error.chain().any(broken_pipe) {
         return 0; // the reader, `head` perhaps, has seen enough
     }
-    eprintln!("error: {error:#}");
+    say(&format!("error: {}", one_line(error)));
     let bad_input = |cause: &(dyn std::error::Error + 'static)| {
         cause.is::<GridError>() || cause.is::<UsageError>() || cause.is::<ResultsError>()
     };

@@ -12,7 +12,7 @@ pub struct Args {
     #[command(flatten)]
     #[allow(missing_docs)] // it would become the help text
     pub grid: GridArgs,
-    /// Where results are kept; this sweep's go to ROOT/<name>
+    /// Where results are kept; this sweep's go to ROOT/NAME
     #[arg(long, value_name = "ROOT", default_value = "results")]
     pub results: PathBuf,
     /// Where to train: auto, cpu, cuda (every GPU) or cuda:0,1

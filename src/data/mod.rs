@@ -3,7 +3,7 @@
 //! [`load`] is the whole interface to a data set: what it returns has the shape, the number of
 //! images and the labels that [`Dataset`] promises, or it is an error that names the file and
 //! the remedy. [`fetch`] puts files where `load` finds them, [`batches`] decides which images a
-//! job trains on and when, [`augment`] turns bytes into what a network sees.
+//! job trains on and when, `train::augment` turns bytes into what a network sees.
 
 pub mod batches;
 pub mod cifar;

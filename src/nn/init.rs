@@ -78,8 +78,7 @@ fn draw_head(affine: &mut Affine, seed: u64) {
         let count = size[1..].iter().product::<i64>() as usize;
         let part = if param.name.ends_with("bias") { "bias" } else { "weight" };
         let stream = rng::stream(seed, &format!("init/{name}.{part}"), 0);
-        let values: Vec<f32> = uniform.sample_iter(stream).take(count).collect();
-        let values = Tensor::from_slice(&values).view(&size[1..]);
+        let values = numbers(uniform, stream, count).view(&size[1..]);
         param.value.copy_(&values.unsqueeze(0).expand_as(&param.value));
     }
     affine.refresh();
@@ -88,9 +87,23 @@ fn draw_head(affine: &mut Affine, seed: u64) {
 /// `[rows, columns]` of N(0, 1).
 fn gaussian(layer: &str, seed: u64, [rows, columns]: [i64; 2]) -> Tensor {
     let stream = rng::stream(seed, &format!("init/{layer}.weight"), 0);
-    let values: Vec<f32> =
-        StandardNormal.sample_iter(stream).take((rows * columns) as usize).collect();
-    Tensor::from_slice(&values).view([rows, columns])
+    numbers(StandardNormal, stream, (rows * columns) as usize).view([rows, columns])
+}
+
+/// `[count]` random numbers.
+///
+/// # Panics
+/// If memory runs out, as libtorch's operators do: Rust's own allocations would end the program.
+fn numbers(distribution: impl Distribution<f32>, stream: rng::Stream, count: usize) -> Tensor {
+    let mut values: Vec<f32> = Vec::new();
+    if values.try_reserve_exact(count).is_err() {
+        panic!(
+            "out of memory: the {count} random numbers of a layer's initialization need {} bytes",
+            4 * count
+        );
+    }
+    values.extend(distribution.sample_iter(stream).take(count));
+    Tensor::from_slice(&values)
 }
 
 /// `[rows, columns]`, Haar-distributed: orthonormal rows if there are no more rows than columns,

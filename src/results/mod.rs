@@ -273,6 +273,15 @@ fn hint(error: &std::io::Error) -> &'static str {
     }
 }
 
+/// An error with its causes in one line. A cause that stands in the text already is not repeated.
+pub fn one_line(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |text, cause| match cause.to_string() {
+        cause if text.contains(&cause) => text,
+        cause if text.is_empty() => cause,
+        cause => format!("{text}: {cause}"),
+    })
+}
+
 /// The machine's name.
 pub fn hostname() -> String {
     let mut name = [0_u8; 256];

@@ -81,6 +81,12 @@ pub(super) fn save(path: &Path, session: &mut Session) -> Result<()> {
     for (i, best) in session.best.iter().flatten().enumerate() {
         tensors.push((format!("best/{i}"), best.shallow_clone()));
     }
+    // The copy and the file's text are Rust's, which ends the program where it gets no memory.
+    let bytes = tensors.iter().map(|(_, tensor)| 4 * tensor.numel()).sum::<usize>();
+    let room = Vec::<u8>::new().try_reserve_exact(2 * bytes);
+    room.with_context(|| {
+        format!("cannot write the checkpoint {}: no memory for its {bytes} bytes", path.display())
+    })?;
     let host: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
         .into_iter()
         .map(|(name, tensor)| {

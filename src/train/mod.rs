@@ -7,12 +7,13 @@ pub mod schedule;
 mod session;
 
 use std::any::Any;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
@@ -27,7 +28,7 @@ use crate::execution::Recompute;
 use crate::job::{Dataset, Job, JobId, Precision};
 use crate::models::{Blueprint, Model};
 use crate::nn::Arithmetic;
-use crate::results::{FailureReason, Outcome, Provenance, Record};
+use crate::results::{FailureReason, Outcome, Provenance, Record, one_line};
 use crate::torch;
 use augment::Preprocess;
 use checkpoint::Saved;
@@ -262,8 +263,12 @@ impl Libtorch {
                 event(Event::Finished(Box::new(record(ended, provenance.clone()))));
             }
             if let Some(file) = file.as_ref().filter(|_| !session.is_over()) {
-                checkpoint::save(file, &mut session)
-                    .map_err(|error| failed(FailureReason::Io, error))?;
+                // Training goes on without one: what can still be measured is not given up.
+                if let Err(error) = checkpoint::save(file, &mut session) {
+                    let lost =
+                        if stop { "its jobs start over next time" } else { "training goes on" };
+                    event(Event::Note(format!("warning: {}; {lost}", one_line(&error))));
+                }
                 last_checkpoint = Instant::now();
             }
             if stop {
@@ -302,10 +307,13 @@ impl Trainer for Libtorch {
     ) -> Result<(), Stop> {
         let _no_grad = tch::no_grad_guard();
         // tch's operators panic where libtorch throws: out of memory, a lost device, our bugs.
+        keep_quiet_about_failures();
+        TRAINING.set(true);
         let result = catch_unwind(AssertUnwindSafe(|| self.run(worker, cohort, event)));
+        TRAINING.set(false);
         result.unwrap_or_else(|panic| {
             let message = panic_message(&*panic);
-            Err(Stop::Failed { reason: reason_of(&message), error: anyhow!(message) })
+            Err(Stop::Failed { reason: reason_of(message), error: anyhow!(in_short(message)) })
         })
     }
 }
@@ -365,11 +373,45 @@ fn record(ended: Ended, provenance: Provenance) -> Record {
     }
 }
 
-fn panic_message(panic: &(dyn Any + Send)) -> String {
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied())
-        .unwrap_or("a panic without a message")
-        .to_owned()
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a message")
+}
+
+thread_local! {
+    /// Whether the thread is inside [`Libtorch::train`].
+    static TRAINING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Leaves the report of a panic that is no bug to whoever catches it.
+///
+/// That is more than tidiness: Rust's own report looks up a backtrace while it holds a lock, and
+/// where memory has run out that ends in a thread that waits for itself for ever.
+fn keep_quiet_about_failures() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let report = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            if !TRAINING.get() || reason_of(panic_message(info.payload())) == FailureReason::Panic {
+                report(info);
+            }
+        }));
+    });
+}
+
+/// libtorch's words, without those that tch puts around them and without the C++ stack.
+fn in_short(message: &str) -> String {
+    let words = message.split_once("Torch(\"").map_or(message, |(_, words)| words);
+    let end = ["\\nframe #", "\nframe #", "\\nException raised from", "\nException raised from"]
+        .iter()
+        .filter_map(|stack| words.find(stack))
+        .min();
+    let words = words[..end.unwrap_or(words.len())].trim_end_matches("\")");
+    let words = match words.split_once("] err == 0. ") {
+        Some((place, words)) if place.starts_with("[enforce fail") => words,
+        _ => words,
+    };
+    words.replace("\\n", " ").trim().to_owned()
 }
 
 /// What kind of failure libtorch's message speaks of.
@@ -387,5 +429,27 @@ fn reason_of(message: &str) -> FailureReason {
         FailureReason::Device
     } else {
         FailureReason::Panic
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_told_in_libtorchs_words_alone() {
+        let message = "called `Result::unwrap()` on an `Err` value: Torch(\"[enforce fail at alloc_cpu.cpp:127] \
+                       err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes. Error \
+                       code 12 (Cannot allocate memory)\\nframe #0: c10::ThrowEnforceNotMet + 0x6a\")";
+        assert_eq!(reason_of(message), FailureReason::Memory);
+        let short = in_short(message);
+        assert!(short.starts_with("DefaultCPUAllocator: can't allocate"), "{short}");
+        assert!(short.ends_with("(Cannot allocate memory)"), "{short}");
+        assert_eq!(
+            in_short("called `Result::unwrap()` on an `Err` value: Torch(\"std::bad_alloc\")"),
+            "std::bad_alloc"
+        );
+        assert_eq!(reason_of("std::bad_alloc"), FailureReason::Memory);
+        assert_eq!(in_short("index out of bounds"), "index out of bounds");
     }
 }

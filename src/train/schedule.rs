@@ -40,6 +40,7 @@ pub fn learning_rate(job: &Settings, e: u32, i: usize, steps: usize) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::job::{Draft, Job};
 

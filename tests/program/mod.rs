@@ -148,7 +148,10 @@ pub fn rows(path: &Path) -> Vec<Row> {
     if !path.exists() {
         return Vec::new();
     }
-    let mut reader = csv::Reader::from_path(path).unwrap();
+    let text = fs::read_to_string(path).unwrap();
+    // What a kill left of a last line is no row.
+    let whole = text.rfind('\n').map_or(0, |end| end + 1);
+    let mut reader = csv::Reader::from_reader(&text.as_bytes()[..whole]);
     let rows = reader.deserialize().map(Result::<Row, _>::unwrap);
     rows.map(|mut row| {
         row.retain(|column, _| !INCIDENTAL.contains(&column.as_str()));

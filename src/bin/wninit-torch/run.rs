@@ -15,6 +15,7 @@ use wninit::device;
 use wninit::job::{Job, JobId, Precision};
 use wninit::plan::Plan;
 use wninit::pool::{self, Options};
+use wninit::progress::say;
 use wninit::train::checkpoint::{self, Saved};
 use wninit::train::{Checkpoints, Libtorch};
 use wninit::{data, interrupt, sweep, tensorboard};
@@ -40,22 +41,22 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         .into());
     }
     for warning in &plan.warnings {
-        eprintln!("warning: {warning}");
+        say(&format!("warning: {warning}"));
     }
     let jobs: Vec<Job> = plan.jobs.into_iter().map(|planned| planned.job).collect();
     let dir = args.results.join(&grid.name);
     let stop = interrupt::install()?;
     let mut sweep = sweep::open(&dir, None, &grid.to_toml(), &jobs, &jobs)?;
     if let Some(change) = &sweep.change {
-        eprintln!("{change}");
+        say(&change.to_string());
     }
 
     for warning in sweep.journal.warnings() {
-        eprintln!("warning: {warning}");
+        say(&format!("warning: {warning}"));
     }
 
     let checkpoints = sweep.journal.dir().join("checkpoints");
-    let saved = checkpoint::scan(&checkpoints, |warning| eprintln!("warning: {warning}"))?;
+    let saved = checkpoint::scan(&checkpoints, |warning| say(&format!("warning: {warning}")))?;
     let (mut cohorts, found) = resumable(&sweep.remaining, sweep.journal.finished(), saved);
     let taken_up: Vec<Arc<Saved>> = found.values().cloned().collect();
     let fresh = sweep.remaining.iter().filter(|job| !found.contains_key(&job.id())).cloned();
@@ -87,11 +88,11 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
             let _ = std::fs::remove_file(&saved.path);
         }
     }
-    eprintln!("{}: {summary}", dir.display());
+    say(&format!("{}: {summary}", dir.display()));
     if args.tensorboard {
         // The results are on disk; what fails from here on costs a picture at most.
         if let Err(error) = tensorboard::write_missing(&dir) {
-            eprintln!("warning: TensorBoard will not show every finished job: {error}");
+            say(&format!("warning: TensorBoard will not show every finished job: {error}"));
         }
     }
     let code = summary.exit_code();

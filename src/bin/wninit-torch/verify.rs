@@ -13,7 +13,7 @@ use wninit::commands::verify::Args;
 use wninit::interrupt::EXIT_INTERRUPTED;
 use wninit::job::JobId;
 use wninit::pool::EXIT_UNFINISHED;
-use wninit::results::{EpochRow, Outcome, Record, differences, read_epochs, read_runs};
+use wninit::results::{EpochRow, Outcome, Record, differences, one_line, read_epochs, read_runs};
 use wninit::train::{Event, Libtorch, Stop, Trainer};
 use wninit::{data, device, interrupt, rng};
 
@@ -156,7 +156,7 @@ fn verdict(trainer: &Libtorch, worker: usize, row: &Record) -> Verdict {
         Ok(()) => {}
         Err(Stop::Interrupted) => return Verdict::Interrupted,
         Err(Stop::Failed { reason, error }) => {
-            return Verdict::NotChecked(format!("{reason}: {error:#}"));
+            return Verdict::NotChecked(format!("{reason}: {}", one_line(&error)));
         }
     }
     match again {

@@ -1,0 +1,337 @@
+//! Whatever the machine or somebody does to a sweep, no finished row is lost, none is doubled,
+//! none is wrong, and the message says what to do next.
+//!
+//! `tests/soak.rs` does the like at length, `tests/journal.rs` and `tests/pool.rs` without training.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod program;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use program::{Place, Process, Results, assert_same, limit, output, rows};
+
+/// Twenty jobs in four cohorts; some diverge.
+const GRID: &str = r#"
+[base]
+dataset = "digits"
+width = 32
+batch_size = 32
+epochs = 12
+init = "orthogonal_proposed"
+[grid]
+depth = [2, 12]
+lr = [0.01, 0.02, 0.05, 0.1, 30.0]
+seed = { count = 2 }
+"#;
+
+fn expected() -> &'static Results {
+    static RESULTS: OnceLock<Results> = OnceLock::new();
+    RESULTS.get_or_init(|| {
+        let place = Place::new(GRID);
+        output(&mut place.run(&[])).expect(0, &[]);
+        assert_eq!(place.results().runs.len(), 20);
+        place.results()
+    })
+}
+
+/// Runs the sweep to its end, which must be as if nothing had happened.
+fn assert_heals(place: &Place) -> String {
+    let before = place.results();
+    let last = output(&mut place.run(&["--workers", "2"]));
+    last.expect(0, &[]);
+    let after = place.results();
+    assert!(
+        before.runs.iter().all(|(id, row)| after.runs.get(id) == Some(row)),
+        "a finished row was lost"
+    );
+    assert_same(&after, expected());
+    last.stderr
+}
+
+fn failures(place: &Place) -> Vec<program::Row> {
+    rows(&place.sweep().join("failures.csv"))
+}
+
+#[test]
+fn the_second_run_on_a_folder_learns_who_has_it_and_disturbs_nobody() {
+    let place = Place::new(&GRID.replace("epochs = 12", "epochs = 400"));
+    let mut first = Process::start(&mut place.run(&["--workers", "2"]));
+    let progress = place.sweep().join("progress.json");
+    first.wait_until("it has begun", |_| progress.exists());
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let process = format!(
+        "results/sweep is in use by process {} on {}, since 20",
+        first.child.id(),
+        host.trim()
+    );
+    output(&mut place.run(&[]))
+        .expect(2, &[&process, "wait for it, stop it, or choose another folder with --results"]);
+    assert!(first.sleep(Duration::from_millis(50)), "the first one goes on");
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_is_named_with_the_remedy() {
+    let place = Place::new(GRID);
+    let root = place.path("results");
+    fs::create_dir(&root).unwrap();
+    fs::set_permissions(&root, fs::Permissions::from_mode(0o555)).unwrap();
+    fs::set_permissions(place.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = place.run(&[]);
+    // SAFETY: geteuid only reads.
+    if unsafe { libc::geteuid() } == 0 {
+        command.uid(65534).gid(65534); // the superuser may write anywhere
+    }
+    let text = [
+        "cannot make results/sweep: Permission denied",
+        "make the folder writable, or choose another with --results",
+    ];
+    assert_ne!(
+        output(&mut command).expect(2, &text).stderr.matches("Permission denied").count(),
+        2,
+        "said once"
+    );
+}
+
+#[test]
+fn when_the_disk_is_full_everything_finished_stays_and_the_next_run_goes_on() {
+    // Files may grow to 4 kB: too little for columns.json, and the sweep does not even begin.
+    let place = Place::new(GRID);
+    let mut command = place.run(&[]);
+    limit(&mut command, libc::RLIMIT_FSIZE, 4_000);
+    output(&mut command).expect(
+        2,
+        &["cannot write results/sweep/columns.json", "make room and run the same command again"],
+    );
+    assert_heals(&place);
+
+    // Enough for some of the curves, but not for all.
+    let place = Place::new(GRID);
+    let mut command = place.run(&["--workers", "2", "--cohort-width", "2"]);
+    limit(&mut command, libc::RLIMIT_FSIZE, 17_000);
+    let full = output(&mut command);
+    full.expect(3, &["stopping, because the results cannot be written: cannot write results/sweep/epochs.csv: File too large", "make room and run the same command again"]);
+    let finished = place.results().runs.len();
+    assert!(finished > 3 && finished < 20, "{finished} jobs were finished");
+    assert!(full.stderr.contains(&format!("finished {finished} jobs")), "{full:?}");
+    assert_heals(&place);
+
+    // The log is a file on that disk too: not even then does the program break off.
+    let place = Place::new(GRID);
+    let mut command =
+        place.run(&["--workers", "2", "--cohort-width", "2", "--checkpoint-every", "0.001s"]);
+    limit(&mut command, libc::RLIMIT_FSIZE, 17_000);
+    let full = output(&mut command);
+    assert_eq!((full.code(), full.stderr.len()), (3, 17_000), "{full:?}");
+    assert_heals(&place);
+}
+
+#[test]
+fn a_checkpoint_that_cannot_be_written_does_not_cost_the_job() {
+    let place =
+        Place::new(&GRID.replace("width = 32", "width = 512").replace("epochs = 12", "epochs = 1"));
+    let args = ["--workers", "2", "--checkpoint-every", "0.01s"];
+    let mut command = place.run(&args);
+    limit(&mut command, libc::RLIMIT_FSIZE, 100_000);
+    let full = output(&mut command);
+    full.expect(
+        0,
+        &["warning: cannot write the checkpoint results/sweep/checkpoints/", "training goes on"],
+    );
+    assert_eq!(place.results().runs.len(), 20);
+    assert_eq!(failures(&place).len(), 0);
+}
+
+/// Fashion-MNIST, where somebody has fetched it.
+fn fashion_mnist() -> Option<PathBuf> {
+    let dir = std::env::var_os("WNINIT_DATA")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("data"), PathBuf::from);
+    let folder = dir.join("fashion-mnist");
+    folder.join("train-images-idx3-ubyte").exists().then_some(folder)
+}
+
+#[test]
+fn a_data_file_cut_short_or_with_one_byte_flipped_is_named_and_once_mended_the_sweep_finishes() {
+    let Some(folder) = fashion_mnist() else {
+        eprintln!("not run: fashion-mnist is not there; `wninit fetch fashion-mnist` gets it");
+        return;
+    };
+    let grid = "[base]\ntrain_images = 500\ndepth = 2\nwidth = 16\n[grid]\nlr = [0.01, 0.1]\n";
+    let place = Place::new(grid);
+    let copy = place.path("data/fashion-mnist");
+    fs::create_dir_all(&copy).unwrap();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, copy.join(path.file_name().unwrap())).unwrap();
+    }
+    let file = copy.join("t10k-labels-idx1-ubyte");
+    let whole = fs::read(&file).unwrap();
+    let mut flipped = whole.clone();
+    flipped[5000] ^= 1;
+    let damages = [
+        (whole[..9000].to_vec(), "it is truncated: it has 9000 bytes, expected 10008"),
+        (flipped, "its checksum is wrong"),
+    ];
+    for (attempt, (bytes, problem)) in damages.into_iter().enumerate() {
+        fs::write(&file, bytes).unwrap();
+        let run = output(&mut place.run(&["--workers", "1"]));
+        let message = format!("data/fashion-mnist/t10k-labels-idx1-ubyte: {problem}");
+        run.expect(
+            3,
+            &[
+                &message,
+                "run `wninit fetch fashion-mnist` to replace it",
+                "to try them again, run the same command again",
+            ],
+        );
+        let failures = failures(&place);
+        assert_eq!(failures.len(), 2 * (attempt + 1));
+        for failure in &failures[2 * attempt..] {
+            assert_eq!(
+                (failure["reason"].as_str(), failure["attempt"].as_str()),
+                ("data", (attempt + 1).to_string().as_str())
+            );
+            assert!(failure["message"].contains(&message), "{failure:?}");
+        }
+        assert_eq!(place.results().runs.len(), 0);
+    }
+    fs::write(&file, whole).unwrap();
+    output(&mut place.run(&["--workers", "1"])).expect(0, &["finished 2 jobs"]);
+    assert_eq!(place.results().runs.len(), 2);
+}
+
+#[test]
+fn rows_that_somebody_deleted_are_trained_again_and_a_spreadsheets_changes_are_understood() {
+    let place = Place::new(GRID);
+    output(&mut place.run(&[])).expect(0, &[]);
+    let text = place.text("runs.csv");
+    let lines: Vec<&str> = text.lines().collect();
+    let noted: String = lines
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| ![3, 7, 20].contains(i))
+        .map(|(i, line)| {
+            let note = if i == 0 { "note" } else { "\"look, here\"" };
+            format!("{note},{line}\r\n")
+        })
+        .collect();
+    fs::write(place.sweep().join("runs.csv"), noted).unwrap();
+    let last = output(&mut place.run(&[]));
+    last.expect(
+        0,
+        &[
+            "finished 3 jobs",
+            "17 were finished before",
+            "warning: results/sweep/epochs.csv: dropped ",
+        ],
+    );
+    let mut results = place.results();
+    let notes = results
+        .runs
+        .values_mut()
+        .filter_map(|row| row.remove("note"))
+        .filter(|note| note == "look, here")
+        .count();
+    assert_eq!(notes, 17, "what somebody noted is kept");
+    assert_same(&results, expected());
+}
+
+#[test]
+fn a_row_edited_by_hand_stops_the_run_before_anything_is_changed() {
+    let place = Place::new(GRID);
+    output(&mut place.run(&[])).expect(0, &[]);
+    let text = place.text("runs.csv").replacen(",orthogonal_proposed,", ",he_proposed,", 1);
+    fs::write(place.sweep().join("runs.csv"), &text).unwrap();
+    output(&mut place.run(&[])).expect(
+        2,
+        &[
+            "results/sweep/runs.csv:2: the fields are those of job ",
+            "a cell was edited by hand",
+            "correct the line, or delete it (its job is then trained again)",
+        ],
+    );
+    assert_eq!(place.text("runs.csv"), text);
+}
+
+#[test]
+fn a_changed_grid_says_what_is_kept_new_and_no_longer_asked_for_and_deletes_nothing() {
+    let place = Place::new(GRID);
+    output(&mut place.run(&[])).expect(0, &[]);
+    place.set_grid(&GRID.replace("0.01, 0.02, 0.05", "0.01, 0.03"));
+    let changed = "the grid changed: 12 jobs are kept (12 of them finished), 4 are new, 8 are no longer asked for (8 of them finished; their rows stay in runs.csv)";
+    output(&mut place.run(&[])).expect(0, &[changed, "finished 4 jobs", "12 were finished before"]);
+    assert_eq!(place.results().runs.len(), 24);
+    place.set_grid(GRID);
+    let back = output(&mut place.run(&[]));
+    back.expect(0, &["the grid changed: ", "finished 0 jobs", "20 were finished before"]);
+    let mut results = place.results();
+    results.runs.retain(|id, _| expected().runs.contains_key(id));
+    results.epochs.retain(|(id, _), _| expected().runs.contains_key(id));
+    assert_same(&results, expected());
+}
+
+/// The most private memory that the process had, in bytes.
+fn data_memory(mut process: Process) -> (u64, program::Output) {
+    let status = format!("/proc/{}/status", process.child.id());
+    let mut most = 0;
+    while process.sleep(Duration::from_millis(1)) {
+        let text = fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmData:"));
+        let kilobytes =
+            line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+        most = most.max(1024 * kilobytes.unwrap_or(0));
+    }
+    (most, process.output())
+}
+
+#[test]
+fn a_cohort_too_wide_for_the_memory_is_halved_and_a_job_too_large_for_it_is_noted() {
+    // Eight members have ten million parameters in all, each with its gradient and momentum.
+    let place = Place::new(
+        "[base]\ndataset = \"digits\"\ndepth = 3\nwidth = 768\ninit = \"he\"\ntrain_images = 64\nbatch_size = 64\n\
+         [grid]\nlr = { log = [1e-3, 1e-1], count = 8 }\n",
+    );
+    let program = output(&mut place.run(&["--budget", "0s"]));
+    program.expect(3, &["the time is up with 8 jobs left"]);
+    let (idle, _) = data_memory(Process::start(&mut place.run(&["--budget", "0s"])));
+    let run = |width: &str, bytes: u64| {
+        let mut command = place.run(&["--workers", "1", "--cohort-width", width]);
+        limit(&mut command, libc::RLIMIT_DATA, bytes);
+        Process::start(&mut command)
+    };
+    let (narrow, unlimited) = data_memory(run("1", libc::RLIM_INFINITY));
+    unlimited.expect(0, &[]);
+    let alone = place.results();
+    fs::remove_dir_all(place.sweep()).unwrap();
+
+    // Not enough for one: everything stands in failures.csv, and the program says why and ends.
+    let little = run("8", idle + 8_000_000).output();
+    little.expect(
+        3,
+        &["out of memory with ", "trying again with half as many", "jobs failed", "memory: "],
+    );
+    let failed = failures(&place);
+    assert!(
+        !failed.is_empty() && failed.iter().all(|failure| failure["reason"] == "memory"),
+        "{failed:?}"
+    );
+    assert!(!little.stderr.contains("frame #"), "no C++ stack: {little:?}");
+    assert!(!little.stderr.contains("unwrap"), "no Rust: {little:?}");
+    assert_eq!(place.results().runs.len(), 0);
+
+    // Enough for one, but not for eight.
+    let halved = run("8", narrow + 40_000_000).output();
+    halved.expect(
+        0,
+        &[
+            "out of memory with 8 jobs at once (",
+            "; trying again with half as many",
+            "finished 8 jobs",
+        ],
+    );
+    assert_same(&place.results(), &alone);
+}

@@ -1,0 +1,299 @@
+//! `make soak`: hundreds of kills at random points of everything that the program does, and a
+//! table of what they cost. The quick part of it is in `tests/resume.rs` and `tests/faults.rs`.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod program;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use program::{Place, Process, Random, Results, Row, assert_same, output, rows};
+
+/// Long cohorts: a kill strikes in the middle of steps.
+const STEPS: &str = r#"
+[base]
+dataset = "digits"
+width = 64
+batch_size = 32
+epochs = 8
+[grid]
+depth = [3, 30]
+init = ["he_datadep", "orthogonal_proposed"]
+lr = [0.01, 0.1, 30.0]
+seed = { count = 2 }
+"#;
+
+/// Many short jobs: rows are written all the time.
+const ROWS: &str = r#"
+[base]
+dataset = "digits"
+width = 8
+depth = 2
+train_images = 32
+batch_size = 32
+[grid]
+lr = { log = [1e-3, 1e3], count = 20 }
+momentum = [0.0, 0.5, 0.9]
+seed = { count = 40 }
+"#;
+
+/// What faults of one kind did.
+#[derive(Default)]
+struct Tally {
+    fault: &'static str,
+    injected: usize,
+    /// Runs that the fault did not reach, because they had ended.
+    missed: usize,
+    lost: usize,
+    doubled: usize,
+    wrong: usize,
+}
+
+impl Tally {
+    fn of(fault: &'static str) -> Tally {
+        Tally { fault, ..Tally::default() }
+    }
+
+    fn row(&self) -> String {
+        format!(
+            "| {} | {} | {} | {} | {} |",
+            self.fault, self.injected, self.lost, self.doubled, self.wrong
+        )
+    }
+
+    /// Compares what a fault left with what stood there before it, and with what is true.
+    fn compare(&mut self, before: &[Row], after: &[Row], truth: &Results) {
+        let ids =
+            |rows: &[Row]| rows.iter().map(|row| row["job_id"].clone()).collect::<BTreeSet<_>>();
+        let found = ids(after);
+        self.lost += ids(before).difference(&found).count();
+        self.doubled += after.len() - found.len();
+        self.wrong +=
+            after.iter().filter(|row| truth.runs.get(&row["job_id"]) != Some(*row)).count();
+    }
+
+    /// Compares a finished sweep with what is true, its curves included.
+    fn compare_whole(&mut self, place: &Place, truth: &Results) {
+        let rows = rows(&place.sweep().join("runs.csv"));
+        self.compare(&[], &rows, truth);
+        self.lost += truth.runs.len() - rows.len().min(truth.runs.len());
+        assert_same(&place.results(), truth);
+    }
+}
+
+/// Runs a sweep and strikes it, again and again; where it ends before the blow, a new one begins.
+fn strike(
+    fault: &'static str,
+    grid: &str,
+    args: &[&str],
+    signal: i32,
+    delay: Range<u64>,
+    times: usize,
+    truth: &Results,
+) -> Tally {
+    let mut tally = Tally::of(fault);
+    let mut random = Random(fault.len() as u64);
+    let mut place = Place::new(grid);
+    while tally.injected < times {
+        let before = rows(&place.sweep().join("runs.csv"));
+        let mut process = Process::start(&mut place.run(args));
+        process.sleep(random.milliseconds(delay.clone()));
+        process.signal(signal);
+        let output = process.output();
+        let after = rows(&place.sweep().join("runs.csv"));
+        tally.compare(&before, &after, truth);
+        match output.status.code() {
+            Some(0) => {
+                tally.missed += 1;
+                tally.compare_whole(&place, truth);
+                place = Place::new(grid);
+                assert!(tally.missed < 10 * times, "{fault}: the runs are too short to be hit");
+            }
+            None | Some(130) => tally.injected += 1,
+            Some(_) => panic!("{fault}: {output:?}"),
+        }
+    }
+    output(&mut place.run(&[])).expect(0, &[]);
+    tally.compare_whole(&place, truth);
+    tally
+}
+
+fn truth(grid: &str) -> Results {
+    let place = Place::new(grid);
+    output(&mut place.run(&["--workers", "2"])).expect(0, &[]);
+    place.results()
+}
+
+/// Kills while a plan of 60,000 jobs is made and written into a folder with results.
+fn planning(times: usize, truth_of_rows: &Results) -> Tally {
+    let mut tally = Tally::of("kill -9 while planning");
+    let place = Place::new(ROWS);
+    output(&mut place.run(&[])).expect(0, &[]);
+    place.set_grid(&ROWS.replace("count = 40", "count = 1000"));
+    let mut random = Random(5);
+    while tally.injected < times {
+        let before = rows(&place.sweep().join("runs.csv"));
+        let killed =
+            program::kill_after(&mut place.run(&["--budget", "0s"]), random.milliseconds(5..1500));
+        match killed.was_killed() {
+            true => tally.injected += 1,
+            false => tally.missed += 1,
+        }
+        tally.compare(&before, &rows(&place.sweep().join("runs.csv")), truth_of_rows);
+    }
+    place.set_grid(ROWS);
+    output(&mut place.run(&[])).expect(0, &["finished 0 jobs"]);
+    tally.compare_whole(&place, truth_of_rows);
+    tally
+}
+
+/// Serves the files of a folder over HTTP, on 127.0.0.1, in small pieces.
+fn serve(folder: PathBuf) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let folder = folder.clone();
+            std::thread::spawn(move || answer(stream, &folder));
+        }
+    });
+    url
+}
+
+/// One answer; a client that is killed in its middle is none of our business.
+fn answer(mut stream: TcpStream, folder: &Path) -> Option<()> {
+    let mut lines = BufReader::new(stream.try_clone().ok()?).lines();
+    let request = lines.next()?.ok()?;
+    while !lines.next()?.ok()?.is_empty() {}
+    let name = request.split(' ').nth(1)?.rsplit('/').next()?;
+    match fs::read(folder.join(name)) {
+        Ok(bytes) => {
+            write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                bytes.len()
+            )
+            .ok()?;
+            for piece in bytes.chunks(1 << 20) {
+                stream.write_all(piece).ok()?;
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        Err(_) => write!(
+            stream,
+            "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )
+        .ok()?,
+    }
+    Some(())
+}
+
+/// Kills while Fashion-MNIST is fetched. A file counts as a row: in the data folder it is whole, or
+/// it is not there.
+fn fetching(times: usize) -> Option<Tally> {
+    let data = std::env::var_os("WNINIT_DATA")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("data"), PathBuf::from);
+    let folder = data.join("fashion-mnist");
+    let names: Vec<String> =
+        ["train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"]
+            .map(|name| format!("{name}-ubyte"))
+            .into();
+    let whole: Vec<Vec<u8>> =
+        names.iter().map(|name| fs::read(folder.join(name)).ok()).collect::<Option<_>>()?;
+    let url = serve(folder);
+    let mut tally = Tally::of("kill -9 while fetching");
+    let mut random = Random(6);
+    let mut place = Place::new(ROWS);
+    let fetch =
+        |place: &Place| -> Command { place.wninit(&["fetch", "fashion-mnist", "--source", &url]) };
+    let wrong = |place: &Place| {
+        let there = place.path("data/fashion-mnist");
+        let damaged = |(name, bytes): (&String, &Vec<u8>)| {
+            fs::read(there.join(name)).is_ok_and(|found| found != *bytes)
+        };
+        names.iter().zip(&whole).map(damaged).filter(|damaged| *damaged).count()
+    };
+    while tally.injected < times {
+        let killed = program::kill_after(&mut fetch(&place), random.milliseconds(5..900));
+        tally.wrong += wrong(&place);
+        match killed.was_killed() {
+            true => tally.injected += 1,
+            false => {
+                tally.missed += 1;
+                place = Place::new(ROWS);
+            }
+        }
+    }
+    output(&mut fetch(&place)).expect(0, &[]);
+    tally.wrong += wrong(&place);
+    tally.lost +=
+        names.iter().filter(|name| !place.path("data/fashion-mnist").join(name).exists()).count();
+    Some(tally)
+}
+
+#[test]
+#[ignore = "takes minutes: `make soak`"]
+fn hundreds_of_kills_at_random_points_lose_double_and_falsify_nothing() {
+    let start = Instant::now();
+    let (steps, short) = (truth(STEPS), truth(ROWS));
+    let kill = libc::SIGKILL;
+    let one = ["--workers", "1"];
+    let saving = ["--workers", "2", "--checkpoint-every", "0.001s"];
+    let mut tallies = vec![
+        planning(30, &short),
+        strike(
+            "kill -9 in the middle of steps, 1 worker",
+            STEPS,
+            &one,
+            kill,
+            300..2500,
+            20,
+            &steps,
+        ),
+        strike(
+            "kill -9 in the middle of steps, 2 workers",
+            STEPS,
+            &["--workers", "2"],
+            kill,
+            300..2000,
+            40,
+            &steps,
+        ),
+        strike(
+            "kill -9 while rows are written",
+            ROWS,
+            &["--workers", "2", "--cohort-width", "3"],
+            kill,
+            250..900,
+            70,
+            &short,
+        ),
+        strike("kill -9 while checkpoints are written", STEPS, &saving, kill, 250..900, 70, &steps),
+        strike("SIGTERM", STEPS, &["--workers", "2"], libc::SIGTERM, 250..900, 20, &steps),
+    ];
+    match fetching(20) {
+        Some(tally) => tallies.insert(1, tally),
+        None => println!("not run: fetching, because fashion-mnist is not in the data folder"),
+    }
+    println!(
+        "| fault | times injected | rows lost | rows doubled | rows wrong |\n|---|---|---|---|---|"
+    );
+    for tally in &tallies {
+        println!("{}", tally.row());
+    }
+    println!(
+        "{:.0} s; {} runs ended before they were hit",
+        start.elapsed().as_secs_f64(),
+        tallies.iter().map(|t| t.missed).sum::<usize>()
+    );
+    assert!(tallies.iter().map(|tally| tally.injected).sum::<usize>() >= 200);
+    for tally in &tallies {
+        assert_eq!((tally.lost, tally.doubled, tally.wrong), (0, 0, 0), "{}", tally.fault);
+    }
+}

@@ -1,0 +1,109 @@
+//! `wninit verify` finds the row that somebody edited, and believes the others.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod program;
+
+use std::fs;
+
+use program::{Place, output};
+
+const GRID: &str = r#"
+[base]
+dataset = "digits"
+width = 32
+batch_size = 32
+epochs = 3
+[grid]
+depth = [2, 12]
+init = ["he_datadep", "orthogonal_proposed"]
+lr = [0.01, 30.0]
+"#;
+
+fn finished() -> Place {
+    let place = Place::new(GRID);
+    output(&mut place.run(&["--workers", "2"])).expect(0, &[]);
+    place
+}
+
+/// The line of `runs.csv` and the id of a job that did not diverge.
+fn a_row(place: &Place) -> (String, String) {
+    let text = place.text("runs.csv");
+    let line = text.lines().find(|line| line.contains(",ok,")).unwrap().to_owned();
+    let id = line.split(',').next().unwrap().to_owned();
+    (line, id)
+}
+
+#[test]
+fn rows_as_they_were_written_are_equal_and_a_last_digit_changed_by_hand_is_found() {
+    let place = finished();
+    let before = fs::read(place.sweep().join("runs.csv")).unwrap();
+    let all = output(&mut place.wninit(&["verify", "results/sweep", "--sample", "100"]));
+    all.expect(0, &[]);
+    assert!(all.stdout.ends_with("8 of 8 finished jobs trained again: 8 equal, 0 close, 0 different; 0 could not be checked\n"), "{all:?}");
+    assert_eq!(fs::read(place.sweep().join("runs.csv")).unwrap(), before, "nothing is written");
+
+    let (line, id) = a_row(&place);
+    let header = place.text("runs.csv").lines().next().unwrap().to_owned();
+    let column = header.split(',').position(|name| name == "test_acc").unwrap();
+    let mut cells: Vec<String> = line.split(',').map(str::to_owned).collect();
+    let last = cells[column].pop().unwrap();
+    cells[column].push(if last == '1' { '2' } else { '1' });
+    let text = place.text("runs.csv").replace(&line, &cells.join(","));
+    fs::write(place.sweep().join("runs.csv"), text).unwrap();
+
+    let named = output(&mut place.wninit(&["verify", "results/sweep", "--job", &id]));
+    named.expect(1, &[]);
+    assert!(named.stdout.contains(&format!("different    {id}\n  test_acc ")), "{named:?}");
+    assert!(named.stdout.contains(&cells[column]), "{named:?}");
+    assert!(named.stdout.contains("somebody edited the row"), "{named:?}");
+    assert!(
+        named.stdout.contains("1 of 8 finished jobs trained again: 0 equal, 0 close, 1 different"),
+        "{named:?}"
+    );
+}
+
+#[test]
+fn an_epoch_that_is_missing_or_edited_is_found() {
+    let place = finished();
+    let (_, id) = a_row(&place);
+    let text = place.text("epochs.csv");
+    let line = text.lines().find(|line| line.starts_with(&id)).unwrap();
+    fs::write(place.sweep().join("epochs.csv"), text.replace(&format!("{line}\n"), "")).unwrap();
+    let missing = output(&mut place.wninit(&["verify", "results/sweep", "--job", &id]));
+    missing.expect(1, &[]);
+    assert!(missing.stdout.contains("rows in epochs.csv"), "{missing:?}");
+}
+
+#[test]
+fn a_job_whose_data_set_is_missing_is_not_checked_and_a_job_that_is_not_there_is_an_error() {
+    let place = finished();
+    let (line, id) = a_row(&place);
+    let none = output(&mut place.wninit(&["verify", "results/sweep", "--job", "0123456789ab"]));
+    none.expect(2, &["--job 0123456789ab: results/sweep has no row of it"]);
+    let empty = output(&mut place.wninit(&["verify", "results", "--sample", "1"]));
+    empty.expect(2, &["results holds no finished job"]);
+
+    // The same row as one of a data set that is not here. Its id is that of its fields.
+    let mnist = line.replacen(",digits,", ",mnist,", 1);
+    let text = place.text("runs.csv").replace(&line, &mnist);
+    fs::write(place.sweep().join("runs.csv"), text).unwrap();
+    let edited = output(&mut place.wninit(&["verify", "results/sweep", "--job", &id]));
+    let message = edited.expect(2, &["a cell was edited by hand"]).stderr.clone();
+    let other = message.split("the fields are those of job ").nth(1).unwrap()[..12].to_owned();
+    let text = place.text("runs.csv").replace(&mnist, &mnist.replace(&id, &other));
+    fs::write(place.sweep().join("runs.csv"), text).unwrap();
+    let missing = output(&mut place.wninit(&[
+        "verify",
+        "results/sweep",
+        "--job",
+        &other,
+        "--data",
+        "nowhere",
+    ]));
+    missing.expect(3, &[]);
+    assert!(
+        missing.stdout.contains(&format!("not checked  {other}  data: mnist: ")),
+        "{missing:?}"
+    );
+    assert!(missing.stdout.contains("wninit fetch mnist --data nowhere"), "{missing:?}");
+}
