@@ -29,6 +29,7 @@ pub mod commands;
 pub mod report;
 pub mod summary;
 pub mod table;
+pub mod tensorboard;
 
 pub mod stats;
 

@@ -18,7 +18,7 @@ use wninit::pool::{self, Options};
 use wninit::progress::say;
 use wninit::train::checkpoint::{self, Saved};
 use wninit::train::{Checkpoints, Libtorch};
-use wninit::{data, interrupt, sweep};
+use wninit::{data, interrupt, sweep, tensorboard};
 
 /// Trains the jobs that are not finished; the exit code is that of the pool.
 ///
@@ -89,6 +89,12 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         }
     }
     say(&format!("{}: {summary}", dir.display()));
+    if args.tensorboard {
+        // The results are on disk; what fails from here on costs a picture at most.
+        if let Err(error) = tensorboard::write_missing(&dir) {
+            say(&format!("warning: TensorBoard will not show every finished job: {error}"));
+        }
+    }
     let code = summary.exit_code();
     if args.summary {
         drop(sweep); // the folder is free again

@@ -1,0 +1,162 @@
+"""A sweep's results for the notebooks: what was planned, how each run ended, and a look for each initializer.
+
+A diverged run is a result: wherever an accuracy is asked of it, it counts as a guess among the
+classes. A run that failed or is missing is no result, and is only counted.
+"""
+
+import os
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+SEEDS = ["seed", "init_seed", "data_seed"]
+OUTCOMES = ["ok", "diverged", "failed", "missing"]
+# What a practitioner tunes; what is left beside these and the initializer is the task.
+TUNED = ["lr", "momentum", "weight_decay", "schedule", "warmup_epochs", "warmup_lr", "batch_size", "micro_batch"]
+TEST_IMAGES = {"digits": 360}  # all other data sets have 10,000
+
+# Okabe and Ito's colours, one a gain; the direction shows in line and marker.
+GAINS = {"": "#000000", "datadep": "#D55E00", "proposed": "#0072B2", "proposed_backward": "#56B4E9", "hanin": "#009E73"}
+
+
+class Sweep:
+    """The folder of a sweep, finished or not, its shards included: `RESULTS`, else `../results/depth`."""
+
+    def __init__(self, folder=None):
+        self.folder = Path(folder or os.environ.get("RESULTS") or "../results/depth")
+        if not (self.folder / "plan.csv").exists():
+            raise FileNotFoundError(
+                f"{self.folder.resolve()} holds no plan.csv: name a sweep's folder in RESULTS, "
+                "or make one with `make sweep GRID=sweeps/depth.toml`"
+            )
+        plan, finished, failures = self.read("plan.csv"), self.read("runs.csv"), self.read("failures.csv")
+        self.plan = plan
+
+        measured = finished.reindex(columns=["job_id", "outcome", "best_val_acc", "test_acc"])
+        runs = plan.merge(measured, on="job_id", how="left")
+        runs["outcome"] = runs["outcome"].astype(object)
+        unfinished = runs["outcome"].isna()
+        failed = runs.loc[unfinished, "job_id"].isin(failures["job_id"])
+        runs.loc[unfinished, "outcome"] = np.where(failed, "failed", "missing")
+        #: One row for each planned job: its fields, `outcome`, `best_val_acc` and `test_acc`.
+        self.runs = runs
+
+        classes = runs["synthetic_classes"].fillna(runs["dataset"].map({"cifar100": 100})).fillna(10).astype(float)
+        images = np.maximum(runs["synthetic_images"] // 5, classes).fillna(runs["dataset"].map(TEST_IMAGES))
+        runs["chance"] = 1 / classes
+        # The most that guessing explains: it stays at or below this with a probability of 0.9999.
+        images = images.fillna(10_000).astype(float)
+        bound = pd.Series(stats.binom.ppf(0.9999, images, runs["chance"]) / images, runs.index)
+        done = runs[runs["outcome"].isin(["ok", "diverged"])].copy()
+        for metric in ["best_val_acc", "test_acc"]:
+            done[metric] = done[metric].astype(float).where(done["outcome"] == "ok", done["chance"])
+        done["success"] = (done["outcome"] == "ok") & (done["test_acc"] > bound.loc[done.index])
+        #: The finished runs, the diverged ones at chance; `success`: converged and better than guessing.
+        self.done = done
+        self.chance = runs["chance"].mean()
+
+        #: What the plan varies, the seeds aside.
+        self.varying = [c for c in plan.columns if c not in ["job_id", *SEEDS] and plan[c].nunique(dropna=False) > 1]
+        self.size = "depth" if plan["depth"].notna().any() else "blocks"
+        self.size_label = {"depth": "depth (layers)", "blocks": "residual blocks per stage"}[self.size]
+        #: The sizes, ascending.
+        self.sizes = sorted(plan[self.size].dropna().unique())
+        self.inits = list(dict.fromkeys(plan["init"]))
+        #: Whatever else varies is chosen on validation, as a learning rate is.
+        self.chosen = [c for c in self.varying if c not in [self.size, "init"]]
+        #: The tasks: what varies beside the initializer and what one tunes.
+        self.task = [c for c in self.varying if c != "init" and c not in TUNED]
+
+    def read(self, name):
+        """A table of the sweep, those of its shards included; empty if there is none."""
+        files = [f for f in [self.folder / name, *sorted(self.folder.glob(f"shards/*/{name}"))] if f.exists()]
+        tables = [pd.read_csv(f, keep_default_na=False, na_values=[""]) for f in files]
+        tables = [table for table in tables if len(table)]
+        return pd.concat(tables).drop_duplicates("job_id", keep="first") if tables else pd.DataFrame(columns=["job_id"])
+
+    def counts(self):
+        """Runs by initializer and outcome, the planned ones first."""
+        runs = self.runs
+        counts = pd.crosstab(runs["init"], runs["outcome"]).reindex(index=self.inits, columns=OUTCOMES, fill_value=0)
+        counts.insert(0, "planned", counts.sum(axis=1))
+        counts.loc["all"] = counts.sum()
+        return counts
+
+    def diverged(self):
+        """Diverged runs by initializer and size."""
+        runs = self.runs[self.runs["outcome"] == "diverged"]
+        table = pd.crosstab(runs["init"], runs[self.size])
+        table = table.reindex(index=self.inits, columns=self.sizes, fill_value=0)
+        return table.rename_axis(columns=f"diverged runs by {self.size}")
+
+    def best(self):
+        """For each initializer and size the settings with the best mean validation accuracy over seeds."""
+        cells = self.done.groupby(["init", self.size, *self.chosen], sort=False, dropna=False).agg(
+            n=("test_acc", "size"),
+            diverged=("outcome", lambda o: (o == "diverged").sum()),
+            val=("best_val_acc", "mean"),
+            mean=("test_acc", "mean"),
+            sd=("test_acc", "std"),
+        ).reset_index()
+        best = cells.sort_values("val", ascending=False, kind="stable").drop_duplicates(["init", self.size])
+        return best.sort_values(["init", self.size])
+
+    def by_task(self):
+        """The finished runs, a table for each task."""
+        return [runs for _, runs in self.done.groupby(self.task, dropna=False)] if self.task else [self.done]
+
+    def beside(self, i):
+        """A factor by which to shift initializer i on a log axis of sizes, so that all can be seen."""
+        return 1.025 ** (2 * i - len(self.inits) + 1)
+
+    def size_axis(self, axes):
+        """Makes the x axis one of sizes, log-scaled, with the planned sizes as ticks."""
+        axes.set_xscale("log")
+        axes.margins(x=0.08)
+        axes.set_xticks(self.sizes, [f"{size:g}" for size in self.sizes])
+        axes.tick_params(axis="x", labelsize=8)
+        axes.minorticks_off()
+        axes.set_xlabel(self.size_label)
+
+    def chance_line(self, axes):
+        """A dotted line at chance, where diverged runs count."""
+        axes.axhline(self.chance, color="0.5", linewidth=1, linestyle=":")
+
+
+def look(init, marker=True):
+    """Colour, line and marker of an initializer."""
+    direction, _, gain = init.partition("_")
+    he = direction == "he"
+    style = dict(color=GAINS[gain], linestyle="--" if he else "-")
+    if marker:
+        style |= dict(marker="o", markerfacecolor="white", markersize=4) if he else dict(marker="s", markersize=4)
+    return style
+
+
+def tidy(axes, title=None):
+    """What all pictures share."""
+    if title:
+        axes.set_title(title, fontsize=11, loc="left")
+    axes.grid(axis="y", color="0.92")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def panels(n, columns=4, height=2.6, **options):
+    """A figure of n axes in rows of `columns`, and the list of them."""
+    columns = min(n, columns)
+    rows = -(-n // columns)
+    size = (max(7.5, 2.4 * columns), height * rows + 0.8)
+    figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **options)
+    for axes in grid.flat[n:]:
+        axes.remove()
+    return figure, list(grid.flat[:n])
+
+
+def legend(figure, ncols=2, side="lower"):
+    """One legend below the axes of a figure, or above them (`side="upper"`), for all of them."""
+    handles = {label: h for axes in figure.axes for h, label in zip(*axes.get_legend_handles_labels())}
+    if handles:
+        figure.legend(handles.values(), handles, loc=f"outside {side} center", ncols=ncols, frameon=False)
