@@ -50,7 +50,7 @@ data: build ## Get the data sets that GRID needs
 
 .PHONY: test
 test: setup ## Run the tests
-	cargo test --release --locked
+	cargo test --release --locked --no-fail-fast
 
 .PHONY: soak
 soak: setup ## Kill real sweeps hundreds of times, count what is lost (5 min)

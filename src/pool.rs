@@ -505,7 +505,7 @@ impl<'a> Pool<'a> {
         self.first_error.get_or_insert_with(|| match reason {
             // Looking up a backtrace takes memory that is not there.
             FailureReason::Memory => message.clone(),
-            _ => format!("{error:?}"),
+            _ => error.chain().map(ToString::to_string).collect::<Vec<_>>().join("\n  caused by: "),
         });
         for (id, _) in &jobs {
             let before = self.attempts.entry(*id).or_insert_with(|| self.journal.attempts(*id));
