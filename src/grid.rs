@@ -145,7 +145,7 @@ pub struct Setting {
 pub struct Axis {
     /// Which field.
     pub field: &'static Field,
-    /// Its values, at least one; each valid for the field, none twice.
+    /// Its values, at least one; each valid for the field. None twice, unless it is zipped.
     pub values: Vec<Value>,
     /// Where the axis was written.
     pub place: Place,
@@ -323,16 +323,14 @@ impl Claim {
 /// What a claim says about the mean of its metric.
 #[derive(Clone, Debug)]
 pub enum Expectation {
-    /// One value of an axis does better than another, all else being equal. Better is higher,
-    /// or lower where [`Metric::lower_is_better`].
+    /// Some jobs do better than others, all else being equal. Better is higher, or lower where
+    /// [`Metric::lower_is_better`]. All else are the axes that neither side names.
     Compare {
-        /// The axis.
-        axis: &'static Field,
-        /// The value that does better …
-        better: Value,
-        /// … than this one …
-        than: Value,
-        /// … by more than this; 0 or more.
+        /// The jobs that do better …
+        better: Vec<Condition>,
+        /// … than these …
+        than: Vec<Condition>,
+        /// … by more than this. Below 0 they are no worse than by that (non-inferiority).
         margin: f64,
     },
     /// The mean lies between bounds; at least one of them is given.
@@ -342,6 +340,14 @@ pub enum Expectation {
         /// Upper bound.
         at_most: Option<f64>,
     },
+}
+
+impl Expectation {
+    /// One value of an axis does better than another, by more than `margin`.
+    pub fn compare(axis: &'static Field, better: Value, than: Value, margin: f64) -> Expectation {
+        let side = |value| vec![Condition::new(axis, vec![value])];
+        Expectation::Compare { better: side(better), than: side(than), margin }
+    }
 }
 
 /// A number from the literature to print beside ours.
@@ -526,19 +532,22 @@ impl Grid {
         &self.base
     }
 
-    /// Every axis with its values: those of equal name in several blocks joined, in file order.
+    /// Every axis with its values, each once: those of equal name in several blocks joined, in
+    /// file order.
     pub fn axes(&self) -> Vec<Axis> {
         let mut axes: Vec<Axis> = Vec::new();
         let mut seen: HashMap<&str, HashSet<String>> = HashMap::new();
         for axis in self.all_axes() {
-            let Some(known) = axes.iter_mut().find(|known| known.field == axis.field) else {
-                axes.push(axis.clone());
-                continue;
+            let known = match axes.iter().position(|known| known.field == axis.field) {
+                Some(known) => known,
+                None => {
+                    axes.push(Axis { values: Vec::new(), lines: Vec::new(), ..axis.clone() });
+                    axes.len() - 1
+                }
             };
-            let seen = seen.entry(axis.field.name);
-            let seen = seen.or_insert_with(|| known.values.iter().map(canonical).collect());
-            let new = axis.values.iter().filter(|v| seen.insert(canonical(v)));
-            known.values.extend(new.cloned());
+            let seen = seen.entry(axis.field.name).or_default();
+            let new = axis.values.iter().filter(|value| seen.insert(canonical(value)));
+            axes[known].values.extend(new.cloned());
         }
         axes
     }
@@ -924,6 +933,12 @@ where = { depth = [5, 10], model = "mlp" }
 compare = { axis = "lr", better = 0.01, than = 1e-3, margin = 0.1 }
 
 [[claim]]
+text = "One setting is no worse than another one."
+metric = "test_acc"
+where = { model = "mlp" }
+compare = { better = { batch_size = 64, lr = [0.01, 0.1] }, than = { batch_size = 256 }, margin = -0.01 }
+
+[[claim]]
 text = "All of them."
 metric = "success"
 at_least = 0.5
@@ -990,6 +1005,26 @@ exclude = []
             plan.jobs.iter().any(|p| p.job.batch_size == batch && p.job.momentum == momentum)
         };
         assert!(pair(64, 0.9) && pair(256, 0.8) && !pair(64, 0.8), "zipped axes move together");
+    }
+
+    #[test]
+    fn arms_that_share_a_value_are_a_zip_and_equal_arms_an_error() {
+        let arms = |norms: &str| {
+            format!(
+                "name = \"a\"\n[[zip]]\nnorm = [{norms}]\ninit = [\"he\", \"orthogonal\", \"he\"]\n"
+            )
+        };
+        let grid = grid(&arms(r#""weight", "weight", "none""#));
+        assert_eq!(ids(&grid).len(), 3);
+        let norm = &grid.axes()[0];
+        assert_eq!((norm.field.name, norm.values.len()), ("norm", 2), "each value is named once");
+        let text = arms(r#""weight", "weight", "weight""#);
+        let equal = grid_with(&text, &Overrides::default()).unwrap();
+        let error = Plan::of(&equal).unwrap_err();
+        assert!(error.message.contains("the same job"), "{error}");
+        let text = arms(r#""weight", "weight", "none""#)
+            + "[[exclude]]\nnorm = \"weight\"\ninit = \"orthogonal\"\n";
+        assert_eq!(ids(&grid_with(&text, &Overrides::default()).unwrap()).len(), 2);
     }
 
     #[test]

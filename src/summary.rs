@@ -1055,12 +1055,7 @@ mod tests {
 
     fn compare(better: &str, than: &str, margin: f64) -> Expectation {
         let value = |name: &str| Value::Text(name.to_owned());
-        Expectation::Compare {
-            axis: Field::named("init").unwrap(),
-            better: value(better),
-            than: value(than),
-            margin,
-        }
+        Expectation::compare(Field::named("init").unwrap(), value(better), value(than), margin)
     }
 
     fn settle(records: &[Record], claim: Claim) -> ClaimResult {

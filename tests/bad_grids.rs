@@ -290,7 +290,15 @@ fn a_claim_about_nothing_is_refused() {
     );
     refused(
         &claim("compare = { axis = \"init\", better = \"he\", than = \"he_datadep\" }"),
-        &["claim.compare: ", "no job"],
+        &["bad.toml:7: claim.compare.than: ", "no job"],
+    );
+    refused(
+        &claim("compare = { better = { init = \"he\" }, than = \"orthogonal\" }"),
+        &["bad.toml:7: claim.compare.than: ", "expected { axis"],
+    );
+    refused(
+        &claim("compare = { better = { init = \"he\" }, than = { init = \"he\" } }"),
+        &["bad.toml:7: claim.compare.than: ", "better than itself"],
     );
     refused(
         &claim(compare).replace("test_acc", "test_ac"),

@@ -676,12 +676,12 @@ mod tests {
 
     fn claimed(text: &str) -> Summary {
         let value = |name: &str| Value::Text(name.to_owned());
-        let compare = Expectation::Compare {
-            axis: Field::named("init").unwrap(),
-            better: value("orthogonal_proposed"),
-            than: value("orthogonal_datadep"),
-            margin: 0.1,
-        };
+        let compare = Expectation::compare(
+            Field::named("init").unwrap(),
+            value("orthogonal_proposed"),
+            value("orthogonal_datadep"),
+            0.1,
+        );
         let claim = Claim::new(text, Metric::TestAcc, Vec::new(), compare);
         let records = depth_sweep();
         Summary::new(&Input { records: &records, claims: &[claim], ..Input::default() }).unwrap()

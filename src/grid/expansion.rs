@@ -32,14 +32,20 @@ type Selection = Vec<(usize, Vec<u32>)>;
 struct IndexedAxis<'g> {
     axis: &'g Axis,
     dimension: usize,
-    index: OnceLock<HashMap<String, u32>>,
+    index: OnceLock<HashMap<String, Vec<u32>>>,
 }
 
 impl IndexedAxis<'_> {
-    fn index_of(&self, value: &Value) -> Option<u32> {
-        let index =
-            self.index.get_or_init(|| self.axis.values.iter().map(canonical).zip(0..).collect());
-        index.get(&canonical(value)).copied()
+    /// Where the value stands: at most once on an axis of its own, anywhere on a zipped one.
+    fn indices_of(&self, value: &Value) -> &[u32] {
+        let index = self.index.get_or_init(|| {
+            let mut index: HashMap<String, Vec<u32>> = HashMap::new();
+            for (value, i) in self.axis.values.iter().zip(0..) {
+                index.entry(canonical(value)).or_default().push(i);
+            }
+            index
+        });
+        index.get(&canonical(value)).map_or(&[], Vec::as_slice)
     }
 }
 
@@ -121,7 +127,7 @@ impl<'g> Expansion<'g> {
         for condition in conditions {
             if let Some(axis) = self.axis(condition.field) {
                 let mut indices: Vec<u32> =
-                    condition.values.iter().filter_map(|v| axis.index_of(v)).collect();
+                    condition.values.iter().flat_map(|v| axis.indices_of(v)).copied().collect();
                 indices.sort_unstable();
                 match selection.iter_mut().find(|(known, _)| *known == axis.dimension) {
                     Some((_, known)) => known.retain(|i| indices.binary_search(i).is_ok()),
@@ -145,7 +151,7 @@ impl<'g> Expansion<'g> {
     /// Whether the field has this value in some combination, excluded ones included.
     fn takes(&self, field: &Field, value: &Value) -> bool {
         match self.axis(field) {
-            Some(axis) => axis.index_of(value).is_some(),
+            Some(axis) => !axis.indices_of(value).is_empty(),
             None => self.base.iter().any(|s| s.field == field && same(&s.value, value)),
         }
     }
@@ -341,19 +347,17 @@ impl Exclude {
 impl Claim {
     pub(super) fn occurs(&self, expansions: &[&Expansion]) -> Result<(), GridError> {
         occurs(&self.filter, expansions, Unset::Accepted, &self.place)?;
-        if let Expectation::Compare { axis, better, than, .. } = &self.expect {
+        if let Expectation::Compare { better, than, .. } = &self.expect {
             let key = format!("{}.compare", self.place.key);
             let place = Place { key: key.into(), ..self.place.clone() };
-            let names: Vec<&str> = expansions.iter().flat_map(|e| e.axis_names()).collect();
-            if !names.contains(&axis.name) {
-                let names: BTreeSet<&str> = names.into_iter().collect();
-                return Err(place.error(unknown("axis", axis.name, names)));
+            let names: BTreeSet<&str> = expansions.iter().flat_map(|e| e.axis_names()).collect();
+            let sides = || better.iter().chain(than);
+            if !sides().any(|condition| names.contains(condition.field.name)) {
+                let name = sides().next().map_or("", |condition| condition.field.name);
+                return Err(place.error(unknown("axis", name, names)));
             }
-            for value in [better, than] {
-                let also =
-                    Condition { field: axis, values: vec![value.clone()], place: place.clone() };
-                let conditions: Vec<Condition> =
-                    self.filter.iter().cloned().chain([also]).collect();
+            for side in [better, than] {
+                let conditions: Vec<Condition> = self.filter.iter().chain(side).cloned().collect();
                 occurs(&conditions, expansions, Unset::Accepted, &place)?;
             }
         }

@@ -175,7 +175,7 @@ impl Source {
                     layer.extends = Some((PathBuf::from(self.string(value, &place)?), place))
                 }
                 "base" => layer.base = self.base(self.table(value, &place)?, &inner)?,
-                "grid" => layer.grid = self.axes(self.table(value, &place)?, &inner)?,
+                "grid" => layer.grid = self.grid(self.table(value, &place)?, &inner)?,
                 "zip" => layer.zip = Some(self.zips(value, &place)?),
                 "exclude" => {
                     layer.exclude = Some(self.each(value, &place, |t, p| self.exclude(t, p))?)
@@ -210,7 +210,7 @@ impl Source {
             let inner = place.key.clone();
             match key {
                 "base" => block.base = self.base(self.table(value, &place)?, &inner)?,
-                "grid" => block.grid = self.axes(self.table(value, &place)?, &inner)?,
+                "grid" => block.grid = self.grid(self.table(value, &place)?, &inner)?,
                 "zip" => block.zip = self.zips(value, &place)?,
                 _ => block.exclude = self.each(value, &place, |t, p| self.exclude(t, p))?,
             }
@@ -232,6 +232,24 @@ impl Source {
             settings.push(Setting { field, value, place });
         }
         Ok(settings)
+    }
+
+    /// Axes of which every combination is meant, so that no value stands on one twice.
+    fn grid(&self, table: &DeTable, path: &str) -> Parsed<Vec<Axis>> {
+        let axes = self.axes(table, path)?;
+        for axis in &axes {
+            let mut seen = HashMap::new();
+            for (index, value) in axis.values.iter().enumerate() {
+                if let Some(before) = seen.insert(canonical(value), index) {
+                    return Err(axis.place_of(index).error(format!(
+                        "{} stands on the axis twice (first at {})",
+                        canonical(value),
+                        axis.place_of(before)
+                    )));
+                }
+            }
+        }
+        Ok(axes)
     }
 
     fn axes(&self, table: &DeTable, path: &str) -> Parsed<Vec<Axis>> {
@@ -269,15 +287,10 @@ impl Source {
             }
             DeValue::Array(items) => {
                 let mut axis = Axis { field, values: Vec::new(), place: place.clone(), lines: Vec::new() };
-                let mut seen: HashMap<String, Option<usize>> = HashMap::new();
                 for item in items.iter() {
                     let place = Place { line: Some(self.line(item.span().start)), ..place.clone() };
                     let value = self.value(item, &place)?;
                     field.set(&mut Draft::default(), &value).map_err(|message| place.error(message))?;
-                    if let Some(line) = seen.insert(canonical(&value), place.line) {
-                        let before = Place { line, ..place.clone() };
-                        return Err(place.error(format!("{} stands on the axis twice (first at {before})", canonical(&value))));
-                    }
                     axis.lines.extend(place.line);
                     axis.values.push(value);
                 }
@@ -454,6 +467,8 @@ impl Source {
     }
 
     fn compare(&self, table: &DeTable, place: &Place) -> Parsed<Expectation> {
+        const SHAPES: &str = "expected { axis = \"init\", better = …, than = … } or \
+             { better = { init = …, … }, than = { … } }, and a margin if you like";
         let (mut axis, mut better, mut than, mut margin) = (None, None, None, 0.0);
         for ((key, value), place) in
             self.entries(table, &place.key, &["axis", "better", "than", "margin"])?
@@ -465,29 +480,40 @@ impl Source {
                             .map_err(|message| place.error(message))?,
                     )
                 }
-                "better" => better = Some((self.value(value, &place)?, place)),
-                "than" => than = Some((self.value(value, &place)?, place)),
-                _ => {
-                    margin = self.number(value, &place)?;
-                    if margin < 0.0 {
-                        return Err(
-                            place.error(format!("{margin} is out of range: it must be at least 0"))
-                        );
-                    }
-                }
+                "better" => better = Some((value, place)),
+                "than" => than = Some((value, place)),
+                _ => margin = self.number(value, &place)?,
             }
         }
-        let (Some(axis), Some(better), Some(than)) = (axis, better, than) else {
-            return Err(place
-                .error("expected { axis = …, better = …, than = … }, and a margin if you like"));
+        let (Some(better), Some(than)) = (better, than) else {
+            return Err(place.error(SHAPES));
         };
-        for (value, place) in [&better, &than] {
-            axis.set(&mut Draft::default(), value).map_err(|message| place.error(message))?;
-        }
-        if canonical(&better.0) == canonical(&than.0) {
+        let side = |(value, place): &(&Spanned<DeValue>, Place)| -> Parsed<Vec<Condition>> {
+            match axis {
+                Some(field) => {
+                    let value = self.value(value, place)?;
+                    field
+                        .set(&mut Draft::default(), &value)
+                        .map_err(|message| place.error(message))?;
+                    Ok(vec![Condition { field, values: vec![value], place: place.clone() }])
+                }
+                None if value.get_ref().is_table() => {
+                    let conditions = self.conditions(self.table(value, place)?, &place.key)?;
+                    if conditions.is_empty() { Err(place.error(SHAPES)) } else { Ok(conditions) }
+                }
+                None => Err(place.error(SHAPES)),
+            }
+        };
+        let (ours, theirs) = (side(&better)?, side(&than)?);
+        let words = |side: &[Condition]| {
+            let mut words: Vec<String> = side.iter().map(Condition::to_string).collect();
+            words.sort();
+            words
+        };
+        if words(&ours) == words(&theirs) {
             return Err(than.1.error("nothing is better than itself"));
         }
-        Ok(Expectation::Compare { axis, better: better.0, than: than.0, margin })
+        Ok(Expectation::Compare { better: ours, than: theirs, margin })
     }
 
     fn published(&self, table: &DeTable, place: &Place) -> Parsed<Published> {

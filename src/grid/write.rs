@@ -44,14 +44,13 @@ pub(super) fn grid(grid: &Grid) -> String {
         line(&mut text, "metric", &string(claim.metric.name()));
         filter(&mut text, &claim.filter);
         match &claim.expect {
-            Expectation::Compare { axis, better, than, margin } => line(
+            Expectation::Compare { better, than, margin } => line(
                 &mut text,
                 "compare",
                 &format!(
-                    "{{ axis = \"{}\", better = {}, than = {}, margin = {margin:?} }}",
-                    axis.name,
-                    value(better),
-                    value(than)
+                    "{{ better = {}, than = {}, margin = {margin:?} }}",
+                    table_of(better),
+                    table_of(than)
                 ),
             ),
             Expectation::Within { at_least, at_most } => {
@@ -140,8 +139,13 @@ fn wanted(condition: &Condition) -> String {
 
 fn filter(text: &mut String, conditions: &[Condition]) {
     if !conditions.is_empty() {
-        let parts: Vec<String> =
-            conditions.iter().map(|c| format!("{} = {}", c.field.name, wanted(c))).collect();
-        line(text, "where", &format!("{{ {} }}", parts.join(", ")));
+        line(text, "where", &table_of(conditions));
     }
+}
+
+/// `{ depth = 100, init = ["he", "orthogonal"] }`
+fn table_of(conditions: &[Condition]) -> String {
+    let parts: Vec<String> =
+        conditions.iter().map(|c| format!("{} = {}", c.field.name, wanted(c))).collect();
+    format!("{{ {} }}", parts.join(", "))
 }

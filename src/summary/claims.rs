@@ -134,7 +134,9 @@ pub(super) fn settle(
     )
 }
 
-/// One value a seed, averaged over contexts, each at the learning rate that validation chose.
+/// One value a seed, averaged over contexts, each at the learning rate that validation chose, or,
+/// for a share of runs, over the learning rates as well. What the sides of a comparison leave
+/// open is validation's choice too.
 struct Series {
     /// By context, then by seed.
     contexts: BTreeMap<Vec<usize>, BTreeMap<Seed, f64>>,
@@ -152,8 +154,9 @@ impl Series {
         let cells: BTreeSet<usize> = (0..sweep.cells.len())
             .filter(|&i| settings.iter().all(|condition| condition.holds(sweep.cells[i].job)))
             .collect();
-        // A learning rate that the claim compares is not for validation to choose.
-        let lr = sweep.axis("lr").filter(|lr| !besides.contains(lr));
+        // A learning rate that the claim compares is not for validation to choose; and of how
+        // many runs train, every one counts.
+        let lr = sweep.axis("lr").filter(|lr| !besides.contains(lr) && !metric.is_binary());
         let context = sweep.axes_without(&besides.iter().copied().chain(lr).collect::<Vec<_>>());
         let mut series = Series { contexts: BTreeMap::new(), missing: 0, seconds_a_seed: 0.0 };
         for (at, group) in sweep.group(&context) {
@@ -227,12 +230,14 @@ impl Region {
 fn settle_claim(sweep: &Sweep, claim: &Claim) -> ClaimResult {
     // One value a seed, then the context and what is missing of it.
     let (values, region, test, n_contexts, n_missing, seconds_a_seed) = match &claim.expect {
-        Expectation::Compare { axis, better, than, margin } => {
-            let side = |value: &Value| {
-                let mut filter = claim.filter.clone();
-                filter.push(Condition::new(axis, vec![value.clone()]));
-                let axis: Vec<usize> = sweep.axis(axis.name).into_iter().collect();
-                Series::new(sweep, claim.metric, &filter, &axis)
+        Expectation::Compare { better, than, margin } => {
+            let named: BTreeSet<usize> =
+                better.iter().chain(than).filter_map(|c| sweep.axis(c.field.name)).collect();
+            let named: Vec<usize> = named.into_iter().collect();
+            let side = |conditions: &[Condition]| {
+                let filter: Vec<Condition> =
+                    claim.filter.iter().chain(conditions).cloned().collect();
+                Series::new(sweep, claim.metric, &filter, &named)
             };
             let (mut ours, mut theirs) = (side(better), side(than));
             ours.keep_common(&theirs);
@@ -245,10 +250,7 @@ fn settle_claim(sweep: &Sweep, claim: &Claim) -> ClaimResult {
             (
                 differences,
                 Region { low: *margin, high: f64::INFINITY, strict: true },
-                match axis.name {
-                    "init" => format!("{first} - {second} > {margin}"),
-                    name => format!("{name} {first} - {name} {second} > {margin}"),
-                },
+                format!("{} - {} > {margin}", side_in_words(first), side_in_words(second)),
                 ours.contexts.len(),
                 ours.missing + theirs.missing,
                 ours.seconds_a_seed + theirs.seconds_a_seed,
@@ -346,6 +348,18 @@ fn beside(sweep: &Sweep, number: &Published) -> PublishedResult {
         interval: interval_of(&values, number.metric.is_binary() && series.contexts.len() == 1),
         difference: mean.map(|mean| mean - number.value),
     }
+}
+
+/// One side of a comparison; an initializer needs no more than its name.
+fn side_in_words(conditions: &[Condition]) -> String {
+    let words = |condition: &Condition| match condition.field.name {
+        "init" => condition.values.iter().map(Value::to_string).collect::<Vec<_>>().join(" or "),
+        name => format!(
+            "{name} {}",
+            condition.values.iter().map(Value::to_string).collect::<Vec<_>>().join(" or ")
+        ),
+    };
+    conditions.iter().map(words).collect::<Vec<_>>().join(", ")
 }
 
 fn in_words(filter: &[Condition]) -> String {
