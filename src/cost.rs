@@ -3,7 +3,7 @@
 //! A multiply-add counts as two operations. Only linear layers and convolutions are counted;
 //! normalisation, activations and the update are part of the overhead in [`Rates`].
 
-use crate::cohort::{Cohort, Shape};
+use crate::cohort::Shape;
 use crate::job::{Arch, Norm, Precision};
 
 /// What a network costs.
@@ -293,22 +293,6 @@ pub fn seconds(shape: &Shape, members: usize, rates: &Rates) -> f64 {
     let layers = ModelCost::of(shape).layers as f64;
     job_flop(shape) * members as f64 / rates.flop_per_second(shape.precision)
         + steps * (rates.seconds_per_step + layers * rates.seconds_per_layer)
-}
-
-/// Seconds until `workers` workers are done with the cohorts, handed out in order.
-pub fn sweep_seconds<'c>(
-    cohorts: impl IntoIterator<Item = &'c Cohort>,
-    rates: &Rates,
-    workers: usize,
-) -> f64 {
-    let mut free_at = vec![0.0_f64; workers.max(1)];
-    for cohort in cohorts {
-        let next = free_at.iter_mut().min_by(|a, b| a.total_cmp(b));
-        if let Some(next) = next {
-            *next += seconds(&cohort.shape(), cohort.jobs().len(), rates);
-        }
-    }
-    free_at.into_iter().fold(0.0, f64::max)
 }
 
 /// How many jobs of a shape a CPU worker trains together. Stacking pays for small matrix

@@ -55,6 +55,8 @@ pub mod data;
 // From a grid to cohorts.
 pub mod plan;
 
+pub mod speed;
+
 pub mod cost;
 pub mod grid;
 

@@ -18,6 +18,7 @@ mod progress;
 mod report;
 mod results;
 mod rng;
+mod speed;
 mod stats;
 mod summary;
 mod sweep;

@@ -120,6 +120,7 @@ pub struct UsageError(pub anyhow::Error);
 /// Whatever stopped it; [`fail`] prints it.
 pub fn run(command: &Command) -> Option<anyhow::Result<u8>> {
     Some(match command {
+        Command::Plan(args) if args.measure => return None,
         Command::Plan(args) => plan::run(args),
         Command::Status(args) => status::run(args),
         Command::Summary(args) => summary::run(args),

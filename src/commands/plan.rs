@@ -6,20 +6,27 @@ use std::path::PathBuf;
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::GridArgs;
-use crate::cohort::{self, Shape};
+use super::{OverrideArgs, UsageError};
+use crate::cohort::{self, Cohort, Shape};
 use crate::cost::{self, ModelCost, Rates};
-use crate::grid::Axis;
+use crate::grid::{Axis, Grid};
 use crate::job::{Arch, Job, Value};
 use crate::plan::Plan;
 use crate::results;
+use crate::speed::Speeds;
 
 /// The command line of `wninit plan`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
+    /// The grid, a TOML file; of several, a line each and the sum
+    #[arg(required = true, value_name = "GRID")]
+    pub grids: Vec<PathBuf>,
     #[command(flatten)]
     #[allow(missing_docs)] // it would become the help text
-    pub grid: GridArgs,
+    pub overrides: OverrideArgs,
+    /// Time a few steps of each network that was not timed on this machine before
+    #[arg(long)]
+    pub measure: bool,
     /// Print each job: its id and the fields in which jobs differ
     #[arg(long, conflicts_with = "csv")]
     pub list: bool,
@@ -39,32 +46,141 @@ pub struct Args {
 /// # Errors
 /// If the grid is bad, the results cannot be read or the output cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
-    let grid = args.grid.load()?;
-    if args.folder {
-        writeln!(std::io::stdout(), "{}", args.results.join(&grid.name).display())?;
-        return Ok(0);
-    }
-    let plan = Plan::of(&grid)?;
-    for warning in &plan.warnings {
-        eprintln!("warning: {warning}");
-    }
     let mut out = BufWriter::new(std::io::stdout().lock());
-    if args.csv {
-        plan.write_csv(&mut out)?;
-    } else if args.list {
-        list(&plan, &mut out)?;
+    if let [grid] = &args.grids[..] {
+        one(&args.overrides.load(grid)?, args, &mut out)?;
+    } else if args.list || args.csv || args.folder {
+        return Err(UsageError(anyhow::anyhow!(
+            "--list, --csv and --folder are for one grid, and {} are given",
+            args.grids.len()
+        ))
+        .into());
     } else {
-        let finished = results::finished_ids(&args.results.join(&grid.name))?;
-        let remaining: Vec<Job> =
-            plan.remaining(&finished).map(|planned| planned.job.clone()).collect();
+        suite(args, &mut out)?;
+    }
+    out.flush()?;
+    Ok(0)
+}
+
+fn one(grid: &Grid, args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
+    if args.folder {
+        writeln!(out, "{}", args.results.join(&grid.name).display())?;
+        return Ok(());
+    }
+    let plan = planned(grid)?;
+    if args.csv {
+        plan.write_csv(out)?;
+    } else if args.list {
+        list(&plan, out)?;
+    } else {
+        let remaining = remaining(&plan, grid, args)?;
         writeln!(out, "{}", grid.name)?;
         if let Some(about) = &grid.about {
             writeln!(out, "{about}")?;
         }
-        describe(&plan, remaining, &mut out)?;
+        describe(&plan, remaining, out)?;
     }
-    out.flush()?;
-    Ok(0)
+    Ok(())
+}
+
+/// The plan of a grid; what a user should know of it is said.
+fn planned(grid: &Grid) -> anyhow::Result<Plan> {
+    let plan = Plan::of(grid)?;
+    for warning in &plan.warnings {
+        eprintln!("warning: {warning}");
+    }
+    Ok(plan)
+}
+
+/// The jobs that the sweep's folder has no result of, in cohorts.
+fn remaining(plan: &Plan, grid: &Grid, args: &Args) -> anyhow::Result<Vec<Cohort>> {
+    let finished = results::finished_ids(&args.results.join(&grid.name))?;
+    let jobs: Vec<Job> = plan.remaining(&finished).map(|planned| planned.job.clone()).collect();
+    Ok(cohort::cohorts(jobs, cost::cpu_width))
+}
+
+/// The cohorts that are still to be trained for the grids of the command line.
+///
+/// # Errors
+/// If a grid is bad or the results cannot be read.
+pub fn cohorts(args: &Args) -> anyhow::Result<Vec<Cohort>> {
+    let mut all = Vec::new();
+    for path in &args.grids {
+        let grid = args.overrides.load(path)?;
+        all.extend(remaining(&Plan::of(&grid)?, &grid, args)?);
+    }
+    Ok(all)
+}
+
+/// Bytes on disk that a job takes: its rows, those of its epochs, and its line of the plan.
+fn disk(job: &Job) -> f64 {
+    700.0 + 110.0 * f64::from(job.epochs) + 250.0
+}
+
+/// A row for each grid, and the sum.
+fn suite(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
+    let speeds = Speeds::load();
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_header(["sweep", "jobs", "finished", "core-hours", "GPU-hours", "disk"]);
+    let (mut sums, mut measured) = ([0.0; 5], true);
+    for path in &args.grids {
+        let grid = args.overrides.load(path)?;
+        let plan = planned(&grid)?;
+        let cohorts = remaining(&plan, &grid, args)?;
+        let left: usize = cohorts.iter().map(|cohort| cohort.jobs().len()).sum();
+        let of =
+            |seconds: &dyn Fn(&Cohort) -> f64| cohorts.iter().map(seconds).sum::<f64>() / 3600.0;
+        let row = [
+            plan.jobs.len() as f64,
+            (plan.jobs.len() - left) as f64,
+            of(&|c| speeds.seconds(&c.shape(), c.jobs().len())),
+            of(&|c| cost::seconds(&c.shape(), c.jobs().len(), &Rates::GPU)),
+            plan.jobs.iter().map(|planned| disk(&planned.job)).sum(),
+        ];
+        measured &= cohorts.iter().all(|c| speeds.knows(&c.shape(), c.jobs().len()));
+        table.add_row(suite_row(&grid.name, row));
+        sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
+    }
+    table.add_row(suite_row("all", sums));
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    for line in table.lines() {
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    let rates = if measured { "as measured here" } else { "from the arithmetic, roughly" };
+    writeln!(
+        out,
+        "\nHours of what is left, if nothing diverges: on one core of this machine {rates}; on"
+    )?;
+    writeln!(
+        out,
+        "one H200 from the arithmetic and an assumed {} FLOP/s, which nobody measured.",
+        scaled(Rates::GPU.fp32, "").trim()
+    )?;
+    writeln!(out, "Disk: the sweeps' CSV files, without data sets and checkpoints.")?;
+    Ok(())
+}
+
+fn suite_row(name: &str, [jobs, finished, cpu, gpu, disk]: [f64; 5]) -> [String; 6] {
+    [
+        name.to_owned(),
+        digits(jobs as usize),
+        digits(finished as usize),
+        hours(cpu),
+        hours(gpu),
+        scaled(disk, "B"),
+    ]
+}
+
+/// Hours with as many digits as an estimate deserves.
+fn hours(hours: f64) -> String {
+    match hours {
+        h if h < 0.095 => format!("{h:.2}"),
+        h if h < 9.95 => format!("{h:.1}"),
+        h => digits(h.round() as usize),
+    }
 }
 
 /// A job a line: `3f2a… depth=10 lr=0.1 seed=0`.
@@ -86,7 +202,7 @@ fn list(plan: &Plan, out: &mut impl Write) -> std::io::Result<()> {
     Ok(())
 }
 
-fn describe(plan: &Plan, remaining: Vec<Job>, out: &mut impl Write) -> std::io::Result<()> {
+fn describe(plan: &Plan, cohorts: Vec<Cohort>, out: &mut impl Write) -> std::io::Result<()> {
     writeln!(out)?;
     let name_width = plan.axes.iter().map(|axis| axis.field.name.len()).max().unwrap_or(0);
     for axis in &plan.axes {
@@ -96,11 +212,8 @@ fn describe(plan: &Plan, remaining: Vec<Job>, out: &mut impl Write) -> std::io::
         writeln!(out)?;
     }
 
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let jobs = plan.jobs.len();
-    let cohorts = cohort::cohorts(remaining, cost::cpu_width);
     let left: usize = cohorts.iter().map(|cohort| cohort.jobs().len()).sum();
-    let seconds = cost::sweep_seconds(&cohorts, &Rates::CPU, workers);
     let flop: f64 =
         cohorts.iter().map(|c| cost::job_flop(&c.shape()) * c.jobs().len() as f64).sum();
     writeln!(
@@ -112,13 +225,22 @@ fn describe(plan: &Plan, remaining: Vec<Job>, out: &mut impl Write) -> std::io::
         count(cohorts.len(), "cohort")
     )?;
     if left > 0 {
-        let cores = count(workers, "core");
+        let speeds = Speeds::load();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let (device, workers) = speeds.machine().unwrap_or(("cpu", cores));
+        let on = if device == "cpu" { "core" } else { "GPU" };
+        let measured = cohorts.iter().all(|c| speeds.knows(&c.shape(), c.jobs().len()));
         writeln!(
             out,
-            "cost of the rest: {} on {cores}, roughly ({})",
-            duration(seconds),
+            "cost of the rest: {} on {}{} ({})",
+            duration(speeds.sweep_seconds(&cohorts, workers)),
+            count(workers, on),
+            if measured { "" } else { ", roughly" },
             scaled(flop, "FLOP")
         )?;
+        if !measured {
+            writeln!(out, "  --measure times a few steps of each network, once")?;
+        }
     }
     writeln!(out)?;
     writeln!(out, "{}", models(plan))
@@ -171,7 +293,7 @@ fn models(plan: &Plan) -> String {
 }
 
 /// A network as the literature names it.
-fn model(arch: Arch) -> String {
+pub fn model(arch: Arch) -> String {
     let layers = arch.layers();
     match arch {
         Arch::Mlp { width, .. } => format!("mlp {layers} x {width}"),

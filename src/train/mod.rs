@@ -3,6 +3,7 @@
 pub mod augment;
 pub mod checkpoint;
 mod evaluate;
+mod measure;
 pub mod schedule;
 mod session;
 
@@ -305,17 +306,22 @@ impl Trainer for Libtorch {
         cohort: &Cohort,
         event: &mut dyn FnMut(Event),
     ) -> Result<(), Stop> {
-        let _no_grad = tch::no_grad_guard();
-        // tch's operators panic where libtorch throws: out of memory, a lost device, our bugs.
-        keep_quiet_about_failures();
-        TRAINING.set(true);
-        let result = catch_unwind(AssertUnwindSafe(|| self.run(worker, cohort, event)));
-        TRAINING.set(false);
-        result.unwrap_or_else(|panic| {
-            let message = panic_message(&*panic);
-            Err(Stop::Failed { reason: reason_of(message), error: anyhow!(in_short(message)) })
-        })
+        guarded(|| self.run(worker, cohort, event))
     }
+}
+
+/// Does tensor work that may fail. tch's operators panic where libtorch throws: out of memory, a
+/// lost device, our bugs.
+fn guarded<T>(work: impl FnOnce() -> Result<T, Stop>) -> Result<T, Stop> {
+    let _no_grad = tch::no_grad_guard();
+    keep_quiet_about_failures();
+    TRAINING.set(true);
+    let result = catch_unwind(AssertUnwindSafe(work));
+    TRAINING.set(false);
+    result.unwrap_or_else(|panic| {
+        let message = panic_message(&*panic);
+        Err(Stop::Failed { reason: reason_of(message), error: anyhow!(in_short(message)) })
+    })
 }
 
 /// The network that a job starts from, on the blueprint's device. It depends on the job alone:

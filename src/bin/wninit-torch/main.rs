@@ -1,6 +1,7 @@
 //! The commands that need tensors, one a file; `wninit` hands over to this program.
 
 mod doctor;
+mod measure;
 mod run;
 mod verify;
 
@@ -15,6 +16,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Plan(args) => measure::run(args).and_then(|()| commands::plan::run(args)),
         other => commands::run(other).unwrap_or(Ok(0)),
     };
     ExitCode::from(result.unwrap_or_else(|error| commands::fail(&error)))

@@ -10,12 +10,13 @@ use anyhow::Context;
 use wninit::cohort::{self, Cohort, Shape};
 use wninit::commands::UsageError;
 use wninit::commands::run::Args;
-use wninit::cost::{self, Rates};
+use wninit::cost;
 use wninit::device;
 use wninit::job::{Job, JobId, Precision};
 use wninit::plan::Plan;
 use wninit::pool::{self, Options};
 use wninit::progress::say;
+use wninit::speed::Speeds;
 use wninit::train::checkpoint::{self, Saved};
 use wninit::train::{Checkpoints, Libtorch};
 use wninit::{data, interrupt, sweep, tensorboard};
@@ -73,8 +74,12 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     trainer.checkpoints =
         Some(Checkpoints { dir: checkpoints, every: args.checkpoint_every, found });
 
-    let rates = if devices[0].is_cuda() { Rates::GPU } else { Rates::CPU };
-    let cost = |job: &Job| cost::seconds(&cohort::Shape::of(job), 1, &rates);
+    let speeds = Speeds::load();
+    let cost = |job: &Job| {
+        let shape = Shape::of(job);
+        let width = cost::cpu_width(&shape);
+        speeds.seconds(&shape, width) / width as f64
+    };
     let options = Options {
         cost: &cost,
         deadline: args.budget.map(|budget| Instant::now() + budget),

@@ -1,0 +1,194 @@
+//! How fast this machine trains each network: measured by a few steps, remembered, and used for
+//! the cost of a plan.
+//!
+//! What is not measured is estimated from its arithmetic and rough [`Rates`]. The figures are kept
+//! in the user's cache folder, in a file for each kind of machine; losing it loses nothing but time.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+
+use crate::cohort::{Cohort, Shape};
+use crate::cost::{self, Rates};
+use crate::results;
+
+/// What was measured of a network and a number of members, on a worker while its neighbours were
+/// busy with the same.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Speed {
+    /// Seconds to initialise a member.
+    pub setup: f64,
+    /// Seconds of a training step of all members.
+    pub step: f64,
+    /// Seconds to evaluate one image with all members.
+    pub image: f64,
+}
+
+/// The file's contents.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Measured {
+    /// `cpu` or the first GPU's name.
+    device: String,
+    /// Workers that were busy at once.
+    workers: usize,
+    /// By network, batch and members.
+    speeds: BTreeMap<String, Speed>,
+}
+
+/// The speeds that are known of this machine.
+#[derive(Clone, Debug, Default)]
+pub struct Speeds {
+    measured: Measured,
+}
+
+/// What decides a step's time, in words.
+fn key(shape: &Shape, members: usize) -> String {
+    let [channels, height, width] = shape.dataset.shape();
+    format!(
+        "{:?}, norm {}, {}, {channels}x{height}x{width} to {} classes, augment {}, batch {}/{}, {members} members",
+        shape.arch,
+        shape.norm,
+        shape.precision,
+        shape.dataset.classes(),
+        shape.augment,
+        shape.batch_size,
+        shape.micro_batch,
+    )
+}
+
+impl Speeds {
+    /// What was measured on this machine before; nothing if that cannot be read.
+    pub fn load() -> Speeds {
+        let read = |path: PathBuf| {
+            let text = std::fs::read_to_string(path).ok()?;
+            serde_json::from_str::<Measured>(&text).ok()
+        };
+        let usable = |speed: &Speed| {
+            [speed.setup, speed.step, speed.image].iter().all(|s| s.is_finite() && *s >= 0.0)
+        };
+        let mut measured = file().and_then(read).unwrap_or_default();
+        measured.speeds.retain(|_, speed| usable(speed));
+        Speeds { measured }
+    }
+
+    /// Where the figures hold: the device and how many workers; `None` if there are none.
+    pub fn machine(&self) -> Option<(&str, usize)> {
+        let known = !self.measured.speeds.is_empty();
+        known.then_some((self.measured.device.as_str(), self.measured.workers))
+    }
+
+    /// Whether that many members of this shape were measured.
+    pub fn knows(&self, shape: &Shape, members: usize) -> bool {
+        self.measured.speeds.contains_key(&key(shape, members))
+    }
+
+    /// Remembers a figure. One taken with other workers than those before replaces them all.
+    pub fn insert(&mut self, device: &str, workers: usize, shape: &Shape, n: usize, speed: Speed) {
+        let measured = &mut self.measured;
+        if (measured.device.as_str(), measured.workers) != (device, workers) {
+            *measured = Measured { device: device.to_owned(), workers, speeds: BTreeMap::new() };
+        }
+        measured.speeds.insert(key(shape, n), speed);
+    }
+
+    /// Writes what is known to the cache folder.
+    ///
+    /// # Errors
+    /// If there is no such folder, or it cannot be written.
+    pub fn save(&self) -> anyhow::Result<()> {
+        let path = file().context(
+            "no folder to keep measured speeds in: set WNINIT_CACHE, XDG_CACHE_HOME or HOME",
+        )?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make {}", folder.display()))?;
+        Ok(results::write_atomically(
+            &path,
+            serde_json::to_string_pretty(&self.measured)?.as_bytes(),
+        )?)
+    }
+
+    /// Seconds that a worker needs to train `members` jobs of a shape together to the end.
+    pub fn seconds(&self, shape: &Shape, members: usize) -> f64 {
+        let Some(speed) = self.measured.speeds.get(&key(shape, members)) else {
+            return cost::seconds(shape, members, &Rates::CPU);
+        };
+        let epochs = f64::from(shape.epochs);
+        let evaluated = shape.val as f64 * epochs + shape.dataset.images().1 as f64;
+        speed.setup * members as f64
+            + speed.step * shape.steps() as f64 * epochs
+            + speed.image * evaluated
+    }
+
+    /// Seconds until `workers` workers are done with the cohorts, handed out in order.
+    pub fn sweep_seconds<'c>(
+        &self,
+        cohorts: impl IntoIterator<Item = &'c Cohort>,
+        workers: usize,
+    ) -> f64 {
+        let mut free_at = vec![0.0_f64; workers.max(1)];
+        for cohort in cohorts {
+            let next = free_at.iter_mut().min_by(|a, b| a.total_cmp(b));
+            if let Some(next) = next {
+                *next += self.seconds(&cohort.shape(), cohort.jobs().len());
+            }
+        }
+        free_at.into_iter().fold(0.0, f64::max)
+    }
+}
+
+/// The file for this kind of machine: what has the same processor and cores is as fast.
+fn file() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+    let folder = set("WNINIT_CACHE")
+        .or_else(|| Some(set("XDG_CACHE_HOME")?.join("wninit")))
+        .or_else(|| Some(set("HOME")?.join(".cache/wninit")))?;
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let model: String = model
+        .map_or("cpu", |(_, model)| model)
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+        .collect();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Some(folder.join(format!("speeds-{model}-{cores}.json")))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::job::Draft;
+
+    fn shape(depth: u32) -> Shape {
+        let draft = Draft { depth: Some(depth), epochs: Some(2), ..Draft::default() };
+        Shape::of(&draft.resolve().unwrap())
+    }
+
+    #[test]
+    fn a_measured_network_costs_its_steps_its_evaluations_and_its_start() {
+        let mut speeds = Speeds::default();
+        let rough = speeds.seconds(&shape(10), 4);
+        assert_eq!(rough, cost::seconds(&shape(10), 4, &Rates::CPU));
+        speeds.insert("cpu", 2, &shape(10), 4, Speed { setup: 0.5, step: 0.01, image: 1e-5 });
+        // Fashion-MNIST: 54,000 images to train on, 6,000 to validate, 10,000 to test.
+        let expected = 4.0 * 0.5 + 2.0 * 422.0 * 0.01 + (2.0 * 6000.0 + 10_000.0) * 1e-5;
+        assert!((speeds.seconds(&shape(10), 4) - expected).abs() < 1e-9);
+        assert!(speeds.knows(&shape(10), 4) && !speeds.knows(&shape(10), 3));
+        assert!(!speeds.knows(&shape(11), 4));
+    }
+
+    #[test]
+    fn figures_of_other_workers_are_not_mixed() {
+        let speed = Speed { setup: 0.0, step: 1.0, image: 0.0 };
+        let mut speeds = Speeds::default();
+        speeds.insert("cpu", 2, &shape(2), 1, speed);
+        speeds.insert("cpu", 2, &shape(5), 1, speed);
+        assert!(speeds.knows(&shape(2), 1) && speeds.knows(&shape(5), 1));
+        speeds.insert("cuda:0", 1, &shape(5), 1, speed);
+        assert!(!speeds.knows(&shape(2), 1));
+        assert_eq!(speeds.machine(), Some(("cuda:0", 1)));
+    }
+}
