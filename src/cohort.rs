@@ -118,6 +118,19 @@ pub fn cohorts(
     all.into_iter().map(|(_, cohort)| cohort).collect()
 }
 
+/// Halves the widest cohorts until there is one for each worker, or none of two members is left:
+/// a small sweep is done sooner on all workers than in wide stacks on a few.
+pub fn spread(mut cohorts: Vec<Cohort>, workers: usize) -> Vec<Cohort> {
+    while !cohorts.is_empty() && cohorts.len() < workers {
+        let widest = (0..cohorts.len()).rev().max_by_key(|&i| cohorts[i].jobs.len()).unwrap_or(0);
+        let Some(halves) = cohorts[widest].halves() else {
+            break;
+        };
+        cohorts.splice(widest..=widest, halves);
+    }
+    cohorts
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -174,6 +187,21 @@ mod tests {
             assert_eq!(ids, expected);
             assert!(cohorts.iter().all(|cohort| cohort.jobs().len() <= width.max(1)));
         }
+    }
+
+    #[test]
+    fn no_worker_is_idle_while_another_one_has_a_stack() {
+        let jobs = jobs(1, &[2], 8);
+        let sizes = |workers| {
+            let spread = spread(cohorts(jobs.clone(), |_| 8), workers);
+            assert_eq!(members(&spread), jobs, "the order stays");
+            spread.iter().map(|cohort| cohort.jobs().len()).collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(1), [8]);
+        assert_eq!(sizes(2), [4, 4]);
+        assert_eq!(sizes(3), [2, 2, 4]);
+        assert_eq!(sizes(100), [1; 8]);
+        assert_eq!(spread(Vec::new(), 4), []);
     }
 
     #[test]

@@ -1096,6 +1096,57 @@ mod tests {
     }
 
     #[test]
+    fn arms_of_several_fields_are_compared_and_validation_chooses_what_a_side_leaves_open() {
+        let records = depth_sweep();
+        let condition =
+            |name: &str, value: Value| Condition::new(Field::named(name).unwrap(), vec![value]);
+        let init = |name: &str| condition("init", Value::Text(name.to_owned()));
+        let of = |better: Vec<Condition>| {
+            let than = vec![init("orthogonal_datadep")];
+            settle(
+                &records,
+                claim(Metric::TestAcc, 50, Expectation::Compare { better, than, margin: -0.01 }),
+            )
+        };
+        // The other rate than validation's choice, named; then left to validation.
+        let rates: BTreeSet<String> =
+            records.iter().map(|record| record.job.lr.to_string()).collect();
+        let estimates: Vec<f64> = rates
+            .iter()
+            .map(|lr| Value::Float(lr.parse().unwrap()))
+            .map(|lr| of(vec![init("orthogonal_proposed"), condition("lr", lr)]))
+            .filter_map(|result| result.estimate)
+            .collect();
+        assert_eq!(estimates.len(), 2);
+        let chosen = of(vec![init("orthogonal_proposed")]).estimate.unwrap();
+        assert!(estimates.contains(&chosen) && estimates[0] != estimates[1], "{estimates:?}");
+        assert!(of(vec![init("orthogonal_proposed")]).test.ends_with("> -0.01"));
+
+        // Not shown to be better, but no worse by a hundredth.
+        let shallow = |margin| {
+            let sides = [vec![init("orthogonal_proposed")], vec![init("orthogonal")]];
+            let [better, than] = sides;
+            let compare = Expectation::Compare { better, than, margin };
+            settle(&records, claim(Metric::TestAcc, 2, compare)).verdict
+        };
+        assert_eq!((shallow(0.0), shallow(-0.01)), (Verdict::Undecided, Verdict::Supported));
+    }
+
+    #[test]
+    fn of_a_share_of_runs_every_learning_rate_counts() {
+        let records: Vec<Record> = seeds(6)
+            .iter()
+            .flat_map(|job| {
+                let high = job.with(&[("lr", Value::Float(0.5))]).unwrap();
+                [ok(job, 0.9, 0.9), diverged(&high)]
+            })
+            .collect();
+        let all = Expectation::Within { at_least: None, at_most: Some(0.5) };
+        let result = settle(&records, Claim::new("", Metric::Diverged, Vec::new(), all));
+        assert_eq!((result.estimate, result.n, result.n_contexts), (Some(0.5), 6, 2));
+    }
+
+    #[test]
     fn a_smaller_loss_is_the_better_one() {
         let mut records = depth_sweep();
         for record in &mut records {

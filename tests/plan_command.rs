@@ -10,6 +10,7 @@ const GRID: &str = "name = \"small\"\nabout = \"Which depth?\"\n[base]\ndataset 
 fn wninit(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_wninit"));
     command.current_dir(folder).arg("plan").arg("grid.toml");
+    command.env("WNINIT_CACHE", folder); // nothing was measured
     command
 }
 
@@ -97,4 +98,56 @@ fn a_reader_that_has_seen_enough_is_no_error() {
         child.stderr.take().unwrap().read_to_string(&mut message).unwrap();
         assert_eq!((child.wait().unwrap().code(), message.as_str()), (Some(0), ""), "{option}");
     }
+}
+
+#[test]
+fn several_grids_are_a_table_with_a_sum() {
+    let folder = folder(GRID);
+    std::fs::write(
+        folder.path().join("more.toml"),
+        "name = \"more\"\n[base]\ndataset = \"digits\"\n[grid]\nlr = [0.1, 0.2]\nseed = { count = 500 }\n",
+    )
+    .unwrap();
+    let text = stdout(wninit(folder.path()).arg("more.toml"));
+    let row = |name: &str| -> Vec<String> {
+        let line = text.lines().find(|line| line.trim_start().starts_with(name));
+        line.unwrap_or_else(|| panic!("{text}")).split_whitespace().map(str::to_owned).collect()
+    };
+    assert_eq!(row("small ")[1..3], ["6", "0"]);
+    assert_eq!(row("more ")[1..3], ["1,000", "0"]);
+    assert_eq!(row("all ")[1..3], ["1,006", "0"]);
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+
+    let output = wninit(folder.path()).args(["more.toml", "--list"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("are for one grid"));
+}
+
+#[test]
+fn measured_networks_are_remembered_for_the_next_plan() {
+    let folder = folder(GRID);
+    let plan = || {
+        let mut command = wninit(folder.path());
+        command.env("WNINIT_CACHE", folder.path().join("cache"));
+        command
+    };
+    let rough = stdout(&mut plan());
+    assert!(rough.contains(", roughly (") && rough.contains("--measure times"), "{rough}");
+
+    let output = plan().arg("--measure").output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    // Three seeds of each depth are one cohort.
+    assert!(said.contains("network 2 of 2: mlp 5 x 128, 3 members"), "{said}");
+    let measured = stdout(&mut plan());
+    assert!(!measured.contains("roughly") && !measured.contains("--measure"), "{measured}");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), measured);
+
+    let again = plan().arg("--measure").output().unwrap();
+    assert!(again.stderr.is_empty(), "nothing is measured twice");
+
+    // A damaged file is as good as none.
+    let file = std::fs::read_dir(folder.path().join("cache")).unwrap().next().unwrap().unwrap();
+    std::fs::write(file.path(), "{ \"speeds\": 3").unwrap();
+    assert!(stdout(&mut plan()).contains("roughly"));
 }

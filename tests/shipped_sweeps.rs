@@ -43,3 +43,19 @@ fn every_shipped_sweep_plans_without_a_warning() {
         }
     }
 }
+
+#[test]
+fn the_suite_of_the_paper_has_more_than_2500_jobs_in_its_seven_experiments() {
+    let jobs = |profile: Option<&str>| -> Vec<usize> {
+        let overrides = Overrides { profile: profile.map(str::to_owned), ..Overrides::default() };
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("sweeps/paper");
+        let count = |path: &PathBuf| Plan::of(&Grid::load(path, &overrides).unwrap()).unwrap();
+        grids(&folder).iter().map(|path| count(path).jobs.len()).collect()
+    };
+    let full = jobs(None);
+    assert_eq!(full.len(), 7, "E2 to E8");
+    assert!(full.iter().sum::<usize>() >= 2500, "{full:?}");
+    // Each has a version for two cores, and it is smaller.
+    let small = jobs(Some("small"));
+    assert!(small.iter().zip(&full).all(|(small, full)| small <= full), "{small:?} {full:?}");
+}

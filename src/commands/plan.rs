@@ -96,7 +96,7 @@ fn planned(grid: &Grid) -> anyhow::Result<Plan> {
 fn remaining(plan: &Plan, grid: &Grid, args: &Args) -> anyhow::Result<Vec<Cohort>> {
     let finished = results::finished_ids(&args.results.join(&grid.name))?;
     let jobs: Vec<Job> = plan.remaining(&finished).map(|planned| planned.job.clone()).collect();
-    Ok(cohort::cohorts(jobs, cost::cpu_width))
+    Ok(cohort::spread(cohort::cohorts(jobs, cost::cpu_width), cores()))
 }
 
 /// The cohorts that are still to be trained for the grids of the command line.
@@ -110,6 +110,11 @@ pub fn cohorts(args: &Args) -> anyhow::Result<Vec<Cohort>> {
         all.extend(remaining(&Plan::of(&grid)?, &grid, args)?);
     }
     Ok(all)
+}
+
+/// Cores that this process may use.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Bytes on disk that a job takes: its rows, those of its epochs, and its line of the plan.
@@ -226,8 +231,7 @@ fn describe(plan: &Plan, cohorts: Vec<Cohort>, out: &mut impl Write) -> std::io:
     )?;
     if left > 0 {
         let speeds = Speeds::load();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let (device, workers) = speeds.machine().unwrap_or(("cpu", cores));
+        let (device, workers) = speeds.machine().unwrap_or(("cpu", cores()));
         let on = if device == "cpu" { "core" } else { "GPU" };
         let measured = cohorts.iter().all(|c| speeds.knows(&c.shape(), c.jobs().len()));
         writeln!(

@@ -63,6 +63,9 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let fresh = sweep.remaining.iter().filter(|job| !found.contains_key(&job.id())).cloned();
     let width = args.cohort_width.map(usize::from);
     cohorts.extend(cohort::cohorts(fresh, |shape| width.unwrap_or_else(|| cost::cpu_width(shape))));
+    if width.is_none() {
+        cohorts = cohort::spread(cohorts, devices.len());
+    }
 
     let mut trainer = Libtorch::new(
         devices.clone(),
