@@ -7,9 +7,11 @@
 //! A grid or a CSV row fills a [`Draft`]; [`Draft::resolve`] fills in the defaults, checks the
 //! whole and is the only way to a `Job`, so a `Job` that exists can be trained.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::Deref;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 use sha2::{Digest, Sha256};
 
@@ -174,19 +176,15 @@ impl Init {
     }
 
     /// The word for it in grids and CSV files.
-    pub const fn name(self) -> &'static str {
-        match (self.direction, self.gain) {
-            (Direction::He, Gain::Default) => "he",
-            (Direction::He, Gain::Datadep) => "he_datadep",
-            (Direction::He, Gain::Proposed) => "he_proposed",
-            (Direction::He, Gain::ProposedBackward) => "he_proposed_backward",
-            (Direction::He, Gain::Hanin) => "he_hanin",
-            (Direction::Orthogonal, Gain::Default) => "orthogonal",
-            (Direction::Orthogonal, Gain::Datadep) => "orthogonal_datadep",
-            (Direction::Orthogonal, Gain::Proposed) => "orthogonal_proposed",
-            (Direction::Orthogonal, Gain::ProposedBackward) => "orthogonal_proposed_backward",
-            (Direction::Orthogonal, Gain::Hanin) => "orthogonal_hanin",
-        }
+    pub fn name(self) -> &'static str {
+        static NAMES: LazyLock<HashMap<Init, String>> = LazyLock::new(|| {
+            let word = |init: Init| match init.gain {
+                Gain::Default => init.direction.name().to_owned(),
+                gain => format!("{}_{}", init.direction.name(), gain.name()),
+            };
+            Init::all().map(|init| (init, word(init))).collect()
+        });
+        NAMES.get(&self).map_or("", String::as_str)
     }
 }
 

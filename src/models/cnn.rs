@@ -1,20 +1,13 @@
 //! `cnn`: `depth` 3×3 convolutions of `width` channels, each followed by a ReLU, stride 2 in the
 //! first two; then the mean over each channel.
 
-use super::Trunk;
-use crate::job::Norm;
+use super::{Blueprint, Trunk};
 use crate::nn::conv::ConvSize;
 use crate::nn::pool::GlobalAveragePool;
-use crate::nn::{Arithmetic, Conv, Layer, Role};
+use crate::nn::{Conv, Layer, Role};
 
-pub(super) fn trunk(
-    depth: u32,
-    width: u32,
-    norm: Norm,
-    input: [i64; 3],
-    members: i64,
-    arithmetic: Arithmetic,
-) -> Trunk {
+pub(super) fn trunk(depth: u32, width: u32, blueprint: &Blueprint, members: i64) -> Trunk {
+    let &Blueprint { norm, input, arithmetic, .. } = blueprint;
     let width = i64::from(width);
     let mut inputs = input[0];
     let mut layers: Vec<Box<dyn Layer>> = Vec::new();

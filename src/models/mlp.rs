@@ -1,17 +1,10 @@
 //! `mlp`: `depth` hidden layers of `width` units, each followed by a ReLU.
 
-use super::Trunk;
-use crate::job::Norm;
-use crate::nn::{Arithmetic, Layer, Linear, Role};
+use super::{Blueprint, Trunk};
+use crate::nn::{Layer, Linear, Role};
 
-pub(super) fn trunk(
-    depth: u32,
-    width: u32,
-    norm: Norm,
-    input: [i64; 3],
-    members: i64,
-    arithmetic: Arithmetic,
-) -> Trunk {
+pub(super) fn trunk(depth: u32, width: u32, blueprint: &Blueprint, members: i64) -> Trunk {
+    let &Blueprint { norm, input, arithmetic, .. } = blueprint;
     let width = i64::from(width);
     let mut features = input.iter().product();
     let layers = (0..depth)

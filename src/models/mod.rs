@@ -60,23 +60,17 @@ pub struct StepResult {
 impl Model {
     /// A stack of networks with all parameters 0 (batch norms at their start).
     pub fn zeros(blueprint: Blueprint, members: i64) -> Model {
-        let Blueprint { arch, norm, input, classes, arithmetic } = blueprint;
-        let trunk = match arch {
-            Arch::Mlp { depth, width } => {
-                mlp::trunk(depth, width, norm, input, members, arithmetic)
-            }
-            Arch::Cnn { depth, width } => {
-                cnn::trunk(depth, width, norm, input, members, arithmetic)
-            }
-            Arch::ResNet { blocks, width } => {
-                residual::resnet(blocks, width, norm, input, members, arithmetic)
-            }
+        let trunk = match blueprint.arch {
+            Arch::Mlp { depth, width } => mlp::trunk(depth, width, &blueprint, members),
+            Arch::Cnn { depth, width } => cnn::trunk(depth, width, &blueprint, members),
+            Arch::ResNet { blocks, width } => residual::resnet(blocks, width, &blueprint, members),
             Arch::Wrn { blocks, k, reduced_memory } => {
-                residual::wrn(blocks, k, reduced_memory, norm, input, members, arithmetic)
+                residual::wrn(blocks, k, reduced_memory, &blueprint, members)
             }
         };
-        let sizes = [members, trunk.features, classes];
-        let head = Linear::new("head".to_owned(), Role::Head, Norm::None, sizes, arithmetic);
+        let sizes = [members, trunk.features, blueprint.classes];
+        let (name, arithmetic) = ("head".to_owned(), blueprint.arithmetic);
+        let head = Linear::new(name, Role::Head, Norm::None, sizes, arithmetic);
         let mut layers = trunk.layers;
         layers.push(Box::new(head));
         Model { blueprint, members, layers }

@@ -7,7 +7,7 @@
 
 use tch::Tensor;
 
-use super::Trunk;
+use super::{Blueprint, Trunk};
 use crate::job::Norm;
 use crate::nn::conv::ConvSize;
 use crate::nn::pool::GlobalAveragePool;
@@ -15,14 +15,8 @@ use crate::nn::{Arithmetic, BatchNorm, Conv, Layer, Part, Pass, Role, Step, Tape
 
 /// ResNet-(6·blocks+2): stages of `width`, 2·`width` and 4·`width` channels; with batch norm also
 /// one after the stem and one before the pooling.
-pub(super) fn resnet(
-    blocks: u32,
-    width: u32,
-    norm: Norm,
-    input: [i64; 3],
-    members: i64,
-    arithmetic: Arithmetic,
-) -> Trunk {
+pub(super) fn resnet(blocks: u32, width: u32, blueprint: &Blueprint, members: i64) -> Trunk {
+    let &Blueprint { norm, input, arithmetic, .. } = blueprint;
     let width = i64::from(width);
     let build = Build { norm, members, arithmetic };
     let stem = build.conv("stem", Role::Relu, [input[0], width], 3, 1, false);
@@ -44,11 +38,10 @@ pub(super) fn wrn(
     blocks: u32,
     k: u32,
     reduced_memory: bool,
-    norm: Norm,
-    input: [i64; 3],
+    blueprint: &Blueprint,
     members: i64,
-    arithmetic: Arithmetic,
 ) -> Trunk {
+    let &Blueprint { norm, input, arithmetic, .. } = blueprint;
     const STEM: i64 = 16;
     let k = i64::from(k);
     let build = Build { norm, members, arithmetic };

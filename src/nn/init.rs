@@ -35,27 +35,30 @@ pub fn draw(affine: &mut Affine, init: Init, seed: u64) {
         .value
         .copy_(&v.view(&size[1..]).unsqueeze(0).expand_as(&affine.direction.value));
     let _ = affine.bias.value.zero_();
-    let gamma = gamma(affine.role, init.gain);
+    let g = gain(init.gain, affine.role, fan_in, fan_out);
     if let Some(gain) = affine.gain() {
-        let fan_ratio = fan_in as f64 / fan_out as f64;
-        match init.gain {
-            Gain::Default | Gain::Datadep => {
-                gain.value.copy_(
-                    &v.square()
-                        .sum_dim_intlist(1, false, None::<Kind>)
-                        .sqrt()
-                        .expand_as(&gain.value),
-                );
+        match g {
+            Some(g) => {
+                let _ = gain.value.fill_(g);
             }
-            Gain::Proposed | Gain::Hanin => {
-                let _ = gain.value.fill_((gamma * fan_ratio).sqrt());
-            }
-            Gain::ProposedBackward => {
-                let _ = gain.value.fill_(gamma.sqrt());
+            None => {
+                let norm = v.square().sum_dim_intlist(1, false, None::<Kind>).sqrt();
+                gain.value.copy_(&norm.expand_as(&gain.value));
             }
         }
     }
     affine.refresh();
+}
+
+/// The gain `g` of a layer, the same for each of its units; `None` stands for `‖v‖`. A new rule is
+/// a variant of [`Gain`] and an arm here.
+fn gain(gain: Gain, role: Role, fan_in: i64, fan_out: i64) -> Option<f64> {
+    let gamma = gamma(role, gain);
+    match gain {
+        Gain::Default | Gain::Datadep => None,
+        Gain::Proposed | Gain::Hanin => Some((gamma * fan_in as f64 / fan_out as f64).sqrt()),
+        Gain::ProposedBackward => Some(gamma.sqrt()),
+    }
 }
 
 /// γ of a layer: what its squared gain is, apart from the fan ratio (Arpit, Campos & Bengio 2019,
