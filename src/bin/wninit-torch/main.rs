@@ -1,7 +1,9 @@
 //! The commands that need tensors, one a file; `wninit` hands over to this program.
 
+mod curvature;
 mod doctor;
 mod run;
+mod signal;
 mod verify;
 
 use std::process::ExitCode;
@@ -13,6 +15,8 @@ fn main() -> ExitCode {
     let command = Cli::parse().command;
     let result = match &command {
         Command::Run(args) => run::run(args),
+        Command::Signal(args) => signal::run(args),
+        Command::Curvature(args) => curvature::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Doctor(args) => doctor::run(args),
         other => commands::run(other).unwrap_or(Ok(0)),
