@@ -7,46 +7,62 @@ mod program;
 use std::fs;
 
 use program::{Place, Row, output};
+use rand::Rng;
+use rand_distr::{Distribution, StandardNormal};
 use tch::{Device, Kind, Tensor};
 use wninit::job::{Draft, Job, Value};
 use wninit::models::{Blueprint, Model};
 use wninit::nn::Arithmetic;
 use wninit::probe::curvature::Hessian;
 use wninit::probe::eigen::{Method, Options, dominant};
-use wninit::train::DeviceData;
+use wninit::rng;
+use wninit::train::{DeviceData, Images};
 
 const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
 
 fn job(changes: &[(&str, &str)]) -> Job {
     let changes: Vec<_> =
         changes.iter().map(|(name, value)| (*name, Value::Text((*value).to_owned()))).collect();
-    let draft = Draft { synthetic_shape: Some([1, 4, 4]), synthetic_classes: Some(3), ..Draft::default() };
-    let synthetic = Draft {
-        dataset: Some("synthetic".parse().unwrap()),
-        synthetic_images: Some(60),
-        ..draft
-    };
+    let draft =
+        Draft { synthetic_shape: Some([1, 4, 4]), synthetic_classes: Some(3), ..Draft::default() };
+    let synthetic =
+        Draft { dataset: Some("synthetic".parse().unwrap()), synthetic_images: Some(60), ..draft };
     synthetic.resolve().unwrap().with(&changes).unwrap()
 }
 
 fn data(job: &Job) -> DeviceData {
-    use wninit::train::Images;
-    tch::manual_seed(3);
     let [c, h, w] = job.dataset.shape().map(|size| size as i64);
-    let images = || Images {
-        pixels: Tensor::randint(256, [60, c, h, w], CPU).to_kind(Kind::Uint8),
-        labels: Tensor::randint(job.dataset.classes() as i64, [60], CPU).to_kind(Kind::Int64),
+    let images = |purpose| {
+        let mut stream = rng::stream(3, purpose, 0);
+        let pixels: Vec<u8> = (0..60 * c * h * w).map(|_| stream.random()).collect();
+        let classes = job.dataset.classes() as i64;
+        let labels: Vec<i64> = (0..60).map(|_| stream.random_range(0..classes)).collect();
+        Images {
+            pixels: Tensor::from_slice(&pixels).view([60, c, h, w]),
+            labels: Tensor::from_slice(&labels),
+        }
     };
-    DeviceData { train: images(), test: images() }
+    DeviceData { train: images("train"), test: images("test") }
+}
+
+/// `[n]` Gaussian numbers.
+fn gaussian(n: i64, seed: u64) -> Tensor {
+    let stream = rng::stream(seed, "gaussian", 0);
+    let values: Vec<f32> = StandardNormal.sample_iter(stream).take(n as usize).collect();
+    Tensor::from_slice(&values)
 }
 
 fn model(job: &Job) -> Model {
+    in_precision(job, Kind::Float)
+}
+
+fn in_precision(job: &Job, kind: Kind) -> Model {
     let blueprint = Blueprint {
         arch: job.arch,
         norm: job.norm,
         input: job.dataset.shape().map(|size| size as i64),
         classes: job.dataset.classes() as i64,
-        arithmetic: Arithmetic::fp32(Device::Cpu),
+        arithmetic: Arithmetic { device: Device::Cpu, params: kind, compute: kind },
     };
     Model::initialised(blueprint, job.init, job.init_seed, || unreachable!("no datadep here"))
 }
@@ -79,7 +95,7 @@ fn both_methods_find_what_a_dense_hessian_has_as_its_largest_eigenvalue() {
         let data = data(&job);
         let mut hessian = Hessian::new(model(&job), &data, job.dataset, &[images(0)], 20);
         let n = hessian.dimension();
-        assert!(n <= 300, "{net:?} has {n} parameters");
+        assert!(n <= 400, "{net:?} has {n} parameters");
         let full = dense(&mut hessian);
         let asymmetry = (&full - full.tr()).abs().max().double_value(&[]);
         let largest = full.abs().max().double_value(&[]);
@@ -89,8 +105,7 @@ fn both_methods_find_what_a_dense_hessian_has_as_its_largest_eigenvalue() {
         let expected = *values.iter().max_by(|a, b| a.abs().total_cmp(&b.abs())).unwrap();
         for method in [Method::Lanczos, Method::Power] {
             let options = Options { method, tolerance: 1e-3, max_iterations: 2000, basis: 30 };
-            tch::manual_seed(1);
-            let start = Tensor::randn([1, n], CPU);
+            let start = gaussian(n, 1).unsqueeze(0);
             let found = dominant(&start, &options, |v| hessian.times(v))[0];
             let value = found.value.unwrap();
             assert!(
@@ -104,7 +119,7 @@ fn both_methods_find_what_a_dense_hessian_has_as_its_largest_eigenvalue() {
 /// The gradient of the loss by the model's own backward pass, `[n]`, for parameters moved by
 /// `shift`.
 fn gradient(job: &Job, data: &DeviceData, shift: &Tensor) -> Tensor {
-    let mut model = model(job);
+    let mut model = in_precision(job, Kind::Double);
     let mut from = 0;
     for param in model.params() {
         let size = param.value.size();
@@ -128,19 +143,17 @@ fn a_product_with_the_hessian_is_how_trainings_own_gradient_changes() {
         let job = job(net);
         let data = data(&job);
         let batch = vec![images(0)[0].clone()];
-        let mut hessian = Hessian::new(model(&job), &data, job.dataset, &[batch], 1000);
+        let network = in_precision(&job, Kind::Double);
+        let mut hessian = Hessian::new(network, &data, job.dataset, &[batch], 1000);
         let n = hessian.dimension();
-        tch::manual_seed(2);
-        let v = Tensor::randn([n], CPU);
+        let v = gaussian(n, 2).to_kind(Kind::Double);
         let product = hessian.times(&v.unsqueeze(0)).squeeze();
-        let eps = 2e-4; // within it no ReLU switches, mostly
-        let slope =
-            (gradient(&job, &data, &(&v * eps)) - gradient(&job, &data, &(&v * -eps))) / (2.0 * eps);
-        let cosine = (&product * &slope).sum(Kind::Double)
-            / (product.norm() * slope.norm()).to_kind(Kind::Double);
-        let ratio = (slope.norm() / product.norm()).double_value(&[]);
-        assert!(cosine.double_value(&[]) > 0.98, "{net:?}: {cosine:?}");
-        assert!((ratio - 1.0).abs() < 0.1, "{net:?}: {ratio}");
+        let eps = 1e-7; // so near that no ReLU switches
+        let slope = (gradient(&job, &data, &(&v * eps)) - gradient(&job, &data, &(&v * -eps)))
+            / (2.0 * eps);
+        let error = (&product - &slope).norm().double_value(&[]);
+        let size = product.norm().double_value(&[]);
+        assert!(error < 1e-5 * size, "{net:?}: {error:e} of {size:e}");
     }
 }
 
@@ -162,13 +175,7 @@ fn a_stack_of_networks_has_the_curvatures_that_they_have_alone() {
             let batches: Vec<_> = seeds.iter().map(|&seed| images(seed)).collect();
             let mut hessian = Hessian::new(stack, &data, jobs[0].dataset, &batches, 20);
             let n = hessian.dimension();
-            let starts: Vec<Tensor> = seeds
-                .iter()
-                .map(|&seed| {
-                    tch::manual_seed(seed as i64);
-                    Tensor::randn([n], CPU)
-                })
-                .collect();
+            let starts: Vec<Tensor> = seeds.iter().map(|&seed| gaussian(n, seed)).collect();
             dominant(&Tensor::stack(&starts, 0), &options, |v| hessian.times(v))
         };
         let together = solve(&members.iter().collect::<Vec<_>>(), &[0, 1, 2]);
@@ -228,7 +235,9 @@ fn every_job_gets_a_row_and_jobs_with_one_start_share_its_numbers() {
     distinct.sort();
     distinct.dedup();
     assert_eq!(distinct.len(), 6);
-    assert!(fs::read_to_string(place.sweep().join("columns.json")).unwrap().contains("curvature.csv"));
+    assert!(
+        fs::read_to_string(place.sweep().join("columns.json")).unwrap().contains("curvature.csv")
+    );
 }
 
 #[test]
@@ -250,7 +259,8 @@ fn a_file_that_was_cut_short_is_completed_to_what_an_uninterrupted_one_holds() {
     curvature(&place, &["--workers", "2"]).expect(0, &["2/2 networks"]);
     assert_eq!(rows(&place), whole);
     // One job is gone, whose start has another row: that is copied, not measured.
-    let part: Vec<&str> = text.lines().enumerate().filter(|(i, _)| *i != 2).map(|(_, l)| l).collect();
+    let part: Vec<&str> =
+        text.lines().enumerate().filter(|(i, _)| *i != 2).map(|(_, l)| l).collect();
     fs::write(&file, part.join("\n") + "\n").unwrap();
     let copied = curvature(&place, &[]);
     assert!(!copied.expect(0, &[]).stderr.contains("networks"), "{copied:?}");
@@ -270,7 +280,8 @@ fn another_way_of_measuring_adds_rows_and_more_iterations_replace_what_was_not_c
     let rows = rows(&place);
     assert_eq!(rows.len(), 4);
     for row in &rows {
-        let same = rows.iter().find(|r| r["job_id"] == row["job_id"] && r["method"] != row["method"]);
+        let same =
+            rows.iter().find(|r| r["job_id"] == row["job_id"] && r["method"] != row["method"]);
         let number = |row: &Row| row["spectral_norm"].parse::<f64>().unwrap();
         let (a, b) = (number(row), number(same.unwrap()));
         assert!((a - b).abs() < 5e-3 * a, "power and Lanczos agree: {a} and {b}");
@@ -278,9 +289,54 @@ fn another_way_of_measuring_adds_rows_and_more_iterations_replace_what_was_not_c
 }
 
 #[test]
+fn a_claim_about_curvature_is_decided_without_training() {
+    let claims = r#"
+[[claim]]
+text = "The proposed gain starts where the loss is flatter."
+metric = "log_spectral_norm"
+compare = { axis = "init", better = "orthogonal_proposed", than = "orthogonal_datadep" }
+[[claim]]
+text = "All logarithms are below 100."
+metric = "log_spectral_norm"
+at_most = 100
+[[published]]
+where = { init = "orthogonal_proposed" }
+metric = "log_spectral_norm"
+value = 1.31
+spread = 0.12
+"#;
+    let place = Place::new(&format!("{GRID}{claims}"));
+    curvature(&place, &["--workers", "2"]).expect(0, &[]);
+    let summary = output(&mut place.wninit(&["summary", "results/sweep"]));
+    summary.expect(0, &[]);
+    let csv = |file: &str| program::rows(&place.sweep().join("summary").join(file));
+    let claims = csv("claims.csv");
+    let logs = |init: &str| -> Vec<f64> {
+        let rows = rows(&place).into_iter().filter(|r| r["init"] == init && r["lr"] == "0.1");
+        rows.map(|row| row["log_spectral_norm"].parse().unwrap()).collect()
+    };
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let (ours, theirs) = (logs("orthogonal_proposed"), logs("orthogonal_datadep"));
+    let number = |row: &Row, column: &str| row[column].parse::<f64>().unwrap();
+    // Three seeds, though each has two learning rates; lower is better.
+    assert_eq!(claims[0]["n"], "3");
+    assert!((number(&claims[0], "estimate") - (mean(&theirs) - mean(&ours))).abs() < 1e-9);
+    assert_eq!(claims[1]["verdict"], "supported", "{claims:?}");
+    let published = csv("published.csv");
+    assert!(
+        published[0]
+            .values()
+            .any(|cell| { cell.parse::<f64>().is_ok_and(|x| (x - mean(&ours)).abs() < 1e-9) }),
+        "{published:?}"
+    );
+}
+
+#[test]
 fn bad_numbers_an_edited_file_and_a_busy_folder_are_refused_with_exit_code_2() {
     let place = Place::new(GRID);
-    for args in [["--share", "0"], ["--share", "1.5"], ["--tolerance", "0"], ["--max-iterations", "0"]] {
+    for args in
+        [["--share", "0"], ["--share", "1.5"], ["--tolerance", "0"], ["--max-iterations", "0"]]
+    {
         curvature(&place, &args).expect(2, &[args[0]]);
     }
     assert!(!place.sweep().exists(), "nothing was made");

@@ -87,10 +87,7 @@ init = "orthogonal_datadep"
 
 #[test]
 fn a_grids_networks_are_measured_layer_by_layer_once_for_all_learning_rates() {
-    let grid = GRID.replace("width = 200\n", "").replace(
-        "[base]",
-        "[base]\nepochs = 3",
-    );
+    let grid = GRID.replace("width = 200\n", "").replace("[base]", "[base]\nepochs = 3");
     let place = Place::new(&grid);
     let result = output(&mut place.wninit(&["signal", "grid.toml", "--device", "cpu"]));
     result.expect(0, &[]);

@@ -59,6 +59,9 @@ fn share(text: &str) -> Result<f64, String> {
 fn tolerance(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(x) if (1e-6..1.0).contains(&x) => Ok(x),
-        _ => Err("expected a number from 1e-6 (what single precision can tell) to below 1".to_owned()),
+        _ => {
+            Err("expected a number from 1e-6 (what single precision can tell) to below 1"
+                .to_owned())
+        }
     }
 }

@@ -110,10 +110,11 @@ impl<'a> Hessian<'a> {
 
 /// Gradients of all parameters as `[member, n]`; of one that does not count, zeros.
 fn flat(gradients: &[Tensor], params: &[Tensor], members: i64) -> Tensor {
-    let gradients = gradients.iter().zip(params).map(|(gradient, param)| match gradient.defined() {
-        true => gradient.reshape([members, -1]),
-        false => param.zeros_like().view([members, -1]),
-    });
+    let gradients =
+        gradients.iter().zip(params).map(|(gradient, param)| match gradient.defined() {
+            true => gradient.reshape([members, -1]),
+            false => param.zeros_like().view([members, -1]),
+        });
     Tensor::cat(&gradients.collect::<Vec<_>>(), 1)
 }
 

@@ -138,7 +138,8 @@ struct Ritz {
 /// Eigenvalues and vectors of a projected matrix, `size × size` of the rows of `matrix`; `None` if
 /// it is not finite.
 fn ritz(matrix: &[Vec<f64>], size: usize) -> Option<Ritz> {
-    let flat: Vec<f64> = matrix[..size].iter().flat_map(|row| row[..size].iter().copied()).collect();
+    let flat: Vec<f64> =
+        matrix[..size].iter().flat_map(|row| row[..size].iter().copied()).collect();
     if !flat.iter().all(|x| x.is_finite()) {
         return None;
     }
@@ -250,19 +251,27 @@ fn lanczos(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nn::init;
+    use crate::rng;
+    use rand_distr::StandardNormal;
     use tch::Device;
 
     const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
+
+    /// `[n]` Gaussian numbers.
+    fn gaussian(n: i64, seed: u64) -> Tensor {
+        init::numbers(StandardNormal, rng::stream(seed, "gaussian", 0), n as usize)
+    }
 
     fn options(method: Method) -> Options {
         Options { method, tolerance: 1e-3, max_iterations: 500, basis: 24 }
     }
 
     /// A quadratic's Hessian with these eigenvalues, in a random orthonormal basis.
-    fn symmetric(spectrum: &[f64], seed: i64) -> Tensor {
-        tch::manual_seed(seed);
+    fn symmetric(spectrum: &[f64], seed: u64) -> Tensor {
         let n = spectrum.len() as i64;
-        let (q, _) = Tensor::linalg_qr(&Tensor::randn([n, n], (Kind::Double, Device::Cpu)), "reduced");
+        let square = gaussian(n * n, seed).view([n, n]).to_kind(Kind::Double);
+        let (q, _) = Tensor::linalg_qr(&square, "reduced");
         let values = Tensor::from_slice(spectrum);
         (&q * values.unsqueeze(0)).matmul(&q.tr()).to_kind(Kind::Float)
     }
@@ -274,14 +283,9 @@ mod tests {
         // Each member its own start, whatever it stands beside.
         let starts: Vec<Tensor> = matrices
             .iter()
-            .map(|matrix| {
-                tch::manual_seed((matrix.double_value(&[0, 0]).abs() * 1e6) as i64);
-                Tensor::randn([n], CPU)
-            })
+            .map(|matrix| gaussian(n, (matrix.double_value(&[0, 0]).abs() * 1e6) as u64))
             .collect();
-        dominant(&Tensor::stack(&starts, 0), options, |x| {
-            stack.bmm(&x.unsqueeze(2)).squeeze_dim(2)
-        })
+        dominant(&Tensor::stack(&starts, 0), options, |x| stack.bmm(&x.unsqueeze(2)).squeeze_dim(2))
     }
 
     /// 300 eigenvalues between -1 and 1 and these.

@@ -163,10 +163,16 @@ mod tests {
     fn every_task_is_done_once_and_none_after_a_stop() {
         let stop = AtomicBool::new(false);
         let mut results = Vec::new();
-        shared_out((0..50).collect(), 4, &stop, |_, n: u32| n * n, |n| {
-            results.push(n);
-            true
-        });
+        shared_out(
+            (0..50).collect(),
+            4,
+            &stop,
+            |_, n: u32| n * n,
+            |n| {
+                results.push(n);
+                true
+            },
+        );
         results.sort_unstable();
         assert_eq!(results, (0..50).map(|n| n * n).collect::<Vec<u32>>());
 

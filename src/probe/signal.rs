@@ -52,14 +52,12 @@ fn mean(values: &Tensor) -> f64 {
     values.mean(Kind::Double).double_value(&[])
 }
 
-/// The signals of named layers, the input first, from their values and gradients.
-fn signals(names: Vec<String>, values: &[Tensor], gradients: &[Tensor]) -> Vec<LayerSignal> {
-    let forward: Vec<Tensor> = values.iter().map(norms).collect();
-    let backward: Vec<Tensor> = gradients.iter().map(norms).collect();
+/// The signals of named layers, the input first, from their norms and those of their gradients.
+fn signals(names: Vec<String>, forward: &[Tensor], backward: &[Tensor]) -> Vec<LayerSignal> {
     let (Some(input), Some(last)) = (forward.first(), backward.last()) else { return Vec::new() };
     names
         .into_iter()
-        .zip(forward.iter().zip(&backward))
+        .zip(forward.iter().zip(backward))
         .enumerate()
         .map(|(layer, (name, (h, dh)))| LayerSignal {
             layer,
@@ -104,8 +102,7 @@ pub enum Scheme {
 
 impl Scheme {
     /// Every scheme.
-    pub const ALL: [Scheme; 3] =
-        [Scheme::UnitGain, Scheme::HeProposed, Scheme::OrthogonalProposed];
+    pub const ALL: [Scheme; 3] = [Scheme::UnitGain, Scheme::HeProposed, Scheme::OrthogonalProposed];
 
     /// The word for it in tables.
     pub const fn name(self) -> &'static str {
@@ -122,10 +119,8 @@ impl Scheme {
             other => other.name(),
         };
         // These are names of initializers, which a test sees to.
-        name.parse().unwrap_or(Init {
-            direction: crate::job::Direction::Orthogonal,
-            gain: Gain::Proposed,
-        })
+        name.parse()
+            .unwrap_or(Init { direction: crate::job::Direction::Orthogonal, gain: Gain::Proposed })
     }
 }
 
@@ -216,33 +211,34 @@ impl Net {
         let mut blocks = self.layers(scheme, seed);
         let mut tape = Tape::default();
         let mut h = gaussian("signal/input", INPUTS);
-        let mut values = vec![h.copy()];
+        let mut forward = vec![norms(&h)];
         for block in &blocks {
             let mut y = h.shallow_clone();
             for layer in block {
                 y = layer.forward(&y, &mut Pass::Train(&mut tape));
             }
             h = if skip { h + y } else { y };
-            values.push(h.copy());
+            forward.push(norms(&h));
         }
         let mut dh = gaussian("signal/gradient", h.size()[2]);
-        let mut gradients = vec![dh.copy()];
-        for block in blocks.iter_mut().rev() {
+        let mut backward = vec![norms(&dh)];
+        // A block that is done goes at once, with its gradients.
+        while let Some(mut block) = blocks.pop() {
             // The layers compute in place, and a skip connection needs the gradient once more.
             let mut dy = dh.copy();
             for layer in block.iter_mut().rev() {
                 dy = layer.backward(dy, &mut tape, Step::whole(None), true);
             }
             dh = if skip { dh + dy } else { dy };
-            gradients.push(dh.copy());
+            backward.push(norms(&dh));
         }
-        gradients.reverse();
+        backward.reverse();
         let name = if skip { "blocks" } else { "hidden" };
-        let names = (0..values.len()).map(|l| match l {
+        let names = (0..forward.len()).map(|l| match l {
             0 => "input".to_owned(),
             l => format!("{name}.{}", l - 1),
         });
-        signals(names.collect(), &values, &gradients)
+        signals(names.collect(), &forward, &backward)
     }
 }
 
@@ -263,13 +259,11 @@ pub fn of_job(trainer: &Libtorch, worker: usize, job: &Job) -> Result<Vec<LayerS
         let data = trainer
             .device_data(shape.dataset, worker)
             .map_err(|error| failed(FailureReason::Data, error.into()))?;
-        let model =
-            tch::no_grad(|| initial_network(job, blueprint(&shape, device), &data));
+        let model = tch::no_grad(|| initial_network(job, blueprint(&shape, device), &data));
         // One whole batch is the least share.
         let images: Vec<i64> =
             first_batches(job, 0.0).concat().into_iter().map(i64::from).collect();
-        let (pixels, labels) =
-            data.train.gather(&Tensor::from_slice(&images).to_device(device), 1);
+        let (pixels, labels) = data.train.gather(&Tensor::from_slice(&images).to_device(device), 1);
         let x = Preprocess::new(job.dataset, Augment::None, device).eval(&pixels);
         let x = x.unsqueeze(0).set_requires_grad(true);
         let mut layers = model.trace(&x);
@@ -285,8 +279,9 @@ pub fn of_job(trainer: &Libtorch, worker: usize, job: &Job) -> Result<Vec<LayerS
             values.push(h);
         }
         let gradients = Tensor::run_backward(&[loss], &values, false, false);
-        let values: Vec<Tensor> = values.iter().map(Tensor::detach).collect();
-        Ok(signals(names, &values, &gradients))
+        let forward: Vec<Tensor> = values.iter().map(|h| norms(&h.detach())).collect();
+        let backward: Vec<Tensor> = gradients.iter().map(norms).collect();
+        Ok(signals(names, &forward, &backward))
     })
 }
 

@@ -1,6 +1,7 @@
 //! `curvature.csv`: how curved the loss is where jobs start, a row a job and way of measuring.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
@@ -211,6 +212,32 @@ pub fn read_curvatures(dir: &Path) -> Result<Vec<Curvature>, ResultsError> {
             })
         })
         .collect()
+}
+
+/// Of several rows of a job the one that says most: converged before not, then the larger share,
+/// the finer tolerance, and Lanczos' method before a power iteration. In the order of the rows.
+pub fn best_curvatures(rows: Vec<Curvature>) -> Vec<Curvature> {
+    let worth = |row: &Curvature| {
+        let CurvatureQuestion { method, share, tolerance } = row.question;
+        (row.converged, share, -tolerance, method == CurvatureMethod::Lanczos)
+    };
+    let mut places: HashMap<JobId, usize> = HashMap::new();
+    let mut best: Vec<Curvature> = Vec::new();
+    for row in rows {
+        match places.entry(row.job.id()) {
+            Entry::Vacant(place) => {
+                place.insert(best.len());
+                best.push(row);
+            }
+            Entry::Occupied(place) => {
+                let other = &mut best[*place.get()];
+                if worth(&row) > worth(other) {
+                    *other = row;
+                }
+            }
+        }
+    }
+    best
 }
 
 /// Writes a sweep's `curvature.csv` as a whole: rows in the order of `plan`, then those of jobs that

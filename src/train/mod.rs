@@ -121,7 +121,11 @@ impl Libtorch {
     }
 
     /// The data set on the worker's device, read from disk the first time.
-    pub(crate) fn device_data(&self, dataset: Dataset, worker: usize) -> Result<DeviceData, data::DataError> {
+    pub(crate) fn device_data(
+        &self,
+        dataset: Dataset,
+        worker: usize,
+    ) -> Result<DeviceData, data::DataError> {
         // Workers on the CPU share one copy.
         let device = self.devices[worker];
         let slot = if device == Device::Cpu { usize::MAX } else { worker };

@@ -48,11 +48,8 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         say(&change.to_string());
     }
     document_columns(&dir, &[curvature_docs()])?;
-    let question = CurvatureQuestion {
-        method: args.method,
-        share: args.share,
-        tolerance: args.tolerance,
-    };
+    let question =
+        CurvatureQuestion { method: args.method, share: args.share, tolerance: args.tolerance };
     let max_iterations = u32::from(args.max_iterations);
     let mut rows = read_curvatures(&dir)?;
     let starts = starts(&jobs);
@@ -71,8 +68,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         .collect();
     let width = args.cohort_width.map(usize::from);
     let all = missing.len();
-    let cohorts =
-        cohort::cohorts(missing, |shape| width.unwrap_or_else(|| cost::cpu_width(shape)));
+    let cohorts = cohort::cohorts(missing, |shape| width.unwrap_or_else(|| cost::cpu_width(shape)));
 
     let names: Vec<String> = devices.iter().map(|device| device::name(*device)).collect();
     let folder = args.data.clone().unwrap_or_else(data::default_dir);
@@ -102,8 +98,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
                     let first = by_start.get(&cohort.jobs()[0].id());
                     let id = first.map_or_else(String::new, |start| start.jobs[0].id().to_string());
                     let more = cohort.jobs().len() - 1;
-                    let more =
-                        if more > 0 { format!(" and {more} more") } else { String::new() };
+                    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
                     say(&format!("failed: job {id}{more}: {reason}: {}", one_line(&error)));
                 }
                 Part::Found(cohort, found) => {
@@ -237,11 +232,8 @@ fn copy_rows(
 
 /// A row a cell: all that tells starts apart but the seeds; over the distinct networks in it.
 fn table(starts: &[Start], rows: &[Curvature], question: CurvatureQuestion) -> Display {
-    let by_job: HashMap<JobId, &Curvature> = rows
-        .iter()
-        .filter(|row| row.question == question)
-        .map(|row| (row.job.id(), row))
-        .collect();
+    let by_job: HashMap<JobId, &Curvature> =
+        rows.iter().filter(|row| row.question == question).map(|row| (row.job.id(), row)).collect();
     let plan = Plan {
         jobs: starts
             .iter()

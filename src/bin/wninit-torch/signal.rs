@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::f64::consts::{E, SQRT_2};
 use std::fmt::Write;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, anyhow};
 use wninit::commands::UsageError;
@@ -18,9 +18,7 @@ use wninit::probe::signal::{self, LayerSignal, Net, Scheme};
 use wninit::probe::{shared_out, starts};
 use wninit::progress::say;
 use wninit::report::signal::{Arm, Net as Figure, Spread, signal_page};
-use wninit::results::{
-    ColumnDoc, describe_columns, document_columns, one_line, write_atomically,
-};
+use wninit::results::{ColumnDoc, describe_columns, document_columns, one_line, write_atomically};
 use wninit::table::{Column, Datum, Display, Style, Table, significant};
 use wninit::train::{Libtorch, Stop};
 use wninit::{data, device, stats};
@@ -166,9 +164,8 @@ fn of_grid(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
     let mut progress = Said::new(starts.len());
     let tasks: Vec<(usize, Job)> =
         starts.iter().map(|start| start.start.clone()).enumerate().collect();
-    let measure = |worker, (place, job): (usize, Job)| {
-        (place, signal::of_job(&trainer, worker, &job))
-    };
+    let measure =
+        |worker, (place, job): (usize, Job)| (place, signal::of_job(&trainer, worker, &job));
     shared_out(tasks, workers, stop, measure, |(place, result)| {
         progress.one_more();
         match result {
@@ -272,7 +269,12 @@ fn columns() -> Vec<ColumnDoc> {
     let lost = "not a finite number";
     vec![
         column("job_id", "", "the first job of the plan that starts so", "a synthetic network"),
-        column("net", "", "the network: the synthetic one, or what tells it from the grid's others", ""),
+        column(
+            "net",
+            "",
+            "the network: the synthetic one, or what tells it from the grid's others",
+            "",
+        ),
         column("init", "", "the initializer", ""),
         column("init_seed", "", "seed of the initial parameters", ""),
         column("data_seed", "", "seed of the images", "a synthetic network"),
