@@ -6,7 +6,7 @@ mod program;
 
 use std::fs;
 
-use program::{Place, Row, output};
+use program::{Place, Process, Row, output};
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 use tch::{Device, Kind, Tensor};
@@ -286,6 +286,35 @@ fn another_way_of_measuring_adds_rows_and_more_iterations_replace_what_was_not_c
         let (a, b) = (number(row), number(same.unwrap()));
         assert!((a - b).abs() < 5e-3 * a, "power and Lanczos agree: {a} and {b}");
     }
+}
+
+#[test]
+fn an_interrupt_loses_no_row_and_the_same_command_goes_on() {
+    let grid = GRID.replace("count = 3", "count = 30");
+    let args = ["--workers", "1", "--cohort-width", "1"];
+    let place = Place::new(&grid);
+    let mut command = place.wninit(&["curvature", "grid.toml", "--device", "cpu"]);
+    let mut process = Process::start(command.args(args));
+    process.wait_until("the first row", |_| !rows(&place).is_empty());
+    process.signal(libc::SIGINT);
+    process.output().expect(130, &["interrupted", "are left"]);
+    let before = rows(&place);
+    assert!((2..120).contains(&before.len()), "{} rows", before.len());
+    curvature(&place, &args).expect(0, &["more are known"]);
+    let after = rows(&place);
+    assert!(before.iter().all(|row| after.contains(row)));
+    let whole = Place::new(&grid);
+    curvature(&whole, &args).expect(0, &[]);
+    assert_eq!(after, rows(&whole));
+}
+
+#[test]
+fn networks_that_cannot_be_measured_do_not_keep_the_others_from_it() {
+    let place = Place::new("[base]\ndepth = 2\n[grid]\ndataset = [\"cifar10\", \"digits\"]\n");
+    let result = curvature(&place, &["--data", "nowhere"]);
+    result.expect(3, &["failed", "nowhere", "2/2 networks"]);
+    let rows = rows(&place);
+    assert_eq!(rows.iter().map(|row| row["dataset"].as_str()).collect::<Vec<_>>(), ["digits"]);
 }
 
 #[test]

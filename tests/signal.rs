@@ -145,3 +145,17 @@ fn what_cannot_be_is_refused_with_exit_code_2_and_a_folder_that_cannot_be_writte
     assert!([1, 2].contains(&result.code()), "{result:?}");
     result.expect(result.code(), &["file/here", "--out"]);
 }
+
+#[test]
+fn a_full_disk_is_an_error_that_leaves_the_old_file_as_it_was() {
+    let place = Place::new("[base]\ndataset = \"digits\"\ndepth = 20\n");
+    let args = ["signal", "grid.toml", "--device", "cpu"];
+    fs::create_dir_all(place.sweep()).unwrap();
+    fs::write(place.sweep().join("signal.csv"), "old").unwrap();
+    let mut command = place.wninit(&args);
+    program::limit(&mut command, libc::RLIMIT_FSIZE, 1000);
+    let result = output(&mut command);
+    assert!([1, 2].contains(&result.code()), "{result:?}");
+    result.expect(result.code(), &["signal.csv", "make room"]);
+    assert_eq!(place.text("signal.csv"), "old");
+}

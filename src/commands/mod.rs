@@ -140,6 +140,20 @@ pub fn run(command: &Command) -> Option<anyhow::Result<u8>> {
     })
 }
 
+/// Prints a command's result on stdout; a reader who has seen enough (`| head`) is no error.
+///
+/// # Errors
+/// Standard output cannot be written to, a file on a full disk perhaps.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    use std::io::Write;
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::new(error).context("cannot print the result"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Prints an error with its causes in one line; the exit code for it.
 pub fn fail(error: &anyhow::Error) -> u8 {
     let broken_pipe = |cause: &(dyn std::error::Error + 'static)| {

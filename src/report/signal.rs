@@ -73,8 +73,9 @@ pub fn signal_page(title: &str, about: &str, nets: &[Net], csv: &[u8]) -> String
                 format!("<span class=\"key\">{}{}</span>", Look(arm.look).swatch(), name(&arm.init))
             })
             .collect();
-        let forward = chart("forward: |h| / |x|", net, |arm| &arm.forward);
-        let backward = chart("backward: |dL/dh| / |dL/dh last|", net, |arm| &arm.backward);
+        let forward = chart("forward: ‖h‖ / ‖x‖", net, |arm| &arm.forward);
+        let backward =
+            chart("backward: ‖∂L/∂h‖ / ‖∂L/∂h last‖", net, |arm| &arm.backward);
         let _ = writeln!(
             body,
             "<section id=\"{}\" class=\"several\">\n<h2>{}</h2>\n<figure>\n<p class=\"legend\">{legend}</p>\n\
@@ -105,7 +106,7 @@ fn chart(label: &str, net: &Net, side: impl Fn(&Arm) -> &Vec<Option<Spread>>) ->
         title: String::new(),
         x: Axis::whole("layer", 0.0, (layers.max(2) - 1) as f64),
         y: Axis::with_ticks(label, Scale::Log(low, high), powers(low, high)),
-        rule: Some((1.0, "1")),
+        rule: Some((1.0, "")),
         series: series.collect(),
         drawing: Drawing::Bands,
     }

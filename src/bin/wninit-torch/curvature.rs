@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use chrono::Utc;
 use wninit::cohort::{self, Cohort};
-use wninit::commands::UsageError;
 use wninit::commands::curvature::Args;
+use wninit::commands::{self, UsageError};
 use wninit::cost;
 use wninit::interrupt::{self, EXIT_INTERRUPTED};
 use wninit::job::{Job, JobId};
@@ -19,8 +19,8 @@ use wninit::probe::eigen::{Eigen, Method, Options};
 use wninit::probe::{Start, shared_out, start_of, starts};
 use wninit::progress::{duration, say};
 use wninit::results::{
-    Curvature, CurvatureMethod, CurvatureQuestion, FailureReason, ResultsError, curvature_docs,
-    document_columns, hostname, one_line, read_curvatures, write_curvatures,
+    CURVATURE, Curvature, CurvatureMethod, CurvatureQuestion, FailureReason, ResultsError,
+    curvature_docs, document_columns, hostname, one_line, read_curvatures, write_curvatures,
 };
 use wninit::table::{Column, Display, Style};
 use wninit::train::{Libtorch, Stop};
@@ -70,6 +70,13 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let all = missing.len();
     let cohorts = cohort::cohorts(missing, |shape| width.unwrap_or_else(|| cost::cpu_width(shape)));
 
+    if all > 0 {
+        let known = match starts.len() - all {
+            0 => String::new(),
+            known => format!("; {known} more are known"),
+        };
+        say(&format!("{all} networks to measure{known}"));
+    }
     let names: Vec<String> = devices.iter().map(|device| device::name(*device)).collect();
     let folder = args.data.clone().unwrap_or_else(data::default_dir);
     let trainer = Libtorch::new(devices, threads, folder, Arc::clone(&stop));
@@ -145,10 +152,14 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     if let Some(error) = broken {
         return Err(error.into());
     }
-    print!("{}", table(&starts, &rows, question).text(Style { width: 80, colour: false }));
-    println!("{}", dir.join(wninit::results::CURVATURE).display());
+    let shown = table(&starts, &rows, question).text(Style { width: 80, colour: false });
+    commands::print(&format!("{shown}{}\n", dir.join(CURVATURE).display()))?;
+    let left = all - done - failed;
     Ok(match () {
-        () if stop.load(Ordering::Relaxed) && done + failed < all => EXIT_INTERRUPTED,
+        () if left > 0 && stop.load(Ordering::Relaxed) => {
+            say(&format!("interrupted; {left} networks are left, and the same command goes on"));
+            EXIT_INTERRUPTED
+        }
         () if failed > 0 => EXIT_UNFINISHED,
         () => 0,
     })

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, anyhow};
-use wninit::commands::UsageError;
 use wninit::commands::signal::Args;
+use wninit::commands::{self, UsageError};
 use wninit::interrupt::{self, EXIT_INTERRUPTED};
 use wninit::job::{Arch, Job, JobId};
 use wninit::plan::{Plan, PlannedJob};
@@ -135,8 +135,8 @@ fn synthetic(args: &Args, stop: &AtomicBool) -> anyhow::Result<u8> {
     write(&out, &csv, &signal_page("Signals at initialization", about, &figures, &csv))?;
     let documented = describe_columns(&[("signal.csv".to_owned(), columns())]);
     write_atomically(&out.join("columns.json"), documented.as_bytes())?;
-    print!("{}", table(&measured).text(style()));
-    println!("{}", out.join("signal.html").display());
+    let shown = table(&measured).text(STYLE);
+    commands::print(&format!("{shown}{}\n", out.join("signal.html").display()))?;
     Ok(0)
 }
 
@@ -211,8 +211,8 @@ fn of_grid(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
                  training images each.";
     write(&out, &csv, &signal_page(&title, about, &figures(&measured), &csv))?;
     document_columns(&out, &[("signal.csv".to_owned(), columns())])?;
-    print!("{}", table(&measured).text(style()));
-    println!("{}", out.join("signal.html").display());
+    let shown = table(&measured).text(STYLE);
+    commands::print(&format!("{shown}{}\n", out.join("signal.html").display()))?;
     Ok(if failures > 0 { EXIT_UNFINISHED } else { 0 })
 }
 
@@ -379,9 +379,7 @@ fn figures(measured: &[Measured]) -> Vec<Figure> {
         .collect()
 }
 
-fn style() -> Style {
-    Style { width: 80, colour: false }
-}
+const STYLE: Style = Style { width: 80, colour: false };
 
 fn number(x: Option<f64>) -> String {
     match x {
