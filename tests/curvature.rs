@@ -104,7 +104,7 @@ fn both_methods_find_what_a_dense_hessian_has_as_its_largest_eigenvalue() {
         let values: Vec<f64> = Vec::try_from(values).unwrap();
         let expected = *values.iter().max_by(|a, b| a.abs().total_cmp(&b.abs())).unwrap();
         for method in [Method::Lanczos, Method::Power] {
-            let options = Options { method, tolerance: 1e-3, max_iterations: 2000, basis: 30 };
+            let options = Options { method, tolerance: 1e-3, max_iterations: 500, basis: 30 };
             let start = gaussian(n, 1).unsqueeze(0);
             let found = dominant(&start, &options, |v| hessian.times(v))[0];
             let value = found.value.unwrap();
@@ -148,12 +148,14 @@ fn a_product_with_the_hessian_is_how_trainings_own_gradient_changes() {
         let n = hessian.dimension();
         let v = gaussian(n, 2).to_kind(Kind::Double);
         let product = hessian.times(&v.unsqueeze(0)).squeeze();
-        let eps = 1e-7; // so near that no ReLU switches
+        // So near that no ReLU switches, and so far that the gradients of biases, which are summed in
+        // single precision whatever the rest, still tell a difference.
+        let eps = 3e-6;
         let slope = (gradient(&job, &data, &(&v * eps)) - gradient(&job, &data, &(&v * -eps)))
             / (2.0 * eps);
         let error = (&product - &slope).norm().double_value(&[]);
         let size = product.norm().double_value(&[]);
-        assert!(error < 1e-5 * size, "{net:?}: {error:e} of {size:e}");
+        assert!(error < 5e-3 * size, "{net:?}: {error:e} of {size:e}");
     }
 }
 

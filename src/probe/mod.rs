@@ -114,7 +114,7 @@ mod tests {
             ("momentum", Value::Float(0.0)),
             ("weight_decay", Value::Float(1e-4)),
             ("epochs", Value::Integer(7)),
-            ("warmup_epochs", Value::Integer(2)),
+            ("warmup_epochs", Value::Integer(1)),
             ("schedule", Value::Text("halves".into())),
             ("precision", Value::Text("bf16".into())),
         ];

@@ -116,7 +116,7 @@ fn chart(label: &str, net: &Net, side: impl Fn(&Arm) -> &Vec<Option<Spread>>) ->
 /// Round numbers on a logarithmic axis that holds 1: 1, 2 and 5 where there is room for them, else
 /// powers of ten, at most nine.
 fn powers(low: f64, high: f64) -> Vec<f64> {
-    let decades = (high / low).log10();
+    let decades = high.log10() - low.log10(); // their ratio could be infinite
     let mantissas: &[f64] = match decades {
         d if d < 2.0 => &[1.0, 2.0, 5.0],
         _ => &[1.0],
