@@ -226,10 +226,10 @@ fn lanczos(
         let mut combine = Vec::with_capacity(members as usize * keep * known);
         for (matrix, ritz) in projected.iter_mut().zip(&ritz) {
             matrix.iter_mut().for_each(|row| row.fill(0.0));
-            for i in 0..keep {
+            for (i, row) in matrix.iter_mut().enumerate().take(keep) {
                 match ritz {
                     Some(r) => {
-                        matrix[i][i] = r.pairs[i].0;
+                        row[i] = r.pairs[i].0;
                         combine.extend_from_slice(&r.pairs[i].1);
                     }
                     None => combine.resize(combine.len() + known, 0.0),
