@@ -324,9 +324,12 @@ fn csv(measured: &[Measured]) -> anyhow::Result<Vec<u8>> {
     Ok(text)
 }
 
+/// The initializers of a network, with the runs of their seeds.
+type ByInit<'a> = Vec<(&'a str, Vec<&'a Measured>)>;
+
 /// Networks and initializers in the order in which they first appear, with their seeds' runs.
-fn groups(measured: &[Measured]) -> Vec<(&str, Vec<(&str, Vec<&Measured>)>)> {
-    let mut nets: Vec<(&str, Vec<(&str, Vec<&Measured>)>)> = Vec::new();
+fn groups(measured: &[Measured]) -> Vec<(&str, ByInit<'_>)> {
+    let mut nets: Vec<(&str, ByInit)> = Vec::new();
     for run in measured {
         let net = place(&mut nets, &run.net);
         place(net, &run.init).push(run);
