@@ -270,6 +270,9 @@ choices! {
         TrainSeconds = "train_seconds",
         /// Training images per second.
         ImagesPerSecond = "images_per_second",
+        /// Natural logarithm of the Hessian's spectral norm where the job starts, as `wninit
+        /// curvature` measured it; needs no training.
+        LogSpectralNorm = "log_spectral_norm",
     }
 }
 
@@ -277,7 +280,10 @@ impl Metric {
     /// Whether a smaller number is the better one.
     pub fn lower_is_better(self) -> bool {
         use Metric::*;
-        matches!(self, TestLoss | ValLoss | TrainLoss | Diverged | TrainSeconds | BestEpoch)
+        matches!(
+            self,
+            TestLoss | ValLoss | TrainLoss | Diverged | TrainSeconds | BestEpoch | LogSpectralNorm
+        )
     }
 
     /// Whether it is a share of something, from 0 to 1.

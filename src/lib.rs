@@ -41,6 +41,9 @@ pub mod progress;
 
 pub mod interrupt;
 
+// What is measured before training.
+pub mod probe;
+
 // Training: everything that touches tensors.
 pub mod train;
 

@@ -7,6 +7,7 @@
 mod chart;
 mod figures;
 mod markup;
+pub mod signal;
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -61,13 +62,18 @@ pub fn page(input: &Input) -> String {
     }
     published(&mut body, summary, &tables);
     method(&mut body, summary, &tables);
+    html(input.name, &body)
+}
+
+/// A page with this title around what stands in its `main`.
+fn html(title: &str, body: &str) -> String {
     format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\" />\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\" />\n\
          <meta name=\"color-scheme\" content=\"light dark\" />\n\
          <link rel=\"icon\" href=\"data:,\" />\n\
          <title>{} – wninit</title>\n<style>\n{}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n",
-        escape(input.name),
+        escape(title),
         include_str!("report/style.css"),
     )
 }

@@ -22,7 +22,7 @@ use rayon::prelude::*;
 
 use crate::grid::{Claim, Published};
 use crate::job::{Dataset, FIELDS, Field, Init, Job, JobId, SEED_FIELDS, Value};
-use crate::results::{Outcome, Record};
+use crate::results::{Curvature, Outcome, Record};
 use crate::stats::{self, Interval, LEVEL};
 use crate::table::{Datum, Table};
 
@@ -44,6 +44,9 @@ pub struct Input<'a> {
     pub planned: &'a [(JobId, Job)],
     /// The finished jobs.
     pub records: &'a [Record],
+    /// How curved the loss is where jobs start, the best row of each job
+    /// ([`best_curvatures`](crate::results::best_curvatures)).
+    pub curvatures: &'a [Curvature],
     /// Jobs of which an attempt failed. Those that were finished later do not count as failed.
     pub failed: &'a [JobId],
     /// What the sweep is meant to show.
@@ -160,6 +163,8 @@ pub struct Cell<'a> {
     pub failed: usize,
     /// Finished jobs, by seed.
     pub runs: Vec<Run<'a>>,
+    /// How curved the loss is where its jobs start, trained or not.
+    pub curvatures: BTreeMap<Seed, &'a Curvature>,
 }
 
 impl Cell<'_> {
@@ -335,7 +340,14 @@ impl<'a> Sweep<'a> {
         let mut cells: Vec<Cell> = Vec::new();
         for (&(id, job), at) in plan.iter().zip(&places) {
             let index = *cell_at.entry(at).or_insert_with(|| {
-                cells.push(Cell { at: at.clone(), job, planned: 0, failed: 0, runs: Vec::new() });
+                cells.push(Cell {
+                    at: at.clone(),
+                    job,
+                    planned: 0,
+                    failed: 0,
+                    runs: Vec::new(),
+                    curvatures: BTreeMap::new(),
+                });
                 cells.len() - 1
             });
             if cell_of.insert(id, index).is_none() {
@@ -372,6 +384,12 @@ impl<'a> Sweep<'a> {
                 ending,
                 accuracy,
             });
+        }
+        for curvature in input.curvatures {
+            if let Some(&cell) = cell_of.get(&curvature.job.id()) {
+                let seed = (curvature.job.init_seed, curvature.job.data_seed);
+                cells[cell].curvatures.insert(seed, curvature);
+            }
         }
         for id in input.failed.iter().collect::<BTreeSet<_>>() {
             if let Some(&cell) = cell_of.get(id)

@@ -1,12 +1,14 @@
 //! The program's commands, one a file. Each has its `Args` and a `run` that returns the exit code:
 //! 0 done, 2 a bad grid or command line, 3 some jobs failed, 130 interrupted, 1 anything else.
 
+pub mod curvature;
 pub mod doctor;
 pub mod fetch;
 pub mod merge;
 pub mod plan;
 pub mod report;
 pub mod run;
+pub mod signal;
 pub mod status;
 pub mod summary;
 pub mod verify;
@@ -44,6 +46,10 @@ pub enum Command {
     Summary(summary::Args),
     /// Make a page about a sweep, with pictures
     Report(report::Args),
+    /// Measure how far signals get at initialization, layer by layer
+    Signal(signal::Args),
+    /// Measure how curved the loss is at initialization
+    Curvature(curvature::Args),
     /// Train finished jobs again and compare with their rows
     Verify(verify::Args),
     /// Put the results of a sweep's shards together
@@ -127,8 +133,26 @@ pub fn run(command: &Command) -> Option<anyhow::Result<u8>> {
         Command::Report(args) => report::run(args),
         Command::Merge(args) => merge::run(args),
         Command::Fetch(args) => fetch::run(args),
-        Command::Run(_) | Command::Verify(_) | Command::Doctor(_) => return None,
+        Command::Run(_)
+        | Command::Signal(_)
+        | Command::Curvature(_)
+        | Command::Verify(_)
+        | Command::Doctor(_) => return None,
     })
+}
+
+/// Prints a command's result on stdout; a reader who has seen enough (`| head`) is no error.
+///
+/// # Errors
+/// Standard output cannot be written to, a file on a full disk perhaps.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    use std::io::Write;
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::new(error).context("cannot print the result"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Prints an error with its causes in one line; the exit code for it.

@@ -12,7 +12,8 @@ use clap::ValueEnum;
 use crate::grid::{Claim, Grid, Overrides, Published};
 use crate::job::{Init, Job, JobId, Value};
 use crate::results::{
-    Record, document_columns, planned_jobs, read_failures, read_runs, write_atomically,
+    Curvature, Record, best_curvatures, document_columns, planned_jobs, read_curvatures,
+    read_failures, read_runs, write_atomically,
 };
 use crate::stats::{Interval, LEVEL};
 use crate::summary::{Axis, Input, PairSummary, Summary, Verdict, documentation, duration, plural};
@@ -594,6 +595,7 @@ pub(super) struct Folder {
     /// The finished jobs.
     pub records: Vec<Record>,
     planned: Vec<(JobId, Job)>,
+    curvatures: Vec<Curvature>,
     failed: Vec<JobId>,
     claims: Vec<Claim>,
     published: Vec<Published>,
@@ -620,6 +622,7 @@ impl Folder {
             about: None,
             records: runs.records,
             planned: planned.unwrap_or_default(),
+            curvatures: best_curvatures(read_curvatures(dir)?),
             failed: read_failures(dir)?.into_iter().map(|failure| failure.id).collect(),
             claims: Vec::new(),
             published: Vec::new(),
@@ -650,6 +653,7 @@ impl Folder {
         let mut summary = Summary::new(&Input {
             planned: &self.planned,
             records: &self.records,
+            curvatures: &self.curvatures,
             failed: &self.failed,
             claims: &self.claims,
             published: &self.published,

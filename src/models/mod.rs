@@ -147,6 +147,23 @@ impl Model {
         x.to_kind(self.blueprint.arithmetic.params)
     }
 
+    /// What leaves each layer that has a name (after its ReLU, where it ends in one): of an `mlp`
+    /// or a `cnn` every hidden layer, of a residual network the stem and every block, then the
+    /// head's class scores. Statistics are those of training, and nothing moves. If `x` asks for a
+    /// gradient, all of them are on one autograd graph.
+    pub fn trace(&self, x: &Tensor) -> Vec<(String, Tensor)> {
+        let mut x = self.enter(x);
+        let mut outputs = Vec::new();
+        for layer in &self.layers {
+            // A block shows what it is made of before it shows itself.
+            let mut last = None;
+            let mut keep = |name: &str, _: &Tensor| last = Some(name.to_owned());
+            x = layer.forward(&x, &mut Pass::Observe(&mut keep));
+            outputs.extend(last.map(|name| (name, x.shallow_clone())));
+        }
+        outputs
+    }
+
     /// One training step on a mini-batch: forward, loss, backward and, if `sgd` is given, the
     /// update; otherwise gradients stay in [`Param::grad`].
     ///

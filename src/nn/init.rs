@@ -97,7 +97,11 @@ fn gaussian(layer: &str, seed: u64, [rows, columns]: [i64; 2]) -> Tensor {
 ///
 /// # Panics
 /// If memory runs out, as libtorch's operators do: Rust's own allocations would end the program.
-fn numbers(distribution: impl Distribution<f32>, stream: rng::Stream, count: usize) -> Tensor {
+pub(crate) fn numbers(
+    distribution: impl Distribution<f32>,
+    stream: rng::Stream,
+    count: usize,
+) -> Tensor {
     let mut values: Vec<f32> = Vec::new();
     if values.try_reserve_exact(count).is_err() {
         panic!(

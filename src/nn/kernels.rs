@@ -202,7 +202,8 @@ pub fn add_bias_backward(mut dy: Tensor, y: Option<&Tensor>) -> (Tensor, Tensor)
             Some(y) => y.threshold_backward(&dy, 0),
             None => dy,
         };
-        let db = dz.sum_dim_intlist(1, false, Kind::Float);
+        let kind = if dz.kind() == Kind::Double { Kind::Double } else { Kind::Float };
+        let db = dz.sum_dim_intlist(1, false, kind);
         (dz, db)
     }
 }

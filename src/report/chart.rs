@@ -432,7 +432,11 @@ fn fitting(text: &str) -> String {
 }
 
 fn tick_label(x: f64) -> String {
-    significant(x, 4)
+    // Powers of ten that take too much room are short.
+    match x.abs().log10() {
+        power if power.fract() == 0.0 && !(-4.0..6.0).contains(&power) => format!("{x:e}"),
+        _ => significant(x, 4),
+    }
 }
 
 /// A chart, with a title above it. `height` leaves out the title's line.

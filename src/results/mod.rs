@@ -4,6 +4,14 @@
 //! [`Journal`] writes them, one process at a time; [`read_runs`] and its siblings read them, at
 //! any time. The tables of columns in this file decide what the CSV files and `columns.json` say.
 
+/// Lists columns as `name: unit, meaning, empty => cell`.
+macro_rules! columns {
+    ($record:ty; $($name:literal: $unit:literal, $meaning:literal, $empty:literal => $cell:expr;)+) => {
+        &[$($crate::results::Column::<$record> { name: $name, unit: $unit, meaning: $meaning, empty: $empty, cell: $cell },)+]
+    };
+}
+
+mod curvature;
 mod journal;
 mod read;
 mod table;
@@ -18,6 +26,10 @@ use serde::{Deserialize, Serialize};
 use crate::job::{FIELDS, Field, Job, JobId, SCHEMA};
 use table::{count, free_text, instant, number};
 
+pub use curvature::{
+    CURVATURE, CURVATURE_COLUMNS, Curvature, CurvatureMethod, CurvatureQuestion, best_curvatures,
+    curvature_docs, read_curvatures, write_curvatures,
+};
 pub use journal::{Holder, Journal, holder};
 pub use read::{
     Conflict, Runs, differences, equal_results, finished_ids, folders, planned_ids, planned_jobs,
@@ -301,13 +313,6 @@ const JOB_ID: &str = "job_id";
 const JOB_ID_MEANING: &str =
     "identity of the job: 12 hexadecimal digits of a hash over all of its fields";
 
-/// Lists columns as `name: unit, meaning, empty => cell`.
-macro_rules! columns {
-    ($record:ty; $($name:literal: $unit:literal, $meaning:literal, $empty:literal => $cell:expr;)+) => {
-        &[$(Column::<$record> { name: $name, unit: $unit, meaning: $meaning, empty: $empty, cell: $cell },)+]
-    };
-}
-
 /// The columns of `runs.csv` after `job_id` and the job's [`FIELDS`].
 pub static RESULT_COLUMNS: &[Column<Record>] = columns![Record;
     "outcome": "", "ok (trained to the last epoch), or diverged (a loss or a parameter became infinite or NaN)", ""
@@ -463,6 +468,11 @@ fn described(files: &[(String, Vec<ColumnDoc>)]) -> serde_json::Map<String, serd
     let file =
         |columns: &[ColumnDoc]| serde_json::Value::Object(columns.iter().map(column).collect());
     files.iter().map(|(name, columns)| (name.clone(), file(columns))).collect()
+}
+
+/// The text of a `columns.json` that speaks of these files alone, for a folder that is no sweep's.
+pub fn describe_columns(files: &[(String, Vec<ColumnDoc>)]) -> String {
+    format!("{:#}\n", serde_json::Value::Object(described(files)))
 }
 
 /// What is said of the files that a [`Journal`] keeps.

@@ -229,7 +229,7 @@ fn record(row: &Row<'_>, fields: &[usize]) -> Result<(JobId, Record), ResultsErr
 }
 
 /// The job of a row, which its `job_id` must name.
-fn identified(row: &Row<'_>, fields: &[usize]) -> Result<(JobId, Job), ResultsError> {
+pub(super) fn identified(row: &Row<'_>, fields: &[usize]) -> Result<(JobId, Job), ResultsError> {
     let id: JobId = row.required(JOB_ID)?;
     let job = job(row, fields)?;
     // The cells are nearly always as we wrote them, and then their hash is the id.
@@ -324,7 +324,7 @@ pub fn planned_jobs(dir: &Path) -> Result<Option<Vec<(JobId, Job)>>, ResultsErro
 }
 
 /// The places of [`FIELDS`] in a table that has them all.
-fn fields_in(table: &Table) -> Vec<usize> {
+pub(super) fn fields_in(table: &Table) -> Vec<usize> {
     FIELDS.iter().filter_map(|field| table.position(field.name)).collect()
 }
 

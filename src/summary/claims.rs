@@ -33,6 +33,8 @@ fn measure(metric: Metric, run: &Run) -> Option<f64> {
         Metric::BestEpoch => record.best_epoch.map(f64::from),
         Metric::TrainSeconds => Some(record.train_seconds).filter(|x| x.is_finite()),
         Metric::ImagesPerSecond => record.images_per_second.filter(|x| x.is_finite()),
+        // Measured before training, see `Series::new`.
+        Metric::LogSpectralNorm => None,
     }
 }
 
@@ -161,6 +163,23 @@ impl Series {
         let mut series = Series { contexts: BTreeMap::new(), missing: 0, seconds_a_seed: 0.0 };
         for (at, group) in sweep.group(&context) {
             let group: Vec<usize> = group.into_iter().filter(|i| cells.contains(i)).collect();
+            if metric == Metric::LogSpectralNorm {
+                // Cells that differ in their learning rate start alike: any of them will do.
+                let measured = |&i: &usize| sweep.cells[i].curvatures.len();
+                let Some(cell) = group.into_iter().max_by_key(measured) else { continue };
+                let cell = &sweep.cells[cell];
+                series.missing += cell.planned.saturating_sub(cell.curvatures.len());
+                let chosen = cell.curvatures.iter().filter(|(_, measured)| {
+                    seeds.iter().all(|condition| condition.holds(&measured.job))
+                });
+                let values: BTreeMap<Seed, f64> = chosen
+                    .filter_map(|(seed, measured)| Some((*seed, measured.log_spectral_norm()?)))
+                    .collect();
+                if !values.is_empty() {
+                    series.contexts.insert(at, values);
+                }
+                continue;
+            }
             for cell in group.iter().map(|&i| &sweep.cells[i]) {
                 series.missing += cell.planned.saturating_sub(cell.runs.len());
                 let seconds: Vec<f64> =

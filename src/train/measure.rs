@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tch::{Device, Kind, Tensor};
 
 use super::session::{DeviceData, Session};
-use super::{Images, Libtorch, Stop, guarded};
+use super::{Images, Libtorch, Stop, caught};
 use crate::cohort::Cohort;
 use crate::job::{Dataset, Job, Value};
 use crate::results::FailureReason;
@@ -27,10 +27,11 @@ impl Libtorch {
     /// # Errors
     /// If the machine fails: the cohort does not fit into memory, the device is lost.
     pub fn measure(&self, worker: usize, cohort: &Cohort) -> Result<Speed, Stop> {
-        guarded(|| self.measure_unguarded(worker, cohort))
+        let _no_grad = tch::no_grad_guard();
+        caught(|| self.take_time(worker, cohort))
     }
 
-    fn measure_unguarded(&self, worker: usize, cohort: &Cohort) -> Result<Speed, Stop> {
+    fn take_time(&self, worker: usize, cohort: &Cohort) -> Result<Speed, Stop> {
         let shape = cohort.shape();
         let device = self.devices[worker];
         self.prepare(worker, shape.precision)

@@ -33,8 +33,9 @@ use crate::results::{FailureReason, Outcome, Provenance, Record, one_line};
 use crate::torch;
 use augment::Preprocess;
 use checkpoint::Saved;
-use evaluate::Images;
-use session::{DeviceData, Ended, Progress, Session};
+pub use evaluate::Images;
+pub use session::DeviceData;
+use session::{Ended, Progress, Session};
 
 /// What a trainer tells while it works.
 pub enum Event {
@@ -121,7 +122,11 @@ impl Libtorch {
     }
 
     /// The data set on the worker's device, read from disk the first time.
-    fn device_data(&self, dataset: Dataset, worker: usize) -> Result<DeviceData, data::DataError> {
+    pub(crate) fn device_data(
+        &self,
+        dataset: Dataset,
+        worker: usize,
+    ) -> Result<DeviceData, data::DataError> {
         // Workers on the CPU share one copy.
         let device = self.devices[worker];
         let slot = if device == Device::Cpu { usize::MAX } else { worker };
@@ -150,7 +155,7 @@ impl Libtorch {
     }
 
     /// Readies the calling thread for the worker's arithmetic.
-    fn prepare(&self, worker: usize, precision: Precision) -> anyhow::Result<()> {
+    pub(crate) fn prepare(&self, worker: usize, precision: Precision) -> anyhow::Result<()> {
         tch::set_num_threads(self.threads);
         torch::flush_denormals();
         torch::keep_freed_memory();
@@ -166,13 +171,7 @@ impl Libtorch {
     }
 
     fn start(&self, cohort: &Cohort, data: &DeviceData, device: Device) -> Session {
-        let shape = cohort.shape();
-        let blueprint = blueprint(&shape, device);
-        let mut model = Model::zeros(blueprint, cohort.jobs().len() as i64);
-        for (m, job) in cohort.jobs().iter().enumerate() {
-            model.set_member(m as i64, &mut initial_network(job, blueprint, data));
-        }
-        model.refresh();
+        let model = initial_stack(cohort, data, device);
         let progress = vec![Progress::default(); cohort.jobs().len()];
         Session::new(cohort, model, progress, 0, 0)
     }
@@ -306,14 +305,14 @@ impl Trainer for Libtorch {
         cohort: &Cohort,
         event: &mut dyn FnMut(Event),
     ) -> Result<(), Stop> {
-        guarded(|| self.run(worker, cohort, event))
+        let _no_grad = tch::no_grad_guard();
+        caught(|| self.run(worker, cohort, event))
     }
 }
 
-/// Does tensor work that may fail. tch's operators panic where libtorch throws: out of memory, a
-/// lost device, our bugs.
-fn guarded<T>(work: impl FnOnce() -> Result<T, Stop>) -> Result<T, Stop> {
-    let _no_grad = tch::no_grad_guard();
+/// Does work with tensors. tch's operators panic where libtorch throws (out of memory, a lost
+/// device, our bugs); here that becomes a [`Stop`].
+pub(crate) fn caught<T>(work: impl FnOnce() -> Result<T, Stop>) -> Result<T, Stop> {
     keep_quiet_about_failures();
     TRAINING.set(true);
     let result = catch_unwind(AssertUnwindSafe(work));
@@ -322,6 +321,17 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, Stop>) -> Result<T, Stop> {
         let message = panic_message(&*panic);
         Err(Stop::Failed { reason: reason_of(message), error: anyhow!(in_short(message)) })
     })
+}
+
+/// The networks that a cohort starts from, as one stack.
+pub(crate) fn initial_stack(cohort: &Cohort, data: &DeviceData, device: Device) -> Model {
+    let blueprint = blueprint(&cohort.shape(), device);
+    let mut model = Model::zeros(blueprint, cohort.jobs().len() as i64);
+    for (m, job) in cohort.jobs().iter().enumerate() {
+        model.set_member(m as i64, &mut initial_network(job, blueprint, data));
+    }
+    model.refresh();
+    model
 }
 
 /// The network that a job starts from, on the blueprint's device. It depends on the job alone:
@@ -338,7 +348,7 @@ pub fn initial_network(job: &Job, blueprint: Blueprint, data: &DeviceData) -> Mo
     })
 }
 
-fn blueprint(shape: &Shape, device: Device) -> Blueprint {
+pub(crate) fn blueprint(shape: &Shape, device: Device) -> Blueprint {
     Blueprint {
         arch: shape.arch,
         norm: shape.norm,
@@ -385,7 +395,7 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
 }
 
 thread_local! {
-    /// Whether the thread is inside [`Libtorch::train`].
+    /// Whether the thread is inside [`caught`].
     static TRAINING: Cell<bool> = const { Cell::new(false) };
 }
 

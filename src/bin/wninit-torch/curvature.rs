@@ -1,0 +1,305 @@
+//! `wninit curvature`: how curved the loss is where a grid's jobs start.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use chrono::Utc;
+use wninit::cohort::{self, Cohort};
+use wninit::commands::curvature::Args;
+use wninit::commands::{self, UsageError};
+use wninit::cost;
+use wninit::interrupt::{self, EXIT_INTERRUPTED};
+use wninit::job::{Job, JobId};
+use wninit::plan::{Plan, PlannedJob};
+use wninit::pool::EXIT_UNFINISHED;
+use wninit::probe::curvature::measure;
+use wninit::probe::eigen::{Eigen, Method, Options};
+use wninit::probe::{Start, shared_out, start_of, starts};
+use wninit::progress::{duration, say};
+use wninit::results::{
+    CURVATURE, Curvature, CurvatureMethod, CurvatureQuestion, FailureReason, ResultsError,
+    curvature_docs, document_columns, hostname, one_line, read_curvatures, write_curvatures,
+};
+use wninit::table::{Column, Display, Style};
+use wninit::train::{Libtorch, Stop};
+use wninit::{data, device, stats, sweep, torch};
+
+/// Measures what has no row yet; the exit code.
+///
+/// # Errors
+/// If the grid or the command line is bad, or the results folder cannot be used.
+pub fn run(args: &Args) -> anyhow::Result<u8> {
+    let grid = args.grid.load()?;
+    let plan = Plan::of(&grid)?;
+    let (devices, threads) =
+        device::workers(&args.device, args.workers.map(usize::from)).map_err(UsageError)?;
+    for warning in &plan.warnings {
+        say(&format!("warning: {warning}"));
+    }
+    let jobs: Vec<Job> = plan.jobs.into_iter().map(|planned| planned.job).collect();
+    let ids: Vec<JobId> = jobs.iter().map(Job::id).collect();
+    let dir = args.results.join(&grid.name);
+    let stop = interrupt::install()?;
+    // The lock is held, and the folder is a sweep's, until the end.
+    let sweep = sweep::open(&dir, None, &grid.to_toml(), &jobs, &jobs)?;
+    if let Some(change) = &sweep.change {
+        say(&change.to_string());
+    }
+    document_columns(&dir, &[curvature_docs()])?;
+    let question =
+        CurvatureQuestion { method: args.method, share: args.share, tolerance: args.tolerance };
+    let max_iterations = u32::from(args.max_iterations);
+    let mut rows = read_curvatures(&dir)?;
+    let starts = starts(&jobs);
+    let copied = copy_rows(&mut rows, &starts, question, max_iterations);
+    if copied {
+        write_curvatures(&dir, &ids, &rows)?;
+    }
+
+    let by_start: HashMap<JobId, &Start> =
+        starts.iter().map(|start| (start.start.id(), start)).collect();
+    let known = finished(&rows, question, max_iterations);
+    let missing: Vec<Job> = starts
+        .iter()
+        .filter(|start| start.jobs.iter().any(|job| !known.contains_key(&job.id())))
+        .map(|start| start.start.clone())
+        .collect();
+    let width = args.cohort_width.map(usize::from);
+    let all = missing.len();
+    let cohorts = cohort::cohorts(missing, |shape| width.unwrap_or_else(|| cost::cpu_width(shape)));
+
+    if all > 0 {
+        let known = match starts.len() - all {
+            0 => String::new(),
+            known => format!("; {known} more are known"),
+        };
+        say(&format!("{all} networks to measure{known}"));
+    }
+    let names: Vec<String> = devices.iter().map(|device| device::name(*device)).collect();
+    let folder = args.data.clone().unwrap_or_else(data::default_dir);
+    let trainer = Libtorch::new(devices, threads, folder, Arc::clone(&stop));
+    let options = Options {
+        method: match args.method {
+            CurvatureMethod::Lanczos => Method::Lanczos,
+            CurvatureMethod::Power => Method::Power,
+        },
+        tolerance: args.tolerance,
+        max_iterations,
+        basis: 40,
+    };
+    let began = Instant::now();
+    let (mut done, mut failed) = (0, 0);
+    let mut broken: Option<ResultsError> = None;
+    let work = |worker: usize, cohort: Cohort| {
+        let mut parts = Vec::new();
+        measure_all(&trainer, worker, cohort, question, &options, &mut parts);
+        (worker, parts)
+    };
+    shared_out(cohorts, names.len(), &stop, work, |(worker, parts)| {
+        for part in parts {
+            match part {
+                Part::Failed(cohort, reason, error) => {
+                    failed += cohort.jobs().len();
+                    let first = by_start.get(&cohort.jobs()[0].id());
+                    let id = first.map_or_else(String::new, |start| start.jobs[0].id().to_string());
+                    let more = cohort.jobs().len() - 1;
+                    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+                    say(&format!("failed: job {id}{more}: {reason}: {}", one_line(&error)));
+                }
+                Part::Found(cohort, found) => {
+                    done += cohort.jobs().len();
+                    for (start, (eigen, images)) in cohort.jobs().iter().zip(&found.each) {
+                        let Some(start) = by_start.get(&start.id()) else { continue };
+                        let row = |job: &Job| Curvature {
+                            job: job.clone(),
+                            question,
+                            images: *images,
+                            iterations: eigen.iterations,
+                            converged: eigen.converged,
+                            residual: eigen.residual,
+                            eigenvalue: eigen.value,
+                            seconds: found.seconds / cohort.jobs().len() as f64,
+                            device: names[worker].clone(),
+                            cohort_size: cohort.jobs().len() as u32,
+                            libtorch: torch::LIBTORCH.to_owned(),
+                            git_sha: env!("WNINIT_GIT_SHA").to_owned(),
+                            hostname: hostname(),
+                            finished_at: Utc::now(),
+                        };
+                        rows.retain(|old| {
+                            old.question != question || start_of(&old.job) != start.start
+                        });
+                        rows.extend(start.jobs.iter().map(row));
+                    }
+                }
+            }
+        }
+        if let Err(error) = write_curvatures(&dir, &ids, &rows) {
+            broken = Some(error);
+            return false;
+        }
+        let seconds = began.elapsed().as_secs_f64();
+        let left = seconds / (done + failed) as f64 * (all - done - failed) as f64;
+        let rest = match all - done - failed {
+            0 => String::new(),
+            _ => format!(", about {} left", duration(left)),
+        };
+        say(&format!("{}/{all} networks{rest}", done + failed));
+        true
+    });
+    if let Some(error) = broken {
+        return Err(error.into());
+    }
+    let shown = table(&starts, &rows, question).text(Style { width: 80, colour: false });
+    commands::print(&format!("{shown}{}\n", dir.join(CURVATURE).display()))?;
+    let left = all - done - failed;
+    Ok(match () {
+        () if left > 0 && stop.load(Ordering::Relaxed) => {
+            say(&format!("interrupted; {left} networks are left, and the same command goes on"));
+            EXIT_INTERRUPTED
+        }
+        () if failed > 0 => EXIT_UNFINISHED,
+        () => 0,
+    })
+}
+
+/// What came of some networks.
+enum Part {
+    Found(Cohort, Found),
+    Failed(Cohort, FailureReason, anyhow::Error),
+}
+
+/// The eigenvalues of a cohort's members, over how many images, and the seconds that all took.
+struct Found {
+    each: Vec<(Eigen, usize)>,
+    seconds: f64,
+}
+
+/// Measures a cohort; in halves where memory runs out.
+fn measure_all(
+    trainer: &Libtorch,
+    worker: usize,
+    cohort: Cohort,
+    question: CurvatureQuestion,
+    options: &Options,
+    parts: &mut Vec<Part>,
+) {
+    let began = Instant::now();
+    match measure(trainer, worker, &cohort, question.share, options) {
+        Ok((eigens, images)) => {
+            let seconds = began.elapsed().as_secs_f64();
+            let each = eigens.into_iter().map(|eigen| (eigen, images)).collect();
+            parts.push(Part::Found(cohort, Found { each, seconds }));
+        }
+        Err(Stop::Failed { reason, error }) => match cohort.halves() {
+            Some(halves) if reason == FailureReason::Memory => {
+                for half in halves {
+                    measure_all(trainer, worker, half, question, options, parts);
+                }
+            }
+            _ => parts.push(Part::Failed(cohort, reason, error)),
+        },
+        Err(Stop::Interrupted) => {}
+    }
+}
+
+/// The rows that answer the question for good, by job.
+fn finished(
+    rows: &[Curvature],
+    question: CurvatureQuestion,
+    max_iterations: u32,
+) -> HashMap<JobId, &Curvature> {
+    rows.iter()
+        .filter(|row| row.question == question && row.is_final(max_iterations))
+        .map(|row| (row.job.id(), row))
+        .collect()
+}
+
+/// Gives a row to jobs that start from a network of which another job's row speaks already;
+/// whether there were any.
+fn copy_rows(
+    rows: &mut Vec<Curvature>,
+    starts: &[Start],
+    question: CurvatureQuestion,
+    max_iterations: u32,
+) -> bool {
+    let known = finished(rows, question, max_iterations);
+    let by_start: HashMap<JobId, &Curvature> =
+        known.values().map(|row| (start_of(&row.job).id(), *row)).collect();
+    let mut copies = Vec::new();
+    for start in starts {
+        let Some(row) = by_start.get(&start.start.id()) else { continue };
+        for job in start.jobs.iter().filter(|job| !known.contains_key(&job.id())) {
+            copies.push(Curvature { job: job.clone(), ..(*row).clone() });
+        }
+    }
+    let new: Vec<JobId> = copies.iter().map(|row| row.job.id()).collect();
+    rows.retain(|row| row.question != question || !new.contains(&row.job.id()));
+    rows.extend(copies);
+    !new.is_empty()
+}
+
+/// A row a cell: all that tells starts apart but the seeds; over the distinct networks in it.
+fn table(starts: &[Start], rows: &[Curvature], question: CurvatureQuestion) -> Display {
+    let by_job: HashMap<JobId, &Curvature> =
+        rows.iter().filter(|row| row.question == question).map(|row| (row.job.id(), row)).collect();
+    let plan = Plan {
+        jobs: starts
+            .iter()
+            .map(|start| PlannedJob { id: start.start.id(), job: start.start.clone() })
+            .collect(),
+        axes: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let mut fields = plan.varying();
+    fields.retain(|field| !["seed", "init_seed", "data_seed"].contains(&field.name));
+    if fields.is_empty() {
+        fields.extend(wninit::job::Field::named("init"));
+    }
+    let mut cells: Vec<(Vec<String>, Vec<Option<&Curvature>>)> = Vec::new();
+    for start in starts {
+        let cell: Vec<String> = fields
+            .iter()
+            .map(|field| field.get(&start.start).map_or_else(String::new, |v| v.to_string()))
+            .collect();
+        let row = start.jobs.iter().find_map(|job| by_job.get(&job.id()).copied());
+        match cells.iter_mut().find(|(other, _)| *other == cell) {
+            Some((_, found)) => found.push(row),
+            None => cells.push((cell, vec![row])),
+        }
+    }
+    let rows = cells
+        .into_iter()
+        .map(|(mut cell, found)| {
+            let measured: Vec<&Curvature> = found.iter().flatten().copied().collect();
+            let logs: Vec<f64> = measured.iter().filter_map(|c| c.log_spectral_norm()).collect();
+            let n = |count: usize| if count == 0 { "·".to_owned() } else { count.to_string() };
+            let mean = match (stats::mean(&logs), stats::sd(&logs)) {
+                (Some(mean), Some(sd)) => format!("{mean:.2} ± {sd:.2}"),
+                (Some(mean), None) => format!("{mean:.2}"),
+                _ => "–".to_owned(),
+            };
+            let is_negative = |c: &&&Curvature| c.eigenvalue.is_some_and(|x| x < 0.0);
+            cell.extend([
+                logs.len().to_string(),
+                mean,
+                n(measured.iter().filter(is_negative).count()),
+                n(measured.iter().filter(|c| !c.converged).count()),
+                n(found.len() - measured.len()),
+            ]);
+            cell
+        })
+        .collect();
+    let keys = fields.len();
+    let mut columns: Vec<Column> = fields.iter().map(|field| Column::new(field.name)).collect();
+    columns.extend([
+        Column::number("n"),
+        Column::number("ln spectral norm").or("ln norm"),
+        Column::number("negative").or("neg"),
+        Column::number("not converged").or("open"),
+        Column::number("missing").or("miss"),
+    ]);
+    Display { title: String::new(), columns, keys, rows }
+}

@@ -1,0 +1,49 @@
+//! The command line of `wninit signal`; the work is done by the program `wninit-torch`.
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use crate::commands::OverrideArgs;
+use crate::execution::Choice;
+use crate::job::JobId;
+
+/// The command line of `wninit signal`.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Without a grid: the synthetic networks of the paper's Fig. 1. 1,000 Gaussian samples of 500 numbers
+go through an MLP of 20 layers (widths drawn from m-50 to m+50) and a residual network of 40 blocks
+(m units inside), m = 200 and 1000, with he and all gains 1, he_proposed and orthogonal_proposed;
+a Gaussian gradient comes back from the last layer.
+With a grid: the networks from which its jobs start, on the first mini-batch of each job's first
+epoch, with the gradient of the cross-entropy. Jobs that differ only in how they are trained count
+once; augmentation and precision are left aside (fp32).
+
+forward   mean over samples of |h_l| / |x|, with h_l what leaves layer l and x the input
+backward  mean over samples of |dL/dh_l| / |dL/dh_L|, with h_L the last hidden layer
+The theory holds for wide networks: for the proposed gain both stay near 1 in an MLP, and between
+sqrt(2) and sqrt(e) at the far end of the synthetic residual networks.")]
+pub struct Args {
+    /// A grid, a TOML file [default: the synthetic networks of the paper's Fig. 1]
+    pub grid: Option<PathBuf>,
+    #[command(flatten)]
+    #[allow(missing_docs)] // it would become the help text
+    pub overrides: OverrideArgs,
+    /// A job of the grid (repeatable) [default: all]
+    #[arg(long, value_name = "ID", requires = "grid")]
+    pub job: Vec<JobId>,
+    /// Seeds of the synthetic networks: 0, 1, … [default: 10]
+    #[arg(long, value_name = "N", conflicts_with = "grid")]
+    pub seeds: Option<NonZeroU32>,
+    /// Where to put signal.csv and signal.html [default: results/signal, or results/NAME of a grid]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Where to compute, with a grid: auto, cpu, cuda (every GPU) or cuda:0,1
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: Choice,
+    /// Networks at a time [default: one a core, or one a GPU]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub workers: Option<u16>,
+    /// The data folder [default: WNINIT_DATA, else ./data]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}

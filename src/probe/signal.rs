@@ -1,0 +1,320 @@
+//! How far signals get at initialization: norms of the hidden layers on the way forward and of
+//! their gradients on the way back (experiment 1 and Fig. 1 of Arpit, Campos & Bengio 2019).
+//!
+//! Forward: the mean over samples of `‖hˡ‖/‖x‖`. Backward: the mean over samples of
+//! `‖∂L/∂hˡ‖ / ‖∂L/∂hᴸ‖`, where hᴸ is the last hidden layer. For a ReLU network with the proposed gain
+//! both stay near 1 (theorem 1 and 2); for a residual network with B blocks both grow to
+//! `(1 + 1/B)^(B/2)`, which lies between √2 and √e for every B (theorem 3 and 4).
+
+use rand::Rng;
+use rand_distr::StandardNormal;
+use tch::{Device, Kind, Tensor};
+
+use crate::job::{Augment, Gain, Init, Job, Norm};
+use crate::nn::{Arithmetic, Layer, Linear, Part, Pass, Role, Step, Tape, init};
+use crate::results::FailureReason;
+use crate::rng;
+use crate::train::augment::Preprocess;
+use crate::train::{Libtorch, Stop, blueprint, caught, initial_network};
+
+use super::curvature::first_batches;
+use crate::cohort::Shape;
+
+/// What was measured at one layer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerSignal {
+    /// 0 for the input, then 1, 2, …
+    pub layer: usize,
+    /// The layer's name, `input` for the input.
+    pub name: String,
+    /// Mean of ‖hˡ‖ over the samples.
+    pub forward_norm: f64,
+    /// Mean of ‖hˡ‖/‖x‖.
+    pub forward_ratio: f64,
+    /// Mean of ‖∂L/∂hˡ‖; L is the mean over samples for a job, and for a synthetic network any
+    /// whose gradient at hᴸ is N(0, 1).
+    pub backward_norm: f64,
+    /// Mean of ‖∂L/∂hˡ‖/‖∂L/∂hᴸ‖.
+    pub backward_ratio: f64,
+}
+
+/// Norms by sample: `[batch]` of `[1, batch, …]`, in double precision.
+fn norms(h: &Tensor) -> Tensor {
+    let samples = h.size()[1];
+    h.reshape([samples, -1])
+        .to_kind(Kind::Double)
+        .square()
+        .sum_dim_intlist(1, false, Kind::Double)
+        .sqrt()
+}
+
+fn mean(values: &Tensor) -> f64 {
+    values.mean(Kind::Double).double_value(&[])
+}
+
+/// The signals of named layers, the input first, from their norms and those of their gradients.
+fn signals(names: Vec<String>, forward: &[Tensor], backward: &[Tensor]) -> Vec<LayerSignal> {
+    let (Some(input), Some(last)) = (forward.first(), backward.last()) else { return Vec::new() };
+    names
+        .into_iter()
+        .zip(forward.iter().zip(backward))
+        .enumerate()
+        .map(|(layer, (name, (h, dh)))| LayerSignal {
+            layer,
+            name,
+            forward_norm: mean(h),
+            forward_ratio: mean(&(h / input)),
+            backward_norm: mean(dh),
+            backward_ratio: mean(&(dh / last)),
+        })
+        .collect()
+}
+
+/// A network of Fig. 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Net {
+    /// `depth` layers of widths drawn from m ± 50, a ReLU after each.
+    Mlp {
+        /// Hidden layers.
+        depth: u32,
+        /// The middle of the widths; more than 50.
+        m: u32,
+    },
+    /// `blocks` residual blocks h + W₂·relu(W₁·h) on the input's size, with m units inside.
+    Residual {
+        /// Residual blocks.
+        blocks: u32,
+        /// Units inside of a block.
+        m: u32,
+    },
+}
+
+/// An initializer of Fig. 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// Directions from `he`, all gains 1.
+    UnitGain,
+    /// `he_proposed`.
+    HeProposed,
+    /// `orthogonal_proposed`.
+    OrthogonalProposed,
+}
+
+impl Scheme {
+    /// Every scheme.
+    pub const ALL: [Scheme; 3] = [Scheme::UnitGain, Scheme::HeProposed, Scheme::OrthogonalProposed];
+
+    /// The word for it in tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Scheme::UnitGain => "he, g = 1",
+            Scheme::HeProposed => "he_proposed",
+            Scheme::OrthogonalProposed => "orthogonal_proposed",
+        }
+    }
+
+    fn init(self) -> Init {
+        let name = match self {
+            Scheme::UnitGain => "he",
+            other => other.name(),
+        };
+        // These are names of initializers, which a test sees to.
+        name.parse()
+            .unwrap_or(Init { direction: crate::job::Direction::Orthogonal, gain: Gain::Proposed })
+    }
+}
+
+/// Size of the synthetic input.
+pub const INPUTS: i64 = 500;
+/// Samples of the synthetic input.
+pub const SAMPLES: i64 = 1000;
+
+impl Net {
+    /// The networks of Fig. 1.
+    pub fn fig1() -> Vec<Net> {
+        let mlp = [200, 1000].map(|m| Net::Mlp { depth: 20, m });
+        let residual = [200, 1000].map(|m| Net::Residual { blocks: 40, m });
+        [mlp, residual].concat()
+    }
+
+    /// The word for it in tables.
+    pub fn name(self) -> String {
+        match self {
+            Net::Mlp { m, .. } => format!("mlp m={m}"),
+            Net::Residual { m, .. } => format!("residual m={m}"),
+        }
+    }
+
+    /// Its layers by blocks: one linear layer each in an mlp, two in a residual network.
+    fn layers(self, scheme: Scheme, seed: u64) -> Vec<Vec<Linear>> {
+        let linear = |name: String, role, inputs: i64, outputs: i64| {
+            let arithmetic = Arithmetic::fp32(Device::Cpu);
+            let mut layer = Linear::new(name, role, Norm::Weight, [1, inputs, outputs], arithmetic);
+            layer.visit(&mut |part| {
+                let Part::Affine(affine) = part else { return };
+                init::draw(affine, scheme.init(), seed);
+                if scheme == Scheme::UnitGain {
+                    if let Some(gain) = affine.gain() {
+                        let _ = gain.value.fill_(1.0);
+                    }
+                    affine.refresh();
+                }
+            });
+            layer
+        };
+        match self {
+            Net::Mlp { depth, m } => {
+                let mut widths = rng::stream(seed, &format!("signal/widths/{m}"), 0);
+                let mut inputs = INPUTS;
+                (0..depth)
+                    .map(|i| {
+                        let width = i64::from(m) + widths.random_range(-50..=50);
+                        let layer = linear(format!("hidden.{i}"), Role::Relu, inputs, width);
+                        inputs = width;
+                        vec![layer]
+                    })
+                    .collect()
+            }
+            Net::Residual { blocks, m } => (0..blocks)
+                .map(|b| {
+                    let residual = Role::Residual { blocks, block: b + 1 };
+                    vec![
+                        linear(format!("blocks.{b}.1"), Role::Relu, INPUTS, m.into()),
+                        linear(format!("blocks.{b}.2"), residual, m.into(), INPUTS),
+                    ]
+                })
+                .collect(),
+        }
+    }
+
+    /// Sends Gaussian samples forward and a Gaussian gradient back. All draws come from streams of
+    /// the seed; input, widths and directions are the same for each scheme that draws them alike.
+    ///
+    /// # Errors
+    /// Memory ran out.
+    pub fn measure(self, scheme: Scheme, seed: u64) -> Result<Vec<LayerSignal>, Stop> {
+        caught(|| {
+            let _no_grad = tch::no_grad_guard();
+            tch::set_num_threads(1);
+            crate::torch::flush_denormals();
+            Ok(self.propagate(scheme, seed))
+        })
+    }
+
+    fn propagate(self, scheme: Scheme, seed: u64) -> Vec<LayerSignal> {
+        let skip = matches!(self, Net::Residual { .. });
+        let gaussian = |purpose: &str, size: i64| {
+            let stream = rng::stream(seed, purpose, 0);
+            init::numbers(StandardNormal, stream, (SAMPLES * size) as usize)
+                .view([1, SAMPLES, size])
+        };
+        let mut blocks = self.layers(scheme, seed);
+        let mut tape = Tape::default();
+        let mut h = gaussian("signal/input", INPUTS);
+        let mut forward = vec![norms(&h)];
+        for block in &blocks {
+            let mut y = h.shallow_clone();
+            for layer in block {
+                y = layer.forward(&y, &mut Pass::Train(&mut tape));
+            }
+            h = if skip { h + y } else { y };
+            forward.push(norms(&h));
+        }
+        let mut dh = gaussian("signal/gradient", h.size()[2]);
+        let mut backward = vec![norms(&dh)];
+        // A block that is done goes at once, with its gradients.
+        while let Some(mut block) = blocks.pop() {
+            // The layers compute in place, and a skip connection needs the gradient once more.
+            let mut dy = dh.copy();
+            for layer in block.iter_mut().rev() {
+                dy = layer.backward(dy, &mut tape, Step::whole(None), true);
+            }
+            dh = if skip { dh + dy } else { dy };
+            backward.push(norms(&dh));
+        }
+        backward.reverse();
+        let name = if skip { "blocks" } else { "hidden" };
+        let names = (0..forward.len()).map(|l| match l {
+            0 => "input".to_owned(),
+            l => format!("{name}.{}", l - 1),
+        });
+        signals(names.collect(), &forward, &backward)
+    }
+}
+
+/// Sends the first mini-batch of a job's first epoch through its network at initialization, and the
+/// gradient of the loss back. The images are not augmented; batch norms normalise over the batch.
+/// The job is a start, see [`super::start_of`].
+///
+/// # Errors
+/// The machine failed: memory, the device, the data.
+pub fn of_job(trainer: &Libtorch, worker: usize, job: &Job) -> Result<Vec<LayerSignal>, Stop> {
+    let failed = |reason, error| Stop::Failed { reason, error };
+    caught(|| {
+        let shape = Shape::of(job);
+        let device = trainer.devices[worker];
+        trainer
+            .prepare(worker, shape.precision)
+            .map_err(|error| failed(FailureReason::Device, error))?;
+        let data = trainer
+            .device_data(shape.dataset, worker)
+            .map_err(|error| failed(FailureReason::Data, error.into()))?;
+        let model = tch::no_grad(|| initial_network(job, blueprint(&shape, device), &data));
+        // One whole batch is the least share.
+        let images: Vec<i64> =
+            first_batches(job, 0.0).concat().into_iter().map(i64::from).collect();
+        let (pixels, labels) = data.train.gather(&Tensor::from_slice(&images).to_device(device), 1);
+        let x = Preprocess::new(job.dataset, Augment::None, device).eval(&pixels);
+        let x = x.unsqueeze(0).set_requires_grad(true);
+        let mut layers = model.trace(&x);
+        let Some((_, logits)) = layers.pop() else { return Ok(Vec::new()) };
+        let loss = -logits
+            .log_softmax(-1, None::<Kind>)
+            .gather(-1, &labels.unsqueeze(-1), false)
+            .mean(None::<Kind>);
+        let mut names = vec!["input".to_owned()];
+        let mut values = vec![x];
+        for (name, h) in layers {
+            names.push(name);
+            values.push(h);
+        }
+        let gradients = Tensor::run_backward(&[loss], &values, false, false);
+        let forward: Vec<Tensor> = values.iter().map(|h| norms(&h.detach())).collect();
+        let backward: Vec<Tensor> = gradients.iter().map(norms).collect();
+        Ok(signals(names, &forward, &backward))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_schemes_are_the_initializers_that_they_are_named_after() {
+        for scheme in [Scheme::HeProposed, Scheme::OrthogonalProposed] {
+            assert_eq!(scheme.init().name(), scheme.name());
+        }
+        assert_eq!(Scheme::UnitGain.init().name(), "he");
+    }
+
+    #[test]
+    fn widths_differ_by_layer_and_seed_and_stay_within_50_of_m() {
+        let widths = |seed| -> Vec<i64> {
+            let mut blocks = Net::Mlp { depth: 20, m: 60 }.layers(Scheme::UnitGain, seed);
+            let mut widths = Vec::new();
+            for layer in blocks.iter_mut().flatten() {
+                layer.visit(&mut |part| {
+                    if let Part::Affine(affine) = part {
+                        widths.push(affine.bias.value.size()[1]);
+                    }
+                });
+            }
+            widths
+        };
+        assert_eq!(widths(1), widths(1));
+        assert_ne!(widths(1), widths(2));
+        assert!(widths(1).iter().all(|width| (10..=110).contains(width)));
+        assert_ne!(widths(1).iter().min(), widths(1).iter().max());
+    }
+}

@@ -1,0 +1,171 @@
+//! How far signals get at initialization, as a page of the report's style.
+
+use std::fmt::Write;
+
+use super::chart::{Axis, Drawing, Lines, Look, Point, Scale, Series};
+use super::html;
+use super::markup::{csv_link, escape, name, slug};
+use crate::table::significant;
+
+/// A number over seeds: its geometric mean, the least and the greatest.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    /// Geometric mean.
+    pub mean: f64,
+    /// The least.
+    pub low: f64,
+    /// The greatest.
+    pub high: f64,
+}
+
+impl Spread {
+    /// Of these numbers; `None` unless all are positive and finite, as a logarithm needs.
+    pub fn of(values: &[f64]) -> Option<Spread> {
+        if values.is_empty() || !values.iter().all(|x| x.is_finite() && *x > 0.0) {
+            return None;
+        }
+        let mean = (values.iter().map(|x| x.ln()).sum::<f64>() / values.len() as f64).exp();
+        let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = values.iter().copied().fold(0.0, f64::max);
+        // Rounding must not put the mean outside.
+        Some(Spread { mean: mean.clamp(low, high), low, high })
+    }
+}
+
+/// The signals of an initializer in a network.
+pub struct Arm {
+    /// The initializer.
+    pub init: String,
+    /// How it looks, in every network.
+    pub look: usize,
+    /// Ratios on the way forward, by layer; `None` where nothing is left, or too much.
+    pub forward: Vec<Option<Spread>>,
+    /// Ratios on the way back, by layer.
+    pub backward: Vec<Option<Spread>>,
+}
+
+/// A network with its initializers.
+pub struct Net {
+    /// What it is.
+    pub name: String,
+    /// The initializers.
+    pub arms: Vec<Arm>,
+}
+
+/// The page. The same signals give the same page.
+pub fn signal_page(title: &str, about: &str, nets: &[Net], csv: &[u8]) -> String {
+    let mut body = String::new();
+    let _ = write!(
+        body,
+        "<header>\n<h1>{}</h1>\n<p class=\"about\">{}</p>\n<p class=\"fine\">Lines: geometric mean over \
+         seeds; bands: from the least to the greatest. Layer 0 is the input. A line ends where a norm has \
+         become zero or infinite.</p>\n<p class=\"data\">{}</p>\n</header>\n",
+        escape(title),
+        escape(about),
+        csv_link("signal", "Data (CSV)", csv)
+    );
+    body.push_str("<div class=\"figures\">\n");
+    for net in nets {
+        let legend: String = net
+            .arms
+            .iter()
+            .map(|arm| {
+                format!("<span class=\"key\">{}{}</span>", Look(arm.look).swatch(), name(&arm.init))
+            })
+            .collect();
+        let forward = chart("forward: ‖h‖ / ‖x‖", net, |arm| &arm.forward);
+        let backward =
+            chart("backward: ‖∂L/∂h‖ / ‖∂L/∂h last‖", net, |arm| &arm.backward);
+        let _ = writeln!(
+            body,
+            "<section id=\"{}\" class=\"several\">\n<h2>{}</h2>\n<figure>\n<p class=\"legend\">{legend}</p>\n\
+             <div class=\"panels\">\n{forward}\n{backward}\n</div>\n</figure>\n</section>",
+            slug(&net.name),
+            escape(&net.name),
+        );
+    }
+    body.push_str("</div>\n");
+    html(title, &body)
+}
+
+fn chart(label: &str, net: &Net, side: impl Fn(&Arm) -> &Vec<Option<Spread>>) -> String {
+    let spreads = || net.arms.iter().flat_map(|arm| side(arm).iter().flatten());
+    let low = spreads().map(|spread| spread.low).fold(0.4, f64::min);
+    let high = spreads().map(|spread| spread.high).fold(2.5, f64::max);
+    let layers = net.arms.iter().map(|arm| side(arm).len()).max().unwrap_or(1);
+    let series = net.arms.iter().map(|arm| {
+        let points = side(arm).iter().enumerate().filter_map(|(layer, spread)| {
+            let Spread { mean, low, high } = (*spread)?;
+            let [m, l, h] = [mean, low, high].map(|x| significant(x, 3));
+            let says = format!("{}, layer {layer}: {m} ({l} to {h})", arm.init);
+            Some(Point { x: layer as f64, y: mean, interval: Some((low, high)), says })
+        });
+        Series { look: Look(arm.look), name: arm.init.clone(), points: points.collect() }
+    });
+    Lines {
+        title: String::new(),
+        x: Axis::whole("layer", 0.0, (layers.max(2) - 1) as f64),
+        y: Axis::with_ticks(label, Scale::Log(low, high), powers(low, high)),
+        rule: Some((1.0, "")),
+        series: series.collect(),
+        drawing: Drawing::Bands,
+    }
+    .svg()
+}
+
+/// Round numbers on a logarithmic axis that holds 1: 1, 2 and 5 where there is room for them, else
+/// powers of ten, at most nine.
+fn powers(low: f64, high: f64) -> Vec<f64> {
+    let decades = high.log10() - low.log10(); // their ratio could be infinite
+    let mantissas: &[f64] = match decades {
+        d if d < 2.0 => &[1.0, 2.0, 5.0],
+        _ => &[1.0],
+    };
+    let step = (decades / 8.0).ceil().max(1.0) as i32;
+    let (from, to) = (low.log10().floor() as i32, high.log10().ceil() as i32);
+    (from..=to)
+        .filter(|power| power % step == 0)
+        .flat_map(|power| mantissas.iter().map(move |m| m * 10_f64.powi(power)))
+        .filter(|x| (low * 0.999..=high * 1.001).contains(x))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_axis_says_where_1_is_however_far_the_signal_goes() {
+        for (low, high) in [(0.4, 2.5), (1e-3, 2.5), (1e-38, 2.5), (0.4, 1e38), (1e-300, 1e300)] {
+            let ticks = powers(low, high);
+            assert!(ticks.contains(&1.0), "{ticks:?}");
+            assert!((2..=18).contains(&ticks.len()), "{ticks:?}");
+        }
+    }
+
+    #[test]
+    fn a_signal_that_vanished_has_no_place_on_a_logarithmic_axis() {
+        assert_eq!(Spread::of(&[1.0, 0.0]), None);
+        assert_eq!(Spread::of(&[1.0, f64::INFINITY]), None);
+        assert_eq!(Spread::of(&[]), None);
+        let spread = Spread::of(&[1.0, 4.0]).unwrap();
+        assert_eq!((spread.low, spread.high), (1.0, 4.0));
+        assert!((spread.mean - 2.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn the_page_is_well_formed_whatever_the_names_are() {
+        let spread = Spread::of(&[0.5, 0.6]);
+        let arm = |init: &str| Arm {
+            init: init.to_owned(),
+            look: 1,
+            forward: vec![spread, None, spread],
+            backward: vec![None; 3],
+        };
+        let nets = [Net { name: "<&\"".to_owned(), arms: vec![arm("he & g"), arm("<b>")] }];
+        let page = signal_page("a < b", "\"x\" & y", &nets, b"a,b\n");
+        let xml = page.replacen("<!DOCTYPE html>\n", "", 1);
+        roxmltree::Document::parse(&xml).unwrap();
+    }
+}

@@ -1,0 +1,263 @@
+//! `curvature.csv`: how curved the loss is where jobs start, a row a job and way of measuring.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use chrono::{DateTime, Utc};
+
+use super::read::{fields_in, identified};
+use super::table::{self, Column, Table, free_text, instant, number};
+use super::{ColumnDoc, JOB_ID, JOB_ID_MEANING, ResultsError, job_cells, write_atomically};
+use crate::job::{FIELDS, Job, JobId};
+
+/// The file's name.
+pub const CURVATURE: &str = "curvature.csv";
+
+/// How the Hessian's eigenvalue of largest absolute value is found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, clap::ValueEnum)]
+pub enum CurvatureMethod {
+    /// Lanczos' method, until the residual meets the tolerance
+    #[default]
+    Lanczos,
+    /// Power iteration on Hessian-vector products, as in the paper
+    Power,
+}
+
+impl CurvatureMethod {
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            CurvatureMethod::Lanczos => "lanczos",
+            CurvatureMethod::Power => "power",
+        }
+    }
+}
+
+impl fmt::Display for CurvatureMethod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for CurvatureMethod {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        [CurvatureMethod::Lanczos, CurvatureMethod::Power]
+            .into_iter()
+            .find(|method| method.name() == text)
+            .ok_or_else(|| crate::job::unknown("method", text, ["lanczos", "power"]))
+    }
+}
+
+/// A way of measuring: rows that agree in it answer the same question.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CurvatureQuestion {
+    /// How the eigenvalue is found.
+    pub method: CurvatureMethod,
+    /// Share of the first epoch's mini-batches over which the loss is taken.
+    pub share: f64,
+    /// The relative residual at which the search ends.
+    pub tolerance: f64,
+}
+
+/// A row of `curvature.csv`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Curvature {
+    /// The job.
+    pub job: Job,
+    /// How it was measured.
+    pub question: CurvatureQuestion,
+    /// Images over which the loss was taken.
+    pub images: usize,
+    /// Hessian-vector products that it took.
+    pub iterations: u32,
+    /// Whether the residual met the tolerance.
+    pub converged: bool,
+    /// `‖Hx − θx‖` of the estimate; `None` where a product was not finite.
+    pub residual: Option<f64>,
+    /// The eigenvalue of largest absolute value, with its sign; `None` as `residual`.
+    pub eigenvalue: Option<f64>,
+    /// Wall-clock seconds of the cohort, divided by its networks.
+    pub seconds: f64,
+    /// As in `runs.csv`. Likewise the rest.
+    pub device: String,
+    /// Networks that were measured together.
+    pub cohort_size: u32,
+    /// libtorch's version.
+    pub libtorch: String,
+    /// The program's commit.
+    pub git_sha: String,
+    /// The machine's name.
+    pub hostname: String,
+    /// When the row was measured.
+    pub finished_at: DateTime<Utc>,
+}
+
+impl Curvature {
+    /// The largest absolute value of an eigenvalue.
+    pub fn spectral_norm(&self) -> Option<f64> {
+        self.eigenvalue.map(f64::abs)
+    }
+
+    /// Its natural logarithm; `None` for a Hessian that is zero, too.
+    pub fn log_spectral_norm(&self) -> Option<f64> {
+        self.spectral_norm().map(f64::ln).filter(|log| log.is_finite())
+    }
+
+    /// Whether measuring again with at most this many iterations could say no more.
+    pub fn is_final(&self, max_iterations: u32) -> bool {
+        self.converged || self.eigenvalue.is_none() || self.iterations >= max_iterations
+    }
+}
+
+/// The columns of `curvature.csv` after `job_id` and the job's [`FIELDS`].
+pub static CURVATURE_COLUMNS: &[Column<Curvature>] = columns![Curvature;
+    "method": "", "how the eigenvalue was found: lanczos, or power (iteration)", ""
+        => |c| c.question.method.name().to_owned();
+    "share": "fraction", "share of the first epoch's mini-batches over which the loss was taken", ""
+        => |c| number(c.question.share);
+    "tolerance": "", "the residual, relative to the eigenvalue, at which the search ends", ""
+        => |c| number(c.question.tolerance);
+    "images": "images", "images over which the loss was taken", ""
+        => |c| c.images.to_string();
+    "iterations": "", "Hessian-vector products that it took", ""
+        => |c| c.iterations.to_string();
+    "converged": "", "true if the residual met the tolerance", ""
+        => |c| c.converged.to_string();
+    "residual": "nats", "norm of Hx - eigenvalue*x, with x of norm 1: an eigenvalue lies this near",
+        "a product with the Hessian was not finite"
+        => |c| number(c.residual);
+    "eigenvalue": "nats", "the Hessian's eigenvalue of largest absolute value, with its sign",
+        "a product with the Hessian was not finite"
+        => |c| number(c.eigenvalue);
+    "spectral_norm": "nats", "its absolute value", "a product with the Hessian was not finite"
+        => |c| number(c.spectral_norm());
+    "log_spectral_norm": "", "natural logarithm of spectral_norm",
+        "the Hessian is zero, or a product with it was not finite"
+        => |c| number(c.log_spectral_norm());
+    "seconds": "seconds", "wall-clock time of the networks that were measured together, divided by their number", ""
+        => |c| number(c.seconds);
+    "device": "", "what it was measured on: cpu, or cuda:0", ""
+        => |c| free_text(&c.device);
+    "cohort_size": "networks", "networks that were measured together with this one, itself included", ""
+        => |c| c.cohort_size.to_string();
+    "libtorch": "", "version of libtorch", ""
+        => |c| free_text(&c.libtorch);
+    "git_sha": "", "commit of the program, with -dirty where its sources had changes", ""
+        => |c| free_text(&c.git_sha);
+    "hostname": "", "name of the machine", ""
+        => |c| free_text(&c.hostname);
+    "finished_at": "RFC 3339, UTC", "when it was measured", ""
+        => |c| instant(c.finished_at);
+];
+
+fn header() -> impl Iterator<Item = &'static str> {
+    super::plan_columns().chain(CURVATURE_COLUMNS.iter().map(|column| column.name))
+}
+
+/// What `columns.json` says of the file.
+pub fn curvature_docs() -> (String, Vec<ColumnDoc>) {
+    let id = ColumnDoc { name: JOB_ID, unit: "", meaning: JOB_ID_MEANING, empty: "" };
+    let own = CURVATURE_COLUMNS.iter().map(|c| ColumnDoc {
+        name: c.name,
+        unit: c.unit,
+        meaning: c.meaning,
+        empty: c.empty,
+    });
+    let columns = std::iter::once(id).chain(FIELDS.iter().map(ColumnDoc::of)).chain(own);
+    (CURVATURE.to_owned(), columns.collect())
+}
+
+/// The rows of a sweep's `curvature.csv`; none if there is no such file.
+///
+/// # Errors
+/// The file lacks a column, or has a row that cannot be believed.
+pub fn read_curvatures(dir: &Path) -> Result<Vec<Curvature>, ResultsError> {
+    let Some(table) = Table::load(&dir.join(CURVATURE))? else {
+        return Ok(Vec::new());
+    };
+    table.demand(header())?;
+    let fields = fields_in(&table);
+    table
+        .rows()
+        .map(|row| {
+            let row = row?;
+            let number = |column: &str| {
+                row.finite(column)?
+                    .ok_or_else(|| row.error(format!("the column `{column}` is empty")))
+            };
+            let method: String = row.required("method")?;
+            Ok(Curvature {
+                job: identified(&row, &fields)?.1,
+                question: CurvatureQuestion {
+                    method: method.parse().map_err(|message: String| row.error(message))?,
+                    share: number("share")?,
+                    tolerance: number("tolerance")?,
+                },
+                images: row.required("images")?,
+                iterations: row.required("iterations")?,
+                converged: row.required("converged")?,
+                residual: row.finite("residual")?,
+                eigenvalue: row.finite("eigenvalue")?,
+                seconds: row.finite("seconds")?.unwrap_or(f64::NAN),
+                device: row.text("device"),
+                cohort_size: row.required("cohort_size")?,
+                libtorch: row.text("libtorch"),
+                git_sha: row.text("git_sha"),
+                hostname: row.text("hostname"),
+                finished_at: row.required("finished_at")?,
+            })
+        })
+        .collect()
+}
+
+/// Of several rows of a job the one that says most: converged before not, then the larger share,
+/// the finer tolerance, and Lanczos' method before a power iteration. In the order of the rows.
+pub fn best_curvatures(rows: Vec<Curvature>) -> Vec<Curvature> {
+    let worth = |row: &Curvature| {
+        let CurvatureQuestion { method, share, tolerance } = row.question;
+        (row.converged, share, -tolerance, method == CurvatureMethod::Lanczos)
+    };
+    let mut places: HashMap<JobId, usize> = HashMap::new();
+    let mut best: Vec<Curvature> = Vec::new();
+    for row in rows {
+        match places.entry(row.job.id()) {
+            Entry::Vacant(place) => {
+                place.insert(best.len());
+                best.push(row);
+            }
+            Entry::Occupied(place) => {
+                let other = &mut best[*place.get()];
+                if worth(&row) > worth(other) {
+                    *other = row;
+                }
+            }
+        }
+    }
+    best
+}
+
+/// Writes a sweep's `curvature.csv` as a whole: rows in the order of `plan`, then those of jobs that
+/// are not in it, each group in the order given.
+///
+/// # Errors
+/// The disk refuses; the old file is still there.
+pub fn write_curvatures(
+    dir: &Path,
+    plan: &[JobId],
+    rows: &[Curvature],
+) -> Result<(), ResultsError> {
+    let places: HashMap<JobId, usize> = plan.iter().copied().zip(0..).collect();
+    let place = |row: &&Curvature| places.get(&row.job.id()).copied().unwrap_or(usize::MAX);
+    let mut rows: Vec<&Curvature> = rows.iter().collect();
+    rows.sort_by_cached_key(place);
+    let mut text = table::line(header());
+    for row in rows {
+        let cells = CURVATURE_COLUMNS.iter().map(|column| (column.cell)(row));
+        text.push_str(&table::line(job_cells(&row.job).chain(cells)));
+    }
+    write_atomically(&dir.join(CURVATURE), text.as_bytes())
+}

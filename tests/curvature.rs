@@ -1,0 +1,392 @@
+//! `wninit curvature` finds the Hessian's largest eigenvalue, for a stack as for each network alone,
+//! and what it has found it does not compute again.
+#![allow(clippy::unwrap_used)]
+
+mod program;
+
+use std::fs;
+
+use program::{Place, Process, Row, output};
+use rand::Rng;
+use rand_distr::{Distribution, StandardNormal};
+use tch::{Device, Kind, Tensor};
+use wninit::job::{Draft, Job, Value};
+use wninit::models::{Blueprint, Model};
+use wninit::nn::Arithmetic;
+use wninit::probe::curvature::Hessian;
+use wninit::probe::eigen::{Method, Options, dominant};
+use wninit::rng;
+use wninit::train::{DeviceData, Images};
+
+const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
+
+fn job(changes: &[(&str, &str)]) -> Job {
+    let changes: Vec<_> =
+        changes.iter().map(|(name, value)| (*name, Value::Text((*value).to_owned()))).collect();
+    let draft =
+        Draft { synthetic_shape: Some([1, 4, 4]), synthetic_classes: Some(3), ..Draft::default() };
+    let synthetic =
+        Draft { dataset: Some("synthetic".parse().unwrap()), synthetic_images: Some(60), ..draft };
+    synthetic.resolve().unwrap().with(&changes).unwrap()
+}
+
+fn data(job: &Job) -> DeviceData {
+    let [c, h, w] = job.dataset.shape().map(|size| size as i64);
+    let images = |purpose| {
+        let mut stream = rng::stream(3, purpose, 0);
+        let pixels: Vec<u8> = (0..60 * c * h * w).map(|_| stream.random()).collect();
+        let classes = job.dataset.classes() as i64;
+        let labels: Vec<i64> = (0..60).map(|_| stream.random_range(0..classes)).collect();
+        Images {
+            pixels: Tensor::from_slice(&pixels).view([60, c, h, w]),
+            labels: Tensor::from_slice(&labels),
+        }
+    };
+    DeviceData { train: images("train"), test: images("test") }
+}
+
+/// `[n]` Gaussian numbers.
+fn gaussian(n: i64, seed: u64) -> Tensor {
+    let stream = rng::stream(seed, "gaussian", 0);
+    let values: Vec<f32> = StandardNormal.sample_iter(stream).take(n as usize).collect();
+    Tensor::from_slice(&values)
+}
+
+fn model(job: &Job) -> Model {
+    in_precision(job, Kind::Float)
+}
+
+fn in_precision(job: &Job, kind: Kind) -> Model {
+    let blueprint = Blueprint {
+        arch: job.arch,
+        norm: job.norm,
+        input: job.dataset.shape().map(|size| size as i64),
+        classes: job.dataset.classes() as i64,
+        arithmetic: Arithmetic { device: Device::Cpu, params: kind, compute: kind },
+    };
+    Model::initialised(blueprint, job.init, job.init_seed, || unreachable!("no datadep here"))
+}
+
+/// Two batches of 20 and 10 images, others for each seed.
+fn images(seed: u64) -> Vec<Vec<u32>> {
+    let from = 5 * seed as u32;
+    vec![(from..from + 20).collect(), (from + 20..from + 30).collect()]
+}
+
+/// The Hessian in full: a column for each unit vector.
+fn dense(hessian: &mut Hessian) -> Tensor {
+    let n = hessian.dimension();
+    let columns: Vec<Tensor> =
+        (0..n).map(|i| hessian.times(&Tensor::eye(n, CPU).narrow(0, i, 1))).collect();
+    Tensor::cat(&columns, 0)
+}
+
+const NETS: [&[(&str, &str)]; 4] = [
+    &[("model", "mlp"), ("depth", "2"), ("width", "6")],
+    &[("model", "mlp"), ("depth", "3"), ("width", "5"), ("norm", "none"), ("init", "he")],
+    &[("model", "cnn"), ("depth", "2"), ("width", "3")],
+    &[("model", "resnet"), ("blocks", "1"), ("width", "1"), ("norm", "batch"), ("init", "he")],
+];
+
+#[test]
+fn both_methods_find_what_a_dense_hessian_has_as_its_largest_eigenvalue() {
+    for net in NETS {
+        let job = job(net);
+        let data = data(&job);
+        let mut hessian = Hessian::new(model(&job), &data, job.dataset, &[images(0)], 20);
+        let n = hessian.dimension();
+        assert!(n <= 400, "{net:?} has {n} parameters");
+        let full = dense(&mut hessian);
+        let asymmetry = (&full - full.tr()).abs().max().double_value(&[]);
+        let largest = full.abs().max().double_value(&[]);
+        assert!(asymmetry < 1e-3 * largest, "{net:?}: {asymmetry:e} of {largest:e}");
+        let (values, _) = full.to_kind(Kind::Double).linalg_eigh("L");
+        let values: Vec<f64> = Vec::try_from(values).unwrap();
+        let expected = *values.iter().max_by(|a, b| a.abs().total_cmp(&b.abs())).unwrap();
+        // Power iteration takes hundreds of products where another eigenvalue is nearly as large.
+        let methods =
+            if n < 200 { &[Method::Lanczos, Method::Power][..] } else { &[Method::Lanczos] };
+        for &method in methods {
+            let options = Options { method, tolerance: 1e-3, max_iterations: 500, basis: 30 };
+            let start = gaussian(n, 1).unsqueeze(0);
+            let found = dominant(&start, &options, |v| hessian.times(v))[0];
+            let value = found.value.unwrap();
+            assert!(
+                (value - expected).abs() <= 1e-3 * expected.abs(),
+                "{net:?} {method:?}: {found:?}, not {expected}"
+            );
+        }
+    }
+}
+
+/// The job's network in double precision, its parameters moved by `shift`, `[n]`.
+fn moved(job: &Job, shift: &Tensor) -> Model {
+    let mut model = in_precision(job, Kind::Double);
+    let mut from = 0;
+    for param in model.params() {
+        let size = param.value.size();
+        let count = param.value.numel() as i64;
+        let moved = &param.value + shift.narrow(0, from, count).view(&*size);
+        param.value.copy_(&moved);
+        from += count;
+    }
+    model.refresh();
+    model
+}
+
+/// The gradient of the loss by the model's own backward pass, `[n]`.
+fn gradient(job: &Job, data: &DeviceData, mut model: Model) -> Tensor {
+    let indices: Vec<i64> = images(0)[0].iter().map(|&i| i64::from(i)).collect();
+    let (pixels, labels) = data.train.gather(&Tensor::from_slice(&indices), 1);
+    let x = wninit::train::augment::normalise(job.dataset, &pixels).unsqueeze(0);
+    let _ = model.train_step(&x, &labels, None, 1000, false);
+    let grads = model.params().into_iter().map(|param| param.grad.take().unwrap().view(-1));
+    Tensor::cat(&grads.collect::<Vec<_>>(), 0)
+}
+
+#[test]
+fn a_product_with_the_hessian_is_how_trainings_own_gradient_changes() {
+    for net in NETS {
+        let job = job(net);
+        let data = data(&job);
+        let batch = vec![images(0)[0].clone()];
+        let count = model(&job).params().iter().map(|param| param.value.numel() as i64).sum();
+        let random = |seed| gaussian(count, seed).to_kind(Kind::Double);
+        // At the start all biases are 0, and where no unit of a layer is active the next one stands
+        // on the kink of its ReLU, where there is no second derivative.
+        let (start, v) = (random(5) * 0.05, random(2));
+        let network = moved(&job, &start);
+        let mut hessian = Hessian::new(network, &data, job.dataset, &[batch], 1000);
+        let product = hessian.times(&v.unsqueeze(0)).squeeze();
+        // So near that no ReLU switches.
+        let eps = 1e-6;
+        let slope = (gradient(&job, &data, moved(&job, &(&start + &v * eps)))
+            - gradient(&job, &data, moved(&job, &(&start - &v * eps))))
+            / (2.0 * eps);
+        let error = (&product - &slope).norm().double_value(&[]);
+        let size = product.norm().double_value(&[]);
+        assert!(error < 1e-3 * size, "{net:?}: {error:e} of {size:e}");
+    }
+}
+
+#[test]
+fn a_stack_of_networks_has_the_curvatures_that_they_have_alone() {
+    for net in [NETS[0], NETS[2], NETS[3]] {
+        let members: Vec<Job> = (0..3)
+            .map(|seed: u64| job(net).with(&[("seed", Value::Integer(seed as i64))]).unwrap())
+            .collect();
+        let data = data(&members[0]);
+        let options =
+            Options { method: Method::Lanczos, tolerance: 1e-4, max_iterations: 300, basis: 30 };
+        let solve = |jobs: &[&Job], seeds: &[u64]| {
+            let mut stack = Model::zeros(model(jobs[0]).blueprint(), jobs.len() as i64);
+            for (m, job) in jobs.iter().enumerate() {
+                stack.set_member(m as i64, &mut model(job));
+            }
+            stack.refresh();
+            let batches: Vec<_> = seeds.iter().map(|&seed| images(seed)).collect();
+            let mut hessian = Hessian::new(stack, &data, jobs[0].dataset, &batches, 20);
+            let n = hessian.dimension();
+            let starts: Vec<Tensor> = seeds.iter().map(|&seed| gaussian(n, seed)).collect();
+            dominant(&Tensor::stack(&starts, 0), &options, |v| hessian.times(v))
+        };
+        let together = solve(&members.iter().collect::<Vec<_>>(), &[0, 1, 2]);
+        for (m, member) in members.iter().enumerate() {
+            let alone = solve(&[member], &[m as u64])[0];
+            let (a, b) = (alone.value.unwrap(), together[m].value.unwrap());
+            assert!((a - b).abs() < 1e-3 * a.abs(), "{net:?} {m}: {a} and {b}");
+        }
+        assert_ne!(together[0].value, together[1].value);
+    }
+}
+
+const GRID: &str = r#"
+[base]
+dataset = "digits"
+depth = 3
+width = 12
+train_images = 300
+[grid]
+init = ["orthogonal_datadep", "orthogonal_proposed"]
+lr = [0.1, 0.01]
+seed = { count = 3 }
+"#;
+
+/// The rows, without time and place.
+fn rows(place: &Place) -> Vec<Row> {
+    program::rows(&place.sweep().join("curvature.csv"))
+}
+
+fn curvature(place: &Place, args: &[&str]) -> program::Output {
+    let mut command = place.wninit(&["curvature", "grid.toml", "--device", "cpu"]);
+    output(command.args(args))
+}
+
+#[test]
+fn every_job_gets_a_row_and_jobs_with_one_start_share_its_numbers() {
+    let place = Place::new(GRID);
+    let result = curvature(&place, &[]);
+    result.expect(0, &["6/6 networks"]);
+    assert!(result.stdout.lines().all(|line| line.chars().count() <= 80), "{}", result.stdout);
+    let rows = rows(&place);
+    let plan = program::rows(&place.sweep().join("plan.csv"));
+    let ids = |rows: &[Row]| rows.iter().map(|row| row["job_id"].clone()).collect::<Vec<_>>();
+    assert_eq!(ids(&rows), ids(&plan), "in the plan's order");
+    for row in &rows {
+        assert_eq!(row["converged"], "true");
+        let number = |column: &str| row[column].parse::<f64>().unwrap();
+        assert!((number("spectral_norm") - number("eigenvalue").abs()).abs() < 1e-12);
+        assert!((number("log_spectral_norm") - number("spectral_norm").ln()).abs() < 1e-9);
+        let twin = rows.iter().find(|other| {
+            other["job_id"] != row["job_id"]
+                && ["init", "init_seed"].iter().all(|field| other[*field] == row[*field])
+        });
+        assert_eq!(twin.unwrap()["eigenvalue"], row["eigenvalue"]);
+    }
+    let mut distinct: Vec<&String> = rows.iter().map(|row| &row["eigenvalue"]).collect();
+    distinct.sort();
+    distinct.dedup();
+    assert_eq!(distinct.len(), 6);
+    assert!(
+        fs::read_to_string(place.sweep().join("columns.json")).unwrap().contains("curvature.csv")
+    );
+}
+
+#[test]
+fn a_file_that_was_cut_short_is_completed_to_what_an_uninterrupted_one_holds() {
+    let place = Place::new(GRID);
+    curvature(&place, &["--workers", "1"]).expect(0, &[]);
+    let file = place.sweep().join("curvature.csv");
+    let (whole, text) = (rows(&place), fs::read_to_string(&file).unwrap());
+    // What is there is not computed again: nothing is announced, nothing changes.
+    let again = curvature(&place, &[]);
+    again.expect(0, &[]);
+    assert!(!again.stderr.contains("networks"), "{again:?}");
+    assert_eq!(fs::read_to_string(&file).unwrap(), text);
+    // One seed is gone, with all that starts from it.
+    let seed = text.lines().next().unwrap().split(',').position(|c| c == "init_seed").unwrap();
+    let kept = |line: &&str| line.split(',').nth(seed) != Some("1");
+    let part: Vec<&str> = text.lines().filter(kept).collect();
+    fs::write(&file, part.join("\n") + "\n").unwrap();
+    curvature(&place, &["--workers", "2"]).expect(0, &["2/2 networks"]);
+    assert_eq!(rows(&place), whole);
+    // One job is gone, whose start has another row: that is copied, not measured.
+    let part: Vec<&str> =
+        text.lines().enumerate().filter(|(i, _)| *i != 2).map(|(_, l)| l).collect();
+    fs::write(&file, part.join("\n") + "\n").unwrap();
+    let copied = curvature(&place, &[]);
+    assert!(!copied.expect(0, &[]).stderr.contains("networks"), "{copied:?}");
+    assert_eq!(rows(&place), whole);
+}
+
+#[test]
+fn another_way_of_measuring_adds_rows_and_more_iterations_replace_what_was_not_converged() {
+    let place = Place::new(GRID);
+    let only = ["--only", "seed=0", "--only", "lr=0.1"];
+    let run = |args: &[&str]| curvature(&place, &[&only, args].concat());
+    run(&["--method", "power", "--max-iterations", "2"]).expect(0, &[]);
+    assert!(rows(&place).iter().all(|row| row["converged"] == "false" && row["iterations"] == "2"));
+    run(&[]).expect(0, &["2/2 networks"]);
+    assert_eq!(rows(&place).len(), 4);
+    run(&["--method", "power", "--max-iterations", "2000"]).expect(0, &["2/2 networks"]);
+    let rows = rows(&place);
+    assert_eq!(rows.len(), 4);
+    for row in &rows {
+        let same =
+            rows.iter().find(|r| r["job_id"] == row["job_id"] && r["method"] != row["method"]);
+        let number = |row: &Row| row["spectral_norm"].parse::<f64>().unwrap();
+        let (a, b) = (number(row), number(same.unwrap()));
+        assert!((a - b).abs() < 5e-3 * a, "power and Lanczos agree: {a} and {b}");
+    }
+}
+
+#[test]
+fn an_interrupt_loses_no_row_and_the_same_command_goes_on() {
+    let grid = GRID.replace("count = 3", "count = 30");
+    let args = ["--workers", "1", "--cohort-width", "1"];
+    let place = Place::new(&grid);
+    let mut command = place.wninit(&["curvature", "grid.toml", "--device", "cpu"]);
+    let mut process = Process::start(command.args(args));
+    process.wait_until("the first row", |_| !rows(&place).is_empty());
+    process.signal(libc::SIGINT);
+    process.output().expect(130, &["interrupted", "are left"]);
+    let before = rows(&place);
+    assert!((2..120).contains(&before.len()), "{} rows", before.len());
+    curvature(&place, &args).expect(0, &["more are known"]);
+    let after = rows(&place);
+    assert!(before.iter().all(|row| after.contains(row)));
+    let whole = Place::new(&grid);
+    curvature(&whole, &args).expect(0, &[]);
+    assert_eq!(after, rows(&whole));
+}
+
+#[test]
+fn networks_that_cannot_be_measured_do_not_keep_the_others_from_it() {
+    let place = Place::new("[base]\ndepth = 2\n[grid]\ndataset = [\"cifar10\", \"digits\"]\n");
+    let result = curvature(&place, &["--data", "nowhere"]);
+    result.expect(3, &["failed", "nowhere", "2/2 networks"]);
+    let rows = rows(&place);
+    assert_eq!(rows.iter().map(|row| row["dataset"].as_str()).collect::<Vec<_>>(), ["digits"]);
+}
+
+#[test]
+fn a_claim_about_curvature_is_decided_without_training() {
+    let claims = r#"
+[[claim]]
+text = "The proposed gain starts where the loss is flatter."
+metric = "log_spectral_norm"
+compare = { axis = "init", better = "orthogonal_proposed", than = "orthogonal_datadep" }
+[[claim]]
+text = "All logarithms are below 100."
+metric = "log_spectral_norm"
+at_most = 100
+[[published]]
+where = { init = "orthogonal_proposed" }
+metric = "log_spectral_norm"
+value = 1.31
+spread = 0.12
+"#;
+    let place = Place::new(&format!("{GRID}{claims}"));
+    curvature(&place, &["--workers", "2"]).expect(0, &[]);
+    let summary = output(&mut place.wninit(&["summary", "results/sweep"]));
+    summary.expect(0, &[]);
+    let csv = |file: &str| program::rows(&place.sweep().join("summary").join(file));
+    let claims = csv("claims.csv");
+    let logs = |init: &str| -> Vec<f64> {
+        let rows = rows(&place).into_iter().filter(|r| r["init"] == init && r["lr"] == "0.1");
+        rows.map(|row| row["log_spectral_norm"].parse().unwrap()).collect()
+    };
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let (ours, theirs) = (logs("orthogonal_proposed"), logs("orthogonal_datadep"));
+    let number = |row: &Row, column: &str| row[column].parse::<f64>().unwrap();
+    // Three seeds, though each has two learning rates; lower is better.
+    assert_eq!(claims[0]["n"], "3");
+    assert!((number(&claims[0], "estimate") - (mean(&theirs) - mean(&ours))).abs() < 1e-9);
+    assert_eq!(claims[1]["verdict"], "supported", "{claims:?}");
+    let published = csv("published.csv");
+    assert!(
+        published[0]
+            .values()
+            .any(|cell| { cell.parse::<f64>().is_ok_and(|x| (x - mean(&ours)).abs() < 1e-9) }),
+        "{published:?}"
+    );
+}
+
+#[test]
+fn bad_numbers_an_edited_file_and_a_busy_folder_are_refused_with_exit_code_2() {
+    let place = Place::new(GRID);
+    for args in
+        [["--share", "0"], ["--share", "1.5"], ["--tolerance", "0"], ["--max-iterations", "0"]]
+    {
+        curvature(&place, &args).expect(2, &[args[0]]);
+    }
+    assert!(!place.sweep().exists(), "nothing was made");
+    curvature(&place, &["--only", "seed=0"]).expect(0, &[]);
+    let file = place.sweep().join("curvature.csv");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replacen("lanczos", "magic", 1)).unwrap();
+    curvature(&place, &[]).expect(2, &["curvature.csv:2", "magic"]);
+    let lock = fs::File::open(place.sweep().join(".lock")).unwrap();
+    lock.lock().unwrap();
+    curvature(&place, &[]).expect(2, &["in use"]);
+}

@@ -1,0 +1,161 @@
+//! Signals at initialization are what the theorems say (Arpit, Campos & Bengio 2019, theorems 1
+//! to 4), and `wninit signal` writes them down.
+#![allow(clippy::unwrap_used)]
+
+mod program;
+
+use std::f64::consts::{E, SQRT_2};
+use std::fs;
+
+use program::{Place, output};
+use wninit::probe::signal::{LayerSignal, Net, Scheme};
+
+const MLP: Net = Net::Mlp { depth: 20, m: 400 };
+const RESIDUAL: Net = Net::Residual { blocks: 40, m: 400 };
+
+/// The layers of three seeds.
+fn seeds(net: Net, scheme: Scheme) -> Vec<Vec<LayerSignal>> {
+    (0..3).map(|seed| net.measure(scheme, seed).unwrap()).collect()
+}
+
+fn mean(seeds: &[Vec<LayerSignal>], value: impl Fn(&[LayerSignal]) -> f64) -> f64 {
+    seeds.iter().map(|layers| value(layers)).sum::<f64>() / seeds.len() as f64
+}
+
+#[test]
+fn the_proposed_gain_keeps_norm_and_gradient_of_an_mlp_and_gain_1_loses_them() {
+    // One layer of n units changes the squared norm by a factor of mean 1 and variance 5/n, so
+    // the norm of 20 layers strays by √(20·5/400)/2 = 0.25, a mean of three seeds by 0.14.
+    for scheme in [Scheme::HeProposed, Scheme::OrthogonalProposed] {
+        let seeds = seeds(MLP, scheme);
+        assert_eq!(seeds[0].len(), 21);
+        for l in 0..=20 {
+            let forward = mean(&seeds, |layers| layers[l].forward_ratio);
+            assert!((0.6..1.5).contains(&forward), "{scheme:?} layer {l}: forward {forward}");
+            let backward = mean(&seeds, |layers| layers[l].backward_ratio);
+            assert!((0.6..1.5).contains(&backward), "{scheme:?} layer {l}: backward {backward}");
+        }
+    }
+    // Each layer halves the squared norm: 2^(-20/2) = 0.001.
+    let seeds = seeds(MLP, Scheme::UnitGain);
+    let forward = mean(&seeds, |layers| layers[20].forward_ratio);
+    assert!((2e-4..5e-3).contains(&forward), "{forward}");
+    let backward = mean(&seeds, |layers| layers[1].backward_ratio);
+    assert!(backward < 1e-2, "{backward}");
+}
+
+#[test]
+fn the_proposed_gain_bounds_growth_in_a_residual_network_and_gain_1_explodes() {
+    for scheme in [Scheme::HeProposed, Scheme::OrthogonalProposed] {
+        let seeds = seeds(RESIDUAL, scheme);
+        // (1 + 1/40)^(40/2) = 1.64 for wide ones, near the upper bound √e = 1.65.
+        let bounds = SQRT_2 * 0.95..E.sqrt() * 1.05;
+        let forward = mean(&seeds, |layers| layers[40].forward_ratio);
+        assert!(bounds.contains(&forward), "{scheme:?}: {forward}");
+        let backward = mean(&seeds, |layers| layers[0].backward_ratio);
+        assert!(bounds.contains(&backward), "{scheme:?}: {backward}");
+        assert!(seeds.iter().flatten().all(|layer| layer.forward_ratio > 0.9));
+    }
+    // Each block multiplies the squared norm by 3/2: 1.5^(40/2) = 3325.
+    let seeds = seeds(RESIDUAL, Scheme::UnitGain);
+    let forward = mean(&seeds, |layers| layers[40].forward_ratio);
+    assert!((1500.0..7000.0).contains(&forward), "{forward}");
+    let backward = mean(&seeds, |layers| layers[0].backward_ratio);
+    assert!((1500.0..7000.0).contains(&backward), "{backward}");
+}
+
+#[test]
+fn a_seed_gives_the_same_signals_again_and_another_seed_others() {
+    let net = Net::Residual { blocks: 2, m: 60 };
+    let measure = |seed| net.measure(Scheme::HeProposed, seed).unwrap();
+    assert_eq!(measure(3), measure(3));
+    assert_ne!(measure(3), measure(4));
+}
+
+const GRID: &str = r#"
+[base]
+dataset = "digits"
+width = 200
+[grid]
+model = ["mlp", "wrn"]
+init = ["orthogonal_datadep", "orthogonal_proposed"]
+lr = [0.1, 0.01]
+[[exclude]]
+model = "wrn"
+init = "orthogonal_datadep"
+"#;
+
+#[test]
+fn a_grids_networks_are_measured_layer_by_layer_once_for_all_learning_rates() {
+    let grid = GRID.replace("width = 200\n", "").replace("[base]", "[base]\nepochs = 3");
+    let place = Place::new(&grid);
+    let result = output(&mut place.wninit(&["signal", "grid.toml", "--device", "cpu"]));
+    result.expect(0, &[]);
+    assert!(result.stdout.lines().all(|line| line.chars().count() <= 80), "{}", result.stdout);
+    let mut reader = csv::Reader::from_path(place.sweep().join("signal.csv")).unwrap();
+    let rows: Vec<program::Row> = reader.deserialize().map(Result::unwrap).collect();
+    // Ten hidden layers and the input; a stem, 18 blocks and the input.
+    let count = |net: &str, init: &str| {
+        rows.iter().filter(|row| row["net"] == net && row["init"] == init).count()
+    };
+    assert_eq!(count("mlp depth=10 width=128", "orthogonal_proposed"), 11, "{rows:?}");
+    assert_eq!(count("mlp depth=10 width=128", "orthogonal_datadep"), 11);
+    assert_eq!(rows.len(), 11 + 11 + 20);
+    for row in &rows {
+        let number = |column: &str| row[column].parse::<f64>().unwrap();
+        assert!(number("forward_norm") > 0.0 && number("backward_norm") > 0.0, "{row:?}");
+        if row["layer"] == "0" {
+            assert_eq!((row["name"].as_str(), number("forward_ratio")), ("input", 1.0));
+        }
+    }
+    let last = |name: &str| rows.iter().find(|row| row["name"] == name).unwrap();
+    for name in ["hidden.9", "stages.2.5"] {
+        let ratio: f64 = last(name)["backward_ratio"].parse().unwrap();
+        assert!((ratio - 1.0).abs() < 1e-12, "the last hidden layer is the measure: {ratio}");
+    }
+    let documented = fs::read_to_string(place.sweep().join("columns.json")).unwrap();
+    assert!(documented.contains("backward_ratio"));
+    let page = fs::read_to_string(place.sweep().join("signal.html")).unwrap();
+    roxmltree::Document::parse(&page.replacen("<!DOCTYPE html>\n", "", 1)).unwrap();
+}
+
+#[test]
+fn one_job_of_a_grid_can_be_chosen_and_one_that_it_lacks_is_an_error() {
+    let place = Place::new("[base]\ndataset = \"digits\"\n[grid]\ndepth = [2, 3]\n");
+    let list = output(&mut place.wninit(&["plan", "grid.toml", "--csv"])).stdout;
+    let id = list.lines().nth(1).unwrap().split(',').next().unwrap().to_owned();
+    let args = ["signal", "grid.toml", "--device", "cpu", "--out", "here", "--job"];
+    output(place.wninit(&args).arg(&id)).expect(0, &[]);
+    let csv = fs::read_to_string(place.path("here/signal.csv")).unwrap();
+    assert!(csv.lines().skip(1).all(|line| line.starts_with(&id)), "{csv}");
+    assert_eq!(csv.lines().count(), 1 + 3);
+    output(place.wninit(&args).arg("0123456789ab")).expect(2, &["0123456789ab", "no such job"]);
+}
+
+#[test]
+fn what_cannot_be_is_refused_with_exit_code_2_and_a_folder_that_cannot_be_written_is_an_error() {
+    let place = Place::new("[base]\ndataset = \"digits\"\ndepth = 2\n");
+    output(&mut place.wninit(&["signal", "--set", "depth=2"])).expect(2, &["--set"]);
+    output(&mut place.wninit(&["signal", "--seeds", "0"])).expect(2, &["--seeds"]);
+    output(&mut place.wninit(&["signal", "grid.toml", "--seeds", "3"])).expect(2, &["--seeds"]);
+    output(&mut place.wninit(&["signal", "nothing.toml"])).expect(2, &["nothing.toml"]);
+    fs::write(place.path("file"), "").unwrap();
+    let args = ["signal", "grid.toml", "--device", "cpu", "--out", "file/here"];
+    let result = output(&mut place.wninit(&args));
+    assert!([1, 2].contains(&result.code()), "{result:?}");
+    result.expect(result.code(), &["file/here", "--out"]);
+}
+
+#[test]
+fn a_full_disk_is_an_error_that_leaves_the_old_file_as_it_was() {
+    let place = Place::new("[base]\ndataset = \"digits\"\ndepth = 20\n");
+    let args = ["signal", "grid.toml", "--device", "cpu"];
+    fs::create_dir_all(place.sweep()).unwrap();
+    fs::write(place.sweep().join("signal.csv"), "old").unwrap();
+    let mut command = place.wninit(&args);
+    program::limit(&mut command, libc::RLIMIT_FSIZE, 1000);
+    let result = output(&mut command);
+    assert!([1, 2].contains(&result.code()), "{result:?}");
+    result.expect(result.code(), &["signal.csv", "make room"]);
+    assert_eq!(place.text("signal.csv"), "old");
+}
