@@ -3,7 +3,7 @@
 
 GRID    ?= sweeps/quick.toml## the grid to train, a TOML file
 SET     ?=## fields to set for all jobs: SET="epochs=3 lr=0.1"
-ONLY    ?=## parts of axes to keep: ONLY="depth=2,10 init=he"
+ONLY    ?=## parts of axes: ONLY="depth=2,10 init=he"; of paper: sweeps
 PROFILE ?=## the grid's overlay to apply
 WORKERS ?=## cohorts to train at a time; empty: one a core, or one a GPU
 ARGS    ?=## further options of `wninit run`, such as --device cpu
@@ -30,7 +30,7 @@ endif
 .PHONY: help
 help: ## List the targets (this is what `make` does)
 	@echo "Targets"
-	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ': .*## ' '/^[a-z-]+: .*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "Variables, as in: make sweep GRID=sweeps/depth.toml WORKERS=2"
 	@awk -F ' *[?]=|## ' '/^[A-Z]+ *[?]=/ { \
@@ -42,7 +42,30 @@ sweep: data ## Train what GRID asks for and is not finished yet; summarise
 
 .PHONY: plan
 plan: build ## Say what GRID means and what it will cost
-	@$(WNINIT) plan $(GRID) $(OVERRIDES)
+	@$(WNINIT) plan $(GRID) --measure $(OVERRIDES)
+
+# Every experiment of the paper is a sweep of this name, but for E1, which no grid has.
+PAPER = $(if $(ONLY),$(ONLY),signal $(basename $(notdir $(wildcard sweeps/paper/*.toml))))
+
+.PHONY: paper
+paper: build ## Run the paper's experiments; ONLY=mlp-depth, PROFILE=small
+	@worst=0; for name in $(PAPER); do \
+	  grid=sweeps/paper/$$name.toml profile='$(if $(PROFILE),--profile $(PROFILE))'; \
+	  echo "== $$name"; \
+	  case $$name in \
+	    signal) $(WNINIT) signal ;; \
+	    curvature) $(WNINIT) fetch $$grid $$profile && $(WNINIT) curvature $$grid $$profile $(ARGS) && \
+	      $(WNINIT) summary "$$($(WNINIT) plan $$grid $$profile --folder)" ;; \
+	    *) $(WNINIT) fetch $$grid $$profile && $(WNINIT) run $$grid $$profile --summary \
+	      $(if $(WORKERS),--workers $(WORKERS)) $(ARGS) ;; \
+	  esac; code=$$?; \
+	  case $$code in 0) ;; 3) worst=3 ;; *) exit $$code ;; esac; \
+	done; exit $$worst
+
+.PHONY: paper-plan
+paper-plan: build ## Say how many runs the paper's experiments are, and their cost
+	@$(WNINIT) plan $(filter-out %/signal.toml,$(PAPER:%=sweeps/paper/%.toml)) \
+	  $(if $(PROFILE),--profile $(PROFILE))
 
 .PHONY: data
 data: build ## Get the data sets that GRID needs

@@ -177,6 +177,38 @@ fn what_is_missing_is_named_before_anything_is_installed() {
 }
 
 #[test]
+fn the_paper_is_one_command_and_so_is_each_part_of_it() {
+    let clone = Clone::fresh();
+    fs::create_dir_all(clone.path("sweeps/paper")).unwrap();
+    for name in ["curvature", "mlp-depth"] {
+        fs::write(clone.path(&format!("sweeps/paper/{name}.toml")), "").unwrap();
+    }
+    // A sweep in which some jobs failed does not keep the others from running.
+    fs::write(clone.path("exit-code"), "3").unwrap();
+    assert!(!clone.make(&["paper"]).status.success());
+    let all = [
+        "wninit signal",
+        "wninit fetch sweeps/paper/curvature.toml",
+        "wninit curvature sweeps/paper/curvature.toml",
+        "wninit plan sweeps/paper/curvature.toml --folder",
+        "wninit summary ",
+        "wninit fetch sweeps/paper/mlp-depth.toml",
+        "wninit run sweeps/paper/mlp-depth.toml --summary",
+    ];
+    assert_eq!(clone.log()[3..], all);
+    fs::write(clone.path("exit-code"), "0").unwrap();
+    assert!(clone.make(&["paper", "ONLY=mlp-depth", "PROFILE=small"]).status.success());
+    let part = [
+        "wninit fetch sweeps/paper/mlp-depth.toml --profile small",
+        "wninit run sweeps/paper/mlp-depth.toml --profile small --summary",
+    ];
+    assert_eq!(clone.log()[1..], part);
+    assert!(clone.make(&["paper-plan"]).status.success());
+    let plan = "wninit plan sweeps/paper/curvature.toml sweeps/paper/mlp-depth.toml";
+    assert_eq!(clone.log()[1..], [plan]);
+}
+
+#[test]
 fn help_lists_the_targets_and_fits_a_terminal() {
     let output = Clone::fresh().make(&[]);
     let text = String::from_utf8(output.stdout).unwrap();

@@ -9,7 +9,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use super::{OverrideArgs, UsageError};
 use crate::cohort::{self, Cohort, Shape};
 use crate::cost::{self, ModelCost, Rates};
-use crate::grid::{Axis, Grid};
+use crate::grid::{Axis, Grid, Metric};
 use crate::job::{Arch, Job, Value};
 use crate::plan::Plan;
 use crate::results;
@@ -122,6 +122,14 @@ fn disk(job: &Job) -> f64 {
     700.0 + 110.0 * f64::from(job.epochs) + 250.0
 }
 
+/// What a grid costs beside training its jobs: one that is about curvature alone takes some thirty
+/// Hessian-vector products over a tenth of the batches, each as long as two and a half steps.
+fn epochs_for(grid: &Grid) -> f64 {
+    let metrics = || grid.claims.iter().map(|claim| claim.metric);
+    let curvature = metrics().all(|metric| metric == Metric::LogSpectralNorm);
+    if curvature && metrics().next().is_some() { 30.0 * 0.1 * 2.5 } else { 1.0 }
+}
+
 /// A row for each grid, and the sum.
 fn suite(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
     let speeds = Speeds::load();
@@ -134,8 +142,9 @@ fn suite(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
         let plan = planned(&grid)?;
         let cohorts = remaining(&plan, &grid, args)?;
         let left: usize = cohorts.iter().map(|cohort| cohort.jobs().len()).sum();
+        let hours = epochs_for(&grid) / 3600.0;
         let of =
-            |seconds: &dyn Fn(&Cohort) -> f64| cohorts.iter().map(seconds).sum::<f64>() / 3600.0;
+            |seconds: &dyn Fn(&Cohort) -> f64| cohorts.iter().map(seconds).sum::<f64>() * hours;
         let row = [
             plan.jobs.len() as f64,
             (plan.jobs.len() - left) as f64,
