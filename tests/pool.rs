@@ -222,7 +222,10 @@ fn when_no_worker_is_left_the_sweep_ends_with_the_reasons() {
     assert_eq!(summary.failed.len() + summary.left, 60);
     let text = summary.to_string();
     assert!(text.contains("x device: cannot open cuda:"), "{text}");
-    assert!(text.contains("cannot open cuda:0\n    caused by: no such device"), "the first error in full: {text}");
+    assert!(
+        text.contains("cannot open cuda:0\n    caused by: no such device"),
+        "the first error in full: {text}"
+    );
     assert_eq!(
         read_failures(dir.path()).unwrap().len(),
         reasons(dir.path())[&FailureReason::Device]

@@ -1,6 +1,6 @@
 //! `wninit plan`: what a grid means, before anything runs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
@@ -10,9 +10,10 @@ use super::GridArgs;
 use crate::cohort::{self, Shape};
 use crate::cost::{self, ModelCost, Rates};
 use crate::grid::Axis;
-use crate::job::{Arch, Job, Value};
+use crate::job::{Arch, Job, JobId, Value};
 use crate::plan::Plan;
 use crate::results;
+use crate::shard::{self, Shard};
 
 /// The command line of `wninit plan`.
 #[derive(clap::Args, Debug)]
@@ -29,6 +30,10 @@ pub struct Args {
     /// Print the sweep's folder and nothing else, for scripts
     #[arg(long, conflicts_with_all = ["list", "csv"])]
     pub folder: bool,
+    /// Print what each of N shards would have to do, as in `wninit run --shard I/N`
+    #[arg(long, value_name = "N", conflicts_with_all = ["list", "csv", "folder"],
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(Shard::MOST)))]
+    pub shards: Option<u32>,
     /// Where results are kept; a sweep has the folder ROOT/NAME
     #[arg(long, value_name = "ROOT", default_value = "results")]
     pub results: PathBuf,
@@ -53,6 +58,9 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         plan.write_csv(&mut out)?;
     } else if args.list {
         list(&plan, &mut out)?;
+    } else if let Some(count) = args.shards {
+        let finished = results::finished_ids(&args.results.join(&grid.name))?;
+        shards(&plan, count, &finished, &mut out)?;
     } else {
         let finished = results::finished_ids(&args.results.join(&grid.name))?;
         let remaining: Vec<Job> =
@@ -82,6 +90,48 @@ fn list(plan: &Plan, out: &mut impl Write) -> std::io::Result<()> {
             }
         }
         writeln!(out)?;
+    }
+    Ok(())
+}
+
+/// A line for each shard: its jobs, what is left of them, and what it costs beside the others.
+fn shards(
+    plan: &Plan,
+    count: u32,
+    finished: &HashSet<JobId>,
+    out: &mut impl Write,
+) -> std::io::Result<()> {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_header(["shard", "jobs", "remaining", "cohorts", "cost", "of the mean"]);
+    let parts = shard::partition(&plan.jobs, count);
+    let costs: Vec<(usize, f64, f64)> = parts
+        .iter()
+        .map(|part| {
+            let jobs = part.iter().map(|&i| plan.jobs[i].job.clone());
+            let cohorts = cohort::cohorts(jobs, cost::cpu_width);
+            let seconds = cohorts.iter().map(|c| shard::cost(&c.shape(), c.jobs().len())).sum();
+            let flop = cohorts.iter().map(|c| cost::job_flop(&c.shape()) * c.jobs().len() as f64);
+            (cohorts.len(), flop.sum(), seconds)
+        })
+        .collect();
+    let mean = costs.iter().map(|(.., seconds)| seconds).sum::<f64>() / costs.len() as f64;
+    for (i, (part, (cohorts, flop, seconds))) in parts.iter().zip(&costs).enumerate() {
+        let left = part.iter().filter(|&&i| !finished.contains(&plan.jobs[i].id)).count();
+        table.add_row([
+            format!("{}/{count}", i + 1),
+            digits(part.len()),
+            digits(left),
+            digits(*cohorts),
+            scaled(*flop, "FLOP"),
+            format!("{:.1} %", 100.0 * seconds / mean),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    for line in table.lines() {
+        writeln!(out, "{}", line.trim_end())?;
     }
     Ok(())
 }

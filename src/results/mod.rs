@@ -5,6 +5,7 @@
 //! any time. The tables of columns in this file decide what the CSV files and `columns.json` say.
 
 mod journal;
+mod merge;
 mod read;
 mod table;
 
@@ -19,6 +20,7 @@ use crate::job::{FIELDS, Field, Job, JobId, SCHEMA};
 use table::{count, free_text, instant, number};
 
 pub use journal::{Holder, Journal, holder};
+pub use merge::{Merged, merge};
 pub use read::{
     Conflict, Runs, differences, equal_results, finished_ids, folders, planned_ids, planned_jobs,
     read_epochs, read_failures, read_outcomes, read_runs,
