@@ -66,7 +66,7 @@ fn another_number_of_shards_and_more_seeds_train_only_what_is_missing() {
 
 #[test]
 fn a_shard_goes_on_from_its_own_checkpoints() {
-    let grid = GRID.replace("epochs = 2", "epochs = 300");
+    let grid = GRID.replace("epochs = 2", "epochs = 60");
     let place = Place::new(&grid);
     let folder = place.sweep().join("shards/2-of-4");
     let mut command =

@@ -306,8 +306,8 @@ impl Drop for Cluster {
     }
 }
 
-/// 48 jobs, each a second or so.
-const SWEEP: &str = "[base]\ndataset = \"digits\"\nepochs = 40\n[grid]\ndepth = [10, 20]\n\
+/// 48 jobs that keep each task busy for some seconds.
+const SWEEP: &str = "[base]\ndataset = \"digits\"\nepochs = 16\n[grid]\ndepth = [10, 20]\n\
     lr = [0.001, 0.003, 0.01]\ninit = [\"orthogonal_proposed\", \"orthogonal_datadep\"]\nseed = { count = 4 }\n";
 
 #[test]

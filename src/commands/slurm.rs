@@ -113,6 +113,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let grid = args.grid.load()?;
     let plan = Plan::of(&grid)?;
     let run = run_options(args)?;
+    let (options, finish_options) = sbatch_options(args)?;
     let data = absolute(&args.data.clone().unwrap_or_else(data::default_dir), "--data")?;
     let results = absolute(&args.results, "--results")?;
     let program = std::env::current_exe().context("cannot find this program's own file")?;
@@ -143,7 +144,6 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let frozen = frozen(&folder, &grid)?;
-    let (options, finish_options) = sbatch_options(args)?;
     let (sweep_text, folder_text, frozen) = (
         text(&sweep_dir, "the sweep's folder")?,
         text(&folder, "the scripts' folder")?,
