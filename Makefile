@@ -9,8 +9,11 @@ WORKERS ?=## cohorts to train at a time; empty: one a core, or one a GPU
 ARGS    ?=## further options of `wninit run`, such as --device cpu
 BENCH   ?=## options of `make bench`, such as --workloads mlp-128
 OUT     ?=## the folder that `make bench-gpu` writes
+ARRAY   ?= 4## tasks of `make slurm`; 16%4 lets 4 of them run at a time
+SLURM   ?=## options of `wninit slurm`: SLURM="--gres gpu:1 --time 04:00:00"
 RESULTS ?= results/depth## the sweep's folder that the notebooks read
 PYTHON  ?= python3## the Python that .venv is made with
+WHEELS  ?=## a folder of wheels to install from, without a network
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -66,6 +69,10 @@ paper: build ## Run the paper's experiments; ONLY=mlp-depth, PROFILE=small
 paper-plan: build ## Say how many runs the paper's experiments are, and their cost
 	@$(WNINIT) plan $(filter-out %/signal.toml,$(PAPER:%=sweeps/paper/%.toml)) \
 	  $(if $(PROFILE),--profile $(PROFILE))
+
+.PHONY: slurm
+slurm: data ## Train GRID on a Slurm cluster, as a job array
+	@$(WNINIT) slurm $(GRID) --array '$(ARRAY)' --submit $(OVERRIDES) $(SLURM) $(if $(ARGS),-- $(ARGS))
 
 .PHONY: data
 data: build ## Get the data sets that GRID needs
@@ -123,7 +130,7 @@ define install
 	  echo 'or name another one: make PYTHON=/path/to/python3' >&2; exit 1; }
 	@.venv/bin/python -m pip --version >/dev/null 2>&1 || { rm -rf .venv && $(PYTHON) -m venv .venv; }
 	@again=; if [ -e $@.begun ]; then again=--ignore-installed; fi; touch $@.begun; \
-	 .venv/bin/python -m pip install $$again -r $(1)
+	 .venv/bin/python -m pip install $$again $(if $(WHEELS),--no-index --find-links '$(WHEELS)') -r $(1)
 endef
 
 # The link is what .cargo/config.toml refers to, whatever the version of Python.

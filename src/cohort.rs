@@ -93,29 +93,47 @@ pub fn cohorts(
     jobs: impl IntoIterator<Item = Job>,
     width: impl Fn(&Shape) -> usize,
 ) -> Vec<Cohort> {
-    let mut shapes: HashMap<Shape, Vec<(usize, Job)>> = HashMap::new();
-    for (position, job) in jobs.into_iter().enumerate() {
-        shapes.entry(Shape::of(&job)).or_default().push((position, job));
+    groups(jobs, |job| job, width).into_iter().map(|jobs| Cohort { jobs }).collect()
+}
+
+/// As [`cohorts`], for whatever stands for a job.
+pub(crate) fn groups<T>(
+    items: impl IntoIterator<Item = T>,
+    job: impl Fn(&T) -> &Job,
+    width: impl Fn(&Shape) -> usize,
+) -> Vec<Vec<T>> {
+    let mut shapes: HashMap<Shape, Vec<(usize, T)>> = HashMap::new();
+    for (position, item) in items.into_iter().enumerate() {
+        shapes.entry(Shape::of(job(&item))).or_default().push((position, item));
     }
-    let seeds = |job: &Job| (job.init_seed, job.data_seed);
-    let mut all: Vec<(usize, Cohort)> = Vec::new();
-    for (shape, jobs) in shapes {
+    let seeds = |(_, item): &(usize, T)| (job(item).init_seed, job(item).data_seed);
+    let mut all: Vec<(usize, Vec<T>)> = Vec::new();
+    for (shape, items) in shapes {
         let width = width(&shape).max(1);
-        let one_each = jobs.windows(2).all(|pair| seeds(&pair[0].1) != seeds(&pair[1].1));
+        let one_each = items.windows(2).all(|pair| seeds(&pair[0]) != seeds(&pair[1]));
         let mut sizes = Vec::new();
-        for group in jobs.chunk_by(|(_, a), (_, b)| one_each || seeds(a) == seeds(b)) {
+        for group in items.chunk_by(|a, b| one_each || seeds(a) == seeds(b)) {
             let even = group.len().div_ceil(group.len().div_ceil(width));
             sizes.extend(group.chunks(even).map(<[_]>::len));
         }
-        let mut jobs = jobs.into_iter().peekable();
+        let mut items = items.into_iter().peekable();
         for size in sizes {
-            let position = jobs.peek().map_or(0, |(position, _)| *position);
-            let members = jobs.by_ref().take(size).map(|(_, job)| job).collect();
-            all.push((position, Cohort { jobs: members }));
+            let position = items.peek().map_or(0, |(position, _)| *position);
+            let members = items.by_ref().take(size).map(|(_, item)| item).collect();
+            all.push((position, members));
         }
     }
     all.sort_by_key(|(position, _)| *position);
-    all.into_iter().map(|(_, cohort)| cohort).collect()
+    all.into_iter().map(|(_, members)| members).collect()
+}
+
+/// Puts the costliest cohorts of each seed first, so that workers that take them one after the
+/// other end at about the same time. Seeds are still finished in their order.
+pub fn costliest_first(cohorts: &mut [Cohort], cost: impl Fn(&Cohort) -> f64) {
+    let seeds = |cohort: &Cohort| (cohort.jobs[0].init_seed, cohort.jobs[0].data_seed);
+    for seed in cohorts.chunk_by_mut(|a, b| seeds(a) == seeds(b)) {
+        seed.sort_by(|a, b| cost(b).total_cmp(&cost(a)));
+    }
 }
 
 /// Halves the widest cohorts until there is one for each worker, or none of two members is left:
@@ -202,6 +220,33 @@ mod tests {
         assert_eq!(sizes(3), [2, 2, 4]);
         assert_eq!(sizes(100), [1; 8]);
         assert_eq!(spread(Vec::new(), 4), []);
+    }
+
+    #[test]
+    fn several_workers_end_at_about_the_same_time() {
+        use crate::speed::Speeds;
+        let speeds = Speeds::default();
+        let mut cohorts = cohorts(jobs(1, &[1, 2, 3, 5, 10, 200], 8), |_| 8);
+        let time = |cohorts: &[Cohort]| speeds.sweep_seconds(cohorts, 2);
+        let before = time(&cohorts);
+        costliest_first(&mut cohorts, |c| speeds.seconds(&c.shape(), c.jobs().len()));
+        let depths: Vec<usize> = cohorts.iter().map(|c| c.shape().arch.layers() as usize).collect();
+        assert_eq!(depths, [200, 10, 5, 3, 2, 1]);
+        let longest = speeds.seconds(&cohorts[0].shape(), 8);
+        assert!(
+            before > longest,
+            "the deepest came last, while the other worker had nothing to do"
+        );
+        assert_eq!(time(&cohorts), longest);
+    }
+
+    #[test]
+    fn the_costliest_first_is_still_one_seed_after_the_other() {
+        let mut cohorts = cohorts(jobs(3, &[2, 5], 2), |_| 8);
+        costliest_first(&mut cohorts, |cohort| f64::from(cohort.shape().arch.layers()));
+        let order = |c: &Cohort| (c.jobs()[0].init_seed, c.shape().arch.layers());
+        let order: Vec<_> = cohorts.iter().map(order).collect();
+        assert_eq!(order, [(0, 5), (0, 2), (1, 5), (1, 2), (2, 5), (2, 2)]);
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub mod tensorboard;
 
 pub mod stats;
 
+pub mod slurm;
+
 // From cohorts to records on disk.
 pub mod sweep;
 
@@ -56,6 +58,8 @@ pub mod torch;
 pub mod data;
 
 // From a grid to cohorts.
+pub mod shard;
+
 pub mod plan;
 
 pub mod speed;

@@ -18,6 +18,8 @@ mod progress;
 mod report;
 mod results;
 mod rng;
+mod shard;
+mod slurm;
 mod speed;
 mod stats;
 mod summary;

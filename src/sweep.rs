@@ -2,12 +2,14 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::job::{Job, JobId};
 use crate::results::{
     Journal, ResultsError, finished_ids, plan_csv, planned_ids, write_atomically,
 };
+
+pub use crate::shard::Shard;
 
 /// What a new plan means for the results that a folder holds. Nothing is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,26 +79,12 @@ pub struct Sweep {
     pub journal: Journal,
     /// The jobs that are left to do, in the plan's order.
     pub remaining: Vec<Job>,
-    /// Jobs that were finished before.
+    /// Jobs of this part that were finished before.
     pub finished: usize,
+    /// Every job that is finished in the sweep's folder or in that of any shard.
+    pub finished_anywhere: HashSet<JobId>,
     /// How the plan differs from the one before.
     pub change: Option<PlanChange>,
-}
-
-/// A part of a sweep: `i` of `n`, with 1 ≤ i ≤ n.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shard {
-    /// Which part, counted from 1.
-    pub index: u32,
-    /// Of how many.
-    pub count: u32,
-}
-
-impl Shard {
-    /// The folder of this part's results.
-    pub fn folder(self, dir: &Path) -> PathBuf {
-        dir.join("shards").join(format!("{}-of-{}", self.index, self.count))
-    }
 }
 
 /// Takes a sweep's folder (or, of a shard, its own) for this process and writes down what was
@@ -119,11 +107,26 @@ pub fn open(
     let finished = finished_ids(dir)?;
     let ids: HashSet<JobId> = plan.iter().map(Job::id).collect();
     let change = PlanChange::between(dir, &ids, &finished)?;
-    replace(&dir.join("grid.toml"), grid_toml)?;
-    replace(&dir.join("plan.csv"), &plan_csv(plan))?;
+    describe(dir, grid_toml, plan)?;
     let remaining: Vec<Job> =
         part.iter().filter(|job| !finished.contains(&job.id())).cloned().collect();
-    Ok(Sweep { journal, finished: part.len() - remaining.len(), remaining, change })
+    Ok(Sweep {
+        journal,
+        finished: part.len() - remaining.len(),
+        remaining,
+        finished_anywhere: finished,
+        change,
+    })
+}
+
+/// Writes down what is asked of a sweep: `grid.toml` and `plan.csv`. Several processes may do so
+/// at once, as shards do.
+///
+/// # Errors
+/// The disk refuses.
+pub fn describe(dir: &Path, grid_toml: &str, plan: &[Job]) -> Result<(), ResultsError> {
+    replace(&dir.join("grid.toml"), grid_toml)?;
+    replace(&dir.join("plan.csv"), &plan_csv(plan))
 }
 
 /// Puts a file in place, unless it is there already: a notebook that watches it need not wake up.

@@ -151,6 +151,32 @@ fn a_libtorch_of_ones_own_needs_no_environment() {
 }
 
 #[test]
+fn without_a_network_packages_come_from_a_folder() {
+    let clone = Clone::fresh();
+    assert!(clone.make(&["setup", "WHEELS=my wheels"]).status.success());
+    let pip = "pip --no-index --find-links my wheels -r analysis/requirements-torch.txt";
+    assert_eq!(clone.log(), ["venv", pip]);
+}
+
+#[test]
+fn a_sweep_goes_to_the_cluster_with_its_data() {
+    let clone = Clone::fresh();
+    let slurm = "SLURM=--gres gpu:1";
+    let output = clone.make(&[
+        "slurm",
+        "GRID=x.toml",
+        "ARRAY=16%4",
+        slurm,
+        "SET=epochs=2",
+        "ARGS=--recompute on",
+    ]);
+    assert!(output.status.success());
+    let submitted =
+        "wninit slurm x.toml --array 16%4 --submit --set epochs=2 --gres gpu:1 -- --recompute on";
+    assert_eq!(clone.log()[3..], ["wninit fetch x.toml --set epochs=2", submitted]);
+}
+
+#[test]
 fn what_is_missing_is_named_before_anything_is_installed() {
     for (program, named) in
         [("cargo", "rustup.rs"), ("c++", "apt install g++"), ("python3", "python3-venv")]

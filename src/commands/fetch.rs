@@ -6,6 +6,7 @@ use std::str::FromStr;
 use crate::commands::{OverrideArgs, UsageError};
 use crate::data;
 use crate::data::fetch::{self, Fetched, Options};
+use crate::data::files::Place;
 use crate::job::DatasetName;
 use crate::plan::Plan;
 
@@ -37,6 +38,10 @@ pub struct Args {
     /// Fetch even if the data set is there and complete
     #[arg(long)]
     pub force: bool,
+
+    /// Fetch nothing, say what is missing or damaged; the exit code is then 1
+    #[arg(long, conflicts_with_all = ["force", "source"])]
+    pub check: bool,
 }
 
 /// What to fetch.
@@ -65,6 +70,12 @@ impl FromStr for Wanted {
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     let datasets = datasets(args)?;
     let dir = args.data.clone().unwrap_or_else(data::default_dir);
+    if args.check {
+        for dataset in datasets {
+            fetch::check(&Place { dataset, dir: dir.clone() })?;
+        }
+        return Ok(0);
+    }
     let mut options = Options::new(&dir);
     options.sources.clone_from(&args.source);
     let further = std::env::var(fetch::SOURCES_VARIABLE).unwrap_or_default();

@@ -9,6 +9,7 @@ pub mod plan;
 pub mod report;
 pub mod run;
 pub mod signal;
+pub mod slurm;
 pub mod status;
 pub mod summary;
 pub mod verify;
@@ -56,6 +57,8 @@ pub enum Command {
     Merge(merge::Args),
     /// Get a data set
     Fetch(fetch::Args),
+    /// Train a sweep on a Slurm cluster, as a job array
+    Slurm(slurm::Args),
     /// Say what this machine offers, and what is missing
     Doctor(doctor::Args),
 }
@@ -133,6 +136,7 @@ pub fn run(command: &Command) -> Option<anyhow::Result<u8>> {
         Command::Report(args) => report::run(args),
         Command::Merge(args) => merge::run(args),
         Command::Fetch(args) => fetch::run(args),
+        Command::Slurm(args) => slurm::run(args),
         Command::Run(_)
         | Command::Signal(_)
         | Command::Curvature(_)

@@ -1,6 +1,6 @@
 //! `wninit plan`: what a grid means, before anything runs.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
@@ -10,9 +10,10 @@ use super::{OverrideArgs, UsageError};
 use crate::cohort::{self, Cohort, Shape};
 use crate::cost::{self, ModelCost, Rates};
 use crate::grid::{Axis, Grid, Metric};
-use crate::job::{Arch, Job, Value};
+use crate::job::{Arch, Job, JobId, Value};
 use crate::plan::Plan;
 use crate::results;
+use crate::shard::{self, Shard};
 use crate::speed::Speeds;
 
 /// The command line of `wninit plan`.
@@ -36,6 +37,10 @@ pub struct Args {
     /// Print the sweep's folder and nothing else, for scripts
     #[arg(long, conflicts_with_all = ["list", "csv"])]
     pub folder: bool,
+    /// Print what each of N shards would have to do, as in `wninit run --shard I/N`
+    #[arg(long, value_name = "N", conflicts_with_all = ["list", "csv", "folder"],
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(Shard::MOST)))]
+    pub shards: Option<u32>,
     /// Where results are kept; a sweep has the folder ROOT/NAME
     #[arg(long, value_name = "ROOT", default_value = "results")]
     pub results: PathBuf,
@@ -49,9 +54,9 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let mut out = BufWriter::new(std::io::stdout().lock());
     if let [grid] = &args.grids[..] {
         one(&args.overrides.load(grid)?, args, &mut out)?;
-    } else if args.list || args.csv || args.folder {
+    } else if args.list || args.csv || args.folder || args.shards.is_some() {
         return Err(UsageError(anyhow::anyhow!(
-            "--list, --csv and --folder are for one grid, and {} are given",
+            "--list, --csv, --shards and --folder are for one grid, and {} are given",
             args.grids.len()
         ))
         .into());
@@ -72,6 +77,9 @@ fn one(grid: &Grid, args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
         plan.write_csv(out)?;
     } else if args.list {
         list(&plan, out)?;
+    } else if let Some(count) = args.shards {
+        let finished = results::finished_ids(&args.results.join(&grid.name))?;
+        shards(&plan, count, &finished, out)?;
     } else {
         let remaining = remaining(&plan, grid, args)?;
         writeln!(out, "{}", grid.name)?;
@@ -212,6 +220,48 @@ fn list(plan: &Plan, out: &mut impl Write) -> std::io::Result<()> {
             }
         }
         writeln!(out)?;
+    }
+    Ok(())
+}
+
+/// A line for each shard: its jobs, what is left of them, and what it costs beside the others.
+fn shards(
+    plan: &Plan,
+    count: u32,
+    finished: &HashSet<JobId>,
+    out: &mut impl Write,
+) -> std::io::Result<()> {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_header(["shard", "jobs", "remaining", "cohorts", "cost", "of the mean"]);
+    let parts = shard::partition(&plan.jobs, count);
+    let costs: Vec<(usize, f64, f64)> = parts
+        .iter()
+        .map(|part| {
+            let jobs = part.iter().map(|&i| plan.jobs[i].job.clone());
+            let cohorts = cohort::cohorts(jobs, cost::cpu_width);
+            let seconds = cohorts.iter().map(|c| shard::cost(&c.shape(), c.jobs().len())).sum();
+            let flop = cohorts.iter().map(|c| cost::job_flop(&c.shape()) * c.jobs().len() as f64);
+            (cohorts.len(), flop.sum(), seconds)
+        })
+        .collect();
+    let mean = costs.iter().map(|(.., seconds)| seconds).sum::<f64>() / costs.len() as f64;
+    for (i, (part, (cohorts, flop, seconds))) in parts.iter().zip(&costs).enumerate() {
+        let left = part.iter().filter(|&&i| !finished.contains(&plan.jobs[i].id)).count();
+        table.add_row([
+            format!("{}/{count}", i + 1),
+            digits(part.len()),
+            digits(left),
+            digits(*cohorts),
+            scaled(*flop, "FLOP"),
+            format!("{:.1} %", 100.0 * seconds / mean),
+        ]);
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    for line in table.lines() {
+        writeln!(out, "{}", line.trim_end())?;
     }
     Ok(())
 }

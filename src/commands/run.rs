@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::commands::GridArgs;
 use crate::execution::{Choice, Recompute, parse_time};
+use crate::shard::Shard;
 
 /// The command line of `wninit run`.
 #[derive(clap::Args, Debug)]
@@ -15,6 +16,9 @@ pub struct Args {
     /// Where results are kept; this sweep's go to ROOT/NAME
     #[arg(long, value_name = "ROOT", default_value = "results")]
     pub results: PathBuf,
+    /// Train only part I of N, the same on every machine, into ROOT/NAME/shards/I-of-N
+    #[arg(long, value_name = "I/N")]
+    pub shard: Option<Shard>,
     /// Where to train: auto, cpu, cuda (every GPU) or cuda:0,1
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: Choice,

@@ -20,6 +20,9 @@ use crate::results::{
 pub struct Args {
     /// The sweep's folder, such as results/depth
     pub dir: PathBuf,
+    /// Exit with 3 unless every job of the plan is finished
+    #[arg(long)]
+    pub check: bool,
 }
 
 /// Prints the state of a sweep.
@@ -27,8 +30,10 @@ pub struct Args {
 /// # Errors
 /// The folder is no sweep's, or its files cannot be read.
 pub fn run(args: &Args) -> Result<u8> {
-    print!("{}", Status::of(&args.dir)?);
-    Ok(0)
+    let status = Status::of(&args.dir)?;
+    print!("{status}");
+    let complete = status.failed == 0 && status.missing == 0;
+    Ok(if args.check && !complete { 3 } else { 0 })
 }
 
 /// A process that works on a sweep, or on a shard of it.

@@ -245,6 +245,14 @@ pub fn fetch(dataset: DatasetName, options: &Options) -> Result<Fetched, FetchEr
     }
 }
 
+/// Reads a data set as a whole, which checks it. Fetches nothing.
+///
+/// # Errors
+/// A file is missing or damaged; the error names it and the remedy.
+pub fn check(place: &Place) -> Result<(), DataError> {
+    Recipe::of(place.dataset).map_or(Ok(()), |recipe| recipe.check(place))
+}
+
 /// As [`fetch`], for a recipe of your own.
 ///
 /// # Errors

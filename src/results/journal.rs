@@ -104,11 +104,13 @@ fn lock(dir: &Path) -> Result<File, ResultsError> {
 }
 
 /// A CSV file that rows are added to.
-struct Appender {
+pub(super) struct Appender {
     path: PathBuf,
     file: File,
     /// Length of the file up to the last row that counts.
     good: u64,
+    /// The file's columns, in its order.
+    header: Vec<String>,
     /// For each of the file's columns, which of ours it is.
     order: Vec<Option<usize>>,
 }
@@ -152,7 +154,12 @@ impl Appender {
                 torn.line
             ));
         }
-        Ok(Appender { good: table.whole, path, file, order })
+        Ok(Appender { good: table.whole, path, file, header: table.header, order })
+    }
+
+    /// The file's columns, in its order.
+    pub(super) fn header(&self) -> &[String] {
+        &self.header
     }
 
     /// Text of a row, in the file's own order of columns.
@@ -293,11 +300,21 @@ impl Journal {
             record.epochs.iter().map(|row| self.epochs.line(&epoch_cells(*id, row))).collect()
         };
         let epochs: String = fresh.par_iter().map(curve).collect();
-        match self.epochs.write(&epochs).and_then(|()| self.runs.write(&runs)) {
+        self.append_text(new, &runs, &epochs)
+    }
+
+    /// Writes the rows of jobs that are not finished so far, and their epochs, as one group.
+    pub(super) fn append_text(
+        &mut self,
+        ids: impl IntoIterator<Item = JobId>,
+        runs: &str,
+        epochs: &str,
+    ) -> Result<(), ResultsError> {
+        match self.epochs.write(epochs).and_then(|()| self.runs.write(runs)) {
             Ok(()) => {
-                self.epochs.commit(&epochs);
-                self.runs.commit(&runs);
-                self.finished.extend(new);
+                self.epochs.commit(epochs);
+                self.runs.commit(runs);
+                self.finished.extend(ids);
                 Ok(())
             }
             Err(error) => {
@@ -307,6 +324,16 @@ impl Journal {
                 Err(error)
             }
         }
+    }
+
+    /// The file of finished jobs.
+    pub(super) fn runs(&self) -> &Appender {
+        &self.runs
+    }
+
+    /// The file of curves.
+    pub(super) fn epochs(&self) -> &Appender {
+        &self.epochs
     }
 
     /// Writes failed attempts, all or none.

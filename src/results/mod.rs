@@ -13,6 +13,7 @@ macro_rules! columns {
 
 mod curvature;
 mod journal;
+mod merge;
 mod read;
 mod table;
 
@@ -31,6 +32,7 @@ pub use curvature::{
     curvature_docs, read_curvatures, write_curvatures,
 };
 pub use journal::{Holder, Journal, holder};
+pub use merge::{Merged, merge};
 pub use read::{
     Conflict, Runs, differences, equal_results, finished_ids, folders, planned_ids, planned_jobs,
     read_epochs, read_failures, read_outcomes, read_runs,

@@ -194,7 +194,7 @@ fn add_runs(
 }
 
 /// A record from its row; `fields` are the places of [`FIELDS`] in it.
-fn record(row: &Row<'_>, fields: &[usize]) -> Result<(JobId, Record), ResultsError> {
+pub(super) fn record(row: &Row<'_>, fields: &[usize]) -> Result<(JobId, Record), ResultsError> {
     let (id, job) = identified(row, fields)?;
     let outcome = row.cell("outcome").parse().map_err(|message: String| row.error(message))?;
     let record = Record {
@@ -226,6 +226,11 @@ fn record(row: &Row<'_>, fields: &[usize]) -> Result<(JobId, Record), ResultsErr
         epochs: Vec::new(),
     };
     Ok((id, record))
+}
+
+/// The job of a row that [`record`] can read.
+pub(super) fn checked(row: &Row<'_>, fields: &[usize]) -> Result<JobId, ResultsError> {
+    record(row, fields).map(|(id, _)| id)
 }
 
 /// The job of a row, which its `job_id` must name.
@@ -384,18 +389,23 @@ pub fn read_epochs(dir: &Path) -> Result<HashMap<JobId, Vec<EpochRow>>, ResultsE
             if !finished.contains(&id) || curves.contains_key(&id) {
                 continue;
             }
-            let number = |column| Ok(row.finite(column)?.unwrap_or(f64::NAN));
-            here.entry(id).or_default().push(EpochRow {
-                epoch: row.required("epoch")?,
-                lr: number("lr")?,
-                train_loss: number("train_loss")?,
-                train_acc: number("train_acc")?,
-                val_loss: number("val_loss")?,
-                val_acc: number("val_acc")?,
-                seconds: number("seconds")?,
-            });
+            here.entry(id).or_default().push(epoch(&row)?);
         }
         curves.extend(here);
     }
     Ok(curves)
+}
+
+/// An epoch from its row.
+pub(super) fn epoch(row: &Row<'_>) -> Result<EpochRow, ResultsError> {
+    let number = |column| Ok(row.finite(column)?.unwrap_or(f64::NAN));
+    Ok(EpochRow {
+        epoch: row.required("epoch")?,
+        lr: number("lr")?,
+        train_loss: number("train_loss")?,
+        train_acc: number("train_acc")?,
+        val_loss: number("val_loss")?,
+        val_acc: number("val_acc")?,
+        seconds: number("seconds")?,
+    })
 }

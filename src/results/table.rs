@@ -225,13 +225,18 @@ impl Table {
         self.rows.len()
     }
 
+    /// The text of a row, without the end of its line.
+    pub fn line(&self, i: usize) -> Result<&str, ResultsError> {
+        let (number, range) = &self.rows[i];
+        text(&self.bytes[range.clone()])
+            .ok_or_else(|| ResultsError::row(&self.path, *number, "the line is not UTF-8"))
+    }
+
     /// A row that is whole.
     pub fn row(&self, i: usize) -> Result<Row<'_>, ResultsError> {
-        let (number, range) = &self.rows[i];
+        let (number, _) = &self.rows[i];
         let error = |message: String| ResultsError::row(&self.path, *number, message);
-        let line = text(&self.bytes[range.clone()])
-            .ok_or_else(|| error("the line is not UTF-8".into()))?;
-        let cells = cells(line);
+        let cells = cells(self.line(i)?);
         if cells.len() != self.header.len() {
             return Err(error(format!(
                 "{} cells, but the header has {}",

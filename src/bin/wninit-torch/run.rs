@@ -16,10 +16,11 @@ use wninit::job::{Job, JobId, Precision};
 use wninit::plan::Plan;
 use wninit::pool::{self, Options};
 use wninit::progress::say;
+use wninit::results::{ResultsError, folders, holder};
 use wninit::speed::Speeds;
 use wninit::train::checkpoint::{self, Saved};
 use wninit::train::{Checkpoints, Libtorch};
-use wninit::{data, interrupt, sweep, tensorboard};
+use wninit::{data, interrupt, shard, sweep, tensorboard};
 
 /// Trains the jobs that are not finished; the exit code is that of the pool.
 ///
@@ -44,10 +45,17 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     for warning in &plan.warnings {
         say(&format!("warning: {warning}"));
     }
+    let part =
+        args.shard.map(|s| shard::partition(&plan.jobs, s.count).swap_remove(s.index as usize - 1));
     let jobs: Vec<Job> = plan.jobs.into_iter().map(|planned| planned.job).collect();
+    let part = part.map(|part| part.into_iter().map(|i| jobs[i].clone()).collect::<Vec<Job>>());
     let dir = args.results.join(&grid.name);
     let stop = interrupt::install()?;
-    let mut sweep = sweep::open(&dir, None, &grid.to_toml(), &jobs, &jobs)?;
+    let part = part.as_deref().unwrap_or(&jobs);
+    let mut sweep = sweep::open(&dir, args.shard, &grid.to_toml(), &jobs, part)?;
+    if args.shard.is_none() {
+        warn_of_shards(&dir)?;
+    }
     if let Some(change) = &sweep.change {
         say(&change.to_string());
     }
@@ -58,14 +66,19 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
 
     let checkpoints = sweep.journal.dir().join("checkpoints");
     let saved = checkpoint::scan(&checkpoints, |warning| say(&format!("warning: {warning}")))?;
-    let (mut cohorts, found) = resumable(&sweep.remaining, sweep.journal.finished(), saved);
+    let (mut cohorts, found) = resumable(&sweep.remaining, &sweep.finished_anywhere, saved);
     let taken_up: Vec<Arc<Saved>> = found.values().cloned().collect();
     let fresh = sweep.remaining.iter().filter(|job| !found.contains_key(&job.id())).cloned();
     let width = args.cohort_width.map(usize::from);
-    cohorts.extend(cohort::cohorts(fresh, |shape| width.unwrap_or_else(|| cost::cpu_width(shape))));
+    let speeds = Speeds::load();
+    let mut fresh = cohort::cohorts(fresh, |shape| width.unwrap_or_else(|| cost::cpu_width(shape)));
     if width.is_none() {
-        cohorts = cohort::spread(cohorts, devices.len());
+        fresh = cohort::spread(fresh, devices.len());
     }
+    if devices.len() > 1 {
+        cohort::costliest_first(&mut fresh, |c| speeds.seconds(&c.shape(), c.jobs().len()));
+    }
+    cohorts.extend(fresh);
 
     let mut trainer = Libtorch::new(
         devices.clone(),
@@ -77,7 +90,6 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     trainer.checkpoints =
         Some(Checkpoints { dir: checkpoints, every: args.checkpoint_every, found });
 
-    let speeds = Speeds::load();
     let cost = |job: &Job| {
         let shape = Shape::of(job);
         let width = cost::cpu_width(&shape);
@@ -96,7 +108,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
             let _ = std::fs::remove_file(&saved.path);
         }
     }
-    say(&format!("{}: {summary}", dir.display()));
+    say(&format!("{}: {summary}", sweep.journal.dir().display()));
     if args.tensorboard {
         // The results are on disk; what fails from here on costs a picture at most.
         if let Err(error) = tensorboard::write_missing(&dir) {
@@ -110,6 +122,19 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         return Ok(if code == 0 { summarised } else { code });
     }
     Ok(code)
+}
+
+/// Says if other processes train shards of the sweep, of which this one takes all jobs.
+fn warn_of_shards(dir: &Path) -> Result<(), ResultsError> {
+    for folder in folders(dir)?.iter().skip(1) {
+        if let Some(holder) = holder(folder)? {
+            say(&format!(
+                "warning: {} is being trained by {holder}; what it has not finished yet is trained here, too",
+                folder.display()
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Runs `wninit summary` on the sweep; its exit code.

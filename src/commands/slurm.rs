@@ -1,0 +1,365 @@
+//! `wninit slurm`: a sweep as a Slurm job array.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::str::FromStr;
+
+use anyhow::{Context, anyhow, bail};
+use clap::Parser;
+use sha2::{Digest, Sha256};
+
+use crate::commands::{Cli, GridArgs, UsageError};
+use crate::data::{self, fetch, files};
+use crate::grid::Grid;
+use crate::job::Job;
+use crate::plan::Plan;
+use crate::results::{finished_ids, write_atomically};
+use crate::shard::Shard;
+use crate::slurm::{ARRAY, FINISH, JobArray};
+use crate::sweep;
+
+/// Train a sweep on a Slurm cluster: a job array with a shard for each task, and a job that merges,
+/// summarises and reports when the array is through
+///
+/// Writes the scripts to ROOT/NAME/slurm/, with a copy of the grid that later edits do not reach,
+/// and prints the array's; with --submit both are submitted. Tasks save and queue again before their
+/// time limit.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Options after -- are those of `wninit run`, as in
+  wninit slurm GRID --array 16 --time 04:00:00 -- --checkpoint-every 2m")]
+pub struct Args {
+    #[command(flatten)]
+    #[allow(missing_docs)] // it would become the help text
+    pub grid: GridArgs,
+    /// Tasks, and so shards; 16%4 lets 4 of them run at a time
+    #[arg(long, value_name = "N[%M]")]
+    pub array: Tasks,
+    /// Submit the jobs with sbatch
+    #[arg(long)]
+    pub submit: bool,
+    /// Where the jobs may run
+    #[arg(long, value_name = "PARTITION")]
+    pub partition: Option<String>,
+    /// What each task gets, such as gpu:1; without a GPU it trains on its CPUs
+    #[arg(long, value_name = "GRES")]
+    pub gres: Option<String>,
+    /// Time limit of a task, such as 04:00:00; it goes on in the next one
+    #[arg(long, value_name = "TIME")]
+    pub time: Option<String>,
+    /// CPUs of a task: as many workers, where it trains on them
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub cpus_per_task: Option<u32>,
+    /// Memory of a task, such as 8G
+    #[arg(long, value_name = "SIZE")]
+    pub mem: Option<String>,
+    /// Whose account is charged
+    #[arg(long, value_name = "ACCOUNT")]
+    pub account: Option<String>,
+    /// A further option of sbatch, such as --sbatch=--qos=high (repeatable)
+    #[arg(long, value_name = "OPTION", allow_hyphen_values = true)]
+    pub sbatch: Vec<String>,
+    /// How long before its time limit a task saves and is queued again
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..=65535))]
+    pub signal: u32,
+    /// How often a task is queued again at the most
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub restarts: u32,
+    /// Where results are kept, on a file system that all nodes share
+    #[arg(long, value_name = "ROOT", default_value = "results")]
+    pub results: PathBuf,
+    /// The data folder [default: WNINIT_DATA, else ./data]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Options of `wninit run`
+    #[arg(last = true, value_name = "RUN OPTIONS")]
+    pub run: Vec<String>,
+}
+
+/// How many tasks, and how many at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tasks {
+    /// Tasks of the array.
+    pub count: u32,
+    /// How many of them may run at a time.
+    pub at_once: Option<u32>,
+}
+
+impl FromStr for Tasks {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |text: &str| text.parse().ok().filter(|n| (1..=Shard::MOST).contains(n));
+        let (count, at_once) = match text.split_once('%') {
+            Some((count, at_once)) => (number(count), number(at_once).map(Some)),
+            None => (number(text), Some(None)),
+        };
+        match (count, at_once) {
+            (Some(count), Some(at_once)) => Ok(Tasks { count, at_once }),
+            _ => Err(format!(
+                "expected a number of tasks from 1 to {}, such as 16, or 16%4 for 4 at a time",
+                Shard::MOST
+            )),
+        }
+    }
+}
+
+/// Writes the scripts, and prints the array's or submits both.
+///
+/// # Errors
+/// The grid or the command line is bad, a data set is missing, a file cannot be written, or `sbatch`
+/// refuses.
+pub fn run(args: &Args) -> anyhow::Result<u8> {
+    let grid = args.grid.load()?;
+    let plan = Plan::of(&grid)?;
+    let run = run_options(args)?;
+    let (options, finish_options) = sbatch_options(args)?;
+    let data = absolute(&args.data.clone().unwrap_or_else(data::default_dir), "--data")?;
+    let results = absolute(&args.results, "--results")?;
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let program = text(&program, "this program")?;
+    check_data(&plan, Path::new(&data), &args.grid.grid)?;
+    for warning in &plan.warnings {
+        eprintln!("warning: {warning}");
+    }
+
+    if results.contains('\\') {
+        return Err(usage(format!(
+            "--results: Slurm writes no log to a path with a backslash, as in {results}"
+        )));
+    }
+    let sweep_dir = Path::new(&results).join(&grid.name);
+    let finished = finished_ids(&sweep_dir)?;
+    let left = plan.remaining(&finished).count();
+    if left == 0 {
+        eprintln!("nothing to submit: all {} jobs of {} are finished", plan.jobs.len(), grid.name);
+        return Ok(0);
+    }
+    if args.array.count as usize > plan.jobs.len() {
+        let (tasks, jobs) = (args.array.count, plan.jobs.len());
+        eprintln!("warning: {tasks} tasks for {jobs} jobs: the others will have nothing to do");
+    }
+
+    let folder = sweep_dir.join("slurm");
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    let frozen = frozen(&folder, &grid)?;
+    let (sweep_text, folder_text, frozen) = (
+        text(&sweep_dir, "the sweep's folder")?,
+        text(&folder, "the scripts' folder")?,
+        text(&frozen, "the grid")?,
+    );
+    let array = JobArray {
+        name: &grid.name,
+        program: &program,
+        grid: &frozen,
+        results: &results,
+        data: &data,
+        sweep: &sweep_text,
+        folder: &folder_text,
+        tasks: args.array.count,
+        at_once: args.array.at_once,
+        warning: args.signal,
+        restarts: args.restarts,
+        options: &options,
+        finish_options: &finish_options,
+        run: &run.words,
+        worker_a_cpu: run.worker_a_cpu,
+    };
+    let script = array.array_script();
+    write_atomically(&folder.join(ARRAY), script.as_bytes())?;
+    write_atomically(&folder.join(FINISH), array.finish_script().as_bytes())?;
+    if args.submit {
+        let jobs: Vec<Job> = plan.jobs.into_iter().map(|planned| planned.job).collect();
+        sweep::describe(&sweep_dir, &grid.to_toml(), &jobs)?; // for `wninit status`
+        submit(&folder, args.array.count, left)?;
+    } else {
+        std::io::stdout().write_all(script.as_bytes())?;
+        eprintln!(
+            "this is {}; its first lines say how to submit it and {FINISH}",
+            folder.join(ARRAY).display()
+        );
+    }
+    Ok(0)
+}
+
+/// Options of `wninit run` for each task.
+struct RunOptions {
+    words: Vec<String>,
+    worker_a_cpu: bool,
+}
+
+/// Checks the options after `--` and adds the device.
+fn run_options(args: &Args) -> anyhow::Result<RunOptions> {
+    let mut words = args.run.clone();
+    if let Some(word) = words.iter().find(|word| word.chars().any(char::is_control)) {
+        return Err(usage(format!("an option of `wninit run` has a control character: {word:?}")));
+    }
+    let given =
+        |name: &str| words.iter().any(|word| word == name || word.starts_with(&format!("{name}=")));
+    // Slurm lets a task see the GPUs that it asked for, and without having asked perhaps all.
+    let gpu = args.gres.iter().chain(&args.sbatch).any(|option| is_about_gpus(option));
+    let device = match (given("--device"), gpu) {
+        (true, _) => None,
+        (false, true) => Some("cuda"),
+        (false, false) => Some("cpu"),
+    };
+    if let Some(device) = device {
+        words.extend(["--device", device].map(str::to_owned));
+    }
+    let fixed = ["wninit", "run", "grid.toml", "--shard=1/1", "--results=r", "--data=d"];
+    let parsed = Cli::try_parse_from(fixed.into_iter().chain(words.iter().map(String::as_str)));
+    let command = parsed.map_err(|error| {
+        let message = error.to_string();
+        let first = message.lines().next().unwrap_or_default();
+        usage(format!("after --: {}", first.trim_start_matches("error: ")))
+    })?;
+    let super::Command::Run(run) = command.command else {
+        bail!("a bug: the options of `wninit run` are read as another command");
+    };
+    if !run.grid.overrides.is_empty() {
+        return Err(usage("--set, --only and --profile belong before the --"));
+    }
+    let cpu = device == Some("cpu") || run.device == crate::execution::Choice::Cpu;
+    Ok(RunOptions { words, worker_a_cpu: cpu && run.workers.is_none() })
+}
+
+fn is_about_gpus(option: &str) -> bool {
+    option.contains("gpu")
+}
+
+/// The options of `sbatch` for the array, and for the job after it, which needs no GPU and no
+/// more than one CPU.
+fn sbatch_options(args: &Args) -> anyhow::Result<(Vec<String>, Vec<String>)> {
+    let cpus = args.cpus_per_task.map(|n| n.to_string());
+    let named = [
+        ("--partition", args.partition.as_ref(), true),
+        ("--account", args.account.as_ref(), true),
+        ("--time", args.time.as_ref(), true),
+        ("--mem", args.mem.as_ref(), true),
+        ("--gres", args.gres.as_ref(), false),
+        ("--cpus-per-task", cpus.as_ref(), false),
+    ];
+    let mut options = Vec::new();
+    let mut add = |option: String, both: bool| {
+        if option.chars().any(char::is_control) {
+            return Err(usage(format!("an option of sbatch has a control character: {option:?}")));
+        }
+        options.push((option, both));
+        Ok(())
+    };
+    for (name, value, both) in named {
+        if let Some(value) = value {
+            if value.is_empty() {
+                return Err(usage(format!("{name} is empty")));
+            }
+            add(format!("{name}={value}"), both)?;
+        }
+    }
+    for option in &args.sbatch {
+        if !option.starts_with('-') || option.contains(char::is_whitespace) && !option.contains('=')
+        {
+            return Err(usage(format!(
+                "--sbatch takes one option with its value, such as --sbatch=--qos=high, and not {option:?}"
+            )));
+        }
+        add(option.clone(), !is_about_gpus(option))?;
+    }
+    let both = options.iter().filter(|(_, both)| *both).map(|(option, _)| option.clone()).collect();
+    Ok((options.into_iter().map(|(option, _)| option).collect(), both))
+}
+
+fn usage(message: impl Into<String>) -> anyhow::Error {
+    UsageError(anyhow!(message.into())).into()
+}
+
+/// A path that a script can name from any folder.
+fn absolute(path: &Path, what: &str) -> anyhow::Result<String> {
+    let path = std::path::absolute(path).map_err(|error| usage(format!("{what}: {error}")))?;
+    text(&path, what)
+}
+
+/// A path as a script can hold it.
+fn text(path: &Path, what: &str) -> anyhow::Result<String> {
+    match path.to_str() {
+        Some(text) if !text.chars().any(char::is_control) => Ok(text.to_owned()),
+        _ => Err(usage(format!(
+            "{what} is in {path:?}, which a batch script cannot name: it is not UTF-8, or has a control character"
+        ))),
+    }
+}
+
+/// Every data set of the plan must be there and complete: a compute node may have no network.
+fn check_data(plan: &Plan, dir: &Path, grid: &Path) -> anyhow::Result<()> {
+    let mut known = Vec::new();
+    for planned in &plan.jobs {
+        let dataset = planned.job.dataset.name();
+        if known.contains(&dataset) {
+            continue;
+        }
+        known.push(dataset);
+        let place = files::Place { dataset, dir: dir.to_owned() };
+        fetch::check(&place).map_err(|error| {
+            usage(format!(
+                "the data must be there before the jobs are: {error} (or all of it: wninit fetch {} --data {})",
+                crate::slurm::quote(&grid.to_string_lossy()),
+                crate::slurm::quote(&dir.to_string_lossy()),
+            ))
+        })?;
+    }
+    Ok(())
+}
+
+/// A copy of the grid for tasks that may start in days. Its name is that of its content, so that
+/// a later submission leaves it as it is.
+fn frozen(folder: &Path, grid: &Grid) -> anyhow::Result<PathBuf> {
+    let text = grid.to_toml();
+    let hash = Sha256::digest(&text);
+    let name = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect::<String>();
+    let path = folder.join(format!("grid-{name}.toml"));
+    write_atomically(&path, text.as_bytes())?;
+    Ok(path)
+}
+
+/// Submits the array and the job after it.
+fn submit(folder: &Path, tasks: u32, jobs: usize) -> anyhow::Result<()> {
+    let array = sbatch(&[], &folder.join(ARRAY))?;
+    let after = format!("--dependency=afterany:{array}");
+    let finish = sbatch(&[&after], &folder.join(FINISH)).with_context(|| {
+        format!("the array is submitted as job {array}, but not the job that merges its shards")
+    })?;
+    println!("{jobs} jobs in {tasks} tasks: job {array}");
+    println!("merge, summary and report after them: job {finish}");
+    println!("logs: {}", folder.display());
+    Ok(())
+}
+
+/// Submits a script; the job's number.
+fn sbatch(options: &[&str], script: &Path) -> anyhow::Result<String> {
+    let mut command = Command::new("sbatch");
+    command.arg("--parsable").args(options).arg(script);
+    // Or the options of a job in which this runs would be those of the new one.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("SBATCH_") {
+            command.env_remove(name);
+        }
+    }
+    let output = command.output().map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => usage(
+            "there is no sbatch here: submit from a machine of the cluster, or leave out --submit and copy the scripts",
+        ),
+        _ => anyhow::Error::new(error).context("cannot start sbatch"),
+    })?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() {
+        bail!("sbatch refuses {}: {}", script.display(), said.trim());
+    }
+    eprint!("{said}");
+    // JOB, or JOB;CLUSTER
+    let id = String::from_utf8_lossy(&output.stdout);
+    let id = id.trim().split(';').next().unwrap_or_default();
+    if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_digit()) {
+        bail!("sbatch took {}, but names no job: {:?}", script.display(), id);
+    }
+    Ok(id.to_owned())
+}

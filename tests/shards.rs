@@ -1,0 +1,127 @@
+//! A sweep that several processes train, each its part.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod program;
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use program::{Place, Process, Results, assert_same, output, rows};
+
+const GRID: &str = "[base]\ndataset = \"digits\"\nepochs = 2\n[grid]\ndepth = [2, 5, 10]\nlr = [0.01, 0.02]\nseed = { count = 4 }\n";
+
+/// Trains a shard.
+fn run(place: &Place, shard: &str) -> Process {
+    Process::start(&mut place.run(&["--workers", "1", "--shard", shard]))
+}
+
+fn merge(place: &Place) -> program::Output {
+    let dir = place.sweep();
+    output(&mut place.wninit(&["merge", dir.to_str().unwrap()]))
+}
+
+/// The jobs that a shard has finished.
+fn finished(place: &Place, shard: &str) -> BTreeSet<String> {
+    let runs = rows(&place.sweep().join("shards").join(shard).join("runs.csv"));
+    runs.into_iter().map(|row| row["job_id"].clone()).collect()
+}
+
+#[test]
+fn shards_that_train_at_the_same_time_end_like_one_run() {
+    let place = Place::new(GRID);
+    let shards = ["1/3", "2/3", "3/3"].map(|shard| run(&place, shard));
+    for shard in shards {
+        shard.output().expect(0, &[]);
+    }
+    let status = output(&mut place.wninit(&["status", "results/sweep", "--check"]));
+    status.expect(0, &[]);
+    assert!(status.stdout.contains("24 jobs planned"), "{}", status.stdout);
+    let parts = ["1-of-3", "2-of-3", "3-of-3"].map(|shard| finished(&place, shard));
+    assert_eq!(parts.iter().map(BTreeSet::len).sum::<usize>(), 24, "no job twice: {parts:?}");
+    merge(&place).expect(0, &[]);
+    output(&mut place.run(&["--results", "alone"])).expect(0, &[]);
+    assert_same(&place.results(), &Results::read(&place.path("alone/sweep")));
+}
+
+#[test]
+fn another_number_of_shards_and_more_seeds_train_only_what_is_missing() {
+    let place = Place::new(GRID);
+    run(&place, "1/2").output().expect(0, &[]);
+    let first = finished(&place, "1-of-2");
+    assert!((4..20).contains(&first.len()), "{first:?}");
+
+    place.set_grid(&GRID.replace("count = 4", "count = 5"));
+    let mut all = first;
+    for shard in ["1/3", "2/3", "3/3"] {
+        run(&place, shard).output().expect(0, &[]);
+        for id in finished(&place, &shard.replace('/', "-of-")) {
+            assert!(all.insert(id), "a job was trained again");
+        }
+    }
+    assert_eq!(all.len(), 30);
+    merge(&place).expect(0, &[]);
+    // And without shards nothing is left at all.
+    output(&mut place.run(&[])).expect(0, &["30 were finished before"]);
+}
+
+#[test]
+fn a_shard_goes_on_from_its_own_checkpoints() {
+    let grid = GRID.replace("epochs = 2", "epochs = 60");
+    let place = Place::new(&grid);
+    let folder = place.sweep().join("shards/2-of-4");
+    let mut command =
+        place.run(&["--workers", "1", "--shard", "2/4", "--checkpoint-every", "0.1s"]);
+    let saved =
+        || fs::read_dir(folder.join("checkpoints")).is_ok_and(|mut all| all.next().is_some());
+    let mut process = Process::start(&mut command);
+    process.wait_until("a checkpoint", |_| saved());
+    // A batch system's warning may come twice, and together with the signal that ends a job.
+    process.signal(libc::SIGUSR1);
+    process.signal(libc::SIGUSR1);
+    process.signal(libc::SIGTERM);
+    process.output().expect(130, &["interrupted with"]);
+    assert!(saved());
+    output(&mut command).expect(0, &[]);
+    assert_eq!(fs::read_dir(folder.join("checkpoints")).unwrap().count(), 0, "all are used up");
+    let part = finished(&place, "2-of-4");
+    let alone = output(&mut place.run(&["--results", "alone", "--shard", "2/4", "--workers", "2"]));
+    alone.expect(0, &[]);
+    assert!(!part.is_empty());
+    assert_same(&Results::read(&folder), &Results::read(&place.path("alone/sweep/shards/2-of-4")));
+}
+
+#[test]
+fn a_shard_is_locked_by_itself() {
+    let grid = GRID.replace("epochs = 2", "epochs = 3000");
+    let place = Place::new(&grid);
+    let mut first = run(&place, "1/2");
+    first.wait_until("its lock", |_| place.sweep().join("shards/1-of-2/progress.json").exists());
+    run(&place, "1/2").output().expect(2, &["1-of-2 is in use by process"]);
+    let mut whole = Process::start(&mut place.run(&["--workers", "1"]));
+    whole.wait_until("a warning", |whole| whole.stderr().contains("1-of-2 is being trained by"));
+}
+
+#[test]
+fn a_shard_that_cannot_be_is_refused_with_the_rule() {
+    let place = Place::new(GRID);
+    for shard in ["0/4", "5/4", "x", "1", "1/0", "-1/4"] {
+        let refused = output(&mut place.run(&[&format!("--shard={shard}")]));
+        refused.expect(2, &["1 ≤ i ≤ n", "3/16"]);
+    }
+    assert!(!place.path("results").exists());
+}
+
+#[test]
+fn a_plan_says_what_each_shard_has_to_do() {
+    let place = Place::new(GRID);
+    run(&place, "2/3").output().expect(0, &[]);
+    let plan = output(&mut place.wninit(&["plan", "grid.toml", "--shards", "3"]));
+    plan.expect(0, &[]);
+    let lines: Vec<Vec<&str>> =
+        plan.stdout.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines.len(), 4, "{}", plan.stdout);
+    let jobs: usize = lines[1..].iter().map(|line| line[1].parse::<usize>().unwrap()).sum();
+    assert_eq!(jobs, 24);
+    assert_eq!(lines[1][1], lines[1][2], "{}", plan.stdout);
+    assert_eq!((lines[2][0], lines[2][2]), ("2/3", "0"), "{}", plan.stdout);
+}
