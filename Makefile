@@ -83,7 +83,7 @@ test: setup ## Run the tests
 	cargo test --release --locked --no-fail-fast
 
 .PHONY: soak
-soak: setup ## Kill real sweeps hundreds of times, count what is lost (5 min)
+soak: setup ## Kill real sweeps hundreds of times, count what is lost
 	cargo test --release --locked --test soak -- --ignored --nocapture
 
 .PHONY: bench

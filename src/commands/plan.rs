@@ -172,16 +172,14 @@ fn suite(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
         writeln!(out, "{}", line.trim_end())?;
     }
     let rates = if measured { "as measured here" } else { "from the arithmetic, roughly" };
+    writeln!(out, "\nHours of what is left, if nothing diverges.")?;
+    writeln!(out, "core-hours  on one core of this machine, {rates}")?;
+    let flops = scaled(Rates::GPU.fp32, "FLOP/s");
     writeln!(
         out,
-        "\nHours of what is left, if nothing diverges: on one core of this machine {rates}; on"
+        "GPU-hours   on one H200, from the arithmetic at an assumed {flops}; not measured"
     )?;
-    writeln!(
-        out,
-        "one H200 from the arithmetic and an assumed {} FLOP/s, which nobody measured.",
-        scaled(Rates::GPU.fp32, "").trim()
-    )?;
-    writeln!(out, "Disk: the sweeps' CSV files, without data sets and checkpoints.")?;
+    writeln!(out, "disk        the sweeps' CSV files, without data sets and checkpoints")?;
     Ok(())
 }
 
