@@ -197,36 +197,37 @@ fn in_short(body: &mut String, summary: &Summary) {
         } else {
             format!("<b>{} layers:</b> ", and(&layers))
         };
+        let use_word = if place.is_empty() { "Use" } else { "use" };
+        let means: Vec<String> =
+            group.iter().filter_map(|r| Some(format!("{:.3}", r.mean?))).collect();
+        let reached = match &means[..] {
+            [] => String::new(),
+            [one] => format!(" (test accuracy {one})"),
+            [first, .., last] => format!(" (test accuracy {first} to {last})"),
+        };
         let says = match advice {
             Advice::NothingTrains => "no initializer that was tried trains".to_owned(),
             _ if unknown => "not known, for want of seeds".to_owned(),
-            Advice::Alone => format!("{} was the only one tried", all.concat()),
-            Advice::Clear => format!("use {}: it is better than {}", all.concat(), and(&worse)),
+            Advice::Alone => format!("{} was the only one tried{reached}", all.concat()),
+            Advice::Clear => {
+                format!("{use_word} {}{reached}. Shown to be worse: {}", all.concat(), and(&worse))
+            }
             Advice::Tied if worse.is_empty() => {
-                format!("open: no difference is shown between {}", and(&all))
+                format!("open which of {} is best{reached}", and(&all))
             }
             Advice::Tied => format!(
-                "use {}, which are not shown to differ; the best is better than {}",
+                "{use_word} {}{reached}; which of them is best is open. Shown to be worse: {}",
                 listed(&all, "or"),
                 and(&worse)
             ),
         };
-        let means: Vec<String> = group
-            .iter()
-            .filter_map(|r| Some(format!("{:.3}{}", r.mean?, interval_text(r.interval))))
-            .collect();
-        let reached = match &means[..] {
-            [] => String::new(),
-            [one] => format!("; test accuracy {one}"),
-            [first, .., last] => format!("; test accuracy from {first} to {last}"),
-        };
-        let _ = writeln!(body, "<li>{place}{says}{reached}.</li>");
+        let _ = writeln!(body, "<li>{place}{says}.</li>");
     }
     let mut guesses: Vec<f64> =
         summary.cells.iter().map(|cell| crate::summary::chance(&cell.job)).collect();
     guesses.dedup();
     if let [guess] = guesses[..] {
-        let _ = writeln!(body, "<li>A guess would reach {guess:.3}.</li>");
+        let _ = writeln!(body, "<li>Guessing gives a test accuracy of {guess:.3}.</li>");
     }
     let not_tried = not_tried(summary);
     let gap = match summary.counts.planned - summary.counts.finished {
