@@ -34,6 +34,8 @@ class Sweep:
             )
         plan, finished, failures = self.read("plan.csv"), self.read("runs.csv"), self.read("failures.csv")
         self.plan = plan
+        arms = arm_fields(plan)
+        plan["init"] = arm_names(plan, arms)
 
         measured = finished.reindex(columns=["job_id", "outcome", "best_val_acc", "test_acc"])
         runs = plan.merge(measured, on="job_id", how="left")
@@ -58,8 +60,8 @@ class Sweep:
         self.done = done
         self.chance = runs["chance"].mean()
 
-        #: What the plan varies, the seeds aside.
-        self.varying = [c for c in plan.columns if c not in ["job_id", *SEEDS] and plan[c].nunique(dropna=False) > 1]
+        #: What the plan varies, the seeds aside and what is part of an initializer's name.
+        self.varying = [c for c in plan.columns if c not in ["job_id", *SEEDS, *arms] and plan[c].nunique(dropna=False) > 1]
         self.size = "depth" if plan["depth"].notna().any() else "blocks"
         self.size_label = {"depth": "depth (layers)", "blocks": "residual blocks per stage"}[self.size]
         #: The sizes, ascending.
@@ -126,11 +128,37 @@ class Sweep:
         axes.axhline(self.chance, color="0.5", linewidth=1, linestyle=":")
 
 
+def arm_fields(plan):
+    """The fields besides the initializer that tell apart what is compared, as in `wninit summary`.
+
+    The norm is one; the warm-up is one where it goes with some initializers only.
+    """
+    varying = lambda field: plan[field].nunique(dropna=False) > 1
+    fields = ["norm"] if varying("norm") else []
+    if varying("warmup_epochs"):
+        crossed = len(plan[["norm", "init"]].drop_duplicates()) * plan["warmup_epochs"].nunique(dropna=False)
+        if len(plan[["norm", "init", "warmup_epochs"]].drop_duplicates()) < crossed:
+            fields.append("warmup_epochs")
+    return fields
+
+
+def arm_names(plan, fields):
+    """The initializers' names, with what else tells them apart."""
+    names = plan["init"].astype(str)
+    if "norm" in fields:
+        names = names + plan["norm"].map({"batch": "+batchnorm", "none": "+nonorm"}).fillna("")
+    if "warmup_epochs" in fields:
+        epochs = plan["warmup_epochs"].fillna(0).astype(int)
+        names = names + np.where(epochs > 0, "+warmup" + epochs.astype(str), "")
+    return names
+
+
 def look(init, marker=True):
     """Colour, line and marker of an initializer."""
+    init, _, besides = init.partition("+")
     direction, _, gain = init.partition("_")
     he = direction == "he"
-    style = dict(color=GAINS[gain], linestyle="--" if he else "-")
+    style = dict(color=GAINS[gain], linestyle=":" if besides else "--" if he else "-")
     if marker:
         style |= dict(marker="o", markerfacecolor="white", markersize=4) if he else dict(marker="s", markersize=4)
     return style

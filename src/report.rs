@@ -14,11 +14,11 @@ use std::fmt::Write;
 
 use chrono::{DateTime, Utc};
 
-use crate::job::JobId;
+use crate::job::{Init, JobId, Value};
 use crate::results::EpochRow;
 use crate::stats::{Interval, LEVEL};
 use crate::summary::{
-    Advice, ClaimResult, NEAR_BEST, PublishedResult, Recommendation, Summary, Verdict, plural,
+    Advice, Axis, ClaimResult, NEAR_BEST, PublishedResult, Recommendation, Summary, Verdict, plural,
 };
 use crate::table::{Table, significant};
 use chart::{Gauge, Look};
@@ -122,16 +122,21 @@ fn interval_text(interval: Option<Interval>) -> String {
 
 /// "a, b and c".
 fn and(words: &[String]) -> String {
+    listed(words, "and")
+}
+
+fn listed(words: &[String], last_by: &str) -> String {
     match words {
         [] => String::new(),
         [one] => one.clone(),
-        [most @ .., last] => format!("{} and {last}", most.join(", ")),
+        [most @ .., last] => format!("{} {last_by} {last}", most.join(", ")),
     }
 }
 
 fn answer(body: &mut String, summary: &Summary) {
     let several = summary.recommendations.len() > 1;
     body.push_str("<section id=\"answer\">\n<h2>Which initializer?</h2>\n");
+    in_short(body, summary);
     let deep = summary.recommendations.last().and_then(|r| r.layers).is_some();
     let head = if deep { "<th scope=\"col\" class=\"n\">Layers</th>" } else { "" };
     let _ = writeln!(
@@ -165,6 +170,104 @@ fn answer(body: &mut String, summary: &Summary) {
         if several { ", depth by depth" } else { "" },
         LEVEL * 100.0
     );
+}
+
+/// The conclusions, a line for the neighbouring depths that have the same one.
+fn in_short(body: &mut String, summary: &Summary) {
+    // What a line says, but for its numbers: the advice, and whom it leaves in the running.
+    let conclusion = |r: &Recommendation| {
+        let open = r.rivals.iter().filter(|rival| !rival.is_worse()).map(|rival| rival.arm);
+        let mut running: Vec<usize> = open.chain([r.best]).collect();
+        running.sort_unstable();
+        (r.advice, r.n < 2, running)
+    };
+    body.push_str("<ul class=\"short\">\n");
+    for group in summary.recommendations.chunk_by(|a, b| conclusion(a) == conclusion(b)) {
+        let (advice, unknown, running) = conclusion(&group[0]);
+        let label = |&arm: &usize| format!("<b>{}</b>", name(&summary.initializers[arm].label));
+        let all: Vec<String> = running.iter().map(label).collect();
+        let worse: Vec<String> = (0..summary.initializers.len())
+            .filter(|arm| group[0].rivals.iter().any(|r| r.arm == *arm && r.is_worse()))
+            .map(|arm| name(&summary.initializers[arm].label))
+            .collect();
+        let layers: Vec<String> =
+            group.iter().filter_map(|r| r.layers).map(|n| n.to_string()).collect();
+        let place = if layers.is_empty() {
+            String::new()
+        } else {
+            format!("<b>{} layers:</b> ", and(&layers))
+        };
+        let use_word = if place.is_empty() { "Use" } else { "use" };
+        let means: Vec<String> =
+            group.iter().filter_map(|r| Some(format!("{:.3}", r.mean?))).collect();
+        let reached = match &means[..] {
+            [] => String::new(),
+            [one] => format!(" (test accuracy {one})"),
+            [first, .., last] => format!(" (test accuracy {first} to {last})"),
+        };
+        let says = match advice {
+            Advice::NothingTrains => "no initializer that was tried trains".to_owned(),
+            _ if unknown => "not known, for want of seeds".to_owned(),
+            Advice::Alone => format!("{} was the only one tried{reached}", all.concat()),
+            Advice::Clear => {
+                format!("{use_word} {}{reached}. Shown to be worse: {}", all.concat(), and(&worse))
+            }
+            Advice::Tied if worse.is_empty() => {
+                format!("open which of {} is best{reached}", and(&all))
+            }
+            Advice::Tied => format!(
+                "{use_word} {}{reached}; which of them is best is open. Shown to be worse: {}",
+                listed(&all, "or"),
+                and(&worse)
+            ),
+        };
+        let _ = writeln!(body, "<li>{place}{says}.</li>");
+    }
+    let mut guesses: Vec<f64> =
+        summary.cells.iter().map(|cell| crate::summary::chance(&cell.job)).collect();
+    guesses.dedup();
+    if let [guess] = guesses[..] {
+        let _ = writeln!(body, "<li>Guessing gives a test accuracy of {guess:.3}.</li>");
+    }
+    let not_tried = not_tried(summary);
+    let gap = match summary.counts.planned - summary.counts.finished {
+        0 => String::new(),
+        gap => format!("{} of the plan; ", plural(gap, "run")),
+    };
+    let others = match not_tried.len() {
+        0 => String::new(),
+        n => format!("{}; ", plural(n, "other initializer")),
+    };
+    let _ = writeln!(
+        body,
+        "<li>Not measured: {gap}{others}all that was <a href=\"#gaps\">held fixed</a>.</li>\n</ul>"
+    );
+}
+
+/// The initializers that the sweep's networks could have had, and did not.
+fn not_tried(summary: &Summary) -> Vec<&'static str> {
+    let tried = |init: &Init| summary.cells.iter().any(|cell| cell.job.init == *init);
+    let possible = |init: &Init| {
+        let value = Value::Text(init.name().to_owned());
+        summary.cells.iter().any(|cell| cell.job.with(&[("init", value.clone())]).is_ok())
+    };
+    Init::all().filter(|init| !tried(init) && possible(init)).map(Init::name).collect()
+}
+
+/// "lr (0.001, 0.01, 0.1)".
+fn varied(axis: &Axis) -> String {
+    const MOST: usize = 8;
+    let labels: Vec<String> = (0..axis.values.len())
+        .map(|i| axis.label(i))
+        .map(|label| if label.is_empty() { "none".to_owned() } else { escape(&label) })
+        .collect();
+    let values = match &labels[..] {
+        [first, .., last] if labels.len() > MOST => {
+            format!("{} values from {first} to {last}", labels.len())
+        }
+        few => few.join(", "),
+    };
+    format!("<b>{}</b> ({values})", escape(axis.field.name))
 }
 
 fn use_this(summary: &Summary, r: &Recommendation) -> String {
@@ -278,7 +381,7 @@ fn not_measured(body: &mut String, summary: &Summary) {
             if least == most { plural(most, "seed") } else { format!("{least} to {most} seeds") };
         let _ = writeln!(body, "<li>Each setting was tried with {seeds}.</li>");
     }
-    let varied: Vec<String> = summary.axes.iter().map(|axis| escape(axis.field.name)).collect();
+    let varied: Vec<String> = summary.axes.iter().map(varied).collect();
     if varied.is_empty() {
         body.push_str("<li>Nothing but the seed was varied.</li>\n");
     } else {
@@ -287,6 +390,10 @@ fn not_measured(body: &mut String, summary: &Summary) {
             "<li>Only {} and the seed were varied; how other settings would fare is not known.</li>",
             varied.join(", ")
         );
+    }
+    let not_tried = not_tried(summary);
+    if !not_tried.is_empty() {
+        let _ = writeln!(body, "<li>Initializers not tried: {}.</li>", not_tried.join(", "));
     }
     for note in &summary.notes {
         let _ = writeln!(body, "<li>{}</li>", escape(note));

@@ -234,6 +234,65 @@ pub fn performance_profile(values: &[f64], taus: &[f64]) -> Option<Vec<f64>> {
     Some(taus.iter().map(share).collect())
 }
 
+/// For each τ the percentile bootstrap interval of the share of values that are at least τ, stratified
+/// by cell as in [`interquartile_mean_interval`] (the bands of Agarwal et al. 2021): pointwise, not
+/// for the whole curve at once. `taus` ascend, and are fewer than 65,536. The draws are the same every
+/// time. `None` where a cell has fewer than [`BOOTSTRAP_MIN`] values.
+pub fn performance_profile_interval<C: AsRef<[f64]>>(
+    cells: &[C],
+    taus: &[f64],
+    level: f64,
+) -> Option<Vec<Interval>> {
+    let cells: Vec<&[f64]> = cells.iter().map(AsRef::as_ref).collect();
+    if cells.is_empty() || cells.iter().any(|cell| cell.len() < BOOTSTRAP_MIN) {
+        return None;
+    }
+    // How many of the τ each value reaches is all that the shares need to know of it.
+    let reach = |x: &f64| taus.partition_point(|tau| tau <= x);
+    let n: usize = cells.iter().map(|cell| cell.len()).sum();
+    let mut fixed = vec![0_usize; taus.len() + 1];
+    let mut drawn: Vec<Vec<u16>> = Vec::new();
+    for cell in cells {
+        let reached: Vec<u16> = cell.iter().map(|x| reach(x) as u16).collect();
+        if reached.iter().all(|&r| r == reached[0]) {
+            fixed[usize::from(reached[0])] += reached.len(); // whatever is drawn is the same
+        } else {
+            drawn.push(reached);
+        }
+    }
+    let resamples = if n > MANY { RESAMPLES / 4 } else { RESAMPLES };
+    let resample = |index: usize| {
+        let mut stream = rng::stream(0, "bootstrap", index as u64);
+        let mut counts = fixed.clone();
+        for cell in &drawn {
+            for _ in cell {
+                // As there: Lemire's multiply-shift.
+                let draw = (u64::from(stream.next_u32()) * cell.len() as u64) >> 32;
+                counts[usize::from(cell[draw as usize])] += 1;
+            }
+        }
+        // From how many reach exactly so many τ to the share that reaches at least each.
+        let mut above = 0;
+        let mut shares = vec![0.0; taus.len()];
+        for (share, count) in shares.iter_mut().zip(&counts[1..]).rev() {
+            above += count;
+            *share = above as f64 / n as f64;
+        }
+        shares
+    };
+    let shares: Vec<Vec<f64>> = (0..resamples).into_par_iter().map(resample).collect();
+    (0..taus.len())
+        .into_par_iter()
+        .map(|i| {
+            let of_tau: Vec<f64> = shares.iter().map(|shares| shares[i]).collect();
+            Some(Interval {
+                low: quantile(&of_tau, 0.5 - level / 2.0)?,
+                high: quantile(&of_tau, 0.5 + level / 2.0)?,
+            })
+        })
+        .collect()
+}
+
 /// A standard deviation pooled over cells.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pooled {
@@ -747,5 +806,22 @@ mod tests {
             let (a, b) = (pooled_sd(&cells(2.0)).unwrap(), pooled_sd(&cells(1.0)).unwrap());
             sd_ratio(a, b, LEVEL).unwrap().interval.contains(2.0)
         }));
+    }
+
+    #[test]
+    fn the_band_of_a_profile_holds_the_share_and_knows_what_cannot_vary() {
+        let spread: Vec<f64> = (0..20).map(|i| f64::from(i) / 20.0).collect();
+        let cells = [spread.clone(), vec![0.1; 20]];
+        let taus = [0.0, 0.1, 0.5, 0.96];
+        let shares = performance_profile(&cells.concat(), &taus).unwrap();
+        let band = performance_profile_interval(&cells, &taus, LEVEL).unwrap();
+        assert!(shares.iter().zip(&band).all(|(share, band)| band.contains(*share)), "{band:?}");
+        assert_eq!((band[0].low, band[0].high), (1.0, 1.0)); // all reach nothing
+        assert_eq!((band[3].low, band[3].high), (0.0, 0.0));
+        // Half of one cell's twenty, beside twenty that never reach it: Binomial(20, 1/2)/40, whose
+        // 2.5 % and 97.5 % quantiles are 6 and 14 (scipy.stats.binom.ppf).
+        let [low, high] = [band[2].low, band[2].high].map(|x| x * 40.0);
+        assert!((low - 6.0).abs() < 0.5 && (high - 14.0).abs() < 0.5, "{low} {high}");
+        assert_eq!(performance_profile_interval(&[spread[..9].to_vec()], &taus, LEVEL), None);
     }
 }

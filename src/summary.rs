@@ -3,7 +3,7 @@
 //! A sweep is a box whose *axes* are the fields that take more than one value in its plan. The
 //! seed fields aside, a point of the box is a [`Cell`]; its runs differ in their seeds alone, and the
 //! seed is the unit of replication everywhere. Along the axes, the initializer (with the norm
-//! that it is for) is the *arm*, the thing that is compared; `lr` is chosen for each arm on
+//! that it is for, and a warm-up that only some have) is the *arm*, the thing that is compared; `lr` is chosen for each arm on
 //! validation accuracy, never on test accuracy; what is left is the *context* of a comparison.
 //!
 //! No run drops out in silence. A diverged run predicts nothing, so wherever an accuracy is
@@ -294,7 +294,8 @@ pub struct Summary {
     pub cells: Vec<CellSummary>,
     /// Indices of the cells whose learning rate is the one chosen on validation for their context.
     pub chosen: Vec<usize>,
-    /// The axes that tell the arms apart: none, `norm`, `init` or both.
+    /// The axes that tell the arms apart: of `norm`, `init` and, where it goes with some of them only,
+    /// `warmup_epochs` those that vary.
     pub arm_axes: Vec<usize>,
     /// The arm that the others are compared with; an index into `initializers`.
     pub baseline: Option<usize>,
@@ -1023,6 +1024,56 @@ mod tests {
         let labels: Vec<&str> = summary.initializers.iter().map(|s| s.label.as_str()).collect();
         assert_eq!(labels, ["orthogonal", "orthogonal+nonorm"]);
         assert_eq!(summary.baseline, Some(0));
+    }
+
+    #[test]
+    fn a_warm_up_that_only_some_have_makes_an_arm_and_one_that_all_have_does_not() {
+        let warm = |name: &str, epochs: i64, seed: i64| {
+            let epochs = ("warmup_epochs", Value::Integer(epochs));
+            let job = job(&[init(name), whole("epochs", 8), epochs, whole("seed", seed)]);
+            ok(&job, 0.9, 0.9)
+        };
+        let mut records: Vec<Record> = (0..3)
+            .flat_map(|seed| {
+                [
+                    warm("orthogonal", 0, seed),
+                    warm("orthogonal_proposed", 0, seed),
+                    warm("orthogonal_proposed", 5, seed),
+                ]
+            })
+            .collect();
+        let summary = of(&records);
+        let labels: Vec<&str> = summary.initializers.iter().map(|s| s.label.as_str()).collect();
+        let expected = ["orthogonal", "orthogonal_proposed", "orthogonal_proposed+warmup5"];
+        assert_eq!(labels, expected);
+        assert_eq!((summary.baseline, summary.recommendations.len()), (Some(0), 1));
+        assert_eq!(summary.recommendations[0].rivals.len(), 2);
+        assert_eq!(summary.pairs.len(), 2);
+
+        records.extend((0..3).map(|seed| warm("orthogonal", 5, seed)));
+        let summary = of(&records);
+        assert_eq!((summary.initializers.len(), summary.pairs.len()), (2, 2));
+    }
+
+    #[test]
+    fn a_claim_that_would_take_thousands_of_seeds_names_no_number() {
+        let records = depth_sweep();
+        let of = |margin| {
+            settle(
+                &records,
+                claim(
+                    Metric::TestAcc,
+                    50,
+                    compare("orthogonal_proposed", "orthogonal_datadep", margin),
+                ),
+            )
+        };
+        let gap = |margin: f64| (of(margin).estimate.unwrap() - margin).abs();
+        assert!(gap(0.6999) < 0.001);
+        let hopeless = of(0.6999);
+        assert_eq!((hopeless.verdict, hopeless.seeds_needed), (Verdict::Undecided, None));
+        assert_eq!(hopeless.seconds_needed, None);
+        assert!(hopeless.reason().ends_with("more seeds will hardly decide it."));
     }
 
     #[test]

@@ -184,20 +184,7 @@ impl Display {
     /// The table as text. Where it is too wide, headings are shortened, then long words in the
     /// rows, and then it is split into several that repeat the key columns.
     pub fn text(&self, style: Style) -> String {
-        let wide = |t: &Display| {
-            t.widths().iter().sum::<usize>() + GAP * t.columns.len().saturating_sub(1)
-        };
-        let mut table = self.clone();
-        if wide(&table) > style.width {
-            for column in &mut table.columns {
-                column.name = column.short.clone();
-            }
-        }
-        if wide(&table) > style.width {
-            for cell in table.rows.iter_mut().flatten() {
-                *cell = cell.replace("orthogonal", "orth");
-            }
-        }
+        let table = self.narrowed(style.width);
         let mut text = String::new();
         if !self.title.is_empty() {
             let _ = writeln!(text, "{}", style.bold(&wrap(&self.title, style.width, 0)));
@@ -209,6 +196,30 @@ impl Display {
             table.print(columns, style, &mut text);
         }
         text
+    }
+
+    /// Whether [`text`](Display::text) leaves the table in one piece at this width.
+    pub fn fits(&self, width: usize) -> bool {
+        self.narrowed(width).split(width).len() == 1
+    }
+
+    /// The table with no more words shortened than the width asks for.
+    fn narrowed(&self, width: usize) -> Display {
+        let wide = |t: &Display| {
+            t.widths().iter().sum::<usize>() + GAP * t.columns.len().saturating_sub(1)
+        };
+        let mut table = self.clone();
+        if wide(&table) > width {
+            for column in &mut table.columns {
+                column.name = column.short.clone();
+            }
+        }
+        if wide(&table) > width {
+            for cell in table.rows.iter_mut().flatten() {
+                *cell = cell.replace("orthogonal", "orth");
+            }
+        }
+        table
     }
 
     fn widths(&self) -> Vec<usize> {
@@ -419,6 +430,15 @@ mod tests {
         assert_eq!(text.matches("key").count(), 2);
         assert_eq!(text.lines().filter(|line| line.starts_with('b')).count(), 2);
         assert!((0..12).all(|i| text.contains(&format!("column {i}"))));
+    }
+
+    #[test]
+    fn a_table_fits_where_it_is_printed_in_one_piece() {
+        for width in [20, 40, 60, 80, 200] {
+            let printed = wide().text(Style { width, colour: false });
+            assert_eq!(wide().fits(width), !printed.contains("\n\n"), "{width}\n{printed}");
+        }
+        assert!(!wide().fits(20) && wide().fits(200));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `wninit summary DIR`: what a sweep has shown so far.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, IsTerminal, Write};
@@ -520,32 +521,44 @@ fn claims(summary: &Summary) -> Display {
     }
 }
 
+/// Published numbers beside ours, a line each: where there is no room for it, their uncertainty is left
+/// to `published.csv`.
 fn published(summary: &Summary) -> Display {
+    let whole = published_with(summary, true);
+    if whole.fits(WIDTH) { whole } else { published_with(summary, false) }
+}
+
+fn published_with(summary: &Summary, spreads: bool) -> Display {
+    let metrics: BTreeSet<&str> = summary.published.iter().map(|p| p.metric.name()).collect();
     let rows = summary.published.iter().map(|p| {
-        vec![
-            if p.r#where.is_empty() { "all".to_owned() } else { p.r#where.clone() },
-            p.metric.to_string(),
-            match p.spread {
-                Some(spread) => format!("{} ± {spread}", p.published),
-                None => p.published.to_string(),
-            },
-            match (p.mean, p.sd) {
-                (None, _) => "not measured".to_owned(),
-                (Some(mean), None) => format!("{mean:.3}"),
-                (Some(mean), Some(sd)) => format!("{mean:.3} ± {sd:.3}"),
-            },
-            p.n.to_string(),
-        ]
+        let mut row = vec![if p.briefly.is_empty() { "all".to_owned() } else { p.briefly.clone() }];
+        if metrics.len() > 1 {
+            row.push(p.metric.to_string());
+        }
+        row.push(match p.spread {
+            Some(spread) if spreads => format!("{} ± {spread}", p.published),
+            _ => p.published.to_string(),
+        });
+        row.push(match (p.mean, p.sd) {
+            (None, _) => "not measured".to_owned(),
+            (Some(mean), None) => format!("{mean:.3}"),
+            (Some(mean), Some(sd)) => format!("{mean:.3} ± {sd:.3}"),
+        });
+        row.push(p.n.to_string());
+        row
     });
+    let mut columns = vec![Column::new("where")];
+    if metrics.len() > 1 {
+        columns.push(Column::new("metric"));
+    }
+    columns.extend(["published", "ours", "n"].map(Column::number));
+    let what = match metrics.first() {
+        Some(metric) if metrics.len() == 1 => format!("Published {metric}"),
+        _ => "Published".to_owned(),
+    };
     Display {
-        title: "Published beside ours (mean ± sd)".to_owned(),
-        columns: vec![
-            Column::new("where"),
-            Column::new("metric"),
-            Column::number("published"),
-            Column::number("ours"),
-            Column::number("n"),
-        ],
+        title: format!("{what} beside ours (mean ± sd over seeds)"),
+        columns,
         keys: 0,
         rows: rows.collect(),
     }

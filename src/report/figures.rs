@@ -54,7 +54,7 @@ pub struct Figures<'a> {
     curves: &'a HashMap<JobId, Vec<EpochRow>>,
     /// The arm of each cell.
     arms: Vec<usize>,
-    /// The greatest accuracy, to which all axes of accuracies reach.
+    /// The greatest accuracy, or upper end of an interval, to which all axes of accuracies reach.
     most: f64,
 }
 
@@ -75,8 +75,11 @@ impl<'a> Figures<'a> {
     /// The figures of a summary; `curves` are those of its jobs.
     pub fn new(summary: &'a Summary, curves: &'a HashMap<JobId, Vec<EpochRow>>) -> Figures<'a> {
         let arms = summary.cells.iter().map(|cell| summary.arm_of(cell)).collect();
-        let accuracies = summary.cells.iter().filter_map(|cell| cell.max);
-        let most = accuracies.fold(0.0, f64::max);
+        let ends = summary.cells.iter().map(|cell| {
+            let high = cell.mean_interval.map_or(0.0, |interval| interval.high.min(1.0));
+            cell.max.unwrap_or(0.0).max(high)
+        });
+        let most = ends.fold(0.0, f64::max);
         Figures { summary, curves, arms, most }
     }
 
@@ -158,11 +161,24 @@ impl<'a> Figures<'a> {
         })
     }
 
+    /// The axes of what is tuned, and does not tell the arms apart.
+    fn tuned_axes(&self) -> Vec<usize> {
+        let mut axes = self.axes_where(|name| HYPERPARAMETERS.contains(&name));
+        axes.retain(|axis| !self.summary.arm_axes.contains(axis));
+        axes
+    }
+
+    /// The warm-up, where it has panels of its own.
+    fn warmup_axis(&self) -> Option<usize> {
+        self.summary.axis("warmup_epochs").filter(|axis| !self.summary.arm_axes.contains(axis))
+    }
+
     /// "Each point is a mean over momentum and schedule." where there is something to average.
     fn averaged(&self, shown: &[&str]) -> String {
         let hidden: Vec<&str> = self
-            .axes_where(|name| HYPERPARAMETERS.contains(&name) && !shown.contains(&name))
+            .tuned_axes()
             .into_iter()
+            .filter(|&axis| !shown.contains(&self.summary.axes[axis].field.name))
             .map(|axis| self.summary.axes[axis].field.name)
             .collect();
         if hidden.is_empty() {
@@ -373,7 +389,7 @@ impl<'a> Figures<'a> {
         );
         let all: Vec<usize> = (0..self.summary.cells.len()).collect();
         let mut panel_axes = self.task_axes(&[]);
-        panel_axes.extend(self.summary.axis("warmup_epochs"));
+        panel_axes.extend(self.warmup_axis());
         self.over(
             "Test accuracy over learning rate",
             text,
@@ -499,7 +515,7 @@ impl<'a> Figures<'a> {
         const FEWEST: usize = 8;
         let all = 0..self.summary.cells.len();
         let mut data = Data::new(&["panel", "init", "rank", "mean", "finished", "setting"]);
-        let tuned = self.axes_where(|name| HYPERPARAMETERS.contains(&name));
+        let tuned = self.tuned_axes();
         let mut panels = Vec::new();
         for (panel, cells) in self.by(&self.task_axes(&[]), all) {
             let mut series = Vec::new();
@@ -559,17 +575,25 @@ impl<'a> Figures<'a> {
     }
 
     fn profiles(&self) -> Option<Figure> {
-        let mut data = Data::new(&["init", "accuracy", "share", "runs"]);
+        let mut data = Data::new(&["init", "accuracy", "share", "low", "high", "runs"]);
         let mut series = Vec::new();
         for profile in &self.summary.profiles {
             let name = self.name(profile.arm).to_owned();
-            for &(tau, share) in &profile.points {
-                data.row(vec![name.as_str().into(), tau.into(), share.into(), profile.n.into()]);
+            let interval = |i: usize| profile.band.as_ref().map(|band| band[i]);
+            for (i, &(tau, share)) in profile.points.iter().enumerate() {
+                data.row(vec![
+                    name.as_str().into(),
+                    tau.into(),
+                    share.into(),
+                    interval(i).map(|interval| interval.low).into(),
+                    interval(i).map(|interval| interval.high).into(),
+                    profile.n.into(),
+                ]);
             }
-            let points = profile.points.iter().map(|&(x, y)| Point {
+            let points = profile.points.iter().enumerate().map(|(i, &(x, y))| Point {
                 x,
                 y,
-                interval: None,
+                interval: interval(i).map(|interval| (interval.low, interval.high)),
                 says: format!("{name}: {:.0} % of runs reach {x:.2}", y * 100.0),
             });
             series.push(Series { look: Look(profile.arm), points: points.collect(), name });
@@ -586,9 +610,18 @@ impl<'a> Figures<'a> {
             drawing: Drawing::Steps,
         };
         let all: Vec<usize> = (0..self.summary.cells.len()).collect();
-        let text = "The share of all finished runs, at every learning rate, that reach an accuracy. A \
-                    curve above another is better at that accuracy; a diverged run counts as a guess."
-            .to_owned();
+        let bands = if self.summary.profiles.iter().any(|profile| profile.band.is_some()) {
+            format!(
+                "The bands are bootstrap intervals ({:.0} % at each accuracy), stratified by setting.",
+                LEVEL * 100.0
+            )
+        } else {
+            format!("No bands: they need {} seeds in every setting.", stats::BOOTSTRAP_MIN)
+        };
+        let text = format!(
+            "The share of all finished runs, at every learning rate, that reach an accuracy. A curve \
+             above another is better at that accuracy; a diverged run counts as a guess. {bands}"
+        );
         Some(self.figure("Performance profile", text, &all, vec![lines.svg()], data))
     }
 
@@ -687,7 +720,7 @@ impl<'a> Figures<'a> {
             return None;
         }
         let mut axes = self.task_axes(&["epochs"]);
-        axes.extend(self.summary.axis("warmup_epochs"));
+        axes.extend(self.warmup_axis());
         axes.extend(self.summary.axis("lr"));
         let mut data =
             Data::new(&["panel", "init", "epoch", "survivors", "runs", "share", "low", "high"]);

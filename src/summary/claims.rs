@@ -94,17 +94,24 @@ pub struct ClaimResult {
     /// Runs of the plan that it is about, and that are not finished.
     pub n_missing: usize,
     /// For an undecided claim: how many seeds in all would decide it with probability
-    /// [`POWER`], at the observed mean and sd. `None` if it is decided, or cannot be by seeds.
+    /// [`POWER`], at the observed mean and sd. `None` if it is decided, or would not be by
+    /// [`MOST_SEEDS`] more.
     pub seeds_needed: Option<usize>,
     /// What the seeds beyond `n` would cost, in seconds of training.
     pub seconds_needed: Option<f64>,
 }
+
+/// The most further seeds that are named as deciding a claim. What needs more is a difference
+/// too small to be found by trying again.
+pub const MOST_SEEDS: usize = 1000;
 
 /// A published number beside ours: a row of `published.csv`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PublishedResult {
     /// About which jobs, in words.
     pub r#where: String,
+    /// The same in as few words as a line of a terminal has room for.
+    pub briefly: String,
     /// About what.
     pub metric: Metric,
     /// The published number.
@@ -311,6 +318,7 @@ fn settle_claim(sweep: &Sweep, claim: &Claim) -> ClaimResult {
         }),
         _ => None,
     };
+    let needed = needed.filter(|needed| *needed <= n + MOST_SEEDS);
     // Where the formula is content with the n that was not enough, one more is the least that helps.
     let seeds_needed = needed.map(|needed| needed.max(n + 1));
     ClaimResult {
@@ -344,8 +352,7 @@ fn interval_of(values: &[f64], share: bool) -> Option<Interval> {
 
 /// The fewest seeds beyond `n` with which the Wilson interval around this share would decide.
 fn share_needs(share: f64, n: usize, region: &Region) -> Option<usize> {
-    const MOST: usize = 100_000;
-    (n + 1..MOST).find(|&n| {
+    (n + 1..=n + MOST_SEEDS).find(|&n| {
         let successes = (share * n as f64).round() as usize;
         stats::wilson(successes, n, LEVEL).is_some_and(|i| region.judge(i) != Verdict::Undecided)
     })
@@ -357,6 +364,7 @@ fn beside(sweep: &Sweep, number: &Published) -> PublishedResult {
     let mean = stats::mean(&values);
     PublishedResult {
         r#where: in_words(&number.filter),
+        briefly: briefly(&number.filter),
         metric: number.metric,
         published: number.value,
         spread: number.spread,
@@ -383,6 +391,20 @@ fn side_in_words(conditions: &[Condition]) -> String {
 
 fn in_words(filter: &[Condition]) -> String {
     filter.iter().map(Condition::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// `blocks 1/16 he_proposed`: of fields whose values say what they are the value alone.
+fn briefly(filter: &[Condition]) -> String {
+    const PLAIN: [&str; 5] = ["dataset", "model", "norm", "init", "precision"];
+    let words = |condition: &Condition| {
+        let values: Vec<String> = condition.values.iter().map(Value::to_string).collect();
+        match condition.field.name {
+            name if PLAIN.contains(&name) => values.join("/"),
+            "warmup_epochs" => format!("warm {}", values.join("/")),
+            name => format!("{name} {}", values.join("/")),
+        }
+    };
+    filter.iter().map(words).collect::<Vec<_>>().join(" ")
 }
 
 impl ClaimResult {
@@ -422,7 +444,8 @@ impl ClaimResult {
                 }
                 (None, _) if self.n < 2 => " At least two seeds are needed.".to_owned(),
                 (None, _) => {
-                    " The mean is at the threshold: more seeds will hardly decide it.".to_owned()
+                    " The mean is too near the threshold: more seeds will hardly decide it."
+                        .to_owned()
                 }
             };
         }

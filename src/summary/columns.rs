@@ -107,7 +107,8 @@ pub const COLUMNS: &[(&str, ColumnDoc)] = &[
         "initializers",
         "init",
         "",
-        "initializer; with +batchnorm or +nonorm where the norm varies, too",
+        "initializer; with +batchnorm or +nonorm where the norm varies, too, and with +warmup5 where only some \
+         have a warm-up (of 5 epochs)",
         "",
     ),
     column(
@@ -267,7 +268,8 @@ pub const COLUMNS: &[(&str, ColumnDoc)] = &[
         "pairs",
         "init",
         "",
-        "initializer; with +batchnorm or +nonorm where the norm varies, too",
+        "initializer; with +batchnorm or +nonorm where the norm varies, too, and with +warmup5 where only some \
+         have a warm-up (of 5 epochs)",
         "",
     ),
     column("pairs", "baseline", "", "initializer that it is compared with", ""),
@@ -363,7 +365,8 @@ pub const COLUMNS: &[(&str, ColumnDoc)] = &[
         "profiles",
         "init",
         "",
-        "initializer; with +batchnorm or +nonorm where the norm varies, too",
+        "initializer; with +batchnorm or +nonorm where the norm varies, too, and with +warmup5 where only some \
+         have a warm-up (of 5 epochs)",
         "",
     ),
     column("profiles", "tau", "fraction", "a test accuracy", ""),
@@ -374,12 +377,27 @@ pub const COLUMNS: &[(&str, ColumnDoc)] = &[
         "share of the finished jobs, over all cells, with a test accuracy of at least tau, diverged ones at chance",
         "",
     ),
+    column(
+        "profiles",
+        "low",
+        "fraction",
+        "lower end of the 95 % bootstrap interval of share, stratified by cell",
+        "a cell has fewer than 10 finished jobs",
+    ),
+    column(
+        "profiles",
+        "high",
+        "fraction",
+        "upper end of the 95 % bootstrap interval of share",
+        "as low",
+    ),
     column("profiles", "n", "jobs", "finished jobs", ""),
     column(
         "variance",
         "init",
         "",
-        "initializer; with +batchnorm or +nonorm where the norm varies, too",
+        "initializer; with +batchnorm or +nonorm where the norm varies, too, and with +warmup5 where only some \
+         have a warm-up (of 5 epochs)",
         "",
     ),
     column(

@@ -87,6 +87,9 @@ pub struct Profile {
     pub n: usize,
     /// (τ, share of runs with a test accuracy of at least τ).
     pub points: Vec<(f64, f64)>,
+    /// The bootstrap interval of each share; `None` below
+    /// [`BOOTSTRAP_MIN`](crate::stats::BOOTSTRAP_MIN) seeds in a cell.
+    pub band: Option<Vec<Interval>>,
 }
 
 /// Which runs a variance is taken over.
@@ -148,21 +151,28 @@ pub(super) struct Arm {
 
 impl Arms {
     pub(super) fn new(sweep: &Sweep, asked: Option<Init>) -> Result<Arms, SummaryError> {
-        let axes = sweep.axes_among(&["norm", "init"]);
+        let axes = arm_axes(sweep);
         let lr = sweep.axis("lr");
         let context = sweep.axes_without(&axes.iter().copied().chain(lr).collect::<Vec<_>>());
         let several_norms = sweep.axis("norm").is_some();
+        let warmup = sweep.axis("warmup_epochs").filter(|axis| axes.contains(axis));
         let arms: Vec<Arm> = sweep
             .group(&axes)
             .into_iter()
             .map(|(at, cells)| {
                 let job = sweep.cells[cells[0]].job;
-                let label = match job.norm {
+                let mut label = match job.norm {
                     Norm::Weight => job.init.to_string(),
                     Norm::Batch if several_norms => format!("{}+batchnorm", job.init),
                     Norm::None if several_norms => format!("{}+nonorm", job.init),
                     _ => job.init.to_string(),
                 };
+                if let Some(axis) = warmup {
+                    match sweep.axes[axis].label(sweep.cells[cells[0]].at[axis]).as_str() {
+                        "" | "0" => {}
+                        epochs => label += &format!("+warmup{epochs}"),
+                    }
+                }
                 Arm { at, label, init: job.init, norm: job.norm }
             })
             .collect();
@@ -383,19 +393,21 @@ impl Arms {
 
     pub(super) fn profiles(&self, sweep: &Sweep) -> Vec<Profile> {
         let taus: Vec<f64> = (0..=100).map(|percent| f64::from(percent) / 100.0).collect();
-        let mut values: Vec<Vec<f64>> = vec![Vec::new(); self.arms.len()];
+        let mut cells: Vec<Vec<Vec<f64>>> = vec![Vec::new(); self.arms.len()];
         for cell in &sweep.cells {
-            values[self.of(cell)].extend(cell.accuracies());
+            cells[self.of(cell)].push(cell.accuracies());
         }
-        let profile = |(arm, values): (usize, &Vec<f64>)| {
-            let shares = stats::performance_profile(values, &taus)?;
+        let profile = |(arm, cells): (usize, &Vec<Vec<f64>>)| {
+            let values = cells.concat();
+            let shares = stats::performance_profile(&values, &taus)?;
             Some(Profile {
                 arm,
                 n: values.len(),
                 points: taus.iter().copied().zip(shares).collect(),
+                band: stats::performance_profile_interval(cells, &taus, LEVEL),
             })
         };
-        values.iter().enumerate().filter_map(profile).collect()
+        cells.iter().enumerate().filter_map(profile).collect()
     }
 
     pub(super) fn variance(&self, sweep: &Sweep) -> Vec<VarianceSummary> {
@@ -436,6 +448,24 @@ impl Arms {
         }
         rows
     }
+}
+
+/// The axes that tell arms apart: the initializer, the norm that it is for, and the warm-up where it
+/// goes with some of them only, as in "with warm-up" beside "without". A warm-up that all arms have
+/// alike is a hyper-parameter like any other.
+fn arm_axes(sweep: &Sweep) -> Vec<usize> {
+    let mut axes = sweep.axes_among(&["norm", "init"]);
+    if let Some(warmup) = sweep.axis("warmup_epochs") {
+        let arms: BTreeSet<Vec<usize>> =
+            sweep.cells.iter().map(|cell| place(cell, &axes)).collect();
+        let pairs: BTreeSet<(Vec<usize>, usize)> =
+            sweep.cells.iter().map(|cell| (place(cell, &axes), cell.at[warmup])).collect();
+        if pairs.len() < arms.len() * sweep.axes[warmup].values.len() {
+            axes.push(warmup);
+            axes.sort_unstable();
+        }
+    }
+    axes
 }
 
 #[derive(Clone, Debug, Default)]
@@ -541,9 +571,11 @@ impl Summary {
 
     pub(super) fn profiles_table(&self) -> Table {
         let rows = self.profiles.iter().flat_map(|profile| {
-            profile.points.iter().map(|&(tau, share)| {
+            profile.points.iter().enumerate().map(|(i, &(tau, share))| {
                 let mut row = vec![self.initializers[profile.arm].label.as_str().into()];
-                row.extend([Datum::from(tau), share.into(), profile.n.into()]);
+                row.extend([Datum::from(tau), share.into()]);
+                row.extend(ends(profile.band.as_ref().map(|band| band[i])));
+                row.push(profile.n.into());
                 row
             })
         });
