@@ -7,6 +7,7 @@ ONLY    ?=## parts of axes to keep: ONLY="depth=2,10 init=he"
 PROFILE ?=## the grid's overlay to apply
 WORKERS ?=## cohorts to train at a time; empty: one a core, or one a GPU
 ARGS    ?=## further options of `wninit run`, such as --device cpu
+CASES   ?= 20000## cases of each target of `make fuzz`
 BENCH   ?=## options of `make bench`, such as --workloads mlp-128
 OUT     ?=## the folder that `make bench-gpu` writes
 RESULTS ?= results/depth## the sweep's folder that the notebooks read
@@ -55,6 +56,10 @@ test: setup ## Run the tests
 .PHONY: soak
 soak: setup ## Kill real sweeps hundreds of times, count what is lost (5 min)
 	cargo test --release --locked --test soak -- --ignored --nocapture
+
+.PHONY: fuzz
+fuzz: setup ## Feed hostile files to every reader, CASES of each (3 min)
+	PROPTEST_CASES=$(CASES) cargo test --release --locked --lib --test journal whatever
 
 .PHONY: bench
 bench: build data ## Jobs per hour against PyTorch (25 min, quiet machine)

@@ -14,7 +14,7 @@ use wninit::cost;
 use wninit::device;
 use wninit::job::{Job, JobId, Precision};
 use wninit::plan::Plan;
-use wninit::pool::{self, Options};
+use wninit::pool::{self, EXIT_UNFINISHED, Options};
 use wninit::progress::say;
 use wninit::speed::Speeds;
 use wninit::train::checkpoint::{self, Saved};
@@ -47,7 +47,14 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let jobs: Vec<Job> = plan.jobs.into_iter().map(|planned| planned.job).collect();
     let dir = args.results.join(&grid.name);
     let stop = interrupt::install()?;
-    let mut sweep = sweep::open(&dir, None, &grid.to_toml(), &jobs, &jobs)?;
+    let mut sweep = match sweep::open(&dir, None, &grid.to_toml(), &jobs, &jobs) {
+        // As where it fills up later: the jobs are left, and the same command will do them.
+        Err(error) if error.is_full_disk() => {
+            say(&format!("error: {error}"));
+            return Ok(EXIT_UNFINISHED);
+        }
+        opened => opened?,
+    };
     if let Some(change) = &sweep.change {
         say(&change.to_string());
     }
