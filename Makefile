@@ -58,7 +58,7 @@ soak: setup ## Kill real sweeps hundreds of times, count what is lost (5 min)
 	cargo test --release --locked --test soak -- --ignored --nocapture
 
 .PHONY: fuzz
-fuzz: setup ## Feed hostile files to every reader, CASES of each (3 min)
+fuzz: setup ## Feed hostile files to every reader, CASES of each (2 min)
 	PROPTEST_CASES=$(CASES) cargo test --release --locked --lib --test journal whatever
 
 .PHONY: bench
