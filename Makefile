@@ -7,6 +7,7 @@ ONLY    ?=## parts of axes: ONLY="depth=2,10 init=he"; of paper: sweeps
 PROFILE ?=## the grid's overlay to apply
 WORKERS ?=## cohorts to train at a time; empty: one a core, or one a GPU
 ARGS    ?=## further options of `wninit run`, such as --device cpu
+CASES   ?= 20000## cases of each target of `make fuzz`
 BENCH   ?=## options of `make bench`, such as --workloads mlp-128
 OUT     ?=## the folder that `make bench-gpu` writes
 ARRAY   ?= 4## tasks of `make slurm`; 16%4 lets 4 of them run at a time
@@ -85,6 +86,10 @@ test: setup ## Run the tests
 .PHONY: soak
 soak: setup ## Kill real sweeps hundreds of times, count what is lost
 	cargo test --release --locked --test soak -- --ignored --nocapture
+
+.PHONY: fuzz
+fuzz: setup ## Feed hostile files to every reader, CASES of each (2 min)
+	PROPTEST_CASES=$(CASES) cargo test --release --locked --lib --test journal whatever
 
 .PHONY: bench
 bench: build data ## Jobs per hour against PyTorch (25 min, quiet machine)

@@ -323,6 +323,21 @@ pub enum Arch {
     },
 }
 
+/// The network as the literature names it.
+impl fmt::Display for Arch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let layers = self.layers();
+        match *self {
+            Arch::Mlp { width, .. } => write!(f, "mlp {layers} x {width}"),
+            Arch::Cnn { width, .. } => write!(f, "cnn {layers} x {width}"),
+            Arch::ResNet { width, .. } => write!(f, "ResNet-{layers} ({width})"),
+            Arch::Wrn { k, reduced_memory, .. } => {
+                write!(f, "WRN-{layers}-{k}{}", if reduced_memory { " reduced" } else { "" })
+            }
+        }
+    }
+}
+
 impl Arch {
     /// The family.
     pub fn name(self) -> ModelName {

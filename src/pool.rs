@@ -16,6 +16,10 @@
 //! So jobs that cannot run anywhere (too large, a data set that is missing) do not keep the others
 //! from being tried, and a broken worker costs a handful of attempts. The jobs that a stopped worker
 //! failed go once more to the end of the queue if other workers are left.
+//!
+//! A run that is killed can note nothing any more; `under_way.rs` has what the next one learns.
+
+mod under_way;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt;
@@ -36,6 +40,7 @@ use crate::results::{
     Failure, FailureReason, Journal, Outcome, Record, ResultsError, hostname, one_line,
 };
 use crate::train::{Event, Stop, Trainer};
+use under_way::UnderWay;
 
 /// The exit code of a run that leaves jobs of its plan unfinished.
 pub const EXIT_UNFINISHED: u8 = 3;
@@ -270,7 +275,7 @@ struct Pool<'a> {
     failures: Vec<Failure>,
     /// Why nothing can be written.
     broken: Option<ResultsError>,
-    /// The width from which a shape runs out of memory, halved.
+    /// The widest that a shape is tried: half of what ran out of memory, or was killed too often.
     widths: HashMap<Shape, usize>,
     trained: HashSet<Shape>,
     failed_shapes: HashSet<Shape>,
@@ -283,6 +288,9 @@ struct Pool<'a> {
     cost: f64,
     cost_done: f64,
     display: Display,
+    under_way: UnderWay,
+    /// Whether cohorts were handed out or came back since `under_way` was written.
+    moved: bool,
     host: String,
     started: Instant,
     started_at: DateTime<Utc>,
@@ -294,17 +302,25 @@ impl<'a> Pool<'a> {
     const NAP: Duration = Duration::from_millis(200);
 
     fn new(
-        cohorts: Vec<Cohort>,
+        mut cohorts: Vec<Cohort>,
         workers: Vec<Worker>,
         journal: &'a mut Journal,
         options: &'a Options<'a>,
     ) -> Pool<'a> {
+        let display = Display::new(journal.dir());
+        let (under_way, lesson) = UnderWay::open(journal.dir(), &cohorts);
+        if let Some(says) = lesson.says {
+            display.say(&says);
+        }
+        cohorts.sort_by_key(|cohort| lesson.widths.contains_key(&cohort.shape()));
         let jobs = cohorts.iter().flat_map(Cohort::jobs);
         Pool {
             jobs: jobs.clone().count(),
             cost: jobs.map(options.cost).sum(),
             cost_done: 0.0,
-            display: Display::new(journal.dir()),
+            display,
+            under_way,
+            moved: true,
             queue: cohorts.into_iter().map(|cohort| Task { cohort, second_try: false }).collect(),
             options,
             journal,
@@ -312,7 +328,7 @@ impl<'a> Pool<'a> {
             records: Vec::new(),
             failures: Vec::new(),
             broken: None,
-            widths: HashMap::new(),
+            widths: lesson.widths,
             trained: HashSet::new(),
             failed_shapes: HashSet::new(),
             failed: HashMap::new(),
@@ -330,6 +346,7 @@ impl<'a> Pool<'a> {
     fn run(mut self, reports: &Receiver<Message>) -> Summary {
         loop {
             self.assign();
+            self.note();
             self.show();
             if self.workers.iter().all(|worker| worker.running.is_none()) {
                 break;
@@ -354,6 +371,18 @@ impl<'a> Pool<'a> {
         self.broken.is_some() || self.options.stop.load(Ordering::Relaxed)
     }
 
+    /// Leaves word of what is under way, for the case that this process is killed. Once it was
+    /// asked to stop, it is not killed without notice.
+    fn note(&mut self) {
+        if !std::mem::take(&mut self.moved) {
+            return;
+        }
+        let stopping = self.stopping();
+        let running = self.workers.iter().filter_map(|worker| worker.running.as_ref());
+        let finished = self.journal.finished();
+        self.under_way.set(running.filter(|_| !stopping), |id| finished.contains(&id));
+    }
+
     fn late(&self) -> bool {
         self.options.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
@@ -365,6 +394,7 @@ impl<'a> Pool<'a> {
             if !self.said_stop && running > 0 && self.broken.is_none() {
                 self.display.say("stopping: each worker finishes its step and saves; press Ctrl-C again to stop at once");
             }
+            self.moved |= !self.said_stop;
             self.said_stop = true;
             return;
         }
@@ -383,6 +413,7 @@ impl<'a> Pool<'a> {
             let unfinished = task.cohort.jobs().iter().map(|job| (job.id(), job.clone())).collect();
             if orders.send(task.cohort.clone()).is_ok() {
                 self.workers[w].running = Some(Running { task, unfinished, share: 0.0 });
+                self.moved = true;
             } else {
                 self.queue.push_front(task); // its thread is gone, which nothing but a bug explains
                 self.workers[w].orders = None;
@@ -436,6 +467,7 @@ impl<'a> Pool<'a> {
                 let Some(Running { task, unfinished, .. }) = self.workers[w].running.take() else {
                     return;
                 };
+                self.moved = true;
                 let cost = self.options.cost;
                 self.cost_done += task.cohort.jobs().iter().map(cost).sum::<f64>();
                 let left: f64 = unfinished.iter().map(|(_, job)| cost(job)).sum();
@@ -632,6 +664,8 @@ impl<'a> Pool<'a> {
         if let Err(error) = self.write() {
             broken.get_or_insert(error);
         }
+        self.moved = true;
+        self.note(); // for the jobs that were written only now
         let progress = self.progress();
         self.display.show(&progress);
         self.display.end();

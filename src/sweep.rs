@@ -27,16 +27,12 @@ pub struct PlanChange {
 }
 
 impl PlanChange {
-    /// Compares a plan with that of a folder; `None` if there was none, or if it is the same.
+    /// Compares the jobs of a plan with those of a folder's, of which some are finished; `None` if
+    /// it has no plan, or the same.
     ///
     /// # Errors
-    /// The folder's files cannot be read.
-    pub fn of(dir: &Path, jobs: &[Job]) -> Result<Option<PlanChange>, ResultsError> {
-        let new: HashSet<JobId> = jobs.iter().map(Job::id).collect();
-        PlanChange::between(dir, &new, &finished_ids(dir)?)
-    }
-
-    fn between(
+    /// The folder's `plan.csv` cannot be read.
+    pub fn of(
         dir: &Path,
         new: &HashSet<JobId>,
         finished: &HashSet<JobId>,
@@ -63,7 +59,7 @@ impl fmt::Display for PlanChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "the grid changed: {} jobs are kept ({} of them finished), {} are new, {} are no longer asked for",
+            "the grid changed: {} jobs are kept ({} of them finished), {} are new,\n{} are no longer asked for",
             self.kept, self.kept_finished, self.new, self.orphaned
         )?;
         match self.orphaned_finished {
@@ -106,7 +102,7 @@ pub fn open(
     let journal = Journal::open(&shard.map_or_else(|| dir.to_owned(), |shard| shard.folder(dir)))?;
     let finished = finished_ids(dir)?;
     let ids: HashSet<JobId> = plan.iter().map(Job::id).collect();
-    let change = PlanChange::between(dir, &ids, &finished)?;
+    let change = PlanChange::of(dir, &ids, &finished)?;
     describe(dir, grid_toml, plan)?;
     let remaining: Vec<Job> =
         part.iter().filter(|job| !finished.contains(&job.id())).cloned().collect();

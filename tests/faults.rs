@@ -7,13 +7,15 @@
 mod program;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use program::{Place, Process, Results, assert_same, limit, output, rows};
+use program::{
+    Place, Process, Results, assert_none_lost, assert_same, fashion_mnist, limit, output, rows,
+};
 
 /// Twenty jobs in four cohorts; some diverge.
 const GRID: &str = r#"
@@ -32,10 +34,9 @@ seed = { count = 2 }
 fn expected() -> &'static Results {
     static RESULTS: OnceLock<Results> = OnceLock::new();
     RESULTS.get_or_init(|| {
-        let place = Place::new(GRID);
-        output(&mut place.run(&[])).expect(0, &[]);
-        assert_eq!(place.results().runs.len(), 20);
-        place.results()
+        let results = Place::finished(GRID).results();
+        assert_eq!(results.runs.len(), 20);
+        results
     })
 }
 
@@ -45,10 +46,7 @@ fn assert_heals(place: &Place) -> String {
     let last = output(&mut place.run(&["--workers", "2"]));
     last.expect(0, &[]);
     let after = place.results();
-    assert!(
-        before.runs.iter().all(|(id, row)| after.runs.get(id) == Some(row)),
-        "a finished row was lost"
-    );
+    assert_none_lost(&before, &after);
     assert_same(&after, expected());
     last.stderr
 }
@@ -104,8 +102,11 @@ fn when_the_disk_is_full_everything_finished_stays_and_the_next_run_goes_on() {
     let mut command = place.run(&[]);
     limit(&mut command, libc::RLIMIT_FSIZE, 4_000);
     output(&mut command).expect(
-        2,
-        &["cannot write results/sweep/columns.json", "make room and run the same command again"],
+        3,
+        &[
+            "error: cannot write results/sweep/columns.json",
+            "make room and run the same command again",
+        ],
     );
     assert_heals(&place);
 
@@ -144,14 +145,6 @@ fn a_checkpoint_that_cannot_be_written_does_not_cost_the_job() {
     );
     assert_eq!(place.results().runs.len(), 20);
     assert_eq!(failures(&place).len(), 0);
-}
-
-/// Fashion-MNIST, where somebody has fetched it.
-fn fashion_mnist() -> Option<PathBuf> {
-    let dir = std::env::var_os("WNINIT_DATA")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("data"), PathBuf::from);
-    let folder = dir.join("fashion-mnist");
-    folder.join("train-images-idx3-ubyte").exists().then_some(folder)
 }
 
 #[test]
@@ -206,8 +199,7 @@ fn a_data_file_cut_short_or_with_one_byte_flipped_is_named_and_once_mended_the_s
 
 #[test]
 fn rows_that_somebody_deleted_are_trained_again_and_a_spreadsheets_changes_are_understood() {
-    let place = Place::new(GRID);
-    output(&mut place.run(&[])).expect(0, &[]);
+    let place = Place::finished(GRID);
     let text = place.text("runs.csv");
     let lines: Vec<&str> = text.lines().collect();
     let noted: String = lines
@@ -242,8 +234,7 @@ fn rows_that_somebody_deleted_are_trained_again_and_a_spreadsheets_changes_are_u
 
 #[test]
 fn a_row_edited_by_hand_stops_the_run_before_anything_is_changed() {
-    let place = Place::new(GRID);
-    output(&mut place.run(&[])).expect(0, &[]);
+    let place = Place::finished(GRID);
     let text = place.text("runs.csv").replacen(",orthogonal_proposed,", ",he_proposed,", 1);
     fs::write(place.sweep().join("runs.csv"), &text).unwrap();
     output(&mut place.run(&[])).expect(
@@ -259,12 +250,18 @@ fn a_row_edited_by_hand_stops_the_run_before_anything_is_changed() {
 
 #[test]
 fn a_changed_grid_says_what_is_kept_new_and_no_longer_asked_for_and_deletes_nothing() {
-    let place = Place::new(GRID);
-    output(&mut place.run(&[])).expect(0, &[]);
+    let place = Place::finished(GRID);
     place.set_grid(&GRID.replace("0.01, 0.02, 0.05", "0.01, 0.03"));
-    let changed = "the grid changed: 12 jobs are kept (12 of them finished), 4 are new, 8 are no longer asked for (8 of them finished; their rows stay in runs.csv)";
+    let (before, plan) = (place.text("runs.csv"), place.text("plan.csv"));
+    let changed = "the grid changed: 12 jobs are kept (12 of them finished), 4 are new,\n8 are no longer asked for (8 of them finished; their rows stay in runs.csv)";
+    let planned = output(&mut place.wninit(&["plan", "grid.toml"]));
+    assert!(planned.expect(0, &[]).stdout.contains(&format!("\n{changed}\n")), "{planned:?}");
+    assert!(planned.stdout.lines().all(|line| line.chars().count() <= 80), "{planned:?}");
+    assert_eq!((place.text("runs.csv"), place.text("plan.csv")), (before, plan), "it only looks");
     output(&mut place.run(&[])).expect(0, &[changed, "finished 4 jobs", "12 were finished before"]);
     assert_eq!(place.results().runs.len(), 24);
+    let planned = output(&mut place.wninit(&["plan", "grid.toml"]));
+    assert!(!planned.stdout.contains("the grid changed"), "it is the folder's now: {planned:?}");
     place.set_grid(GRID);
     let back = output(&mut place.run(&[]));
     back.expect(0, &["the grid changed: ", "finished 0 jobs", "20 were finished before"]);
@@ -272,6 +269,110 @@ fn a_changed_grid_says_what_is_kept_new_and_no_longer_asked_for_and_deletes_noth
     results.runs.retain(|id, _| expected().runs.contains_key(id));
     results.epochs.retain(|(id, _), _| expected().runs.contains_key(id));
     assert_same(&results, expected());
+}
+
+/// A library that, loaded before others, sets the clock of the day back by an hour each time that
+/// a process has looked at it twenty times.
+const CLOCK: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <time.h>
+extern "C" int clock_gettime(clockid_t clock, struct timespec *now) noexcept {
+    static int (*real)(clockid_t, struct timespec *) =
+        (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+    static long looks;
+    int result = real(clock, now);
+    if (clock == CLOCK_REALTIME)
+        now->tv_sec -= 3600 * (__sync_fetch_and_add(&looks, 1) / 20);
+    return result;
+}
+"#;
+
+#[test]
+fn a_clock_that_jumps_back_during_a_run_and_between_runs_breaks_nothing() {
+    let place = Place::new(GRID);
+    fs::write(place.path("clock.cpp"), CLOCK).unwrap();
+    let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
+    let mut compile = Command::new(compiler);
+    compile.current_dir(place.dir.path()).args(["-shared", "-fPIC", "-w", "-o", "clock.so"]);
+    assert!(compile.args(["clock.cpp", "-ldl"]).status().unwrap().success());
+    let jumping = |args: &[&str]| {
+        let mut command = place.run(args);
+        command.env("LD_PRELOAD", place.path("clock.so"));
+        command
+    };
+    let narrow = ["--workers", "2", "--cohort-width", "2", "--checkpoint-every", "0.01s"];
+    output(&mut jumping(&["--budget", "0s"])).expect(3, &["the time is up with 20 jobs left"]);
+    let mut first = Process::start(&mut jumping(&narrow));
+    first.wait_until("a job is finished", |_| !place.results().runs.is_empty());
+    output(&mut place.wninit(&["status", "results/sweep"])).expect(0, &[]);
+    first.signal(libc::SIGTERM);
+    assert!([0, 130].contains(&first.output().code()));
+    let before = place.results();
+    let last = output(&mut jumping(&[&narrow[..], &["--budget", "1h"]].concat()));
+    last.expect(0, &[]);
+    assert_none_lost(&before, &place.results());
+    assert_same(&place.results(), expected());
+    // It did jump: some job ended before it began, or before the one above it.
+    let text = place.text("runs.csv");
+    let ends: Vec<&str> = text.lines().skip(1).filter_map(|row| row.rsplit(',').next()).collect();
+    assert!(!ends.is_sorted(), "{ends:?}");
+    output(&mut place.wninit(&["verify", "results/sweep", "--sample", "3"])).expect(0, &[]);
+    output(&mut place.wninit(&["summary", "results/sweep"])).expect(0, &[]);
+}
+
+#[test]
+fn a_run_that_was_killed_twice_over_the_same_jobs_tries_them_in_halves_and_last() {
+    let place = Place::new(
+        "[base]\ndataset = \"digits\"\nwidth = 32\nbatch_size = 32\n\
+         [[block]]\nbase = { depth = 30, epochs = 60 }\ngrid = { lr = [0.001, 0.002, 0.003, 0.004] }\n\
+         [[block]]\nbase = { depth = 2 }\ngrid = { lr = [0.001, 0.002] }\n",
+    );
+    let note = place.sweep().join("under_way.json");
+    let inode = || fs::metadata(&note).ok().map(|file| file.ino());
+    let killed = || {
+        let before = inode();
+        let mut process = Process::start(&mut place.run(&["--workers", "1"]));
+        process.wait_until("the long jobs are under way", |_| {
+            inode() != before
+                && fs::read_to_string(&note)
+                    .is_ok_and(|text| text.contains("\"width\":4,\"jobs\":[\""))
+        });
+        process.signal(libc::SIGKILL);
+        let output = process.output();
+        assert!(output.was_killed());
+        output.stderr
+    };
+    assert_eq!(killed(), "", "nothing has happened yet");
+    let once = killed();
+    let what = "the last run was killed, or crashed, while it trained 4 jobs: 4 of mlp 30 x 32.\n";
+    assert!(once.contains(&format!("{what}They are tried again. ")), "{once}");
+
+    // A look in between changes nothing, and neither does a run that ends by itself.
+    let twice = format!(
+        "{what}It was not the first time, so memory may be short: they come last now, at most 2 at once."
+    );
+    output(&mut place.run(&["--workers", "1", "--budget", "0s"])).expect(3, &[&twice]);
+    let last = output(&mut place.run(&["--workers", "1"]));
+    last.expect(0, &["finished 6 jobs"]);
+    assert!(!last.stderr.contains("was killed"), "it is said once: {last:?}");
+    let widths: Vec<String> = place
+        .text("runs.csv")
+        .lines()
+        .map(|row| row.split(',').rev().nth(5).unwrap().to_owned())
+        .collect();
+    assert_eq!(widths, ["cohort_size", "2", "2", "2", "2", "2", "2"]);
+    let text = place.text("runs.csv");
+    let depths =
+        text.lines().skip(1).map(|row| row.split(',').nth(column(&text, "depth")).unwrap());
+    assert_eq!(depths.collect::<Vec<_>>(), ["2", "2", "30", "30", "30", "30"], "they come last");
+    assert!(!place.sweep().join("under_way.json").exists(), "all is forgotten");
+    assert_eq!(failures(&place).len(), 0, "nobody knows that it was the jobs' fault");
+}
+
+/// The place of a column in a CSV file.
+fn column(text: &str, name: &str) -> usize {
+    text.lines().next().unwrap().split(',').position(|column| column == name).unwrap()
 }
 
 /// The most private memory that the process had, in bytes.

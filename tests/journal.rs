@@ -11,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use common::{at, folder, job, jobs, record};
+use proptest::prelude::*;
 use wninit::results::{
     Failure, FailureReason, Journal, Record, ResultsError, columns_json, equal_results,
     finished_ids, read_epochs, read_failures, read_runs,
@@ -343,6 +344,90 @@ fn a_file_that_another_program_replaced_is_noticed() {
     drop(journal);
     drop(Journal::open(dir.path()).unwrap());
     assert_sound(dir.path(), 1);
+}
+
+/// Texts that an edit may put into a file.
+const EDITS: [&str; 20] = [
+    "",
+    ",",
+    ",,",
+    "\n",
+    "\r\n",
+    "\"",
+    "\"\"",
+    "=1+1",
+    "nan",
+    "inf",
+    "-0",
+    "1e999",
+    "18446744073709551616",
+    "\u{0}",
+    "é",
+    "\u{feff}",
+    "ok",
+    "diverged",
+    "job_id",
+    "0123456789ab",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_files_whatever_make_the_journal_panic_lose_a_row_or_believe_another_job(
+        edits in prop::collection::vec(
+            (0..3usize, any::<prop::sample::Index>(), 0..9usize, prop::sample::select(&EDITS[..])), 0..4),
+        cut in prop::option::of((0..3usize, any::<prop::sample::Index>())),
+        raw in prop::option::of((0..3usize, any::<prop::sample::Index>(), any::<u8>())),
+    ) {
+        let dir = filled(3);
+        let files = ["runs.csv", "epochs.csv", "failures.csv"].map(|name| dir.path().join(name));
+        let ids: HashSet<_> = jobs(3).iter().map(|job| job.id()).collect();
+        let mut texts = files.each_ref().map(|file| fs::read(file).unwrap());
+        for (file, at, length, new) in edits {
+            let text = &mut texts[file];
+            let start = at.index(text.len() + 1);
+            let end = (start + length).min(text.len());
+            text.splice(start..end, new.bytes());
+        }
+        if let Some((file, at, byte)) = raw && !texts[file].is_empty() {
+            let at = at.index(texts[file].len());
+            texts[file][at] = byte;
+        }
+        if let Some((file, at)) = cut {
+            let end = at.index(texts[file].len() + 1);
+            texts[file].truncate(end);
+        }
+        files.iter().zip(&texts).for_each(|(file, text)| fs::write(file, text).unwrap());
+        // Readers look at any time, at whatever is there.
+        let read = read_runs(dir.path());
+        let _ = (read_epochs(dir.path()), read_failures(dir.path()), finished_ids(dir.path()));
+        match Journal::open(dir.path()) {
+            Err(error) => {
+                prop_assert_eq!(error.to_string().lines().count(), 1);
+                for (file, text) in files.iter().zip(&texts) {
+                    let left = fs::read(file).unwrap();
+                    let rows = |text: &[u8]| text.split_inclusive(|&b| b == b'\n').count();
+                    // A header that was not written to its end may have been.
+                    let as_it_was = text.starts_with(&left) || left.starts_with(text);
+                    prop_assert!(as_it_was && rows(text) <= rows(&left) + 1, "more than a torn row went: {error}");
+                }
+            }
+            Ok(mut journal) => {
+                let finished = journal.finished().clone();
+                prop_assert!(finished.is_subset(&ids), "a job that nobody trained");
+                let read: HashSet<_> = read.unwrap().records.iter().map(|r| r.job.id()).collect();
+                prop_assert_eq!(&read, &finished, "readers and the writer agree");
+                // What is left can be written to and read again, and then nothing is missing.
+                journal.append(&jobs(3).iter().map(record).collect::<Vec<_>>()).unwrap();
+                prop_assert_eq!(journal.finished().len(), 3);
+                drop(journal);
+                let again = Journal::open(dir.path()).map(|journal| journal.finished().clone());
+                prop_assert_eq!(again.unwrap(), ids.clone());
+                prop_assert_eq!(finished_ids(dir.path()).unwrap(), ids);
+            }
+        }
+    }
 }
 
 /// This test program once more, as a process that writes to a folder.

@@ -11,9 +11,9 @@ mod program;
 use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use program::{Place, Process, Random, Results, assert_same, kill_after, output};
+use program::{Place, Process, Random, Results, assert_none_lost, assert_same, kill_after, output};
 use sha2::{Digest, Sha256};
 
 /// Two depths; initializers and learning rates of which some diverge, at once or later.
@@ -42,17 +42,11 @@ depth = 30
 lr = [0.01, 0.03, 0.05]
 "#;
 
-fn uninterrupted(grid: &'static str) -> Results {
-    let place = Place::new(grid);
-    output(&mut place.run(&["--workers", "2"])).expect(0, &[]);
-    place.results()
-}
-
 /// What [`GRID`] results in.
 fn expected() -> &'static Results {
     static RESULTS: OnceLock<Results> = OnceLock::new();
     RESULTS.get_or_init(|| {
-        let results = uninterrupted(GRID);
+        let results = Place::finished(GRID).results();
         let count = |outcome| results.runs.values().filter(|row| row["outcome"] == outcome).count();
         assert!(count("ok") > 8 && count("diverged") > 4, "both kinds are in it");
         results
@@ -62,7 +56,7 @@ fn expected() -> &'static Results {
 /// What [`LONG`] results in.
 fn expected_of_long() -> &'static Results {
     static RESULTS: OnceLock<Results> = OnceLock::new();
-    RESULTS.get_or_init(|| uninterrupted(LONG))
+    RESULTS.get_or_init(|| Place::finished(LONG).results())
 }
 
 fn killed_five_times(workers: &str, seed: u64) {
@@ -76,10 +70,7 @@ fn killed_five_times(workers: &str, seed: u64) {
         kills += usize::from(output.was_killed());
         taken_up += output.stderr.matches("go on from a checkpoint").count();
         let after = place.results();
-        assert!(
-            before.runs.iter().all(|(id, row)| after.runs.get(id) == Some(row)),
-            "no finished row is lost"
-        );
+        assert_none_lost(&before, &after);
         if !output.was_killed() {
             // A fast machine was done before the blow.
             output.expect(0, &[]);
@@ -147,6 +138,11 @@ fn interrupted(signal: i32) -> Place {
 fn ctrl_c_and_sigterm_save_what_is_under_way_and_the_next_run_goes_on_from_there() {
     for signal in [libc::SIGINT, libc::SIGTERM] {
         let place = interrupted(signal);
+        assert!(!place.sweep().join("under_way.json").exists(), "it was not killed");
+        // A checkpoint from the future: the clock was set back since.
+        let [file]: [_; 1] = place.checkpoints("checkpoint").try_into().unwrap();
+        let future = SystemTime::now() + Duration::from_secs(86_400);
+        fs::File::open(&file).unwrap().set_modified(future).unwrap();
         let second = output(&mut place.run(&["--workers", "1"]));
         second.expect(0, &["3 jobs go on from a checkpoint, at epoch "]);
         let place_in_epochs = second.stderr.split("at epoch ").nth(1).unwrap();

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use program::{Place, Process, Random, Results, Row, assert_same, output, rows};
+use program::{Place, Process, Random, Results, Row, assert_same, fashion_mnist, output, rows};
 
 /// Long cohorts: a kill strikes in the middle of steps.
 const STEPS: &str = r#"
@@ -124,17 +124,10 @@ fn strike(
     tally
 }
 
-fn truth(grid: &str) -> Results {
-    let place = Place::new(grid);
-    output(&mut place.run(&["--workers", "2"])).expect(0, &[]);
-    place.results()
-}
-
 /// Kills while a plan of 60,000 jobs is made and written into a folder with results.
 fn planning(times: usize, truth_of_rows: &Results) -> Tally {
     let mut tally = Tally::of("kill -9 while planning");
-    let place = Place::new(ROWS);
-    output(&mut place.run(&[])).expect(0, &[]);
+    let place = Place::finished(ROWS);
     place.set_grid(&ROWS.replace("count = 40", "count = 1000"));
     let mut random = Random(5);
     while tally.injected < times {
@@ -197,9 +190,7 @@ fn answer(mut stream: TcpStream, folder: &Path) -> Option<()> {
 /// Kills while Fashion-MNIST is fetched. A file counts as a row: in the data folder it is whole, or
 /// it is not there.
 fn fetching(times: usize) -> Option<Tally> {
-    let data = std::env::var_os("WNINIT_DATA")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("data"), PathBuf::from);
-    let folder = data.join("fashion-mnist");
+    let folder = fashion_mnist()?;
     let names: Vec<String> =
         ["train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"]
             .map(|name| format!("{name}-ubyte"))
@@ -241,7 +232,7 @@ fn fetching(times: usize) -> Option<Tally> {
 #[ignore = "takes minutes: `make soak`"]
 fn hundreds_of_kills_at_random_points_lose_double_and_falsify_nothing() {
     let start = Instant::now();
-    let (steps, short) = (truth(STEPS), truth(ROWS));
+    let (steps, short) = (Place::finished(STEPS).results(), Place::finished(ROWS).results());
     let kill = libc::SIGKILL;
     let one = ["--workers", "1"];
     let saving = ["--workers", "2", "--checkpoint-every", "0.001s"];

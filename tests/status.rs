@@ -6,12 +6,15 @@ mod common;
 use std::fs;
 use std::path::Path;
 
+use chrono::{TimeDelta, Utc};
 use common::{at, folder, job, jobs, record};
 use wninit::commands::merge;
 use wninit::commands::status::Status;
 use wninit::job::Job;
+use wninit::progress::Progress;
 use wninit::results::{
-    Failure, FailureReason, Journal, Record, finished_ids, read_epochs, read_failures, read_runs,
+    Failure, FailureReason, Journal, Record, finished_ids, hostname, read_epochs, read_failures,
+    read_runs,
 };
 use wninit::sweep::{self, PlanChange, Shard};
 
@@ -78,6 +81,35 @@ fn status_counts_every_job_of_the_plan_once() {
     drop(sweep);
     let status = Status::of(dir.path()).unwrap();
     assert!(status.to_string().ends_with("not running\n"), "{status}");
+}
+
+#[test]
+fn a_clock_that_was_set_back_does_not_bring_back_an_old_failure_or_odd_times() {
+    let dir = folder();
+    let jobs = jobs(3);
+    let mut sweep = sweep::open(dir.path(), None, "", &jobs, &jobs).unwrap();
+    let second = Failure { attempt: 2, ..failure(&jobs[0], -9_000, "last") };
+    sweep.journal.append_failures(&[failure(&jobs[0], 0, "first"), second]).unwrap();
+    // What the process that runs said an hour ago, by a clock that was two hours fast.
+    let future = Utc::now() + TimeDelta::hours(1);
+    let progress = Progress {
+        pid: std::process::id(),
+        host: hostname(),
+        started_at: future,
+        updated_at: future,
+        planned: 3,
+        finished: 0,
+        diverged: 0,
+        failed: 1,
+        running: 2,
+        fraction: 0.5,
+        eta_seconds: Some(60.0),
+    };
+    fs::write(dir.path().join("progress.json"), serde_json::to_string(&progress).unwrap()).unwrap();
+    let status = Status::of(dir.path()).unwrap();
+    assert_eq!(status.reasons, [("memory".to_owned(), "last".to_owned(), 1)]);
+    let text = status.to_string();
+    assert!(text.ends_with("2 jobs at work, 50.0 % of its work done, about 60 s left\n"), "{text}");
 }
 
 #[test]
@@ -169,7 +201,9 @@ fn a_changed_grid_keeps_every_row_and_says_what_it_means() {
     let new: Vec<Job> = old[2..].iter().cloned().chain([job(3, 1)]).collect();
     let expected =
         PlanChange { kept: 4, kept_finished: 2, new: 1, orphaned: 2, orphaned_finished: 2 };
-    assert_eq!(PlanChange::of(dir.path(), &new).unwrap(), Some(expected));
+    let ids = new.iter().map(Job::id).collect();
+    let finished = finished_ids(dir.path()).unwrap();
+    assert_eq!(PlanChange::of(dir.path(), &ids, &finished).unwrap(), Some(expected));
     assert_eq!(
         fs::read_to_string(dir.path().join("grid.toml")).unwrap(),
         "old",

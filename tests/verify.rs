@@ -19,12 +19,6 @@ init = ["he_datadep", "orthogonal_proposed"]
 lr = [0.01, 30.0]
 "#;
 
-fn finished() -> Place {
-    let place = Place::new(GRID);
-    output(&mut place.run(&["--workers", "2"])).expect(0, &[]);
-    place
-}
-
 /// The line of `runs.csv` and the id of a job that did not diverge.
 fn a_row(place: &Place) -> (String, String) {
     let text = place.text("runs.csv");
@@ -35,7 +29,7 @@ fn a_row(place: &Place) -> (String, String) {
 
 #[test]
 fn rows_as_they_were_written_are_equal_and_a_last_digit_changed_by_hand_is_found() {
-    let place = finished();
+    let place = Place::finished(GRID);
     let before = fs::read(place.sweep().join("runs.csv")).unwrap();
     let all = output(&mut place.wninit(&["verify", "results/sweep", "--sample", "100"]));
     all.expect(0, &[]);
@@ -65,7 +59,7 @@ fn rows_as_they_were_written_are_equal_and_a_last_digit_changed_by_hand_is_found
 
 #[test]
 fn an_epoch_that_is_missing_or_edited_is_found() {
-    let place = finished();
+    let place = Place::finished(GRID);
     let (_, id) = a_row(&place);
     let text = place.text("epochs.csv");
     let line = text.lines().find(|line| line.starts_with(&id)).unwrap();
@@ -77,7 +71,7 @@ fn an_epoch_that_is_missing_or_edited_is_found() {
 
 #[test]
 fn a_job_whose_data_set_is_missing_is_not_checked_and_a_job_that_is_not_there_is_an_error() {
-    let place = finished();
+    let place = Place::finished(GRID);
     let (line, id) = a_row(&place);
     let none = output(&mut place.wninit(&["verify", "results/sweep", "--job", "0123456789ab"]));
     none.expect(2, &["--job 0123456789ab: results/sweep has no row of it"]);

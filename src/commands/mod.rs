@@ -1,5 +1,5 @@
 //! The program's commands, one a file. Each has its `Args` and a `run` that returns the exit code:
-//! 0 done, 2 a bad grid or command line, 3 some jobs failed, 130 interrupted, 1 anything else.
+//! 0 done, 2 a bad grid or command line, 3 some jobs are left, 130 interrupted, 1 anything else.
 
 pub mod curvature;
 pub mod doctor;
@@ -174,7 +174,10 @@ pub fn fail(error: &anyhow::Error) -> u8 {
     }
     say(&format!("error: {}", one_line(error)));
     let bad_input = |cause: &(dyn std::error::Error + 'static)| {
-        cause.is::<GridError>() || cause.is::<UsageError>() || cause.is::<ResultsError>()
+        let results = cause.downcast_ref::<ResultsError>();
+        cause.is::<GridError>()
+            || cause.is::<UsageError>()
+            || results.is_some_and(|error| !error.is_full_disk())
     };
     if error.chain().any(bad_input) { 2 } else { 1 }
 }

@@ -10,11 +10,12 @@ use super::{OverrideArgs, UsageError};
 use crate::cohort::{self, Cohort, Shape};
 use crate::cost::{self, ModelCost, Rates};
 use crate::grid::{Axis, Grid, Metric};
-use crate::job::{Arch, Job, JobId, Value};
+use crate::job::{Job, JobId, Value};
 use crate::plan::Plan;
-use crate::results;
+use crate::results::{self, ResultsError};
 use crate::shard::{self, Shard};
 use crate::speed::Speeds;
+use crate::sweep::PlanChange;
 
 /// The command line of `wninit plan`.
 #[derive(clap::Args, Debug)]
@@ -78,15 +79,17 @@ fn one(grid: &Grid, args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
     } else if args.list {
         list(&plan, out)?;
     } else if let Some(count) = args.shards {
-        let finished = results::finished_ids(&args.results.join(&grid.name))?;
-        shards(&plan, count, &finished, out)?;
+        shards(&plan, count, &finished(grid, args)?, out)?;
     } else {
-        let remaining = remaining(&plan, grid, args)?;
+        let finished = finished(grid, args)?;
+        let ids = plan.jobs.iter().map(|planned| planned.id).collect();
+        let change = PlanChange::of(&args.results.join(&grid.name), &ids, &finished)?;
+        let remaining = remaining(&plan, &finished);
         writeln!(out, "{}", grid.name)?;
         if let Some(about) = &grid.about {
             writeln!(out, "{about}")?;
         }
-        describe(&plan, remaining, out)?;
+        describe(&plan, remaining, change, out)?;
     }
     Ok(())
 }
@@ -100,11 +103,15 @@ fn planned(grid: &Grid) -> anyhow::Result<Plan> {
     Ok(plan)
 }
 
-/// The jobs that the sweep's folder has no result of, in cohorts.
-fn remaining(plan: &Plan, grid: &Grid, args: &Args) -> anyhow::Result<Vec<Cohort>> {
-    let finished = results::finished_ids(&args.results.join(&grid.name))?;
-    let jobs: Vec<Job> = plan.remaining(&finished).map(|planned| planned.job.clone()).collect();
-    Ok(cohort::spread(cohort::cohorts(jobs, cost::cpu_width), cores()))
+/// The jobs that are not finished, in cohorts.
+fn remaining(plan: &Plan, finished: &HashSet<JobId>) -> Vec<Cohort> {
+    let jobs: Vec<Job> = plan.remaining(finished).map(|planned| planned.job.clone()).collect();
+    cohort::spread(cohort::cohorts(jobs, cost::cpu_width), cores())
+}
+
+/// The jobs that the sweep's folder has results of.
+fn finished(grid: &Grid, args: &Args) -> Result<HashSet<JobId>, ResultsError> {
+    results::finished_ids(&args.results.join(&grid.name))
 }
 
 /// The cohorts that are still to be trained for the grids of the command line.
@@ -115,7 +122,7 @@ pub fn cohorts(args: &Args) -> anyhow::Result<Vec<Cohort>> {
     let mut all = Vec::new();
     for path in &args.grids {
         let grid = args.overrides.load(path)?;
-        all.extend(remaining(&Plan::of(&grid)?, &grid, args)?);
+        all.extend(remaining(&Plan::of(&grid)?, &finished(&grid, args)?));
     }
     Ok(all)
 }
@@ -148,7 +155,7 @@ fn suite(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
     for path in &args.grids {
         let grid = args.overrides.load(path)?;
         let plan = planned(&grid)?;
-        let cohorts = remaining(&plan, &grid, args)?;
+        let cohorts = remaining(&plan, &finished(&grid, args)?);
         let left: usize = cohorts.iter().map(|cohort| cohort.jobs().len()).sum();
         let hours = epochs_for(&grid) / 3600.0;
         let of =
@@ -264,7 +271,12 @@ fn shards(
     Ok(())
 }
 
-fn describe(plan: &Plan, cohorts: Vec<Cohort>, out: &mut impl Write) -> std::io::Result<()> {
+fn describe(
+    plan: &Plan,
+    cohorts: Vec<Cohort>,
+    change: Option<PlanChange>,
+    out: &mut impl Write,
+) -> std::io::Result<()> {
     writeln!(out)?;
     let name_width = plan.axes.iter().map(|axis| axis.field.name.len()).max().unwrap_or(0);
     for axis in &plan.axes {
@@ -286,6 +298,9 @@ fn describe(plan: &Plan, cohorts: Vec<Cohort>, out: &mut impl Write) -> std::io:
         digits(left),
         count(cohorts.len(), "cohort")
     )?;
+    if let Some(change) = change {
+        writeln!(out, "{change}")?;
+    }
     if left > 0 {
         let speeds = Speeds::load();
         let (device, workers) = speeds.machine().unwrap_or(("cpu", cores()));
@@ -329,7 +344,7 @@ fn models(plan: &Plan) -> String {
     for (shape, jobs) in rows.iter().take(MAX_MODELS) {
         let cost = ModelCost::of(shape);
         table.add_row([
-            model(shape.arch),
+            shape.arch.to_string(),
             shape.norm.to_string(),
             shape.dataset.name().to_string(),
             jobs.to_string(),
@@ -351,19 +366,6 @@ fn models(plan: &Plan) -> String {
         "{}{more}",
         table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
     )
-}
-
-/// A network as the literature names it.
-pub fn model(arch: Arch) -> String {
-    let layers = arch.layers();
-    match arch {
-        Arch::Mlp { width, .. } => format!("mlp {layers} x {width}"),
-        Arch::Cnn { width, .. } => format!("cnn {layers} x {width}"),
-        Arch::ResNet { width, .. } => format!("ResNet-{layers} ({width})"),
-        Arch::Wrn { k, reduced_memory, .. } => {
-            format!("WRN-{layers}-{k}{}", if reduced_memory { " reduced" } else { "" })
-        }
-    }
 }
 
 /// The values of an axis, the middle of a long list left out.

@@ -94,7 +94,9 @@ impl Status {
         let mut last: HashMap<JobId, Failure> = HashMap::new();
         for failure in read_failures(dir)? {
             let open = plan.contains(&failure.id) && !outcomes.contains_key(&failure.id);
-            if open && last.get(&failure.id).is_none_or(|other| other.at <= failure.at) {
+            // Attempts are counted; the time alone would not do where a clock was set back.
+            let when = |failure: &Failure| (failure.attempt, failure.at);
+            if open && last.get(&failure.id).is_none_or(|other| when(other) <= when(&failure)) {
                 last.insert(failure.id, failure);
             }
         }

@@ -287,8 +287,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2000))]
-
         #[test]
         fn no_bytes_whatever_make_the_readers_panic_or_invent_pixels(
             bytes in prop::collection::vec(any::<u8>(), 0..64),

@@ -270,16 +270,26 @@ impl ResultsError {
         ResultsError::Io { action, path: path.to_owned(), source }
     }
 
+    /// Whether there was no room on the disk: the same command will do once there is.
+    pub fn is_full_disk(&self) -> bool {
+        matches!(self, ResultsError::Io { source, .. } if is_full(source))
+    }
+
     fn row(file: &Path, line: usize, message: impl Into<String>) -> ResultsError {
         ResultsError::Row { file: file.to_owned(), line, message: message.into() }
     }
+}
+
+fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::*;
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
 /// What to do about an I/O error, where that is known.
 fn hint(error: &std::io::Error) -> &'static str {
     use std::io::ErrorKind::*;
     match error.kind() {
-        StorageFull | QuotaExceeded | FileTooLarge => "; make room and run the same command again",
+        _ if is_full(error) => "; make room and run the same command again",
         PermissionDenied | ReadOnlyFilesystem => {
             "; make the folder writable, or choose another with --results"
         }

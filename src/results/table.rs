@@ -384,7 +384,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn any_cells_are_read_back_and_as_the_csv_crate_reads_them(
+        fn any_cells_whatever_are_read_back_and_as_the_csv_crate_reads_them(
             row in proptest::collection::vec("[ -~äöü€]{0,12}", 1..8),
         ) {
             let written = line(&row);
@@ -398,7 +398,7 @@ mod tests {
         }
 
         #[test]
-        fn no_line_whatsoever_makes_the_reader_panic(text in "\\PC*", quoted in "[\",a]{0,20}") {
+        fn no_line_whatever_makes_the_reader_panic(text in "\\PC*", quoted in "[\",a]{0,20}") {
             cells(&text);
             cells(&quoted);
         }

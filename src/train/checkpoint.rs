@@ -7,10 +7,10 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
 use serde::{Deserialize, Serialize};
@@ -126,12 +126,14 @@ pub(super) fn save(path: &Path, session: &mut Session) -> Result<()> {
 
 /// Reads the payload of a checkpoint and checks it against its digest.
 fn payload(path: &Path) -> Result<Vec<u8>> {
-    let mut bytes = fs::read(path)?;
-    ensure!(bytes.starts_with(MAGIC), "it does not begin as a checkpoint does");
-    let start = MAGIC.len() + DIGEST;
-    ensure!(bytes.len() >= start, "it ends too early");
-    let payload = bytes.split_off(start);
-    ensure!(Sha256::digest(&payload).as_slice() == &bytes[MAGIC.len()..], "its checksum is wrong");
+    let mut file = File::open(path)?;
+    let mut start = Vec::new();
+    Read::by_ref(&mut file).take((MAGIC.len() + DIGEST) as u64).read_to_end(&mut start)?;
+    ensure!(start.starts_with(MAGIC), "it does not begin as a checkpoint does");
+    ensure!(start.len() == MAGIC.len() + DIGEST, "it ends too early");
+    let mut payload = Vec::new();
+    file.read_to_end(&mut payload)?;
+    ensure!(Sha256::digest(&payload).as_slice() == &start[MAGIC.len()..], "its checksum is wrong");
     Ok(payload)
 }
 
@@ -228,49 +230,169 @@ impl Saved {
 
         let tensors = SafeTensors::deserialize(&payload)?;
         let device = blueprint.arithmetic.device;
-        let read = |name: &str| -> Result<Option<Tensor>> {
-            let Ok(view) = tensors.tensor(name) else { return Ok(None) };
+        let holds = |name: &str| tensors.tensor(name).is_ok();
+        // Shapes are compared before anything is made of them: libtorch panics where they are odd.
+        let read = |name: &str, like: &Tensor| -> Result<Tensor> {
+            let view = tensors.tensor(name).ok().with_context(|| format!("{name} is missing"))?;
             ensure!(view.dtype() == Dtype::F32, "{name} is not of type F32");
-            let shape: Vec<i64> = view.shape().iter().map(|&n| n as i64).collect();
+            let mut shape = like.size();
+            shape[0] = header.ids.len() as i64;
+            let same = view
+                .shape()
+                .iter()
+                .map(|&n| i64::try_from(n).ok())
+                .eq(shape.iter().map(|&n| Some(n)));
+            ensure!(same, "{name} has shape {:?}, not {shape:?}", view.shape());
             let all = Tensor::from_data_size(view.data(), &shape, Kind::Float);
-            Ok(Some(all.index_select(0, &index).to_device(device)))
-        };
-        let expect = |name: &str, like: &Tensor| -> Result<Tensor> {
-            match read(name)? {
-                Some(tensor) if tensor.size() == like.size() => Ok(tensor),
-                Some(tensor) => {
-                    bail!("{name} has shape {:?}, not {:?}", tensor.size(), like.size())
-                }
-                None => bail!("{name} is missing"),
-            }
+            Ok(all.index_select(0, &index).to_device(device))
         };
 
         let mut model = Model::zeros(blueprint, places.len() as i64);
         for param in model.params() {
-            param.value = expect(&format!("value/{}", param.name), &param.value)?;
-            param.momentum = match read(&format!("momentum/{}", param.name))? {
-                Some(_) => Some(expect(&format!("momentum/{}", param.name), &param.value)?),
-                None => None,
-            };
+            param.value = read(&format!("value/{}", param.name), &param.value)?;
+            let momentum = format!("momentum/{}", param.name);
+            param.momentum = holds(&momentum).then(|| read(&momentum, &param.value)).transpose()?;
         }
         for buffer in model.buffers() {
-            buffer.value = expect(&format!("value/{}", buffer.name), &buffer.value)?;
+            buffer.value = read(&format!("value/{}", buffer.name), &buffer.value)?;
         }
         model.refresh();
         let progress = places.iter().map(|&p| header.progress[p].clone()).collect();
         let mut session = Session::new(cohort, model, progress, header.epoch, header.step);
-        session.best = match read("best/0")? {
-            None => None,
-            Some(_) => {
-                let state = session.state();
-                let best = state.iter().enumerate();
-                Some(
-                    best.map(|(i, now)| expect(&format!("best/{i}"), now))
-                        .collect::<Result<_>>()?,
-                )
-            }
-        };
+        if holds("best/0") {
+            let state = session.state();
+            let best = state.iter().enumerate().map(|(i, now)| read(&format!("best/{i}"), now));
+            session.best = Some(best.collect::<Result<_>>()?);
+        }
         session.charge_epoch(header.epoch_seconds);
         Ok(session)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::job::Draft;
+    use proptest::prelude::*;
+    use std::sync::OnceLock;
+
+    fn cohort() -> Cohort {
+        let job = |seed| Draft {
+            dataset: Some("digits".parse().unwrap()),
+            depth: Some(2),
+            width: Some(4),
+            seed: Some(seed),
+            epochs: Some(3),
+            ..Draft::default()
+        };
+        Cohort::new((0..3).map(|seed| job(seed).resolve().unwrap()).collect())
+    }
+
+    fn blueprint() -> Blueprint {
+        crate::train::blueprint(&cohort().shape(), Device::Cpu)
+    }
+
+    /// A genuine checkpoint, less what [`sealed`] adds.
+    fn genuine() -> &'static [u8] {
+        static PAYLOAD: OnceLock<Vec<u8>> = OnceLock::new();
+        PAYLOAD.get_or_init(|| {
+            let mut model = Model::zeros(blueprint(), 3);
+            for param in model.params() {
+                param.momentum = Some(param.value.zeros_like());
+            }
+            let mut session = Session::new(&cohort(), model, vec![Progress::default(); 3], 1, 2);
+            session.best = Some(session.state().iter().map(Tensor::copy).collect());
+            let dir = tempfile::tempdir().unwrap();
+            save(&dir.path().join("a.checkpoint"), &mut session).unwrap();
+            payload(&dir.path().join("a.checkpoint")).unwrap()
+        })
+    }
+
+    /// A file with this payload and the digest that belongs to it.
+    fn sealed(payload: &[u8]) -> Vec<u8> {
+        [MAGIC, Sha256::digest(payload).as_slice(), payload].concat()
+    }
+
+    /// Reads a file as a run would.
+    fn taken_up(bytes: &[u8]) -> Result<Session> {
+        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let path = dir.path().join("a.checkpoint");
+        fs::write(&path, bytes).unwrap();
+        read(&path)?.resume(&cohort(), blueprint())
+    }
+
+    /// The payload with a text of its header replaced; the header's length is put right.
+    fn edited(from: &str, to: &str) -> Vec<u8> {
+        let (length, rest) = genuine().split_at(8);
+        let (header, tensors) =
+            rest.split_at(u64::from_le_bytes(length.try_into().unwrap()) as usize);
+        let header = std::str::from_utf8(header).unwrap();
+        assert!(header.contains(from), "{header}");
+        let header = header.replacen(from, to, 1);
+        [&(header.len() as u64).to_le_bytes(), header.as_bytes(), tensors].concat()
+    }
+
+    #[test]
+    fn a_header_that_promises_what_does_not_follow_is_refused() {
+        assert!(taken_up(&sealed(genuine())).is_ok());
+        for size in [u64::MAX, 1 << 60, 1 << 40, 100_000_001, 0] {
+            let mut bytes = genuine().to_vec();
+            bytes[..8].copy_from_slice(&size.to_le_bytes());
+            assert!(taken_up(&sealed(&bytes)).is_err(), "a header of {size} bytes");
+        }
+        for shape in [
+            "[3,18446744073709551615]",
+            "[1152921504606846976,4]",
+            "[0,9223372036854775808]",
+            "[]",
+            "[1,12]",
+            "[12]",
+        ] {
+            let error = taken_up(&sealed(&edited("[3,4]", shape))).err();
+            assert!(error.is_some(), "a tensor of shape {shape}");
+        }
+        for (from, to) in [
+            ("\\\"step\\\":2", "\\\"step\\\":1152921504606846976"),
+            ("\\\"epoch\\\":1", "\\\"epoch\\\":4000000000"),
+        ] {
+            assert!(taken_up(&sealed(&edited(from, to))).is_err(), "{to}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_checkpoint_whatever_makes_the_reader_panic_even_with_a_digest_that_fits(
+            edits in prop::collection::vec((any::<prop::sample::Index>(), 0..9usize, any::<bool>(), prop::sample::select(vec![
+                "", "0", "-1", "[", "]", "{", "}", ",", ":", "\"", "1e999", "null", "true", "F64", "I8", "18446744073709551615",
+                "9223372036854775808", "1152921504606846976", "[0,9223372036854775808]", "best/0", "\u{0}", "\u{7f}", "é",
+            ])), 1..4),
+            cut in prop::option::of(any::<prop::sample::Index>()),
+        ) {
+            let mut bytes = genuine().to_vec();
+            for (at, length, in_header, new) in edits {
+                // The header is where sizes stand; its first eight bytes are its length.
+                let length_of = bytes.get(..8).map_or(0, |b| u64::from_le_bytes(b.try_into().unwrap()) as usize);
+                let header = length_of.saturating_add(8);
+                let range = if in_header { header.clamp(1, bytes.len()) } else { bytes.len() };
+                let start = at.index(range);
+                let end = (start + length).min(bytes.len());
+                bytes.splice(start..end, new.bytes());
+                if in_header && start >= 8 && bytes.len() >= 8 {
+                    let length = length_of.saturating_add(new.len()).saturating_sub(end - start) as u64;
+                    bytes[..8].copy_from_slice(&length.to_le_bytes());
+                }
+                if bytes.is_empty() { bytes.push(0); }
+            }
+            if let Some(cut) = cut.filter(|_| bytes.len() > 1) {
+                let end = cut.index(bytes.len());
+                bytes.truncate(end.max(1));
+            }
+            if let Ok(session) = taken_up(&sealed(&bytes)) {
+                prop_assert_eq!(session.members.len(), 3);
+            }
+        }
     }
 }

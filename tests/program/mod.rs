@@ -40,6 +40,13 @@ impl Place {
         place
     }
 
+    /// A folder in which the sweep of this grid has run to its end.
+    pub fn finished(grid: &str) -> Place {
+        let place = Place::new(grid);
+        output(&mut place.run(&["--workers", "2"])).expect(0, &[]);
+        place
+    }
+
     pub fn set_grid(&self, grid: &str) {
         fs::write(self.path("grid.toml"), format!("name = \"{}\"\n{grid}", self.name)).unwrap();
     }
@@ -117,6 +124,14 @@ impl Results {
             assert_eq!(doubled, None, "an epoch has two rows");
         }
         results
+    }
+}
+
+/// # Panics
+/// If a row that was there before is not there any more, or is another one.
+pub fn assert_none_lost(before: &Results, after: &Results) {
+    for (id, row) in &before.runs {
+        assert_eq!(after.runs.get(id), Some(row), "a finished row was lost");
     }
 }
 
@@ -274,6 +289,14 @@ pub fn kill_after(command: &mut Command, time: Duration) -> Output {
     process.sleep(time);
     process.signal(libc::SIGKILL);
     process.output()
+}
+
+/// The folder of Fashion-MNIST, where somebody has fetched it.
+pub fn fashion_mnist() -> Option<PathBuf> {
+    let data = std::env::var_os("WNINIT_DATA")
+        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("data"), PathBuf::from);
+    let folder = data.join("fashion-mnist");
+    folder.join("train-images-idx3-ubyte").exists().then_some(folder)
 }
 
 /// Sets a resource limit in the process that the command starts.

@@ -51,7 +51,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             "timing network {} of {}: {}, {} members",
             i + 1,
             cohorts.len(),
-            plan::model(shape.arch),
+            shape.arch,
             cohort.jobs().len()
         ));
         match together(&trainer, workers, cohort) {

@@ -14,7 +14,7 @@ use wninit::cost;
 use wninit::device;
 use wninit::job::{Job, JobId, Precision};
 use wninit::plan::Plan;
-use wninit::pool::{self, Options};
+use wninit::pool::{self, EXIT_UNFINISHED, Options};
 use wninit::progress::say;
 use wninit::results::{ResultsError, folders, holder};
 use wninit::speed::Speeds;
@@ -52,7 +52,14 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let dir = args.results.join(&grid.name);
     let stop = interrupt::install()?;
     let part = part.as_deref().unwrap_or(&jobs);
-    let mut sweep = sweep::open(&dir, args.shard, &grid.to_toml(), &jobs, part)?;
+    let mut sweep = match sweep::open(&dir, args.shard, &grid.to_toml(), &jobs, part) {
+        // As where it fills up later: the jobs are left, and the same command will do them.
+        Err(error) if error.is_full_disk() => {
+            say(&format!("error: {error}"));
+            return Ok(EXIT_UNFINISHED);
+        }
+        opened => opened?,
+    };
     if args.shard.is_none() {
         warn_of_shards(&dir)?;
     }
