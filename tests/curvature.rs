@@ -177,7 +177,7 @@ fn a_stack_of_networks_has_the_curvatures_that_they_have_alone() {
             .collect();
         let data = data(&members[0]);
         let options =
-            Options { method: Method::Lanczos, tolerance: 1e-4, max_iterations: 300, basis: 30 };
+            Options { method: Method::Lanczos, tolerance: 1e-3, max_iterations: 100, basis: 30 };
         let solve = |jobs: &[&Job], seeds: &[u64]| {
             let mut stack = Model::zeros(model(jobs[0]).blueprint(), jobs.len() as i64);
             for (m, job) in jobs.iter().enumerate() {
@@ -194,7 +194,7 @@ fn a_stack_of_networks_has_the_curvatures_that_they_have_alone() {
         for (m, member) in members.iter().enumerate() {
             let alone = solve(&[member], &[m as u64])[0];
             let (a, b) = (alone.value.unwrap(), together[m].value.unwrap());
-            assert!((a - b).abs() < 1e-3 * a.abs(), "{net:?} {m}: {a} and {b}");
+            assert!((a - b).abs() < 2e-3 * a.abs(), "{net:?} {m}: {a} and {b}");
         }
         assert_ne!(together[0].value, together[1].value);
     }

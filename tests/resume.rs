@@ -64,7 +64,8 @@ fn killed_five_times(workers: &str, seed: u64) {
     let args = ["--workers", workers, "--checkpoint-every", "0.1s"];
     let mut random = Random(seed);
     let (mut kills, mut taken_up) = (0, 0);
-    while kills < 5 {
+    // On a busy machine the first blows may all come before the first checkpoint.
+    while kills < 5 || (taken_up == 0 && kills < 30) {
         let before = place.results();
         let output = kill_after(&mut place.run(&args), random.milliseconds(350..900));
         kills += usize::from(output.was_killed());

@@ -3,8 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
+use wninit::cohort::Shape;
+use wninit::cost;
 use wninit::grid::{Grid, Overrides};
-use wninit::plan::Plan;
+use wninit::plan::{Plan, PlannedJob};
 
 /// The grids under a folder, at any depth.
 fn grids(folder: &Path) -> Vec<PathBuf> {
@@ -46,16 +48,23 @@ fn every_shipped_sweep_plans_without_a_warning() {
 
 #[test]
 fn the_suite_of_the_paper_has_more_than_2500_jobs_in_its_seven_experiments() {
-    let jobs = |profile: Option<&str>| -> Vec<usize> {
+    // The jobs of each sweep, and their arithmetic.
+    let sweeps = |profile: Option<&str>| -> Vec<(usize, f64)> {
         let overrides = Overrides { profile: profile.map(str::to_owned), ..Overrides::default() };
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("sweeps/paper");
-        let count = |path: &PathBuf| Plan::of(&Grid::load(path, &overrides).unwrap()).unwrap();
-        grids(&folder).iter().map(|path| count(path).jobs.len()).collect()
+        let size = |path: &PathBuf| {
+            let plan = Plan::of(&Grid::load(path, &overrides).unwrap()).unwrap();
+            let flop = |planned: &PlannedJob| cost::job_flop(&Shape::of(&planned.job));
+            (plan.jobs.len(), plan.jobs.iter().map(flop).sum())
+        };
+        grids(&folder).iter().map(size).collect()
     };
-    let full = jobs(None);
+    let full = sweeps(None);
     assert_eq!(full.len(), 7, "E2 to E8");
-    assert!(full.iter().sum::<usize>() >= 2500, "{full:?}");
-    // Each has a version for two cores, and it is smaller.
-    let small = jobs(Some("small"));
-    assert!(small.iter().zip(&full).all(|(small, full)| small <= full), "{small:?} {full:?}");
+    assert!(full.iter().map(|(jobs, _)| jobs).sum::<usize>() >= 2500, "{full:?}");
+    // Each has a version for two cores, which do some 2e11 operations a second; it is done sooner
+    // than the sum says, since deep networks diverge.
+    for ((_, small), (_, full)) in sweeps(Some("small")).into_iter().zip(full) {
+        assert!(small < 0.02 * full && small < 3e14, "{small:e} of {full:e}");
+    }
 }

@@ -158,8 +158,9 @@ fn suite(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
         let cohorts = remaining(&plan, &finished(&grid, args)?);
         let left: usize = cohorts.iter().map(|cohort| cohort.jobs().len()).sum();
         let hours = epochs_for(&grid) / 3600.0;
-        let of =
-            |seconds: &dyn Fn(&Cohort) -> f64| cohorts.iter().map(seconds).sum::<f64>() * hours;
+        let of = |seconds: &dyn Fn(&Cohort) -> f64| {
+            cohorts.iter().map(seconds).fold(0.0, |sum, s| sum + s) * hours
+        };
         let row = [
             plan.jobs.len() as f64,
             (plan.jobs.len() - left) as f64,
@@ -182,10 +183,7 @@ fn suite(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
     writeln!(out, "\nHours of what is left, if nothing diverges.")?;
     writeln!(out, "core-hours  on one core of this machine, {rates}")?;
     let flops = scaled(Rates::GPU.fp32, "FLOP/s");
-    writeln!(
-        out,
-        "GPU-hours   on one H200, from the arithmetic at an assumed {flops}; not measured"
-    )?;
+    writeln!(out, "GPU-hours   on one H200, from the arithmetic at {flops}; not measured")?;
     writeln!(out, "disk        the sweeps' CSV files, without data sets and checkpoints")?;
     Ok(())
 }
