@@ -57,6 +57,7 @@ fn model(job: &Job) -> Model {
 }
 
 fn in_precision(job: &Job, kind: Kind) -> Model {
+    tch::set_num_threads(1); // tests run beside each other, and threads that wait would spin
     let blueprint = Blueprint {
         arch: job.arch,
         norm: job.norm,
