@@ -95,7 +95,7 @@ pub struct ClaimResult {
     pub n_missing: usize,
     /// For an undecided claim: how many seeds in all would decide it with probability
     /// [`POWER`], at the observed mean and sd. `None` if it is decided, or would not be by
-    /// [`MOST_SEEDS`] more.
+    /// `MOST_SEEDS` more.
     pub seeds_needed: Option<usize>,
     /// What the seeds beyond `n` would cost, in seconds of training.
     pub seconds_needed: Option<f64>,
