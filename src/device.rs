@@ -3,17 +3,12 @@
 use anyhow::{Result, bail};
 use tch::{Cuda, Device};
 
-use crate::execution::Choice;
+use crate::execution::{Choice, cores};
 use crate::torch;
 
 /// GPUs that libtorch sees.
 pub fn gpus() -> usize {
     if Cuda::is_available() { Cuda::device_count() as usize } else { 0 }
-}
-
-/// Cores that this process may use.
-pub fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// The device of each worker, and how many CPU threads each has: one, however many cores there are.

@@ -3,6 +3,11 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+/// Cores that this process may use.
+pub fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// What `--device` may say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Choice {

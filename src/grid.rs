@@ -202,6 +202,11 @@ impl Condition {
         SEED_FIELDS.contains(&self.field.name)
     }
 
+    /// The values in words.
+    pub fn values_joined(&self, separator: &str) -> String {
+        self.values.iter().map(Value::to_string).collect::<Vec<_>>().join(separator)
+    }
+
     /// Whether the value is one of these.
     pub fn accepts(&self, value: &Value) -> bool {
         self.values.iter().any(|v| same(v, value))
@@ -215,8 +220,7 @@ impl Condition {
 
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let values: Vec<String> = self.values.iter().map(Value::to_string).collect();
-        write!(f, "{} = {}", self.field.name, values.join(" or "))
+        write!(f, "{} = {}", self.field.name, self.values_joined(" or "))
     }
 }
 

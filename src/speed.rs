@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cohort::{Cohort, Shape};
 use crate::cost::{self, Rates};
+use crate::execution::cores;
 use crate::results;
 
 /// What was measured of a network and a number of members, on a worker while its neighbours were
@@ -44,7 +45,7 @@ pub struct Speeds {
 }
 
 /// What decides a step's time, in words.
-fn key(shape: &Shape, members: usize) -> String {
+pub fn key(shape: &Shape, members: usize) -> String {
     let [channels, height, width] = shape.dataset.shape();
     format!(
         "{:?}, norm {}, {}, {channels}x{height}x{width} to {} classes, augment {}, batch {}/{}, {members} members",
@@ -152,8 +153,7 @@ fn file() -> Option<PathBuf> {
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
         .collect();
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    Some(folder.join(format!("speeds-{model}-{cores}.json")))
+    Some(folder.join(format!("speeds-{model}-{}.json", cores())))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use super::{OverrideArgs, UsageError};
 use crate::cohort::{self, Cohort, Shape};
 use crate::cost::{self, ModelCost, Rates};
+use crate::execution::cores;
 use crate::grid::{Axis, Grid, Metric};
 use crate::job::{Job, JobId, Value};
 use crate::plan::Plan;
@@ -125,11 +126,6 @@ pub fn cohorts(args: &Args) -> anyhow::Result<Vec<Cohort>> {
         all.extend(remaining(&Plan::of(&grid)?, &finished(&grid, args)?));
     }
     Ok(all)
-}
-
-/// Cores that this process may use.
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Bytes on disk that a job takes: its rows, those of its epochs, and its line of the plan.

@@ -16,7 +16,6 @@ use crate::data::batches;
 use crate::job::{Augment, Dataset, Job, Norm};
 use crate::models::Model;
 use crate::nn::{Pass, init};
-use crate::results::FailureReason;
 use crate::rng;
 use crate::train::augment::Preprocess;
 use crate::train::{DeviceData, Libtorch, Stop, caught, initial_stack};
@@ -138,16 +137,10 @@ pub fn measure(
     share: f64,
     options: &Options,
 ) -> Result<(Vec<Eigen>, usize), Stop> {
-    let failed = |reason, error| Stop::Failed { reason, error };
     caught(|| {
         let shape = cohort.shape();
         let device = trainer.devices[worker];
-        trainer
-            .prepare(worker, shape.precision)
-            .map_err(|error| failed(FailureReason::Device, error))?;
-        let data = trainer
-            .device_data(shape.dataset, worker)
-            .map_err(|error| failed(FailureReason::Data, error.into()))?;
+        let data = trainer.ready(worker, &shape)?;
         let images: Vec<_> = cohort.jobs().iter().map(|job| first_batches(job, share)).collect();
         let count = images.first().map_or(0, |batches| batches.iter().map(Vec::len).sum());
         let model = tch::no_grad(|| initial_stack(cohort, &data, device));

@@ -12,7 +12,6 @@ use tch::{Device, Kind, Tensor};
 
 use crate::job::{Augment, Gain, Init, Job, Norm};
 use crate::nn::{Arithmetic, Layer, Linear, Part, Pass, Role, Step, Tape, init};
-use crate::results::FailureReason;
 use crate::rng;
 use crate::train::augment::Preprocess;
 use crate::train::{Libtorch, Stop, blueprint, caught, initial_network};
@@ -249,16 +248,10 @@ impl Net {
 /// # Errors
 /// The machine failed: memory, the device, the data.
 pub fn of_job(trainer: &Libtorch, worker: usize, job: &Job) -> Result<Vec<LayerSignal>, Stop> {
-    let failed = |reason, error| Stop::Failed { reason, error };
     caught(|| {
         let shape = Shape::of(job);
         let device = trainer.devices[worker];
-        trainer
-            .prepare(worker, shape.precision)
-            .map_err(|error| failed(FailureReason::Device, error))?;
-        let data = trainer
-            .device_data(shape.dataset, worker)
-            .map_err(|error| failed(FailureReason::Data, error.into()))?;
+        let data = trainer.ready(worker, &shape)?;
         let model = tch::no_grad(|| initial_network(job, blueprint(&shape, device), &data));
         // One whole batch is the least share.
         let images: Vec<i64> =

@@ -5,7 +5,6 @@ use std::fmt;
 
 use super::{Ending, Run, Seed, Summary, Sweep, ends, plural};
 use crate::grid::{Claim, Condition, Expectation, Metric, Published};
-use crate::job::Value;
 use crate::stats::{self, Design, Interval, LEVEL, POWER};
 use crate::table::{Datum, Table};
 
@@ -380,11 +379,8 @@ fn beside(sweep: &Sweep, number: &Published) -> PublishedResult {
 /// One side of a comparison; an initializer needs no more than its name.
 fn side_in_words(conditions: &[Condition]) -> String {
     let words = |condition: &Condition| match condition.field.name {
-        "init" => condition.values.iter().map(Value::to_string).collect::<Vec<_>>().join(" or "),
-        name => format!(
-            "{name} {}",
-            condition.values.iter().map(Value::to_string).collect::<Vec<_>>().join(" or ")
-        ),
+        "init" => condition.values_joined(" or "),
+        name => format!("{name} {}", condition.values_joined(" or ")),
     };
     conditions.iter().map(words).collect::<Vec<_>>().join(", ")
 }
@@ -397,11 +393,11 @@ fn in_words(filter: &[Condition]) -> String {
 fn briefly(filter: &[Condition]) -> String {
     const PLAIN: [&str; 5] = ["dataset", "model", "norm", "init", "precision"];
     let words = |condition: &Condition| {
-        let values: Vec<String> = condition.values.iter().map(Value::to_string).collect();
+        let values = condition.values_joined("/");
         match condition.field.name {
-            name if PLAIN.contains(&name) => values.join("/"),
-            "warmup_epochs" => format!("warm {}", values.join("/")),
-            name => format!("{name} {}", values.join("/")),
+            name if PLAIN.contains(&name) => values,
+            "warmup_epochs" => format!("warm {values}"),
+            name => format!("{name} {values}"),
         }
     };
     filter.iter().map(words).collect::<Vec<_>>().join(" ")

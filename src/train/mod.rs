@@ -122,11 +122,7 @@ impl Libtorch {
     }
 
     /// The data set on the worker's device, read from disk the first time.
-    pub(crate) fn device_data(
-        &self,
-        dataset: Dataset,
-        worker: usize,
-    ) -> Result<DeviceData, data::DataError> {
+    fn device_data(&self, dataset: Dataset, worker: usize) -> Result<DeviceData, data::DataError> {
         // Workers on the CPU share one copy.
         let device = self.devices[worker];
         let slot = if device == Device::Cpu { usize::MAX } else { worker };
@@ -154,8 +150,20 @@ impl Libtorch {
         })
     }
 
+    /// Readies the calling thread for the worker's arithmetic, and gets the data set of a shape.
+    ///
+    /// # Errors
+    /// The device cannot do the arithmetic, or the data set cannot be read.
+    pub(crate) fn ready(&self, worker: usize, shape: &Shape) -> Result<DeviceData, Stop> {
+        let failed = |reason, error| Stop::Failed { reason, error };
+        self.prepare(worker, shape.precision)
+            .map_err(|error| failed(FailureReason::Device, error))?;
+        self.device_data(shape.dataset, worker)
+            .map_err(|error| failed(FailureReason::Data, error.into()))
+    }
+
     /// Readies the calling thread for the worker's arithmetic.
-    pub(crate) fn prepare(&self, worker: usize, precision: Precision) -> anyhow::Result<()> {
+    fn prepare(&self, worker: usize, precision: Precision) -> anyhow::Result<()> {
         tch::set_num_threads(self.threads);
         torch::flush_denormals();
         torch::keep_freed_memory();
@@ -211,16 +219,11 @@ impl Libtorch {
         cohort: &Cohort,
         event: &mut dyn FnMut(Event),
     ) -> Result<(), Stop> {
-        let failed = |reason, error| Stop::Failed { reason, error };
         let started = Instant::now();
         let started_at = Utc::now();
         let device = self.devices[worker];
         let shape = cohort.shape();
-        self.prepare(worker, shape.precision)
-            .map_err(|error| failed(FailureReason::Device, error))?;
-        let data = self
-            .device_data(shape.dataset, worker)
-            .map_err(|error| failed(FailureReason::Data, error.into()))?;
+        let data = self.ready(worker, &shape)?;
 
         let mut session = match self.resume(cohort, device, event) {
             Some(session) => session,

@@ -11,7 +11,7 @@ use wninit::commands::curvature::Args;
 use wninit::commands::{self, UsageError};
 use wninit::cost;
 use wninit::interrupt::{self, EXIT_INTERRUPTED};
-use wninit::job::{Job, JobId};
+use wninit::job::{Job, JobId, SEED_FIELDS};
 use wninit::plan::{Plan, PlannedJob};
 use wninit::pool::EXIT_UNFINISHED;
 use wninit::probe::curvature::measure;
@@ -254,7 +254,7 @@ fn table(starts: &[Start], rows: &[Curvature], question: CurvatureQuestion) -> D
         warnings: Vec::new(),
     };
     let mut fields = plan.varying();
-    fields.retain(|field| !["seed", "init_seed", "data_seed"].contains(&field.name));
+    fields.retain(|field| !SEED_FIELDS.contains(&field.name));
     if fields.is_empty() {
         fields.extend(wninit::job::Field::named("init"));
     }

@@ -4,7 +4,7 @@ use tch::{Device, Kind, Tensor};
 use wninit::commands::doctor::Args;
 
 use wninit::job::{Dataset, DatasetName};
-use wninit::{data, device, torch};
+use wninit::{data, device, execution, torch};
 
 /// Prints what it finds; the exit code is 1 if training cannot work here.
 ///
@@ -38,7 +38,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     } else {
         "this CPU cannot flush denormals: vanishing networks train slowly"
     };
-    line(flush, "threads", format!("{} cores, one worker each; {denormals}", device::cores()));
+    line(flush, "threads", format!("{} cores, one worker each; {denormals}", execution::cores()));
 
     let dir = args.data.clone().unwrap_or_else(data::default_dir);
     for &name in DatasetName::ALL {

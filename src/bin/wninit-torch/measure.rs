@@ -8,7 +8,7 @@ use wninit::cohort::Cohort;
 use wninit::commands::plan::{self, Args};
 use wninit::execution::Choice;
 use wninit::progress::say;
-use wninit::speed::{Speed, Speeds};
+use wninit::speed::{self, Speed, Speeds};
 use wninit::train::{Libtorch, Stop};
 use wninit::{data, device, interrupt};
 
@@ -27,17 +27,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut seen = HashSet::new();
     let new = |cohort: &Cohort| {
         let (shape, members) = (cohort.shape(), cohort.jobs().len());
-        !speeds.knows(&shape, members)
-            && seen.insert((
-                shape.arch,
-                shape.norm,
-                shape.precision,
-                shape.dataset,
-                shape.augment,
-                shape.batch_size,
-                shape.micro_batch,
-                members,
-            ))
+        !speeds.knows(&shape, members) && seen.insert(speed::key(&shape, members))
     };
     let cohorts: Vec<Cohort> = cohorts.into_iter().filter(new).collect();
     let stop = interrupt::install()?;

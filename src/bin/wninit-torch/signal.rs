@@ -21,7 +21,7 @@ use wninit::report::signal::{Arm, Net as Figure, Spread, signal_page};
 use wninit::results::{ColumnDoc, describe_columns, document_columns, one_line, write_atomically};
 use wninit::table::{Column, Datum, Display, Style, Table, significant};
 use wninit::train::{Libtorch, Stop};
-use wninit::{data, device, stats};
+use wninit::{data, device, execution, stats};
 
 /// What the theory says of a network with the proposed gain.
 #[derive(Clone, Copy, PartialEq)]
@@ -88,7 +88,7 @@ fn synthetic(args: &Args, stop: &AtomicBool) -> anyhow::Result<u8> {
         }
     }
     let order: Vec<(Net, Scheme, u64)> = tasks.clone();
-    let workers = args.workers.map_or_else(device::cores, usize::from);
+    let workers = args.workers.map_or_else(execution::cores, usize::from);
     let mut found = Vec::new();
     let mut failure = None;
     let mut progress = Said::new(tasks.len());
