@@ -306,6 +306,12 @@ pub fn cpu_width(shape: &Shape) -> usize {
     ((MEMORY / memory(shape, 1, false)) as usize).clamp(1, MOST)
 }
 
+/// The most jobs of a shape that fit together into that many bytes of a GPU. Recorded steps keep
+/// their memory beside what evaluation takes, and some is lost between the pieces.
+pub fn gpu_width(shape: &Shape, free: f64) -> usize {
+    ((0.6 * free / memory(shape, 1, false)) as usize).max(1)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

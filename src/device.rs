@@ -47,7 +47,7 @@ pub fn workers(choice: &Choice, workers: Option<usize>) -> Result<(Vec<Device>, 
 /// Bytes of memory that are free for training on a device; `None` where that cannot be told.
 pub fn free_memory(device: Device) -> Option<f64> {
     match device {
-        Device::Cuda(index) => torch::cuda_free_memory(index as i32),
+        Device::Cuda(index) => torch::cuda::free_memory(index),
         _ => {
             let text = std::fs::read_to_string("/proc/meminfo").ok()?;
             let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
@@ -60,6 +60,14 @@ pub fn free_memory(device: Device) -> Option<f64> {
                 .map(|(limit, used)| (limit - used).max(0.0));
             Some(cgroup.map_or(machine, |cgroup| cgroup.min(machine)))
         }
+    }
+}
+
+/// What computes, as it stands in results: `cpu`, or a GPU's model, such as `NVIDIA H200`.
+pub fn model(device: Device) -> String {
+    match device {
+        Device::Cuda(index) => torch::cuda::model(index).unwrap_or_else(|| name(device)),
+        _ => name(device),
     }
 }
 

@@ -15,6 +15,12 @@ use crate::cost::{self, Rates};
 use crate::execution::cores;
 use crate::results;
 
+/// The name of the device that is no GPU.
+const CPU: &str = "cpu";
+
+/// Numbers of members that are tried on a GPU.
+const WIDTHS: [usize; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
+
 /// What was measured of a network and a number of members, on a worker while its neighbours were
 /// busy with the same.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -74,6 +80,15 @@ impl Speeds {
         Speeds { measured }
     }
 
+    /// What was measured before on a device with that many workers.
+    pub fn of(device: &str, workers: usize) -> Speeds {
+        let mut speeds = Speeds::load();
+        if speeds.machine().is_some_and(|machine| machine != (device, workers)) {
+            speeds = Speeds::default();
+        }
+        speeds
+    }
+
     /// Where the figures hold: the device and how many workers; `None` if there are none.
     pub fn machine(&self) -> Option<(&str, usize)> {
         let known = !self.measured.speeds.is_empty();
@@ -109,6 +124,48 @@ impl Speeds {
             &path,
             serde_json::to_string_pretty(&self.measured)?.as_bytes(),
         )?)
+    }
+
+    /// How many jobs of a shape a worker trains together: what was found to be fastest on a GPU, or
+    /// else what suits a core.
+    pub fn width(&self, shape: &Shape) -> usize {
+        let per_member =
+            |n: usize| self.measured.speeds.get(&key(shape, n)).map(|speed| speed.step / n as f64);
+        let tried = WIDTHS.iter().filter_map(|&n| per_member(n).map(|seconds| (seconds, n)));
+        let best = tried.min_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, n)| n);
+        best.filter(|_| self.measured.device != CPU).unwrap_or_else(|| cost::cpu_width(shape))
+    }
+
+    /// Tries how many jobs of a shape to train together, at most `most`: twice as many as long as
+    /// that gains a twentieth. What is known is not measured again, and an error (memory, say) ends
+    /// it.
+    ///
+    /// # Errors
+    /// That of `measure` for a single job.
+    pub fn try_widths<E>(
+        &mut self,
+        device: &str,
+        workers: usize,
+        shape: &Shape,
+        most: usize,
+        mut measure: impl FnMut(usize) -> Result<Speed, E>,
+    ) -> Result<(), E> {
+        let mut best = f64::INFINITY;
+        for &n in WIDTHS.iter().take_while(|&&n| n <= most.max(1)) {
+            let known = self.measured.speeds.get(&key(shape, n)).copied();
+            let speed = match known.map_or_else(|| measure(n), Ok) {
+                Ok(speed) => speed,
+                Err(error) if n == 1 => return Err(error),
+                Err(_) => break,
+            };
+            self.insert(device, workers, shape, n, speed);
+            let seconds = speed.step / n as f64;
+            if seconds > 0.95 * best {
+                break;
+            }
+            best = seconds;
+        }
+        Ok(())
     }
 
     /// Seconds that a worker needs to train `members` jobs of a shape together to the end.
@@ -178,6 +235,36 @@ mod tests {
         assert!((speeds.seconds(&shape(10), 4) - expected).abs() < 1e-9);
         assert!(speeds.knows(&shape(10), 4) && !speeds.knows(&shape(10), 3));
         assert!(!speeds.knows(&shape(11), 4));
+    }
+
+    #[test]
+    fn a_gpu_trains_as_many_together_as_still_gain_and_a_core_as_many_as_suit_it() {
+        let mut speeds = Speeds::default();
+        let tried = std::cell::RefCell::new(Vec::new());
+        // Steps that take the same time up to 16 members, and from there on in proportion.
+        let measure = |n: usize| {
+            tried.borrow_mut().push(n);
+            Ok::<_, ()>(Speed { setup: 0.0, step: n.max(16) as f64, image: 0.0 })
+        };
+        assert_eq!(speeds.width(&shape(10)), cost::cpu_width(&shape(10)));
+        speeds.try_widths("NVIDIA H200", 1, &shape(10), 100, measure).unwrap();
+        assert_eq!(speeds.width(&shape(10)), 16);
+        speeds.try_widths("NVIDIA H200", 1, &shape(5), 10, measure).unwrap();
+        assert_eq!(speeds.width(&shape(5)), 8, "no more than there are, or fit");
+        speeds.try_widths("NVIDIA H200", 1, &shape(10), 100, measure).unwrap();
+        assert_eq!(
+            *tried.borrow(),
+            [1, 2, 4, 8, 16, 32, 1, 2, 4, 8],
+            "what is known is not measured again"
+        );
+
+        let memory = |n: usize| if n > 2 { Err(n) } else { measure(n).map_err(|()| n) };
+        speeds.try_widths("NVIDIA H200", 1, &shape(7), 100, memory).unwrap();
+        assert_eq!(speeds.width(&shape(7)), 2, "what does not fit is not taken");
+        assert_eq!(speeds.try_widths("NVIDIA H200", 1, &shape(8), 100, Err), Err(1));
+
+        speeds.insert("cpu", 2, &shape(10), 1, Speed { setup: 0.0, step: 0.0, image: 0.0 });
+        assert_eq!(speeds.width(&shape(10)), cost::cpu_width(&shape(10)));
     }
 
     #[test]

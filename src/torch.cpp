@@ -1,4 +1,5 @@
-// What tch does not offer of libtorch: kernels whose signature holds a bool array, and flags.
+// What tch does not offer of libtorch: kernels whose signature holds a bool array, flags, and a
+// GPU's streams and graphs. Graphs need CUDA's headers (WNINIT_CUDA); streams do not.
 // Tensors cross as tch's own handles (pointers to at::Tensor). No exception leaves this file:
 // each function returns nullptr or a message that the caller frees with wninit_free.
 
@@ -6,11 +7,21 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/convolution_backward.h>
 #include <ATen/ops/native_batch_norm_backward.h>
+#include <c10/core/Event.h>
+#include <c10/core/Stream.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+#ifdef WNINIT_CUDA
+#include <ATen/cuda/CUDAGraph.h>
+#include <c10/cuda/CUDACachingAllocator.h>
+#endif
 
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <memory>
 #include <optional>
+#include <vector>
 
 namespace {
 
@@ -29,6 +40,27 @@ char* guarded(F&& body) {
     return strdup("unknown C++ exception");
   }
 }
+
+constexpr auto GPU = c10::DeviceType::CUDA;
+
+// Streams beside the one that forks them.
+struct Lanes {
+  c10::Stream home;
+  std::vector<c10::Stream> streams;
+
+  Lanes(c10::DeviceIndex gpu, int64_t count) : home(home_of(gpu)) {
+    c10::impl::VirtualGuardImpl impl(GPU);
+    for (int64_t i = 0; i < count; i++) {
+      streams.push_back(impl.getStreamFromGlobalPool(home.device()));
+    }
+  }
+
+  static c10::Stream home_of(c10::DeviceIndex gpu) {
+    return c10::impl::VirtualGuardImpl(GPU).getStream(c10::Device(GPU, gpu));
+  }
+};
+
+void enter(const c10::Stream& stream) { c10::impl::VirtualGuardImpl(GPU).exchangeStream(stream); }
 
 } // namespace
 
@@ -71,6 +103,94 @@ void wninit_allow_tf32(bool allow) {
   at::globalContext().setAllowTF32CuBLAS(allow);
   at::globalContext().setAllowTF32CuDNN(allow);
 }
+
+// Whether cuDNN times its algorithms on each shape that it sees for the first time.
+void wninit_benchmark_cudnn(bool benchmark) {
+  at::globalContext().setBenchmarkCuDNN(benchmark);
+}
+
+// From here on the calling thread launches on a stream of its own, on this GPU.
+char* wninit_own_stream(int gpu) {
+  return guarded([&] {
+    c10::Device device(GPU, static_cast<c10::DeviceIndex>(gpu));
+    c10::impl::VirtualGuardImpl impl(GPU);
+    impl.setDevice(device);
+    impl.exchangeStream(impl.getStreamFromGlobalPool(device));
+  });
+}
+
+// Waits for all that the calling thread has launched on its current stream.
+char* wninit_synchronize(int gpu) {
+  return guarded([&] {
+    c10::impl::VirtualGuardImpl(GPU).synchronizeStream(Lanes::home_of(static_cast<c10::DeviceIndex>(gpu)));
+  });
+}
+
+char* wninit_lanes_new(void** out, int gpu, int64_t count) {
+  return guarded([&] { *out = new Lanes(static_cast<c10::DeviceIndex>(gpu), count); });
+}
+
+void wninit_lanes_free(void* lanes) { delete static_cast<Lanes*>(lanes); }
+
+// Lets the lanes begin once what is on their home stream is done.
+char* wninit_lanes_fork(const void* lanes) {
+  return guarded([&] {
+    auto& l = *static_cast<const Lanes*>(lanes);
+    c10::Event now(GPU);
+    now.record(l.home);
+    for (auto& stream : l.streams) {
+      now.block(stream);
+    }
+  });
+}
+
+// From here on the calling thread launches on lane `i`.
+char* wninit_lanes_enter(const void* lanes, int64_t i) {
+  return guarded([&] { enter(static_cast<const Lanes*>(lanes)->streams.at(i)); });
+}
+
+// Back to the home stream, which waits for the lanes.
+char* wninit_lanes_join(const void* lanes) {
+  return guarded([&] {
+    auto& l = *static_cast<const Lanes*>(lanes);
+    enter(l.home);
+    for (auto& stream : l.streams) {
+      c10::Event done(GPU);
+      done.record(stream);
+      done.block(l.home);
+    }
+  });
+}
+
+#ifdef WNINIT_CUDA
+
+// A handle of memory that graphs share.
+char* wninit_graph_pool(uint64_t* out) {
+  return guarded([&] { std::tie(out[0], out[1]) = at::cuda::graph_pool_handle(); });
+}
+
+// Records, instead of launching it, what the calling thread launches until wninit_graph_end.
+char* wninit_graph_begin(void** out, const uint64_t* pool) {
+  return guarded([&] {
+    auto graph = std::make_unique<at::cuda::CUDAGraph>();
+    c10::cuda::CUDACachingAllocator::emptyCache();
+    // Other threads (workers on other GPUs) may go on allocating.
+    graph->capture_begin({pool[0], pool[1]}, cudaStreamCaptureModeThreadLocal);
+    *out = graph.release();
+  });
+}
+
+char* wninit_graph_end(void* graph) {
+  return guarded([&] { static_cast<at::cuda::CUDAGraph*>(graph)->capture_end(); });
+}
+
+char* wninit_graph_replay(void* graph) {
+  return guarded([&] { static_cast<at::cuda::CUDAGraph*>(graph)->replay(); });
+}
+
+void wninit_graph_free(void* graph) { delete static_cast<at::cuda::CUDAGraph*>(graph); }
+
+#endif
 
 // Flushes denormal numbers to zero on the calling thread; false if the CPU cannot.
 bool wninit_flush_denormals(bool flush) { return at::globalContext().setFlushDenormal(flush); }

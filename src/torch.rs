@@ -1,5 +1,7 @@
 //! What tch does not offer of libtorch; the other half is `torch.cpp`.
 
+pub mod cuda;
+
 use std::ffi::{CStr, c_char};
 
 use tch::Tensor;
@@ -33,18 +35,24 @@ unsafe extern "C" {
 /// The version of the libtorch that the program was built with, such as `2.11.0+cu130`.
 pub const LIBTORCH: &str = env!("WNINIT_LIBTORCH");
 
+/// What the shim says: null, or a message.
+fn message_of(message: *mut c_char) -> Result<(), String> {
+    if message.is_null() {
+        return Ok(());
+    }
+    // SAFETY: the shim returns null or a string from strdup, which is ours to free.
+    let text = unsafe {
+        let text = CStr::from_ptr(message).to_string_lossy().into_owned();
+        wninit_free(message);
+        text
+    };
+    Err(text)
+}
+
 /// Panics with libtorch's message, as tch's own operators do: a wrong shape is a bug of ours,
 /// and out of memory is told apart where the panic is caught.
 fn check(message: *mut c_char) {
-    if !message.is_null() {
-        // SAFETY: the shim returns null or a string from strdup, which is ours to free.
-        let text = unsafe {
-            let text = CStr::from_ptr(message).to_string_lossy().into_owned();
-            wninit_free(message);
-            text
-        };
-        panic!("{text}");
-    }
+    message_of(message).unwrap_or_else(|text| panic!("{text}"));
 }
 
 /// Takes over handles that the shim made; null is an undefined tensor.
@@ -130,26 +138,6 @@ pub fn batch_norm_backward(
 pub fn allow_tf32(allow: bool) {
     // SAFETY: sets two flags.
     unsafe { wninit_allow_tf32(allow) }
-}
-
-/// Bytes that are free on a GPU; `None` if the CUDA runtime is not loaded or does not say.
-pub fn cuda_free_memory(index: i32) -> Option<f64> {
-    type SetDevice = unsafe extern "C" fn(i32) -> i32;
-    type MemGetInfo = unsafe extern "C" fn(*mut usize, *mut usize) -> i32;
-    // SAFETY: looks the two functions up in what libtorch_cuda has loaded and calls them with
-    // the signatures that the CUDA runtime documents.
-    unsafe {
-        let set_device = libc::dlsym(libc::RTLD_DEFAULT, c"cudaSetDevice".as_ptr());
-        let mem_get_info = libc::dlsym(libc::RTLD_DEFAULT, c"cudaMemGetInfo".as_ptr());
-        if set_device.is_null() || mem_get_info.is_null() {
-            return None;
-        }
-        let set_device: SetDevice = std::mem::transmute(set_device);
-        let mem_get_info: MemGetInfo = std::mem::transmute(mem_get_info);
-        let (mut free, mut total) = (0, 0);
-        let ok = set_device(index) == 0 && mem_get_info(&mut free, &mut total) == 0;
-        ok.then_some(free as f64)
-    }
 }
 
 /// Keeps freed memory in the process. Activations are of megabytes and come and go with every

@@ -138,8 +138,8 @@ fn moved(job: &Job, shift: &Tensor) -> Model {
 /// The gradient of the loss by the model's own backward pass, `[n]`.
 fn gradient(job: &Job, data: &DeviceData, mut model: Model) -> Tensor {
     let indices: Vec<i64> = images(0)[0].iter().map(|&i| i64::from(i)).collect();
-    let (pixels, labels) = data.train.gather(&Tensor::from_slice(&indices), 1);
-    let x = wninit::train::augment::normalise(job.dataset, &pixels).unsqueeze(0);
+    let (pixels, labels) = data.train.gather(&Tensor::from_slice(&indices).unsqueeze(0));
+    let x = wninit::train::augment::normalise(job.dataset, &pixels);
     let _ = model.train_step(&x, &labels, None, 1000, false);
     let grads = model.params().into_iter().map(|param| param.grad.take().unwrap().view(-1));
     Tensor::cat(&grads.collect::<Vec<_>>(), 0)

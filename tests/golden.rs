@@ -15,7 +15,10 @@ use wninit::job::{Arch, Direction, Gain, Init, Norm};
 use wninit::models::{Blueprint, Model};
 use wninit::nn::{Arithmetic, Pass, Sgd};
 
+/// What single and double precision may be off by, as a share of the largest number. The double one
+/// takes the operators that a GPU takes too, and its learning rates are single.
 const TOLERANCE: f64 = 1e-4;
+const DOUBLE_TOLERANCE: f64 = 1e-6;
 
 #[derive(Deserialize)]
 struct Case {
@@ -75,11 +78,9 @@ impl Golden {
 
     fn sgd(&self, members: usize) -> Sgd {
         let Optimizer { lr, momentum, weight_decay } = self.case.optimizer;
-        Sgd {
-            lr: vec![lr; members],
-            momentum: vec![momentum; members],
-            weight_decay: vec![weight_decay; members],
-        }
+        let device = self.blueprint.arithmetic.device;
+        let each = |number: f32| Tensor::from_slice(&vec![number; members]).to_device(device);
+        Sgd { lr: each(lr), momentum: each(momentum), weight_decay: Some(each(weight_decay)) }
     }
 
     /// The case's network at its initial state.
@@ -97,20 +98,24 @@ impl Golden {
     }
 
     fn expect(&self, what: &str, ours: &Tensor, theirs: &Tensor) {
+        let tolerance = match self.blueprint.arithmetic.params {
+            Kind::Double => DOUBLE_TOLERANCE,
+            _ => TOLERANCE,
+        };
         let (ours, theirs) =
             (ours.to_kind(Kind::Double), theirs.to_kind(Kind::Double).to_device(ours.device()));
         assert_eq!(ours.size(), theirs.size(), "{}: shape of {what}", self.case.name);
         let error = f64::try_from((&ours - &theirs).abs().max()).unwrap();
         let scale = f64::try_from(theirs.abs().max()).unwrap();
         assert!(
-            error <= TOLERANCE * scale.max(1e-3),
+            error <= tolerance * scale.max(1e-3),
             "{}: {what} is off by {error:e} at a scale of {scale:e}",
             self.case.name
         );
     }
 }
 
-fn read(path: &Path, device: Device) -> Result<Golden, String> {
+fn read(path: &Path, arithmetic: Arithmetic) -> Result<Golden, String> {
     let bytes = std::fs::read(path).map_err(|e| e.to_string())?;
     let (_, metadata) =
         safetensors::SafeTensors::read_metadata(&bytes).map_err(|e| e.to_string())?;
@@ -126,12 +131,12 @@ fn read(path: &Path, device: Device) -> Result<Golden, String> {
         norm: case.norm.parse::<Norm>()?,
         input: case.input,
         classes: case.classes,
-        arithmetic: Arithmetic::fp32(device),
+        arithmetic,
     };
     let tensors = Tensor::read_safetensors(path)
         .map_err(|e| e.to_string())?
         .into_iter()
-        .map(|(name, tensor)| (name, tensor.to_device(device)))
+        .map(|(name, tensor)| (name, tensor.to_device(arithmetic.device)))
         .collect();
     Ok(Golden { case, blueprint, tensors })
 }
@@ -146,7 +151,7 @@ fn folders() -> Vec<PathBuf> {
 }
 
 /// Runs `check` on every case whose model exists, and names the others.
-fn for_each_case(device: Device, check: impl Fn(&Golden)) {
+fn for_each_case(arithmetic: Arithmetic, check: impl Fn(&Golden)) {
     let mut run = 0;
     for folder in folders() {
         let entries =
@@ -155,7 +160,7 @@ fn for_each_case(device: Device, check: impl Fn(&Golden)) {
         paths.retain(|path| path.extension().is_some_and(|e| e == "safetensors"));
         paths.sort();
         for path in paths {
-            match read(&path, device) {
+            match read(&path, arithmetic) {
                 Ok(golden) => {
                     tch::no_grad(|| check(&golden));
                     run += 1;
@@ -236,10 +241,10 @@ fn beside_neighbours(golden: &Golden) {
     stack.set_member(1, &mut golden.model());
     stack.set_member(2, &mut golden.model());
     stack.refresh();
-    let mut sgd = golden.sgd(3);
-    sgd.lr[0] *= 0.5;
-    sgd.momentum[0] = 0.3;
-    sgd.lr[2] = 1e30; // diverges at once
+    let sgd = golden.sgd(3);
+    let _ = sgd.lr.get(0).g_mul_scalar_(0.5);
+    let _ = sgd.momentum.get(0).fill_(0.3);
+    let _ = sgd.lr.get(2).fill_(1e30); // diverges at once
     check_training(golden, stack, 1, &sgd);
 }
 
@@ -279,33 +284,38 @@ fn data_dependent(golden: &Golden) {
     }
 }
 
-fn devices() -> Vec<Device> {
+fn double(device: Device) -> Arithmetic {
+    Arithmetic { device, params: Kind::Double, compute: Kind::Double }
+}
+
+fn arithmetics() -> Vec<Arithmetic> {
     let gpu = Device::cuda_if_available();
-    if gpu == Device::Cpu {
+    let devices = if gpu == Device::Cpu {
         println!("skipped on a GPU: no GPU");
         vec![Device::Cpu]
     } else {
         wninit::torch::allow_tf32(false);
         vec![Device::Cpu, gpu]
-    }
+    };
+    devices.into_iter().flat_map(|device| [Arithmetic::fp32(device), double(device)]).collect()
 }
 
 #[test]
 fn every_network_trains_as_the_reference_does_alone() {
-    devices().into_iter().for_each(|device| for_each_case(device, alone));
+    arithmetics().into_iter().for_each(|arithmetic| for_each_case(arithmetic, alone));
 }
 
 #[test]
 fn every_network_trains_as_the_reference_does_beside_neighbours_that_differ_and_diverge() {
-    devices().into_iter().for_each(|device| for_each_case(device, beside_neighbours));
+    arithmetics().into_iter().for_each(|arithmetic| for_each_case(arithmetic, beside_neighbours));
 }
 
 #[test]
 fn gains_at_initialization_are_those_of_the_reference() {
-    for_each_case(Device::Cpu, initial_gains);
+    for_each_case(Arithmetic::fp32(Device::Cpu), initial_gains);
 }
 
 #[test]
 fn the_data_dependent_pass_sets_what_the_reference_sets() {
-    for_each_case(Device::Cpu, data_dependent);
+    for_each_case(Arithmetic::fp32(Device::Cpu), data_dependent);
 }

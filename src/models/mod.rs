@@ -76,6 +76,15 @@ impl Model {
         Model { blueprint, members, layers }
     }
 
+    /// A single network as its initializer draws it; a data-dependent one is not done with that.
+    pub fn drawn(blueprint: Blueprint, init: Init, seed: u64) -> Model {
+        let mut model = Model::zeros(blueprint, 1);
+        for affine in model.affines() {
+            init::draw(affine, init, seed);
+        }
+        model
+    }
+
     /// A single network, initialised. `batch` gives the images of the data-dependent pass,
     /// `[batch, channel, height, width]`, and is asked only if the initializer needs them.
     pub fn initialised(
@@ -84,10 +93,7 @@ impl Model {
         seed: u64,
         batch: impl FnOnce() -> Tensor,
     ) -> Model {
-        let mut model = Model::zeros(blueprint, 1);
-        for affine in model.affines() {
-            init::draw(affine, init, seed);
-        }
+        let mut model = Model::drawn(blueprint, init, seed);
         if init.gain == Gain::Datadep {
             model.data_dependent(&batch().unsqueeze(0));
         }

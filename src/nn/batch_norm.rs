@@ -3,7 +3,7 @@
 
 use tch::Tensor;
 
-use super::conv::stack;
+use super::convolution::stack;
 use super::{Arithmetic, Buffer, Layer, Param, Part, Pass, Step, Tape};
 use crate::torch::batch_norm_backward;
 

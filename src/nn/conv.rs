@@ -1,20 +1,19 @@
-//! A stack of 2-d convolutions, with or without a ReLU.
+//! A stack of convolutional layers, with or without a ReLU.
+
+use std::cell::Cell;
 
 use tch::Tensor;
 
+use super::convolution::{Grads, Way, Window, backward, fastest, forward};
 use super::{Affine, Arithmetic, Layer, Part, Pass, Role, Step, Tape};
 use crate::job::Norm;
-use crate::torch::convolution_backward;
 
 /// `[member, batch, in, h, w]` to `[member, batch, out, h', w']`, padded by `k/2`.
-///
-/// Each member is a dense convolution of its own: on the CPU that is the fastest way, and it
-/// makes a member's result independent of its neighbours. Activations lie in memory as
-/// `[member, batch, height, width, channel]` (channels last).
 pub struct Conv {
     affine: Affine,
-    kernel: i64,
-    stride: i64,
+    window: Window,
+    /// How the stack is convolved, once it has been trained with.
+    way: Cell<Option<Way>>,
     relu: bool,
 }
 
@@ -44,41 +43,26 @@ impl Conv {
     ) -> Conv {
         let ConvSize { inputs, outputs, kernel, stride } = size;
         let shape = [members, outputs, inputs, kernel, kernel];
-        Conv { affine: Affine::new(name, role, norm, &shape, arithmetic), kernel, stride, relu }
+        let affine = Affine::new(name, role, norm, &shape, arithmetic);
+        Conv { affine, window: Window { kernel, stride }, way: Cell::new(None), relu }
     }
-}
 
-fn convolve(affine: &Affine, x: &Tensor, kernel: i64, stride: i64) -> Tensor {
-    let (w, b) = (affine.weight(), affine.bias());
-    let members = (0..x.size()[0]).map(|m| {
-        let [x, w, b] = [x, &w, &b].map(|t| t.select(0, m));
-        x.conv2d(&w, Some(b), [stride; 2], [kernel / 2; 2], [1, 1], 1)
-    });
-    stack(members.collect())
-}
-
-/// Stacks the members' tensors `[batch, …]` to `[member, batch, …]`, each laid out in memory as
-/// the first one is. For one member that is a view.
-pub(super) fn stack(members: Vec<Tensor>) -> Tensor {
-    let first = &members[0];
-    if members.len() == 1 {
-        return first.unsqueeze(0);
+    /// How to convolve; to be found out on the first training step.
+    fn way(&self, x: &Tensor, w: &Tensor, b: &Tensor, pass: &Pass) -> Way {
+        if let (None, Pass::Train(_) | Pass::Skim) = (self.way.get(), pass)
+            && !w.requires_grad()
+            && !x.requires_grad()
+        {
+            self.way.set(Some(fastest(x, w, b, self.window)));
+        }
+        self.way.get().unwrap_or(Way::Dense)
     }
-    if first.requires_grad() {
-        return Tensor::stack(&members, 0);
-    }
-    let size = [&[members.len() as i64], &first.size()[..]].concat();
-    let stride = [&[first.numel() as i64], &first.stride()[..]].concat();
-    let stacked = Tensor::empty_strided(&size, &stride, (first.kind(), first.device()));
-    for (m, member) in members.iter().enumerate() {
-        stacked.select(0, m as i64).copy_(member);
-    }
-    stacked
 }
 
 impl Layer for Conv {
     fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
-        let mut y = convolve(&self.affine, x, self.kernel, self.stride);
+        let (w, b) = (self.affine.weight(), self.affine.bias());
+        let mut y = forward(self.way(x, &w, &b, pass), x, &w, &b, self.window);
         pass.show(&self.affine.name, &y);
         if self.relu {
             y = if y.requires_grad() { y.relu() } else { y.relu_() };
@@ -94,25 +78,18 @@ impl Layer for Conv {
 
     fn backward(&mut self, dy: Tensor, tape: &mut Tape, step: Step, need_dx: bool) -> Tensor {
         let dz = if self.relu { tape.pop().threshold_backward(&dy, 0) } else { dy };
-        let x = tape.pop();
-        let w = self.affine.weight();
-        let members = x.size()[0];
-        let (mut dxs, mut dws, mut dbs) = (Vec::new(), Vec::new(), Vec::new());
-        for m in 0..members {
-            let [dz, x, w] = [&dz, &x, &w].map(|t| t.select(0, m));
-            let grads = convolution_backward(&dz, &x, &w, self.stride, self.kernel / 2, 1, need_dx);
-            dxs.extend(grads.dx);
-            dws.push(grads.dw);
-            dbs.push(grads.db);
-        }
-        let dx = if need_dx { stack(dxs) } else { Tensor::new() };
-        self.affine.apply(stack(dws), stack(dbs), step);
-        dx
+        let (x, w) = (tape.pop(), self.affine.weight());
+        let way = self.way.get().unwrap_or(Way::Dense);
+        let Grads { dx, dw, db } = backward(way, &dz, &x, &w, self.window, need_dx);
+        self.affine.apply(dw, db, step);
+        dx.unwrap_or_default()
     }
 
     fn data_dependent(&mut self, x: &Tensor) -> Tensor {
-        let (kernel, stride) = (self.kernel, self.stride);
-        self.affine.data_dependent(|affine| convolve(affine, x, kernel, stride));
+        let window = self.window;
+        self.affine.data_dependent(|affine| {
+            forward(Way::Dense, x, &affine.weight(), &affine.bias(), window)
+        });
         self.forward(x, &mut Pass::Evaluate)
     }
 

@@ -12,28 +12,33 @@ use super::Param;
 
 /// Stochastic gradient descent with momentum and weight decay, per member (PyTorch's rule):
 /// `d = grad + weight_decay·p`, `buf = momentum·buf + d`, `p = p − lr·buf`.
+///
+/// Each is `[member]`, of 32-bit floats, on the model's device.
 pub struct Sgd {
     /// Learning rate of each member at this step.
-    pub lr: Vec<f32>,
+    pub lr: Tensor,
     /// Momentum of each member.
-    pub momentum: Vec<f32>,
-    /// Weight decay of each member.
-    pub weight_decay: Vec<f32>,
+    pub momentum: Tensor,
+    /// Weight decay of each member; `None` if nobody has any.
+    pub weight_decay: Option<Tensor>,
 }
 
 impl Sgd {
-    fn member(&self, m: usize) -> Rule {
-        Rule { lr: self.lr[m], momentum: self.momentum[m], weight_decay: self.weight_decay[m] }
+    /// The rule of member `m`, from tensors on the CPU.
+    fn rule(&self, m: usize) -> Rule {
+        Rule {
+            lr: slice(&self.lr)[m],
+            momentum: slice(&self.momentum)[m],
+            weight_decay: self.weight_decay.as_ref().map_or(0.0, |decay| slice(decay)[m]),
+        }
     }
+}
 
-    /// The three as tensors `[member, 1, …]` of `like`'s rank.
-    fn tensors(&self, like: &Tensor) -> [Tensor; 3] {
-        let mut shape = vec![1; like.dim()];
-        shape[0] = self.lr.len() as i64;
-        [&self.lr, &self.momentum, &self.weight_decay].map(|v| {
-            Tensor::from_slice(v).view(&shape[..]).to_device(like.device()).to_kind(like.kind())
-        })
-    }
+/// A number for each member as `[member, 1, …]` of `like`'s rank and type.
+fn per_member(numbers: &Tensor, like: &Tensor) -> Tensor {
+    let mut shape = vec![1; like.dim()];
+    shape[0] = -1;
+    numbers.view(&shape[..]).to_kind(like.kind())
 }
 
 #[derive(Clone, Copy)]
@@ -74,46 +79,60 @@ fn slice_mut(tensor: &mut Tensor) -> &mut [f32] {
     unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast(), tensor.numel()) }
 }
 
+/// `v [member, out, …]` as `[member · out, fan_in]`, and what each unit has one of as a column:
+/// what libtorch's fused weight norm takes.
+fn rows(v: &Tensor) -> Tensor {
+    v.flatten(2, -1).flatten(0, 1)
+}
+
+fn column(g: &Tensor) -> Tensor {
+    g.view([-1, 1])
+}
+
 /// `effective = g·v/‖v‖` and `norms = ‖v‖`, for `v [member, out, …]` and `g [member, out]`.
 pub fn weight_norm(v: &Tensor, g: &Tensor, effective: &mut Tensor, norms: &mut Tensor) {
     if one_pass(&[v, g, effective, norms]) {
         weight_norm_pass(slice(v), slice(g), slice_mut(effective), slice_mut(norms));
     } else {
-        norms.copy_(&norm_of_units(v));
-        let scale = g / &*norms;
-        effective.copy_(&(v.flatten(2, -1) * scale.unsqueeze(-1)).view_as(v));
+        let (w, n) = Tensor::internal_weight_norm_interface(&rows(v), &column(g), 0);
+        effective.copy_(&w.view_as(v));
+        norms.copy_(&n.view_as(g));
     }
-}
-
-fn norm_of_units(v: &Tensor) -> Tensor {
-    v.flatten(2, -1).square().sum_dim_intlist(2, false, None::<Kind>).sqrt()
 }
 
 /// The gradients `(dv, dg)` of a weight-normalised weight from that of the effective one
 /// (Salimans & Kingma 2016, eq. 3): `dg = dw·v/‖v‖`, `dv = g/‖v‖·(dw − dg·v/‖v‖)`.
-pub fn weight_norm_backward(dw: &Tensor, v: &Tensor, g: &Tensor) -> (Tensor, Tensor) {
-    let norms = norm_of_units(v).unsqueeze(-1);
-    let (rows, dw_rows) = (v.flatten(2, -1), dw.flatten(2, -1));
-    let unit = rows / &norms;
-    let dg = (&dw_rows * &unit).sum_dim_intlist(2, true, None::<Kind>);
-    let dv = (g.unsqueeze(-1) / &norms) * (dw_rows - &dg * &unit);
-    (dv.view_as(v), dg.squeeze_dim(-1))
+pub fn weight_norm_backward(
+    dw: &Tensor,
+    v: &Tensor,
+    g: &Tensor,
+    norms: &Tensor,
+) -> (Tensor, Tensor) {
+    let (dv, dg) = Tensor::internal_weight_norm_interface_backward(
+        &rows(dw).contiguous(),
+        &rows(v),
+        &column(g),
+        &column(norms),
+        0,
+    );
+    (dv.view_as(v), dg.view_as(g))
 }
 
 /// One step of SGD on a plain parameter `[member, …]`.
 pub fn sgd(sgd: &Sgd, p: &mut Tensor, grad: &Tensor, buf: &mut Tensor) {
     if one_pass(&[p, grad, buf]) {
-        let members = sgd.lr.len();
+        let members = sgd.lr.numel();
         let size = p.numel() / members;
         let (p, grad, buf) = (slice_mut(p), slice(grad), slice_mut(buf));
         for m in 0..members {
             let part = m * size..(m + 1) * size;
-            sgd_pass(sgd.member(m), &mut p[part.clone()], &grad[part.clone()], &mut buf[part]);
+            sgd_pass(sgd.rule(m), &mut p[part.clone()], &grad[part.clone()], &mut buf[part]);
         }
     } else {
-        let [lr, momentum, weight_decay] = sgd.tensors(p);
-        let _ = buf.g_mul_(&momentum).g_add_(&(grad + weight_decay * &*p));
-        let _ = p.g_sub_(&(lr * &*buf));
+        let decayed = sgd.weight_decay.as_ref().map(|decay| grad.addcmul(p, &per_member(decay, p)));
+        let grad = decayed.as_ref().unwrap_or(grad);
+        let _ = grad.addcmul_out(buf, buf, &per_member(&sgd.momentum, p));
+        let _ = p.addcmul_(buf, &-per_member(&sgd.lr, p));
     }
 }
 
@@ -130,14 +149,14 @@ pub fn sgd_weight_norm(
     let buf_v = v.momentum.get_or_insert_with(|| v.value.zeros_like());
     let buf_g = g.momentum.get_or_insert_with(|| g.value.zeros_like());
     if one_pass(&[dw, &v.value, &g.value, buf_v, buf_g, effective, norms]) {
-        let members = sgd.lr.len();
+        let members = sgd.lr.numel();
         let units = g.value.numel() / members;
         let fan_in = v.value.numel() / g.value.numel();
         let (dw, v, buf_v) = (slice(dw), slice_mut(&mut v.value), slice_mut(buf_v));
         let (g, buf_g) = (slice_mut(&mut g.value), slice_mut(buf_g));
         let (effective, norms) = (slice_mut(effective), slice_mut(norms));
         for m in 0..members {
-            let rule = sgd.member(m);
+            let rule = sgd.rule(m);
             let unit = m * units..(m + 1) * units;
             let part = m * units * fan_in..(m + 1) * units * fan_in;
             sgd_weight_norm_pass(
@@ -149,7 +168,7 @@ pub fn sgd_weight_norm(
             );
         }
     } else {
-        let (dv, dg) = weight_norm_backward(dw, &v.value, &g.value);
+        let (dv, dg) = weight_norm_backward(dw, &v.value, &g.value, norms);
         self::sgd(sgd, &mut v.value, &dv, buf_v);
         self::sgd(sgd, &mut g.value, &dg, buf_g);
         weight_norm(&v.value, &g.value, effective, norms);
@@ -350,8 +369,9 @@ mod tests {
     #[test]
     fn the_one_pass_kernels_compute_what_libtorchs_operators_compute() {
         tch::manual_seed(3);
-        let rule =
-            Sgd { lr: vec![0.1, 0.2], momentum: vec![0.9, 0.0], weight_decay: vec![0.01, 0.0] };
+        let [lr, momentum, weight_decay] =
+            [[0.1_f32, 0.2], [0.9, 0.0], [0.01, 0.0]].map(|v| Tensor::from_slice(&v));
+        let rule = Sgd { lr, momentum, weight_decay: Some(weight_decay) };
         for fan_in in [1, 7, 16, 53] {
             let (mut v, mut g) =
                 (param(Tensor::randn([2, 5, fan_in], CPU)), param(Tensor::rand([2, 5], CPU)));

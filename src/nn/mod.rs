@@ -8,6 +8,7 @@
 
 pub mod batch_norm;
 pub mod conv;
+pub mod convolution;
 pub mod init;
 pub mod kernels;
 pub mod linear;

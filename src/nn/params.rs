@@ -187,7 +187,11 @@ impl Affine {
                 Some(wn) => &wn.effective,
                 None => &self.direction.value,
             };
-            self.rounded = Some(exact.to_kind(self.arithmetic.compute));
+            match &mut self.rounded {
+                // In its place: a recorded step reads it there.
+                Some(rounded) if rounded.size() == exact.size() => rounded.copy_(exact),
+                rounded => *rounded = Some(exact.to_kind(self.arithmetic.compute)),
+            }
         }
     }
 
@@ -234,8 +238,12 @@ impl Affine {
         let Some(dw) = accumulate(&mut self.grad, dw, step) else { return };
         match step.sgd {
             None => {
-                let (dv, dg) =
-                    kernels::weight_norm_backward(&dw, &self.direction.value, &wn.gain.value);
+                let (dv, dg) = kernels::weight_norm_backward(
+                    &dw,
+                    &self.direction.value,
+                    &wn.gain.value,
+                    &wn.norms,
+                );
                 self.direction.grad = Some(dv);
                 wn.gain.grad = Some(dg);
             }

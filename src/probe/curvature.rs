@@ -55,7 +55,9 @@ impl<'a> Hessian<'a> {
                     .iter()
                     .flat_map(|member| member[batch][range.clone()].iter().map(|&i| i64::from(i)))
                     .collect();
-                parts.push(Tensor::from_slice(&all).to_device(device));
+                parts.push(
+                    Tensor::from_slice(&all).view([images.len() as i64, -1]).to_device(device),
+                );
             }
             count += size as i64;
         }
@@ -81,17 +83,16 @@ impl<'a> Hessian<'a> {
     /// The sum of the members' losses over a part, as its share of the mean over all images.
     fn loss(&self, part: usize) -> Tensor {
         let blueprint = self.model.blueprint();
-        let (members, device) = (self.model.members(), blueprint.arithmetic.device);
-        let (pixels, labels) = self.data.train.gather(&self.parts[part], members);
+        let device = blueprint.arithmetic.device;
+        let (pixels, labels) = self.data.train.gather(&self.parts[part]);
         let x = Preprocess::new(self.dataset, Augment::None, device).eval(&pixels);
-        let size = [&[members, labels.size()[1]], &x.size()[1..]].concat();
         let mut ignore = |_: &str, _: &Tensor| {};
         // Running statistics are not to move under the graph, and an observer moves nothing.
         let mut pass = match blueprint.norm {
             Norm::Batch => Pass::Observe(&mut ignore),
             _ => Pass::Skim,
         };
-        let logits = self.model.logits(&x.view(&*size), &mut pass);
+        let logits = self.model.logits(&x, &mut pass);
         let log_p = logits.log_softmax(-1, None::<Kind>);
         -log_p.gather(-1, &labels.unsqueeze(-1), false).sum(None::<Kind>) / self.images as f64
     }

@@ -256,9 +256,10 @@ pub fn of_job(trainer: &Libtorch, worker: usize, job: &Job) -> Result<Vec<LayerS
         // One whole batch is the least share.
         let images: Vec<i64> =
             first_batches(job, 0.0).concat().into_iter().map(i64::from).collect();
-        let (pixels, labels) = data.train.gather(&Tensor::from_slice(&images).to_device(device), 1);
+        let indices = Tensor::from_slice(&images).unsqueeze(0).to_device(device);
+        let (pixels, labels) = data.train.gather(&indices);
         let x = Preprocess::new(job.dataset, Augment::None, device).eval(&pixels);
-        let x = x.unsqueeze(0).set_requires_grad(true);
+        let x = x.set_requires_grad(true);
         let mut layers = model.trace(&x);
         let Some((_, logits)) = layers.pop() else { return Ok(Vec::new()) };
         let loss = -logits

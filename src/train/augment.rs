@@ -177,7 +177,7 @@ impl Preprocess {
         Preprocess { dataset, augment, channels: Affine::of_channels(dataset), device: on_device }
     }
 
-    /// Training images: bytes `[batch, channel, height, width]` to floats of that shape. `draws`
+    /// Training images: bytes `[…, channel, height, width]` to floats of that shape. `draws […, 5]`
     /// are the rows of [`Draws::to_tensor`] for these images, on the same device; without
     /// augmentation they are not looked at.
     ///
@@ -202,22 +202,20 @@ impl Preprocess {
     }
 
     fn apply(&self, images: &Tensor, draws: Option<&Tensor>) -> Tensor {
-        let [channels, height, width] = self.dataset.shape().map(|size| size as i64);
-        let batch = images.size()[0];
-        assert_eq!(
-            images.size(),
-            [batch, channels, height, width],
-            "images of another shape than {:?}",
-            self.dataset
-        );
+        let image = self.dataset.shape().map(|size| size as i64);
+        let size = images.size();
+        assert!(size.ends_with(&image), "images of another shape than {:?}", self.dataset);
         assert_eq!(images.kind(), Kind::Uint8);
-        if let Some(draws) = draws {
-            assert_eq!(draws.size(), [batch, Draws::COLUMNS], "one row of draws for each image");
+        let images = images.reshape([&[-1], &image[..]].concat());
+        let draws = draws.map(|draws| draws.reshape([-1, Draws::COLUMNS]));
+        if let Some(draws) = &draws {
+            assert_eq!(draws.size()[0], images.size()[0], "one row of draws for each image");
         }
-        match &self.device {
-            Some(constants) => self.apply_with_tensors(constants, images, draws),
-            None => self.apply_on_cpu(images, draws),
-        }
+        let output = match &self.device {
+            Some(constants) => self.apply_with_tensors(constants, &images, draws.as_ref()),
+            None => self.apply_on_cpu(&images, draws.as_ref()),
+        };
+        output.view(&size[..])
     }
 
     /// A handful of whole-batch operations; nothing waits for the device.

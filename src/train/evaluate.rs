@@ -3,6 +3,7 @@
 use tch::{Kind, Tensor};
 
 use super::augment::Preprocess;
+use super::launch::{Launcher, Work};
 use crate::models::Model;
 use crate::nn::Pass;
 
@@ -15,11 +16,15 @@ pub struct Images {
 }
 
 impl Images {
-    /// The images of each member, `[member · batch, channel, height, width]`, and their classes
-    /// `[member, batch]`.
-    pub fn gather(&self, indices: &Tensor, members: i64) -> (Tensor, Tensor) {
-        let labels = self.labels.index_select(0, indices).view([members, -1]);
-        (self.pixels.index_select(0, indices), labels)
+    /// The images at `indices [member, batch]`, `[member, batch, channel, height, width]`, and
+    /// their classes `[member, batch]`.
+    pub fn gather(&self, indices: &Tensor) -> (Tensor, Tensor) {
+        let size = indices.size();
+        let flat = indices.flatten(0, 1);
+        let labels = self.labels.index_select(0, &flat).view(&size[..]);
+        let pixels = self.pixels.index_select(0, &flat);
+        let shape = [&size[..], &pixels.size()[1..]].concat();
+        (pixels.view(&shape[..]), labels)
     }
 }
 
@@ -40,43 +45,54 @@ pub fn evaluate(
     images: &Images,
     indices: &[&[u32]],
     preprocess: &Preprocess,
+    launcher: &mut Launcher,
+    work: Work,
 ) -> Scores {
-    let members = indices.len();
-    let count = indices[0].len();
+    let (members, count) = (indices.len() as i64, indices[0].len());
+    // One batch serves all if they look at the same images.
     let shared = indices.iter().all(|own| std::ptr::eq(*own, indices[0]));
-    let mut sums = Vec::new();
-    for start in (0..count).step_by(BATCH) {
-        let range = start..count.min(start + BATCH);
-        // One batch serves all if they look at the same images.
-        let distinct = if shared { &indices[..1] } else { indices };
-        let wanted: Vec<i64> = distinct
-            .iter()
-            .flat_map(|own| own[range.clone()].iter().map(|&i| i64::from(i)))
-            .collect();
-        let wanted = Tensor::from_slice(&wanted).to_device(images.pixels.device());
-        let (pixels, labels) = images.gather(&wanted, distinct.len() as i64);
-        let x = preprocess.eval(&pixels);
-        let size = x.size();
-        let batch = range.len() as i64;
-        let mut wide = vec![members as i64, batch];
-        wide.extend_from_slice(&size[1..]);
-        let x =
-            x.view(&*[&[distinct.len() as i64, batch], &size[1..]].concat()).expand(&wide, false);
-        let y = labels.expand([members as i64, batch], false);
-        let logits = model.logits(&x, &mut Pass::Evaluate);
-        let log_p = logits.log_softmax(-1, logits.kind());
-        let loss = -log_p.gather(-1, &y.unsqueeze(-1), false).sum_dim_intlist(
-            [1, 2].as_slice(),
-            false,
-            Kind::Double,
-        );
-        let correct =
-            logits.argmax(-1, false).eq_tensor(&y).sum_dim_intlist(1, false, Kind::Double);
-        sums.push(Tensor::stack(&[loss, correct], 0));
-    }
+    let distinct = if shared { &indices[..1] } else { indices };
+    let wanted: Vec<i64> =
+        distinct.iter().flat_map(|own| own.iter().map(|&i| i64::from(i))).collect();
+    let wanted = Tensor::from_slice(&wanted)
+        .view([distinct.len() as i64, -1])
+        .to_device(images.pixels.device());
+    let parts = (0..count).step_by(BATCH).map(|start| {
+        let part = wanted.narrow(1, start as i64, BATCH.min(count - start) as i64);
+        let scores = launcher.run(work, vec![part], |inputs| {
+            vec![score(model, images, &inputs[0], preprocess, members)]
+        });
+        scores.into_iter().next().expect("there is one tensor of scores")
+    });
+    let parts: Vec<Tensor> = parts.collect();
     // Read once, at the end: on a GPU every look waits for the device.
-    let total = Tensor::stack(&sums, 0).sum_dim_intlist(0, false, Kind::Double) / count as f64;
+    let total = Tensor::stack(&parts, 0).sum_dim_intlist(0, false, Kind::Double) / count as f64;
     Scores { loss: to_vec(&total.get(0)), accuracy: to_vec(&total.get(1)) }
+}
+
+/// The summed loss and the number of hits of each member, `[2, member]`, on images given by
+/// `indices`: `[member, batch]`, or `[1, batch]` for all members.
+fn score(
+    model: &Model,
+    images: &Images,
+    indices: &Tensor,
+    preprocess: &Preprocess,
+    members: i64,
+) -> Tensor {
+    let (pixels, labels) = images.gather(indices);
+    let x = preprocess.eval(&pixels);
+    let size = x.size();
+    let x = x.expand([&[members], &size[1..]].concat(), false);
+    let y = labels.expand([members, size[1]], false);
+    let logits = model.logits(&x, &mut Pass::Evaluate);
+    let log_p = logits.log_softmax(-1, logits.kind());
+    let loss = -log_p.gather(-1, &y.unsqueeze(-1), false).sum_dim_intlist(
+        [1, 2].as_slice(),
+        false,
+        Kind::Double,
+    );
+    let correct = logits.argmax(-1, false).eq_tensor(&y).sum_dim_intlist(1, false, Kind::Double);
+    Tensor::stack(&[loss, correct], 0)
 }
 
 /// The numbers of a one-dimensional tensor.

@@ -3,6 +3,7 @@
 pub mod augment;
 pub mod checkpoint;
 mod evaluate;
+mod launch;
 mod measure;
 pub mod schedule;
 mod session;
@@ -19,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use chrono::{DateTime, Utc};
+use rayon::prelude::*;
 use tch::{Device, Tensor};
 
 use crate::cohort::{Cohort, Shape};
@@ -26,7 +28,7 @@ use crate::cost;
 use crate::data::{self, batches};
 use crate::device;
 use crate::execution::Recompute;
-use crate::job::{Dataset, Job, JobId, Precision};
+use crate::job::{Dataset, Gain, Job, JobId, Precision};
 use crate::models::{Blueprint, Model};
 use crate::nn::Arithmetic;
 use crate::results::{FailureReason, Outcome, Provenance, Record, one_line};
@@ -175,6 +177,10 @@ impl Libtorch {
             );
         }
         torch::allow_tf32(precision == Precision::Tf32);
+        if let Device::Cuda(gpu) = device {
+            torch::cuda::own_stream(gpu);
+            torch::cuda::benchmark_cudnn(true);
+        }
         Ok(())
     }
 
@@ -237,7 +243,7 @@ impl Libtorch {
             .as_ref()
             .map(|checkpoints| checkpoints.dir.join(checkpoint::file_name(cohort)));
         let provenance = Provenance {
-            device: device::name(device),
+            device: device::model(device),
             cohort_size: cohort.jobs().len() as u32,
             libtorch: torch::LIBTORCH.to_owned(),
             git_sha: env!("WNINIT_GIT_SHA").to_owned(),
@@ -251,6 +257,12 @@ impl Libtorch {
             let ended = session.advance(&data);
             for ended in ended {
                 event(Event::Finished(Box::new(record(ended, provenance.clone()))));
+            }
+            if let Some(why) = session.complaint() {
+                event(Event::Note(format!(
+                    "warning: steps are launched one kernel at a time, which is slower than as a CUDA graph: {}",
+                    in_short(&why)
+                )));
             }
             if last_progress.elapsed() > Duration::from_millis(200) {
                 event(Event::Progress(session.fraction()));
@@ -330,8 +342,25 @@ pub(crate) fn caught<T>(work: impl FnOnce() -> Result<T, Stop>) -> Result<T, Sto
 pub(crate) fn initial_stack(cohort: &Cohort, data: &DeviceData, device: Device) -> Model {
     let blueprint = blueprint(&cohort.shape(), device);
     let mut model = Model::zeros(blueprint, cohort.jobs().len() as i64);
-    for (m, job) in cohort.jobs().iter().enumerate() {
-        model.set_member(m as i64, &mut initial_network(job, blueprint, data));
+    let mut join = |m: usize, job: &Job, drawn: Model| {
+        model.set_member(m as i64, &mut placed(job, drawn, blueprint, data));
+    };
+    if device.is_cuda() {
+        // Orthogonal directions take the CPU longer than the GPU takes to train with them, and while
+        // a GPU waits the cores have nothing else to do.
+        let drawn = |job: &Job| {
+            TRAINING.set(true);
+            tch::set_num_threads(1);
+            tch::no_grad(|| drawn(job, blueprint))
+        };
+        let networks: Vec<Model> = cohort.jobs().par_iter().map(drawn).collect();
+        for (m, (job, network)) in cohort.jobs().iter().zip(networks).enumerate() {
+            join(m, job, network);
+        }
+    } else {
+        for (m, job) in cohort.jobs().iter().enumerate() {
+            join(m, job, drawn(job, blueprint));
+        }
     }
     model.refresh();
     model
@@ -340,15 +369,36 @@ pub(crate) fn initial_stack(cohort: &Cohort, data: &DeviceData, device: Device) 
 /// The network that a job starts from, on the blueprint's device. It depends on the job alone:
 /// it is made by itself, in single precision, before it joins a stack.
 pub fn initial_network(job: &Job, blueprint: Blueprint, data: &DeviceData) -> Model {
+    placed(job, drawn(job, blueprint), blueprint, data)
+}
+
+/// What a job's seed draws, on the CPU.
+fn drawn(job: &Job, blueprint: Blueprint) -> Model {
+    let single = Blueprint { arithmetic: Arithmetic::fp32(Device::Cpu), ..blueprint };
+    Model::drawn(single, job.init, job.init_seed)
+}
+
+/// Takes a drawn network to the blueprint's device, and through the data-dependent pass if its
+/// initializer has one.
+fn placed(job: &Job, mut drawn: Model, blueprint: Blueprint, data: &DeviceData) -> Model {
     let device = blueprint.arithmetic.device;
-    let single = Blueprint { arithmetic: Arithmetic::fp32(device), ..blueprint };
-    Model::initialised(single, job.init, job.init_seed, || {
+    let mut network = if device.is_cuda() {
+        let single = Blueprint { arithmetic: Arithmetic::fp32(device), ..blueprint };
+        let mut network = Model::zeros(single, 1);
+        network.set_member(0, &mut drawn);
+        network.refresh();
+        network
+    } else {
+        drawn
+    };
+    if job.init.gain == Gain::Datadep {
         let indices: Vec<i64> =
             batches::init_batch(job, &batches::split(job)).into_iter().map(i64::from).collect();
-        let indices = Tensor::from_slice(&indices).to_device(device);
-        let pixels = data.train.pixels.index_select(0, &indices);
-        Preprocess::new(job.dataset, job.augment, device).eval(&pixels)
-    })
+        let indices = Tensor::from_slice(&indices).unsqueeze(0).to_device(device);
+        let (pixels, _) = data.train.gather(&indices);
+        network.data_dependent(&Preprocess::new(job.dataset, job.augment, device).eval(&pixels));
+    }
+    network
 }
 
 pub(crate) fn blueprint(shape: &Shape, device: Device) -> Blueprint {

@@ -3,10 +3,11 @@
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use super::augment::{Draws, Preprocess};
-use super::evaluate::{Images, evaluate, to_vec};
+use super::evaluate::{Images, Scores, evaluate, to_vec};
+use super::launch::{Launcher, Work};
 use super::schedule::learning_rate;
 use crate::cohort::{Cohort, Shape};
 use crate::data::batches::{self, Split};
@@ -52,10 +53,17 @@ pub struct Member {
     /// What it has behind it.
     pub progress: Progress,
     split: Split,
-    /// The images of the current epoch in their order.
-    order: Vec<u32>,
-    /// The draws of the current epoch, a row for each position in it.
+}
+
+/// What the steps of an epoch take, on the device before the first one: nothing is sent to it on
+/// the way.
+struct EpochInputs {
+    /// Indices of the images in their order, `[member, image]`.
+    order: Tensor,
+    /// What augmentation draws, `[member, image, 5]`, if there is any.
     draws: Option<Tensor>,
+    /// Learning rates, `[step, member]`.
+    lr: Tensor,
 }
 
 /// Where and how a member diverged.
@@ -100,6 +108,11 @@ pub struct Session {
     /// Whether to compute activations again instead of keeping them.
     pub recompute: bool,
     preprocess: Preprocess,
+    /// What the current epoch's steps take.
+    inputs: Option<EpochInputs>,
+    /// Momentum and weight decay of the members.
+    rule: (Tensor, Option<Tensor>),
+    launcher: Launcher,
     unread: Vec<Unread>,
     clock: Instant,
     epoch_seconds: f64,
@@ -120,18 +133,20 @@ impl Session {
             job: job.clone(),
             progress,
             split: batches::split(job),
-            order: Vec::new(),
-            draws: None,
         });
+        let members: Vec<Member> = members.collect();
         let mut session = Session {
             shape,
-            members: members.collect(),
+            rule: rule(&members, device),
+            members,
             model,
             best: None,
             epoch,
             step,
             recompute: false,
             preprocess: Preprocess::new(shape.dataset, shape.augment, device),
+            inputs: None,
+            launcher: Launcher::new(device),
             unread: Vec::new(),
             clock: Instant::now(),
             epoch_seconds: 0.0,
@@ -151,18 +166,39 @@ impl Session {
         (f64::from(self.epoch) + self.step as f64 / steps) / f64::from(self.shape.epochs)
     }
 
+    /// What the launcher has to complain about, if anything.
+    pub fn complaint(&mut self) -> Option<String> {
+        self.launcher.complaint()
+    }
+
     fn begin_epoch(&mut self) {
         if self.epoch == self.shape.epochs {
             return;
         }
         let device = self.model.blueprint().arithmetic.device;
-        for member in &mut self.members {
-            member.order = batches::order(&member.job, &member.split, self.epoch);
-            member.draws = (self.shape.augment != Augment::None).then(|| {
-                Draws::new(self.shape.dataset, member.job.data_seed, self.epoch, member.order.len())
-                    .to_tensor(device)
-            });
+        let members = self.members.len() as i64;
+        let steps = self.shape.steps();
+        let mut order: Vec<i64> = Vec::with_capacity(self.members.len() * self.shape.train);
+        for member in &self.members {
+            let own = batches::order(&member.job, &member.split, self.epoch);
+            order.extend(own.into_iter().map(i64::from));
         }
+        let draws = (self.shape.augment != Augment::None).then(|| {
+            let draws = self.members.iter().map(|member| {
+                let (seed, images) = (member.job.data_seed, self.shape.train);
+                Draws::new(self.shape.dataset, seed, self.epoch, images).to_tensor(device)
+            });
+            Tensor::stack(&draws.collect::<Vec<_>>(), 0)
+        });
+        let lr: Vec<f32> = (0..steps)
+            .flat_map(|step| self.members.iter().map(move |member| (step, member)))
+            .map(|(step, member)| learning_rate(&member.job, self.epoch, step, steps) as f32)
+            .collect();
+        self.inputs = Some(EpochInputs {
+            order: Tensor::from_slice(&order).view([members, -1]).to_device(device),
+            draws,
+            lr: Tensor::from_slice(&lr).view([-1, members]).to_device(device),
+        });
     }
 
     /// Trains one step, and ends the epoch if it was its last. Gives back members that ended.
@@ -170,41 +206,19 @@ impl Session {
         let steps = self.shape.steps();
         let range = self.step * self.shape.batch_size
             ..self.shape.train.min((self.step + 1) * self.shape.batch_size);
-        let members = self.members.len() as i64;
         let device = self.model.blueprint().arithmetic.device;
 
-        let indices: Vec<i64> = self
-            .members
-            .iter()
-            .flat_map(|member| member.order[range.clone()].iter().map(|&i| i64::from(i)))
-            .collect();
-        let (pixels, labels) =
-            data.train.gather(&Tensor::from_slice(&indices).to_device(device), members);
-        let draws: Vec<Tensor> = self
-            .members
-            .iter()
-            .filter_map(|member| member.draws.as_ref())
-            .map(|draws| draws.narrow(0, range.start as i64, range.len() as i64))
-            .collect();
-        let draws = (!draws.is_empty()).then(|| Tensor::cat(&draws, 0));
-        let x = self.preprocess.train(&pixels, draws.as_ref());
-        let x = x.view(&*[&[members, range.len() as i64], &x.size()[1..]].concat());
-
-        let per_member =
-            |f: &dyn Fn(&Job) -> f64| self.members.iter().map(|m| f(&m.job) as f32).collect();
-        let sgd = Sgd {
-            lr: per_member(&|job| learning_rate(job, self.epoch, self.step, steps)),
-            momentum: per_member(&|job| job.momentum),
-            weight_decay: per_member(&|job| job.weight_decay),
-        };
-        let micro_batch = self.shape.micro_batch as i64;
-        let result = self.model.train_step(&x, &labels, Some(&sgd), micro_batch, self.recompute);
-        self.unread.push(Unread {
-            step: self.step,
-            images: range.len(),
-            loss: result.loss,
-            correct: result.correct,
+        let epoch = self.inputs.as_ref().expect("an epoch has begun");
+        let (start, length) = (range.start as i64, range.len() as i64);
+        let mut inputs = vec![epoch.order.narrow(1, start, length), epoch.lr.get(self.step as i64)];
+        inputs.extend(epoch.draws.as_ref().map(|draws| draws.narrow(1, start, length)));
+        let (model, preprocess, rule) = (&mut self.model, &self.preprocess, &self.rule);
+        let (micro_batch, recompute) = (self.shape.micro_batch as i64, self.recompute);
+        let result = self.launcher.run(Work::Step, inputs, |inputs| {
+            train_step(model, preprocess, &data.train, rule, inputs, micro_batch, recompute)
         });
+        let [loss, correct] = <[Tensor; 2]>::try_from(result).expect("a step gives two tensors");
+        self.unread.push(Unread { step: self.step, images: range.len(), loss, correct });
         self.step += 1;
 
         // On the CPU looking is free, but not for nothing; on a GPU it waits, so once an epoch.
@@ -221,11 +235,16 @@ impl Session {
 
     /// Evaluates all members on the first test images, at most `most`, for its time alone; how
     /// many it were.
-    pub fn evaluate_some(&self, data: &DeviceData, most: i64) -> i64 {
+    pub fn evaluate_some(&mut self, data: &DeviceData, most: i64) -> i64 {
         let count = data.test.labels.size()[0].min(most);
         let all: Vec<u32> = (0..count as u32).collect();
-        evaluate(&self.model, &data.test, &vec![&*all; self.members.len()], &self.preprocess);
+        let indices = vec![&*all; self.members.len()];
+        self.scores(Work::Test, &data.test, &indices);
         count
+    }
+
+    fn scores(&mut self, work: Work, images: &Images, indices: &[&[u32]]) -> Scores {
+        evaluate(&self.model, images, indices, &self.preprocess, &mut self.launcher, work)
     }
 
     /// Reads the losses so far and gives back the members in which one is not finite.
@@ -264,7 +283,14 @@ impl Session {
             return Vec::new();
         }
         let indices: Vec<&[u32]> = self.members.iter().map(|m| &*m.split.val).collect();
-        let scores = evaluate(&self.model, &data.train, &indices, &self.preprocess);
+        let scores = evaluate(
+            &self.model,
+            &data.train,
+            &indices,
+            &self.preprocess,
+            &mut self.launcher,
+            Work::Validation,
+        );
         let finite = self.finite_parameters();
         self.share_time();
         let seconds = std::mem::take(&mut self.epoch_seconds);
@@ -338,7 +364,7 @@ impl Session {
         }
         let all: Vec<u32> = (0..data.test.labels.size()[0] as u32).collect();
         let indices = vec![&*all; self.members.len()];
-        let scores = evaluate(&self.model, &data.test, &indices, &self.preprocess);
+        let scores = self.scores(Work::Test, &data.test, &indices);
         self.share_time();
         let members = std::mem::take(&mut self.members);
         let results = scores.loss.into_iter().zip(scores.accuracy).map(|(loss, accuracy)| {
@@ -383,6 +409,11 @@ impl Session {
             for tensor in self.best.iter_mut().flatten() {
                 *tensor = tensor.index_select(0, &index);
             }
+            if let Some(EpochInputs { order, draws, lr }) = &mut self.inputs {
+                *order = order.index_select(0, &index);
+                *lr = lr.index_select(1, &index);
+                *draws = draws.take().map(|draws| draws.index_select(0, &index));
+            }
         }
         let mut divergences = ended.into_iter().peekable();
         let mut out = Vec::new();
@@ -392,6 +423,8 @@ impl Session {
                 None => self.members.push(member),
             }
         }
+        self.rule = rule(&self.members, self.model.blueprint().arithmetic.device);
+        self.launcher.forget();
         out
     }
 
@@ -418,6 +451,39 @@ impl Session {
         let share = seconds / self.members.len() as f64;
         self.members.iter_mut().for_each(|member| member.progress.seconds += share);
     }
+}
+
+/// Momentum and weight decay of the members, as [`Sgd`] takes them.
+fn rule(members: &[Member], device: Device) -> (Tensor, Option<Tensor>) {
+    let each = |number: fn(&Job) -> f64| {
+        let numbers: Vec<f32> = members.iter().map(|m| number(&m.job) as f32).collect();
+        Tensor::from_slice(&numbers).to_device(device)
+    };
+    let decays = members.iter().any(|m| m.job.weight_decay != 0.0);
+    (each(|job| job.momentum), decays.then(|| each(|job| job.weight_decay)))
+}
+
+/// A training step on `inputs` as [`EpochInputs`] has them for it; its loss and hits, `[member]`.
+/// It may be recorded, see [`Launcher::run`].
+fn train_step(
+    model: &mut Model,
+    preprocess: &Preprocess,
+    images: &Images,
+    (momentum, weight_decay): &(Tensor, Option<Tensor>),
+    inputs: &[Tensor],
+    micro_batch: i64,
+    recompute: bool,
+) -> Vec<Tensor> {
+    let (order, lr, draws) = (&inputs[0], &inputs[1], inputs.get(2));
+    let (pixels, labels) = images.gather(order);
+    let x = preprocess.train(&pixels, draws);
+    let sgd = Sgd {
+        lr: lr.shallow_clone(),
+        momentum: momentum.shallow_clone(),
+        weight_decay: weight_decay.as_ref().map(Tensor::shallow_clone),
+    };
+    let result = model.train_step(&x, &labels, Some(&sgd), micro_batch, recompute);
+    vec![result.loss, result.correct]
 }
 
 /// Copies the chosen members' slices of each tensor.

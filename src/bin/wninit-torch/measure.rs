@@ -2,15 +2,17 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use anyhow::anyhow;
-use wninit::cohort::Cohort;
+use wninit::cohort::{self, Cohort, Shape};
 use wninit::commands::plan::{self, Args};
 use wninit::execution::Choice;
+use wninit::job::Job;
 use wninit::progress::say;
 use wninit::speed::{self, Speed, Speeds};
 use wninit::train::{Libtorch, Stop};
-use wninit::{data, device, interrupt};
+use wninit::{cost, data, device, interrupt};
 
 /// Times a few steps of each network and number of members, on all workers at once, as in a sweep.
 ///
@@ -19,21 +21,21 @@ use wninit::{data, device, interrupt};
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let cohorts = plan::cohorts(args)?;
     let (devices, threads) = device::workers(&Choice::Auto, None)?;
-    let (name, workers) = (device::name(devices[0]), devices.len());
-    let mut speeds = Speeds::load();
-    if speeds.machine().is_some_and(|machine| machine != (&name, workers)) {
-        speeds = Speeds::default();
-    }
+    let (name, workers) = (device::model(devices[0]), devices.len());
+    let mut speeds = Speeds::of(&name, workers);
+    let stop = interrupt::install()?;
+    let trainer = Libtorch::new(devices, threads, data::default_dir(), Arc::clone(&stop));
+    widths(&trainer, cohorts.iter().flat_map(Cohort::jobs), &mut speeds)?;
+    let jobs = cohorts.into_iter().flat_map(|cohort| cohort.jobs().to_vec());
+    let cohorts = cohort::spread(cohort::cohorts(jobs, |shape| speeds.width(shape)), workers);
     let mut seen = HashSet::new();
     let new = |cohort: &Cohort| {
         let (shape, members) = (cohort.shape(), cohort.jobs().len());
         !speeds.knows(&shape, members) && seen.insert(speed::key(&shape, members))
     };
     let cohorts: Vec<Cohort> = cohorts.into_iter().filter(new).collect();
-    let stop = interrupt::install()?;
-    let trainer = Libtorch::new(devices, threads, data::default_dir(), Arc::clone(&stop));
     for (i, cohort) in cohorts.iter().enumerate() {
-        if stop.load(std::sync::atomic::Ordering::Relaxed) {
+        if stop.load(Ordering::Relaxed) {
             break;
         }
         let shape = cohort.shape();
@@ -55,6 +57,55 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Finds out how many jobs of each network to train together, where a GPU trains them, and
+/// remembers it.
+///
+/// # Errors
+/// If what was measured cannot be kept.
+pub fn widths<'j>(
+    trainer: &Libtorch,
+    jobs: impl IntoIterator<Item = &'j Job>,
+    speeds: &mut Speeds,
+) -> anyhow::Result<()> {
+    let (device, workers) = (trainer.devices[0], trainer.devices.len());
+    if !device.is_cuda() {
+        return Ok(());
+    }
+    let mut shapes: Vec<(Shape, Vec<&Job>)> = Vec::new();
+    for job in jobs {
+        let shape = Shape::of(job);
+        match shapes.iter_mut().find(|(known, _)| *known == shape) {
+            Some((_, jobs)) => jobs.push(job),
+            None => shapes.push((shape, vec![job])),
+        }
+    }
+    for (shape, jobs) in shapes {
+        if trainer.stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let fit = device::free_memory(device).map_or(1, |free| cost::gpu_width(&shape, free));
+        let measure = |n: usize| {
+            say(&format!("timing {}: {n} together", shape.arch));
+            let members = jobs[..n].iter().map(|&job| job.clone()).collect();
+            trainer.measure(0, &Cohort::new(members))
+        };
+        let most = jobs.len().min(fit);
+        match speeds.try_widths(&device::model(device), workers, &shape, most, measure) {
+            Ok(()) => speeds.save()?,
+            Err(stop) => say(&format!("warning: not timed: {}", reason(stop))),
+        }
+    }
+    Ok(())
+}
+
+/// Why a measurement came to nothing.
+fn reason(stop: Stop) -> anyhow::Error {
+    match stop {
+        Stop::Failed { error, .. } => error,
+        Stop::Interrupted => anyhow!("interrupted"),
+    }
+}
+
 /// The mean over workers that measure the same at the same time.
 fn together(trainer: &Libtorch, workers: usize, cohort: &Cohort) -> anyhow::Result<Speed> {
     let results: Vec<Result<Speed, Stop>> = std::thread::scope(|scope| {
@@ -68,10 +119,7 @@ fn together(trainer: &Libtorch, workers: usize, cohort: &Cohort) -> anyhow::Resu
     });
     let mut mean = Speed { setup: 0.0, step: 0.0, image: 0.0 };
     for result in results {
-        let speed = result.map_err(|stop| match stop {
-            Stop::Failed { error, .. } => error,
-            Stop::Interrupted => anyhow!("interrupted"),
-        })?;
+        let speed = result.map_err(reason)?;
         mean.setup += speed.setup / workers as f64;
         mean.step += speed.step / workers as f64;
         mean.image += speed.image / workers as f64;

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context;
+
+use crate::measure;
 use wninit::cohort::{self, Cohort, Shape};
 use wninit::commands::UsageError;
 use wninit::commands::run::Args;
-use wninit::cost;
 use wninit::device;
 use wninit::job::{Job, JobId, Precision};
 use wninit::plan::Plan;
@@ -76,16 +77,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let (mut cohorts, found) = resumable(&sweep.remaining, &sweep.finished_anywhere, saved);
     let taken_up: Vec<Arc<Saved>> = found.values().cloned().collect();
     let fresh = sweep.remaining.iter().filter(|job| !found.contains_key(&job.id())).cloned();
-    let width = args.cohort_width.map(usize::from);
-    let speeds = Speeds::load();
-    let mut fresh = cohort::cohorts(fresh, |shape| width.unwrap_or_else(|| cost::cpu_width(shape)));
-    if width.is_none() {
-        fresh = cohort::spread(fresh, devices.len());
-    }
-    if devices.len() > 1 {
-        cohort::costliest_first(&mut fresh, |c| speeds.seconds(&c.shape(), c.jobs().len()));
-    }
-    cohorts.extend(fresh);
+    let fresh: Vec<Job> = fresh.collect();
 
     let mut trainer = Libtorch::new(
         devices.clone(),
@@ -97,9 +89,23 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     trainer.checkpoints =
         Some(Checkpoints { dir: checkpoints, every: args.checkpoint_every, found });
 
+    let mut speeds = Speeds::of(&device::model(devices[0]), devices.len());
+    let width = args.cohort_width.map(usize::from);
+    if width.is_none() {
+        measure::widths(&trainer, &fresh, &mut speeds)?;
+    }
+    let mut fresh = cohort::cohorts(fresh, |shape| width.unwrap_or_else(|| speeds.width(shape)));
+    if width.is_none() {
+        fresh = cohort::spread(fresh, devices.len());
+    }
+    if devices.len() > 1 {
+        cohort::costliest_first(&mut fresh, |c| speeds.seconds(&c.shape(), c.jobs().len()));
+    }
+    cohorts.extend(fresh);
+
     let cost = |job: &Job| {
         let shape = Shape::of(job);
-        let width = cost::cpu_width(&shape);
+        let width = speeds.width(&shape);
         speeds.seconds(&shape, width) / width as f64
     };
     let options = Options {

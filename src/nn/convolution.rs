@@ -1,0 +1,379 @@
+//! A stack of 2-d convolutions, each member's with its own weights, in several ways.
+//!
+//! Images are `[member, batch, channel, height, width]`, and lie in memory as
+//! `[member, batch, height, width, channel]` (channels last). On a CPU a dense convolution after
+//! the other is the fastest way and makes a member's result independent of its neighbours to the
+//! last bit. On a GPU it depends on the shape, so the ways are timed on each.
+
+use std::cell::OnceCell;
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use tch::{Device, Kind, Tensor};
+
+use crate::torch::convolution_backward;
+use crate::torch::cuda::{Graph, Lanes, Pool, synchronize};
+
+/// How to convolve a stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// A dense convolution for each member, one after the other.
+    Dense,
+    /// The same on streams beside each other.
+    Lanes,
+    /// One convolution in which each member is a group of channels.
+    Grouped,
+    /// A batched product with the patches of the images (im2col).
+    Patches,
+}
+
+impl Way {
+    const ALL: [Way; 4] = [Way::Dense, Way::Lanes, Way::Grouped, Way::Patches];
+}
+
+/// Where a convolution looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Window {
+    /// Height and width of the kernel; the image is padded by half of it.
+    pub kernel: i64,
+    /// Stride in both directions.
+    pub stride: i64,
+}
+
+/// The gradients of a stack of convolutions.
+pub struct Grads {
+    /// `[member, batch, in, height, width]`, if asked for.
+    pub dx: Option<Tensor>,
+    /// `[member, out, in, kernel, kernel]`.
+    pub dw: Tensor,
+    /// `[member, out]`.
+    pub db: Tensor,
+}
+
+/// `x [member, batch, in, h, w]` with `w [member, out, in, k, k]` and `b [member, out]`.
+pub fn forward(way: Way, x: &Tensor, w: &Tensor, b: &Tensor, window: Window) -> Tensor {
+    let Window { kernel, stride } = window;
+    let members = x.size()[0];
+    let dense = |m: i64| {
+        let [x, w, b] = [x, w, b].map(|t| t.select(0, m));
+        x.conv2d(&w, Some(b), [stride; 2], [kernel / 2; 2], [1, 1], 1)
+    };
+    match way {
+        Way::Dense => stack((0..members).map(dense).collect()),
+        Way::Lanes => stack(on_lanes(x.device(), members, dense)),
+        Way::Grouped => {
+            let y = side_by_side(x).conv2d(
+                &w.flatten(0, 1),
+                Some(b.flatten(0, 1)),
+                [stride; 2],
+                [kernel / 2; 2],
+                [1, 1],
+                members,
+            );
+            apart(&y, members)
+        }
+        Way::Patches => {
+            let (patches, [height, width]) = patches(x, window);
+            let (w, batch) = (as_matrices(w), x.size()[1]);
+            let y = b.unsqueeze(1).baddbmm(&patches, &w.transpose(1, 2), 1, 1);
+            y.view([members, batch, height, width, -1]).permute([0, 1, 4, 2, 3])
+        }
+    }
+}
+
+/// The gradients from that of the result.
+pub fn backward(
+    way: Way,
+    dy: &Tensor,
+    x: &Tensor,
+    w: &Tensor,
+    window: Window,
+    need_dx: bool,
+) -> Grads {
+    let Window { kernel, stride } = window;
+    let members = x.size()[0];
+    let dense = |m: i64| {
+        let [dy, x, w] = [dy, x, w].map(|t| t.select(0, m));
+        convolution_backward(&dy, &x, &w, stride, kernel / 2, 1, need_dx)
+    };
+    let stacked = |members: Vec<crate::torch::ConvolutionGrads>| {
+        let (mut dxs, mut dws, mut dbs) = (Vec::new(), Vec::new(), Vec::new());
+        for grads in members {
+            dxs.extend(grads.dx);
+            dws.push(grads.dw);
+            dbs.push(grads.db);
+        }
+        Grads { dx: need_dx.then(|| stack(dxs)), dw: stack(dws), db: stack(dbs) }
+    };
+    match way {
+        Way::Dense => stacked((0..members).map(dense).collect()),
+        Way::Lanes => stacked(on_lanes(x.device(), members, dense)),
+        Way::Grouped => {
+            let (x, dy, ws) = (side_by_side(x), side_by_side(dy), w.flatten(0, 1));
+            let grads = convolution_backward(&dy, &x, &ws, stride, kernel / 2, members, need_dx);
+            Grads {
+                dx: grads.dx.map(|dx| apart(&dx, members)),
+                dw: grads.dw.view_as(w),
+                db: grads.db.view([members, -1]),
+            }
+        }
+        Way::Patches => {
+            let (patches, size) = patches(x, window);
+            let dy = dy.permute([0, 1, 3, 4, 2]).flatten(1, 3); // [member, pixel, out]
+            let [_, outputs, inputs, _, _] = w.size()[..] else { panic!("a stack of kernels") };
+            let dw = dy.transpose(1, 2).bmm(&patches);
+            let dw = dw.view([members, outputs, kernel, kernel, inputs]).permute([0, 1, 4, 2, 3]);
+            let dx = need_dx.then(|| from_patches(&dy.bmm(&as_matrices(w)), x, size, window));
+            Grads { dx, dw: dw.contiguous(), db: dy.sum_dim_intlist(1, false, None::<Kind>) }
+        }
+    }
+}
+
+/// Stacks the members' tensors `[batch, …]` to `[member, batch, …]`, each laid out in memory as
+/// the first one is. For one member that is a view.
+pub(super) fn stack(members: Vec<Tensor>) -> Tensor {
+    let first = &members[0];
+    if members.len() == 1 {
+        return first.unsqueeze(0);
+    }
+    if first.requires_grad() {
+        return Tensor::stack(&members, 0);
+    }
+    let size = [&[members.len() as i64], &first.size()[..]].concat();
+    let stride = [&[first.numel() as i64], &first.stride()[..]].concat();
+    let stacked = Tensor::empty_strided(&size, &stride, (first.kind(), first.device()));
+    for (m, member) in members.iter().enumerate() {
+        stacked.select(0, m as i64).copy_(member);
+    }
+    stacked
+}
+
+/// `work` for each member, on streams beside each other.
+fn on_lanes<T>(device: Device, members: i64, work: impl FnMut(i64) -> T) -> Vec<T> {
+    /// More of them than kernels that a GPU runs at the same time gain nothing.
+    const LANES: usize = 8;
+    thread_local! {
+        static OWN: OnceCell<(usize, Lanes)> = const { OnceCell::new() };
+    }
+    let Device::Cuda(gpu) = device else { panic!("only a GPU has lanes") };
+    OWN.with(|own| {
+        let (of, lanes) = own.get_or_init(|| (gpu, Lanes::new(gpu, LANES)));
+        assert_eq!(*of, gpu, "a worker keeps its GPU");
+        lanes.each(members, work)
+    })
+}
+
+/// `[member, batch, channel, h, w]` to `[batch, member · channel, h, w]`.
+fn side_by_side(x: &Tensor) -> Tensor {
+    x.transpose(0, 1).contiguous().flatten(1, 2)
+}
+
+/// Back from [`side_by_side`], to channels last.
+fn apart(y: &Tensor, members: i64) -> Tensor {
+    let [batch, channels, height, width] = y.size()[..] else { panic!("a batch of images") };
+    y.view([batch, members, channels / members, height, width])
+        .permute([1, 0, 3, 4, 2])
+        .contiguous()
+        .permute([0, 1, 4, 2, 3])
+}
+
+/// Weights `[member, out, in, k, k]` as `[member, out, k·k·in]`, in the order of [`patches`].
+fn as_matrices(w: &Tensor) -> Tensor {
+    w.permute([0, 1, 3, 4, 2]).flatten(2, -1)
+}
+
+/// What the kernel sees at each place, `[member, batch·h'·w', k·k·in]`, and `[h', w']`.
+fn patches(x: &Tensor, Window { kernel, stride }: Window) -> (Tensor, [i64; 2]) {
+    let pad = kernel / 2;
+    let images = x.permute([0, 1, 3, 4, 2]);
+    let padded = if pad == 0 { images } else { images.constant_pad_nd([0, 0, pad, pad, pad, pad]) };
+    let windows = padded.unfold(2, kernel, stride).unfold(3, kernel, stride);
+    let [_, _, height, width, ..] = windows.size()[..] else { panic!("a stack of images") };
+    let patches = windows.permute([0, 1, 2, 3, 5, 6, 4]).flatten(1, 3).flatten(2, -1);
+    (patches, [height, width])
+}
+
+/// Adds patches `[member, batch·h'·w', k·k·in]` up to images like `x`: the adjoint of
+/// [`patches`].
+fn from_patches(
+    patches: &Tensor,
+    x: &Tensor,
+    [rows, columns]: [i64; 2],
+    Window { kernel, stride }: Window,
+) -> Tensor {
+    let [members, batch, channels, height, width] = x.size()[..] else {
+        panic!("a stack of images")
+    };
+    let pad = kernel / 2;
+    let patches = patches.view(&[members, batch, rows, columns, kernel, kernel, channels][..]);
+    let size = [members, batch, height + 2 * pad, width + 2 * pad, channels];
+    let padded = Tensor::zeros(size, (patches.kind(), patches.device()));
+    for i in 0..kernel {
+        for j in 0..kernel {
+            let place = padded.slice(2, i, i + stride * (rows - 1) + 1, stride).slice(
+                3,
+                j,
+                j + stride * (columns - 1) + 1,
+                stride,
+            );
+            let _ = place.shallow_clone().g_add_(&patches.select(4, i).select(4, j));
+        }
+    }
+    let inside = padded.narrow(2, pad, height).narrow(3, pad, width);
+    inside.contiguous().permute([0, 1, 4, 2, 3])
+}
+
+/// What decides how long the ways take.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Case {
+    gpu: usize,
+    kind: String,
+    x: Vec<i64>,
+    w: Vec<i64>,
+    window: Window,
+}
+
+/// The fastest way for a stack on a GPU. The first time that a shape is seen all of them are timed,
+/// forward and backward, recorded as training runs them; a way that fails, or that lets a member's
+/// infinities reach its neighbours, is out.
+pub fn fastest(x: &Tensor, w: &Tensor, b: &Tensor, window: Window) -> Way {
+    static KNOWN: Mutex<Option<HashMap<Case, Way>>> = Mutex::new(None);
+    let Device::Cuda(gpu) = x.device() else { return Way::Dense };
+    if x.size()[0] == 1 {
+        return Way::Dense;
+    }
+    let kind = format!("{:?}", x.kind());
+    let case = Case { gpu, kind, x: x.size(), w: w.size(), window };
+    let mut known = KNOWN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let known = known.get_or_insert_default();
+    *known.entry(case).or_insert_with(|| {
+        let timed = Way::ALL.into_iter().filter_map(|way| {
+            // Out of memory, or a shape that the way does not do.
+            let time = || time(way, gpu, x, w, b, window);
+            catch_unwind(AssertUnwindSafe(time)).ok().flatten().map(|time| (time, way))
+        });
+        timed.min_by_key(|(time, _)| *time).map_or(Way::Dense, |(_, way)| way)
+    })
+}
+
+/// How long a way takes, forward and backward; `None` if it mixes members.
+fn time(
+    way: Way,
+    gpu: usize,
+    x: &Tensor,
+    w: &Tensor,
+    b: &Tensor,
+    window: Window,
+) -> Option<Duration> {
+    const REPLAYS: u32 = 5;
+    if mixes_members(way, x, w, b, window) {
+        return None;
+    }
+    let pass = |x: &Tensor| {
+        let y = forward(way, x, w, b, window);
+        let grads = backward(way, &y, x, w, window, true);
+        (y, grads)
+    };
+    drop(pass(x)); // libraries choose their algorithms
+    let recorded = Pool::new().and_then(|pool| Graph::record(pool, || pass(x)));
+    let run = || match &recorded {
+        Ok((graph, _)) => graph.replay(),
+        Err(_) => drop(pass(x)),
+    };
+    run();
+    synchronize(gpu);
+    let started = Instant::now();
+    (0..REPLAYS).for_each(|_| run());
+    synchronize(gpu);
+    Some(started.elapsed() / REPLAYS)
+}
+
+/// Whether infinities in the first member reach others: 0·∞ is NaN where members are packed into
+/// one product.
+fn mixes_members(way: Way, x: &Tensor, w: &Tensor, b: &Tensor, window: Window) -> bool {
+    let (x, w) = (x.copy(), w.copy());
+    let _ = x.select(0, 0).fill_(f64::INFINITY);
+    let _ = w.select(0, 0).fill_(f64::NAN);
+    let y = forward(way, &x, &w, b, window);
+    let Grads { dx, dw, db } = backward(way, &y, &x, &w, window, true);
+    let others = x.size()[0] - 1;
+    let expected = forward(Way::Dense, &x, &w, b, window);
+    let as_it_was = |t: &Tensor| t.narrow(0, 1, others).isfinite().all();
+    let was_finite = as_it_was(&expected);
+    let is_finite = [Some(y), dx, Some(dw), Some(db)]
+        .iter()
+        .flatten()
+        .fold(as_it_was(&expected), |all, t| all.logical_and(&as_it_was(t)));
+    i64::try_from(was_finite).ok() != i64::try_from(is_finite).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const F64: (Kind, Device) = (Kind::Double, Device::Cpu);
+
+    /// Images of three members, channels last.
+    fn images(size: [i64; 5]) -> Tensor {
+        let [m, b, c, h, w] = size;
+        Tensor::randn([m, b, h, w, c], F64).permute([0, 1, 4, 2, 3])
+    }
+
+    /// Ways that do not need a GPU.
+    const WAYS: [Way; 2] = [Way::Grouped, Way::Patches];
+
+    fn windows() -> impl Iterator<Item = (Window, [i64; 2])> {
+        let kernels = [(1, 1), (1, 2), (3, 1), (3, 2), (5, 1)];
+        kernels.into_iter().flat_map(|(kernel, stride)| {
+            [[8, 8], [9, 7], [5, 6]].map(|size| (Window { kernel, stride }, size))
+        })
+    }
+
+    #[test]
+    fn every_way_computes_the_same() {
+        tch::set_num_threads(1);
+        tch::manual_seed(5);
+        for (window, [height, width]) in windows() {
+            let x = images([3, 4, 5, height, width]);
+            let w = Tensor::randn([3, 2, 5, window.kernel, window.kernel], F64);
+            let b = Tensor::randn([3, 2], F64);
+            let y = forward(Way::Dense, &x, &w, &b, window);
+            let dy = images([3, 4, 2, y.size()[3], y.size()[4]]);
+            let dense = backward(Way::Dense, &dy, &x, &w, window, true);
+            for way in WAYS {
+                let close = |what: &str, ours: &Tensor, theirs: &Tensor| {
+                    assert_eq!(ours.size(), theirs.size(), "{way:?} {window:?} {what}");
+                    let off = f64::try_from((ours - theirs).abs().max()).unwrap();
+                    assert!(off < 1e-12, "{way:?} {window:?} {what} is off by {off:e}");
+                };
+                let ours = forward(way, &x, &w, &b, window);
+                close("y", &ours, &y);
+                let pixels = ours.permute([0, 1, 3, 4, 2]);
+                assert!(pixels.is_contiguous(), "{way:?}: channels lie last");
+                let grads = backward(way, &dy, &x, &w, window, true);
+                close("dx", &grads.dx.unwrap(), dense.dx.as_ref().unwrap());
+                close("dw", &grads.dw, &dense.dw);
+                close("db", &grads.db, &dense.db);
+                assert!(backward(way, &dy, &x, &w, window, false).dx.is_none());
+            }
+        }
+    }
+
+    #[test]
+    fn a_member_that_blows_up_is_noticed_if_it_reaches_its_neighbours() {
+        tch::set_num_threads(1);
+        tch::manual_seed(6);
+        let window = Window { kernel: 3, stride: 1 };
+        let (x, w) = (images([3, 2, 4, 6, 6]), Tensor::randn([3, 4, 4, 3, 3], F64));
+        let b = Tensor::randn([3, 4], F64);
+        for way in [Way::Dense, Way::Grouped, Way::Patches] {
+            assert!(!mixes_members(way, &x, &w, &b, window), "{way:?}");
+        }
+        // A neighbour that had blown up by itself is not the way's fault.
+        let _ = w.select(0, 2).fill_(f64::NAN);
+        assert!(!mixes_members(Way::Dense, &x, &w, &b, window));
+    }
+}

@@ -1,0 +1,271 @@
+//! A GPU's memory, name, streams and graphs.
+
+use std::cell::Cell;
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::marker::PhantomData;
+
+use super::check;
+
+unsafe extern "C" {
+    fn wninit_own_stream(gpu: c_int) -> *mut c_char;
+    fn wninit_synchronize(gpu: c_int) -> *mut c_char;
+    fn wninit_benchmark_cudnn(benchmark: bool);
+    fn wninit_lanes_new(out: *mut *mut c_void, gpu: c_int, count: i64) -> *mut c_char;
+    fn wninit_lanes_free(lanes: *mut c_void);
+    fn wninit_lanes_fork(lanes: *const c_void) -> *mut c_char;
+    fn wninit_lanes_enter(lanes: *const c_void, i: i64) -> *mut c_char;
+    fn wninit_lanes_join(lanes: *const c_void) -> *mut c_char;
+}
+
+/// A function of the CUDA runtime, which libtorch brings; `None` if it brings none.
+///
+/// # Safety
+/// `F` is the type of the function of this name.
+unsafe fn runtime<F: Copy>(name: &CStr) -> Option<F> {
+    const { assert!(size_of::<F>() == size_of::<*mut c_void>()) };
+    // SAFETY: looks a name up; F is a function pointer of the same size (checked above).
+    unsafe {
+        let found = libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr());
+        (!found.is_null()).then(|| std::mem::transmute_copy(&found))
+    }
+}
+
+/// Bytes that are free on a GPU; `None` if the CUDA runtime is not loaded or does not say.
+pub fn free_memory(gpu: usize) -> Option<f64> {
+    // SAFETY: the signatures are those that the CUDA runtime documents.
+    unsafe {
+        let set_device = runtime::<unsafe extern "C" fn(c_int) -> c_int>(c"cudaSetDevice")?;
+        let mem_get_info =
+            runtime::<unsafe extern "C" fn(*mut usize, *mut usize) -> c_int>(c"cudaMemGetInfo")?;
+        let (mut free, mut total) = (0, 0);
+        let ok = set_device(gpu as c_int) == 0 && mem_get_info(&mut free, &mut total) == 0;
+        ok.then_some(free as f64)
+    }
+}
+
+/// What its maker calls a GPU, such as `NVIDIA H200`; `None` as for [`free_memory`].
+pub fn model(gpu: usize) -> Option<String> {
+    // The structure, of about 1 kB, begins with the name, 256 bytes at most; the rest differs from
+    // version to version.
+    #[repr(C, align(16))]
+    struct Properties([u8; 1 << 14]);
+    let mut properties = Properties([0; 1 << 14]);
+    // SAFETY: the signature is the one that the CUDA runtime documents, and the buffer is larger
+    // than any version of the structure.
+    let ok = unsafe {
+        let get = runtime::<unsafe extern "C" fn(*mut Properties, c_int) -> c_int>(
+            c"cudaGetDeviceProperties",
+        )?;
+        get(&mut properties, gpu as c_int) == 0
+    };
+    let name = CStr::from_bytes_until_nul(&properties.0[..256]).ok()?.to_str().ok()?;
+    (ok && !name.is_empty()).then(|| name.to_owned())
+}
+
+/// From here on the calling thread launches on a stream of its own, always the same one of a GPU:
+/// work on the default stream cannot be recorded, and workers that share a GPU would wait for each
+/// other there.
+///
+/// # Panics
+/// If the GPU fails, with libtorch's message.
+pub fn own_stream(gpu: usize) {
+    thread_local! {
+        static OWN: Cell<Option<usize>> = const { Cell::new(None) };
+    }
+    if OWN.get() != Some(gpu) {
+        // SAFETY: sets the calling thread's device and stream.
+        check(unsafe { wninit_own_stream(gpu as c_int) });
+        OWN.set(Some(gpu));
+    }
+}
+
+/// Waits for what the calling thread has launched on a GPU.
+///
+/// # Panics
+/// If the GPU fails, with libtorch's message.
+pub fn synchronize(gpu: usize) {
+    // SAFETY: waits.
+    check(unsafe { wninit_synchronize(gpu as c_int) });
+}
+
+/// Whether cuDNN times its algorithms on each shape that it sees for the first time.
+pub fn benchmark_cudnn(benchmark: bool) {
+    // SAFETY: sets a flag.
+    unsafe { wninit_benchmark_cudnn(benchmark) }
+}
+
+/// Streams beside a thread's own, on which independent pieces of work run at the same time.
+#[derive(Debug)]
+pub struct Lanes {
+    handle: *mut c_void,
+    count: usize,
+    /// They belong to the thread that made them.
+    _thread: PhantomData<*mut ()>,
+}
+
+impl Lanes {
+    /// `count` streams beside the current one of the calling thread.
+    ///
+    /// # Panics
+    /// If the GPU fails, with libtorch's message.
+    pub fn new(gpu: usize, count: usize) -> Lanes {
+        let mut handle = std::ptr::null_mut();
+        // SAFETY: `handle` is written to, and ours to free.
+        check(unsafe { wninit_lanes_new(&mut handle, gpu as c_int, count as i64) });
+        Lanes { handle, count, _thread: PhantomData }
+    }
+
+    /// Does `work` for 0, 1, … `pieces`, one after the other as far as the CPU goes, on the lanes in
+    /// turn as far as the GPU goes. What follows on the thread's own stream waits for all of it.
+    ///
+    /// Tensors may be handed over in both directions without more ado: a lane begins only once the
+    /// own stream has come this far, and memory that a lane took goes back to that lane.
+    ///
+    /// # Panics
+    /// If the GPU fails, with libtorch's message, or if `work` does.
+    pub fn each<T>(&self, pieces: i64, mut work: impl FnMut(i64) -> T) -> Vec<T> {
+        /// Goes home however the work ends.
+        struct Forked(*mut c_void, bool);
+        impl Drop for Forked {
+            fn drop(&mut self) {
+                if !self.1 {
+                    // SAFETY: the lanes outlive this function. Its message says less than the
+                    // panic that is under way.
+                    let message = unsafe { wninit_lanes_join(self.0) };
+                    // SAFETY: null or ours to free.
+                    unsafe { libc::free(message.cast()) };
+                }
+            }
+        }
+        // SAFETY (here and below): the handle is live, on the thread that made it.
+        check(unsafe { wninit_lanes_fork(self.handle) });
+        let mut forked = Forked(self.handle, false);
+        let results = (0..pieces)
+            .map(|i| {
+                check(unsafe { wninit_lanes_enter(self.handle, i % self.count as i64) });
+                work(i)
+            })
+            .collect();
+        forked.1 = true;
+        check(unsafe { wninit_lanes_join(self.handle) });
+        results
+    }
+}
+
+impl Drop for Lanes {
+    fn drop(&mut self) {
+        // SAFETY: the handle is ours.
+        unsafe { wninit_lanes_free(self.handle) }
+    }
+}
+
+#[cfg(wninit_cuda)]
+mod graph {
+    use std::ffi::{c_char, c_void};
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+    use crate::torch::{check, message_of};
+
+    unsafe extern "C" {
+        fn wninit_graph_pool(out: *mut u64) -> *mut c_char;
+        fn wninit_graph_begin(out: *mut *mut c_void, pool: *const u64) -> *mut c_char;
+        fn wninit_graph_end(graph: *mut c_void) -> *mut c_char;
+        fn wninit_graph_replay(graph: *mut c_void) -> *mut c_char;
+        fn wninit_graph_free(graph: *mut c_void);
+    }
+
+    /// Memory that graphs share which never run at the same time.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Pool([u64; 2]);
+
+    impl Pool {
+        /// Memory of its own.
+        ///
+        /// # Errors
+        /// libtorch's message.
+        pub fn new() -> Result<Pool, String> {
+            let mut pool = [0; 2];
+            // SAFETY: writes two numbers.
+            message_of(unsafe { wninit_graph_pool(pool.as_mut_ptr()) }).map(|()| Pool(pool))
+        }
+    }
+
+    /// Work on a GPU that was recorded and is launched again as a whole, on the same memory.
+    #[derive(Debug)]
+    pub struct Graph(*mut c_void);
+
+    impl Graph {
+        /// Records what `work` launches on the calling thread's stream, instead of launching it.
+        /// Its tensors have their memory, and nothing in it yet.
+        ///
+        /// # Errors
+        /// libtorch's message, if there is something that cannot be recorded.
+        ///
+        /// # Panics
+        /// If `work` does.
+        pub fn record<T>(pool: Pool, work: impl FnOnce() -> T) -> Result<(Graph, T), String> {
+            let mut handle = std::ptr::null_mut();
+            // SAFETY: `handle` is written to, and ours to free.
+            message_of(unsafe { wninit_graph_begin(&mut handle, pool.0.as_ptr()) })?;
+            let graph = Graph(handle);
+            let result = catch_unwind(AssertUnwindSafe(work));
+            // SAFETY: the handle is live.
+            let ended = message_of(unsafe { wninit_graph_end(graph.0) });
+            match result {
+                Ok(result) => ended.map(|()| (graph, result)),
+                Err(panic) => resume_unwind(panic),
+            }
+        }
+
+        /// Launches it.
+        ///
+        /// # Panics
+        /// If the GPU fails, with libtorch's message.
+        pub fn replay(&self) {
+            // SAFETY: the handle is live.
+            check(unsafe { wninit_graph_replay(self.0) });
+        }
+    }
+
+    impl Drop for Graph {
+        fn drop(&mut self) {
+            // SAFETY: the handle is ours.
+            unsafe { wninit_graph_free(self.0) }
+        }
+    }
+}
+
+/// What stands for graphs in a program that was built without CUDA's headers.
+#[cfg(not(wninit_cuda))]
+mod graph {
+    /// Memory that graphs share which never run at the same time.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Pool;
+
+    impl Pool {
+        /// # Errors
+        /// Always.
+        pub fn new() -> Result<Pool, String> {
+            Err("the program was built without CUDA's headers".to_owned())
+        }
+    }
+
+    /// Work on a GPU that was recorded and is launched again as a whole.
+    #[derive(Debug)]
+    pub enum Graph {}
+
+    impl Graph {
+        /// # Errors
+        /// Always.
+        pub fn record<T>(_: Pool, _: impl FnOnce() -> T) -> Result<(Graph, T), String> {
+            Pool::new().map(|_| unreachable!("there are no graphs"))
+        }
+
+        /// Launches it.
+        pub fn replay(&self) {
+            match *self {}
+        }
+    }
+}
+
+pub use graph::{Graph, Pool};

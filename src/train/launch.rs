@@ -1,0 +1,190 @@
+//! Doing the same work again and again. On a GPU it is recorded the second time (a CUDA graph) and
+//! replayed from then on: a small network's step is hundreds of kernels, each of which takes longer
+//! to launch than to run.
+
+use std::collections::HashMap;
+
+use tch::{Device, Tensor};
+
+use crate::torch::cuda::{Graph, Pool};
+
+/// What is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Work {
+    /// A training step.
+    Step,
+    /// Scores of validation images.
+    Validation,
+    /// Scores of test images.
+    Test,
+}
+
+/// Work that was recorded: it reads its inputs and leaves its outputs in fixed places.
+struct Recorded {
+    graph: Graph,
+    inputs: Vec<Tensor>,
+    outputs: Vec<Tensor>,
+}
+
+/// Launches work on a device.
+pub struct Launcher {
+    /// Where to record, if at all; what has been recorded shares this memory.
+    pool: Option<Pool>,
+    /// By the work and its inputs' sizes; `None` once it was done for the first time.
+    known: HashMap<(Work, Vec<i64>), Option<Recorded>>,
+    /// Why nothing is recorded although there is a GPU, until somebody asks.
+    complaint: Option<String>,
+}
+
+impl Launcher {
+    /// A launcher on a device.
+    pub fn new(device: Device) -> Launcher {
+        let (pool, complaint) = match device.is_cuda().then(Pool::new) {
+            Some(Ok(pool)) => (Some(pool), None),
+            Some(Err(why)) => (None, Some(why)),
+            None => (None, None),
+        };
+        Launcher { pool, known: HashMap::new(), complaint }
+    }
+
+    /// Does `body` on `inputs`, and gives what it gives.
+    ///
+    /// As it may be recorded: `body` reads nothing that changes from call to call but its inputs,
+    /// changes tensors in their places, and never looks at a number. After anything else that it
+    /// uses was replaced, [`Launcher::forget`] is due.
+    pub fn run(
+        &mut self,
+        work: Work,
+        inputs: Vec<Tensor>,
+        mut body: impl FnMut(&[Tensor]) -> Vec<Tensor>,
+    ) -> Vec<Tensor> {
+        let Some(pool) = self.pool else { return body(&inputs) };
+        let key = (work, inputs.iter().flat_map(Tensor::size).collect());
+        match self.known.get(&key) {
+            // The first time libraries choose their algorithms, and buffers come into being.
+            None => {
+                self.known.insert(key, None);
+                body(&inputs)
+            }
+            Some(None) => {
+                let fixed: Vec<Tensor> = inputs.iter().map(Tensor::copy).collect();
+                match Graph::record(pool, || body(&fixed)) {
+                    Ok((graph, outputs)) => {
+                        let recorded = Recorded { graph, inputs: fixed, outputs };
+                        let outputs = recorded.replay(&inputs);
+                        self.known.insert(key, Some(recorded));
+                        outputs
+                    }
+                    Err(why) => {
+                        // Slower, and nothing worse: recording does not compute.
+                        self.pool = None;
+                        self.complaint = Some(why);
+                        self.known.clear();
+                        body(&inputs)
+                    }
+                }
+            }
+            Some(Some(recorded)) => recorded.replay(&inputs),
+        }
+    }
+
+    /// Forgets what was recorded.
+    pub fn forget(&mut self) {
+        self.known.clear();
+    }
+
+    /// Why nothing is recorded, the first time that somebody asks.
+    pub fn complaint(&mut self) -> Option<String> {
+        self.complaint.take()
+    }
+}
+
+impl Recorded {
+    fn replay(&self, inputs: &[Tensor]) -> Vec<Tensor> {
+        for (ours, theirs) in self.inputs.iter().zip(inputs) {
+            ours.shallow_clone().copy_(theirs);
+        }
+        self.graph.replay();
+        self.outputs.iter().map(Tensor::copy).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::collections::BTreeMap;
+
+    use tch::Kind;
+
+    use super::*;
+    use crate::job::{Arch, Norm};
+    use crate::models::{Blueprint, Model};
+    use crate::nn::{Arithmetic, Pass, Sgd};
+
+    /// Where everything lies that a model keeps from step to step.
+    fn places(model: &mut Model) -> BTreeMap<String, usize> {
+        let mut places = BTreeMap::new();
+        let mut keep = |name: &str, tensor: &Tensor| {
+            places.insert(name.to_owned(), tensor.data_ptr() as usize);
+        };
+        for param in model.params() {
+            keep(&param.name, &param.value);
+            keep(&format!("momentum of {}", param.name), param.momentum.as_ref().unwrap());
+        }
+        model.buffers().into_iter().for_each(|buffer| keep(&buffer.name, &buffer.value));
+        for affine in model.affines() {
+            keep(&format!("effective weight of {}", affine.name), &affine.weight());
+        }
+        places
+    }
+
+    #[test]
+    fn what_a_step_changes_stays_in_its_place() {
+        tch::set_num_threads(1);
+        let _no_grad = tch::no_grad_guard();
+        let cpu = Device::Cpu;
+        let double = Arithmetic { device: cpu, params: Kind::Double, compute: Kind::Double };
+        for arithmetic in [Arithmetic::fp32(cpu), Arithmetic::bf16(cpu), double] {
+            for (arch, norm) in [
+                (Arch::Mlp { depth: 2, width: 5 }, Norm::Weight),
+                (Arch::Mlp { depth: 2, width: 5 }, Norm::None),
+                (Arch::ResNet { blocks: 1, width: 2 }, Norm::Weight),
+                (Arch::ResNet { blocks: 1, width: 2 }, Norm::Batch),
+            ] {
+                let blueprint = Blueprint { arch, norm, input: [3, 8, 8], classes: 4, arithmetic };
+                let mut model = Model::zeros(blueprint, 2);
+                for param in model.params() {
+                    let _ = param.value.uniform_(0.1, 0.2);
+                }
+                model.refresh();
+                let x = Tensor::rand([2, 6, 3, 8, 8], (Kind::Float, cpu));
+                let y = Tensor::zeros([2, 6], (Kind::Int64, cpu));
+                let each = |number: f32| Tensor::from_slice(&[number; 2]);
+                let sgd = Sgd { lr: each(0.1), momentum: each(0.9), weight_decay: Some(each(0.1)) };
+                let step = |model: &mut Model| {
+                    model.train_step(&x, &y, Some(&sgd), 4, false);
+                };
+                step(&mut model);
+                let (before, was) = (places(&mut model), model.logits(&x, &mut Pass::Evaluate));
+                step(&mut model);
+                assert_eq!(places(&mut model), before, "{arch:?} {norm:?} {arithmetic:?}");
+                let is = model.logits(&x, &mut Pass::Evaluate);
+                assert!(!is.equal(&was), "{arch:?} {norm:?}: the step changed something");
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_gpu_work_is_done_at_once_each_time() {
+        let mut launcher = Launcher::new(Device::Cpu);
+        let mut calls = 0;
+        for i in 0..5 {
+            let outputs = launcher.run(Work::Step, vec![Tensor::from(i)], |inputs| {
+                calls += 1;
+                vec![&inputs[0] * 2]
+            });
+            assert_eq!(i64::try_from(&outputs[0]).unwrap(), 2 * i);
+        }
+        assert_eq!((calls, launcher.complaint()), (5, None));
+    }
+}
