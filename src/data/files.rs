@@ -236,6 +236,8 @@ pub fn check(bytes: &[u8], spec: &FileSpec) -> Result<(), Problem> {
 /// Reads all of the reader, which must hold no more than `limit` bytes.
 fn read_at_most(reader: impl Read, limit: u64) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::new();
+    // At once, where that can be had: growing costs as much as reading.
+    let _ = bytes.try_reserve_exact(usize::try_from(limit).unwrap_or(0).saturating_add(1));
     reader.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
         return Err(Problem::Content(format!("it has more than the expected {limit} bytes")));

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use tch::Tensor;
 
 use super::convolution::{Grads, Way, Window, backward, fastest, forward};
+use super::kernels::Gradient;
 use super::{Affine, Arithmetic, Layer, Part, Pass, Role, Step, Tape};
 use crate::job::Norm;
 
@@ -81,7 +82,7 @@ impl Layer for Conv {
         let (x, w) = (tape.pop(), self.affine.weight());
         let way = self.way.get().unwrap_or(Way::Dense);
         let Grads { dx, dw, db } = backward(way, &dz, &x, &w, self.window, need_dx);
-        self.affine.apply(dw, db, step);
+        self.affine.apply(Gradient::Whole(dw), db, step);
         dx.unwrap_or_default()
     }
 

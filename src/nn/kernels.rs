@@ -1,7 +1,7 @@
 //! The arithmetic between the matrix products: weight norm, bias and ReLU, SGD.
 //!
-//! Each kernel exists twice: on libtorch's operators, for GPUs and for types other than fp32, and
-//! as one pass over memory for fp32 on the CPU, where these steps would otherwise cost as much as
+//! Each kernel exists twice: on libtorch's operators, for GPUs and for double precision, and as one
+//! pass over memory for fp32 and bf16 on the CPU, where these steps would otherwise cost as much as
 //! the products (every libtorch operator is a pass of its own). Tests hold the two together.
 //! The CPU passes sum in a fixed order whatever the vector width, so that machines agree.
 
@@ -9,6 +9,7 @@ use multiversion::multiversion;
 use tch::{Device, Kind, Tensor};
 
 use super::Param;
+use super::matmul::WeightGradient;
 
 /// Stochastic gradient descent with momentum and weight decay, per member (PyTorch's rule):
 /// `d = grad + weight_decay·p`, `buf = momentum·buf + d`, `p = p − lr·buf`.
@@ -56,27 +57,75 @@ impl Rule {
     }
 }
 
-/// Whether the one-pass kernels apply: fp32 on the CPU, in memory order, outside of autograd.
-fn one_pass(tensors: &[&Tensor]) -> bool {
+/// A number as it lies in memory; a CPU's arithmetic is in 32 bits.
+trait Number: Copy {
+    const KIND: Kind;
+    fn get(self) -> f32;
+    fn of(number: f32) -> Self;
+}
+
+impl Number for f32 {
+    const KIND: Kind = Kind::Float;
+    #[inline(always)]
+    fn get(self) -> f32 {
+        self
+    }
+    #[inline(always)]
+    fn of(number: f32) -> f32 {
+        number
+    }
+}
+
+/// bfloat16: the first half of a 32-bit number, rounded to nearest, ties to even.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Bf16(u16);
+
+impl Number for Bf16 {
+    const KIND: Kind = Kind::BFloat16;
+    #[inline(always)]
+    fn get(self) -> f32 {
+        f32::from_bits(u32::from(self.0) << 16)
+    }
+    #[inline(always)]
+    fn of(number: f32) -> Bf16 {
+        let bits = number.to_bits();
+        let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
+        Bf16(if number.is_nan() { 0x7fc0 } else { rounded as u16 })
+    }
+}
+
+/// Whether one-pass kernels apply to these tensors as numbers of type `T`: on the CPU, in memory
+/// order, outside of autograd.
+fn one_pass_of<T: Number>(tensors: &[&Tensor]) -> bool {
     tensors.iter().all(|t| {
-        t.device() == Device::Cpu
-            && t.kind() == Kind::Float
-            && t.is_contiguous()
-            && !t.requires_grad()
+        t.device() == Device::Cpu && t.kind() == T::KIND && t.is_contiguous() && !t.requires_grad()
     })
 }
 
-fn slice(tensor: &Tensor) -> &[f32] {
-    debug_assert!(one_pass(&[tensor]));
-    // SAFETY: an fp32 CPU tensor in memory order (see `one_pass`) of numel() elements.
+fn one_pass(tensors: &[&Tensor]) -> bool {
+    one_pass_of::<f32>(tensors)
+}
+
+fn numbers<T: Number>(tensor: &Tensor) -> &[T] {
+    debug_assert!(one_pass_of::<T>(&[tensor]));
+    // SAFETY: a CPU tensor of this type in memory order of numel() elements.
     unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast(), tensor.numel()) }
 }
 
 #[allow(clippy::mut_from_ref)] // a tensor's storage is mutable through a shared handle
-fn slice_mut(tensor: &mut Tensor) -> &mut [f32] {
-    debug_assert!(one_pass(&[tensor]));
-    // SAFETY: as in `slice`; callers pass distinct tensors.
+fn numbers_mut<T: Number>(tensor: &mut Tensor) -> &mut [T] {
+    debug_assert!(one_pass_of::<T>(&[tensor]));
+    // SAFETY: as in `numbers`; callers pass distinct tensors.
     unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast(), tensor.numel()) }
+}
+
+fn slice(tensor: &Tensor) -> &[f32] {
+    numbers(tensor)
+}
+
+fn slice_mut(tensor: &mut Tensor) -> &mut [f32] {
+    numbers_mut(tensor)
 }
 
 /// `v [member, out, …]` as `[member · out, fan_in]`, and what each unit has one of as a column:
@@ -89,10 +138,13 @@ fn column(g: &Tensor) -> Tensor {
     g.view([-1, 1])
 }
 
-/// `effective = g·v/‖v‖` and `norms = ‖v‖`, for `v [member, out, …]` and `g [member, out]`.
+/// `effective = g·v/‖v‖`, in the type that it has, and `norms = ‖v‖`, for `v [member, out, …]` and
+/// `g [member, out]`.
 pub fn weight_norm(v: &Tensor, g: &Tensor, effective: &mut Tensor, norms: &mut Tensor) {
-    if one_pass(&[v, g, effective, norms]) {
-        weight_norm_pass(slice(v), slice(g), slice_mut(effective), slice_mut(norms));
+    if one_pass(&[v, g, norms]) && one_pass(&[effective]) {
+        weight_norm_pass::<f32>(slice(v), slice(g), numbers_mut(effective), slice_mut(norms));
+    } else if one_pass(&[v, g, norms]) && one_pass_of::<Bf16>(&[effective]) {
+        weight_norm_pass::<Bf16>(slice(v), slice(g), numbers_mut(effective), slice_mut(norms));
     } else {
         let (w, n) = Tensor::internal_weight_norm_interface(&rows(v), &column(g), 0);
         effective.copy_(&w.view_as(v));
@@ -136,11 +188,29 @@ pub fn sgd(sgd: &Sgd, p: &mut Tensor, grad: &Tensor, buf: &mut Tensor) {
     }
 }
 
+/// The gradient of an effective weight `[member, out, …]`.
+pub enum Gradient<'t> {
+    /// As it is.
+    Whole(Tensor),
+    /// As a product that is still to be computed.
+    Product(WeightGradient<'t>),
+}
+
+impl Gradient<'_> {
+    /// All of it.
+    pub fn whole(self) -> Tensor {
+        match self {
+            Gradient::Whole(dw) => dw,
+            Gradient::Product(product) => product.whole(),
+        }
+    }
+}
+
 /// One step of SGD on direction and gain, from the gradient of the effective weight, and the
 /// effective weight and norms that follow from it.
 pub fn sgd_weight_norm(
     sgd: &Sgd,
-    dw: &Tensor,
+    dw: Gradient,
     v: &mut Param,
     g: &mut Param,
     effective: &mut Tensor,
@@ -148,73 +218,108 @@ pub fn sgd_weight_norm(
 ) {
     let buf_v = v.momentum.get_or_insert_with(|| v.value.zeros_like());
     let buf_g = g.momentum.get_or_insert_with(|| g.value.zeros_like());
-    if one_pass(&[dw, &v.value, &g.value, buf_v, buf_g, effective, norms]) {
-        let members = sgd.lr.numel();
-        let units = g.value.numel() / members;
-        let fan_in = v.value.numel() / g.value.numel();
-        let (dw, v, buf_v) = (slice(dw), slice_mut(&mut v.value), slice_mut(buf_v));
-        let (g, buf_g) = (slice_mut(&mut g.value), slice_mut(buf_g));
-        let (effective, norms) = (slice_mut(effective), slice_mut(norms));
-        for m in 0..members {
-            let rule = sgd.rule(m);
-            let unit = m * units..(m + 1) * units;
-            let part = m * units * fan_in..(m + 1) * units * fan_in;
-            sgd_weight_norm_pass(
-                rule,
-                &dw[part.clone()],
-                (&mut v[part.clone()], &mut buf_v[part.clone()]),
-                (&mut g[unit.clone()], &mut buf_g[unit.clone()]),
-                (&mut effective[part], &mut norms[unit]),
-            );
+    let fits = one_pass(&[&v.value, &g.value, buf_v, buf_g, norms]);
+    if fits && (one_pass(&[effective]) || one_pass_of::<Bf16>(&[effective])) {
+        let parts = (slice_mut(&mut v.value), slice_mut(buf_v));
+        let gains = (slice_mut(&mut g.value), slice_mut(buf_g));
+        if effective.kind() == Kind::Float {
+            update_rows::<f32>(sgd, dw, parts, gains, (numbers_mut(effective), slice_mut(norms)));
+        } else {
+            update_rows::<Bf16>(sgd, dw, parts, gains, (numbers_mut(effective), slice_mut(norms)));
         }
     } else {
-        let (dv, dg) = weight_norm_backward(dw, &v.value, &g.value, norms);
+        let dw = dw.whole().to_kind(v.value.kind());
+        let (dv, dg) = weight_norm_backward(&dw, &v.value, &g.value, norms);
         self::sgd(sgd, &mut v.value, &dv, buf_v);
         self::sgd(sgd, &mut g.value, &dg, buf_g);
         weight_norm(&v.value, &g.value, effective, norms);
     }
 }
 
-/// `z + b`, then a ReLU if asked for; `z [member, batch, out]`, `b [member, out]`. Reuses `z`.
+/// Some rows at a time: what is computed of the gradient is used up while it is in the cache.
+fn update_rows<T: Number>(
+    sgd: &Sgd,
+    dw: Gradient,
+    (v, buf_v): (&mut [f32], &mut [f32]),
+    (g, buf_g): (&mut [f32], &mut [f32]),
+    (w, norms): (&mut [T], &mut [f32]),
+) {
+    /// Numbers of the gradient at a time: half of a core's second cache.
+    const PIECE: usize = 1 << 17;
+    let (members, fan_in) = (sgd.lr.numel(), v.len() / g.len());
+    let units = g.len() / members;
+    let dw = match dw {
+        Gradient::Product(product) if product.comes_in_rows() => Gradient::Product(product),
+        Gradient::Product(product) => Gradient::Whole(product.whole().contiguous()),
+        Gradient::Whole(dw) => Gradient::Whole(dw.contiguous()),
+    };
+    let piece = (PIECE / fan_in).clamp(1, units);
+    let mut scratch = vec![0.0; piece * fan_in];
+    for m in 0..members {
+        let rule = sgd.rule(m);
+        for first in (0..units).step_by(piece) {
+            let count = piece.min(units - first);
+            let unit = m * units + first..m * units + first + count;
+            let part = unit.start * fan_in..unit.end * fan_in;
+            let scratch = &mut scratch[..count * fan_in];
+            let dw: &[f32] = match &dw {
+                Gradient::Product(product) => {
+                    product.rows(m, first, scratch);
+                    scratch
+                }
+                Gradient::Whole(dw) if dw.kind() == Kind::Float => &slice(dw)[part.clone()],
+                Gradient::Whole(dw) => {
+                    widen_pass(&numbers::<Bf16>(dw)[part.clone()], scratch);
+                    scratch
+                }
+            };
+            sgd_weight_norm_pass::<T>(
+                rule,
+                dw,
+                (&mut v[part.clone()], &mut buf_v[part.clone()]),
+                (&mut g[unit.clone()], &mut buf_g[unit.clone()]),
+                (&mut w[part], &mut norms[unit]),
+            );
+        }
+    }
+}
+
+/// `z + b`, then a ReLU if asked for; `z [member, out, batch]`, `b [member, out]`. Reuses `z`.
 /// A NaN stays a NaN.
 pub fn add_bias(mut z: Tensor, b: &Tensor, relu: bool) -> Tensor {
     if one_pass(&[&z, b]) {
-        let members = z.size()[0] as usize;
-        let (zs, b) = (slice_mut(&mut z), slice(b));
-        let (zs, bs) = (zs.chunks_exact_mut(zs.len() / members), b.chunks_exact(b.len() / members));
-        for (z, b) in zs.zip(bs) {
-            if relu { add_bias_relu_pass(z, b) } else { add_bias_pass(z, b) }
-        }
+        add_bias_pass::<f32>(numbers_mut(&mut z), numbers(b), relu);
+        z
+    } else if one_pass_of::<Bf16>(&[&z, b]) {
+        add_bias_pass::<Bf16>(numbers_mut(&mut z), numbers(b), relu);
         z
     } else if z.requires_grad() {
-        let z = z + b.unsqueeze(1);
+        let z = z + b.unsqueeze(2);
         if relu { z.relu() } else { z }
     } else {
-        let mut z = z.g_add_(&b.unsqueeze(1));
+        let mut z = z.g_add_(&b.unsqueeze(2));
         if relu { z.relu_() } else { z }
     }
 }
 
 /// Back through [`add_bias`]: `(dz, db)` from `dy` and, if there was a ReLU, its result `y`.
-/// Reuses `dy`.
+/// Reuses `dy`; `db` is in 32 bits at least.
 pub fn add_bias_backward(mut dy: Tensor, y: Option<&Tensor>) -> (Tensor, Tensor) {
-    let fits = match y {
-        Some(y) => one_pass(&[&dy, y]),
-        None => one_pass(&[&dy]),
-    };
-    if fits {
-        let (members, outputs) = (dy.size()[0] as usize, dy.size()[2] as usize);
-        let mut db = Tensor::zeros([members as i64, outputs as i64], (Kind::Float, Device::Cpu));
-        let size = dy.numel() / members;
-        let (dys, dbs) = (slice_mut(&mut dy), slice_mut(&mut db));
-        for m in 0..members {
-            let part = m * size..(m + 1) * size;
-            let db = &mut dbs[m * outputs..(m + 1) * outputs];
-            match y {
-                Some(y) => relu_backward_pass(&mut dys[part.clone()], &slice(y)[part], db),
-                None => column_sums_pass(&dys[part], db),
-            }
+    fn back<T: Number>(dy: &mut Tensor, y: Option<&Tensor>) -> Tensor {
+        let size = dy.size();
+        let mut db = Tensor::empty(&size[..2], (Kind::Float, Device::Cpu));
+        match y {
+            Some(y) => relu_backward_pass::<T>(numbers_mut(dy), numbers(y), slice_mut(&mut db)),
+            None => row_sums_pass::<T>(numbers(dy), slice_mut(&mut db)),
         }
+        db
+    }
+    let both: Vec<&Tensor> = [Some(&dy), y].into_iter().flatten().collect();
+    if one_pass(&both) {
+        let db = back::<f32>(&mut dy, y);
+        (dy, db)
+    } else if one_pass_of::<Bf16>(&both) {
+        let db = back::<Bf16>(&mut dy, y);
         (dy, db)
     } else {
         let dz = match y {
@@ -222,7 +327,7 @@ pub fn add_bias_backward(mut dy: Tensor, y: Option<&Tensor>) -> (Tensor, Tensor)
             None => dy,
         };
         let kind = if dz.kind() == Kind::Double { Kind::Double } else { Kind::Float };
-        let db = dz.sum_dim_intlist(1, false, kind);
+        let db = dz.sum_dim_intlist(2, false, kind);
         (dz, db)
     }
 }
@@ -245,6 +350,19 @@ fn lane_sum(lanes: [f32; LANES], tail: f32) -> f32 {
 }
 
 #[inline(always)]
+fn sum<T: Number>(numbers: &[T]) -> f32 {
+    let mut lanes = [0.0; LANES];
+    let chunks = numbers.chunks_exact(LANES);
+    let tail = chunks.remainder().iter().map(|x| x.get()).sum();
+    for x in chunks {
+        for i in 0..LANES {
+            lanes[i] += x[i].get();
+        }
+    }
+    lane_sum(lanes, tail)
+}
+
+#[inline(always)]
 fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut lanes = [0.0; LANES];
     let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
@@ -257,33 +375,40 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
     lane_sum(lanes, tail)
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
-fn weight_norm_pass(v: &[f32], g: &[f32], effective: &mut [f32], norms: &mut [f32]) {
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw", "x86_64+avx2"))]
+fn weight_norm_pass<T: Number>(v: &[f32], g: &[f32], effective: &mut [T], norms: &mut [f32]) {
     let fan_in = v.len() / g.len();
     let rows = v.chunks_exact(fan_in).zip(effective.chunks_exact_mut(fan_in));
     for ((v, w), (g, norm)) in rows.zip(g.iter().zip(norms)) {
         *norm = dot(v, v).sqrt();
         let scale = g / *norm;
         for (w, v) in w.iter_mut().zip(v) {
-            *w = scale * v;
+            *w = T::of(scale * v);
         }
     }
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw", "x86_64+avx2"))]
 fn sgd_pass(rule: Rule, p: &mut [f32], grad: &[f32], buf: &mut [f32]) {
     for ((p, grad), buf) in p.iter_mut().zip(grad).zip(buf) {
         rule.update(p, *grad, buf);
     }
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
-fn sgd_weight_norm_pass(
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw", "x86_64+avx2"))]
+fn widen_pass(from: &[Bf16], to: &mut [f32]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = from.get();
+    }
+}
+
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw", "x86_64+avx2"))]
+fn sgd_weight_norm_pass<T: Number>(
     rule: Rule,
     dw: &[f32],
     (v, buf_v): (&mut [f32], &mut [f32]),
     (g, buf_g): (&mut [f32], &mut [f32]),
-    (effective, norms): (&mut [f32], &mut [f32]),
+    (effective, norms): (&mut [T], &mut [f32]),
 ) {
     let fan_in = v.len() / g.len();
     let rows = dw
@@ -302,47 +427,43 @@ fn sgd_weight_norm_pass(
         *norm = dot(v, v).sqrt();
         let scale = *g / *norm;
         for (w, v) in w.iter_mut().zip(v) {
-            *w = scale * *v;
+            *w = T::of(scale * *v);
         }
     }
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
-fn add_bias_relu_pass(z: &mut [f32], b: &[f32]) {
-    for row in z.chunks_exact_mut(b.len()) {
-        for (z, b) in row.iter_mut().zip(b) {
-            let sum = *z + b;
-            *z = if sum < 0.0 { 0.0 } else { sum };
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw", "x86_64+avx2"))]
+fn add_bias_pass<T: Number>(z: &mut [T], b: &[T], relu: bool) {
+    let width = z.len() / b.len();
+    for (row, b) in z.chunks_exact_mut(width).zip(b) {
+        let b = b.get();
+        if relu {
+            for z in row {
+                let sum = z.get() + b;
+                *z = T::of(if sum < 0.0 { 0.0 } else { sum });
+            }
+        } else {
+            row.iter_mut().for_each(|z| *z = T::of(z.get() + b));
         }
     }
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
-fn add_bias_pass(z: &mut [f32], b: &[f32]) {
-    for row in z.chunks_exact_mut(b.len()) {
-        for (z, b) in row.iter_mut().zip(b) {
-            *z += b;
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw", "x86_64+avx2"))]
+fn relu_backward_pass<T: Number>(dy: &mut [T], y: &[T], db: &mut [f32]) {
+    let width = dy.len() / db.len();
+    for ((dy, y), db) in dy.chunks_exact_mut(width).zip(y.chunks_exact(width)).zip(db) {
+        for (dy, y) in dy.iter_mut().zip(y) {
+            *dy = T::of(if y.get() <= 0.0 { 0.0 } else { dy.get() });
         }
+        *db = sum(dy);
     }
 }
 
-#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
-fn relu_backward_pass(dy: &mut [f32], y: &[f32], db: &mut [f32]) {
-    let width = db.len();
-    for (dy, y) in dy.chunks_exact_mut(width).zip(y.chunks_exact(width)) {
-        for ((dy, y), db) in dy.iter_mut().zip(y).zip(db.iter_mut()) {
-            *dy = if *y <= 0.0 { 0.0 } else { *dy };
-            *db += *dy;
-        }
-    }
-}
-
-#[multiversion(targets("x86_64+avx512f+avx512vl", "x86_64+avx2"))]
-fn column_sums_pass(dy: &[f32], db: &mut [f32]) {
-    for row in dy.chunks_exact(db.len()) {
-        for (db, dy) in db.iter_mut().zip(row) {
-            *db += dy;
-        }
+#[multiversion(targets("x86_64+avx512f+avx512vl+avx512bw", "x86_64+avx2"))]
+fn row_sums_pass<T: Number>(dy: &[T], db: &mut [f32]) {
+    let width = dy.len() / db.len();
+    for (row, db) in dy.chunks_exact(width).zip(db) {
+        *db = sum(row);
     }
 }
 
@@ -355,6 +476,10 @@ mod tests {
     /// The same numbers where the one-pass kernels do not apply.
     fn twin(t: &Tensor) -> Tensor {
         t.to_kind(Kind::Double)
+    }
+
+    fn whole(dw: &Tensor) -> Gradient<'_> {
+        Gradient::Whole(dw.shallow_clone())
     }
 
     fn close(what: &str, ours: &Tensor, theirs: &Tensor) {
@@ -387,8 +512,8 @@ mod tests {
             let (mut v2, mut g2) = (double(&v), double(&g));
             let (mut w2, mut norms2) = (twin(&w), twin(&norms));
             for _ in 0..3 {
-                sgd_weight_norm(&rule, &dw, &mut v, &mut g, &mut w, &mut norms);
-                sgd_weight_norm(&rule, &twin(&dw), &mut v2, &mut g2, &mut w2, &mut norms2);
+                sgd_weight_norm(&rule, whole(&dw), &mut v, &mut g, &mut w, &mut norms);
+                sgd_weight_norm(&rule, whole(&twin(&dw)), &mut v2, &mut g2, &mut w2, &mut norms2);
             }
             for (what, ours, theirs) in [
                 ("v", &v.value, &v2.value),
@@ -402,20 +527,93 @@ mod tests {
     }
 
     #[test]
+    fn a_gradient_in_pieces_or_in_bf16_updates_as_the_whole_one_does() {
+        tch::set_num_threads(1);
+        tch::manual_seed(10);
+        let each = |number: f32| Tensor::from_slice(&[number, number / 2.0]);
+        let rule = Sgd { lr: each(0.1), momentum: each(0.9), weight_decay: None };
+        // More than two pieces for each member.
+        let (units, fan_in) = (300, 1000);
+        let (mut v, mut g) =
+            (param(Tensor::randn([2, units, fan_in], CPU)), param(Tensor::rand([2, units], CPU)));
+        let copies = |p: &Param| Param {
+            name: String::new(),
+            value: p.value.copy(),
+            momentum: p.momentum.as_ref().map(Tensor::copy),
+            grad: None,
+        };
+        let (dz, x) = (Tensor::randn([2, units, 4], CPU), Tensor::randn([2, 4, fan_in], CPU));
+        let product = WeightGradient { dz: &dz, x: &x };
+        for (what, dw, kind, off) in [
+            ("in pieces", Gradient::Product(product), Kind::Float, 1e-5),
+            ("in bf16", whole(&product.whole().to_kind(Kind::BFloat16)), Kind::BFloat16, 0.02),
+        ] {
+            let ((mut v2, mut g2), dw2) = ((copies(&v), copies(&g)), product.whole());
+            let (mut w2, mut norms2) = (v2.value.zeros_like(), g2.value.zeros_like());
+            weight_norm(&v2.value, &g2.value, &mut w2, &mut norms2);
+            let mut norms = norms2.copy();
+            sgd_weight_norm(&rule, whole(&dw2), &mut v2, &mut g2, &mut w2, &mut norms2);
+            let mut w = v.value.zeros_like().to_kind(kind);
+            let before = (copies(&v), copies(&g));
+            sgd_weight_norm(&rule, dw, &mut v, &mut g, &mut w, &mut norms);
+            for (part, ours, theirs) in [
+                ("v", &v.value, &v2.value),
+                ("g", &g.value, &g2.value),
+                ("w", &w, &w2),
+                ("norms", &norms, &norms2),
+            ] {
+                let error =
+                    f64::try_from((twin(ours) - twin(theirs)).abs().max()).unwrap_or(f64::NAN);
+                assert!(error < off, "{what}: {part} is off by {error:e}");
+            }
+            (v, g) = before;
+        }
+    }
+
+    #[test]
+    fn a_number_is_rounded_to_bf16_as_libtorch_rounds_it() {
+        let halves = (0..=u16::MAX).map(|high| u32::from(high) << 16);
+        let bits: Vec<u32> = halves
+            .flat_map(|high| [0, 1, 0x7fff, 0x8000, 0x8001, 0xffff].map(|x| high | x))
+            .collect();
+        let numbers: Vec<f32> = bits.into_iter().map(f32::from_bits).collect();
+        let theirs = Tensor::from_slice(&numbers).to_kind(Kind::BFloat16);
+        for (&number, theirs) in numbers.iter().zip(super::numbers::<Bf16>(&theirs)) {
+            let ours = Bf16::of(number);
+            let same = ours.0 == theirs.0 || ours.get().is_nan() && theirs.get().is_nan();
+            assert!(same, "{number:e}: {:#x} and {:#x}", ours.0, theirs.0);
+        }
+    }
+
+    #[test]
     fn bias_and_relu_agree_with_libtorchs_and_hide_no_nan() {
         tch::manual_seed(4);
-        let (z, b) = (Tensor::randn([2, 3, 19], CPU), Tensor::randn([2, 19], CPU));
-        for relu in [true, false] {
-            let y = add_bias(z.copy(), &b, relu);
-            close("y", &y, &add_bias(twin(&z), &twin(&b), relu));
-            let dy = Tensor::randn([2, 3, 19], CPU);
-            let (dz, db) = add_bias_backward(dy.copy(), relu.then_some(&y));
-            let (dz2, db2) = add_bias_backward(twin(&dy), relu.then(|| twin(&y)).as_ref());
-            close("dz", &dz, &dz2);
-            close("db", &db, &db2);
+        let (z, b) = (Tensor::randn([2, 3, 19], CPU), Tensor::randn([2, 3], CPU));
+        for kind in [Kind::Float, Kind::BFloat16] {
+            let (z, b) = (z.to_kind(kind), b.to_kind(kind));
+            // In bf16 both round a result to the nearest, so they differ at ties at most.
+            let close = |what: &str, ours: &Tensor, theirs: &Tensor| {
+                if kind == Kind::Float {
+                    close(what, ours, theirs);
+                } else {
+                    let apart = (twin(ours) - twin(theirs)).abs() - twin(theirs).abs() / 128.0;
+                    let apart = f64::try_from(apart.max()).unwrap_or(f64::NAN);
+                    assert!(apart < 1e-2, "{what} in bf16 is off by {apart}");
+                }
+            };
+            for relu in [true, false] {
+                let y = add_bias(z.copy(), &b, relu);
+                assert_eq!(y.kind(), kind);
+                close("y", &y, &add_bias(twin(&z), &twin(&b), relu));
+                let dy = Tensor::randn([2, 3, 19], CPU).to_kind(kind);
+                let (dz, db) = add_bias_backward(dy.copy(), relu.then_some(&y));
+                let (dz2, db2) = add_bias_backward(twin(&dy), relu.then(|| twin(&y)).as_ref());
+                close("dz", &dz, &dz2);
+                close("db", &db, &db2);
+            }
         }
         let nan =
-            add_bias(Tensor::full([1, 1, 20], f64::NAN, CPU), &Tensor::zeros([1, 20], CPU), true);
+            add_bias(Tensor::full([1, 20, 1], f64::NAN, CPU), &Tensor::zeros([1, 20], CPU), true);
         assert!(i64::try_from(nan.isnan().sum(Kind::Int64)).is_ok_and(|count| count == 20));
     }
 }

@@ -1,11 +1,16 @@
 //! A stack of linear layers, with or without a ReLU: `y = x·wᵀ + b`.
 
-use tch::{Device, Tensor};
+use tch::Tensor;
 
+use super::kernels::Gradient;
+use super::matmul::{WeightGradient, multiply};
 use super::{Affine, Arithmetic, Layer, Part, Pass, Role, Step, Tape, kernels};
 use crate::job::Norm;
 
-/// `[member, batch, in]` to `[member, batch, out]`, one batched product for all members.
+/// `[member, batch, in]` to `[member, batch, out]`, one product for each member.
+///
+/// In memory the result is `[member, out, batch]`: so a product finds the longest pieces of what it
+/// reads over and over in one place.
 pub struct Linear {
     affine: Affine,
     relu: bool,
@@ -24,27 +29,14 @@ impl Linear {
         Linear { affine, relu: role == Role::Relu }
     }
 
-    fn pre_activation(affine: &Affine, x: &Tensor) -> Tensor {
-        multiply(x, &affine.weight().transpose(1, 2)) + affine.bias().unsqueeze(1)
+    /// `[member, out, batch]`.
+    fn product(affine: &Affine, x: &Tensor) -> Tensor {
+        multiply(&affine.weight(), &x.transpose(1, 2))
     }
-}
 
-/// `a·b` for each member: `[member, n, k]` and `[member, k, m]` to `[member, n, m]`.
-///
-/// On the CPU a product's last bit can depend on whether its operands begin at a multiple of 64
-/// bytes. A single network's always do, so where a member's would not, it gets copies that do:
-/// its result must not depend on its place in the stack.
-fn multiply(a: &Tensor, b: &Tensor) -> Tensor {
-    let members = a.size()[0];
-    let [_, rows, inner] = a.size()[..] else { panic!("a stack of matrices has three axes") };
-    let sizes = [rows * inner, inner * b.size()[2], rows * b.size()[2]];
-    let aligned = |numel: &i64| numel * a.kind().elt_size_in_bytes() as i64 % 64 == 0;
-    if members == 1 || a.device() != Device::Cpu || sizes.iter().all(aligned) {
-        return a.bmm(b);
+    fn pre_activation(affine: &Affine, x: &Tensor) -> Tensor {
+        (Linear::product(affine, x) + affine.bias().unsqueeze(2)).transpose(1, 2)
     }
-    let products: Vec<Tensor> =
-        (0..members).map(|m| a.narrow(0, m, 1).copy().bmm(&b.narrow(0, m, 1).copy())).collect();
-    Tensor::cat(&products, 0)
 }
 
 impl Layer for Linear {
@@ -52,7 +44,7 @@ impl Layer for Linear {
         if pass.is_observed() {
             pass.show(&self.affine.name, &Linear::pre_activation(&self.affine, x));
         }
-        let z = multiply(x, &self.affine.weight().transpose(1, 2));
+        let z = Linear::product(&self.affine, x);
         let y = kernels::add_bias(z, &self.affine.bias(), self.relu);
         if let Some(tape) = pass.tape() {
             tape.push(x);
@@ -60,16 +52,20 @@ impl Layer for Linear {
                 tape.push(&y);
             }
         }
-        y
+        y.transpose(1, 2)
     }
 
     fn backward(&mut self, dy: Tensor, tape: &mut Tape, step: Step, need_dx: bool) -> Tensor {
         let y = self.relu.then(|| tape.pop());
         let x = tape.pop();
+        let dy = dy.transpose(1, 2).contiguous();
         let (dz, db) = kernels::add_bias_backward(dy, y.as_ref());
-        let dw = multiply(&dz.transpose(1, 2), &x);
-        let dx = if need_dx { multiply(&dz, &self.affine.weight()) } else { Tensor::new() };
-        self.affine.apply(dw, db, step);
+        let dx = if need_dx {
+            multiply(&self.affine.weight().transpose(1, 2), &dz).transpose(1, 2)
+        } else {
+            Tensor::new()
+        };
+        self.affine.apply(Gradient::Product(WeightGradient { dz: &dz, x: &x }), db, step);
         dx
     }
 

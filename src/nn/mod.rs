@@ -12,6 +12,7 @@ pub mod convolution;
 pub mod init;
 pub mod kernels;
 pub mod linear;
+pub mod matmul;
 pub mod params;
 pub mod pool;
 

@@ -3,6 +3,7 @@
 
 use tch::{Kind, Tensor};
 
+use super::kernels::Gradient;
 use super::{Arithmetic, Step, kernels};
 use crate::job::Norm;
 
@@ -84,14 +85,12 @@ pub enum Role {
     Head,
 }
 
-/// The effective weight `w = g·v/‖v‖` (or a plain weight), with what is needed to train it.
+/// What the effective weight `w = g·v/‖v‖` has beside `v`.
 struct WeightNorm {
     /// The gain `[member, out]`.
     gain: Param,
     /// `‖v‖`, `[member, out]`.
     norms: Tensor,
-    /// `w`, of the shape of `v`.
-    effective: Tensor,
 }
 
 /// The parameters of `y = w∗x + b` for a stack, where ∗ is a product or a convolution and `w` is
@@ -107,10 +106,10 @@ pub struct Affine {
     /// `b`: `[member, out]`.
     pub bias: Param,
     weight_norm: Option<WeightNorm>,
+    /// The weight that products take, in their type; `None` if that is the plain weight itself.
+    effective: Option<Tensor>,
     /// The gradient of the effective weight, while it adds up over micro-batches.
     grad: Option<Tensor>,
-    /// The effective weight in the type that products take, if that is not the parameters' own.
-    rounded: Option<Tensor>,
     arithmetic: Arithmetic,
 }
 
@@ -127,8 +126,8 @@ impl Affine {
         let weight_norm = (norm == Norm::Weight).then(|| WeightNorm {
             gain: Param::zeros(format!("{name}.weight_g"), per_unit, arithmetic),
             norms: Tensor::zeros(per_unit, (arithmetic.params, arithmetic.device)),
-            effective: Tensor::zeros(shape, (arithmetic.params, arithmetic.device)),
         });
+        let apart = weight_norm.is_some() || arithmetic.compute != arithmetic.params;
         let weight = if weight_norm.is_some() { "weight_v" } else { "weight" };
         Affine {
             direction: Param::zeros(format!("{name}.{weight}"), shape, arithmetic),
@@ -136,8 +135,8 @@ impl Affine {
             name,
             role,
             weight_norm,
+            effective: apart.then(|| Tensor::zeros(shape, (arithmetic.compute, arithmetic.device))),
             grad: None,
-            rounded: None,
             arithmetic,
         }
     }
@@ -166,32 +165,19 @@ impl Affine {
 
     /// Computes what follows from the parameters. To be called after they were set from outside.
     pub fn refresh(&mut self) {
-        if let Some(wn) = &mut self.weight_norm {
-            if wn.effective.size() != self.direction.value.size() {
-                wn.effective = self.direction.value.zeros_like();
-                wn.norms = wn.gain.value.zeros_like();
-            }
-            kernels::weight_norm(
-                &self.direction.value,
-                &wn.gain.value,
-                &mut wn.effective,
-                &mut wn.norms,
-            );
+        let v = &self.direction.value;
+        let Some(effective) = &mut self.effective else { return };
+        if effective.size() != v.size() {
+            *effective = v.zeros_like().to_kind(self.arithmetic.compute);
         }
-        self.round();
-    }
-
-    fn round(&mut self) {
-        if self.arithmetic.compute != self.arithmetic.params {
-            let exact = match &self.weight_norm {
-                Some(wn) => &wn.effective,
-                None => &self.direction.value,
-            };
-            match &mut self.rounded {
-                // In its place: a recorded step reads it there.
-                Some(rounded) if rounded.size() == exact.size() => rounded.copy_(exact),
-                rounded => *rounded = Some(exact.to_kind(self.arithmetic.compute)),
+        match &mut self.weight_norm {
+            Some(wn) => {
+                if wn.norms.size() != wn.gain.value.size() {
+                    wn.norms = wn.gain.value.zeros_like();
+                }
+                kernels::weight_norm(v, &wn.gain.value, effective, &mut wn.norms);
             }
+            None => effective.copy_(v),
         }
     }
 
@@ -201,11 +187,7 @@ impl Affine {
         if self.direction.value.requires_grad() {
             return self.differentiable_weight().to_kind(self.arithmetic.compute);
         }
-        match (&self.rounded, &self.weight_norm) {
-            (Some(rounded), _) => rounded.shallow_clone(),
-            (None, Some(wn)) => wn.effective.shallow_clone(),
-            (None, None) => self.direction.value.shallow_clone(),
-        }
+        self.effective.as_ref().unwrap_or(&self.direction.value).shallow_clone()
     }
 
     fn differentiable_weight(&self) -> Tensor {
@@ -225,38 +207,39 @@ impl Affine {
     }
 
     /// Takes the gradients of the effective weight and the bias.
-    pub fn apply(&mut self, dw: Tensor, db: Tensor, step: Step) {
+    pub fn apply(&mut self, dw: Gradient, db: Tensor, step: Step) {
         self.bias.apply(db.to_kind(self.arithmetic.params), step);
-        let dw = dw.to_kind(self.arithmetic.params);
-        let Some(wn) = &mut self.weight_norm else {
-            self.direction.apply(dw, step);
-            if step.last && step.sgd.is_some() {
-                self.round();
+        let dw = if step.first && step.last {
+            dw
+        } else {
+            let dw = dw.whole().to_kind(self.arithmetic.params);
+            match accumulate(&mut self.grad, dw, step) {
+                Some(dw) => Gradient::Whole(dw),
+                None => return,
             }
-            return;
         };
-        let Some(dw) = accumulate(&mut self.grad, dw, step) else { return };
-        match step.sgd {
-            None => {
-                let (dv, dg) = kernels::weight_norm_backward(
-                    &dw,
-                    &self.direction.value,
-                    &wn.gain.value,
-                    &wn.norms,
-                );
+        let whole = Step { first: true, last: true, ..step };
+        match (&mut self.weight_norm, &mut self.effective, step.sgd) {
+            (Some(wn), Some(effective), Some(sgd)) => kernels::sgd_weight_norm(
+                sgd,
+                dw,
+                &mut self.direction,
+                &mut wn.gain,
+                effective,
+                &mut wn.norms,
+            ),
+            (Some(wn), ..) => {
+                let dw = dw.whole().to_kind(self.arithmetic.params);
+                let (v, g) = (&self.direction.value, &wn.gain.value);
+                let (dv, dg) = kernels::weight_norm_backward(&dw, v, g, &wn.norms);
                 self.direction.grad = Some(dv);
                 wn.gain.grad = Some(dg);
             }
-            Some(sgd) => {
-                kernels::sgd_weight_norm(
-                    sgd,
-                    &dw.contiguous(),
-                    &mut self.direction,
-                    &mut wn.gain,
-                    &mut wn.effective,
-                    &mut wn.norms,
-                );
-                self.round();
+            (None, effective, sgd) => {
+                self.direction.apply(dw.whole().to_kind(self.arithmetic.params), whole);
+                if let (Some(effective), Some(_)) = (effective, sgd) {
+                    effective.copy_(&self.direction.value);
+                }
             }
         }
     }

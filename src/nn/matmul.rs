@@ -1,0 +1,189 @@
+//! Matrix products of a stack, one for each member.
+
+use gemm::{Parallelism, gemm};
+use tch::{Device, Kind, Tensor};
+
+/// A matrix in memory: where it begins, and how far its next row and column are.
+#[derive(Clone, Copy)]
+struct Matrix {
+    start: *const f32,
+    row: isize,
+    column: isize,
+}
+
+/// Whether a stack of matrices can be multiplied where it lies, by the `gemm` crate: fp32 on the
+/// CPU, outside of autograd.
+fn fits(stack: &Tensor) -> bool {
+    stack.device() == Device::Cpu && stack.kind() == Kind::Float && !stack.requires_grad()
+}
+
+/// Member `m` of a stack `[member, rows, columns]` that [`fits`].
+fn member(stack: &Tensor, m: i64) -> Matrix {
+    let [next, row, column] = stack.stride()[..] else {
+        panic!("a stack of matrices has three axes")
+    };
+    let start = stack.data_ptr() as *const f32;
+    // SAFETY: member `m` begins so many elements after the stack.
+    let start = unsafe { start.offset((m * next) as isize) };
+    Matrix { start, row: row as isize, column: column as isize }
+}
+
+/// `to = a·b` for `a [n, k]`, `b [k, m]` and contiguous `to [n, m]`.
+///
+/// # Safety
+/// `a` and `b` are matrices of these sizes.
+unsafe fn product(to: &mut [f32], [n, k, m]: [usize; 3], a: Matrix, b: Matrix) {
+    assert_eq!(to.len(), n * m);
+    // SAFETY: the operands are the caller's promise; `to` was checked.
+    unsafe {
+        gemm(
+            n,
+            m,
+            k,
+            to.as_mut_ptr(),
+            1,
+            m as isize,
+            false,
+            a.start,
+            a.column,
+            a.row,
+            b.start,
+            b.column,
+            b.row,
+            0.0,
+            1.0,
+            false,
+            false,
+            false,
+            Parallelism::None,
+        );
+    }
+}
+
+/// `a·b` for each member: `[member, n, k]` and `[member, k, m]` to `[member, n, m]`. A member's
+/// result does not depend on its place in the stack.
+pub fn multiply(a: &Tensor, b: &Tensor) -> Tensor {
+    let [members, n, k] = a.size()[..] else { panic!("a stack of matrices has three axes") };
+    let m = b.size()[2];
+    if fits(a) && fits(b) {
+        let result = Tensor::empty([members, n, m], (Kind::Float, Device::Cpu));
+        let size = [n, k, m].map(|size| size as usize);
+        for i in 0..members {
+            let start = result.data_ptr() as *mut f32;
+            // SAFETY: the result is new, contiguous, and has a part of n·m for each member; the
+            // operands have these sizes.
+            unsafe {
+                let to = std::slice::from_raw_parts_mut(
+                    start.offset((i * n * m) as isize),
+                    size[0] * size[2],
+                );
+                product(to, size, member(a, i), member(b, i));
+            }
+        }
+        return result;
+    }
+    // On the CPU the last bit of libtorch's product can depend on whether its operands begin at a
+    // multiple of 64 bytes. A single network's always do, so where a member's would not, it gets
+    // copies that do.
+    let aligned = |numel: i64| numel * a.kind().elt_size_in_bytes() as i64 % 64 == 0;
+    if members == 1 || a.device() != Device::Cpu || [n * k, k * m, n * m].into_iter().all(aligned) {
+        return a.bmm(b);
+    }
+    let products: Vec<Tensor> =
+        (0..members).map(|i| a.narrow(0, i, 1).copy().bmm(&b.narrow(0, i, 1).copy())).collect();
+    Tensor::cat(&products, 0)
+}
+
+/// The gradient `dw = dz·x` of a weight, `[member, out, in]`, from `dz [member, out, batch]` and
+/// `x [member, batch, in]`, to be had in pieces: each is used up while it is in the cache.
+#[derive(Clone, Copy)]
+pub struct WeightGradient<'t> {
+    /// `[member, out, batch]`.
+    pub dz: &'t Tensor,
+    /// `[member, batch, in]`.
+    pub x: &'t Tensor,
+}
+
+impl WeightGradient<'_> {
+    /// Whether [`WeightGradient::rows`] can be asked for.
+    pub fn comes_in_rows(&self) -> bool {
+        fits(self.dz) && fits(self.x)
+    }
+
+    /// All of it.
+    pub fn whole(&self) -> Tensor {
+        multiply(self.dz, self.x)
+    }
+
+    /// Rows of member `m`, from `first` on, as many as `to` holds.
+    ///
+    /// # Panics
+    /// If there are not as many.
+    pub fn rows(&self, m: usize, first: usize, to: &mut [f32]) {
+        let [members, outputs, batch] = self.dz.size()[..] else {
+            panic!("a stack of matrices has three axes")
+        };
+        let [members, outputs, batch] = [members, outputs, batch].map(|size| size as usize);
+        let inputs = self.x.size()[2] as usize;
+        let count = to.len() / inputs;
+        assert!(self.comes_in_rows() && m < members && first + count <= outputs);
+        let dz = member(self.dz, m as i64);
+        // SAFETY: `first` rows further on, which there are.
+        let start = unsafe { dz.start.offset(first as isize * dz.row) };
+        // SAFETY: both have the batch as their inner axis.
+        unsafe {
+            product(to, [count, batch, inputs], Matrix { start, ..dz }, member(self.x, m as i64));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
+
+    fn close(what: &str, ours: &Tensor, theirs: &Tensor) {
+        assert_eq!(ours.size(), theirs.size(), "{what}");
+        let off = f64::try_from((ours - theirs).abs().max()).unwrap();
+        assert!(off < 1e-4, "{what} is off by {off:e}");
+    }
+
+    #[test]
+    fn products_are_those_of_libtorch_however_the_operands_lie() {
+        tch::set_num_threads(1);
+        tch::manual_seed(8);
+        for [n, k, m] in [[1, 1, 1], [3, 5, 7], [16, 16, 16], [33, 40, 10], [5, 300, 129]] {
+            let (a, b) = (Tensor::randn([3, n, k], CPU), Tensor::randn([3, k, m], CPU));
+            let across = |t: &Tensor| t.transpose(1, 2).contiguous().transpose(1, 2);
+            let expected = a.bmm(&b);
+            for (what, a, b) in [
+                ("in order", a.shallow_clone(), b.shallow_clone()),
+                ("the first across", across(&a), b.shallow_clone()),
+                ("both across", across(&a), across(&b)),
+            ] {
+                close(&format!("{n}×{k}×{m}, {what}"), &multiply(&a, &b), &expected);
+            }
+            let shared = a.narrow(0, 0, 1).expand([3, n, k], false);
+            close("one for all", &multiply(&shared, &b), &shared.bmm(&b));
+        }
+    }
+
+    #[test]
+    fn a_gradient_in_pieces_is_the_whole_gradient() {
+        tch::manual_seed(9);
+        let (dz, x) = (Tensor::randn([2, 11, 6], CPU), Tensor::randn([2, 6, 5], CPU));
+        let gradient = WeightGradient { dz: &dz, x: &x };
+        let whole = gradient.whole();
+        close("whole", &whole, &dz.bmm(&x));
+        for m in 0..2 {
+            for first in [0, 4, 8] {
+                let mut rows = vec![f32::NAN; 3 * 5];
+                gradient.rows(m, first, &mut rows);
+                let theirs = whole.get(m as i64).narrow(0, first as i64, 3);
+                close("rows", &Tensor::from_slice(&rows).view([3, 5]), &theirs);
+            }
+        }
+    }
+}
