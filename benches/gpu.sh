@@ -12,7 +12,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-tests=(golden stacked_equals_alone) # tests/NAME.rs
+tests=(golden stacked_equals_alone unit) # tests/NAME.rs; unit: those of the layers, in src/nn
 
 pack() {
     local folder=$1 binary
@@ -20,9 +20,10 @@ pack() {
     cargo build --release --bins
     cp target/release/wninit target/release/wninit-torch "$folder/"
     for test in "${tests[@]}"; do
-        [[ -f tests/$test.rs ]] || continue
-        binary=$(cargo test --release --test "$test" --no-run --message-format=json |
-            sed -n 's/.*"executable":"\([^"]*\/'"$test"'-[0-9a-f]*\)".*/\1/p' | tail -n 1)
+        target=(--test "$test") name=$test
+        [[ $test == unit ]] && target=(--lib) name=wninit
+        binary=$(cargo test --release "${target[@]}" --no-run --message-format=json |
+            sed -n 's/.*"executable":"\([^"]*\/'"$name"'-[0-9a-f]*\)".*/\1/p' | tail -n 1)
         cp "$binary" "$folder/test-$test"
     done
     strip --strip-debug "$folder"/*
@@ -80,13 +81,11 @@ failed=0
 } | tee "$out/machine.txt"
 
 for test in "${tests[@]}"; do
-    if [[ ! -x $bin/test-$test ]]; then
-        echo "not run: tests/$test.rs does not exist" | tee "$out/test-$test.txt"
-        continue
-    fi
-    echo "== tests/$test.rs"
+    echo "== tests: $test"
+    only=()
+    [[ $test == unit ]] && only=(nn::)
     # The test's own fixtures lie where it was built; elsewhere WNINIT_FIXTURES names them.
-    if ! WNINIT_FIXTURES=$PWD/tests/fixtures timeout "$(within 120)" "$bin/test-$test" --nocapture > "$out/test-$test.txt" 2>&1; then
+    if ! WNINIT_FIXTURES=$PWD/tests/fixtures timeout "$(within 120)" "$bin/test-$test" "${only[@]}" --nocapture > "$out/test-$test.txt" 2>&1; then
         failed=1
     fi
     tail -n 15 "$out/test-$test.txt"

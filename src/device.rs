@@ -63,12 +63,18 @@ pub fn free_memory(device: Device) -> Option<f64> {
     }
 }
 
-/// What computes, as it stands in results: `cpu`, or a GPU's model, such as `NVIDIA H200`.
+/// What kind of device it is: `cpu`, or a GPU's model, such as `NVIDIA H200`.
 pub fn model(device: Device) -> String {
     match device {
         Device::Cuda(index) => torch::cuda::model(index).unwrap_or_else(|| name(device)),
         _ => name(device),
     }
+}
+
+/// As results have it: `cpu`, or `cuda:0 NVIDIA H200`.
+pub fn label(device: Device) -> String {
+    let (name, model) = (name(device), model(device));
+    if name == model { name } else { format!("{name} {model}") }
 }
 
 /// `cpu` or `cuda:0`.

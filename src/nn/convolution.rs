@@ -314,16 +314,22 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    const F64: (Kind, Device) = (Kind::Double, Device::Cpu);
+    /// In double precision, on a GPU if there is one.
+    fn random(size: &[i64]) -> Tensor {
+        Tensor::randn(size, (Kind::Double, Device::Cpu)).to_device(Device::cuda_if_available())
+    }
 
     /// Images of three members, channels last.
     fn images(size: [i64; 5]) -> Tensor {
         let [m, b, c, h, w] = size;
-        Tensor::randn([m, b, h, w, c], F64).permute([0, 1, 4, 2, 3])
+        random(&[m, b, h, w, c]).permute([0, 1, 4, 2, 3])
     }
 
-    /// Ways that do not need a GPU.
-    const WAYS: [Way; 2] = [Way::Grouped, Way::Patches];
+    /// Those that this machine can do.
+    fn ways() -> impl Iterator<Item = Way> {
+        let gpu = Device::cuda_if_available().is_cuda();
+        Way::ALL.into_iter().filter(move |way| gpu || *way != Way::Lanes)
+    }
 
     fn windows() -> impl Iterator<Item = (Window, [i64; 2])> {
         let kernels = [(1, 1), (1, 2), (3, 1), (3, 2), (5, 1)];
@@ -338,12 +344,12 @@ mod tests {
         tch::manual_seed(5);
         for (window, [height, width]) in windows() {
             let x = images([3, 4, 5, height, width]);
-            let w = Tensor::randn([3, 2, 5, window.kernel, window.kernel], F64);
-            let b = Tensor::randn([3, 2], F64);
+            let w = random(&[3, 2, 5, window.kernel, window.kernel]);
+            let b = random(&[3, 2]);
             let y = forward(Way::Dense, &x, &w, &b, window);
             let dy = images([3, 4, 2, y.size()[3], y.size()[4]]);
             let dense = backward(Way::Dense, &dy, &x, &w, window, true);
-            for way in WAYS {
+            for way in ways() {
                 let close = |what: &str, ours: &Tensor, theirs: &Tensor| {
                     assert_eq!(ours.size(), theirs.size(), "{way:?} {window:?} {what}");
                     let off = f64::try_from((ours - theirs).abs().max()).unwrap();
@@ -367,9 +373,9 @@ mod tests {
         tch::set_num_threads(1);
         tch::manual_seed(6);
         let window = Window { kernel: 3, stride: 1 };
-        let (x, w) = (images([3, 2, 4, 6, 6]), Tensor::randn([3, 4, 4, 3, 3], F64));
-        let b = Tensor::randn([3, 4], F64);
-        for way in [Way::Dense, Way::Grouped, Way::Patches] {
+        let (x, w) = (images([3, 2, 4, 6, 6]), random(&[3, 4, 4, 3, 3]));
+        let b = random(&[3, 4]);
+        for way in ways() {
             assert!(!mixes_members(way, &x, &w, &b, window), "{way:?}");
         }
         // A neighbour that had blown up by itself is not the way's fault.

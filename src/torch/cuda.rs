@@ -17,6 +17,9 @@ unsafe extern "C" {
     fn wninit_lanes_join(lanes: *const c_void) -> *mut c_char;
 }
 
+/// Whether the program was built with what it takes to record graphs.
+pub const GRAPHS: bool = cfg!(wninit_cuda);
+
 /// A function of the CUDA runtime, which libtorch brings; `None` if it brings none.
 ///
 /// # Safety
@@ -202,7 +205,7 @@ mod graph {
         /// libtorch's message, if there is something that cannot be recorded.
         ///
         /// # Panics
-        /// If `work` does.
+        /// If `work` runs out of memory, as it would without being recorded.
         pub fn record<T>(pool: Pool, work: impl FnOnce() -> T) -> Result<(Graph, T), String> {
             let mut handle = std::ptr::null_mut();
             // SAFETY: `handle` is written to, and ours to free.
@@ -213,7 +216,10 @@ mod graph {
             let ended = message_of(unsafe { wninit_graph_end(graph.0) });
             match result {
                 Ok(result) => ended.map(|()| (graph, result)),
-                Err(panic) => resume_unwind(panic),
+                Err(panic) => {
+                    let said = panic.downcast_ref::<String>().cloned().unwrap_or_default();
+                    if said.contains("out of memory") { resume_unwind(panic) } else { Err(said) }
+                }
             }
         }
 

@@ -243,7 +243,7 @@ impl Libtorch {
             .as_ref()
             .map(|checkpoints| checkpoints.dir.join(checkpoint::file_name(cohort)));
         let provenance = Provenance {
-            device: device::model(device),
+            device: device::label(device),
             cohort_size: cohort.jobs().len() as u32,
             libtorch: torch::LIBTORCH.to_owned(),
             git_sha: env!("WNINIT_GIT_SHA").to_owned(),

@@ -30,7 +30,20 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
              driver must be new enough for this libtorch's CUDA"
                 .to_owned(),
         ),
-        n => line(true, "GPUs", format!("{n} (cuda:0 to cuda:{})", n - 1)),
+        n => {
+            let each = (0..n).map(|gpu| device::label(tch::Device::Cuda(gpu)));
+            line(true, "GPUs", each.collect::<Vec<_>>().join(", "));
+            line(
+                torch::cuda::GRAPHS,
+                "graphs",
+                match torch::cuda::GRAPHS {
+                    true => "steps are recorded as CUDA graphs".to_owned(),
+                    false => "none: the program was built without CUDA's headers (`make setup` installs \
+                              them, or CUDA_HOME names them), so small networks train more slowly"
+                        .to_owned(),
+                },
+            );
+        }
     }
     let flush = std::thread::spawn(torch::flush_denormals).join().unwrap_or(false);
     let denormals = if flush {

@@ -13,7 +13,9 @@ use wninit::commands::verify::Args;
 use wninit::interrupt::EXIT_INTERRUPTED;
 use wninit::job::JobId;
 use wninit::pool::EXIT_UNFINISHED;
-use wninit::results::{EpochRow, Outcome, Record, differences, one_line, read_epochs, read_runs};
+use wninit::results::{
+    EpochRow, Outcome, Provenance, Record, differences, one_line, read_epochs, read_runs,
+};
 use wninit::train::{Event, Libtorch, Stop, Trainer};
 use wninit::{data, device, interrupt, rng};
 
@@ -103,7 +105,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
             println!("{word:<11}  {id}");
             print_differences(&list);
             if word == "different" {
-                println!("  {}", advice(row, &again_on(trainer.devices[0])));
+                println!("  {}", advice(row, &device::label(trainer.devices[0])));
             }
         }
     });
@@ -177,11 +179,11 @@ fn compare(row: &Record, again: &Record) -> Verdict {
 }
 
 /// Whether the last digits may differ: only a CPU does its sums in the same order every time, and
-/// another one may do them in another.
+/// another one, or another version of the program, may do them in another.
 fn made_elsewhere(row: &Record, again: &Record) -> bool {
     let place = |record: &Record| {
-        let provenance = &record.provenance;
-        (provenance.device.clone(), provenance.libtorch.clone(), provenance.hostname.clone())
+        let Provenance { device, libtorch, hostname, git_sha, .. } = record.provenance.clone();
+        (device, libtorch, hostname, git_sha)
     };
     place(row) != place(again) || row.provenance.device != "cpu"
 }
@@ -258,10 +260,6 @@ fn print_differences(list: &[Difference]) {
     }
 }
 
-fn again_on(device: tch::Device) -> String {
-    device::name(device)
-}
-
 /// What to make of a job that is different.
 fn advice(row: &Record, device: &str) -> String {
     let made = &row.provenance;
@@ -296,7 +294,6 @@ mod tests {
     use super::*;
     use chrono::Utc;
     use wninit::job::Draft;
-    use wninit::results::Provenance;
 
     fn record() -> Record {
         let epoch = EpochRow {
@@ -347,8 +344,13 @@ mod tests {
         assert!(
             matches!(compare(&row, &again), Verdict::Different(list) if list[0].column == "test_acc")
         );
-        again.provenance.hostname = "there".into();
-        assert!(matches!(compare(&row, &again), Verdict::Close(_)));
+        let elsewhere: [fn(&mut Provenance); 2] =
+            [|p| p.hostname = "there".into(), |p| p.git_sha = "def".into()];
+        for elsewhere in elsewhere {
+            again.provenance = record().provenance;
+            elsewhere(&mut again.provenance);
+            assert!(matches!(compare(&row, &again), Verdict::Close(_)));
+        }
         again.test_acc = Some(0.6);
         assert!(matches!(compare(&row, &again), Verdict::Different(_)));
         again = record();
