@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 
+use rayon::prelude::*;
+
 use crate::job::{Job, JobId};
 use crate::results::{
     Journal, ResultsError, finished_ids, plan_csv, planned_ids, write_atomically,
@@ -101,11 +103,11 @@ pub fn open(
 ) -> Result<Sweep, ResultsError> {
     let journal = Journal::open(&shard.map_or_else(|| dir.to_owned(), |shard| shard.folder(dir)))?;
     let finished = finished_ids(dir)?;
-    let ids: HashSet<JobId> = plan.iter().map(Job::id).collect();
+    let ids: HashSet<JobId> = plan.par_iter().map(Job::id).collect();
     let change = PlanChange::of(dir, &ids, &finished)?;
     describe(dir, grid_toml, plan)?;
     let remaining: Vec<Job> =
-        part.iter().filter(|job| !finished.contains(&job.id())).cloned().collect();
+        part.par_iter().filter(|job| !finished.contains(&job.id())).cloned().collect();
     Ok(Sweep {
         journal,
         finished: part.len() - remaining.len(),

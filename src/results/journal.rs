@@ -225,7 +225,8 @@ impl Journal {
         let runs = read::load_runs(&dir.join(RUNS))?;
         let mut warnings = runs.warnings;
         warnings.extend(runs.conflicts.iter().map(ToString::to_string));
-        let finished: HashSet<JobId> = runs.records.iter().map(|record| record.job.id()).collect();
+        let finished: HashSet<JobId> =
+            runs.records.par_iter().map(|record| record.job.id()).collect();
         let mut attempts = HashMap::new();
         for failure in read::load_failures(&dir.join(FAILURES))? {
             let last = attempts.entry(failure.id).or_insert(0);
