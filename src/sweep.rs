@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use crate::job::{Job, JobId};
 use crate::results::{
-    Journal, ResultsError, finished_ids, plan_csv, planned_ids, write_atomically,
+    Journal, ResultsError, finished_ids, folders, plan_csv, planned_ids, write_atomically,
 };
 
 pub use crate::shard::Shard;
@@ -102,7 +102,11 @@ pub fn open(
     part: &[Job],
 ) -> Result<Sweep, ResultsError> {
     let journal = Journal::open(&shard.map_or_else(|| dir.to_owned(), |shard| shard.folder(dir)))?;
-    let finished = finished_ids(dir)?;
+    // The journal has read its own folder, and most sweeps have no other.
+    let finished = match folders(dir)?.as_slice() {
+        [only] if only == journal.dir() => journal.finished().clone(),
+        _ => finished_ids(dir)?,
+    };
     let ids: HashSet<JobId> = plan.par_iter().map(Job::id).collect();
     let change = PlanChange::of(dir, &ids, &finished)?;
     describe(dir, grid_toml, plan)?;
