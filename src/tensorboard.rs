@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 
-use crate::job::{FIELDS, Value};
-use crate::results::{EpochRow, Outcome, Record, ResultsError, read_epochs, read_runs};
+use wninit_core::job::{FIELDS, Value};
+use wninit_core::results::{EpochRow, Outcome, Record, ResultsError, read_epochs, read_runs};
 
 /// The folder of event files in a sweep's folder.
 pub const FOLDER: &str = "tensorboard";

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::commands::{OverrideArgs, UsageError};
-use crate::data;
-use crate::data::fetch::{self, Fetched, Options};
-use crate::data::files::Place;
-use crate::job::DatasetName;
-use crate::plan::Plan;
+use wninit_core::cli::{OverrideArgs, UsageError};
+use wninit_core::data;
+use wninit_core::data::fetch::{self, Fetched, Options};
+use wninit_core::data::files::Place;
+use wninit_core::job::DatasetName;
+use wninit_core::plan::Plan;
 
 /// Get data sets: checked, and placed only when they are complete
 #[derive(clap::Args, Clone, Debug)]

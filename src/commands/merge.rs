@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-use crate::results::{folders, merge};
+use wninit_core::results::{folders, merge};
 
 /// Copy what the shards of a sweep finished into the sweep's own runs.csv, epochs.csv and
 /// failures.csv.

@@ -1,26 +1,20 @@
 //! The program's commands, one a file. Each has its `Args` and a `run` that returns the exit code:
 //! 0 done, 2 a bad grid or command line, 3 some jobs are left, 130 interrupted, 1 anything else.
 
-pub mod curvature;
-pub mod doctor;
-pub mod fetch;
-pub mod merge;
-pub mod plan;
-pub mod report;
-pub mod run;
-pub mod signal;
-pub mod slurm;
-pub mod status;
-pub mod summary;
-pub mod verify;
+mod curvature;
+mod fetch;
+mod merge;
+mod plan;
+mod report;
+mod run;
+mod signal;
+mod slurm;
+mod status;
+mod summary;
 
-use std::path::{Path, PathBuf};
-
-use clap::{Args, Parser, Subcommand};
-
-use crate::grid::{Grid, GridError, Overrides};
-use crate::progress::say;
-use crate::results::{ResultsError, one_line};
+use anyhow::bail;
+use clap::{Parser, Subcommand};
+use wninit_core::cli::{self, Written, become_wninit_torch};
 
 /// Which initialization survives depth, learning rate and seed?
 ///
@@ -29,6 +23,9 @@ use crate::results::{ResultsError, one_line};
 #[derive(Parser)]
 #[command(name = "wninit", version, propagate_version = true)]
 pub struct Cli {
+    #[command(flatten)]
+    #[allow(missing_docs)] // it would become the help text
+    pub written: Option<Written>,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -38,9 +35,9 @@ pub struct Cli {
 #[derive(Subcommand)]
 pub enum Command {
     /// Say what a grid means: its jobs, what is finished, what the rest will cost
-    Plan(plan::Args),
+    Plan(cli::plan::Args),
     /// Train what a grid asks for and is not finished yet
-    Run(run::Args),
+    Run(cli::run::Args),
     /// Say how far a sweep is
     Status(status::Args),
     /// Say what a sweep has shown
@@ -48,11 +45,11 @@ pub enum Command {
     /// Make a page about a sweep, with pictures
     Report(report::Args),
     /// Measure how far signals get at initialization, layer by layer
-    Signal(signal::Args),
+    Signal(cli::signal::Args),
     /// Measure how curved the loss is at initialization
-    Curvature(curvature::Args),
+    Curvature(cli::curvature::Args),
     /// Train finished jobs again and compare with their rows
-    Verify(verify::Args),
+    Verify(cli::verify::Args),
     /// Put the results of a sweep's shards together
     Merge(merge::Args),
     /// Get a data set
@@ -60,124 +57,38 @@ pub enum Command {
     /// Train a sweep on a Slurm cluster, as a job array
     Slurm(slurm::Args),
     /// Say what this machine offers, and what is missing
-    Doctor(doctor::Args),
+    Doctor(cli::doctor::Args),
 }
 
-/// A grid and what the command line changes in it.
-#[derive(Args, Clone, Debug)]
-pub struct GridArgs {
-    /// The grid, a TOML file
-    pub grid: PathBuf,
-    #[command(flatten)]
-    #[allow(missing_docs)] // it would become the help text
-    pub overrides: OverrideArgs,
-}
-
-/// What the command line changes in a grid.
-#[derive(Args, Clone, Debug, Default)]
-pub struct OverrideArgs {
-    /// Set a field for all jobs, whatever the grid says (repeatable)
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub set: Vec<String>,
-    /// Keep only these values of an axis (repeatable)
-    #[arg(long, value_name = "AXIS=A,B")]
-    pub only: Vec<String>,
-    /// Apply the grid's overlay [profile.NAME]
-    #[arg(long, value_name = "NAME")]
-    pub profile: Option<String>,
-}
-
-impl GridArgs {
-    /// Reads the grid with its overrides.
-    ///
-    /// # Errors
-    /// As [`Grid::load`].
-    pub fn load(&self) -> Result<Grid, GridError> {
-        self.overrides.load(&self.grid)
-    }
-}
-
-impl OverrideArgs {
-    /// Whether the command line changes nothing.
-    pub fn is_empty(&self) -> bool {
-        self.set.is_empty() && self.only.is_empty() && self.profile.is_none()
-    }
-
-    /// Reads a grid with these overrides.
-    ///
-    /// # Errors
-    /// As [`Grid::load`].
-    pub fn load(&self, grid: &Path) -> Result<Grid, GridError> {
-        let overrides = Overrides {
-            set: self.set.clone(),
-            only: self.only.clone(),
-            profile: self.profile.clone(),
-        };
-        Grid::load(grid, &overrides)
-    }
-}
-
-/// A command line that asks for what cannot be; the exit code is 2.
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct UsageError(pub anyhow::Error);
-
-/// Carries out a command that needs no tensors; the exit code. `None` for the others, which are
-/// for the program `wninit-torch`.
+/// Carries out a command; the exit code. The process becomes `wninit-torch` for one that needs
+/// tensors, and where that has done its part shows what it wrote.
 ///
 /// # Errors
-/// Whatever stopped it; [`fail`] prints it.
-pub fn run(command: &Command) -> Option<anyhow::Result<u8>> {
-    Some(match command {
-        Command::Plan(args) if args.measure => return None,
-        Command::Plan(args) => plan::run(args),
-        Command::Status(args) => status::run(args),
-        Command::Summary(args) => summary::run(args),
-        Command::Report(args) => report::run(args),
-        Command::Merge(args) => merge::run(args),
-        Command::Fetch(args) => fetch::run(args),
-        Command::Slurm(args) => slurm::run(args),
-        Command::Run(_)
-        | Command::Signal(_)
-        | Command::Curvature(_)
-        | Command::Verify(_)
-        | Command::Doctor(_) => return None,
-    })
-}
-
-/// Prints a command's result on stdout; a reader who has seen enough (`| head`) is no error.
-///
-/// # Errors
-/// Standard output cannot be written to, a file on a full disk perhaps.
-pub fn print(text: &str) -> anyhow::Result<()> {
-    use std::io::Write;
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(anyhow::Error::new(error).context("cannot print the result"))
+/// Whatever stopped it; [`wninit_core::cli::fail`] prints it.
+pub fn run(cli: &Cli) -> anyhow::Result<u8> {
+    match (&cli.command, &cli.written) {
+        (Command::Run(args), Some(written)) => Ok(run::show(args, written)),
+        (Command::Signal(args), Some(written)) => signal::show(args, written),
+        (Command::Curvature(args), Some(written)) => curvature::show(args, written),
+        (Command::Plan(args), Some(_)) => plan::run(args),
+        (_, Some(written)) => {
+            bail!("--written {}: `wninit-torch` writes nothing here", written.dir.display())
         }
-        _ => Ok(()),
+        (Command::Plan(args), None) if !args.measure => plan::run(args),
+        (Command::Status(args), None) => status::run(args),
+        (Command::Summary(args), None) => summary::run(args),
+        (Command::Report(args), None) => report::run(args),
+        (Command::Merge(args), None) => merge::run(args),
+        (Command::Fetch(args), None) => fetch::run(args),
+        (Command::Slurm(args), None) => slurm::run(args),
+        (
+            Command::Plan(_)
+            | Command::Run(_)
+            | Command::Signal(_)
+            | Command::Curvature(_)
+            | Command::Verify(_)
+            | Command::Doctor(_),
+            None,
+        ) => Err(become_wninit_torch()),
     }
-}
-
-/// Prints an error with its causes in one line; the exit code for it.
-pub fn fail(error: &anyhow::Error) -> u8 {
-    let broken_pipe = |cause: &(dyn std::error::Error + 'static)| {
-        let io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-        let csv = cause.downcast_ref::<csv::Error>().and_then(|error| match error.kind() {
-            csv::ErrorKind::Io(error) => Some(error.kind()),
-            _ => None,
-        });
-        io.or(csv) == Some(std::io::ErrorKind::BrokenPipe)
-    };
-    if error.chain().any(broken_pipe) {
-        return 0; // the reader, `head` perhaps, has seen enough
-    }
-    say(&format!("error: {}", one_line(error)));
-    let bad_input = |cause: &(dyn std::error::Error + 'static)| {
-        let results = cause.downcast_ref::<ResultsError>();
-        cause.is::<GridError>()
-            || cause.is::<UsageError>()
-            || results.is_some_and(|error| !error.is_full_disk())
-    };
-    if error.chain().any(bad_input) { 2 } else { 1 }
 }

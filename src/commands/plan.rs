@@ -2,51 +2,21 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::{OverrideArgs, UsageError};
-use crate::cohort::{self, Cohort, Shape};
-use crate::cost::{self, ModelCost, Rates};
-use crate::execution::cores;
-use crate::grid::{Axis, Grid, Metric};
-use crate::job::{Job, JobId, Value};
-use crate::plan::Plan;
-use crate::results::{self, ResultsError};
-use crate::shard::{self, Shard};
-use crate::speed::Speeds;
-use crate::sweep::PlanChange;
-
-/// The command line of `wninit plan`.
-#[derive(clap::Args, Debug)]
-pub struct Args {
-    /// The grid, a TOML file; of several, a line each and the sum
-    #[arg(required = true, value_name = "GRID")]
-    pub grids: Vec<PathBuf>,
-    #[command(flatten)]
-    #[allow(missing_docs)] // it would become the help text
-    pub overrides: OverrideArgs,
-    /// Time a few steps of each network that was not timed on this machine before
-    #[arg(long)]
-    pub measure: bool,
-    /// Print each job: its id and the fields in which jobs differ
-    #[arg(long, conflicts_with = "csv")]
-    pub list: bool,
-    /// Print each job with every field, as CSV
-    #[arg(long)]
-    pub csv: bool,
-    /// Print the sweep's folder and nothing else, for scripts
-    #[arg(long, conflicts_with_all = ["list", "csv"])]
-    pub folder: bool,
-    /// Print what each of N shards would have to do, as in `wninit run --shard I/N`
-    #[arg(long, value_name = "N", conflicts_with_all = ["list", "csv", "folder"],
-          value_parser = clap::value_parser!(u32).range(1..=i64::from(Shard::MOST)))]
-    pub shards: Option<u32>,
-    /// Where results are kept; a sweep has the folder ROOT/NAME
-    #[arg(long, value_name = "ROOT", default_value = "results")]
-    pub results: PathBuf,
-}
+use wninit_core::plan::cohort::{self, Cohort, Shape};
+use wninit_core::plan::cost::{self, ModelCost, Rates};
+use wninit_core::cli::UsageError;
+use wninit_core::cli::plan::Args;
+use wninit_core::execution::cores;
+use wninit_core::grid::{Axis, Grid, Metric};
+use wninit_core::job::{Job, JobId, Value};
+use wninit_core::plan::Plan;
+use wninit_core::results::{self, ResultsError};
+use wninit_core::plan::shard;
+use wninit_core::plan::speed::Speeds;
+use wninit_core::run::sweep::PlanChange;
 
 /// Prints the plan.
 ///
@@ -113,19 +83,6 @@ fn remaining(plan: &Plan, finished: &HashSet<JobId>) -> Vec<Cohort> {
 /// The jobs that the sweep's folder has results of.
 fn finished(grid: &Grid, args: &Args) -> Result<HashSet<JobId>, ResultsError> {
     results::finished_ids(&args.results.join(&grid.name))
-}
-
-/// The cohorts that are still to be trained for the grids of the command line.
-///
-/// # Errors
-/// If a grid is bad or the results cannot be read.
-pub fn cohorts(args: &Args) -> anyhow::Result<Vec<Cohort>> {
-    let mut all = Vec::new();
-    for path in &args.grids {
-        let grid = args.overrides.load(path)?;
-        all.extend(remaining(&Plan::of(&grid)?, &finished(&grid, args)?));
-    }
-    Ok(all)
 }
 
 /// Bytes on disk that a job takes: its rows, those of its epochs, and its line of the plan.

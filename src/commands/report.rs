@@ -6,9 +6,9 @@ use std::str::FromStr;
 use anyhow::Context;
 
 use super::summary::Folder;
-use crate::job::Init;
+use wninit_core::job::Init;
 use crate::report::{Input, page};
-use crate::results::{read_epochs, write_atomically};
+use wninit_core::results::{read_epochs, write_atomically};
 
 /// Make a page about a sweep: what it shows, in pictures.
 ///

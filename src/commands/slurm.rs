@@ -9,15 +9,16 @@ use anyhow::{Context, anyhow, bail};
 use clap::Parser;
 use sha2::{Digest, Sha256};
 
-use crate::commands::{Cli, GridArgs, UsageError};
-use crate::data::{self, fetch, files};
-use crate::grid::Grid;
-use crate::job::Job;
-use crate::plan::Plan;
-use crate::results::{finished_ids, write_atomically};
-use crate::shard::Shard;
+use super::Cli;
+use wninit_core::cli::{GridArgs, UsageError};
+use wninit_core::data::{self, fetch, files};
+use wninit_core::grid::Grid;
+use wninit_core::job::Job;
+use wninit_core::plan::Plan;
+use wninit_core::results::{finished_ids, write_atomically};
+use wninit_core::plan::shard::Shard;
 use crate::slurm::{ARRAY, FINISH, JobArray};
-use crate::sweep;
+use wninit_core::run::sweep;
 
 /// Train a sweep on a Slurm cluster: a job array with a shard for each task, and a job that merges,
 /// summarises and reports when the array is through
@@ -220,7 +221,7 @@ fn run_options(args: &Args) -> anyhow::Result<RunOptions> {
     if !run.grid.overrides.is_empty() {
         return Err(usage("--set, --only and --profile belong before the --"));
     }
-    let cpu = device == Some("cpu") || run.device == crate::execution::Choice::Cpu;
+    let cpu = device == Some("cpu") || run.device == wninit_core::execution::Choice::Cpu;
     Ok(RunOptions { words, worker_a_cpu: cpu && run.workers.is_none() })
 }
 

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use chrono::Utc;
 
-use crate::job::JobId;
-use crate::progress::{Progress, duration};
-use crate::results::{
+use wninit_core::job::JobId;
+use wninit_core::run::progress::{Progress, duration};
+use wninit_core::results::{
     Failure, Holder, Outcome, folders, holder, planned_ids, read_failures, read_outcomes,
 };
 

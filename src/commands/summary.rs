@@ -10,15 +10,15 @@ use std::str::FromStr;
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 
-use crate::grid::{Claim, Grid, Overrides, Published};
-use crate::job::{Init, Job, JobId, Value};
-use crate::results::{
+use wninit_core::grid::{Claim, Grid, Overrides, Published};
+use wninit_core::job::{Init, Job, JobId, Value};
+use wninit_core::results::{
     Curvature, Record, best_curvatures, document_columns, planned_jobs, read_curvatures,
     read_failures, read_runs, write_atomically,
 };
-use crate::stats::{Interval, LEVEL};
-use crate::summary::{Axis, Input, PairSummary, Summary, Verdict, documentation, duration, plural};
-use crate::table::{Column, Display, Style, Table, one_line, wrap};
+use wninit_stats::estimates::{Interval, LEVEL};
+use wninit_stats::summary::{Axis, Input, PairSummary, Summary, Verdict, documentation, duration, plural};
+use wninit_core::table::{Column, Display, Style, Table, one_line, wrap};
 
 /// What has a sweep shown so far?
 ///
@@ -38,6 +38,13 @@ pub struct Args {
     /// Print this table only
     #[arg(long, value_enum, value_name = "NAME")]
     pub table: Option<TableName>,
+}
+
+impl Args {
+    /// The whole summary of a sweep, as text.
+    pub fn of(dir: &Path) -> Args {
+        Args { dir: dir.to_owned(), format: Format::Table, baseline: None, table: None }
+    }
 }
 
 /// How tables are printed.
@@ -351,7 +358,7 @@ fn legend(summary: &Summary) -> String {
     let mut text = format!(
         "success: converged to better than chance. IQM: interquartile mean of test accuracy. \
          near best: runs within {} of the best cell of their depth.",
-        crate::summary::NEAR_BEST
+        wninit_stats::summary::NEAR_BEST
     );
     if summary.initializers.iter().any(|s| s.lr_band_decades.is_some()) {
         text += " lr decades: width of the band of learning rates with which most seeds succeed, mean over depths.";
@@ -681,9 +688,13 @@ impl Folder {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::grid::{Expectation, Metric};
-    use crate::job::Field;
-    use crate::summary::testing::depth_sweep;
+    use wninit_core::grid::{Expectation, Metric};
+    use wninit_core::job::Field;
+    use testing::depth_sweep;
+
+    #[allow(dead_code)]
+    #[path = "../../../stats/summary/testing.rs"]
+    mod testing;
 
     const NARROW: Style = Style { width: WIDTH, colour: false };
 

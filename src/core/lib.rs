@@ -23,55 +23,13 @@
 //! from its grid to its CSV, read `bin/wninit-torch/run.rs`, then [`grid`], [`plan`], [`pool`],
 //! [`train`] and [`results`].
 
-pub mod commands;
-
-// What a sweep has shown.
-pub mod report;
-pub mod summary;
-pub mod table;
-pub mod tensorboard;
-
-pub mod stats;
-
-pub mod slurm;
-
-// From cohorts to records on disk.
-pub mod sweep;
-
-pub mod pool;
-pub mod progress;
-
-pub mod interrupt;
-
-// What is measured before training.
-pub mod probe;
-
-// Training: everything that touches tensors.
-pub mod train;
-
-pub mod models;
-pub mod nn;
-
-pub mod device;
-pub mod torch;
-
+pub mod cli;
 pub mod data;
-
-// From a grid to cohorts.
-pub mod shard;
-
-pub mod plan;
-
-pub mod speed;
-
-pub mod cost;
-pub mod grid;
-
-pub mod cohort;
 pub mod execution;
-
-// What everything else speaks of.
-pub mod results;
-
+pub mod grid;
 pub mod job;
+pub mod plan;
+pub mod results;
 pub mod rng;
+pub mod run;
+pub mod table;

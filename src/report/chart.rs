@@ -8,7 +8,7 @@
 use std::fmt::Write;
 
 use super::markup::{escape, px};
-use crate::table::significant;
+use wninit_core::table::significant;
 
 /// Units from side to side.
 const WIDTH: f64 = 360.0;

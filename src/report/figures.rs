@@ -7,11 +7,11 @@ use super::chart::{
     heat_legend,
 };
 use super::markup::{escape, name};
-use crate::job::JobId;
-use crate::results::EpochRow;
-use crate::stats::{self, LEVEL};
-use crate::summary::{CellSummary, Ending, HYPERPARAMETERS, Seed, Summary, chance, plural};
-use crate::table::Datum;
+use wninit_core::job::JobId;
+use wninit_core::results::EpochRow;
+use wninit_stats::estimates::{self, LEVEL};
+use wninit_stats::summary::{CellSummary, Ending, HYPERPARAMETERS, Seed, Summary, chance, plural};
+use wninit_core::table::Datum;
 
 /// The most panels of a figure; the rest is in its data.
 const MOST_PANELS: usize = 12;
@@ -284,8 +284,8 @@ impl<'a> Figures<'a> {
                 for (bits, cells) in at {
                     let x = f64::from_bits(bits);
                     let values = self.by_seed(&cells);
-                    let Some(mean) = stats::mean(&values) else { continue };
-                    let interval = stats::mean_interval(&values, LEVEL);
+                    let Some(mean) = estimates::mean(&values) else { continue };
+                    let interval = estimates::mean_interval(&values, LEVEL);
                     data.row(vec![
                         panel.as_str().into(),
                         self.name(arm).into(),
@@ -452,7 +452,7 @@ impl<'a> Figures<'a> {
                         ];
                         let means: Vec<f64> =
                             here.iter().filter_map(|&i| self.summary.cells[i].mean).collect();
-                        let mean = stats::mean(&means);
+                        let mean = estimates::mean(&means);
                         data.row(vec![
                             panel.as_str().into(),
                             self.name(arm).into(),
@@ -472,7 +472,7 @@ impl<'a> Figures<'a> {
                         let mean = mean.map_or("not measured".to_owned(), |x| format!("{x:.3}"));
                         *square = Some(Square {
                             // The colour of a guess would hide that they diverged.
-                            value: stats::mean(&means).filter(|_| 2 * diverged <= finished),
+                            value: estimates::mean(&means).filter(|_| 2 * diverged <= finished),
                             word,
                             framed: here.iter().any(|i| chosen.contains(i)),
                             says: format!(
@@ -616,7 +616,7 @@ impl<'a> Figures<'a> {
                 LEVEL * 100.0
             )
         } else {
-            format!("No bands: they need {} seeds in every setting.", stats::BOOTSTRAP_MIN)
+            format!("No bands: they need {} seeds in every setting.", estimates::BOOTSTRAP_MIN)
         };
         let text = format!(
             "The share of all finished runs, at every learning rate, that reach an accuracy. A curve \
@@ -740,7 +740,7 @@ impl<'a> Figures<'a> {
                         .map(|run| run.ending != Ending::Diverged || run.epochs_done >= epoch)
                         .collect();
                     let alive = runs.iter().filter(|alive| **alive).count();
-                    let Some(interval) = stats::wilson(alive, runs.len(), LEVEL) else { continue };
+                    let Some(interval) = estimates::wilson(alive, runs.len(), LEVEL) else { continue };
                     let share = alive as f64 / runs.len() as f64;
                     data.row(vec![
                         panel.as_str().into(),
@@ -835,9 +835,9 @@ impl<'a> Figures<'a> {
                             }
                         })
                         .collect();
-                    let Some(median) = stats::median(&values) else { continue };
+                    let Some(median) = estimates::median(&values) else { continue };
                     let quartiles =
-                        stats::quantile(&values, 0.25).zip(stats::quantile(&values, 0.75));
+                        estimates::quantile(&values, 0.25).zip(estimates::quantile(&values, 0.75));
                     data.row(vec![
                         panel.as_str().into(),
                         self.name(arm).into(),

@@ -14,13 +14,13 @@ use std::fmt::Write;
 
 use chrono::{DateTime, Utc};
 
-use crate::job::{Init, JobId, Value};
-use crate::results::EpochRow;
-use crate::stats::{Interval, LEVEL};
-use crate::summary::{
+use wninit_core::job::{Init, JobId, Value};
+use wninit_core::results::EpochRow;
+use wninit_stats::estimates::{Interval, LEVEL};
+use wninit_stats::summary::{
     Advice, Axis, ClaimResult, NEAR_BEST, PublishedResult, Recommendation, Summary, Verdict, plural,
 };
-use crate::table::{Table, significant};
+use wninit_core::table::{Table, significant};
 use chart::{Gauge, Look};
 use figures::{Figure, Figures};
 use markup::{csv_link, escape, name, slug};
@@ -74,7 +74,7 @@ fn html(title: &str, body: &str) -> String {
          <link rel=\"icon\" href=\"data:,\" />\n\
          <title>{} – wninit</title>\n<style>\n{}</style>\n</head>\n<body>\n<main>\n{body}</main>\n</body>\n</html>\n",
         escape(title),
-        include_str!("report/style.css"),
+        include_str!("style.css"),
     )
 }
 
@@ -224,7 +224,7 @@ fn in_short(body: &mut String, summary: &Summary) {
         let _ = writeln!(body, "<li>{place}{says}.</li>");
     }
     let mut guesses: Vec<f64> =
-        summary.cells.iter().map(|cell| crate::summary::chance(&cell.job)).collect();
+        summary.cells.iter().map(|cell| wninit_stats::summary::chance(&cell.job)).collect();
     guesses.dedup();
     if let [guess] = guesses[..] {
         let _ = writeln!(body, "<li>Guessing gives a test accuracy of {guess:.3}.</li>");
@@ -297,7 +297,7 @@ fn use_this(summary: &Summary, r: &Recommendation) -> String {
 fn how_sure(summary: &Summary, r: &Recommendation) -> String {
     let label = |arm: usize| escape(&summary.initializers[arm].label);
     let (worse, open): (Vec<_>, Vec<_>) = r.rivals.iter().partition(|rival| rival.is_worse());
-    let names = |rivals: &[&crate::summary::Rival]| -> Vec<String> {
+    let names = |rivals: &[&wninit_stats::summary::Rival]| -> Vec<String> {
         rivals.iter().map(|rival| label(rival.arm)).collect()
     };
     let seeds = plural(r.n, "seed");

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::chart::{Axis, Drawing, Lines, Look, Point, Scale, Series};
 use super::html;
 use super::markup::{csv_link, escape, name, slug};
-use crate::table::significant;
+use wninit_core::table::significant;
 
 /// A number over seeds: its geometric mean, the least and the greatest.
 #[derive(Clone, Copy, Debug, PartialEq)]

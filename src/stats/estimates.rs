@@ -17,7 +17,7 @@ use statrs::distribution::{ContinuousCDF, FisherSnedecor, Normal, StudentsT};
 use statrs::function::beta::beta_reg;
 use statrs::function::gamma::ln_gamma;
 
-use crate::rng;
+use wninit_core::rng;
 
 /// The confidence level of every interval that the program prints.
 pub const LEVEL: f64 = 0.95;
@@ -543,7 +543,7 @@ mod tests {
     /// Numbers from SciPy and statsmodels, beside the script that asked for them.
     fn reference(what: &str) -> Vec<Value> {
         let all: Value =
-            serde_json::from_str(include_str!("../tests/fixtures/stats/reference.json")).unwrap();
+            serde_json::from_str(include_str!("../../tests/fixtures/stats/reference.json")).unwrap();
         let cases = all[what].as_array().unwrap().clone();
         assert!(!cases.is_empty(), "{what}");
         cases

@@ -1,22 +1,19 @@
-//! Links the program so that it starts without environment variables and sees a GPU where there
-//! is one, and tells it its commit and its libtorch.
+//! Compiles the part of libtorch's interface that is C++, and finds out which libtorch this is.
+//! It runs again only where that file or libtorch changes.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 fn main() -> anyhow::Result<()> {
     // torch-sys says where libtorch is; see the dependency's comment in Cargo.toml.
     let libtorch = std::env::var("DEP_TCH_LIBTORCH_LIB")?;
+    println!("cargo:libtorch={libtorch}"); // for the program's build script
+    // Tests of this library start without environment variables.
     println!("cargo:rustc-link-search=native={libtorch}");
     println!("cargo:rustc-link-arg=-Wl,-rpath,{libtorch}");
-    // Nothing refers to libtorch_cuda by name, so the linker would drop it, and with it the GPU.
-    for target in ["bin=wninit-torch", "tests"] {
-        println!("cargo:rustc-link-arg-{target}=-Wl,--no-as-needed,-ltorch,--as-needed");
-    }
     println!("cargo:rerun-if-changed=build.rs");
 
     let include = Path::new(&libtorch).with_file_name("include");
-    println!("cargo:rerun-if-changed=src/torch.cpp");
+    println!("cargo:rerun-if-changed=ffi/torch.cpp");
     println!("cargo:rerun-if-env-changed=CUDA_HOME");
     println!("cargo:rustc-check-cfg=cfg(wninit_cuda)");
     let mut shim = cc::Build::new();
@@ -25,7 +22,7 @@ fn main() -> anyhow::Result<()> {
         .warnings(false) // libtorch's headers have plenty
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
-        .file("src/torch.cpp");
+        .file("ffi/torch.cpp");
     let cuda = cuda_headers(Path::new(&libtorch));
     if let Some(headers) = &cuda {
         shim.include(headers).define("WNINIT_CUDA", None);
@@ -39,7 +36,6 @@ fn main() -> anyhow::Result<()> {
     }
 
     println!("cargo:rustc-env=WNINIT_LIBTORCH={}", libtorch_version(&libtorch));
-    println!("cargo:rustc-env=WNINIT_GIT_SHA={}", git_sha());
     Ok(())
 }
 
@@ -64,41 +60,8 @@ fn cuda_headers(libtorch: &Path) -> Option<PathBuf> {
 /// The version of the libtorch that is linked, with its build: `2.11.0+cu130`.
 fn libtorch_version(lib: &str) -> String {
     let file = Path::new(lib).with_file_name("version.py");
+    println!("cargo:rerun-if-changed={}", file.display());
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let quoted = text.lines().find_map(|line| line.strip_prefix("__version__ = '"));
     quoted.and_then(|rest| rest.strip_suffix('\'')).unwrap_or("unknown").to_owned()
-}
-
-/// The commit, with `-dirty` if tracked files differ from it; `unknown` outside of a checkout.
-fn git_sha() -> String {
-    let git = |args: &[&str]| {
-        let output = Command::new("git").args(args).output().ok().filter(|o| o.status.success())?;
-        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    // The log changes with each commit; the index would, too, but also with each `git status`.
-    for path in [".git/HEAD", ".git/logs/HEAD"] {
-        if Path::new(path).exists() {
-            println!("cargo:rerun-if-changed={path}");
-        }
-    }
-    println!("cargo:rerun-if-changed=src");
-    match git(&["rev-parse", "--short=12", "HEAD"]) {
-        Some(sha)
-            if git(&[
-                "--no-optional-locks",
-                "status",
-                "--porcelain",
-                "--untracked-files=no",
-                "--",
-                "src",
-                "Cargo.lock",
-                "build.rs",
-            ])
-            .is_some_and(|s| !s.is_empty()) =>
-        {
-            format!("{sha}-dirty")
-        }
-        Some(sha) => sha,
-        None => "unknown".to_owned(),
-    }
 }

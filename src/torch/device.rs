@@ -3,8 +3,8 @@
 use anyhow::{Result, bail};
 use tch::{Cuda, Device};
 
-use crate::execution::{Choice, cores};
-use crate::torch;
+use wninit_core::execution::{Choice, cores};
+use crate::ffi;
 
 /// GPUs that libtorch sees.
 pub fn gpus() -> usize {
@@ -47,7 +47,7 @@ pub fn workers(choice: &Choice, workers: Option<usize>) -> Result<(Vec<Device>, 
 /// Bytes of memory that are free for training on a device; `None` where that cannot be told.
 pub fn free_memory(device: Device) -> Option<f64> {
     match device {
-        Device::Cuda(index) => torch::cuda::free_memory(index),
+        Device::Cuda(index) => ffi::cuda::free_memory(index),
         _ => {
             let text = std::fs::read_to_string("/proc/meminfo").ok()?;
             let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
@@ -66,7 +66,7 @@ pub fn free_memory(device: Device) -> Option<f64> {
 /// What kind of device it is: `cpu`, or a GPU's model, such as `NVIDIA H200`.
 pub fn model(device: Device) -> String {
     match device {
-        Device::Cuda(index) => torch::cuda::model(index).unwrap_or_else(|| name(device)),
+        Device::Cuda(index) => ffi::cuda::model(index).unwrap_or_else(|| name(device)),
         _ => name(device),
     }
 }

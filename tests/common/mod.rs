@@ -2,9 +2,9 @@
 #![allow(dead_code, missing_docs, clippy::unwrap_used)]
 
 use chrono::{DateTime, TimeZone, Utc};
-use wninit::cohort::Cohort;
-use wninit::job::{Draft, Job};
-use wninit::results::{EpochRow, Outcome, Provenance, Record};
+use wninit_core::plan::cohort::Cohort;
+use wninit_core::job::{Draft, Job};
+use wninit_core::results::{EpochRow, Outcome, Provenance, Record};
 
 /// An empty folder, in memory where that is possible: these tests sync thousands of times.
 pub fn folder() -> tempfile::TempDir {

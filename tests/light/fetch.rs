@@ -15,12 +15,12 @@ use std::time::{Duration, Instant};
 
 use md5::{Digest, Md5};
 use sha2::Sha256;
-use wninit::data::fetch::{
+use wninit_core::data::fetch::{
     Content, FetchError, Fetched, Options, Progress, Recipe, fetch, fetch_recipe,
 };
-use wninit::data::files::{SUMS, hex};
-use wninit::data::{Place, cifar, idx};
-use wninit::job::DatasetName;
+use wninit_core::data::files::{SUMS, hex};
+use wninit_core::data::{Place, cifar, idx};
+use wninit_core::job::DatasetName;
 
 /// What a server does when it is asked for a path.
 #[derive(Clone)]

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use common::{at, folder, job, jobs, record};
 use proptest::prelude::*;
-use wninit::results::{
+use wninit_core::results::{
     Failure, FailureReason, Journal, Record, ResultsError, columns_json, equal_results,
     finished_ids, read_epochs, read_failures, read_runs,
 };

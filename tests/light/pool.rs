@@ -12,15 +12,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use common::{cohorts, folder, job, jobs, record};
-use wninit::cohort::Cohort;
-use wninit::job::{Job, JobId};
-use wninit::pool::{self, Ending, Options, Summary};
-use wninit::progress::Progress;
-use wninit::results::{
+use wninit_core::plan::cohort::Cohort;
+use wninit_core::job::{Job, JobId};
+use wninit_core::run::pool::{self, Ending, Options, Summary};
+use wninit_core::run::progress::Progress;
+use wninit_core::results::{
     FailureReason, Journal, Outcome, equal_results, finished_ids, read_epochs, read_failures,
     read_runs,
 };
-use wninit::train::{Event, Stop, Trainer};
+use wninit_torch::train::{Event, Stop, Trainer};
 
 /// A trainer that does what a function says before it finishes each job of a cohort.
 struct Fake<F>(F);
@@ -413,7 +413,7 @@ fn sweep_process() {
         }
     }
     let jobs = jobs(2000);
-    let sweep = wninit::sweep::open(dir, None, "", &[], &jobs).unwrap();
+    let sweep = wninit_core::run::sweep::open(dir, None, "", &[], &jobs).unwrap();
     let stop = AtomicBool::new(false);
     let trainer = Fake(|_: usize, _: &Cohort, _: &Job| {
         std::thread::sleep(Duration::from_micros(500));
@@ -428,7 +428,7 @@ fn sweep_process() {
 #[test]
 fn ctrl_c_ends_a_run_in_order_and_a_second_one_at_once() {
     use std::io::{BufRead, BufReader};
-    use wninit::interrupt::EXIT_INTERRUPTED;
+    use wninit_core::run::interrupt::EXIT_INTERRUPTED;
     for (signal, patient) in [(libc::SIGINT, true), (libc::SIGTERM, true), (libc::SIGINT, false)] {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "interrupted_process", "--nocapture", "--test-threads=1"])
@@ -460,7 +460,7 @@ fn interrupted_process() {
     let Ok(patient) = std::env::var("WNINIT_TEST_PATIENT") else {
         return;
     };
-    let stop = wninit::interrupt::install().unwrap();
+    let stop = wninit_core::run::interrupt::install().unwrap();
     let trainer = Fake(|_: usize, _: &Cohort, _: &Job| {
         println!("\nready");
         while !stop.load(Ordering::Relaxed) {

@@ -4,10 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use wninit::grid::{Grid, Metric, Overrides};
-use wninit::job::{FIELDS, Init, ModelName};
-use wninit::plan::Plan;
-use wninit::results::{EPOCH_COLUMNS, FAILURE_COLUMNS, RESULT_COLUMNS};
+use wninit_core::grid::{Grid, Metric, Overrides};
+use wninit_core::job::{FIELDS, Init, ModelName};
+use wninit_core::plan::Plan;
+use wninit_core::results::{EPOCH_COLUMNS, FAILURE_COLUMNS, RESULT_COLUMNS};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

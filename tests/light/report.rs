@@ -11,11 +11,11 @@ use std::process::Command;
 
 use common::{folder, record};
 use roxmltree::{Document, Node, ParsingOptions};
-use wninit::grid::{Grid, Overrides};
-use wninit::job::Job;
-use wninit::plan::Plan;
-use wninit::results::{EpochRow, Outcome, Record};
-use wninit::sweep;
+use wninit_core::grid::{Grid, Overrides};
+use wninit_core::job::Job;
+use wninit_core::plan::Plan;
+use wninit_core::results::{EpochRow, Outcome, Record};
+use wninit_core::run::sweep;
 
 /// Text as nasty as a grid may hold.
 const NASTY: &str = r#"</h3><script>alert(1)</script> & "it" 'trains' ]]> <!-- \u001b[2J"#;

@@ -3,10 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use wninit::cohort::Shape;
-use wninit::cost;
-use wninit::grid::{Grid, Overrides};
-use wninit::plan::{Plan, PlannedJob};
+use wninit_core::plan::cohort::Shape;
+use wninit_core::plan::cost;
+use wninit_core::grid::{Grid, Overrides};
+use wninit_core::plan::{Plan, PlannedJob};
 
 /// The grids under a folder, at any depth.
 fn grids(folder: &Path) -> Vec<PathBuf> {

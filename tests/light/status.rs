@@ -10,13 +10,13 @@ use chrono::{TimeDelta, Utc};
 use common::{at, folder, job, jobs, record};
 use wninit::commands::merge;
 use wninit::commands::status::Status;
-use wninit::job::Job;
-use wninit::progress::Progress;
-use wninit::results::{
+use wninit_core::job::Job;
+use wninit_core::run::progress::Progress;
+use wninit_core::results::{
     Failure, FailureReason, Journal, Record, finished_ids, hostname, read_epochs, read_failures,
     read_runs,
 };
-use wninit::sweep::{self, PlanChange, Shard};
+use wninit_core::run::sweep::{self, PlanChange, Shard};
 
 fn records(jobs: &[Job]) -> Vec<Record> {
     jobs.iter().map(record).collect()

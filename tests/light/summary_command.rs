@@ -8,11 +8,11 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use common::{at, folder, record};
-use wninit::grid::{Grid, Overrides};
-use wninit::job::Job;
-use wninit::plan::Plan;
-use wninit::results::{Failure, FailureReason, Journal, Outcome, Record};
-use wninit::sweep::{self, Shard};
+use wninit_core::grid::{Grid, Overrides};
+use wninit_core::job::Job;
+use wninit_core::plan::Plan;
+use wninit_core::results::{Failure, FailureReason, Journal, Outcome, Record};
+use wninit_core::run::sweep::{self, Shard};
 
 const GRID: &str = r#"
 name = "deep"

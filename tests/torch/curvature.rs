@@ -10,13 +10,13 @@ use program::{Place, Process, Row, output};
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 use tch::{Device, Kind, Tensor};
-use wninit::job::{Draft, Job, Value};
-use wninit::models::{Blueprint, Model};
-use wninit::nn::Arithmetic;
-use wninit::probe::curvature::Hessian;
-use wninit::probe::eigen::{Method, Options, dominant};
-use wninit::rng;
-use wninit::train::{DeviceData, Images};
+use wninit_core::job::{Draft, Job, Value};
+use wninit_torch::models::{Blueprint, Model};
+use wninit_torch::nn::Arithmetic;
+use wninit_torch::probe::curvature::Hessian;
+use wninit_torch::probe::eigen::{Method, Options, dominant};
+use wninit_core::rng;
+use wninit_torch::train::{DeviceData, Images};
 
 const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
 
@@ -139,7 +139,7 @@ fn moved(job: &Job, shift: &Tensor) -> Model {
 fn gradient(job: &Job, data: &DeviceData, mut model: Model) -> Tensor {
     let indices: Vec<i64> = images(0)[0].iter().map(|&i| i64::from(i)).collect();
     let (pixels, labels) = data.train.gather(&Tensor::from_slice(&indices).unsqueeze(0));
-    let x = wninit::train::augment::normalise(job.dataset, &pixels);
+    let x = wninit_torch::train::augment::normalise(job.dataset, &pixels);
     let _ = model.train_step(&x, &labels, None, 1000, false);
     let grads = model.params().into_iter().map(|param| param.grad.take().unwrap().view(-1));
     Tensor::cat(&grads.collect::<Vec<_>>(), 0)

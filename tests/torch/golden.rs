@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
-use wninit::job::{Arch, Direction, Gain, Init, Norm};
-use wninit::models::{Blueprint, Model};
-use wninit::nn::{Arithmetic, Pass, Sgd};
+use wninit_core::job::{Arch, Direction, Gain, Init, Norm};
+use wninit_torch::models::{Blueprint, Model};
+use wninit_torch::nn::{Arithmetic, Pass, Sgd};
 
 /// What single and double precision may be off by, as a share of the largest number. The double one
 /// takes the operators that a GPU takes too, and its learning rates are single.

@@ -8,7 +8,7 @@ use std::f64::consts::{E, SQRT_2};
 use std::fs;
 
 use program::{Place, output};
-use wninit::probe::signal::{LayerSignal, Net, Scheme};
+use wninit_torch::probe::signal::{LayerSignal, Net, Scheme};
 
 const MLP: Net = Net::Mlp { depth: 20, m: 400 };
 const RESIDUAL: Net = Net::Residual { blocks: 40, m: 400 };

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use tch::Device;
-use wninit::cohort::Cohort;
-use wninit::execution::Recompute;
-use wninit::job::{Draft, Field, Job, Value};
-use wninit::results::{Outcome, Record, equal_results};
-use wninit::rng::{self, Stream};
-use wninit::train::{Event, Libtorch, Trainer};
+use wninit_core::plan::cohort::Cohort;
+use wninit_core::execution::Recompute;
+use wninit_core::job::{Draft, Field, Job, Value};
+use wninit_core::results::{Outcome, Record, equal_results};
+use wninit_core::rng::{self, Stream};
+use wninit_torch::train::{Event, Libtorch, Trainer};
 
 fn train_on(device: Device, jobs: &[Job], recompute: Recompute) -> Vec<Record> {
     let mut trainer =

@@ -7,10 +7,10 @@ use std::collections::HashMap;
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use tch::{Device, Kind, Tensor};
-use wninit::job::{Arch, Init, Norm};
-use wninit::models::{Blueprint, Model};
-use wninit::nn::{Arithmetic, Pass};
-use wninit::rng;
+use wninit_core::job::{Arch, Init, Norm};
+use wninit_torch::models::{Blueprint, Model};
+use wninit_torch::nn::{Arithmetic, Pass};
+use wninit_core::rng;
 
 const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
 

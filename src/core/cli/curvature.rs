@@ -3,7 +3,7 @@
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
-use crate::commands::GridArgs;
+use crate::cli::GridArgs;
 use crate::execution::Choice;
 use crate::results::CurvatureMethod;
 

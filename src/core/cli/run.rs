@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::commands::GridArgs;
+use crate::cli::GridArgs;
 use crate::execution::{Choice, Recompute, parse_time};
-use crate::shard::Shard;
+use crate::plan::shard::Shard;
 
 /// The command line of `wninit run`.
 #[derive(clap::Args, Debug)]

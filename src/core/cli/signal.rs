@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
-use crate::commands::OverrideArgs;
+use crate::cli::OverrideArgs;
 use crate::execution::Choice;
 use crate::job::JobId;
 

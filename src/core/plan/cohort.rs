@@ -224,7 +224,7 @@ mod tests {
 
     #[test]
     fn several_workers_end_at_about_the_same_time() {
-        use crate::speed::Speeds;
+        use crate::plan::speed::Speeds;
         let speeds = Speeds::default();
         let mut cohorts = cohorts(jobs(1, &[1, 2, 3, 5, 10, 200], 8), |_| 8);
         let time = |cohorts: &[Cohort]| speeds.sweep_seconds(cohorts, 2);

@@ -3,7 +3,7 @@
 //! A multiply-add counts as two operations. Only linear layers and convolutions are counted;
 //! normalisation, activations and the update are part of the overhead in [`Rates`].
 
-use crate::cohort::Shape;
+use crate::plan::cohort::Shape;
 use crate::job::{Arch, Norm, Precision};
 
 /// What a network costs.

@@ -3,6 +3,12 @@
 //! The order is seed-major: every cell of the grid with its first seed, then every cell with its
 //! second, and so on. A sweep that is stopped halfway is a balanced, smaller sweep.
 
+pub mod cohort;
+pub mod cost;
+pub mod shard;
+pub mod speed;
+pub mod start;
+
 use std::collections::HashSet;
 use std::io::Write;
 

@@ -11,8 +11,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::cohort::{self, Shape};
-use crate::cost::{self, Rates};
+use crate::plan::cohort::{self, Shape};
+use crate::plan::cost::{self, Rates};
 use crate::plan::PlannedJob;
 
 /// A part of a sweep: `i` of `n`, with 1 ≤ i ≤ n.
@@ -131,7 +131,7 @@ pub fn partition(jobs: &[PlannedJob], count: u32) -> Vec<Vec<usize>> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::cohort::Cohort;
+    use crate::plan::cohort::Cohort;
     use crate::grid::{Grid, Overrides};
     use crate::job::{Job, JobId};
     use crate::plan::Plan;

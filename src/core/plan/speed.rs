@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use crate::cohort::{Cohort, Shape};
-use crate::cost::{self, Rates};
+use crate::plan::cohort::{Cohort, Shape};
+use crate::plan::cost::{self, Rates};
 use crate::execution::cores;
 use crate::results;
 

@@ -16,6 +16,9 @@ use crate::job::{FIELDS, Job, JobId};
 /// The file's name.
 pub const CURVATURE: &str = "curvature.csv";
 
+/// The file of signals at initialization.
+pub const SIGNALS: &str = "signal.csv";
+
 /// How the Hessian's eigenvalue of largest absolute value is found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, clap::ValueEnum)]
 pub enum CurvatureMethod {

@@ -29,7 +29,7 @@ use crate::job::{FIELDS, Field, Job, JobId, SCHEMA};
 use table::{count, free_text, instant, number};
 
 pub use curvature::{
-    CURVATURE, CURVATURE_COLUMNS, Curvature, CurvatureMethod, CurvatureQuestion, best_curvatures,
+    CURVATURE, SIGNALS, CURVATURE_COLUMNS, Curvature, CurvatureMethod, CurvatureQuestion, best_curvatures,
     curvature_docs, read_curvatures, write_curvatures,
 };
 pub use journal::{Holder, Journal, holder};

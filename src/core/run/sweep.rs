@@ -11,7 +11,7 @@ use crate::results::{
     Journal, ResultsError, finished_ids, folders, plan_csv, planned_ids, write_atomically,
 };
 
-pub use crate::shard::Shard;
+pub use crate::plan::shard::Shard;
 
 /// What a new plan means for the results that a folder holds. Nothing is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::{Ending, Run, Seed, Summary, Sweep, ends, plural};
-use crate::grid::{Claim, Condition, Expectation, Metric, Published};
-use crate::stats::{self, Design, Interval, LEVEL, POWER};
-use crate::table::{Datum, Table};
+use wninit_core::grid::{Claim, Condition, Expectation, Metric, Published};
+use crate::estimates::{self, Design, Interval, LEVEL, POWER};
+use wninit_core::table::{Datum, Table};
 
 /// What a metric says of a run; `None` if it was not measured. A diverged run predicts nothing, so
 /// its accuracies are those of a guess, 1/classes, and its losses ln(classes).
@@ -190,7 +190,7 @@ impl Series {
                 series.missing += cell.planned.saturating_sub(cell.runs.len());
                 let seconds: Vec<f64> =
                     cell.runs.iter().filter_map(|run| measure(Metric::TrainSeconds, run)).collect();
-                series.seconds_a_seed += stats::mean(&seconds).unwrap_or(0.0);
+                series.seconds_a_seed += estimates::mean(&seconds).unwrap_or(0.0);
             }
             let Some(best) = sweep.best(group) else {
                 continue;
@@ -305,7 +305,7 @@ fn settle_claim(sweep: &Sweep, claim: &Claim) -> ClaimResult {
     };
     let compared = matches!(claim.expect, Expectation::Compare { .. });
     let share = claim.metric.is_binary() && !compared && n_contexts == 1;
-    let (n, estimate, sd) = (values.len(), stats::mean(&values), stats::sd(&values));
+    let (n, estimate, sd) = (values.len(), estimates::mean(&values), estimates::sd(&values));
     let interval = interval_of(&values, share);
     let verdict = interval.map_or(Verdict::Undecided, |interval| region.judge(interval));
     let needed = match (verdict, estimate) {
@@ -313,7 +313,7 @@ fn settle_claim(sweep: &Sweep, claim: &Claim) -> ClaimResult {
             share_needs(share_of_runs, n, &region)
         }
         (Verdict::Undecided, Some(mean)) => sd.and_then(|sd| {
-            stats::required_seeds(region.distance(mean), sd, Design::Paired, LEVEL, POWER)
+            estimates::required_seeds(region.distance(mean), sd, Design::Paired, LEVEL, POWER)
         }),
         _ => None,
     };
@@ -343,9 +343,9 @@ fn settle_claim(sweep: &Sweep, claim: &Claim) -> ClaimResult {
 /// Wilson's interval for a share of runs in one setting, Student's t for everything else.
 fn interval_of(values: &[f64], share: bool) -> Option<Interval> {
     if share {
-        stats::wilson(values.iter().filter(|x| **x > 0.5).count(), values.len(), LEVEL)
+        estimates::wilson(values.iter().filter(|x| **x > 0.5).count(), values.len(), LEVEL)
     } else {
-        stats::mean_interval(values, LEVEL)
+        estimates::mean_interval(values, LEVEL)
     }
 }
 
@@ -353,14 +353,14 @@ fn interval_of(values: &[f64], share: bool) -> Option<Interval> {
 fn share_needs(share: f64, n: usize, region: &Region) -> Option<usize> {
     (n + 1..=n + MOST_SEEDS).find(|&n| {
         let successes = (share * n as f64).round() as usize;
-        stats::wilson(successes, n, LEVEL).is_some_and(|i| region.judge(i) != Verdict::Undecided)
+        estimates::wilson(successes, n, LEVEL).is_some_and(|i| region.judge(i) != Verdict::Undecided)
     })
 }
 
 fn beside(sweep: &Sweep, number: &Published) -> PublishedResult {
     let series = Series::new(sweep, number.metric, &number.filter, &[]);
     let values: Vec<f64> = series.by_seed().into_values().collect();
-    let mean = stats::mean(&values);
+    let mean = estimates::mean(&values);
     PublishedResult {
         r#where: in_words(&number.filter),
         briefly: briefly(&number.filter),
@@ -370,7 +370,7 @@ fn beside(sweep: &Sweep, number: &Published) -> PublishedResult {
         source: number.source.clone(),
         n: values.len(),
         mean,
-        sd: stats::sd(&values),
+        sd: estimates::sd(&values),
         interval: interval_of(&values, number.metric.is_binary() && series.contexts.len() == 1),
         difference: mean.map(|mean| mean - number.value),
     }

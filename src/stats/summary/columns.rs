@@ -1,8 +1,8 @@
 //! What the columns of `summary/*.csv` mean.
 
-use crate::job::Field;
-use crate::results::ColumnDoc;
-use crate::table::Table;
+use wninit_core::job::Field;
+use wninit_core::results::ColumnDoc;
+use wninit_core::table::Table;
 
 const fn column(
     table: &'static str,

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Cell, Ending, Run, Seed, Summary, SummaryError, Sweep, ends, place};
-use crate::job::{Gain, Init, Norm};
-use crate::stats::{self, Estimate, Interval, LEVEL, Paired};
-use crate::table::{Datum, Table};
+use wninit_core::job::{Gain, Init, Norm};
+use crate::estimates::{self, Estimate, Interval, LEVEL, Paired};
+use wninit_core::table::{Datum, Table};
 
 /// How close to the best accuracy of its task a run must come to count as near the best (δ).
 pub const NEAR_BEST: f64 = 0.02;
@@ -88,7 +88,7 @@ pub struct Profile {
     /// (τ, share of runs with a test accuracy of at least τ).
     pub points: Vec<(f64, f64)>,
     /// The bootstrap interval of each share; `None` below
-    /// [`BOOTSTRAP_MIN`](crate::stats::BOOTSTRAP_MIN) seeds in a cell.
+    /// [`BOOTSTRAP_MIN`](crate::estimates::BOOTSTRAP_MIN) seeds in a cell.
     pub band: Option<Vec<Interval>>,
 }
 
@@ -119,7 +119,7 @@ pub struct VarianceSummary {
     pub arm: usize,
     pub scope: Scope,
     pub n_cells: usize,
-    pub pooled: Option<stats::Pooled>,
+    pub pooled: Option<estimates::Pooled>,
     /// Cells that both this arm and the baseline have with two runs or more.
     pub n_common: usize,
     /// Over those cells.
@@ -267,7 +267,7 @@ impl Arms {
                     iqm_best_lr_interval,
                     near_best: share(near[i].0, near[i].1),
                     lr_usable: share(bands[i].usable, bands[i].tried),
-                    lr_band_decades: stats::mean(&bands[i].decades),
+                    lr_band_decades: estimates::mean(&bands[i].decades),
                     deepest: cells.iter().filter(|c| c.trains()).map(layers).max(),
                     deepest_tested: cells.iter().filter(|c| !c.runs.is_empty()).map(layers).max(),
                     difference: self.overall_difference(sweep, i),
@@ -284,7 +284,7 @@ impl Arms {
         let task = sweep.axes_without(&self.axes.iter().chain(&tuned).copied().collect::<Vec<_>>());
         for cells in sweep.group(&task).into_values() {
             let best = sweep.best(cells.iter().copied());
-            let Some(best) = best.and_then(|cell| stats::mean(&sweep.cells[cell].accuracies()))
+            let Some(best) = best.and_then(|cell| estimates::mean(&sweep.cells[cell].accuracies()))
             else {
                 continue;
             };
@@ -350,7 +350,7 @@ impl Arms {
                 )
             })
             .collect();
-        stats::paired(&means, LEVEL)
+        estimates::paired(&means, LEVEL)
     }
 
     pub(super) fn pairs(&self, sweep: &Sweep) -> Vec<PairSummary> {
@@ -375,17 +375,17 @@ impl Arms {
                     baseline_lr: base.job.lr,
                     n_arm: ours.len(),
                     n_baseline: theirs.len(),
-                    mean_arm: stats::mean(&ours),
-                    mean_baseline: stats::mean(&theirs),
-                    difference: stats::paired(&shared, LEVEL),
+                    mean_arm: estimates::mean(&ours),
+                    mean_baseline: estimates::mean(&theirs),
+                    difference: estimates::paired(&shared, LEVEL),
                     p_holm: None,
-                    better: stats::probability_of_improvement(&ours, &theirs, LEVEL),
+                    better: estimates::probability_of_improvement(&ours, &theirs, LEVEL),
                 });
             }
         }
         let tested: Vec<usize> = (0..pairs.len()).filter(|&i| p_of(&pairs[i]).is_some()).collect();
         let p: Vec<f64> = tested.iter().filter_map(|&i| p_of(&pairs[i])).collect();
-        for (i, adjusted) in tested.into_iter().zip(stats::holm(&p)) {
+        for (i, adjusted) in tested.into_iter().zip(estimates::holm(&p)) {
             pairs[i].p_holm = Some(adjusted);
         }
         pairs
@@ -399,12 +399,12 @@ impl Arms {
         }
         let profile = |(arm, cells): (usize, &Vec<Vec<f64>>)| {
             let values = cells.concat();
-            let shares = stats::performance_profile(&values, &taus)?;
+            let shares = estimates::performance_profile(&values, &taus)?;
             Some(Profile {
                 arm,
                 n: values.len(),
                 points: taus.iter().copied().zip(shares).collect(),
-                band: stats::performance_profile_interval(cells, &taus, LEVEL),
+                band: estimates::performance_profile_interval(cells, &taus, LEVEL),
             })
         };
         cells.iter().enumerate().filter_map(profile).collect()
@@ -433,14 +433,14 @@ impl Arms {
                     .unwrap_or_default();
                 let (own, theirs): (Vec<&Vec<f64>>, Vec<&Vec<f64>>) =
                     common.iter().copied().unzip();
-                let ratio = stats::pooled_sd(&own)
-                    .zip(stats::pooled_sd(&theirs))
-                    .and_then(|(own, theirs)| stats::sd_ratio(own, theirs, LEVEL));
+                let ratio = estimates::pooled_sd(&own)
+                    .zip(estimates::pooled_sd(&theirs))
+                    .and_then(|(own, theirs)| estimates::sd_ratio(own, theirs, LEVEL));
                 rows.push(VarianceSummary {
                     arm,
                     scope,
                     n_cells: cells.len(),
-                    pooled: stats::pooled_sd(&cells.values().collect::<Vec<_>>()),
+                    pooled: estimates::pooled_sd(&cells.values().collect::<Vec<_>>()),
                     n_common: common.len(),
                     ratio,
                 });
@@ -492,8 +492,8 @@ fn first(arms: &[Arm], wanted: impl Fn(&Arm) -> bool) -> Option<usize> {
 fn pooled_iqm(cells: &[&Cell]) -> (Option<f64>, Option<Interval>) {
     let values: Vec<Vec<f64>> = cells.iter().map(|cell| cell.accuracies()).collect();
     (
-        stats::interquartile_mean(&values.concat()),
-        stats::interquartile_mean_interval(&values, LEVEL),
+        estimates::interquartile_mean(&values.concat()),
+        estimates::interquartile_mean_interval(&values, LEVEL),
     )
 }
 

@@ -20,11 +20,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use rayon::prelude::*;
 
-use crate::grid::{Claim, Published};
-use crate::job::{Dataset, FIELDS, Field, Init, Job, JobId, SEED_FIELDS, Value};
-use crate::results::{Curvature, Outcome, Record};
-use crate::stats::{self, Interval, LEVEL};
-use crate::table::{Datum, Table};
+use wninit_core::grid::{Claim, Published};
+use wninit_core::job::{Dataset, FIELDS, Field, Init, Job, JobId, SEED_FIELDS, Value};
+use wninit_core::results::{Curvature, Outcome, Record};
+use crate::estimates::{self, Interval, LEVEL};
+use wninit_core::table::{Datum, Table};
 
 pub use claims::{ClaimResult, PublishedResult, Verdict, duration};
 pub use columns::{COLUMNS, documentation};
@@ -45,7 +45,7 @@ pub struct Input<'a> {
     /// The finished jobs.
     pub records: &'a [Record],
     /// How curved the loss is where jobs start, the best row of each job
-    /// ([`best_curvatures`](crate::results::best_curvatures)).
+    /// ([`best_curvatures`](wninit_core::results::best_curvatures)).
     pub curvatures: &'a [Curvature],
     /// Jobs of which an attempt failed. Those that were finished later do not count as failed.
     pub failed: &'a [JobId],
@@ -184,7 +184,7 @@ impl Cell<'_> {
     }
 
     fn validation(&self) -> Option<f64> {
-        stats::mean(&self.runs.iter().filter_map(Run::validation).collect::<Vec<_>>())
+        estimates::mean(&self.runs.iter().filter_map(Run::validation).collect::<Vec<_>>())
     }
 }
 
@@ -256,15 +256,15 @@ impl CellSummary {
             n_failed: cell.failed,
             n_missing: cell.planned.saturating_sub(n_finished + cell.failed),
             success_rate: (n_finished > 0).then(|| successes as f64 / n_finished as f64),
-            success: stats::wilson(successes, n_finished, LEVEL),
-            mean: stats::mean(&accuracies),
-            sd: stats::sd(&accuracies),
-            min: stats::quantile(&accuracies, 0.0),
-            median: stats::median(&accuracies),
-            max: stats::quantile(&accuracies, 1.0),
-            mean_interval: stats::mean_interval(&accuracies, LEVEL),
-            mean_converged: stats::mean(&converged),
-            sd_converged: stats::sd(&converged),
+            success: estimates::wilson(successes, n_finished, LEVEL),
+            mean: estimates::mean(&accuracies),
+            sd: estimates::sd(&accuracies),
+            min: estimates::quantile(&accuracies, 0.0),
+            median: estimates::median(&accuracies),
+            max: estimates::quantile(&accuracies, 1.0),
+            mean_interval: estimates::mean_interval(&accuracies, LEVEL),
+            mean_converged: estimates::mean(&converged),
+            sd_converged: estimates::sd(&converged),
         }
     }
 }
@@ -370,7 +370,7 @@ impl<'a> Sweep<'a> {
             }
             let job = &record.job;
             let bound = *bounds.entry(job.dataset).or_insert_with(|| {
-                stats::binomial_bound(job.dataset.images().1, chance(job), CHANCE_CONFIDENCE)
+                estimates::binomial_bound(job.dataset.images().1, chance(job), CHANCE_CONFIDENCE)
             });
             let measured = record.test_acc.filter(|x| x.is_finite());
             let (ending, accuracy) = match (record.outcome, measured) {
@@ -673,10 +673,10 @@ fn notes(sweep: &Sweep, arms: &initializers::Arms) -> Vec<String> {
             notes.push(
                 "One seed a cell: no spread, no interval, no test can be computed.".to_owned(),
             );
-        } else if least < stats::BOOTSTRAP_MIN && arms.any() {
+        } else if least < estimates::BOOTSTRAP_MIN && arms.any() {
             notes.push(format!(
                 "Fewer than {} seeds in a cell: no bootstrap interval of the interquartile mean.",
-                stats::BOOTSTRAP_MIN
+                estimates::BOOTSTRAP_MIN
             ));
         }
     }
@@ -742,132 +742,11 @@ pub fn plural(n: usize, what: &str) -> String {
 }
 
 #[cfg(test)]
-pub(crate) mod testing {
-    //! Made-up sweeps.
-    #![allow(clippy::unwrap_used)]
-
-    use super::*;
-    use crate::job::Draft;
-    use crate::results::Provenance;
-
-    /// A job of the digits data set with these fields.
-    pub fn job(fields: &[(&str, Value)]) -> Job {
-        let base = Draft { dataset: Some(crate::job::DatasetName::Digits), ..Draft::default() }
-            .resolve()
-            .unwrap();
-        base.with(fields).unwrap()
-    }
-
-    /// The field `init`.
-    pub fn init(name: &str) -> (&'static str, Value) {
-        ("init", Value::Text(name.to_owned()))
-    }
-
-    /// A whole-numbered field.
-    pub fn whole(name: &'static str, value: i64) -> (&'static str, Value) {
-        (name, Value::Integer(value))
-    }
-
-    /// The field `lr`.
-    pub fn lr(value: f64) -> (&'static str, Value) {
-        ("lr", Value::Float(value))
-    }
-
-    /// A finished job with this validation and test accuracy.
-    pub fn ok(job: &Job, val: f64, test: f64) -> Record {
-        Record {
-            job: job.clone(),
-            outcome: Outcome::Ok,
-            reason: None,
-            epochs_done: 1,
-            diverged_epoch: None,
-            diverged_step: None,
-            train_loss: Some(0.5),
-            train_acc: Some(test),
-            val_loss: Some(0.5),
-            val_acc: Some(val),
-            best_val_acc: Some(val),
-            best_epoch: Some(1),
-            test_loss: Some(0.5),
-            test_acc: Some(test),
-            train_seconds: 10.0,
-            images_per_second: Some(100.0),
-            provenance: Provenance {
-                device: "cpu".to_owned(),
-                cohort_size: 1,
-                libtorch: "2.11.0".to_owned(),
-                git_sha: "abc".to_owned(),
-                hostname: "host".to_owned(),
-                started_at: chrono::DateTime::UNIX_EPOCH,
-                finished_at: chrono::DateTime::UNIX_EPOCH,
-            },
-            epochs: Vec::new(),
-        }
-    }
-
-    /// A job that diverged in its first epoch.
-    pub fn diverged(job: &Job) -> Record {
-        let nothing = Record { epochs_done: 0, outcome: Outcome::Diverged, ..ok(job, 0.0, 0.0) };
-        Record {
-            reason: Some("loss".to_owned()),
-            diverged_epoch: Some(1),
-            diverged_step: Some(2),
-            train_loss: None,
-            train_acc: None,
-            val_loss: None,
-            val_acc: None,
-            best_val_acc: None,
-            best_epoch: None,
-            test_loss: None,
-            test_acc: None,
-            ..nothing
-        }
-    }
-
-    /// The plan of these jobs.
-    pub fn plan(jobs: &[Job]) -> Vec<(JobId, Job)> {
-        jobs.iter().map(|job| (job.id(), job.clone())).collect()
-    }
-
-    /// Depth 2 and 50; the default gain, the data-dependent one, which diverges at depth 50, and the
-    /// proposed one, which trains there at the smaller of two learning rates; five seeds.
-    pub fn depth_sweep() -> Vec<Record> {
-        let mut records = Vec::new();
-        for seed in 0..5 {
-            let noise = [0.0, 0.01, -0.01, 0.005, -0.005][seed as usize];
-            for depth in [2, 50] {
-                for name in ["orthogonal", "orthogonal_datadep", "orthogonal_proposed"] {
-                    for rate in [0.01, 0.1] {
-                        let job = job(&[
-                            whole("depth", depth),
-                            init(name),
-                            lr(rate),
-                            whole("seed", seed),
-                        ]);
-                        let acc = if rate < 0.05 { 0.9 } else { 0.85 } + noise;
-                        records.push(match (depth, name, rate < 0.05) {
-                            (2, "orthogonal_proposed", _) => {
-                                ok(&job, acc, acc + 0.001 + noise / 5.0)
-                            }
-                            (2, _, _) => ok(&job, acc, acc),
-                            (_, "orthogonal_datadep", _) => diverged(&job),
-                            (_, "orthogonal_proposed", true) => ok(&job, acc - 0.1, acc - 0.1),
-                            _ => ok(&job, 0.1, 0.1),
-                        });
-                    }
-                }
-            }
-        }
-        records
-    }
-}
-
-#[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::testing::*;
     use super::*;
-    use crate::grid::{Condition, Expectation, Metric};
+    use wninit_core::grid::{Condition, Expectation, Metric};
 
     fn of(records: &[Record]) -> Summary {
         Summary::new(&Input { records, ..Input::default() }).unwrap()
@@ -1149,12 +1028,12 @@ mod tests {
         assert_eq!(of("orthogonal_proposed", "orthogonal_datadep", 0.8).verdict, Verdict::Refuted);
         let undecided = of("orthogonal_proposed", "orthogonal_datadep", 0.695);
         assert_eq!(undecided.verdict, Verdict::Undecided);
-        let needed = stats::required_seeds(
+        let needed = estimates::required_seeds(
             0.005,
             undecided.sd.unwrap(),
-            stats::Design::Paired,
+            estimates::Design::Paired,
             LEVEL,
-            stats::POWER,
+            estimates::POWER,
         );
         assert_eq!(undecided.seeds_needed, needed);
         // One more seed: two initializers at two learning rates, ten seconds each.

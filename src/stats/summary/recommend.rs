@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::initializers::{Arms, common_seeds};
 use super::{Cell, Ending, Seed, Sweep};
-use crate::stats::{self, Interval, LEVEL, Paired};
+use crate::estimates::{self, Interval, LEVEL, Paired};
 
 /// What to conclude for a depth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +101,7 @@ impl Arms {
             .filter_map(|arm| {
                 let scores: Vec<f64> =
                     cells_of(arm).iter().filter_map(|c| c.validation()).collect();
-                Some((stats::mean(&scores)?, arm))
+                Some((estimates::mean(&scores)?, arm))
             })
             .collect();
         ranking.sort_by(|a, b| b.0.total_cmp(&a.0)); // stable: of equals the first
@@ -115,7 +115,7 @@ impl Arms {
                     let (own, other) = (*arms.get(&best)?, *arms.get(&arm)?);
                     Some(common_seeds(&sweep.cells[own], &sweep.cells[other]))
                 });
-                Rival { arm, difference: stats::paired(&by_seed(pairs), level) }
+                Rival { arm, difference: estimates::paired(&by_seed(pairs), level) }
             })
             .collect();
         let own = cells_of(best);
@@ -144,8 +144,8 @@ impl Arms {
             advice,
             n: values.len(),
             n_contexts: own.len(),
-            mean: stats::mean(&values),
-            interval: stats::mean_interval(&values, LEVEL),
+            mean: estimates::mean(&values),
+            interval: estimates::mean_interval(&values, LEVEL),
             successes,
             runs,
             lr,
@@ -181,7 +181,7 @@ fn by_seed(contexts: impl Iterator<Item = Vec<(Seed, (f64, f64))>>) -> Vec<(f64,
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::results::Record;
+    use wninit_core::results::Record;
     use crate::summary::testing::*;
     use crate::summary::{Input, Summary};
 

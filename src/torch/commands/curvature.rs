@@ -6,31 +6,34 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use chrono::Utc;
-use wninit::cohort::{self, Cohort};
-use wninit::commands::curvature::Args;
-use wninit::commands::{self, UsageError};
-use wninit::cost;
-use wninit::interrupt::{self, EXIT_INTERRUPTED};
-use wninit::job::{Job, JobId, SEED_FIELDS};
-use wninit::plan::{Plan, PlannedJob};
-use wninit::pool::EXIT_UNFINISHED;
-use wninit::probe::curvature::measure;
-use wninit::probe::eigen::{Eigen, Method, Options};
-use wninit::probe::{Start, shared_out, start_of, starts};
-use wninit::progress::{duration, say};
-use wninit::results::{
-    CURVATURE, Curvature, CurvatureMethod, CurvatureQuestion, FailureReason, ResultsError,
+use wninit_core::plan::cohort::{self, Cohort};
+use wninit_core::cli::curvature::Args;
+use wninit_core::cli::{Ended, UsageError, Written};
+use wninit_core::plan::cost;
+use wninit_core::run::interrupt::{self, EXIT_INTERRUPTED};
+use wninit_core::job::{Job, JobId};
+use wninit_core::plan::Plan;
+use wninit_core::run::pool::EXIT_UNFINISHED;
+use crate::probe::curvature::measure;
+use crate::probe::eigen::{Eigen, Method, Options};
+use crate::probe::shared_out;
+use wninit_core::plan::start::{Start, start_of, starts};
+use wninit_core::run::progress::{duration, say};
+use wninit_core::results::{
+    Curvature, CurvatureMethod, CurvatureQuestion, FailureReason, ResultsError,
     curvature_docs, document_columns, hostname, one_line, read_curvatures, write_curvatures,
 };
-use wninit::table::{Column, Display, Style};
-use wninit::train::{Libtorch, Stop};
-use wninit::{data, device, stats, sweep, torch};
+use crate::train::Libtorch;
+use wninit_core::run::trainer::Stop;
+use wninit_core::data;
+use wninit_core::run::sweep;
+use crate::{device, ffi};
 
 /// Measures what has no row yet; the exit code.
 ///
 /// # Errors
 /// If the grid or the command line is bad, or the results folder cannot be used.
-pub fn run(args: &Args) -> anyhow::Result<u8> {
+pub fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
     let grid = args.grid.load()?;
     let plan = Plan::of(&grid)?;
     let (devices, threads) =
@@ -79,7 +82,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     }
     let names: Vec<String> = devices.iter().map(|device| device::name(*device)).collect();
     let folder = args.data.clone().unwrap_or_else(data::default_dir);
-    let trainer = Libtorch::new(devices, threads, folder, Arc::clone(&stop));
+    let trainer = Libtorch::new(devices, threads, folder, Arc::clone(&stop), commit);
     let options = Options {
         method: match args.method {
             CurvatureMethod::Lanczos => Method::Lanczos,
@@ -123,8 +126,8 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
                             seconds: found.seconds / cohort.jobs().len() as f64,
                             device: names[worker].clone(),
                             cohort_size: cohort.jobs().len() as u32,
-                            libtorch: torch::LIBTORCH.to_owned(),
-                            git_sha: env!("WNINIT_GIT_SHA").to_owned(),
+                            libtorch: ffi::LIBTORCH.to_owned(),
+                            git_sha: commit.to_owned(),
                             hostname: hostname(),
                             finished_at: Utc::now(),
                         };
@@ -152,17 +155,16 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     if let Some(error) = broken {
         return Err(error.into());
     }
-    let shown = table(&starts, &rows, question).text(Style { width: 80, colour: false });
-    commands::print(&format!("{shown}{}\n", dir.join(CURVATURE).display()))?;
     let left = all - done - failed;
-    Ok(match () {
+    let code = match () {
         () if left > 0 && stop.load(Ordering::Relaxed) => {
             say(&format!("interrupted; {left} networks are left, and the same command goes on"));
             EXIT_INTERRUPTED
         }
         () if failed > 0 => EXIT_UNFINISHED,
         () => 0,
-    })
+    };
+    Ok(Ended::Written(Written { dir, code }))
 }
 
 /// What came of some networks.
@@ -239,67 +241,4 @@ fn copy_rows(
     rows.retain(|row| row.question != question || !new.contains(&row.job.id()));
     rows.extend(copies);
     !new.is_empty()
-}
-
-/// A row a cell: all that tells starts apart but the seeds; over the distinct networks in it.
-fn table(starts: &[Start], rows: &[Curvature], question: CurvatureQuestion) -> Display {
-    let by_job: HashMap<JobId, &Curvature> =
-        rows.iter().filter(|row| row.question == question).map(|row| (row.job.id(), row)).collect();
-    let plan = Plan {
-        jobs: starts
-            .iter()
-            .map(|start| PlannedJob { id: start.start.id(), job: start.start.clone() })
-            .collect(),
-        axes: Vec::new(),
-        warnings: Vec::new(),
-    };
-    let mut fields = plan.varying();
-    fields.retain(|field| !SEED_FIELDS.contains(&field.name));
-    if fields.is_empty() {
-        fields.extend(wninit::job::Field::named("init"));
-    }
-    let mut cells: Vec<(Vec<String>, Vec<Option<&Curvature>>)> = Vec::new();
-    for start in starts {
-        let cell: Vec<String> = fields
-            .iter()
-            .map(|field| field.get(&start.start).map_or_else(String::new, |v| v.to_string()))
-            .collect();
-        let row = start.jobs.iter().find_map(|job| by_job.get(&job.id()).copied());
-        match cells.iter_mut().find(|(other, _)| *other == cell) {
-            Some((_, found)) => found.push(row),
-            None => cells.push((cell, vec![row])),
-        }
-    }
-    let rows = cells
-        .into_iter()
-        .map(|(mut cell, found)| {
-            let measured: Vec<&Curvature> = found.iter().flatten().copied().collect();
-            let logs: Vec<f64> = measured.iter().filter_map(|c| c.log_spectral_norm()).collect();
-            let n = |count: usize| if count == 0 { "·".to_owned() } else { count.to_string() };
-            let mean = match (stats::mean(&logs), stats::sd(&logs)) {
-                (Some(mean), Some(sd)) => format!("{mean:.2} ± {sd:.2}"),
-                (Some(mean), None) => format!("{mean:.2}"),
-                _ => "–".to_owned(),
-            };
-            let is_negative = |c: &&&Curvature| c.eigenvalue.is_some_and(|x| x < 0.0);
-            cell.extend([
-                logs.len().to_string(),
-                mean,
-                n(measured.iter().filter(is_negative).count()),
-                n(measured.iter().filter(|c| !c.converged).count()),
-                n(found.len() - measured.len()),
-            ]);
-            cell
-        })
-        .collect();
-    let keys = fields.len();
-    let mut columns: Vec<Column> = fields.iter().map(|field| Column::new(field.name)).collect();
-    columns.extend([
-        Column::number("n"),
-        Column::number("ln spectral norm").or("ln norm"),
-        Column::number("negative").or("neg"),
-        Column::number("not converged").or("open"),
-        Column::number("missing").or("miss"),
-    ]);
-    Display { title: String::new(), columns, keys, rows }
 }

@@ -1,26 +1,27 @@
 //! `wninit doctor`: what the program found on this machine, and how to mend what is missing.
 
 use tch::{Device, Kind, Tensor};
-use wninit::commands::doctor::Args;
+use wninit_core::cli::doctor::Args;
 
-use wninit::job::{Dataset, DatasetName};
-use wninit::{data, device, execution, torch};
+use wninit_core::job::{Dataset, DatasetName};
+use wninit_core::{data, execution};
+use crate::{device, ffi};
 
 /// Prints what it finds; the exit code is 1 if training cannot work here.
 ///
 /// # Errors
 /// None so far.
-pub fn run(args: &Args) -> anyhow::Result<u8> {
+pub fn run(args: &Args, commit: &str) -> anyhow::Result<u8> {
     let mut broken = false;
     let line = |ok: bool, what: &str, found: String| {
         println!("{} {what:<9} {found}", if ok { "ok  " } else { "note" });
     };
-    println!("wninit {} ({})", env!("CARGO_PKG_VERSION"), env!("WNINIT_GIT_SHA"));
+    println!("wninit {} ({commit})", env!("CARGO_PKG_VERSION"));
 
     let sum = f64::try_from(Tensor::ones([2, 2], (Kind::Float, Device::Cpu)).sum(Kind::Float));
     let works = sum.is_ok_and(|sum| sum == 4.0);
     broken |= !works;
-    line(works, "libtorch", torch::LIBTORCH.to_owned());
+    line(works, "libtorch", ffi::LIBTORCH.to_owned());
 
     match device::gpus() {
         0 => line(
@@ -34,9 +35,9 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
             let each = (0..n).map(|gpu| device::label(tch::Device::Cuda(gpu)));
             line(true, "GPUs", each.collect::<Vec<_>>().join(", "));
             line(
-                torch::cuda::GRAPHS,
+                ffi::cuda::GRAPHS,
                 "graphs",
-                match torch::cuda::GRAPHS {
+                match ffi::cuda::GRAPHS {
                     true => "steps are recorded as CUDA graphs".to_owned(),
                     false => "none: the program was built without CUDA's headers (`make setup` installs \
                               them, or CUDA_HOME names them), so small networks train more slowly"
@@ -45,7 +46,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
             );
         }
     }
-    let flush = std::thread::spawn(torch::flush_denormals).join().unwrap_or(false);
+    let flush = std::thread::spawn(ffi::flush_denormals).join().unwrap_or(false);
     let denormals = if flush {
         "denormals flushed to zero"
     } else {

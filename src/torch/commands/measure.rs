@@ -5,29 +5,40 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use anyhow::anyhow;
-use wninit::cohort::{self, Cohort, Shape};
-use wninit::commands::plan::{self, Args};
-use wninit::execution::Choice;
-use wninit::job::Job;
-use wninit::progress::say;
-use wninit::speed::{self, Speed, Speeds};
-use wninit::train::{Libtorch, Stop};
-use wninit::{cost, data, device, interrupt};
+use wninit_core::plan::cohort::{self, Cohort, Shape};
+use wninit_core::cli::plan::Args;
+use wninit_core::plan::Plan;
+use wninit_core::results::finished_ids;
+use wninit_core::execution::Choice;
+use wninit_core::job::Job;
+use wninit_core::run::progress::say;
+use wninit_core::plan::speed::{self, Speed, Speeds};
+use crate::train::Libtorch;
+use wninit_core::data;
+use wninit_core::plan::cost;
+use wninit_core::run::interrupt;
+use wninit_core::run::trainer::Stop;
+use crate::device;
 
 /// Times a few steps of each network and number of members, on all workers at once, as in a sweep.
 ///
 /// # Errors
 /// If a grid is bad, or what was measured cannot be kept.
-pub fn run(args: &Args) -> anyhow::Result<()> {
-    let cohorts = plan::cohorts(args)?;
+pub fn run(args: &Args, commit: &'static str) -> anyhow::Result<()> {
+    let mut remaining: Vec<Job> = Vec::new();
+    for path in &args.grids {
+        let grid = args.overrides.load(path)?;
+        let plan = Plan::of(&grid)?;
+        let finished = finished_ids(&args.results.join(&grid.name))?;
+        remaining.extend(plan.remaining(&finished).map(|planned| planned.job.clone()));
+    }
     let (devices, threads) = device::workers(&Choice::Auto, None)?;
     let (name, workers) = (device::model(devices[0]), devices.len());
     let mut speeds = Speeds::of(&name, workers);
     let stop = interrupt::install()?;
-    let trainer = Libtorch::new(devices, threads, data::default_dir(), Arc::clone(&stop));
-    widths(&trainer, cohorts.iter().flat_map(Cohort::jobs), &mut speeds)?;
-    let jobs = cohorts.into_iter().flat_map(|cohort| cohort.jobs().to_vec());
-    let cohorts = cohort::spread(cohort::cohorts(jobs, |shape| speeds.width(shape)), workers);
+    let trainer = Libtorch::new(devices, threads, data::default_dir(), Arc::clone(&stop), commit);
+    widths(&trainer, &remaining, &mut speeds)?;
+    let cohorts = cohort::spread(cohort::cohorts(remaining, |shape| speeds.width(shape)), workers);
     let mut seen = HashSet::new();
     let new = |cohort: &Cohort| {
         let (shape, members) = (cohort.shape(), cohort.jobs().len());

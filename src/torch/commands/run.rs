@@ -2,33 +2,32 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::Context;
-
-use crate::measure;
-use wninit::cohort::{self, Cohort, Shape};
-use wninit::commands::UsageError;
-use wninit::commands::run::Args;
-use wninit::device;
-use wninit::job::{Job, JobId, Precision};
-use wninit::plan::Plan;
-use wninit::pool::{self, EXIT_UNFINISHED, Options};
-use wninit::progress::say;
-use wninit::results::{ResultsError, folders, holder};
-use wninit::speed::Speeds;
-use wninit::train::checkpoint::{self, Saved};
-use wninit::train::{Checkpoints, Libtorch};
-use wninit::{data, interrupt, shard, sweep, tensorboard};
+use super::measure;
+use wninit_core::plan::cohort::{self, Cohort, Shape};
+use wninit_core::cli::{Ended, UsageError, Written};
+use wninit_core::cli::run::Args;
+use crate::device;
+use wninit_core::job::{Job, JobId, Precision};
+use wninit_core::plan::Plan;
+use wninit_core::run::pool::{self, EXIT_UNFINISHED, Options};
+use wninit_core::run::progress::say;
+use wninit_core::results::{ResultsError, folders, holder};
+use wninit_core::plan::speed::Speeds;
+use crate::train::checkpoint::{self, Saved};
+use crate::train::{Checkpoints, Libtorch};
+use wninit_core::data;
+use wninit_core::plan::shard;
+use wninit_core::run::{interrupt, sweep};
 
 /// Trains the jobs that are not finished; the exit code is that of the pool.
 ///
 /// # Errors
 /// If the grid or the command line is bad, or the results folder cannot be used. Nothing has been
 /// written then.
-pub fn run(args: &Args) -> anyhow::Result<u8> {
+pub fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
     let grid = args.grid.load()?;
     let plan = Plan::of(&grid)?;
     let (devices, threads) =
@@ -57,7 +56,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         // As where it fills up later: the jobs are left, and the same command will do them.
         Err(error) if error.is_full_disk() => {
             say(&format!("error: {error}"));
-            return Ok(EXIT_UNFINISHED);
+            return Ok(Ended::Exit(EXIT_UNFINISHED));
         }
         opened => opened?,
     };
@@ -84,6 +83,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         threads,
         args.data.clone().unwrap_or_else(data::default_dir),
         Arc::clone(&stop),
+        commit,
     );
     trainer.recompute = args.recompute;
     trainer.checkpoints =
@@ -122,19 +122,11 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         }
     }
     say(&format!("{}: {summary}", sweep.journal.dir().display()));
-    if args.tensorboard {
-        // The results are on disk; what fails from here on costs a picture at most.
-        if let Err(error) = tensorboard::write_missing(&dir) {
-            say(&format!("warning: TensorBoard will not show every finished job: {error}"));
-        }
-    }
     let code = summary.exit_code();
-    if args.summary {
-        drop(sweep); // the folder is free again
-        let summarised = summarise(&dir)?;
-        return Ok(if code == 0 { summarised } else { code });
+    if args.summary || args.tensorboard {
+        return Ok(Ended::Written(Written { dir, code }));
     }
-    Ok(code)
+    Ok(Ended::Exit(code))
 }
 
 /// Says if other processes train shards of the sweep, of which this one takes all jobs.
@@ -148,21 +140,6 @@ fn warn_of_shards(dir: &Path) -> Result<(), ResultsError> {
         }
     }
     Ok(())
-}
-
-/// Runs `wninit summary` on the sweep; its exit code.
-fn summarise(dir: &Path) -> anyhow::Result<u8> {
-    let program = std::env::current_exe()
-        .context("cannot find this program's own file")?
-        .with_file_name("wninit");
-    let status = Command::new(&program).arg("summary").arg(dir).status();
-    let status = status.with_context(|| {
-        format!(
-            "cannot start {}, which belongs beside wninit-torch; build it with `make build`",
-            program.display()
-        )
-    })?;
-    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }
 
 /// The cohorts that earlier checkpoints hold, without their finished members, and the checkpoint

@@ -7,17 +7,20 @@ use std::sync::mpsc;
 use std::thread;
 
 use anyhow::{anyhow, bail};
-use wninit::cohort::Cohort;
-use wninit::commands::UsageError;
-use wninit::commands::verify::Args;
-use wninit::interrupt::EXIT_INTERRUPTED;
-use wninit::job::JobId;
-use wninit::pool::EXIT_UNFINISHED;
-use wninit::results::{
+use wninit_core::plan::cohort::Cohort;
+use wninit_core::cli::UsageError;
+use wninit_core::cli::verify::Args;
+use wninit_core::run::interrupt::EXIT_INTERRUPTED;
+use wninit_core::job::JobId;
+use wninit_core::run::pool::EXIT_UNFINISHED;
+use wninit_core::results::{
     EpochRow, Outcome, Provenance, Record, differences, one_line, read_epochs, read_runs,
 };
-use wninit::train::{Event, Libtorch, Stop, Trainer};
-use wninit::{data, device, interrupt, rng};
+use crate::train::Libtorch;
+use wninit_core::run::interrupt;
+use wninit_core::run::trainer::{Event, Stop, Trainer};
+use wninit_core::{data, rng};
+use crate::{device, ffi};
 
 /// What came of a job that was trained again.
 enum Verdict {
@@ -46,7 +49,7 @@ struct Difference {
 ///
 /// # Errors
 /// The folder holds no finished job, or not the one that is named, or its files cannot be read.
-pub fn run(args: &Args) -> anyhow::Result<u8> {
+pub fn run(args: &Args, commit: &'static str) -> anyhow::Result<u8> {
     let runs = read_runs(&args.dir)?;
     for warning in
         runs.warnings.iter().cloned().chain(runs.conflicts.iter().map(ToString::to_string))
@@ -64,7 +67,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let workers = devices.len();
     let stop = interrupt::install()?;
     let data = args.data.clone().unwrap_or_else(data::default_dir);
-    let trainer = Libtorch::new(devices, threads, data, Arc::clone(&stop));
+    let trainer = Libtorch::new(devices, threads, data, Arc::clone(&stop), commit);
 
     let next = AtomicUsize::new(0);
     let (report, reports) = mpsc::channel();
@@ -105,7 +108,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
             println!("{word:<11}  {id}");
             print_differences(&list);
             if word == "different" {
-                println!("  {}", advice(row, &device::label(trainer.devices[0])));
+                println!("  {}", advice(row, &device::label(trainer.devices[0]), commit));
             }
         }
     });
@@ -261,20 +264,19 @@ fn print_differences(list: &[Difference]) {
 }
 
 /// What to make of a job that is different.
-fn advice(row: &Record, device: &str) -> String {
+fn advice(row: &Record, device: &str, commit: &str) -> String {
     let made = &row.provenance;
-    let here = wninit::results::hostname();
-    if made.device != device || made.hostname != here || made.libtorch != wninit::torch::LIBTORCH {
+    let here = wninit_core::results::hostname();
+    if made.device != device || made.hostname != here || made.libtorch != ffi::LIBTORCH {
         return format!(
             "the row was made on {} of {} with libtorch {}, this on {device} of {here} with {}; only there is a \
              difference a proof",
             made.device,
             made.hostname,
             made.libtorch,
-            wninit::torch::LIBTORCH
+            ffi::LIBTORCH
         );
     }
-    let commit = env!("WNINIT_GIT_SHA");
     let outcome = if row.outcome == Outcome::Ok { "its results" } else { "its divergence" };
     if made.git_sha == commit {
         format!(
@@ -293,7 +295,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use chrono::Utc;
-    use wninit::job::Draft;
+    use wninit_core::job::Draft;
 
     fn record() -> Record {
         let epoch = EpochRow {

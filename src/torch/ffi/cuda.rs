@@ -167,7 +167,7 @@ mod graph {
     use std::ffi::{c_char, c_void};
     use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-    use crate::torch::{check, message_of};
+    use crate::ffi::{check, message_of};
 
     unsafe extern "C" {
         fn wninit_graph_pool(out: *mut u64) -> *mut c_char;

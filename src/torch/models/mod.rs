@@ -6,7 +6,7 @@ mod residual;
 
 use tch::{Device, Kind, Tensor};
 
-use crate::job::{Arch, Gain, Init, Norm, Precision};
+use wninit_core::job::{Arch, Gain, Init, Norm, Precision};
 use crate::nn::{
     Affine, Arithmetic, Buffer, Layer, Linear, Param, Part, Pass, Role, Sgd, Step, Tape, init,
 };

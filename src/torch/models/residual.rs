@@ -8,7 +8,7 @@
 use tch::Tensor;
 
 use super::{Blueprint, Trunk};
-use crate::job::Norm;
+use wninit_core::job::Norm;
 use crate::nn::conv::ConvSize;
 use crate::nn::pool::GlobalAveragePool;
 use crate::nn::{Arithmetic, BatchNorm, Conv, Layer, Part, Pass, Role, Step, Tape};

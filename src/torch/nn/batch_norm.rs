@@ -5,7 +5,7 @@ use tch::Tensor;
 
 use super::convolution::stack;
 use super::{Arithmetic, Buffer, Layer, Param, Part, Pass, Step, Tape};
-use crate::torch::batch_norm_backward;
+use crate::ffi::batch_norm_backward;
 
 const MOMENTUM: f64 = 0.1;
 const EPS: f64 = 1e-5;

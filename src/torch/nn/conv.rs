@@ -7,7 +7,7 @@ use tch::Tensor;
 use super::convolution::{Grads, Way, Window, backward, fastest, forward};
 use super::kernels::Gradient;
 use super::{Affine, Arithmetic, Layer, Part, Pass, Role, Step, Tape};
-use crate::job::Norm;
+use wninit_core::job::Norm;
 
 /// `[member, batch, in, h, w]` to `[member, batch, out, h', w']`, padded by `k/2`.
 pub struct Conv {

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use tch::{Device, Kind, Tensor};
 
-use crate::torch::convolution_backward;
-use crate::torch::cuda::{Graph, Lanes, Pool, synchronize};
+use crate::ffi::convolution_backward;
+use crate::ffi::cuda::{Graph, Lanes, Pool, synchronize};
 
 /// How to convolve a stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +98,7 @@ pub fn backward(
         let [dy, x, w] = [dy, x, w].map(|t| t.select(0, m));
         convolution_backward(&dy, &x, &w, stride, kernel / 2, 1, need_dx)
     };
-    let stacked = |members: Vec<crate::torch::ConvolutionGrads>| {
+    let stacked = |members: Vec<crate::ffi::ConvolutionGrads>| {
         let (mut dxs, mut dws, mut dbs) = (Vec::new(), Vec::new(), Vec::new());
         for grads in members {
             dxs.extend(grads.dx);

@@ -9,8 +9,8 @@ use rand_distr::StandardNormal;
 use tch::{Kind, Tensor};
 
 use super::{Affine, Role};
-use crate::job::{Direction, Gain, Init};
-use crate::rng;
+use wninit_core::job::{Direction, Gain, Init};
+use wninit_core::rng;
 
 /// Draws the parameters of one affine map, for every member of its stack alike.
 ///

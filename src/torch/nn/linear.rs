@@ -5,7 +5,7 @@ use tch::Tensor;
 use super::kernels::Gradient;
 use super::matmul::{WeightGradient, multiply};
 use super::{Affine, Arithmetic, Layer, Part, Pass, Role, Step, Tape, kernels};
-use crate::job::Norm;
+use wninit_core::job::Norm;
 
 /// `[member, batch, in]` to `[member, batch, out]`, one product for each member.
 ///

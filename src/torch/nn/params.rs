@@ -5,7 +5,7 @@ use tch::{Kind, Tensor};
 
 use super::kernels::Gradient;
 use super::{Arithmetic, Step, kernels};
-use crate::job::Norm;
+use wninit_core::job::Norm;
 
 /// A trainable tensor `[member, …]`.
 pub struct Param {

@@ -11,14 +11,15 @@ use rand_distr::StandardNormal;
 use tch::{Kind, Tensor};
 
 use super::eigen::{self, Eigen, Options};
-use crate::cohort::Cohort;
-use crate::data::batches;
-use crate::job::{Augment, Dataset, Job, Norm};
+use wninit_core::plan::cohort::Cohort;
+use wninit_core::data::batches;
+use wninit_core::job::{Augment, Dataset, Job, Norm};
 use crate::models::Model;
 use crate::nn::{Pass, init};
-use crate::rng;
+use wninit_core::rng;
 use crate::train::augment::Preprocess;
-use crate::train::{DeviceData, Libtorch, Stop, caught, initial_stack};
+use crate::train::{DeviceData, Libtorch, caught, initial_stack};
+use wninit_core::run::trainer::Stop;
 
 /// The Hessian of a stack of networks over given images, as its products with vectors.
 pub struct Hessian<'a> {
@@ -127,7 +128,7 @@ pub fn first_batches(job: &Job, share: f64) -> Vec<Vec<u32>> {
 }
 
 /// What was found for the cohort's jobs, in their order, and over how many images. Jobs are
-/// starts, see [`super::start_of`].
+/// starts, see [`wninit_core::plan::start::start_of`].
 ///
 /// # Errors
 /// The machine failed: memory, the device, the data.
@@ -174,7 +175,7 @@ fn basis(n: i64, members: usize, wanted: usize) -> usize {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::job::{DatasetName, Draft};
+    use wninit_core::job::{DatasetName, Draft};
     use std::collections::BTreeSet;
 
     fn job(seed: u64) -> Job {

@@ -252,7 +252,7 @@ fn lanczos(
 mod tests {
     use super::*;
     use crate::nn::init;
-    use crate::rng;
+    use wninit_core::rng;
     use rand_distr::StandardNormal;
     use tch::Device;
 

@@ -10,14 +10,15 @@ use rand::Rng;
 use rand_distr::StandardNormal;
 use tch::{Device, Kind, Tensor};
 
-use crate::job::{Augment, Gain, Init, Job, Norm};
+use wninit_core::job::{Augment, Gain, Init, Job, Norm};
 use crate::nn::{Arithmetic, Layer, Linear, Part, Pass, Role, Step, Tape, init};
-use crate::rng;
+use wninit_core::rng;
 use crate::train::augment::Preprocess;
-use crate::train::{Libtorch, Stop, blueprint, caught, initial_network};
+use crate::train::{Libtorch, blueprint, caught, initial_network};
+use wninit_core::run::trainer::Stop;
 
 use super::curvature::first_batches;
-use crate::cohort::Shape;
+use wninit_core::plan::cohort::Shape;
 
 /// What was measured at one layer.
 #[derive(Clone, Debug, PartialEq)]
@@ -119,7 +120,7 @@ impl Scheme {
         };
         // These are names of initializers, which a test sees to.
         name.parse()
-            .unwrap_or(Init { direction: crate::job::Direction::Orthogonal, gain: Gain::Proposed })
+            .unwrap_or(Init { direction: wninit_core::job::Direction::Orthogonal, gain: Gain::Proposed })
     }
 }
 
@@ -195,7 +196,7 @@ impl Net {
         caught(|| {
             let _no_grad = tch::no_grad_guard();
             tch::set_num_threads(1);
-            crate::torch::flush_denormals();
+            crate::ffi::flush_denormals();
             Ok(self.propagate(scheme, seed))
         })
     }
@@ -243,7 +244,7 @@ impl Net {
 
 /// Sends the first mini-batch of a job's first epoch through its network at initialization, and the
 /// gradient of the loss back. The images are not augmented; batch norms normalise over the batch.
-/// The job is a start, see [`super::start_of`].
+/// The job is a start, see [`wninit_core::plan::start::start_of`].
 ///
 /// # Errors
 /// The machine failed: memory, the device, the data.

@@ -1,27 +1,23 @@
-//! The commands that need tensors, one a file; `wninit` hands over to this program.
-
-mod curvature;
-mod doctor;
-mod measure;
-mod run;
-mod signal;
-mod verify;
+//! `wninit-torch`: carries out the commands that need tensors, for `wninit`.
 
 use std::process::ExitCode;
 
 use clap::Parser;
-use wninit::commands::{self, Cli, Command};
+use wninit_core::cli::{Ended, become_wninit, fail};
+use wninit_torch::commands::{self, Command};
+
+#[derive(Parser)]
+#[command(name = "wninit", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
 
 fn main() -> ExitCode {
-    let command = Cli::parse().command;
-    let result = match &command {
-        Command::Run(args) => run::run(args),
-        Command::Signal(args) => signal::run(args),
-        Command::Curvature(args) => curvature::run(args),
-        Command::Verify(args) => verify::run(args),
-        Command::Doctor(args) => doctor::run(args),
-        Command::Plan(args) => measure::run(args).and_then(|()| commands::plan::run(args)),
-        other => commands::run(other).unwrap_or(Ok(0)),
+    let result = match commands::run(&Cli::parse().command, env!("WNINIT_COMMIT")) {
+        Ok(Ended::Exit(code)) => Ok(code),
+        Ok(Ended::Written(written)) => Err(become_wninit(&written)),
+        Err(error) => Err(error),
     };
-    ExitCode::from(result.unwrap_or_else(|error| commands::fail(&error)))
+    ExitCode::from(result.unwrap_or_else(|error| fail(&error)))
 }

@@ -19,8 +19,8 @@
 use rand::Rng;
 use tch::{Device, Kind, Tensor};
 
-use crate::job::{Augment, Dataset, DatasetName};
-use crate::rng;
+use wninit_core::job::{Augment, Dataset, DatasetName};
+use wninit_core::rng;
 
 /// Pixels of black around an image before it is cropped back to its size.
 const PADDING: u8 = 4;

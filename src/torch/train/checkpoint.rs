@@ -18,8 +18,8 @@ use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor};
 
 use super::session::{Progress, Session};
-use crate::cohort::Cohort;
-use crate::job::JobId;
+use wninit_core::plan::cohort::Cohort;
+use wninit_core::job::JobId;
 use crate::models::{Blueprint, Model};
 
 const MAGIC: &[u8] = b"wninit checkpoint 1\n";
@@ -273,7 +273,7 @@ impl Saved {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::job::Draft;
+    use wninit_core::job::Draft;
     use proptest::prelude::*;
     use std::sync::OnceLock;
 

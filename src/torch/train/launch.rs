@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use tch::{Device, Tensor};
 
-use crate::torch::cuda::{Graph, Pool};
+use crate::ffi::cuda::{Graph, Pool};
 
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -117,7 +117,7 @@ mod tests {
     use tch::Kind;
 
     use super::*;
-    use crate::job::{Arch, Norm};
+    use wninit_core::job::{Arch, Norm};
     use crate::models::{Blueprint, Model};
     use crate::nn::{Arithmetic, Pass, Sgd};
 

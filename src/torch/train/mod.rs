@@ -23,59 +23,21 @@ use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 use tch::{Device, Tensor};
 
-use crate::cohort::{Cohort, Shape};
-use crate::cost;
-use crate::data::{self, batches};
-use crate::device;
-use crate::execution::Recompute;
-use crate::job::{Dataset, Gain, Job, JobId, Precision};
+use wninit_core::plan::cohort::{Cohort, Shape};
+use wninit_core::plan::cost;
+use wninit_core::data::{self, batches};
+use crate::{device, ffi};
+use wninit_core::run::trainer::{Event, Stop, Trainer};
+use wninit_core::execution::Recompute;
+use wninit_core::job::{Dataset, Gain, Job, JobId, Precision};
 use crate::models::{Blueprint, Model};
 use crate::nn::Arithmetic;
-use crate::results::{FailureReason, Outcome, Provenance, Record, one_line};
-use crate::torch;
+use wninit_core::results::{FailureReason, Outcome, Provenance, Record, one_line};
 use augment::Preprocess;
 use checkpoint::Saved;
 pub use evaluate::Images;
 pub use session::DeviceData;
 use session::{Ended, Progress, Session};
-
-/// What a trainer tells while it works.
-pub enum Event {
-    /// A member of the cohort is finished; its record is final.
-    Finished(Box<Record>),
-    /// The share of the cohort's work that is done, from 0 to 1.
-    Progress(f64),
-    /// What the user should know.
-    Note(String),
-}
-
-/// Why a trainer came back before every member was finished.
-#[derive(Debug)]
-pub enum Stop {
-    /// It was asked to; what is worth keeping is in a checkpoint.
-    Interrupted,
-    /// The machine failed it.
-    Failed {
-        /// The kind of failure.
-        reason: FailureReason,
-        /// What happened.
-        error: anyhow::Error,
-    },
-}
-
-/// Trains cohorts. The pool takes one as an argument, so that a test can pass a fake.
-pub trait Trainer: Sync {
-    /// Trains the cohort on worker `worker` of the pool and reports each member as it finishes.
-    ///
-    /// # Errors
-    /// [`Stop`]; members that were already reported stay finished.
-    fn train(
-        &self,
-        worker: usize,
-        cohort: &Cohort,
-        event: &mut dyn FnMut(Event),
-    ) -> Result<(), Stop>;
-}
 
 /// Where checkpoints go and come from.
 pub struct Checkpoints {
@@ -101,6 +63,8 @@ pub struct Libtorch {
     pub checkpoints: Option<Checkpoints>,
     /// Whether to recompute activations.
     pub recompute: Recompute,
+    /// The commit of the program, for the results' provenance.
+    pub commit: &'static str,
     loaded: Mutex<HashMap<(Dataset, usize), [Tensor; 4]>>,
 }
 
@@ -111,6 +75,7 @@ impl Libtorch {
         threads: i32,
         data: PathBuf,
         stop: Arc<AtomicBool>,
+        commit: &'static str,
     ) -> Libtorch {
         Libtorch {
             devices,
@@ -119,6 +84,7 @@ impl Libtorch {
             stop,
             checkpoints: None,
             recompute: Recompute::Auto,
+            commit,
             loaded: Mutex::default(),
         }
     }
@@ -167,8 +133,8 @@ impl Libtorch {
     /// Readies the calling thread for the worker's arithmetic.
     fn prepare(&self, worker: usize, precision: Precision) -> anyhow::Result<()> {
         tch::set_num_threads(self.threads);
-        torch::flush_denormals();
-        torch::keep_freed_memory();
+        ffi::flush_denormals();
+        ffi::keep_freed_memory();
         let device = self.devices[worker];
         if precision == Precision::Tf32 && !device.is_cuda() {
             anyhow::bail!(
@@ -176,10 +142,10 @@ impl Libtorch {
                  use fp32 or bf16, or run with --device cuda"
             );
         }
-        torch::allow_tf32(precision == Precision::Tf32);
+        ffi::allow_tf32(precision == Precision::Tf32);
         if let Device::Cuda(gpu) = device {
-            torch::cuda::own_stream(gpu);
-            torch::cuda::benchmark_cudnn(true);
+            ffi::cuda::own_stream(gpu);
+            ffi::cuda::benchmark_cudnn(true);
         }
         Ok(())
     }
@@ -245,9 +211,9 @@ impl Libtorch {
         let provenance = Provenance {
             device: device::label(device),
             cohort_size: cohort.jobs().len() as u32,
-            libtorch: torch::LIBTORCH.to_owned(),
-            git_sha: env!("WNINIT_GIT_SHA").to_owned(),
-            hostname: crate::results::hostname(),
+            libtorch: ffi::LIBTORCH.to_owned(),
+            git_sha: self.commit.to_owned(),
+            hostname: wninit_core::results::hostname(),
             started_at,
             finished_at: started_at,
         };

@@ -1,6 +1,6 @@
 //! The learning rate of a job at each step.
 
-use crate::job::{Schedule, Settings};
+use wninit_core::job::{Schedule, Settings};
 
 /// The factor on the base rate in epoch `e` = 0, 1, … of `epochs`.
 pub fn factor(schedule: Schedule, e: u32, epochs: u32) -> f64 {
@@ -42,7 +42,7 @@ pub fn learning_rate(job: &Settings, e: u32, i: usize, steps: usize) -> f64 {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::job::{Draft, Job};
+    use wninit_core::job::{Draft, Job};
 
     fn changes(schedule: Schedule, epochs: u32) -> Vec<(u32, f64)> {
         let mut changes = vec![(0, factor(schedule, 0, epochs))];

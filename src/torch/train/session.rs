@@ -9,12 +9,12 @@ use super::augment::{Draws, Preprocess};
 use super::evaluate::{Images, Scores, evaluate, to_vec};
 use super::launch::{Launcher, Work};
 use super::schedule::learning_rate;
-use crate::cohort::{Cohort, Shape};
-use crate::data::batches::{self, Split};
-use crate::job::{Augment, Job};
+use wninit_core::plan::cohort::{Cohort, Shape};
+use wninit_core::data::batches::{self, Split};
+use wninit_core::job::{Augment, Job};
 use crate::models::Model;
 use crate::nn::Sgd;
-use crate::results::EpochRow;
+use wninit_core::results::EpochRow;
 
 /// The images of a cohort's data set, on its device.
 pub struct DeviceData {

@@ -32,14 +32,14 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 use chrono::{DateTime, Utc};
 
-use crate::cohort::{Cohort, Shape};
-use crate::interrupt::EXIT_INTERRUPTED;
+use crate::plan::cohort::{Cohort, Shape};
+use crate::run::interrupt::EXIT_INTERRUPTED;
 use crate::job::{Job, JobId};
-use crate::progress::{Display, Progress, duration};
+use crate::run::progress::{Display, Progress, duration};
 use crate::results::{
     Failure, FailureReason, Journal, Outcome, Record, ResultsError, hostname, one_line,
 };
-use crate::train::{Event, Stop, Trainer};
+use crate::run::trainer::{Event, Stop, Trainer};
 use under_way::UnderWay;
 
 /// The exit code of a run that leaves jobs of its plan unfinished.

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Running;
-use crate::cohort::{Cohort, Shape};
+use crate::plan::cohort::{Cohort, Shape};
 use crate::job::JobId;
 
 const FILE: &str = "under_way.json";

@@ -1,0 +1,183 @@
+//! The parts of the command line that both programs know: the arguments of the commands that need
+//! tensors, how `wninit` and `wninit-torch` hand over to each other, and how a command ends.
+//!
+//! `wninit` is what a user starts. It becomes `wninit-torch` for a command that needs tensors, with the
+//! same arguments, because loading libtorch takes longer than all that the other commands do.
+//! `wninit-torch` writes data. Where that is to be shown (a page, a table), it becomes `wninit`
+//! again, which learns from [`Written`] where the data is. Each time the process stays the same one: signals,
+//! limits and the exit code need no forwarding.
+
+pub mod curvature;
+pub mod doctor;
+pub mod plan;
+pub mod run;
+pub mod signal;
+pub mod verify;
+
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context;
+use clap::Args;
+
+use crate::grid::{Grid, GridError, Overrides};
+use crate::results::{ResultsError, one_line};
+use crate::run::progress::say;
+
+/// A grid and what the command line changes in it.
+#[derive(Args, Clone, Debug)]
+pub struct GridArgs {
+    /// The grid, a TOML file
+    pub grid: PathBuf,
+    #[command(flatten)]
+    #[allow(missing_docs)] // it would become the help text
+    pub overrides: OverrideArgs,
+}
+
+/// What the command line changes in a grid.
+#[derive(Args, Clone, Debug, Default)]
+pub struct OverrideArgs {
+    /// Set a field for all jobs, whatever the grid says (repeatable)
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Keep only these values of an axis (repeatable)
+    #[arg(long, value_name = "AXIS=A,B")]
+    pub only: Vec<String>,
+    /// Apply the grid's overlay [profile.NAME]
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+}
+
+impl GridArgs {
+    /// Reads the grid with its overrides.
+    ///
+    /// # Errors
+    /// As [`Grid::load`].
+    pub fn load(&self) -> Result<Grid, GridError> {
+        self.overrides.load(&self.grid)
+    }
+}
+
+impl OverrideArgs {
+    /// Whether the command line changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.only.is_empty() && self.profile.is_none()
+    }
+
+    /// Reads a grid with these overrides.
+    ///
+    /// # Errors
+    /// As [`Grid::load`].
+    pub fn load(&self, grid: &Path) -> Result<Grid, GridError> {
+        let overrides = Overrides {
+            set: self.set.clone(),
+            only: self.only.clone(),
+            profile: self.profile.clone(),
+        };
+        Grid::load(grid, &overrides)
+    }
+}
+
+/// A command line that asks for what cannot be; the exit code is 2.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct UsageError(pub anyhow::Error);
+
+/// What `wninit-torch` has written, for `wninit` to show.
+#[derive(Args, Clone, Debug)]
+pub struct Written {
+    /// The folder
+    #[arg(long = "written", value_name = "DIR", hide = true)]
+    pub dir: PathBuf,
+    /// The exit code, if showing it works
+    #[arg(long, value_name = "CODE", hide = true)]
+    pub code: u8,
+}
+
+impl Written {
+    /// The options that tell `wninit` of it, for the command line in front of the command.
+    fn options(&self) -> [std::ffi::OsString; 4] {
+        ["--written".into(), self.dir.clone().into(), "--code".into(), self.code.to_string().into()]
+    }
+}
+
+/// How a command of `wninit-torch` ends.
+#[derive(Debug)]
+pub enum Ended {
+    /// With this exit code.
+    Exit(u8),
+    /// With data that `wninit` shows.
+    Written(Written),
+}
+
+/// Becomes `wninit-torch`. Comes back only if that fails.
+pub fn become_wninit_torch() -> anyhow::Error {
+    become_program("wninit-torch", |command| {
+        // Threads of OpenMP that wait for each other by spinning keep each other from running where
+        // cores are shared: a sweep of 2 s took more than a minute. OpenMP reads this when it is loaded.
+        if std::env::var_os("OMP_WAIT_POLICY").is_none() {
+            command.env("OMP_WAIT_POLICY", "passive");
+        }
+    })
+}
+
+/// Becomes `wninit`, to show what was written. Comes back only if that fails.
+pub fn become_wninit(written: &Written) -> anyhow::Error {
+    become_program("wninit", |command| {
+        command.args(written.options());
+    })
+}
+
+/// Becomes a program beside this one, with this one's arguments after those that `prepare` adds.
+fn become_program(name: &str, prepare: impl FnOnce(&mut Command)) -> anyhow::Error {
+    let this = match std::env::current_exe().context("cannot find this program's own file") {
+        Ok(this) => this,
+        Err(error) => return error,
+    };
+    let program = this.with_file_name(name);
+    let mut command = Command::new(&program);
+    prepare(&mut command);
+    let error = command.args(std::env::args_os().skip(1)).exec();
+    let (program, this) = (program.display(), this.file_name().unwrap_or_default().display());
+    anyhow::Error::new(error).context(format!(
+        "cannot start {program}, which belongs beside {this}; build it with `make build`"
+    ))
+}
+
+/// Prints a command's result on stdout; a reader who has seen enough (`| head`) is no error.
+///
+/// # Errors
+/// Standard output cannot be written to, a file on a full disk perhaps.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    use std::io::Write;
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(anyhow::Error::new(error).context("cannot print the result"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Prints an error with its causes in one line; the exit code for it.
+pub fn fail(error: &anyhow::Error) -> u8 {
+    let broken_pipe = |cause: &(dyn std::error::Error + 'static)| {
+        let io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        let csv = cause.downcast_ref::<csv::Error>().and_then(|error| match error.kind() {
+            csv::ErrorKind::Io(error) => Some(error.kind()),
+            _ => None,
+        });
+        io.or(csv) == Some(std::io::ErrorKind::BrokenPipe)
+    };
+    if error.chain().any(broken_pipe) {
+        return 0; // the reader, `head` perhaps, has seen enough
+    }
+    say(&format!("error: {}", one_line(error)));
+    let bad_input = |cause: &(dyn std::error::Error + 'static)| {
+        let results = cause.downcast_ref::<ResultsError>();
+        cause.is::<GridError>()
+            || cause.is::<UsageError>()
+            || results.is_some_and(|error| !error.is_full_disk())
+    };
+    if error.chain().any(bad_input) { 2 } else { 1 }
+}

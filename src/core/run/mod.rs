@@ -1,0 +1,7 @@
+//! How a sweep is run, whoever trains: cohorts to workers, records to the journal.
+
+pub mod interrupt;
+pub mod pool;
+pub mod progress;
+pub mod sweep;
+pub mod trainer;

@@ -1,0 +1,4 @@
+//! What the results of a sweep show.
+
+pub mod estimates;
+pub mod summary;

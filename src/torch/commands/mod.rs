@@ -1,0 +1,43 @@
+//! The commands that need tensors, one a file. They write data; `wninit` shows it.
+
+mod curvature;
+mod doctor;
+mod measure;
+mod run;
+mod signal;
+mod verify;
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use wninit_core::cli::{self, Ended, Written};
+
+/// What needs tensors.
+#[derive(Subcommand)]
+#[allow(missing_docs)] // `wninit` has the help text
+pub enum Command {
+    Plan(cli::plan::Args),
+    Run(cli::run::Args),
+    Signal(cli::signal::Args),
+    Curvature(cli::curvature::Args),
+    Verify(cli::verify::Args),
+    Doctor(cli::doctor::Args),
+}
+
+/// Carries out a command. `commit` is the program's, for the provenance of what it writes.
+///
+/// # Errors
+/// Whatever stopped it; [`wninit_core::cli::fail`] prints it.
+pub fn run(command: &Command, commit: &'static str) -> anyhow::Result<Ended> {
+    match command {
+        Command::Plan(args) => {
+            measure::run(args, commit)?;
+            Ok(Ended::Written(Written { dir: PathBuf::new(), code: 0 }))
+        }
+        Command::Run(args) => run::run(args, commit),
+        Command::Signal(args) => signal::run(args, commit),
+        Command::Curvature(args) => curvature::run(args, commit),
+        Command::Verify(args) => verify::run(args, commit).map(Ended::Exit),
+        Command::Doctor(args) => doctor::run(args, commit).map(Ended::Exit),
+    }
+}
