@@ -5,17 +5,17 @@ use std::io::{BufWriter, Write};
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use wninit_core::plan::cohort::{self, Cohort, Shape};
-use wninit_core::plan::cost::{self, ModelCost, Rates};
 use wninit_core::cli::UsageError;
 use wninit_core::cli::plan::Args;
 use wninit_core::execution::cores;
 use wninit_core::grid::{Axis, Grid, Metric};
 use wninit_core::job::{Job, JobId, Value};
 use wninit_core::plan::Plan;
-use wninit_core::results::{self, ResultsError};
+use wninit_core::plan::cohort::{self, Cohort, Shape};
+use wninit_core::plan::cost::{self, ModelCost, Rates};
 use wninit_core::plan::shard;
 use wninit_core::plan::speed::Speeds;
+use wninit_core::results::{self, ResultsError};
 use wninit_core::run::sweep::PlanChange;
 
 /// Prints the plan.

@@ -6,8 +6,8 @@ use std::str::FromStr;
 use anyhow::Context;
 
 use super::summary::Folder;
-use wninit_core::job::Init;
 use crate::report::{Input, page};
+use wninit_core::job::Init;
 use wninit_core::results::{read_epochs, write_atomically};
 
 /// Make a page about a sweep: what it shows, in pictures.

@@ -1,7 +1,7 @@
 //! `wninit run`: what follows the training that `wninit-torch` does.
 
-use wninit_core::cli::{Written, fail};
 use wninit_core::cli::run::Args;
+use wninit_core::cli::{Written, fail};
 use wninit_core::run::progress::say;
 
 use super::summary;

@@ -67,10 +67,9 @@ pub(super) fn show(args: &Args, written: &Written) -> anyhow::Result<u8> {
     let csv = std::fs::read(&path).with_context(unreadable)?;
     let measured = read(&csv).with_context(unreadable)?;
     let (title, about) = match &args.grid {
-        Some(grid) => (
-            format!("{}: signals at initialization", args.overrides.load(grid)?.name),
-            GRID,
-        ),
+        Some(grid) => {
+            (format!("{}: signals at initialization", args.overrides.load(grid)?.name), GRID)
+        }
         None => ("Signals at initialization".to_owned(), SYNTHETIC),
     };
     let page = written.dir.join("signal.html");

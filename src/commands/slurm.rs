@@ -10,14 +10,14 @@ use clap::Parser;
 use sha2::{Digest, Sha256};
 
 use super::Cli;
+use crate::slurm::{ARRAY, FINISH, JobArray};
 use wninit_core::cli::{GridArgs, UsageError};
 use wninit_core::data::{self, fetch, files};
 use wninit_core::grid::Grid;
 use wninit_core::job::Job;
 use wninit_core::plan::Plan;
-use wninit_core::results::{finished_ids, write_atomically};
 use wninit_core::plan::shard::Shard;
-use crate::slurm::{ARRAY, FINISH, JobArray};
+use wninit_core::results::{finished_ids, write_atomically};
 use wninit_core::run::sweep;
 
 /// Train a sweep on a Slurm cluster: a job array with a shard for each task, and a job that merges,

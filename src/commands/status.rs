@@ -8,10 +8,10 @@ use anyhow::{Context, Result, bail};
 use chrono::Utc;
 
 use wninit_core::job::JobId;
-use wninit_core::run::progress::{Progress, duration};
 use wninit_core::results::{
     Failure, Holder, Outcome, folders, holder, planned_ids, read_failures, read_outcomes,
 };
+use wninit_core::run::progress::{Progress, duration};
 
 /// How far is a sweep, and what went wrong so far?
 ///

@@ -16,9 +16,11 @@ use wninit_core::results::{
     Curvature, Record, best_curvatures, document_columns, planned_jobs, read_curvatures,
     read_failures, read_runs, write_atomically,
 };
-use wninit_stats::estimates::{Interval, LEVEL};
-use wninit_stats::summary::{Axis, Input, PairSummary, Summary, Verdict, documentation, duration, plural};
 use wninit_core::table::{Column, Display, Style, Table, one_line, wrap};
+use wninit_stats::estimates::{Interval, LEVEL};
+use wninit_stats::summary::{
+    Axis, Input, PairSummary, Summary, Verdict, documentation, duration, plural,
+};
 
 /// What has a sweep shown so far?
 ///
@@ -684,17 +686,18 @@ impl Folder {
     }
 }
 
+/// The made-up sweeps of the statistics' own tests.
+#[cfg(test)]
+#[path = "../stats/summary/testing.rs"]
+mod testing;
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use super::testing::depth_sweep;
     use super::*;
     use wninit_core::grid::{Expectation, Metric};
     use wninit_core::job::Field;
-    use testing::depth_sweep;
-
-    #[allow(dead_code)]
-    #[path = "../../../stats/summary/testing.rs"]
-    mod testing;
 
     const NARROW: Style = Style { width: WIDTH, colour: false };
 

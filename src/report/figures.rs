@@ -9,9 +9,9 @@ use super::chart::{
 use super::markup::{escape, name};
 use wninit_core::job::JobId;
 use wninit_core::results::EpochRow;
+use wninit_core::table::Datum;
 use wninit_stats::estimates::{self, LEVEL};
 use wninit_stats::summary::{CellSummary, Ending, HYPERPARAMETERS, Seed, Summary, chance, plural};
-use wninit_core::table::Datum;
 
 /// The most panels of a figure; the rest is in its data.
 const MOST_PANELS: usize = 12;
@@ -740,7 +740,9 @@ impl<'a> Figures<'a> {
                         .map(|run| run.ending != Ending::Diverged || run.epochs_done >= epoch)
                         .collect();
                     let alive = runs.iter().filter(|alive| **alive).count();
-                    let Some(interval) = estimates::wilson(alive, runs.len(), LEVEL) else { continue };
+                    let Some(interval) = estimates::wilson(alive, runs.len(), LEVEL) else {
+                        continue;
+                    };
                     let share = alive as f64 / runs.len() as f64;
                     data.row(vec![
                         panel.as_str().into(),

@@ -14,16 +14,16 @@ use std::fmt::Write;
 
 use chrono::{DateTime, Utc};
 
+use chart::{Gauge, Look};
+use figures::{Figure, Figures};
+use markup::{csv_link, escape, name, slug};
 use wninit_core::job::{Init, JobId, Value};
 use wninit_core::results::EpochRow;
+use wninit_core::table::{Table, significant};
 use wninit_stats::estimates::{Interval, LEVEL};
 use wninit_stats::summary::{
     Advice, Axis, ClaimResult, NEAR_BEST, PublishedResult, Recommendation, Summary, Verdict, plural,
 };
-use wninit_core::table::{Table, significant};
-use chart::{Gauge, Look};
-use figures::{Figure, Figures};
-use markup::{csv_link, escape, name, slug};
 
 /// What a report is made of.
 pub struct Input<'a> {

@@ -543,7 +543,8 @@ mod tests {
     /// Numbers from SciPy and statsmodels, beside the script that asked for them.
     fn reference(what: &str) -> Vec<Value> {
         let all: Value =
-            serde_json::from_str(include_str!("../../tests/fixtures/stats/reference.json")).unwrap();
+            serde_json::from_str(include_str!("../../tests/fixtures/stats/reference.json"))
+                .unwrap();
         let cases = all[what].as_array().unwrap().clone();
         assert!(!cases.is_empty(), "{what}");
         cases

@@ -3,8 +3,8 @@
 use anyhow::{Result, bail};
 use tch::{Cuda, Device};
 
-use wninit_core::execution::{Choice, cores};
 use crate::ffi;
+use wninit_core::execution::{Choice, cores};
 
 /// GPUs that libtorch sees.
 pub fn gpus() -> usize {

@@ -1,9 +1,9 @@
 //! Jobs and records that need no training.
-#![allow(dead_code, missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 use chrono::{DateTime, TimeZone, Utc};
-use wninit_core::plan::cohort::Cohort;
 use wninit_core::job::{Draft, Job};
+use wninit_core::plan::cohort::Cohort;
 use wninit_core::results::{EpochRow, Outcome, Provenance, Record};
 
 /// An empty folder, in memory where that is possible: these tests sync thousands of times.

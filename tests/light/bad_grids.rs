@@ -1,6 +1,5 @@
 //! A bad grid is refused before anything runs: exit code 2, one message with file, line and key,
 //! and nothing created on disk.
-#![allow(clippy::unwrap_used)]
 
 use std::path::Path;
 use std::process::{Command, Output};
@@ -30,7 +29,7 @@ impl Folder {
     }
 
     fn plan(&self, args: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_wninit"))
+        Command::new(crate::WNINIT)
             .current_dir(self.path())
             .arg("plan")
             .args(args)

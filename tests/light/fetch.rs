@@ -1,8 +1,7 @@
 //! A fetch ends with files that are complete and verified, or with none.
 //!
-//! Everything runs against servers in this file, on 127.0.0.1.
 
-#![allow(clippy::unwrap_used, missing_docs)]
+//! Everything runs against servers in this file, on 127.0.0.1.
 
 use std::collections::HashMap;
 use std::fs;
@@ -382,7 +381,7 @@ fn a_fetch_that_is_killed_leaves_no_half_file_and_the_next_one_clears_up() {
     replies[1].1 = Reply::Hangs(gzip(&files[1].1)[..20].to_vec());
     let stuck = Server::with(replies);
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child_that_fetches", "--ignored"])
+        .args(["--exact", "fetch::child_that_fetches", "--ignored"])
         .env("FETCH_DIR", dir.path())
         .env("FETCH_URL", &stuck.url)
         .stdout(std::process::Stdio::null())
@@ -568,7 +567,7 @@ fn command(arguments: &[&str]) -> std::process::Output {
         "name = \"two\"\n[base]\nmodel = \"mlp\"\n[grid]\ndataset = [\"digits\", \"synthetic\"]\nseed = { count = 2 }\n",
     )
     .unwrap();
-    Command::new(env!("CARGO_BIN_EXE_wninit"))
+    Command::new(crate::WNINIT)
         .arg("fetch")
         .args(arguments)
         .current_dir(folder.path())

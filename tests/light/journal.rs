@@ -1,7 +1,4 @@
 //! No finished row is lost, none is doubled, none is wrong, whatever happens to the files.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod common;
 
 use std::collections::HashSet;
 use std::fs;
@@ -10,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use common::{at, folder, job, jobs, record};
+use crate::common::{at, folder, job, jobs, record};
 use proptest::prelude::*;
 use wninit_core::results::{
     Failure, FailureReason, Journal, Record, ResultsError, columns_json, equal_results,
@@ -436,7 +433,7 @@ struct Writer(Child, BufReader<std::process::ChildStdout>);
 impl Writer {
     fn start(dir: &Path, mode: &str) -> Writer {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "writer", "--nocapture", "--test-threads=1"])
+            .args(["--exact", "journal::writer", "--nocapture", "--test-threads=1"])
             .env("WNINIT_TEST_WRITER", mode)
             .env("WNINIT_TEST_DIR", dir)
             .stdout(Stdio::piped())

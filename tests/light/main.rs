@@ -1,4 +1,5 @@
 //! What a user can do from outside without libtorch, one module a promise.
+
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod bad_grids;
@@ -12,6 +13,13 @@ mod pool;
 mod readme;
 mod report;
 mod shipped_sweeps;
-mod starts_fast;
 mod status;
 mod summary_command;
+
+/// The program.
+const WNINIT: &str = env!("CARGO_BIN_EXE_wninit");
+
+/// The repository.
+fn root() -> &'static std::path::Path {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+}

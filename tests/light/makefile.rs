@@ -1,9 +1,7 @@
 //! The Makefile, with stand-ins for Python and cargo: what is done, in which order, and how often.
-#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::process::{Command, Output};
 
 /// A `python3` that makes environments whose pip writes down what it is asked for, and fails while
@@ -40,7 +38,7 @@ impl Clone {
     fn fresh() -> Clone {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let root = crate::root();
         fs::create_dir_all(at("analysis")).unwrap();
         fs::create_dir_all(at("bin")).unwrap();
         for file in ["Makefile", "analysis/requirements-torch.txt", "analysis/requirements.txt"] {

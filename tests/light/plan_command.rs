@@ -1,5 +1,4 @@
 //! What `wninit plan` prints.
-#![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -8,7 +7,7 @@ use std::process::{Command, Stdio};
 const GRID: &str = "name = \"small\"\nabout = \"Which depth?\"\n[base]\ndataset = \"digits\"\n[grid]\ndepth = [2, 5]\nseed = { count = 3 }\n";
 
 fn wninit(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_wninit"));
+    let mut command = Command::new(crate::WNINIT);
     command.current_dir(folder).arg("plan").arg("grid.toml");
     command.env("WNINIT_CACHE", folder); // nothing was measured
     command

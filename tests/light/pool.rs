@@ -1,7 +1,4 @@
 //! What the worker pool promises, whatever its trainer does.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod common;
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -10,17 +7,17 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::common::{cohorts, folder, job, jobs, record};
 use anyhow::anyhow;
-use common::{cohorts, folder, job, jobs, record};
-use wninit_core::plan::cohort::Cohort;
 use wninit_core::job::{Job, JobId};
-use wninit_core::run::pool::{self, Ending, Options, Summary};
-use wninit_core::run::progress::Progress;
+use wninit_core::plan::cohort::Cohort;
 use wninit_core::results::{
     FailureReason, Journal, Outcome, equal_results, finished_ids, read_epochs, read_failures,
     read_runs,
 };
-use wninit_torch::train::{Event, Stop, Trainer};
+use wninit_core::run::pool::{self, Ending, Options, Summary};
+use wninit_core::run::progress::Progress;
+use wninit_core::run::trainer::{Event, Stop, Trainer};
 
 /// A trainer that does what a function says before it finishes each job of a cohort.
 struct Fake<F>(F);
@@ -321,7 +318,7 @@ fn a_trainer_that_forgets_a_job_or_reports_one_twice_cannot_spoil_the_results() 
             for job in &cohort.jobs()[1..] {
                 event(Event::Finished(Box::new(record(job))));
                 event(Event::Finished(Box::new(record(job))));
-                event(Event::Finished(Box::new(record(&common::job(77, 7)))));
+                event(Event::Finished(Box::new(record(&crate::common::job(77, 7)))));
                 event(Event::Progress(f64::NAN));
             }
             Ok(())
@@ -345,7 +342,7 @@ fn two_workers_killed_at_any_moment_and_run_again_end_like_one_that_was_never_ki
     let dir = folder();
     let child = |limit: Option<Duration>| {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "sweep_process", "--nocapture", "--test-threads=1"])
+            .args(["--exact", "pool::sweep_process", "--nocapture", "--test-threads=1"])
             .env("WNINIT_TEST_DIR", dir.path())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -374,7 +371,7 @@ fn two_workers_killed_at_any_moment_and_run_again_end_like_one_that_was_never_ki
 fn when_the_disk_is_full_the_sweep_stops_and_says_what_to_do() {
     let dir = folder();
     let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "sweep_process", "--nocapture", "--test-threads=1"])
+        .args(["--exact", "pool::sweep_process", "--nocapture", "--test-threads=1"])
         .env("WNINIT_TEST_DIR", dir.path())
         .env("WNINIT_TEST_LIMIT", "100000")
         .output()
@@ -431,7 +428,7 @@ fn ctrl_c_ends_a_run_in_order_and_a_second_one_at_once() {
     use wninit_core::run::interrupt::EXIT_INTERRUPTED;
     for (signal, patient) in [(libc::SIGINT, true), (libc::SIGTERM, true), (libc::SIGINT, false)] {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "interrupted_process", "--nocapture", "--test-threads=1"])
+            .args(["--exact", "pool::interrupted_process", "--nocapture", "--test-threads=1"])
             .env("WNINIT_TEST_PATIENT", patient.to_string())
             .stdout(Stdio::piped())
             .spawn()

@@ -1,17 +1,13 @@
-//! What the README says is so: its commands run, its grids plan, its tables are the program's.
-#![allow(clippy::unwrap_used)]
+//! What the README says is so: its grids plan, its tables are the program's.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::root;
 use wninit_core::grid::{Grid, Metric, Overrides};
 use wninit_core::job::{FIELDS, Init, ModelName};
 use wninit_core::plan::Plan;
 use wninit_core::results::{EPOCH_COLUMNS, FAILURE_COLUMNS, RESULT_COLUMNS};
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
 
 fn readme() -> String {
     std::fs::read_to_string(root().join("README.md")).unwrap()
@@ -103,35 +99,10 @@ fn the_grids_in_the_readme_plan_and_the_first_has_every_key() {
     assert!(grids[1].contains("extends ="));
 }
 
-/// Every `wninit` command of the README, in its order, in a folder with the shipped sweeps.
-#[test]
-fn the_commands_in_the_readme_run() {
-    let folder = tempfile::tempdir().unwrap();
-    std::os::unix::fs::symlink(root().join("sweeps"), folder.path().join("sweeps")).unwrap();
-    let mut ran = 0;
-    for line in blocks("sh").iter().flat_map(|block| block.lines()) {
-        let Some(arguments) = line.strip_prefix("wninit ") else {
-            let known = ["make ", "export "].iter().any(|start| line.starts_with(start));
-            assert!(known, "what is `{line}`?");
-            continue;
-        };
-        let output = Command::new(env!("CARGO_BIN_EXE_wninit"))
-            .args(arguments.split_whitespace())
-            .current_dir(folder.path())
-            .env_remove("WNINIT_DATA")
-            .output()
-            .unwrap();
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "`{line}` says: {error}");
-        ran += 1;
-    }
-    assert!(ran >= 10, "only {ran} commands found");
-}
-
 #[test]
 fn the_plan_in_the_readme_is_what_the_program_prints() {
     let shown = blocks("text");
-    let output = Command::new(env!("CARGO_BIN_EXE_wninit"))
+    let output = Command::new(crate::WNINIT)
         .args(["plan", "sweeps/quick.toml", "--results", "/nonexistent"])
         .current_dir(root())
         .output()

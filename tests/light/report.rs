@@ -1,15 +1,12 @@
 //! The page that `report` makes: what stands in it, that nothing can break it, and that a browser
 //! shows it.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod common;
 
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use common::{folder, record};
+use crate::common::{folder, record};
 use roxmltree::{Document, Node, ParsingOptions};
 use wninit_core::grid::{Grid, Overrides};
 use wninit_core::job::Job;
@@ -104,8 +101,7 @@ fn sweep(dir: &Path, grid: &str, missing: usize) {
 }
 
 fn report(dir: &Path) -> String {
-    let output =
-        Command::new(env!("CARGO_BIN_EXE_wninit")).arg("report").arg(dir).output().unwrap();
+    let output = Command::new(crate::WNINIT).arg("report").arg(dir).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let path = dir.join("report.html");
     assert_eq!(String::from_utf8(output.stdout).unwrap().trim(), path.display().to_string());

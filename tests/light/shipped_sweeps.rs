@@ -1,11 +1,10 @@
 //! Every sweep that comes with the program plans, with each of its profiles.
-#![allow(clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 
+use wninit_core::grid::{Grid, Overrides};
 use wninit_core::plan::cohort::Shape;
 use wninit_core::plan::cost;
-use wninit_core::grid::{Grid, Overrides};
 use wninit_core::plan::{Plan, PlannedJob};
 
 /// The grids under a folder, at any depth.
@@ -25,7 +24,7 @@ fn grids(folder: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn every_shipped_sweep_plans_without_a_warning() {
-    let sweeps = grids(&Path::new(env!("CARGO_MANIFEST_DIR")).join("sweeps"));
+    let sweeps = grids(&crate::root().join("sweeps"));
     assert!(sweeps.len() >= 2, "no sweeps found");
     for path in sweeps {
         let text = std::fs::read_to_string(&path).unwrap();
@@ -51,7 +50,7 @@ fn the_suite_of_the_paper_has_more_than_2500_jobs_in_its_seven_experiments() {
     // The jobs of each sweep, and their arithmetic.
     let sweeps = |profile: Option<&str>| -> Vec<(usize, f64)> {
         let overrides = Overrides { profile: profile.map(str::to_owned), ..Overrides::default() };
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("sweeps/paper");
+        let folder = crate::root().join("sweeps/paper");
         let size = |path: &PathBuf| {
             let plan = Plan::of(&Grid::load(path, &overrides).unwrap()).unwrap();
             let flop = |planned: &PlannedJob| cost::job_flop(&Shape::of(&planned.job));

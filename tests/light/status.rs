@@ -1,21 +1,17 @@
 //! What `status` and `merge` tell of a sweep and of its shards.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod common;
 
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Output};
 
+use crate::common::{at, folder, job, jobs, record};
 use chrono::{TimeDelta, Utc};
-use common::{at, folder, job, jobs, record};
-use wninit::commands::merge;
-use wninit::commands::status::Status;
 use wninit_core::job::Job;
-use wninit_core::run::progress::Progress;
 use wninit_core::results::{
     Failure, FailureReason, Journal, Record, finished_ids, hostname, read_epochs, read_failures,
     read_runs,
 };
+use wninit_core::run::progress::Progress;
 use wninit_core::run::sweep::{self, PlanChange, Shard};
 
 fn records(jobs: &[Job]) -> Vec<Record> {
@@ -47,8 +43,35 @@ fn sharded(dir: &Path) -> Vec<Job> {
     jobs
 }
 
-fn merge(dir: &Path) -> anyhow::Result<u8> {
-    merge::run(&merge::Args { dir: dir.to_owned() })
+fn wninit(command: &str, dir: &Path) -> Output {
+    Command::new(crate::WNINIT).arg(command).arg(dir).output().unwrap()
+}
+
+/// What `wninit status DIR` prints.
+fn status(dir: &Path) -> String {
+    let output = wninit("status", dir);
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Why `wninit COMMAND DIR` fails.
+fn error(command: &str, dir: &Path) -> String {
+    let output = wninit(command, dir);
+    assert!(!output.status.success(), "{output:?}");
+    String::from_utf8(output.stderr).unwrap()
+}
+
+/// The exit code of `wninit merge DIR`.
+fn merge(dir: &Path) -> Option<i32> {
+    wninit("merge", dir).status.code()
+}
+
+/// `text` must have each of these.
+#[track_caller]
+fn assert_says(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is not in:\n{text}");
+    }
 }
 
 #[test]
@@ -67,20 +90,19 @@ fn status_counts_every_job_of_the_plan_once() {
     sweep.journal.append(&records(&jobs[..5])).unwrap();
     sweep.journal.append(&records(&[job(3, 3)])).unwrap();
 
-    let status = Status::of(dir.path()).unwrap();
-    assert_eq!((status.planned, status.ok, status.diverged), (10, 4, 1));
-    assert_eq!((status.failed, status.missing, status.orphaned), (2, 3, 1));
-    assert_eq!(
-        status.reasons,
-        [("memory".to_owned(), "last".to_owned(), 2)],
-        "a finished job's failure is past"
+    let text = status(dir.path());
+    assert_says(&text, &["10 jobs planned", "  (50.0 %): 4 ok, 1 diverged\n"]);
+    assert_says(
+        &text,
+        &["  failed           2  ", "  missing          3\n", "  1 more finished jobs"],
     );
-    assert_eq!(status.runs.len(), 1);
-    assert_eq!(status.runs[0].holder.pid, std::process::id());
-    assert!(status.to_string().contains("running: process "), "{status}");
+    assert_says(&text, &["  2 x memory: last\n"]);
+    assert!(!text.contains("first"), "a finished job's failure is past: {text}");
+    assert_says(&text, &[&format!("running: process {} ", std::process::id())]);
+    assert_eq!(text.matches("running").count(), 1, "{text}");
     drop(sweep);
-    let status = Status::of(dir.path()).unwrap();
-    assert!(status.to_string().ends_with("not running\n"), "{status}");
+    let text = status(dir.path());
+    assert!(text.ends_with("not running\n"), "{text}");
 }
 
 #[test]
@@ -106,32 +128,33 @@ fn a_clock_that_was_set_back_does_not_bring_back_an_old_failure_or_odd_times() {
         eta_seconds: Some(60.0),
     };
     fs::write(dir.path().join("progress.json"), serde_json::to_string(&progress).unwrap()).unwrap();
-    let status = Status::of(dir.path()).unwrap();
-    assert_eq!(status.reasons, [("memory".to_owned(), "last".to_owned(), 1)]);
-    let text = status.to_string();
+    let text = status(dir.path());
+    assert_says(&text, &["  1 x memory: last\n"]);
+    assert!(!text.contains("first"), "{text}");
     assert!(text.ends_with("2 jobs at work, 50.0 % of its work done, about 60 s left\n"), "{text}");
 }
 
 #[test]
 fn status_says_what_a_folder_lacks() {
     let dir = folder();
-    let error = |path: &Path| Status::of(path).unwrap_err().to_string();
-    assert!(error(dir.path()).contains("no plan.csv"));
-    assert!(error(&dir.path().join("nowhere")).contains("there is no folder"));
+    assert_says(&error("status", dir.path()), &["no plan.csv"]);
+    assert_says(&error("status", &dir.path().join("nowhere")), &["there is no folder"]);
 }
 
 #[test]
 fn shards_are_read_and_merged_as_one_sweep() {
     let dir = folder();
     let jobs = sharded(dir.path());
-    let status = Status::of(dir.path()).unwrap();
-    assert_eq!(
-        (status.planned, status.ok + status.diverged, status.failed, status.missing),
-        (8, 6, 2, 0)
-    );
+    let all = [
+        "8 jobs planned",
+        "  finished         6 ",
+        "  failed           2 ",
+        "  missing          0\n",
+    ];
+    assert_says(&status(dir.path()), &all);
 
     for _ in 0..2 {
-        assert_eq!(merge(dir.path()).unwrap(), 0);
+        assert_eq!(merge(dir.path()), Some(0));
         let runs = fs::read_to_string(dir.path().join("runs.csv")).unwrap();
         assert_eq!(runs.lines().count(), 7, "merging again adds nothing");
         assert_eq!(fs::read_to_string(dir.path().join("failures.csv")).unwrap().lines().count(), 3);
@@ -139,7 +162,7 @@ fn shards_are_read_and_merged_as_one_sweep() {
         assert_eq!((runs.records.len(), runs.warnings.len(), runs.conflicts.len()), (6, 0, 0));
         let epochs = read_epochs(dir.path()).unwrap();
         assert!(runs.records.iter().all(|r| epochs[&r.job.id()].len() == r.epochs_done as usize));
-        assert_eq!(Status::of(dir.path()).unwrap().failed, 2);
+        assert_says(&status(dir.path()), &all);
     }
     // The shards can go now.
     fs::remove_dir_all(dir.path().join("shards")).unwrap();
@@ -158,7 +181,7 @@ fn shards_that_disagree_are_reported_and_nothing_is_overwritten() {
     journal.append(&[other]).unwrap();
     drop(journal);
     for _ in 0..2 {
-        assert_eq!(merge(dir.path()).unwrap(), 1);
+        assert_eq!(merge(dir.path()), Some(1));
         let runs = read_runs(dir.path()).unwrap();
         assert_eq!(
             runs.records.iter().find(|r| r.job == jobs[0]).unwrap().test_acc,
@@ -176,7 +199,7 @@ fn shards_that_disagree_are_reported_and_nothing_is_overwritten() {
 #[test]
 fn a_merge_without_shards_says_so() {
     let dir = folder();
-    assert!(merge(dir.path()).unwrap_err().to_string().contains("has no shards"));
+    assert_says(&error("merge", dir.path()), &["has no shards"]);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
@@ -213,7 +236,7 @@ fn a_changed_grid_keeps_every_row_and_says_what_it_means() {
     assert_eq!(sweep.change, Some(expected));
     assert_eq!((sweep.remaining.len(), sweep.finished), (3, 2));
     assert_eq!(finished_ids(dir.path()).unwrap().len(), 4, "no row is deleted");
-    assert_eq!(Status::of(dir.path()).unwrap().orphaned, 2);
+    assert_says(&status(dir.path()), &["  2 more finished jobs"]);
     drop(sweep);
     assert_eq!(sweep::open(dir.path(), None, "new", &new, &new).unwrap().change, None);
 }

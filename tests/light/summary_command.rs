@@ -1,13 +1,10 @@
 //! What `summary` makes of a sweep's folder.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod common;
 
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use common::{at, folder, record};
+use crate::common::{at, folder, record};
 use wninit_core::grid::{Grid, Overrides};
 use wninit_core::job::Job;
 use wninit_core::plan::Plan;
@@ -83,7 +80,7 @@ fn sharded(dir: &Path) {
 }
 
 fn summary(dir: &Path, more: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_wninit")).arg("summary").arg(dir).args(more).output().unwrap()
+    Command::new(crate::WNINIT).arg("summary").arg(dir).args(more).output().unwrap()
 }
 
 fn text(bytes: &[u8]) -> &str {

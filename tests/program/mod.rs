@@ -1,6 +1,6 @@
 //! The program as a user has it: its files, processes, signals and results, and nothing of its
 //! insides. No process outlives its test, and none is waited for without end.
-#![allow(dead_code, missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -69,7 +69,7 @@ impl Place {
 
     /// `wninit` in this folder.
     pub fn wninit(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_wninit"));
+        let mut command = Command::new(crate::wninit());
         command.args(args).current_dir(self.dir.path());
         command.env_remove("WNINIT_DATA").env_remove("WNINIT_SOURCES");
         command
@@ -293,8 +293,8 @@ pub fn kill_after(command: &mut Command, time: Duration) -> Output {
 
 /// The folder of Fashion-MNIST, where somebody has fetched it.
 pub fn fashion_mnist() -> Option<PathBuf> {
-    let data = std::env::var_os("WNINIT_DATA")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("data"), PathBuf::from);
+    let data =
+        std::env::var_os("WNINIT_DATA").map_or_else(|| crate::root().join("data"), PathBuf::from);
     let folder = data.join("fashion-mnist");
     folder.join("train-images-idx3-ubyte").exists().then_some(folder)
 }

@@ -1,7 +1,9 @@
 //! `make soak`: hundreds of kills at random points of everything that the program does, and a
-//! table of what they cost. The quick part of it is in `tests/resume.rs` and `tests/faults.rs`.
+//! table of what they cost. The quick part of it is in `tests/torch/resume.rs` and `tests/torch/faults.rs`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[allow(dead_code)] // tests/torch has the rest of the uses
+#[path = "../program/mod.rs"]
 mod program;
 
 use std::collections::BTreeSet;
@@ -14,6 +16,24 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use program::{Place, Process, Random, Results, Row, assert_same, fashion_mnist, output, rows};
+
+const WNINIT_TORCH: &str = env!("CARGO_BIN_EXE_wninit-torch");
+
+/// `wninit`, which cargo builds beside `wninit-torch`, but not for a test program of this package.
+fn wninit() -> PathBuf {
+    let program = Path::new(WNINIT_TORCH).with_file_name("wninit");
+    assert!(
+        program.exists(),
+        "{} is missing: run `cargo build` with the same profile",
+        program.display()
+    );
+    program
+}
+
+/// The repository.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(3).unwrap()
+}
 
 /// Long cohorts: a kill strikes in the middle of steps.
 const STEPS: &str = r#"

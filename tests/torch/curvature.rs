@@ -1,21 +1,18 @@
 //! `wninit curvature` finds the Hessian's largest eigenvalue, for a stack as for each network alone,
 //! and what it has found it does not compute again.
-#![allow(clippy::unwrap_used)]
-
-mod program;
 
 use std::fs;
 
-use program::{Place, Process, Row, output};
+use crate::program::{Place, Process, Row, output};
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 use tch::{Device, Kind, Tensor};
 use wninit_core::job::{Draft, Job, Value};
+use wninit_core::rng;
 use wninit_torch::models::{Blueprint, Model};
 use wninit_torch::nn::Arithmetic;
 use wninit_torch::probe::curvature::Hessian;
 use wninit_torch::probe::eigen::{Method, Options, dominant};
-use wninit_core::rng;
 use wninit_torch::train::{DeviceData, Images};
 
 const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
@@ -215,10 +212,10 @@ seed = { count = 3 }
 
 /// The rows, without time and place.
 fn rows(place: &Place) -> Vec<Row> {
-    program::rows(&place.sweep().join("curvature.csv"))
+    crate::program::rows(&place.sweep().join("curvature.csv"))
 }
 
-fn curvature(place: &Place, args: &[&str]) -> program::Output {
+fn curvature(place: &Place, args: &[&str]) -> crate::program::Output {
     let mut command = place.wninit(&["curvature", "grid.toml", "--device", "cpu"]);
     output(command.args(args))
 }
@@ -230,7 +227,7 @@ fn every_job_gets_a_row_and_jobs_with_one_start_share_its_numbers() {
     result.expect(0, &["6/6 networks"]);
     assert!(result.stdout.lines().all(|line| line.chars().count() <= 80), "{}", result.stdout);
     let rows = rows(&place);
-    let plan = program::rows(&place.sweep().join("plan.csv"));
+    let plan = crate::program::rows(&place.sweep().join("plan.csv"));
     let ids = |rows: &[Row]| rows.iter().map(|row| row["job_id"].clone()).collect::<Vec<_>>();
     assert_eq!(ids(&rows), ids(&plan), "in the plan's order");
     for row in &rows {
@@ -351,7 +348,7 @@ spread = 0.12
     curvature(&place, &["--workers", "2"]).expect(0, &[]);
     let summary = output(&mut place.wninit(&["summary", "results/sweep"]));
     summary.expect(0, &[]);
-    let csv = |file: &str| program::rows(&place.sweep().join("summary").join(file));
+    let csv = |file: &str| crate::program::rows(&place.sweep().join("summary").join(file));
     let claims = csv("claims.csv");
     let logs = |init: &str| -> Vec<f64> {
         let rows = rows(&place).into_iter().filter(|r| r["init"] == init && r["lr"] == "0.1");

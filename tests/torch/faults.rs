@@ -2,9 +2,6 @@
 //! none is wrong, and the message says what to do next.
 //!
 //! `tests/soak.rs` does the like at length, `tests/journal.rs` and `tests/pool.rs` without training.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod program;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -13,7 +10,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use program::{
+use crate::program::{
     Place, Process, Results, assert_none_lost, assert_same, fashion_mnist, limit, output, rows,
 };
 
@@ -51,7 +48,7 @@ fn assert_heals(place: &Place) -> String {
     last.stderr
 }
 
-fn failures(place: &Place) -> Vec<program::Row> {
+fn failures(place: &Place) -> Vec<crate::program::Row> {
     rows(&place.sweep().join("failures.csv"))
 }
 
@@ -376,7 +373,7 @@ fn column(text: &str, name: &str) -> usize {
 }
 
 /// The most private memory that the process had, in bytes.
-fn data_memory(mut process: Process) -> (u64, program::Output) {
+fn data_memory(mut process: Process) -> (u64, crate::program::Output) {
     let status = format!("/proc/{}/status", process.child.id());
     let mut most = 0;
     while process.sleep(Duration::from_millis(1)) {

@@ -2,9 +2,8 @@
 //! gradients, parameters after some steps, running statistics; alone and beside neighbours.
 //!
 //! The cases and the script that made them are in `fixtures/golden`. `WNINIT_GOLDEN=DIR` runs
-//! those of another folder as well.
 
-#![allow(clippy::unwrap_used)]
+//! those of another folder as well.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -144,7 +143,7 @@ fn read(path: &Path, arithmetic: Arithmetic) -> Result<Golden, String> {
 fn folders() -> Vec<PathBuf> {
     // A prebuilt test (benches/gpu.sh) may run where it was not built.
     let own = std::env::var_os("WNINIT_FIXTURES")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures"), PathBuf::from)
+        .map_or_else(|| crate::root().join("tests/fixtures"), PathBuf::from)
         .join("golden");
     let other = std::env::var_os("WNINIT_GOLDEN").map(PathBuf::from);
     std::iter::once(own).chain(other).collect()
@@ -294,7 +293,7 @@ fn arithmetics() -> Vec<Arithmetic> {
         println!("skipped on a GPU: no GPU");
         vec![Device::Cpu]
     } else {
-        wninit::torch::allow_tf32(false);
+        wninit_torch::ffi::allow_tf32(false);
         vec![Device::Cpu, gpu]
     };
     devices.into_iter().flat_map(|device| [Arithmetic::fp32(device), double(device)]).collect()

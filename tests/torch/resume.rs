@@ -4,16 +4,15 @@
 //! Rows are compared by `job_id`, not by their place: two workers finish in the order that the
 //! machine's load decides, and jobs that are left after a kill are put into cohorts anew. Columns of
 //! timing and provenance are left out; all others are equal to the last digit.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod program;
 
 use std::fs;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
-use program::{Place, Process, Random, Results, assert_none_lost, assert_same, kill_after, output};
+use crate::program::{
+    Place, Process, Random, Results, assert_none_lost, assert_same, kill_after, output,
+};
 use sha2::{Digest, Sha256};
 
 /// Two depths; initializers and learning rates of which some diverge, at once or later.
@@ -177,7 +176,7 @@ fn a_second_ctrl_c_ends_the_program_in_the_middle_of_a_step() {
 }
 
 /// Starts nothing, but looks at everything that a run looks at first.
-fn look(place: &Place) -> program::Output {
+fn look(place: &Place) -> crate::program::Output {
     output(&mut place.run(&["--workers", "1", "--budget", "0s"]))
 }
 

@@ -1,12 +1,9 @@
 //! A sweep that several processes train, each its part.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod program;
 
 use std::collections::BTreeSet;
 use std::fs;
 
-use program::{Place, Process, Results, assert_same, output, rows};
+use crate::program::{Place, Process, Results, assert_same, output, rows};
 
 const GRID: &str = "[base]\ndataset = \"digits\"\nepochs = 2\n[grid]\ndepth = [2, 5, 10]\nlr = [0.01, 0.02]\nseed = { count = 4 }\n";
 
@@ -15,7 +12,7 @@ fn run(place: &Place, shard: &str) -> Process {
     Process::start(&mut place.run(&["--workers", "1", "--shard", shard]))
 }
 
-fn merge(place: &Place) -> program::Output {
+fn merge(place: &Place) -> crate::program::Output {
     let dir = place.sweep();
     output(&mut place.wninit(&["merge", dir.to_str().unwrap()]))
 }

@@ -1,13 +1,10 @@
 //! Signals at initialization are what the theorems say (Arpit, Campos & Bengio 2019, theorems 1
 //! to 4), and `wninit signal` writes them down.
-#![allow(clippy::unwrap_used)]
-
-mod program;
 
 use std::f64::consts::{E, SQRT_2};
 use std::fs;
 
-use program::{Place, output};
+use crate::program::{Place, output};
 use wninit_torch::probe::signal::{LayerSignal, Net, Scheme};
 
 const MLP: Net = Net::Mlp { depth: 20, m: 400 };
@@ -93,7 +90,7 @@ fn a_grids_networks_are_measured_layer_by_layer_once_for_all_learning_rates() {
     result.expect(0, &[]);
     assert!(result.stdout.lines().all(|line| line.chars().count() <= 80), "{}", result.stdout);
     let mut reader = csv::Reader::from_path(place.sweep().join("signal.csv")).unwrap();
-    let rows: Vec<program::Row> = reader.deserialize().map(Result::unwrap).collect();
+    let rows: Vec<crate::program::Row> = reader.deserialize().map(Result::unwrap).collect();
     // Ten hidden layers and the input; a stem, 18 blocks and the input.
     let count = |net: &str, init: &str| {
         rows.iter().filter(|row| row["net"] == net && row["init"] == init).count()
@@ -153,7 +150,7 @@ fn a_full_disk_is_an_error_that_leaves_the_old_file_as_it_was() {
     fs::create_dir_all(place.sweep()).unwrap();
     fs::write(place.sweep().join("signal.csv"), "old").unwrap();
     let mut command = place.wninit(&args);
-    program::limit(&mut command, libc::RLIMIT_FSIZE, 1000);
+    crate::program::limit(&mut command, libc::RLIMIT_FSIZE, 1000);
     let result = output(&mut command);
     assert!([1, 2].contains(&result.code()), "{result:?}");
     result.expect(result.code(), &["signal.csv", "make room"]);

@@ -1,8 +1,5 @@
 //! `wninit slurm`: what it refuses, what it submits, and a sweep on a real Slurm, with tasks that
 //! are killed, warned and preempted in the middle.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod program;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,7 +11,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use program::{Output, PATIENCE, Place, assert_same, output};
+use crate::program::{Output, PATIENCE, Place, assert_same, output};
 
 /// A grid of 12 jobs that nobody trains here.
 const SMALL: &str =
@@ -394,7 +391,10 @@ fn a_sweep_on_a_real_slurm_ends_as_on_one_machine_whatever_happens_to_its_tasks(
         fs::read_to_string(place.sweep().join(format!("slurm/finish-{finish}.log"))).unwrap();
     assert_eq!(state(&cluster), "COMPLETED", "{summary}");
 
-    assert_same(&place.results(), &program::Results::read(&place.path("local").join(&place.name)));
+    assert_same(
+        &place.results(),
+        &crate::program::Results::read(&place.path("local").join(&place.name)),
+    );
     assert_eq!(place.results().runs.len(), 48);
     assert!(summary.contains("48 finished jobs and 0 failed attempts from 4 shards"), "{summary}");
     assert!(place.sweep().join("report.html").exists());

@@ -1,7 +1,6 @@
 //! A job's result depends on the job alone: not on its neighbours in a cohort, not on whether
-//! activations were kept or computed again, and (without batch norm) not on micro-batches.
 
-#![allow(clippy::unwrap_used)]
+//! activations were kept or computed again, and (without batch norm) not on micro-batches.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,16 +8,17 @@ use std::sync::Arc;
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use tch::Device;
-use wninit_core::plan::cohort::Cohort;
 use wninit_core::execution::Recompute;
 use wninit_core::job::{Draft, Field, Job, Value};
+use wninit_core::plan::cohort::Cohort;
 use wninit_core::results::{Outcome, Record, equal_results};
 use wninit_core::rng::{self, Stream};
-use wninit_torch::train::{Event, Libtorch, Trainer};
+use wninit_core::run::trainer::{Event, Trainer};
+use wninit_torch::train::Libtorch;
 
 fn train_on(device: Device, jobs: &[Job], recompute: Recompute) -> Vec<Record> {
     let mut trainer =
-        Libtorch::new(vec![device], 1, PathBuf::from("no data needed"), Arc::default());
+        Libtorch::new(vec![device], 1, PathBuf::from("no data needed"), Arc::default(), "test");
     trainer.recompute = recompute;
     let mut records = Vec::new();
     let cohort = Cohort::new(jobs.to_vec());

@@ -1,14 +1,11 @@
 //! `wninit run --tensorboard`: an event file for each finished job, which TensorBoard reads.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod program;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use program::{Place, output, rows};
+use crate::program::{Place, output, rows};
 
 /// Three jobs, of which the one with the learning rate 1e6 diverges.
 const GRID: &str = r#"
@@ -123,7 +120,7 @@ print("read", len(runs))
 
 #[test]
 fn tensorboard_reads_what_the_tables_say() {
-    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
+    let python = crate::root().join(".venv/bin/python");
     let has = Command::new(&python).args(["-c", "import tensorboard"]).output();
     if !has.is_ok_and(|output| output.status.success()) {
         eprintln!("skipped: .venv has no TensorBoard; `make notebooks` installs it");

@@ -1,16 +1,14 @@
 //! What the initializers promise, measured on networks at initialization.
 
-#![allow(clippy::unwrap_used)]
-
 use std::collections::HashMap;
 
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use tch::{Device, Kind, Tensor};
 use wninit_core::job::{Arch, Init, Norm};
+use wninit_core::rng;
 use wninit_torch::models::{Blueprint, Model};
 use wninit_torch::nn::{Arithmetic, Pass};
-use wninit_core::rng;
 
 const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
 

@@ -1,11 +1,8 @@
 //! `wninit verify` finds the row that somebody edited, and believes the others.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod program;
 
 use std::fs;
 
-use program::{Place, output};
+use crate::program::{Place, output};
 
 const GRID: &str = r#"
 [base]

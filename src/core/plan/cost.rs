@@ -3,8 +3,8 @@
 //! A multiply-add counts as two operations. Only linear layers and convolutions are counted;
 //! normalisation, activations and the update are part of the overhead in [`Rates`].
 
-use crate::plan::cohort::Shape;
 use crate::job::{Arch, Norm, Precision};
+use crate::plan::cohort::Shape;
 
 /// What a network costs.
 #[derive(Clone, Copy, Debug, PartialEq)]

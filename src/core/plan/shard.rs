@@ -11,9 +11,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use crate::plan::PlannedJob;
 use crate::plan::cohort::{self, Shape};
 use crate::plan::cost::{self, Rates};
-use crate::plan::PlannedJob;
 
 /// A part of a sweep: `i` of `n`, with 1 ≤ i ≤ n.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,10 +131,10 @@ pub fn partition(jobs: &[PlannedJob], count: u32) -> Vec<Vec<usize>> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::plan::cohort::Cohort;
     use crate::grid::{Grid, Overrides};
     use crate::job::{Job, JobId};
     use crate::plan::Plan;
+    use crate::plan::cohort::Cohort;
 
     fn plan(text: &str) -> Vec<PlannedJob> {
         let text = format!("name = \"a\"\n{text}");

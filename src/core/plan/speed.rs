@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
+use crate::execution::cores;
 use crate::plan::cohort::{Cohort, Shape};
 use crate::plan::cost::{self, Rates};
-use crate::execution::cores;
 use crate::results;
 
 /// The name of the device that is no GPU.

@@ -29,8 +29,8 @@ use crate::job::{FIELDS, Field, Job, JobId, SCHEMA};
 use table::{count, free_text, instant, number};
 
 pub use curvature::{
-    CURVATURE, SIGNALS, CURVATURE_COLUMNS, Curvature, CurvatureMethod, CurvatureQuestion, best_curvatures,
-    curvature_docs, read_curvatures, write_curvatures,
+    CURVATURE, CURVATURE_COLUMNS, Curvature, CurvatureMethod, CurvatureQuestion, SIGNALS,
+    best_curvatures, curvature_docs, read_curvatures, write_curvatures,
 };
 pub use journal::{Holder, Journal, holder};
 pub use merge::{Merged, merge};

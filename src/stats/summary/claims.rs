@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::{Ending, Run, Seed, Summary, Sweep, ends, plural};
-use wninit_core::grid::{Claim, Condition, Expectation, Metric, Published};
 use crate::estimates::{self, Design, Interval, LEVEL, POWER};
+use wninit_core::grid::{Claim, Condition, Expectation, Metric, Published};
 use wninit_core::table::{Datum, Table};
 
 /// What a metric says of a run; `None` if it was not measured. A diverged run predicts nothing, so
@@ -353,7 +353,8 @@ fn interval_of(values: &[f64], share: bool) -> Option<Interval> {
 fn share_needs(share: f64, n: usize, region: &Region) -> Option<usize> {
     (n + 1..=n + MOST_SEEDS).find(|&n| {
         let successes = (share * n as f64).round() as usize;
-        estimates::wilson(successes, n, LEVEL).is_some_and(|i| region.judge(i) != Verdict::Undecided)
+        estimates::wilson(successes, n, LEVEL)
+            .is_some_and(|i| region.judge(i) != Verdict::Undecided)
     })
 }
 

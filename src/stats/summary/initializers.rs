@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Cell, Ending, Run, Seed, Summary, SummaryError, Sweep, ends, place};
-use wninit_core::job::{Gain, Init, Norm};
 use crate::estimates::{self, Estimate, Interval, LEVEL, Paired};
+use wninit_core::job::{Gain, Init, Norm};
 use wninit_core::table::{Datum, Table};
 
 /// How close to the best accuracy of its task a run must come to count as near the best (δ).

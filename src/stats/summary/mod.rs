@@ -15,15 +15,17 @@ mod claims;
 mod columns;
 mod initializers;
 mod recommend;
+#[cfg(test)]
+mod testing;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use rayon::prelude::*;
 
+use crate::estimates::{self, Interval, LEVEL};
 use wninit_core::grid::{Claim, Published};
 use wninit_core::job::{Dataset, FIELDS, Field, Init, Job, JobId, SEED_FIELDS, Value};
 use wninit_core::results::{Curvature, Outcome, Record};
-use crate::estimates::{self, Interval, LEVEL};
 use wninit_core::table::{Datum, Table};
 
 pub use claims::{ClaimResult, PublishedResult, Verdict, duration};

@@ -181,9 +181,9 @@ fn by_seed(contexts: impl Iterator<Item = Vec<(Seed, (f64, f64))>>) -> Vec<(f64,
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use wninit_core::results::Record;
     use crate::summary::testing::*;
     use crate::summary::{Input, Summary};
+    use wninit_core::results::Record;
 
     fn of(records: &[Record]) -> Vec<Recommendation> {
         Summary::new(&Input { records, ..Input::default() }).unwrap().recommendations

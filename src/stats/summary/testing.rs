@@ -6,9 +6,7 @@ use wninit_core::results::{Outcome, Provenance, Record};
 
 /// A job of the digits data set with these fields.
 pub fn job(fields: &[(&str, Value)]) -> Job {
-    let base = Draft { dataset: Some(DatasetName::Digits), ..Draft::default() }
-        .resolve()
-        .unwrap();
+    let base = Draft { dataset: Some(DatasetName::Digits), ..Draft::default() }.resolve().unwrap();
     base.with(fields).unwrap()
 }
 
@@ -92,17 +90,11 @@ pub fn depth_sweep() -> Vec<Record> {
         for depth in [2, 50] {
             for name in ["orthogonal", "orthogonal_datadep", "orthogonal_proposed"] {
                 for rate in [0.01, 0.1] {
-                    let job = job(&[
-                        whole("depth", depth),
-                        init(name),
-                        lr(rate),
-                        whole("seed", seed),
-                    ]);
+                    let job =
+                        job(&[whole("depth", depth), init(name), lr(rate), whole("seed", seed)]);
                     let acc = if rate < 0.05 { 0.9 } else { 0.85 } + noise;
                     records.push(match (depth, name, rate < 0.05) {
-                        (2, "orthogonal_proposed", _) => {
-                            ok(&job, acc, acc + 0.001 + noise / 5.0)
-                        }
+                        (2, "orthogonal_proposed", _) => ok(&job, acc, acc + 0.001 + noise / 5.0),
                         (2, _, _) => ok(&job, acc, acc),
                         (_, "orthogonal_datadep", _) => diverged(&job),
                         (_, "orthogonal_proposed", true) => ok(&job, acc - 0.1, acc - 0.1),

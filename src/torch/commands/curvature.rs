@@ -5,29 +5,29 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use chrono::Utc;
-use wninit_core::plan::cohort::{self, Cohort};
-use wninit_core::cli::curvature::Args;
-use wninit_core::cli::{Ended, UsageError, Written};
-use wninit_core::plan::cost;
-use wninit_core::run::interrupt::{self, EXIT_INTERRUPTED};
-use wninit_core::job::{Job, JobId};
-use wninit_core::plan::Plan;
-use wninit_core::run::pool::EXIT_UNFINISHED;
 use crate::probe::curvature::measure;
 use crate::probe::eigen::{Eigen, Method, Options};
 use crate::probe::shared_out;
-use wninit_core::plan::start::{Start, start_of, starts};
-use wninit_core::run::progress::{duration, say};
-use wninit_core::results::{
-    Curvature, CurvatureMethod, CurvatureQuestion, FailureReason, ResultsError,
-    curvature_docs, document_columns, hostname, one_line, read_curvatures, write_curvatures,
-};
 use crate::train::Libtorch;
-use wninit_core::run::trainer::Stop;
-use wninit_core::data;
-use wninit_core::run::sweep;
 use crate::{device, ffi};
+use chrono::Utc;
+use wninit_core::cli::curvature::Args;
+use wninit_core::cli::{Ended, UsageError, Written};
+use wninit_core::data;
+use wninit_core::job::{Job, JobId};
+use wninit_core::plan::Plan;
+use wninit_core::plan::cohort::{self, Cohort};
+use wninit_core::plan::cost;
+use wninit_core::plan::start::{Start, start_of, starts};
+use wninit_core::results::{
+    Curvature, CurvatureMethod, CurvatureQuestion, FailureReason, ResultsError, curvature_docs,
+    document_columns, hostname, one_line, read_curvatures, write_curvatures,
+};
+use wninit_core::run::interrupt::{self, EXIT_INTERRUPTED};
+use wninit_core::run::pool::EXIT_UNFINISHED;
+use wninit_core::run::progress::{duration, say};
+use wninit_core::run::sweep;
+use wninit_core::run::trainer::Stop;
 
 /// Measures what has no row yet; the exit code.
 ///

@@ -3,9 +3,9 @@
 use tch::{Device, Kind, Tensor};
 use wninit_core::cli::doctor::Args;
 
+use crate::{device, ffi};
 use wninit_core::job::{Dataset, DatasetName};
 use wninit_core::{data, execution};
-use crate::{device, ffi};
 
 /// Prints what it finds; the exit code is 1 if training cannot work here.
 ///

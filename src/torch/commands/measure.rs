@@ -4,21 +4,21 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::device;
+use crate::train::Libtorch;
 use anyhow::anyhow;
-use wninit_core::plan::cohort::{self, Cohort, Shape};
 use wninit_core::cli::plan::Args;
-use wninit_core::plan::Plan;
-use wninit_core::results::finished_ids;
+use wninit_core::data;
 use wninit_core::execution::Choice;
 use wninit_core::job::Job;
-use wninit_core::run::progress::say;
-use wninit_core::plan::speed::{self, Speed, Speeds};
-use crate::train::Libtorch;
-use wninit_core::data;
+use wninit_core::plan::Plan;
+use wninit_core::plan::cohort::{self, Cohort, Shape};
 use wninit_core::plan::cost;
+use wninit_core::plan::speed::{self, Speed, Speeds};
+use wninit_core::results::finished_ids;
 use wninit_core::run::interrupt;
+use wninit_core::run::progress::say;
 use wninit_core::run::trainer::Stop;
-use crate::device;
 
 /// Times a few steps of each network and number of members, on all workers at once, as in a sweep.
 ///

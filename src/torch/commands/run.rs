@@ -6,20 +6,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::measure;
-use wninit_core::plan::cohort::{self, Cohort, Shape};
-use wninit_core::cli::{Ended, UsageError, Written};
-use wninit_core::cli::run::Args;
 use crate::device;
-use wninit_core::job::{Job, JobId, Precision};
-use wninit_core::plan::Plan;
-use wninit_core::run::pool::{self, EXIT_UNFINISHED, Options};
-use wninit_core::run::progress::say;
-use wninit_core::results::{ResultsError, folders, holder};
-use wninit_core::plan::speed::Speeds;
 use crate::train::checkpoint::{self, Saved};
 use crate::train::{Checkpoints, Libtorch};
+use wninit_core::cli::run::Args;
+use wninit_core::cli::{Ended, UsageError, Written};
 use wninit_core::data;
+use wninit_core::job::{Job, JobId, Precision};
+use wninit_core::plan::Plan;
+use wninit_core::plan::cohort::{self, Cohort, Shape};
 use wninit_core::plan::shard;
+use wninit_core::plan::speed::Speeds;
+use wninit_core::results::{ResultsError, folders, holder};
+use wninit_core::run::pool::{self, EXIT_UNFINISHED, Options};
+use wninit_core::run::progress::say;
 use wninit_core::run::{interrupt, sweep};
 
 /// Trains the jobs that are not finished; the exit code is that of the pool.

@@ -6,23 +6,25 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::device;
+use crate::probe::shared_out;
+use crate::probe::signal::{self, LayerSignal, Net, Scheme};
+use crate::train::Libtorch;
 use anyhow::{Context, anyhow};
 use wninit_core::cli::signal::Args;
 use wninit_core::cli::{Ended, UsageError, Written};
-use wninit_core::run::interrupt::{self, EXIT_INTERRUPTED};
 use wninit_core::job::{Job, JobId};
-use wninit_core::plan::{Plan, PlannedJob};
-use wninit_core::run::pool::EXIT_UNFINISHED;
-use crate::probe::signal::{self, LayerSignal, Net, Scheme};
-use crate::probe::shared_out;
 use wninit_core::plan::start::starts;
+use wninit_core::plan::{Plan, PlannedJob};
+use wninit_core::results::{
+    ColumnDoc, SIGNALS, describe_columns, document_columns, one_line, write_atomically,
+};
+use wninit_core::run::interrupt::{self, EXIT_INTERRUPTED};
+use wninit_core::run::pool::EXIT_UNFINISHED;
 use wninit_core::run::progress::say;
-use wninit_core::results::{ColumnDoc, SIGNALS, describe_columns, document_columns, one_line, write_atomically};
-use wninit_core::table::{Datum, Table};
-use crate::train::Libtorch;
 use wninit_core::run::trainer::Stop;
+use wninit_core::table::{Datum, Table};
 use wninit_core::{data, execution};
-use crate::device;
 
 /// The network of one seed.
 struct Measured {
@@ -105,11 +107,7 @@ fn synthetic(args: &Args, stop: &AtomicBool) -> anyhow::Result<Ended> {
     Ok(Ended::Written(Written { dir: out, code: 0 }))
 }
 
-fn of_grid(
-    args: &Args,
-    stop: &Arc<AtomicBool>,
-    commit: &'static str,
-) -> anyhow::Result<Ended> {
+fn of_grid(args: &Args, stop: &Arc<AtomicBool>, commit: &'static str) -> anyhow::Result<Ended> {
     let Some(path) = &args.grid else { return Ok(Ended::Exit(0)) };
     let grid = args.overrides.load(path)?;
     let mut plan = Plan::of(&grid)?;

@@ -6,21 +6,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
+use crate::train::Libtorch;
+use crate::{device, ffi};
 use anyhow::{anyhow, bail};
-use wninit_core::plan::cohort::Cohort;
 use wninit_core::cli::UsageError;
 use wninit_core::cli::verify::Args;
-use wninit_core::run::interrupt::EXIT_INTERRUPTED;
 use wninit_core::job::JobId;
-use wninit_core::run::pool::EXIT_UNFINISHED;
+use wninit_core::plan::cohort::Cohort;
 use wninit_core::results::{
     EpochRow, Outcome, Provenance, Record, differences, one_line, read_epochs, read_runs,
 };
-use crate::train::Libtorch;
 use wninit_core::run::interrupt;
+use wninit_core::run::interrupt::EXIT_INTERRUPTED;
+use wninit_core::run::pool::EXIT_UNFINISHED;
 use wninit_core::run::trainer::{Event, Stop, Trainer};
 use wninit_core::{data, rng};
-use crate::{device, ffi};
 
 /// What came of a job that was trained again.
 enum Verdict {

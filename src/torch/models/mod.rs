@@ -6,10 +6,10 @@ mod residual;
 
 use tch::{Device, Kind, Tensor};
 
-use wninit_core::job::{Arch, Gain, Init, Norm, Precision};
 use crate::nn::{
     Affine, Arithmetic, Buffer, Layer, Linear, Param, Part, Pass, Role, Sgd, Step, Tape, init,
 };
+use wninit_core::job::{Arch, Gain, Init, Norm, Precision};
 
 /// What a model is made for.
 #[derive(Clone, Copy, Debug)]

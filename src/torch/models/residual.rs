@@ -8,10 +8,10 @@
 use tch::Tensor;
 
 use super::{Blueprint, Trunk};
-use wninit_core::job::Norm;
 use crate::nn::conv::ConvSize;
 use crate::nn::pool::GlobalAveragePool;
 use crate::nn::{Arithmetic, BatchNorm, Conv, Layer, Part, Pass, Role, Step, Tape};
+use wninit_core::job::Norm;
 
 /// ResNet-(6·blocks+2): stages of `width`, 2·`width` and 4·`width` channels; with batch norm also
 /// one after the stem and one before the pooling.

@@ -11,14 +11,14 @@ use rand_distr::StandardNormal;
 use tch::{Kind, Tensor};
 
 use super::eigen::{self, Eigen, Options};
-use wninit_core::plan::cohort::Cohort;
-use wninit_core::data::batches;
-use wninit_core::job::{Augment, Dataset, Job, Norm};
 use crate::models::Model;
 use crate::nn::{Pass, init};
-use wninit_core::rng;
 use crate::train::augment::Preprocess;
 use crate::train::{DeviceData, Libtorch, caught, initial_stack};
+use wninit_core::data::batches;
+use wninit_core::job::{Augment, Dataset, Job, Norm};
+use wninit_core::plan::cohort::Cohort;
+use wninit_core::rng;
 use wninit_core::run::trainer::Stop;
 
 /// The Hessian of a stack of networks over given images, as its products with vectors.
@@ -175,8 +175,8 @@ fn basis(n: i64, members: usize, wanted: usize) -> usize {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use wninit_core::job::{DatasetName, Draft};
     use std::collections::BTreeSet;
+    use wninit_core::job::{DatasetName, Draft};
 
     fn job(seed: u64) -> Job {
         let draft = Draft {

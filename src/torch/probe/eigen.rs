@@ -252,9 +252,9 @@ fn lanczos(
 mod tests {
     use super::*;
     use crate::nn::init;
-    use wninit_core::rng;
     use rand_distr::StandardNormal;
     use tch::Device;
+    use wninit_core::rng;
 
     const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
 

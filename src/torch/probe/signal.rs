@@ -10,11 +10,11 @@ use rand::Rng;
 use rand_distr::StandardNormal;
 use tch::{Device, Kind, Tensor};
 
-use wninit_core::job::{Augment, Gain, Init, Job, Norm};
 use crate::nn::{Arithmetic, Layer, Linear, Part, Pass, Role, Step, Tape, init};
-use wninit_core::rng;
 use crate::train::augment::Preprocess;
 use crate::train::{Libtorch, blueprint, caught, initial_network};
+use wninit_core::job::{Augment, Gain, Init, Job, Norm};
+use wninit_core::rng;
 use wninit_core::run::trainer::Stop;
 
 use super::curvature::first_batches;
@@ -119,8 +119,10 @@ impl Scheme {
             other => other.name(),
         };
         // These are names of initializers, which a test sees to.
-        name.parse()
-            .unwrap_or(Init { direction: wninit_core::job::Direction::Orthogonal, gain: Gain::Proposed })
+        name.parse().unwrap_or(Init {
+            direction: wninit_core::job::Direction::Orthogonal,
+            gain: Gain::Proposed,
+        })
     }
 }
 

@@ -18,9 +18,9 @@ use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor};
 
 use super::session::{Progress, Session};
-use wninit_core::plan::cohort::Cohort;
-use wninit_core::job::JobId;
 use crate::models::{Blueprint, Model};
+use wninit_core::job::JobId;
+use wninit_core::plan::cohort::Cohort;
 
 const MAGIC: &[u8] = b"wninit checkpoint 1\n";
 const DIGEST: usize = 32;
@@ -273,9 +273,9 @@ impl Saved {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use wninit_core::job::Draft;
     use proptest::prelude::*;
     use std::sync::OnceLock;
+    use wninit_core::job::Draft;
 
     fn cohort() -> Cohort {
         let job = |seed| Draft {

@@ -117,9 +117,9 @@ mod tests {
     use tch::Kind;
 
     use super::*;
-    use wninit_core::job::{Arch, Norm};
     use crate::models::{Blueprint, Model};
     use crate::nn::{Arithmetic, Pass, Sgd};
+    use wninit_core::job::{Arch, Norm};
 
     /// Where everything lies that a model keeps from step to step.
     fn places(model: &mut Model) -> BTreeMap<String, usize> {

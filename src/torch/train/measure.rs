@@ -6,11 +6,11 @@ use tch::{Device, Kind, Tensor};
 
 use super::session::{DeviceData, Session};
 use super::{Images, Libtorch, caught};
-use wninit_core::run::trainer::Stop;
-use wninit_core::plan::cohort::Cohort;
 use wninit_core::job::{Dataset, Job, Value};
-use wninit_core::results::FailureReason;
+use wninit_core::plan::cohort::Cohort;
 use wninit_core::plan::speed::Speed;
+use wninit_core::results::FailureReason;
+use wninit_core::run::trainer::Stop;
 
 /// How long steps are timed, if one does not take longer by itself.
 const ENOUGH: Duration = Duration::from_millis(300);

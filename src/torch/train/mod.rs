@@ -23,21 +23,21 @@ use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 use tch::{Device, Tensor};
 
-use wninit_core::plan::cohort::{Cohort, Shape};
-use wninit_core::plan::cost;
-use wninit_core::data::{self, batches};
-use crate::{device, ffi};
-use wninit_core::run::trainer::{Event, Stop, Trainer};
-use wninit_core::execution::Recompute;
-use wninit_core::job::{Dataset, Gain, Job, JobId, Precision};
 use crate::models::{Blueprint, Model};
 use crate::nn::Arithmetic;
-use wninit_core::results::{FailureReason, Outcome, Provenance, Record, one_line};
+use crate::{device, ffi};
 use augment::Preprocess;
 use checkpoint::Saved;
 pub use evaluate::Images;
 pub use session::DeviceData;
 use session::{Ended, Progress, Session};
+use wninit_core::data::{self, batches};
+use wninit_core::execution::Recompute;
+use wninit_core::job::{Dataset, Gain, Job, JobId, Precision};
+use wninit_core::plan::cohort::{Cohort, Shape};
+use wninit_core::plan::cost;
+use wninit_core::results::{FailureReason, Outcome, Provenance, Record, one_line};
+use wninit_core::run::trainer::{Event, Stop, Trainer};
 
 /// Where checkpoints go and come from.
 pub struct Checkpoints {

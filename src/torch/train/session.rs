@@ -9,11 +9,11 @@ use super::augment::{Draws, Preprocess};
 use super::evaluate::{Images, Scores, evaluate, to_vec};
 use super::launch::{Launcher, Work};
 use super::schedule::learning_rate;
-use wninit_core::plan::cohort::{Cohort, Shape};
-use wninit_core::data::batches::{self, Split};
-use wninit_core::job::{Augment, Job};
 use crate::models::Model;
 use crate::nn::Sgd;
+use wninit_core::data::batches::{self, Split};
+use wninit_core::job::{Augment, Job};
+use wninit_core::plan::cohort::{Cohort, Shape};
 use wninit_core::results::EpochRow;
 
 /// The images of a cohort's data set, on its device.

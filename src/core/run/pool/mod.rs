@@ -32,13 +32,13 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 use chrono::{DateTime, Utc};
 
-use crate::plan::cohort::{Cohort, Shape};
-use crate::run::interrupt::EXIT_INTERRUPTED;
 use crate::job::{Job, JobId};
-use crate::run::progress::{Display, Progress, duration};
+use crate::plan::cohort::{Cohort, Shape};
 use crate::results::{
     Failure, FailureReason, Journal, Outcome, Record, ResultsError, hostname, one_line,
 };
+use crate::run::interrupt::EXIT_INTERRUPTED;
+use crate::run::progress::{Display, Progress, duration};
 use crate::run::trainer::{Event, Stop, Trainer};
 use under_way::UnderWay;
 

@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::Running;
-use crate::plan::cohort::{Cohort, Shape};
 use crate::job::JobId;
+use crate::plan::cohort::{Cohort, Shape};
 
 const FILE: &str = "under_way.json";
 
