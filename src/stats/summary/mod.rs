@@ -750,6 +750,11 @@ mod tests {
     use super::*;
     use wninit_core::grid::{Condition, Expectation, Metric};
 
+    /// The plan of these jobs.
+    fn plan(jobs: &[Job]) -> Vec<(JobId, Job)> {
+        jobs.iter().map(|job| (job.id(), job.clone())).collect()
+    }
+
     fn of(records: &[Record]) -> Summary {
         Summary::new(&Input { records, ..Input::default() }).unwrap()
     }

@@ -1,7 +1,7 @@
 //! Made-up sweeps.
 #![allow(clippy::unwrap_used)]
 
-use wninit_core::job::{DatasetName, Draft, Job, JobId, Value};
+use wninit_core::job::{DatasetName, Draft, Job, Value};
 use wninit_core::results::{Outcome, Provenance, Record};
 
 /// A job of the digits data set with these fields.
@@ -74,11 +74,6 @@ pub fn diverged(job: &Job) -> Record {
         test_acc: None,
         ..nothing
     }
-}
-
-/// The plan of these jobs.
-pub fn plan(jobs: &[Job]) -> Vec<(JobId, Job)> {
-    jobs.iter().map(|job| (job.id(), job.clone())).collect()
 }
 
 /// Depth 2 and 50; the default gain, the data-dependent one, which diverges at depth 50, and the
