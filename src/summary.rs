@@ -370,7 +370,7 @@ impl<'a> Sweep<'a> {
             }
             let job = &record.job;
             let bound = *bounds.entry(job.dataset).or_insert_with(|| {
-                stats::binomial_bound(job.dataset.images().1, chance(job), CHANCE_CONFIDENCE)
+                stats::binomial_bound(job.tested(), chance(job), CHANCE_CONFIDENCE)
             });
             let measured = record.test_acc.filter(|x| x.is_finite());
             let (ending, accuracy) = match (record.outcome, measured) {
@@ -793,6 +793,7 @@ pub(crate) mod testing {
             train_seconds: 10.0,
             images_per_second: Some(100.0),
             provenance: Provenance {
+                instruction_set: None,
                 device: "cpu".to_owned(),
                 cohort_size: 1,
                 libtorch: "2.11.0".to_owned(),
