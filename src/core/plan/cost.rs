@@ -283,7 +283,7 @@ impl Rates {
 pub fn job_flop(shape: &Shape) -> f64 {
     let model = ModelCost::of(shape);
     let epochs = f64::from(shape.epochs);
-    let evaluated = shape.val as f64 * epochs + shape.dataset.images().1 as f64;
+    let evaluated = shape.val as f64 * epochs + shape.test as f64;
     model.training_flop() * shape.train as f64 * epochs + model.forward_flop * evaluated
 }
 

@@ -174,7 +174,7 @@ impl Speeds {
             return cost::seconds(shape, members, &Rates::CPU);
         };
         let epochs = f64::from(shape.epochs);
-        let evaluated = shape.val as f64 * epochs + shape.dataset.images().1 as f64;
+        let evaluated = shape.val as f64 * epochs + shape.test as f64;
         speed.setup * members as f64
             + speed.step * shape.steps() as f64 * epochs
             + speed.image * evaluated

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use crate::job::{Augment, Draft, Job, JobId};
 
 /// The job with all that has no say in where training starts at its default: the optimizer, its
-/// schedule, the number of epochs, augmentation (probes see images as they are) and the precision
-/// (probes compute in fp32). Two jobs that differ in nothing else have the same start.
+/// schedule, the number of epochs, the test, augmentation (probes see images as they are) and the
+/// precision (probes compute in fp32). Two jobs that differ in nothing else have the same start.
 pub fn start_of(job: &Job) -> Job {
     let draft = Draft {
         augment: Some(Augment::None),
@@ -18,6 +18,7 @@ pub fn start_of(job: &Job) -> Job {
         warmup_epochs: None,
         warmup_lr: None,
         epochs: None,
+        test_images: None,
         ..job.draft()
     };
     draft.resolve().unwrap_or_else(|_| job.clone())
@@ -69,6 +70,7 @@ mod tests {
             ("warmup_epochs", Value::Integer(1)),
             ("schedule", Value::Text("halves".into())),
             ("precision", Value::Text("bf16".into())),
+            ("test_images", Value::Integer(100)),
         ];
         for change in trained_otherwise {
             let name = change.0;
@@ -81,6 +83,7 @@ mod tests {
             ("batch_size", Value::Integer(32)),
             ("depth", Value::Integer(3)),
             ("train_images", Value::Integer(100)),
+            ("input", Value::Text("standardised".into())),
         ];
         for change in other_starts {
             let name = change.0;

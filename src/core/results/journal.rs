@@ -154,6 +154,18 @@ impl Appender {
                 torn.line
             ));
         }
+        let new: Vec<&str> =
+            columns.iter().copied().filter(|name| table.position(name).is_none()).collect();
+        if !new.is_empty() {
+            // Rows of before keep what they say: an empty cell of such a column means "as before".
+            write_atomically(&path, &table.widened(&new)?)?;
+            warnings.push(format!(
+                "{}: added the columns {}, which the version that made it did not have",
+                path.display(),
+                new.join(", ")
+            ));
+            return Appender::open(path, columns, warnings);
+        }
         Ok(Appender { good: table.whole, path, file, header: table.header, order })
     }
 

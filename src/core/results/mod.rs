@@ -95,6 +95,8 @@ pub struct Provenance {
     pub device: String,
     /// Jobs that were trained together with this one, itself included, at the start.
     pub cohort_size: u32,
+    /// The CPU's instructions that libtorch used; `None` in rows of versions that did not record it.
+    pub instruction_set: Option<String>,
     /// libtorch's version.
     pub libtorch: String,
     /// The program's commit, with `-dirty` where the tree had changes.
@@ -323,6 +325,7 @@ const RUNS: &str = "runs.csv";
 const EPOCHS: &str = "epochs.csv";
 const FAILURES: &str = "failures.csv";
 const JOB_ID: &str = "job_id";
+const INSTRUCTION_SET: &str = "instruction_set";
 const JOB_ID_MEANING: &str =
     "identity of the job: 12 hexadecimal digits of a hash over all of its fields";
 
@@ -365,6 +368,9 @@ pub static RESULT_COLUMNS: &[Column<Record>] = columns![Record;
         => |r| free_text(&r.provenance.device);
     "cohort_size": "jobs", "jobs that were trained together with this one, itself included, at the start", ""
         => |r| r.provenance.cohort_size.to_string();
+    "instruction_set": "", "instructions of the CPU that libtorch used, with the environment's variables that change it",
+        "a version that did not record it"
+        => |r| r.provenance.instruction_set.as_deref().map_or_else(String::new, free_text);
     "libtorch": "", "version of libtorch", ""
         => |r| free_text(&r.provenance.libtorch);
     "git_sha": "", "commit of the program, with -dirty where its sources had changes", ""
@@ -402,6 +408,11 @@ pub static FAILURE_COLUMNS: &[Column<Failure>] = columns![Failure;
     "hostname": "", "name of the machine on which it happened", "" => |f| free_text(&f.hostname);
     "at": "RFC 3339, UTC", "when it happened", "" => |f| instant(f.at);
 ];
+
+/// Whether files of earlier versions lack the column; its cells count as empty there.
+fn is_later(column: &str) -> bool {
+    column == INSTRUCTION_SET || Field::named(column).is_some_and(|field| field.as_before.is_some())
+}
 
 /// The header of `runs.csv`.
 pub fn run_columns() -> impl Iterator<Item = &'static str> {

@@ -10,18 +10,20 @@ use rayon::prelude::*;
 
 use super::table::{Row, Table};
 use super::{
-    EPOCHS, EpochRow, FAILURES, Failure, JOB_ID, Outcome, Provenance, RESULT_COLUMNS, RUNS, Record,
-    ResultsError, epoch_columns, failure_columns, plan_columns, run_columns,
+    EPOCHS, EpochRow, FAILURES, Failure, INSTRUCTION_SET, JOB_ID, Outcome, Provenance,
+    RESULT_COLUMNS, RUNS, Record, ResultsError, epoch_columns, failure_columns, plan_columns,
+    run_columns,
 };
-use crate::job::{Draft, FIELDS, Job, JobId, Value};
+use crate::job::{Draft, FIELDS, Field, Job, JobId, Value};
 
 /// Columns of `runs.csv` that differ between two runs of the same job without meaning anything:
 /// timing and provenance.
-const INCIDENTAL: [&str; 9] = [
+const INCIDENTAL: [&str; 10] = [
     "train_seconds",
     "images_per_second",
     "device",
     "cohort_size",
+    INSTRUCTION_SET,
     "libtorch",
     "git_sha",
     "hostname",
@@ -194,7 +196,10 @@ fn add_runs(
 }
 
 /// A record from its row; `fields` are the places of [`FIELDS`] in it.
-pub(super) fn record(row: &Row<'_>, fields: &[usize]) -> Result<(JobId, Record), ResultsError> {
+pub(super) fn record(
+    row: &Row<'_>,
+    fields: &[Option<usize>],
+) -> Result<(JobId, Record), ResultsError> {
     let (id, job) = identified(row, fields)?;
     let outcome = row.cell("outcome").parse().map_err(|message: String| row.error(message))?;
     let record = Record {
@@ -217,6 +222,7 @@ pub(super) fn record(row: &Row<'_>, fields: &[usize]) -> Result<(JobId, Record),
         provenance: Provenance {
             device: row.text("device"),
             cohort_size: row.required("cohort_size")?,
+            instruction_set: Some(row.text(INSTRUCTION_SET)).filter(|set| !set.is_empty()),
             libtorch: row.text("libtorch"),
             git_sha: row.text("git_sha"),
             hostname: row.text("hostname"),
@@ -229,18 +235,19 @@ pub(super) fn record(row: &Row<'_>, fields: &[usize]) -> Result<(JobId, Record),
 }
 
 /// The job of a row that [`record`] can read.
-pub(super) fn checked(row: &Row<'_>, fields: &[usize]) -> Result<JobId, ResultsError> {
+pub(super) fn checked(row: &Row<'_>, fields: &[Option<usize>]) -> Result<JobId, ResultsError> {
     record(row, fields).map(|(id, _)| id)
 }
 
 /// The job of a row, which its `job_id` must name.
-pub(super) fn identified(row: &Row<'_>, fields: &[usize]) -> Result<(JobId, Job), ResultsError> {
+pub(super) fn identified(
+    row: &Row<'_>,
+    fields: &[Option<usize>],
+) -> Result<(JobId, Job), ResultsError> {
     let id: JobId = row.required(JOB_ID)?;
     let job = job(row, fields)?;
     // The cells are nearly always as we wrote them, and then their hash is the id.
-    let cells = FIELDS.iter().zip(fields).map(|(field, &place)| (field.name, row.at(place)));
-    let written = cells.filter(|(_, cell)| !cell.is_empty());
-    if JobId::of(written) != id && job.id() != id {
+    if JobId::of(written(row, fields)) != id && job.id() != id {
         return Err(row.error(format!(
             "the fields are those of job {}, but job_id is {id}: a cell was edited by hand",
             job.id()
@@ -249,15 +256,23 @@ pub(super) fn identified(row: &Row<'_>, fields: &[usize]) -> Result<(JobId, Job)
     Ok((id, job))
 }
 
+/// The fields that have a value in a row.
+fn written<'a>(
+    row: &'a Row<'_>,
+    fields: &'a [Option<usize>],
+) -> impl Iterator<Item = (&'static Field, &'a str)> {
+    let cells = FIELDS.iter().zip(fields);
+    cells
+        .filter_map(|(field, place)| Some((field, row.at((*place)?))))
+        .filter(|(_, c)| !c.is_empty())
+}
+
 /// The job that a row's fields describe.
-fn job(row: &Row<'_>, fields: &[usize]) -> Result<Job, ResultsError> {
+fn job(row: &Row<'_>, fields: &[Option<usize>]) -> Result<Job, ResultsError> {
     let mut draft = Draft::default();
-    for (field, &place) in FIELDS.iter().zip(fields) {
-        let cell = row.at(place);
-        if !cell.is_empty() {
-            let set = field.set(&mut draft, &Value::Text(cell.to_owned()));
-            set.map_err(|message| row.error(format!("{}: {message}", field.name)))?;
-        }
+    for (field, cell) in written(row, fields) {
+        let set = field.set(&mut draft, &Value::Text(cell.to_owned()));
+        set.map_err(|message| row.error(format!("{}: {message}", field.name)))?;
     }
     draft.resolve().map_err(|error| row.error(error.to_string()))
 }
@@ -328,9 +343,9 @@ pub fn planned_jobs(dir: &Path) -> Result<Option<Vec<(JobId, Job)>>, ResultsErro
     jobs.collect::<Result<_, _>>().map(Some)
 }
 
-/// The places of [`FIELDS`] in a table that has them all.
-pub(super) fn fields_in(table: &Table) -> Vec<usize> {
-    FIELDS.iter().filter_map(|field| table.position(field.name)).collect()
+/// The places of [`FIELDS`] in a table.
+pub(super) fn fields_in(table: &Table) -> Vec<Option<usize>> {
+    FIELDS.iter().map(|field| table.position(field.name)).collect()
 }
 
 /// The failed attempts of a sweep and of its shards, in the order of the files.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
-use super::ResultsError;
+use super::{ResultsError, is_later};
 
 /// A column of a CSV file whose rows are made from a `T`.
 pub struct Column<T> {
@@ -202,13 +202,16 @@ impl Table {
         self.index.get(column).copied()
     }
 
-    /// The columns that the file lacks are an error.
+    /// The columns that the file lacks are an error, but for those that earlier versions did not
+    /// write.
     pub fn demand<'a>(
         &self,
         columns: impl IntoIterator<Item = &'a str>,
     ) -> Result<(), ResultsError> {
-        let missing: Vec<_> =
-            columns.into_iter().filter(|name| !self.index.contains_key(*name)).collect();
+        let missing: Vec<_> = columns
+            .into_iter()
+            .filter(|name| !self.index.contains_key(*name) && !is_later(name))
+            .collect();
         if missing.is_empty() {
             return Ok(());
         }
@@ -245,6 +248,17 @@ impl Table {
             )));
         }
         Ok(Row { table: self, line: *number, cells })
+    }
+
+    /// The whole of the file with further columns at the end, whose cells are empty.
+    pub fn widened(&self, columns: &[&str]) -> Result<Vec<u8>, ResultsError> {
+        let mut text = line(self.header.iter().map(String::as_str).chain(columns.iter().copied()));
+        for i in 0..self.len() {
+            text.push_str(self.line(i)?);
+            text.extend(columns.iter().map(|_| ','));
+            text.push('\n');
+        }
+        Ok(text.into_bytes())
     }
 
     /// The header and the rows that `keep` chooses, as they stand in the file.

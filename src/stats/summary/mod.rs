@@ -372,7 +372,7 @@ impl<'a> Sweep<'a> {
             }
             let job = &record.job;
             let bound = *bounds.entry(job.dataset).or_insert_with(|| {
-                estimates::binomial_bound(job.dataset.images().1, chance(job), CHANCE_CONFIDENCE)
+                estimates::binomial_bound(job.tested(), chance(job), CHANCE_CONFIDENCE)
             });
             let measured = record.test_acc.filter(|x| x.is_finite());
             let (ending, accuracy) = match (record.outcome, measured) {

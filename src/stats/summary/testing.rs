@@ -45,6 +45,7 @@ pub fn ok(job: &Job, val: f64, test: f64) -> Record {
         train_seconds: 10.0,
         images_per_second: Some(100.0),
         provenance: Provenance {
+            instruction_set: None,
             device: "cpu".to_owned(),
             cohort_size: 1,
             libtorch: "2.11.0".to_owned(),

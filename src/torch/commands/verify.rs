@@ -325,6 +325,7 @@ mod tests {
             train_seconds: 1.0,
             images_per_second: None,
             provenance: Provenance {
+                instruction_set: None,
                 device: "cpu".into(),
                 cohort_size: 1,
                 libtorch: "2.11.0".into(),

@@ -29,24 +29,48 @@ unsafe extern "C" {
         eps: f64,
     ) -> *mut c_char;
     fn wninit_allow_tf32(allow: bool);
+    fn wninit_cpu_capability() -> *mut c_char;
     fn wninit_flush_denormals(flush: bool) -> bool;
 }
 
 /// The version of the libtorch that the program was built with, such as `2.11.0+cu130`.
 pub const LIBTORCH: &str = env!("WNINIT_LIBTORCH");
 
+/// Environment variables that make libtorch use fewer instructions than the CPU has.
+const LIMITS: [&str; 3] = ["ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR"];
+
+/// The CPU's instructions that libtorch uses, on which the last bits of a result depend: `AVX512`,
+/// or `AVX2 ONEDNN_MAX_CPU_ISA=AVX2` where a variable limits them.
+pub fn instruction_set() -> String {
+    // SAFETY: it takes nothing and returns a string of its own.
+    let own = unsafe { text_of(wninit_cpu_capability()) }.unwrap_or_default();
+    let limits = LIMITS.iter().filter_map(|name| {
+        let value = std::env::var_os(name)?;
+        Some(format!("{name}={}", value.to_string_lossy()))
+    });
+    std::iter::once(own).chain(limits).collect::<Vec<_>>().join(" ")
+}
+
+/// Takes over a string of the shim; `None` for null.
+///
+/// # Safety
+/// `text` is null, or a string from strdup that nobody else frees.
+unsafe fn text_of(text: *mut c_char) -> Option<String> {
+    if text.is_null() {
+        return None;
+    }
+    // SAFETY: as above.
+    unsafe {
+        let own = CStr::from_ptr(text).to_string_lossy().into_owned();
+        wninit_free(text);
+        Some(own)
+    }
+}
+
 /// What the shim says: null, or a message.
 fn message_of(message: *mut c_char) -> Result<(), String> {
-    if message.is_null() {
-        return Ok(());
-    }
     // SAFETY: the shim returns null or a string from strdup, which is ours to free.
-    let text = unsafe {
-        let text = CStr::from_ptr(message).to_string_lossy().into_owned();
-        wninit_free(message);
-        text
-    };
-    Err(text)
+    unsafe { text_of(message) }.map_or(Ok(()), Err)
 }
 
 /// Panics with libtorch's message, as tch's own operators do: a wrong shape is a bug of ours,

@@ -4,6 +4,7 @@
 // each function returns nullptr or a message that the caller frees with wninit_free.
 
 #include <ATen/Context.h>
+#include <ATen/Version.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/convolution_backward.h>
 #include <ATen/ops/native_batch_norm_backward.h>
@@ -191,6 +192,9 @@ char* wninit_graph_replay(void* graph) {
 void wninit_graph_free(void* graph) { delete static_cast<at::cuda::CUDAGraph*>(graph); }
 
 #endif
+
+// The instructions that ATen's own kernels use: DEFAULT, AVX2 or AVX512.
+char* wninit_cpu_capability() { return strdup(at::get_cpu_capability().c_str()); }
 
 // Flushes denormal numbers to zero on the calling thread; false if the CPU cannot.
 bool wninit_flush_denormals(bool flush) { return at::globalContext().setFlushDenormal(flush); }

@@ -16,7 +16,7 @@ use crate::nn::{Pass, init};
 use crate::train::augment::Preprocess;
 use crate::train::{DeviceData, Libtorch, caught, initial_stack};
 use wninit_core::data::batches;
-use wninit_core::job::{Augment, Dataset, Job, Norm};
+use wninit_core::job::{Augment, Job, Norm};
 use wninit_core::plan::cohort::Cohort;
 use wninit_core::rng;
 use wninit_core::run::trainer::Stop;
@@ -25,7 +25,7 @@ use wninit_core::run::trainer::Stop;
 pub struct Hessian<'a> {
     model: Model,
     data: &'a DeviceData,
-    dataset: Dataset,
+    preprocess: Preprocess,
     /// For each part of a batch, the images of all members, `[member · image]`.
     parts: Vec<Tensor>,
     /// Images of a member.
@@ -33,12 +33,13 @@ pub struct Hessian<'a> {
 }
 
 impl<'a> Hessian<'a> {
-    /// The Hessian of a stack over images of the training set, as many for each member. At most
+    /// The Hessian of a stack over images of the training set, as many for each member, evaluated
+    /// through `preprocess`. At most
     /// `part` of them pass through the network at a time; a batch norm normalises over those.
     pub fn new(
         mut model: Model,
         data: &'a DeviceData,
-        dataset: Dataset,
+        preprocess: Preprocess,
         images: &[Vec<Vec<u32>>],
         part: usize,
     ) -> Hessian<'a> {
@@ -62,7 +63,7 @@ impl<'a> Hessian<'a> {
             }
             count += size as i64;
         }
-        Hessian { model, data, dataset, parts, images: count }
+        Hessian { model, data, preprocess, parts, images: count }
     }
 
     /// Parameters of a member.
@@ -84,9 +85,8 @@ impl<'a> Hessian<'a> {
     /// The sum of the members' losses over a part, as its share of the mean over all images.
     fn loss(&self, part: usize) -> Tensor {
         let blueprint = self.model.blueprint();
-        let device = blueprint.arithmetic.device;
         let (pixels, labels) = self.data.train.gather(&self.parts[part]);
-        let x = Preprocess::new(self.dataset, Augment::None, device).eval(&pixels);
+        let x = self.preprocess.eval(&pixels);
         let mut ignore = |_: &str, _: &Tensor| {};
         // Running statistics are not to move under the graph, and an observer moves nothing.
         let mut pass = match blueprint.norm {
@@ -146,7 +146,9 @@ pub fn measure(
         let images: Vec<_> = cohort.jobs().iter().map(|job| first_batches(job, share)).collect();
         let count = images.first().map_or(0, |batches| batches.iter().map(Vec::len).sum());
         let model = tch::no_grad(|| initial_stack(cohort, &data, device));
-        let mut hessian = Hessian::new(model, &data, shape.dataset, &images, shape.micro_batch);
+        let preprocess =
+            Preprocess::scaled(shape.dataset, Augment::None, shape.input, &data.moments, device);
+        let mut hessian = Hessian::new(model, &data, preprocess, &images, shape.micro_batch);
         let n = hessian.dimension();
         // Each member's start is its own, whatever it is measured beside.
         let starts: Vec<Tensor> = cohort

@@ -261,7 +261,9 @@ pub fn of_job(trainer: &Libtorch, worker: usize, job: &Job) -> Result<Vec<LayerS
             first_batches(job, 0.0).concat().into_iter().map(i64::from).collect();
         let indices = Tensor::from_slice(&images).unsqueeze(0).to_device(device);
         let (pixels, labels) = data.train.gather(&indices);
-        let x = Preprocess::new(job.dataset, Augment::None, device).eval(&pixels);
+        let preprocess =
+            Preprocess::scaled(job.dataset, Augment::None, job.input, &data.moments, device);
+        let x = preprocess.eval(&pixels);
         let x = x.set_requires_grad(true);
         let mut layers = model.trace(&x);
         let Some((_, logits)) = layers.pop() else { return Ok(Vec::new()) };

@@ -19,7 +19,8 @@
 use rand::Rng;
 use tch::{Device, Kind, Tensor};
 
-use wninit_core::job::{Augment, Dataset, DatasetName};
+use wninit_core::data::Moments;
+use wninit_core::job::{Augment, Dataset, DatasetName, InputScaling};
 use wninit_core::rng;
 
 /// Pixels of black around an image before it is cropped back to its size.
@@ -86,6 +87,18 @@ struct Affine {
 }
 
 impl Affine {
+    fn new(mean: f64, std: f64) -> Affine {
+        Affine { scale: (1.0 / (255.0 * std)) as f32, bias: (-mean / std) as f32 }
+    }
+
+    /// Mean 0 and variance 1; a channel of which all pixels are equal becomes 0.
+    fn standardised(moments: &Moments) -> Vec<Affine> {
+        let divisor = |std: f64| if std > 0.0 { std } else { 1.0 };
+        let channels = moments.mean.iter().zip(&moments.std);
+        channels.map(|(&mean, &std)| Affine::new(mean, divisor(std))).collect()
+    }
+
+    /// As in the paper.
     fn of_channels(dataset: Dataset) -> Vec<Affine> {
         let (mean, std): (&[f64], &[f64]) = match dataset.name() {
             DatasetName::Cifar10 | DatasetName::Cifar100 => {
@@ -97,7 +110,7 @@ impl Affine {
             .map(|channel| {
                 let mean = mean.get(channel).copied().unwrap_or(0.5);
                 let std = std.get(channel).copied().unwrap_or(1.0);
-                Affine { scale: (1.0 / (255.0 * std)) as f32, bias: (-mean / std) as f32 }
+                Affine::new(mean, std)
             })
             .collect()
     }
@@ -149,10 +162,10 @@ struct OnDevice {
 }
 
 impl OnDevice {
-    fn new(dataset: Dataset, device: Device) -> OnDevice {
+    fn new(dataset: Dataset, affine: &[Affine], device: Device) -> OnDevice {
         let [channels, height, width] = dataset.shape().map(|size| size as i64);
         let channel_wise = |value: fn(&Affine) -> f32| {
-            let values: Vec<f32> = Affine::of_channels(dataset).iter().map(value).collect();
+            let values: Vec<f32> = affine.iter().map(value).collect();
             Tensor::from_slice(&values).view([1, channels, 1]).to_device(device)
         };
         let count = |n: i64, shape: [i64; 3]| Tensor::arange(n, (Kind::Int64, device)).view(shape);
@@ -171,10 +184,38 @@ impl OnDevice {
 }
 
 impl Preprocess {
-    /// For images of this data set, trained with this augmentation on this device.
+    /// For images of this data set with the paper's scaling, trained with this augmentation on
+    /// this device.
     pub fn new(dataset: Dataset, augment: Augment, device: Device) -> Preprocess {
-        let on_device = (device != Device::Cpu).then(|| OnDevice::new(dataset, device));
-        Preprocess { dataset, augment, channels: Affine::of_channels(dataset), device: on_device }
+        Preprocess::of_channels(dataset, augment, Affine::of_channels(dataset), device)
+    }
+
+    /// As [`Preprocess::new`], with any scaling. `moments` are those of the training set.
+    pub fn scaled(
+        dataset: Dataset,
+        augment: Augment,
+        input: InputScaling,
+        moments: &Moments,
+        device: Device,
+    ) -> Preprocess {
+        match input {
+            InputScaling::Paper => Preprocess::new(dataset, augment, device),
+            InputScaling::Standardised => {
+                let channels = Affine::standardised(moments);
+                assert_eq!(channels.len(), dataset.shape()[0], "moments of each channel");
+                Preprocess::of_channels(dataset, augment, channels, device)
+            }
+        }
+    }
+
+    fn of_channels(
+        dataset: Dataset,
+        augment: Augment,
+        channels: Vec<Affine>,
+        device: Device,
+    ) -> Preprocess {
+        let on_device = (device != Device::Cpu).then(|| OnDevice::new(dataset, &channels, device));
+        Preprocess { dataset, augment, channels, device: on_device }
     }
 
     /// Training images: bytes `[…, channel, height, width]` to floats of that shape. `draws […, 5]`
@@ -420,7 +461,8 @@ mod tests {
             &expected,
             &format!("loop, {augment}"),
         );
-        preprocess.device = Some(OnDevice::new(dataset, Device::Cpu));
+        preprocess.device =
+            Some(OnDevice::new(dataset, &Affine::of_channels(dataset), Device::Cpu));
         assert_close(
             &preprocess.train(images, Some(&rows)),
             &expected,
@@ -488,6 +530,28 @@ mod tests {
         let black_and_white = Tensor::from_slice(&[0u8, 255]).view([2, 1, 1, 1]);
         let one_pixel = Dataset::Synthetic { shape: [1, 1, 1], classes: 2, images: 10 };
         assert_eq!(floats(&normalise(one_pixel, &black_and_white)), [-0.5, 0.5]);
+    }
+
+    #[test]
+    fn a_standardised_training_set_has_mean_0_and_variance_1_in_each_channel_on_all_paths() {
+        let images = images(CIFAR10, 50);
+        let pixels = Vec::<u8>::try_from(images.flatten(0, -1)).unwrap();
+        let data = wninit_core::data::Images { pixels, labels: vec![0; 50], shape: [3, 32, 32] };
+        let moments = Moments::of(&data);
+        let scaling = InputScaling::Standardised;
+        let mut preprocess =
+            Preprocess::scaled(CIFAR10, Augment::CropFlip, scaling, &moments, Device::Cpu);
+        let x = preprocess.eval(&images);
+        for channel in 0..3 {
+            let (variance, mean) = (x.select(1, channel).var(false), x.select(1, channel));
+            let mean = mean.mean(Kind::Double).double_value(&[]);
+            assert!(mean.abs() < 1e-5, "{mean}");
+            assert!((variance.double_value(&[]) - 1.0).abs() < 1e-5, "{variance:?}");
+        }
+        let draws = Draws::new(CIFAR10, 3, 1, 50).to_tensor(Device::Cpu);
+        let by_loop = preprocess.train(&images, Some(&draws));
+        preprocess.device = Some(OnDevice::new(CIFAR10, &preprocess.channels, Device::Cpu));
+        assert_close(&preprocess.train(&images, Some(&draws)), &floats(&by_loop), "tensors");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor};
 
-use super::session::{Progress, Session};
+use super::session::{DeviceData, Progress, Session};
 use crate::models::{Blueprint, Model};
 use wninit_core::job::JobId;
 use wninit_core::plan::cohort::Cohort;
@@ -207,7 +207,12 @@ impl Saved {
     ///
     /// # Errors
     /// The file has changed since it was found, or is of another model.
-    pub(super) fn resume(&self, cohort: &Cohort, blueprint: Blueprint) -> Result<Session> {
+    pub(super) fn resume(
+        &self,
+        cohort: &Cohort,
+        blueprint: Blueprint,
+        data: &DeviceData,
+    ) -> Result<Session> {
         let payload = payload(&self.path)?;
         let header = header(&payload)?;
         let shape = cohort.shape();
@@ -258,7 +263,7 @@ impl Saved {
         }
         model.refresh();
         let progress = places.iter().map(|&p| header.progress[p].clone()).collect();
-        let mut session = Session::new(cohort, model, progress, header.epoch, header.step);
+        let mut session = Session::new(cohort, model, data, progress, header.epoch, header.step);
         if holds("best/0") {
             let state = session.state();
             let best = state.iter().enumerate().map(|(i, now)| read(&format!("best/{i}"), now));
@@ -293,6 +298,10 @@ mod tests {
         crate::train::blueprint(&cohort().shape(), Device::Cpu)
     }
 
+    fn data() -> DeviceData {
+        crate::train::measure::noise(cohort().shape().dataset, Device::Cpu)
+    }
+
     /// A genuine checkpoint, less what [`sealed`] adds.
     fn genuine() -> &'static [u8] {
         static PAYLOAD: OnceLock<Vec<u8>> = OnceLock::new();
@@ -301,7 +310,8 @@ mod tests {
             for param in model.params() {
                 param.momentum = Some(param.value.zeros_like());
             }
-            let mut session = Session::new(&cohort(), model, vec![Progress::default(); 3], 1, 2);
+            let mut session =
+                Session::new(&cohort(), model, &data(), vec![Progress::default(); 3], 1, 2);
             session.best = Some(session.state().iter().map(Tensor::copy).collect());
             let dir = tempfile::tempdir().unwrap();
             save(&dir.path().join("a.checkpoint"), &mut session).unwrap();
@@ -319,7 +329,7 @@ mod tests {
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let path = dir.path().join("a.checkpoint");
         fs::write(&path, bytes).unwrap();
-        read(&path)?.resume(&cohort(), blueprint())
+        read(&path)?.resume(&cohort(), blueprint(), &data())
     }
 
     /// The payload with a text of its header replaced; the header's length is put right.

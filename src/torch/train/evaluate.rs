@@ -16,6 +16,11 @@ pub struct Images {
 }
 
 impl Images {
+    /// The same images, not copied.
+    pub fn shallow_clone(&self) -> Images {
+        Images { pixels: self.pixels.shallow_clone(), labels: self.labels.shallow_clone() }
+    }
+
     /// The images at `indices [member, batch]`, `[member, batch, channel, height, width]`, and
     /// their classes `[member, batch]`.
     pub fn gather(&self, indices: &Tensor) -> (Tensor, Tensor) {

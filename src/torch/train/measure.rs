@@ -6,6 +6,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::session::{DeviceData, Session};
 use super::{Images, Libtorch, caught};
+use wninit_core::data::Moments;
 use wninit_core::job::{Dataset, Job, Value};
 use wninit_core::plan::cohort::Cohort;
 use wninit_core::plan::speed::Speed;
@@ -101,12 +102,14 @@ fn calm(job: &Job) -> Job {
 }
 
 /// Random images and labels in the shape of a data set.
-fn noise(dataset: Dataset, device: Device) -> DeviceData {
+pub(super) fn noise(dataset: Dataset, device: Device) -> DeviceData {
     let [c, h, w] = dataset.shape().map(|size| size as i64);
     let images = |count: usize| Images {
         pixels: Tensor::randint(256, [count as i64, c, h, w], (Kind::Uint8, device)),
         labels: Tensor::randint(dataset.classes() as i64, [count as i64], (Kind::Int64, device)),
     };
     let (train, test) = dataset.images();
-    DeviceData { train: images(train), test: images(test) }
+    let channels = dataset.shape()[0];
+    let moments = Moments { mean: vec![0.5; channels], std: vec![0.29; channels] }; // of uniform bytes
+    DeviceData { train: images(train), test: images(test), moments }
 }

@@ -31,7 +31,7 @@ use checkpoint::Saved;
 pub use evaluate::Images;
 pub use session::DeviceData;
 use session::{Ended, Progress, Session};
-use wninit_core::data::{self, batches};
+use wninit_core::data::{self, Moments, batches};
 use wninit_core::execution::Recompute;
 use wninit_core::job::{Dataset, Gain, Job, JobId, Precision};
 use wninit_core::plan::cohort::{Cohort, Shape};
@@ -65,7 +65,7 @@ pub struct Libtorch {
     pub recompute: Recompute,
     /// The commit of the program, for the results' provenance.
     pub commit: &'static str,
-    loaded: Mutex<HashMap<(Dataset, usize), [Tensor; 4]>>,
+    loaded: Mutex<HashMap<(Dataset, usize), DeviceData>>,
 }
 
 impl Libtorch {
@@ -95,27 +95,25 @@ impl Libtorch {
         let device = self.devices[worker];
         let slot = if device == Device::Cpu { usize::MAX } else { worker };
         let mut loaded = self.loaded.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let tensors = match loaded.entry((dataset, slot)) {
+        let data = match loaded.entry((dataset, slot)) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => {
                 let data = data::load(dataset, &self.data)?;
-                let tensors = |images: data::Images| {
+                let moments = Moments::of(&data.train);
+                let images = |images: data::Images| {
                     let [c, h, w] = images.shape.map(|size| size as i64);
                     let pixels = Tensor::from_slice(&images.pixels).view([-1, c, h, w]);
                     let labels = Tensor::from_slice(&images.labels);
-                    [pixels, labels].map(|tensor| tensor.to_device(device))
+                    Images { pixels: pixels.to_device(device), labels: labels.to_device(device) }
                 };
-                let ([train, train_labels], [test, test_labels]) =
-                    (tensors(data.train), tensors(data.test));
-                new.insert([train, train_labels, test, test_labels])
+                new.insert(DeviceData {
+                    train: images(data.train),
+                    test: images(data.test),
+                    moments,
+                })
             }
         };
-        let [train, train_labels, test, test_labels] =
-            tensors.each_ref().map(Tensor::shallow_clone);
-        Ok(DeviceData {
-            train: Images { pixels: train, labels: train_labels },
-            test: Images { pixels: test, labels: test_labels },
-        })
+        Ok(data.shallow_clone())
     }
 
     /// Readies the calling thread for the worker's arithmetic, and gets the data set of a shape.
@@ -153,7 +151,7 @@ impl Libtorch {
     fn start(&self, cohort: &Cohort, data: &DeviceData, device: Device) -> Session {
         let model = initial_stack(cohort, data, device);
         let progress = vec![Progress::default(); cohort.jobs().len()];
-        Session::new(cohort, model, progress, 0, 0)
+        Session::new(cohort, model, data, progress, 0, 0)
     }
 
     /// Takes up the cohort where an earlier run's checkpoint left it. A checkpoint that turns out to
@@ -161,11 +159,12 @@ impl Libtorch {
     fn resume(
         &self,
         cohort: &Cohort,
+        data: &DeviceData,
         device: Device,
         event: &mut dyn FnMut(Event),
     ) -> Option<Session> {
         let saved = self.checkpoints.as_ref()?.found.get(&cohort.jobs()[0].id())?;
-        match saved.resume(cohort, blueprint(&cohort.shape(), device)) {
+        match saved.resume(cohort, blueprint(&cohort.shape(), device), data) {
             Ok(session) => {
                 event(Event::Note(format!(
                     "{} jobs go on from a checkpoint, at epoch {}, step {}",
@@ -197,7 +196,7 @@ impl Libtorch {
         let shape = cohort.shape();
         let data = self.ready(worker, &shape)?;
 
-        let mut session = match self.resume(cohort, device, event) {
+        let mut session = match self.resume(cohort, &data, device, event) {
             Some(session) => session,
             None => self.start(cohort, &data, device),
         };
@@ -211,6 +210,7 @@ impl Libtorch {
         let provenance = Provenance {
             device: device::label(device),
             cohort_size: cohort.jobs().len() as u32,
+            instruction_set: Some(ffi::instruction_set()),
             libtorch: ffi::LIBTORCH.to_owned(),
             git_sha: self.commit.to_owned(),
             hostname: wninit_core::results::hostname(),
@@ -362,7 +362,9 @@ fn placed(job: &Job, mut drawn: Model, blueprint: Blueprint, data: &DeviceData) 
             batches::init_batch(job, &batches::split(job)).into_iter().map(i64::from).collect();
         let indices = Tensor::from_slice(&indices).unsqueeze(0).to_device(device);
         let (pixels, _) = data.train.gather(&indices);
-        network.data_dependent(&Preprocess::new(job.dataset, job.augment, device).eval(&pixels));
+        let preprocess =
+            Preprocess::scaled(job.dataset, job.augment, job.input, &data.moments, device);
+        network.data_dependent(&preprocess.eval(&pixels));
     }
     network
 }

@@ -11,6 +11,7 @@ use super::launch::{Launcher, Work};
 use super::schedule::learning_rate;
 use crate::models::Model;
 use crate::nn::Sgd;
+use wninit_core::data::Moments;
 use wninit_core::data::batches::{self, Split};
 use wninit_core::job::{Augment, Job};
 use wninit_core::plan::cohort::{Cohort, Shape};
@@ -22,6 +23,16 @@ pub struct DeviceData {
     pub train: Images,
     /// Test images.
     pub test: Images,
+    /// Of the training images.
+    pub moments: Moments,
+}
+
+impl DeviceData {
+    /// The same images, not copied.
+    pub fn shallow_clone(&self) -> DeviceData {
+        let [train, test] = [&self.train, &self.test].map(Images::shallow_clone);
+        DeviceData { train, test, moments: self.moments.clone() }
+    }
 }
 
 /// What a member has behind it.
@@ -123,6 +134,7 @@ impl Session {
     pub fn new(
         cohort: &Cohort,
         model: Model,
+        data: &DeviceData,
         progress: Vec<Progress>,
         epoch: u32,
         step: usize,
@@ -144,7 +156,13 @@ impl Session {
             epoch,
             step,
             recompute: false,
-            preprocess: Preprocess::new(shape.dataset, shape.augment, device),
+            preprocess: Preprocess::scaled(
+                shape.dataset,
+                shape.augment,
+                shape.input,
+                &data.moments,
+                device,
+            ),
             inputs: None,
             launcher: Launcher::new(device),
             unread: Vec::new(),
@@ -322,10 +340,13 @@ impl Session {
         let mut ended = self.remove(diverged);
         self.epoch += 1;
         self.step = 0;
+        if self.members.is_empty() {
+            return ended;
+        }
         if self.epoch < self.shape.epochs {
             self.keep_best();
             self.begin_epoch();
-        } else if !self.members.is_empty() {
+        } else {
             ended.extend(self.test(data));
         }
         ended
@@ -362,7 +383,7 @@ impl Session {
             copy_members(&best, &self.state(), &behind);
             self.model.refresh();
         }
-        let all: Vec<u32> = (0..data.test.labels.size()[0] as u32).collect();
+        let all = spread(data.test.labels.size()[0] as u64, self.shape.test as u64);
         let indices = vec![&*all; self.members.len()];
         let scores = self.scores(Work::Test, &data.test, &indices);
         self.share_time();
@@ -453,6 +474,11 @@ impl Session {
     }
 }
 
+/// The indices of `count` of `all` images, evenly spaced: some test sets are sorted.
+fn spread(all: u64, count: u64) -> Vec<u32> {
+    (0..count).map(|i| (i * all / count) as u32).collect()
+}
+
 /// Momentum and weight decay of the members, as [`Sgd`] takes them.
 fn rule(members: &[Member], device: Device) -> (Tensor, Option<Tensor>) {
     let each = |number: fn(&Job) -> f64| {
@@ -492,5 +518,17 @@ fn copy_members(from: &[Tensor], to: &[Tensor], chosen: &[bool]) {
         for (m, _) in chosen.iter().enumerate().filter(|(_, chosen)| **chosen) {
             to.select(0, m as i64).copy_(&from.select(0, m as i64));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spread;
+
+    #[test]
+    fn test_images_are_spread_over_the_whole_test_set_and_all_of_them_are_all() {
+        assert_eq!(spread(10, 4), [0, 2, 5, 7]);
+        assert_eq!(spread(10, 1), [0]);
+        assert_eq!(spread(3, 3), [0, 1, 2]);
     }
 }
