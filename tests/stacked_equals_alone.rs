@@ -3,9 +3,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use common::again;
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use tch::Device;
@@ -207,4 +210,9 @@ fn on_a_gpu_stacked_alone_and_the_cpu_agree_within_rounding() {
             }
         }
     }
+}
+
+#[test]
+fn all_of_it_holds_on_a_cpu_without_avx512() {
+    again::all(again::AVX2);
 }
