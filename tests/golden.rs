@@ -6,9 +6,12 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use common::again;
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 use wninit::job::{Arch, Direction, Gain, Init, Norm};
@@ -318,4 +321,9 @@ fn gains_at_initialization_are_those_of_the_reference() {
 #[test]
 fn the_data_dependent_pass_sets_what_the_reference_sets() {
     for_each_case(Arithmetic::fp32(Device::Cpu), data_dependent);
+}
+
+#[test]
+fn all_of_it_holds_on_a_cpu_without_avx512() {
+    again::all(again::AVX2);
 }

@@ -3,10 +3,13 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use common::again;
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use tch::Device;
@@ -291,4 +294,9 @@ fn on_a_gpu_stacked_alone_and_the_cpu_agree_within_rounding() {
             }
         }
     }
+}
+
+#[test]
+fn all_of_it_holds_on_a_cpu_without_avx512() {
+    again::all(again::AVX2);
 }

@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod common;
+
 use std::collections::HashMap;
 
+use common::again;
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use tch::{Device, Kind, Tensor};
@@ -192,4 +195,9 @@ fn the_layers_own_backward_pass_is_what_autograd_finds() {
             assert!(off < 1e-4 * scale, "{arch:?} {norm} {}: {off:e} at {scale:e}", param.name);
         }
     }
+}
+
+#[test]
+fn all_of_it_holds_on_a_cpu_without_avx512() {
+    again::all(again::AVX2);
 }

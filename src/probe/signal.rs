@@ -251,7 +251,7 @@ pub fn of_job(trainer: &Libtorch, worker: usize, job: &Job) -> Result<Vec<LayerS
     caught(|| {
         let shape = Shape::of(job);
         let device = trainer.devices[worker];
-        let data = trainer.ready(worker, &shape)?;
+        let (data, _ready) = trainer.ready(worker, &shape)?;
         let model = tch::no_grad(|| initial_network(job, blueprint(&shape, device), &data));
         // One whole batch is the least share.
         let images: Vec<i64> =

@@ -9,7 +9,6 @@ use super::{Images, Libtorch, Stop, caught};
 use crate::cohort::Cohort;
 use crate::data::Moments;
 use crate::job::{Dataset, Job, Value};
-use crate::results::FailureReason;
 use crate::speed::Speed;
 
 /// How long steps are timed, if one does not take longer by itself.
@@ -35,8 +34,7 @@ impl Libtorch {
     fn take_time(&self, worker: usize, cohort: &Cohort) -> Result<Speed, Stop> {
         let shape = cohort.shape();
         let device = self.devices[worker];
-        self.prepare(worker, shape.precision)
-            .map_err(|error| Stop::Failed { reason: FailureReason::Device, error })?;
+        let _ready = self.prepare(worker, shape.precision)?;
         let data = self
             .device_data(shape.dataset, worker)
             .unwrap_or_else(|_| noise(shape.dataset, device));

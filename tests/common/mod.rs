@@ -1,6 +1,8 @@
 //! Jobs and records that need no training.
 #![allow(dead_code, missing_docs, clippy::unwrap_used)]
 
+pub mod again;
+
 use chrono::{DateTime, TimeZone, Utc};
 use wninit::cohort::Cohort;
 use wninit::job::{Draft, Job};

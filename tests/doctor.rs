@@ -1,0 +1,24 @@
+//! `wninit doctor` checks the arithmetic of this machine, under any instruction set.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::process::Command;
+
+use common::again;
+
+#[test]
+fn doctor_compares_convolutions_and_products_with_float64() {
+    for variables in [&[], again::AVX2] {
+        let doctor = Command::new(env!("CARGO_BIN_EXE_wninit"))
+            .args(["doctor", "--results"])
+            .arg(common::folder().path())
+            .envs(variables.iter().copied())
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&doctor.stdout).into_owned();
+        let line = text.lines().find(|line| line.contains("numbers")).unwrap_or(&text);
+        assert!(line.starts_with("ok") && line.contains("agree with float64"), "{line}");
+        assert_eq!(doctor.status.code(), Some(0), "{text}");
+    }
+}
