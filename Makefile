@@ -98,7 +98,8 @@ fuzz: setup ## Feed hostile files to every reader, CASES of each (2 min)
 	PROPTEST_CASES=$(CASES) cargo test $(CHECKED) --lib --test journal whatever
 
 .PHONY: bench
-bench: build data ## Jobs per hour against PyTorch (25 min, quiet machine)
+bench: build ## Jobs per hour against PyTorch (30 min, quiet machine)
+	@$(WNINIT) fetch fashion-mnist
 	.venv/bin/python benches/run.py $(BENCH)
 
 .PHONY: bench-gpu

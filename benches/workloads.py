@@ -68,13 +68,13 @@ class Workload:
     def judged(self) -> Workload:
         """What the programs' accuracies are compared on. A few steps on noise that looks like CIFAR
         are right to time and leave every residual network at chance, where all programs agree. So
-        these train a network of the same kind, of up to 22 layers, on Fashion-MNIST until it has
+        these train a network of the same kind, of up to 16 layers, on Fashion-MNIST until it has
         learnt something; an MLP does that while it is timed."""
         if self.model == "mlp":
             return self
         return dataclasses.replace(
-            self, **FASHION, train_images=2_560, val_fraction=0.02, blocks=min(self.blocks, 3), k=min(self.k, 2),
-            lr=JUDGED_LR, epochs=JUDGED_EPOCHS, jobs={"a": 2, "b": 2, "c": 2}, targets={})
+            self, **FASHION, train_images=2_560, val_fraction=0.02, blocks=min(self.blocks, 2), k=min(self.k, 2),
+            lr=JUDGED_LR, epochs=JUDGED_EPOCHS, jobs={"a": 2, "b": 4, "c": 4}, targets={})
 
     def variant(self, name: str) -> Workload:
         """One of VARIANTS."""
@@ -159,7 +159,7 @@ def toml(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value)
 
 
-JUDGED_LR, JUDGED_EPOCHS = 0.05, 6
+JUDGED_LR, JUDGED_EPOCHS = 0.02, 6
 
 FASHION = {"dataset": "fashion-mnist", "shape": (1, 28, 28), "images": 60_000, "test_images": 10_000}
 CIFAR = {"shape": (3, 32, 32), "augment": "crop_flip"}
