@@ -81,7 +81,8 @@ fn the_first_sweeps_are_small_and_have_six_seeds_on_each_side() {
         let mut seeds: HashMap<String, usize> = HashMap::new();
         for planned in &plan.jobs {
             let job = &planned.job;
-            *seeds.entry(format!("{} {} {}", job.arch.layers(), job.init, job.lr)).or_default() += 1;
+            *seeds.entry(format!("{} {} {}", job.arch.layers(), job.init, job.lr)).or_default() +=
+                1;
         }
         assert!(seeds.values().all(|&seeds| seeds >= 6), "{name}: {seeds:?}");
     }
