@@ -1,6 +1,8 @@
 //! The Makefile, with stand-ins for Python and cargo: what is done, in which order, and how often.
 #![allow(clippy::unwrap_used)]
 
+mod skip;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -103,6 +105,63 @@ fn the_tests_are_a_first_command_too() {
     let clone = Clone::fresh();
     assert!(clone.make(&["test"]).status.success());
     assert_eq!(clone.log(), ["venv", PIP, "cargo test"]);
+}
+
+#[test]
+fn what_the_tests_skipped_is_listed_at_the_end_and_their_exit_code_stays() {
+    let clone = Clone::fresh();
+    let list = "cargo test\nSkipped, or run in part:\n  a_test: slurm is missing: install it\n  b_test: gpu is missing\n";
+    for (code, exit) in [("0", 0), ("101", 2)] {
+        let cargo = format!(
+            "#!/bin/sh\necho \"$*\" >> log\necho cargo test\n\
+             printf 'b_test: gpu is missing\\na_test: slurm is missing: install it\\nb_test: gpu is missing\\n' >> \"$WNINIT_SKIPS\"\n\
+             exit {code}\n"
+        );
+        fs::write(clone.path("bin/cargo"), cargo).unwrap();
+        let output = clone.make(&["test"]);
+        assert_eq!(output.status.code(), Some(exit));
+        let text = String::from_utf8(output.stdout).unwrap().replace("\n\n", "\n");
+        assert!(text.ends_with(list), "{text}");
+        let call = clone.log().pop().unwrap();
+        assert_eq!(call, "test --profile checked --locked --no-fail-fast");
+    }
+    // Nothing skipped, nothing listed.
+    fs::write(clone.path("bin/cargo"), "#!/bin/sh\necho all passed\n").unwrap();
+    let output = clone.make(&["test"]);
+    assert!(String::from_utf8(output.stdout).unwrap().ends_with("all passed\n"));
+}
+
+/// Skips; started by the next test.
+#[test]
+#[ignore = "started by only_what_is_allowed_is_skipped"]
+fn child_that_skips() {
+    skip::skip("slurm", "install it");
+}
+
+#[test]
+fn only_what_is_allowed_is_skipped_and_each_skip_is_on_the_list() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join("skips");
+    let skips = |allowed: Option<&str>| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "child_that_skips", "--ignored"]).env(skip::LIST, &list);
+        match allowed {
+            Some(allowed) => command.env(skip::ALLOWED, allowed),
+            None => command.env_remove(skip::ALLOWED),
+        };
+        let output = command.output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    for allowed in [Some(""), Some("gpu"), Some("gpu, slurmd")] {
+        let (passed, said) = skips(allowed);
+        assert!(!passed && said.contains("does not allow that: install it"), "{allowed:?}: {said}");
+        assert!(!list.exists());
+    }
+    for allowed in [None, Some("slurm"), Some("gpu, slurm")] {
+        assert!(skips(allowed).0, "{allowed:?}");
+    }
+    let line = "child_that_skips: slurm is missing: install it\n";
+    assert_eq!(fs::read_to_string(list).unwrap(), line.repeat(3));
 }
 
 #[test]

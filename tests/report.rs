@@ -3,6 +3,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;
+mod skip;
 
 use std::collections::HashSet;
 use std::fs;
@@ -11,6 +12,7 @@ use std::process::Command;
 
 use common::{folder, record};
 use roxmltree::{Document, Node, ParsingOptions};
+use skip::skip;
 use wninit::grid::{Grid, Overrides};
 use wninit::job::Job;
 use wninit::plan::Plan;
@@ -258,8 +260,7 @@ fn browser() -> Option<&'static str> {
 #[test]
 fn a_browser_opens_the_page_without_an_error_and_shows_every_figure() {
     let Some(browser) = browser() else {
-        eprintln!("skipped: there is no Chromium on this machine");
-        return;
+        return skip("browser", "install Chromium (Debian: apt install chromium)");
     };
     let dir = folder();
     sweep(dir.path(), &deep(NASTY), 0);

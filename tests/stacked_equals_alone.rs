@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+mod skip;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use common::again;
 use rand::Rng;
 use rand::seq::IndexedRandom;
+use skip::skip;
 use tch::Device;
 use wninit::cohort::Cohort;
 use wninit::execution::Recompute;
@@ -243,6 +245,10 @@ fn without_batch_norm_micro_batches_add_up_to_the_full_batch() {
         }
         let parts = full.with(&[("micro_batch", Value::Integer(3))]).unwrap();
         let [full, parts] = [full, parts].map(|job| train(&[job], Recompute::Off).remove(0));
+        assert_eq!(full.epochs.len(), parts.epochs.len(), "{shape:?}");
+        if full.epochs.is_empty() {
+            continue; // it diverged at once: there is nothing to compare
+        }
         for (a, b) in full.epochs.iter().zip(&parts.epochs) {
             let close = (a.train_loss - b.train_loss).abs() <= 1e-3 * a.train_loss.abs().max(1e-3);
             assert!(close, "{shape:?}\n{a:?}\n{b:?}");
@@ -252,7 +258,7 @@ fn without_batch_norm_micro_batches_add_up_to_the_full_batch() {
 }
 
 #[test]
-fn a_very_deep_network_trains_without_a_deep_stack_or_a_deep_memory() {
+fn a_very_deep_network_trains_without_a_deep_stack() {
     let deep = draft(&[
         ("dataset", "synthetic"),
         ("synthetic_shape", "1x4x4"),
@@ -265,7 +271,12 @@ fn a_very_deep_network_trains_without_a_deep_stack_or_a_deep_memory() {
         ("lr", "0.0001"),
         ("train_images", "4"),
     ]);
-    let record = train(&[deep.resolve().unwrap()], Recompute::On).remove(0);
+    // 2,404 layers. libtorch itself needs 300 kB of stack; 200 bytes more for each layer would be
+    // too much.
+    let job = deep.resolve().unwrap();
+    let small = std::thread::Builder::new().stack_size(768 << 10);
+    let thread = small.spawn(move || train(&[job], Recompute::On).remove(0)).unwrap();
+    let record = thread.join().unwrap();
     assert_eq!(record.outcome, Outcome::Ok, "{record:?}");
 }
 
@@ -273,8 +284,7 @@ fn a_very_deep_network_trains_without_a_deep_stack_or_a_deep_memory() {
 fn on_a_gpu_stacked_alone_and_the_cpu_agree_within_rounding() {
     let gpu = Device::cuda_if_available();
     if gpu == Device::Cpu {
-        println!("skipped: no GPU");
-        return;
+        return skip("gpu", "run it on a machine with a GPU");
     }
     let mut stream = rng::stream(10, "gpu", 0);
     for _ in 0..20 {

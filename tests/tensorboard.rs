@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod program;
+mod skip;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use program::{Place, output, rows};
+use skip::skip;
 
 /// Three jobs, of which the one with the learning rate 1e6 diverges.
 const GRID: &str = r#"
@@ -126,8 +128,7 @@ fn tensorboard_reads_what_the_tables_say() {
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python");
     let has = Command::new(&python).args(["-c", "import tensorboard"]).output();
     if !has.is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: .venv has no TensorBoard; `make notebooks` installs it");
-        return;
+        return skip("tensorboard", "`make notebooks` installs it into .venv");
     }
     let place = Place::new(GRID);
     output(&mut place.run(&["--tensorboard"])).expect(0, &[]);
