@@ -552,10 +552,27 @@ pub struct Draft {
     pub data_seed: Option<u64>,
 }
 
+/// What the values of a field are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// One of some words.
+    Word,
+    /// Whole numbers.
+    Whole,
+    /// Numbers.
+    Number,
+    /// `true` or `false`.
+    Boolean,
+    /// Channels, height and width.
+    Sizes,
+}
+
 /// One field of a job: its key in a grid, its column in a CSV file, its part of the id.
 pub struct Field {
     /// The key and the column.
     pub name: &'static str,
+    /// What its values are.
+    pub kind: Kind,
     /// What it is, for people.
     pub about: &'static str,
     /// Its unit, or an empty string.
@@ -622,6 +639,7 @@ macro_rules! seed {
 pub static FIELDS: &[Field] = &[
     Field {
         name: "dataset",
+        kind: Kind::Word,
         unit: "",
         default: "fashion-mnist",
         empty: "",
@@ -634,6 +652,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "synthetic_shape",
+        kind: Kind::Sizes,
         unit: "channels x height x width",
         default: "1x8x8",
         empty: "the data set is not synthetic",
@@ -651,6 +670,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "synthetic_classes",
+        kind: Kind::Whole,
         unit: "classes",
         default: "10",
         empty: "the data set is not synthetic",
@@ -666,6 +686,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "synthetic_images",
+        kind: Kind::Whole,
         unit: "images",
         default: "1000",
         empty: "the data set is not synthetic",
@@ -681,6 +702,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "train_images",
+        kind: Kind::Whole,
         unit: "images",
         default: "all that validation leaves",
         empty: "all that validation leaves",
@@ -693,6 +715,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "val_fraction",
+        kind: Kind::Number,
         unit: "fraction",
         default: "0.1",
         empty: "",
@@ -713,6 +736,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "augment",
+        kind: Kind::Word,
         unit: "",
         default: "crop_flip for cifar10 and cifar100, none otherwise",
         empty: "",
@@ -725,6 +749,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "model",
+        kind: Kind::Word,
         unit: "",
         default: "mlp",
         empty: "",
@@ -737,6 +762,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "depth",
+        kind: Kind::Whole,
         unit: "layers",
         default: "10 (mlp), 5 (cnn)",
         empty: "the model is sized by blocks",
@@ -752,6 +778,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "width",
+        kind: Kind::Whole,
         unit: "units or channels",
         default: "128 (mlp), 64 (cnn), 16 (resnet)",
         empty: "the model is a wrn, sized by k",
@@ -769,6 +796,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "blocks",
+        kind: Kind::Whole,
         unit: "blocks",
         default: "9 (resnet), 6 (wrn)",
         empty: "the model is an mlp or a cnn",
@@ -784,6 +812,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "k",
+        kind: Kind::Whole,
         unit: "",
         default: "1",
         empty: "the model is no wrn",
@@ -799,6 +828,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "reduced_memory",
+        kind: Kind::Boolean,
         unit: "",
         default: "false",
         empty: "the model is no wrn",
@@ -814,6 +844,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "norm",
+        kind: Kind::Word,
         unit: "",
         default: "weight",
         empty: "",
@@ -826,6 +857,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "init",
+        kind: Kind::Word,
         unit: "",
         default: "orthogonal_proposed (weight norm), orthogonal (otherwise)",
         empty: "",
@@ -838,6 +870,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "precision",
+        kind: Kind::Word,
         unit: "",
         default: "fp32",
         empty: "",
@@ -850,6 +883,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "lr",
+        kind: Kind::Number,
         unit: "",
         default: "0.01",
         empty: "",
@@ -862,6 +896,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "momentum",
+        kind: Kind::Number,
         unit: "",
         default: "0.9",
         empty: "",
@@ -874,6 +909,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "weight_decay",
+        kind: Kind::Number,
         unit: "",
         default: "0",
         empty: "",
@@ -886,6 +922,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "schedule",
+        kind: Kind::Word,
         unit: "",
         default: "constant",
         empty: "",
@@ -898,6 +935,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "warmup_epochs",
+        kind: Kind::Whole,
         unit: "epochs",
         default: "0",
         empty: "",
@@ -910,6 +948,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "warmup_lr",
+        kind: Kind::Number,
         unit: "",
         default: "0",
         empty: "",
@@ -922,6 +961,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "batch_size",
+        kind: Kind::Whole,
         unit: "images",
         default: "128",
         empty: "",
@@ -934,6 +974,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "micro_batch",
+        kind: Kind::Whole,
         unit: "images",
         default: "batch_size",
         empty: "batch_size",
@@ -946,6 +987,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "epochs",
+        kind: Kind::Whole,
         unit: "epochs",
         default: "1",
         empty: "",
@@ -958,6 +1000,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "seed",
+        kind: Kind::Whole,
         unit: "",
         default: "0",
         empty: "init_seed and data_seed differ",
@@ -970,6 +1013,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "init_seed",
+        kind: Kind::Whole,
         unit: "",
         default: "seed",
         empty: "",
@@ -982,6 +1026,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "data_seed",
+        kind: Kind::Whole,
         unit: "",
         default: "seed",
         empty: "",
@@ -1289,6 +1334,22 @@ mod tests {
             ]),
             "46e6fdade54a"
         );
+    }
+
+    #[test]
+    fn a_field_takes_the_kind_of_value_that_it_declares() {
+        for field in FIELDS {
+            let takes = |value: Value| field.set(&mut Draft::default(), &value).is_ok();
+            let (half, many) = (Value::Float(0.5), Value::Integer(20));
+            let kind = match (takes(half), takes(Value::Boolean(true)), takes(many)) {
+                (true, false, _) => Kind::Number,
+                (false, true, false) => Kind::Boolean,
+                (false, false, true) => Kind::Whole,
+                _ if takes(Value::Text("1x8x8".to_owned())) => Kind::Sizes,
+                _ => Kind::Word,
+            };
+            assert_eq!(kind, field.kind, "{field:?}");
+        }
     }
 
     #[test]
