@@ -110,15 +110,15 @@ fn neither_the_workers_nor_the_width_of_a_cohort_change_a_result() {
     }
 }
 
-/// A sweep under way, at the latest in the middle of its first epochs.
+/// A sweep under way, at the latest in the middle of its first epochs. Its progress is written once a
+/// second, so [`LONG`] takes several.
 fn under_way(place: &Place) -> Process {
     let mut process = Process::start(&mut place.run(&["--workers", "1"]));
     let progress = place.sweep().join("progress.json");
-    process.wait_until("a job runs", |_| {
+    process.wait_until("a step is done", |_| {
         let text = fs::read_to_string(&progress).unwrap_or_default();
-        text.contains("\"running\": 3")
+        text.contains("\"running\": 3") && !text.contains("\"fraction\": 0.0,")
     });
-    process.sleep(Duration::from_millis(400));
     process
 }
 
@@ -164,8 +164,9 @@ fn a_second_ctrl_c_ends_the_program_in_the_middle_of_a_step() {
     );
     let mut process = Process::start(&mut place.run(&["--workers", "1"]));
     let progress = place.sweep().join("progress.json");
-    process.wait_until("a job runs", |_| progress.exists());
-    process.sleep(Duration::from_millis(500));
+    process.wait_until("a job runs", |_| {
+        fs::read_to_string(&progress).unwrap_or_default().contains("\"running\": 1")
+    });
     process.signal(libc::SIGINT);
     process.wait_until("it stops", |process| {
         process.stderr().contains("press Ctrl-C again to stop at once")
