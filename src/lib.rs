@@ -75,3 +75,7 @@ pub mod results;
 
 pub mod job;
 pub mod rng;
+
+// What is shown to people.
+pub mod console;
+pub mod text;

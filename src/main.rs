@@ -8,6 +8,7 @@
 
 mod cohort;
 mod commands;
+mod console;
 mod cost;
 mod data;
 mod execution;
@@ -25,18 +26,15 @@ mod stats;
 mod summary;
 mod sweep;
 mod table;
+mod text;
 
 use std::os::unix::process::CommandExt;
 use std::process::ExitCode;
 
-use crate::commands::Cli;
 use anyhow::Context;
-use clap::Parser;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let result = commands::run(&cli.command).unwrap_or_else(hand_over);
-    ExitCode::from(result.unwrap_or_else(|error| commands::fail(&error)))
+    commands::main(|command| commands::run(command).unwrap_or_else(hand_over))
 }
 
 /// Becomes `wninit-torch` with the same arguments. Comes back only if that fails.

@@ -35,6 +35,8 @@ enum Reply {
     Flaky(Vec<u8>),
     /// Sends without end and without saying how much.
     Endless,
+    /// Sends all of it, a byte every 20 ms.
+    Drips(Vec<u8>),
 }
 
 /// A server that answers as told (404 for other paths) and remembers what it was asked for.
@@ -100,6 +102,14 @@ fn answer(
         Reply::Hangs(bytes) => {
             send(200, Some(bytes.len() + 1000), &bytes);
             std::thread::sleep(Duration::from_secs(60));
+            None
+        }
+        Reply::Drips(bytes) => {
+            send(200, Some(bytes.len()), b"");
+            for byte in bytes {
+                stream.write_all(&[byte]).ok()?;
+                std::thread::sleep(Duration::from_millis(20));
+            }
             None
         }
         Reply::Endless => {
@@ -213,6 +223,24 @@ fn files_are_fetched_once_unpacked_and_then_left_alone() {
     let forced = Options { force: true, ..options(dir.path()) };
     assert!(matches!(fetch_recipe(&recipe, &forced).unwrap(), Fetched::New { .. }));
     assert_eq!(server.asked().len(), 8);
+}
+
+#[test]
+fn the_next_source_serves_where_one_only_drips() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, files) = fashion(&[]);
+    let slow = files.iter().map(|(name, bytes)| (format!("{name}.gz"), Reply::Drips(gzip(bytes))));
+    let [slow, good] = [Server::with(slow), Server::with(gzipped(&files))];
+    let (recipe, _) = fashion(&[&slow.url, &good.url]);
+    let hasty = Options { read_timeout: Duration::from_millis(500), ..options(dir.path()) };
+    let Fetched::New { sources, .. } = fetch_recipe(&recipe, &hasty).unwrap() else { panic!() };
+    assert_eq!(sources, std::slice::from_ref(&good.url));
+    assert_complete(dir.path(), &files);
+
+    // One of no great speed is good enough.
+    let patient = Options { slowest: 10, force: true, ..hasty };
+    let Fetched::New { sources, .. } = fetch_recipe(&recipe, &patient).unwrap() else { panic!() };
+    assert_eq!(sources, std::slice::from_ref(&slow.url));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! The cases and the script that made them are in `fixtures/golden`. `WNINIT_GOLDEN=DIR` runs
 //! those of another folder as well.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod common;
 mod skip;

@@ -27,13 +27,23 @@ case "$*" in
 esac
 "#;
 
-/// A `cargo` whose builds make a `wninit` that writes down its arguments and exits with the number
-/// in the file `exit-code`.
+/// A `cargo` whose builds put a [`WNINIT`] in place.
 const CARGO: &str = r#"#!/bin/sh
 echo "cargo $1" >> log
 mkdir -p target/release
-printf '%s\n' '#!/bin/sh' 'echo "wninit $*" >> log' '[ "$1" != run ] || exit "$(cat exit-code)"' > target/release/wninit
-chmod +x target/release/wninit
+cp bin/wninit target/release/wninit
+"#;
+
+/// A `wninit` that writes down its arguments, one that is not a single word in brackets, and whose
+/// `run` exits with the number in the file `exit-code`.
+const WNINIT: &str = r#"#!/bin/sh
+command=$1 line=wninit
+for word; do
+  case $word in *" "* | "") word="[$word]" ;; esac
+  line="$line $word"
+done
+echo "$line" >> log
+[ "$command" != run ] || exit "$(cat exit-code)"
 "#;
 
 struct Clone(tempfile::TempDir);
@@ -48,7 +58,9 @@ impl Clone {
         for file in ["Makefile", "analysis/requirements-torch.txt", "analysis/requirements.txt"] {
             fs::copy(root.join(file), at(file)).unwrap();
         }
-        for (name, text) in [("python3", PYTHON), ("cargo", CARGO), ("c++", "#!/bin/sh\n")] {
+        let programs =
+            [("python3", PYTHON), ("cargo", CARGO), ("wninit", WNINIT), ("c++", "#!/bin/sh\n")];
+        for (name, text) in programs {
             fs::write(at("bin").join(name), text).unwrap();
             fs::set_permissions(at("bin").join(name), fs::Permissions::from_mode(0o755)).unwrap();
         }
@@ -236,6 +248,29 @@ fn a_sweep_goes_to_the_cluster_with_its_data() {
 }
 
 #[test]
+fn a_grid_may_have_any_name() {
+    let clone = Clone::fresh();
+    for (target, commands) in [
+        ("sweep", &["fetch [G]", "run [G] --summary"][..]),
+        ("plan", &["plan [G] --measure"]),
+        ("slurm", &["fetch [G]", "slurm [G] --array 4 --submit"]),
+        ("data", &["fetch [G]"]),
+    ] {
+        for grid in ["a b.toml", "it's $HOME; \"x\" & (y).toml"] {
+            let escaped = grid.replace('$', "$$"); // for make
+            let output = clone.make(&[target, &format!("GRID={escaped}")]);
+            assert!(output.status.success(), "{target}: {output:?}");
+            let log = clone.log();
+            let commands: Vec<String> =
+                commands.iter().map(|c| format!("wninit {}", c.replace('G', grid))).collect();
+            assert_eq!(log[log.len() - commands.len()..], commands, "{target}");
+        }
+    }
+    fs::write(clone.path("analysis/depth.ipynb"), "{}").unwrap();
+    assert!(clone.make(&["notebooks", "RESULTS=my results"]).status.success());
+}
+
+#[test]
 fn what_is_missing_is_named_before_anything_is_installed() {
     for (program, named) in
         [("cargo", "rustup.rs"), ("c++", "apt install g++"), ("python3", "python3-venv")]
@@ -276,7 +311,7 @@ fn the_paper_is_one_command_and_so_is_each_part_of_it() {
         "wninit fetch sweeps/paper/curvature.toml",
         "wninit curvature sweeps/paper/curvature.toml",
         "wninit plan sweeps/paper/curvature.toml --folder",
-        "wninit summary ",
+        "wninit summary []",
         "wninit fetch sweeps/paper/mlp-depth.toml",
         "wninit run sweeps/paper/mlp-depth.toml --summary",
     ];

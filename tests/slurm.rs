@@ -1,6 +1,6 @@
 //! `wninit slurm`: what it refuses, what it submits, and a sweep on a real Slurm, with tasks that
 //! are killed, warned and preempted in the middle.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod program;
 mod skip;

@@ -1,5 +1,6 @@
 //! The program's commands, one a file. Each has its `Args` and a `run` that returns the exit code:
-//! 0 done, 2 a bad grid or command line, 3 some jobs are left, 130 interrupted, 1 anything else.
+//! 0 done, 2 a bad grid or command line, 3 some jobs are left, 130 interrupted, 1 anything else,
+//! output that cannot be written included.
 
 pub mod curvature;
 pub mod doctor;
@@ -15,11 +16,12 @@ pub mod summary;
 pub mod verify;
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::console::{self, say};
 use crate::grid::{Grid, GridError, Overrides};
-use crate::progress::say;
 use crate::results::{ResultsError, one_line};
 
 /// Which initialization survives depth, learning rate and seed?
@@ -122,6 +124,25 @@ impl OverrideArgs {
 #[error(transparent)]
 pub struct UsageError(pub anyhow::Error);
 
+/// The program: reads the command line and carries out its command with `run`.
+pub fn main(run: impl FnOnce(&Command) -> anyhow::Result<u8>) -> ExitCode {
+    let code = match Cli::try_parse() {
+        Ok(cli) => run(&cli.command).unwrap_or_else(|error| fail(&error)),
+        Err(message) => said(&message),
+    };
+    ExitCode::from(code)
+}
+
+/// Prints the help, the version, or what is wrong with the command line; the exit code.
+fn said(message: &clap::Error) -> u8 {
+    let printed = console::reported(message.print());
+    match printed {
+        _ if message.use_stderr() => 2,
+        Ok(()) => 0,
+        Err(error) => fail(&error.into()),
+    }
+}
+
 /// Carries out a command that needs no tensors; the exit code. `None` for the others, which are
 /// for the program `wninit-torch`.
 ///
@@ -145,33 +166,8 @@ pub fn run(command: &Command) -> Option<anyhow::Result<u8>> {
     })
 }
 
-/// Prints a command's result on stdout; a reader who has seen enough (`| head`) is no error.
-///
-/// # Errors
-/// Standard output cannot be written to, a file on a full disk perhaps.
-pub fn print(text: &str) -> anyhow::Result<()> {
-    use std::io::Write;
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(anyhow::Error::new(error).context("cannot print the result"))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// Prints an error with its causes in one line; the exit code for it.
 pub fn fail(error: &anyhow::Error) -> u8 {
-    let broken_pipe = |cause: &(dyn std::error::Error + 'static)| {
-        let io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-        let csv = cause.downcast_ref::<csv::Error>().and_then(|error| match error.kind() {
-            csv::ErrorKind::Io(error) => Some(error.kind()),
-            _ => None,
-        });
-        io.or(csv) == Some(std::io::ErrorKind::BrokenPipe)
-    };
-    if error.chain().any(broken_pipe) {
-        return 0; // the reader, `head` perhaps, has seen enough
-    }
     say(&format!("error: {}", one_line(error)));
     let bad_input = |cause: &(dyn std::error::Error + 'static)| {
         let results = cause.downcast_ref::<ResultsError>();

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use anyhow::Context;
 
 use super::summary::Folder;
+use crate::console;
 use crate::job::Init;
 use crate::report::{Input, page};
 use crate::results::{read_epochs, write_atomically};
@@ -44,6 +45,6 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let path = args.output.clone().unwrap_or_else(|| args.dir.join("report.html"));
     write_atomically(&path, html.as_bytes())
         .with_context(|| format!("the report could not be written to {}", path.display()))?;
-    println!("{}", path.display());
+    console::print(&format!("{}\n", path.display()))?;
     Ok(0)
 }

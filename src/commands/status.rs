@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use chrono::Utc;
 
+use crate::console;
 use crate::job::JobId;
 use crate::progress::{Progress, duration};
 use crate::results::{
@@ -31,7 +32,7 @@ pub struct Args {
 /// The folder is no sweep's, or its files cannot be read.
 pub fn run(args: &Args) -> Result<u8> {
     let status = Status::of(&args.dir)?;
-    print!("{status}");
+    console::print(&status.to_string())?;
     let complete = status.failed == 0 && status.missing == 0;
     Ok(if args.check && !complete { 3 } else { 0 })
 }

@@ -10,7 +10,7 @@ use rand::Rng;
 use rand_distr::StandardNormal;
 use tch::{Device, Kind, Tensor};
 
-use crate::job::{Augment, Gain, Init, Job, Norm};
+use crate::job::{Augment, Direction, Gain, Init, Job, Norm};
 use crate::nn::{Arithmetic, Layer, Linear, Part, Pass, Role, Step, Tape, init};
 use crate::rng;
 use crate::train::augment::Preprocess;
@@ -112,14 +112,13 @@ impl Scheme {
         }
     }
 
-    fn init(self) -> Init {
-        let name = match self {
-            Scheme::UnitGain => "he",
-            other => other.name(),
+    const fn init(self) -> Init {
+        let (direction, gain) = match self {
+            Scheme::UnitGain => (Direction::He, Gain::Default),
+            Scheme::HeProposed => (Direction::He, Gain::Proposed),
+            Scheme::OrthogonalProposed => (Direction::Orthogonal, Gain::Proposed),
         };
-        // These are names of initializers, which a test sees to.
-        name.parse()
-            .unwrap_or(Init { direction: crate::job::Direction::Orthogonal, gain: Gain::Proposed })
+        Init { direction, gain }
     }
 }
 

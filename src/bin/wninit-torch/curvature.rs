@@ -7,8 +7,9 @@ use std::time::Instant;
 
 use chrono::Utc;
 use wninit::cohort::{self, Cohort};
+use wninit::commands::UsageError;
 use wninit::commands::curvature::Args;
-use wninit::commands::{self, UsageError};
+use wninit::console::{self, say};
 use wninit::cost;
 use wninit::interrupt::{self, EXIT_INTERRUPTED};
 use wninit::job::{Job, JobId, SEED_FIELDS};
@@ -17,7 +18,7 @@ use wninit::pool::EXIT_UNFINISHED;
 use wninit::probe::curvature::measure;
 use wninit::probe::eigen::{Eigen, Method, Options};
 use wninit::probe::{Start, shared_out, start_of, starts};
-use wninit::progress::{duration, say};
+use wninit::progress::duration;
 use wninit::results::{
     CURVATURE, Curvature, CurvatureMethod, CurvatureQuestion, FailureReason, ResultsError,
     curvature_docs, document_columns, hostname, one_line, read_curvatures, write_curvatures,
@@ -152,14 +153,15 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     if let Some(error) = broken {
         return Err(error.into());
     }
-    let shown = table(&starts, &rows, question).text(Style { width: 80, colour: false });
-    commands::print(&format!("{shown}{}\n", dir.join(CURVATURE).display()))?;
     let left = all - done - failed;
+    let interrupted = left > 0 && stop.load(Ordering::Relaxed);
+    if interrupted {
+        say(&format!("interrupted; {left} networks are left, and the same command goes on"));
+    }
+    let shown = table(&starts, &rows, question).text(Style { width: 80, colour: false });
+    console::print(&format!("{shown}{}\n", dir.join(CURVATURE).display()))?;
     Ok(match () {
-        () if left > 0 && stop.load(Ordering::Relaxed) => {
-            say(&format!("interrupted; {left} networks are left, and the same command goes on"));
-            EXIT_INTERRUPTED
-        }
+        () if interrupted => EXIT_INTERRUPTED,
         () if failed > 0 => EXIT_UNFINISHED,
         () => 0,
     })

@@ -4,6 +4,7 @@ use std::process::{Command, Output};
 
 use tch::{Device, Kind, Tensor};
 use wninit::commands::doctor::Args;
+use wninit::console;
 
 use wninit::job::{Dataset, DatasetName};
 use wninit::probe::conformance;
@@ -12,16 +13,20 @@ use wninit::{data, device, execution, torch};
 /// Prints what it finds; the exit code is 1 if training cannot work here.
 ///
 /// # Errors
-/// None so far.
+/// Standard output cannot be written to.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     if args.numbers {
         return Ok(numbers());
     }
     let mut broken = false;
-    let line = |ok: bool, what: &str, found: String| {
-        println!("{} {what:<9} {found}", if ok { "ok  " } else { "note" });
+    let (version, commit) = (env!("CARGO_PKG_VERSION"), env!("WNINIT_GIT_SHA"));
+    let mut printed = console::print(&format!("wninit {version} ({commit})\n"));
+    let mut line = |ok: bool, what: &str, found: String| {
+        if printed.is_ok() {
+            let word = if ok { "ok  " } else { "note" };
+            printed = console::print(&format!("{word} {what:<9} {found}\n"));
+        }
     };
-    println!("wninit {} ({})", env!("CARGO_PKG_VERSION"), env!("WNINIT_GIT_SHA"));
 
     let sum = f64::try_from(Tensor::ones([2, 2], (Kind::Float, Device::Cpu)).sum(Kind::Float));
     let works = sum.is_ok_and(|sum| sum == 4.0);
@@ -91,10 +96,11 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
             ),
         ),
     }
-    println!(
-        "{}",
-        if broken { "training cannot work here: see the notes above" } else { "ready to train" }
-    );
+    printed?;
+    console::print(match broken {
+        true => "training cannot work here: see the notes above\n",
+        false => "ready to train\n",
+    })?;
     Ok(u8::from(broken))
 }
 

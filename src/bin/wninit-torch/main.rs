@@ -9,19 +9,25 @@ mod verify;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use wninit::commands::{self, Cli, Command};
+use anyhow::anyhow;
+use wninit::commands::{self, Command};
 
 fn main() -> ExitCode {
-    let command = Cli::parse().command;
-    let result = match &command {
+    commands::main(|command| match command {
         Command::Run(args) => run::run(args),
         Command::Signal(args) => signal::run(args),
         Command::Curvature(args) => curvature::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Doctor(args) => doctor::run(args),
-        Command::Plan(args) => measure::run(args).and_then(|()| commands::plan::run(args)),
-        other => commands::run(other).unwrap_or(Ok(0)),
-    };
-    ExitCode::from(result.unwrap_or_else(|error| commands::fail(&error)))
+        Command::Plan(args) if args.measure => commands::plan::print(args, measure::run(args)?),
+        // Each by its name, so that the compiler asks where a new command belongs.
+        Command::Plan(_)
+        | Command::Status(_)
+        | Command::Summary(_)
+        | Command::Report(_)
+        | Command::Merge(_)
+        | Command::Fetch(_)
+        | Command::Slurm(_) => commands::run(command)
+            .unwrap_or_else(|| Err(anyhow!("a bug: nothing carries out this command"))),
+    })
 }

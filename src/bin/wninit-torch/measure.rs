@@ -1,15 +1,16 @@
 //! `wninit plan --measure`: times the networks of a plan that were not timed here before.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Once};
 
 use anyhow::anyhow;
 use wninit::cohort::{self, Cohort, Shape};
 use wninit::commands::plan::{self, Args};
+use wninit::console::say;
 use wninit::execution::Choice;
 use wninit::job::Job;
-use wninit::progress::say;
+use wninit::results::one_line;
 use wninit::speed::{self, Speed, Speeds};
 use wninit::train::{Libtorch, Stop};
 use wninit::{cost, data, device, interrupt};
@@ -17,15 +18,15 @@ use wninit::{cost, data, device, interrupt};
 /// Times a few steps of each network and number of members, on all workers at once, as in a sweep.
 ///
 /// # Errors
-/// If a grid is bad, or what was measured cannot be kept.
-pub fn run(args: &Args) -> anyhow::Result<()> {
-    let cohorts = plan::cohorts(args)?;
+/// If a grid is bad.
+pub fn run(args: &Args) -> anyhow::Result<Speeds> {
     let (devices, threads) = device::workers(&Choice::Auto, None)?;
     let (name, workers) = (device::model(devices[0]), devices.len());
     let mut speeds = Speeds::of(&name, workers);
+    let cohorts = plan::cohorts(args, &speeds)?;
     let stop = interrupt::install()?;
     let trainer = Libtorch::new(devices, threads, data::default_dir(), Arc::clone(&stop));
-    widths(&trainer, cohorts.iter().flat_map(Cohort::jobs), &mut speeds)?;
+    widths(&trainer, cohorts.iter().flat_map(Cohort::jobs), &mut speeds);
     let jobs = cohorts.into_iter().flat_map(|cohort| cohort.jobs().to_vec());
     let cohorts = cohort::spread(cohort::cohorts(jobs, |shape| speeds.width(shape)), workers);
     let mut seen = HashSet::new();
@@ -49,27 +50,35 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         match together(&trainer, workers, cohort) {
             Ok(speed) => {
                 speeds.insert(&name, workers, &shape, cohort.jobs().len(), speed);
-                speeds.save()?;
+                keep(&speeds);
             }
             Err(error) => say(&format!("warning: not timed: {error}")),
         }
     }
-    Ok(())
+    Ok(speeds)
+}
+
+/// Writes what is known to the cache folder. Where that fails, it is measured again next time, of
+/// which one warning is enough.
+fn keep(speeds: &Speeds) {
+    static WARNING: Once = Once::new();
+    if let Err(error) = speeds.save() {
+        WARNING.call_once(|| {
+            say(&format!("warning: the measured speeds are not kept: {}", one_line(&error)));
+        });
+    }
 }
 
 /// Finds out how many jobs of each network to train together, where a GPU trains them, and
 /// remembers it.
-///
-/// # Errors
-/// If what was measured cannot be kept.
 pub fn widths<'j>(
     trainer: &Libtorch,
     jobs: impl IntoIterator<Item = &'j Job>,
     speeds: &mut Speeds,
-) -> anyhow::Result<()> {
+) {
     let (device, workers) = (trainer.devices[0], trainer.devices.len());
     if !device.is_cuda() {
-        return Ok(());
+        return;
     }
     let mut shapes: Vec<(Shape, Vec<&Job>)> = Vec::new();
     for job in jobs {
@@ -91,11 +100,10 @@ pub fn widths<'j>(
         };
         let most = jobs.len().min(fit);
         match speeds.try_widths(&device::model(device), workers, &shape, most, measure) {
-            Ok(()) => speeds.save()?,
+            Ok(()) => keep(speeds),
             Err(stop) => say(&format!("warning: not timed: {}", reason(stop))),
         }
     }
-    Ok(())
 }
 
 /// Why a measurement came to nothing.

@@ -12,11 +12,11 @@ use crate::measure;
 use wninit::cohort::{self, Cohort, Shape};
 use wninit::commands::UsageError;
 use wninit::commands::run::Args;
+use wninit::console::say;
 use wninit::device;
 use wninit::job::{Job, JobId, Precision};
 use wninit::plan::Plan;
 use wninit::pool::{self, EXIT_UNFINISHED, Options};
-use wninit::progress::say;
 use wninit::results::{ResultsError, folders, holder};
 use wninit::speed::Speeds;
 use wninit::train::checkpoint::{self, Saved};
@@ -92,7 +92,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let mut speeds = Speeds::of(&device::model(devices[0]), devices.len());
     let width = args.cohort_width.map(usize::from);
     if width.is_none() {
-        measure::widths(&trainer, &fresh, &mut speeds)?;
+        measure::widths(&trainer, &fresh, &mut speeds);
     }
     let mut fresh = cohort::cohorts(fresh, |shape| width.unwrap_or_else(|| speeds.width(shape)));
     if width.is_none() {

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, anyhow};
+use wninit::commands::UsageError;
 use wninit::commands::signal::Args;
-use wninit::commands::{self, UsageError};
+use wninit::console::{self, say};
 use wninit::interrupt::{self, EXIT_INTERRUPTED};
 use wninit::job::{Arch, Job, JobId};
 use wninit::plan::{Plan, PlannedJob};
 use wninit::pool::EXIT_UNFINISHED;
 use wninit::probe::signal::{self, LayerSignal, Net, Scheme};
 use wninit::probe::{shared_out, starts};
-use wninit::progress::say;
 use wninit::report::signal::{Arm, Net as Figure, Spread, signal_page};
 use wninit::results::{ColumnDoc, describe_columns, document_columns, one_line, write_atomically};
 use wninit::table::{Column, Datum, Display, Style, Table, significant};
@@ -136,7 +136,7 @@ fn synthetic(args: &Args, stop: &AtomicBool) -> anyhow::Result<u8> {
     let documented = describe_columns(&[("signal.csv".to_owned(), columns())]);
     write_atomically(&out.join("columns.json"), documented.as_bytes())?;
     let shown = table(&measured).text(STYLE);
-    commands::print(&format!("{shown}{}\n", out.join("signal.html").display()))?;
+    console::print(&format!("{shown}{}\n", out.join("signal.html").display()))?;
     Ok(0)
 }
 
@@ -212,7 +212,7 @@ fn of_grid(args: &Args, stop: &Arc<AtomicBool>) -> anyhow::Result<u8> {
     write(&out, &csv, &signal_page(&title, about, &figures(&measured), &csv))?;
     document_columns(&out, &[("signal.csv".to_owned(), columns())])?;
     let shown = table(&measured).text(STYLE);
-    commands::print(&format!("{shown}{}\n", out.join("signal.html").display()))?;
+    console::print(&format!("{shown}{}\n", out.join("signal.html").display()))?;
     Ok(if failures > 0 { EXIT_UNFINISHED } else { 0 })
 }
 
