@@ -765,6 +765,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "test_images",
+        kind: Kind::Whole,
         unit: "images",
         default: "the whole test set",
         empty: "the whole test set",
@@ -792,6 +793,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "input",
+        kind: Kind::Word,
         unit: "",
         default: "paper",
         empty: "paper",

@@ -16,7 +16,7 @@ use wninit::{data, device, execution, torch};
 /// Standard output cannot be written to.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     if args.numbers {
-        return Ok(numbers());
+        return numbers();
     }
     let mut broken = false;
     let (version, commit) = (env!("CARGO_PKG_VERSION"), env!("WNINIT_GIT_SHA"));
@@ -105,17 +105,18 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
 }
 
 /// Compares convolutions and products with float64, and prints what it finds.
-fn numbers() -> u8 {
+fn numbers() -> anyhow::Result<u8> {
     let (cases, failed) = conformance::in_short();
-    let Some(first) = failed.first() else {
-        println!("{cases} convolutions and products agree with float64");
-        return 0;
+    let (found, code) = match failed.first() {
+        None => (format!("{cases} convolutions and products agree with float64"), 0),
+        Some(first) => {
+            let count = failed.len();
+            let what = "convolutions and products differ from float64 by more than rounding";
+            (format!("{count} of {cases} {what}, such as {first}"), 1)
+        }
     };
-    println!(
-        "{} of {cases} convolutions and products differ from float64 by more than rounding, such as {first}",
-        failed.len()
-    );
-    1
+    console::print(&format!("{found}\n"))?;
+    Ok(code)
 }
 
 /// What [`numbers`] finds, in a process of its own: a library that writes out of bounds may end the
