@@ -133,7 +133,7 @@ fn nothing_but_one_file_calls_libtorchs_convolution() {
                     before.ends_with(['.', ':', '_']) || before.ends_with("use ")
                 })
             };
-            if calls.iter().any(|call| called(&call)) {
+            if calls.iter().any(called) {
                 found.push(format!("{name}:{line}: {}", text.trim()));
             }
         }
