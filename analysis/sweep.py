@@ -23,10 +23,10 @@ GAINS = {"": "#000000", "datadep": "#D55E00", "proposed": "#0072B2", "proposed_b
 
 
 class Sweep:
-    """The folder of a sweep, finished or not, its shards included: `RESULTS`, else `../results/depth`."""
+    """The folder of a sweep, finished or not, its shards included: `RESULTS`, else `../results/paper/depth-lr`."""
 
     def __init__(self, folder=None):
-        self.folder = Path(folder or os.environ.get("RESULTS") or "../results/depth")
+        self.folder = Path(folder or os.environ.get("RESULTS") or "../results/paper/depth-lr")
         if not (self.folder / "plan.csv").exists():
             raise FileNotFoundError(
                 f"{self.folder.resolve()} holds no plan.csv: name a sweep's folder in RESULTS, "

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 import images
 import models
-from workloads import ALL, BATCH, MOMENTUM, Workload
+from workloads import ALL, BATCH, MOMENTUM, VARIANTS, Workload
 
 EVAL_BATCH = {"cpu": 256, "cuda": 2048}
 LAYERS = {"fused": models.Fused, "hook": models.Hooked, "parametrization": models.Parametrized}
@@ -216,7 +216,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("workload", choices=ALL)
     parser.add_argument("--jobs", type=int, default=1, help="seeds 0, 1, … are trained")
-    parser.add_argument("--quick", action="store_true", help="the workload's tiny likeness")
+    parser.add_argument("--variant", choices=VARIANTS, default="timed", help="of the workload")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, help="processes [default: one a core; one on a GPU]")
     parser.add_argument("--weight-norm", choices=LAYERS, default="fused")
@@ -231,7 +231,7 @@ def main() -> None:
     torch.set_num_threads(1)  # before the fork: a thread pool would not survive it
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = True
-    workload = ALL[args.workload].quick() if args.quick else ALL[args.workload]
+    workload = ALL[args.workload].variant(args.variant)
     device = torch.device(args.device)
     data = on_device(workload, device)
     context = multiprocessing.get_context("fork")

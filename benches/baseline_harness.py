@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader, Dataset, Subset, random_split
 
 import images
 import models
-from workloads import ALL, BATCH, MOMENTUM, Workload
+from workloads import ALL, BATCH, MOMENTUM, VARIANTS, Workload
 
 
 class ImageDataset(Dataset):
@@ -121,7 +121,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("workload", choices=ALL)
     parser.add_argument("--jobs", type=int, default=1, help="seeds 0, 1, … are trained")
-    parser.add_argument("--quick", action="store_true", help="the workload's tiny likeness")
+    parser.add_argument("--variant", choices=VARIANTS, default="timed", help="of the workload")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--loader-workers", type=int, help="processes of each DataLoader [default: none on the CPU, up to 8 with a GPU]; run.py measures which is faster")
     parser.add_argument("--csv", type=Path, help="append a row for each finished job")
@@ -129,7 +129,7 @@ def main() -> None:
 
     models.warm_up()
     started_at = time.time()
-    workload = ALL[args.workload].quick() if args.quick else ALL[args.workload]
+    workload = ALL[args.workload].variant(args.variant)
     device = torch.device(args.device)
     torch.backends.cudnn.allow_tf32 = False
     workers = args.loader_workers

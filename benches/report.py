@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
+
+from workloads import CLASSES
+
+CHANCE = 1 / CLASSES
 
 
 def per_hour(measurements: list[dict]) -> list[float]:
@@ -58,36 +63,45 @@ def table(session: dict) -> str:
                  f"{f['layer'] / 1e9:,.0f} / {f['square'] / 1e9:,.0f}",
                  against(f["fraction"], targets.get("fraction"), "")]
         rows.append("| " + " | ".join(cells) + " |")
-    rows += ["", "| workload | test accuracy (a) | (b) | (c) | agree? |", "|---|--:|--:|--:|---|"]
+    rows += ["", "| workload | judged on | test accuracy (a) | (b) | (c) | agree? |", "|---|---|--:|--:|--:|---|"]
     for workload in session["workloads"]:
-        cells = [workload["title"]]
-        cells += [accuracy(workload["rounds"][p]) if p in workload["rounds"] else "–" for p in "abc"]
+        values = accuracies(workload)
+        cells = [workload["title"], (workload.get("judged") or workload)["title"]]
+        cells += [accuracy(values[p]) if p in values else "–" for p in "abc"]
         rows.append("| " + " | ".join([*cells, agreement(workload)]) + " |")
     return "\n".join(rows)
 
 
-def accuracies(measurements: list[dict]) -> list[float]:
-    """Test accuracy by seed; rounds repeat the same seeds."""
-    return measurements[0]["test_acc"]
+def accuracies(workload: dict) -> dict[str, list[float]]:
+    """Test accuracy by seed of each program, of what is judged; rounds repeat the same seeds."""
+    if workload.get("judged"):
+        return workload["judged"]["test_acc"]
+    return {p: ms[0]["test_acc"] for p, ms in workload["rounds"].items()}
 
 
-def accuracy(measurements: list[dict]) -> str:
+def accuracy(values: list[float]) -> str:
     """`mean (n seeds)`, with the range."""
-    values = accuracies(measurements)
     return f"{statistics.mean(values):.3f} ({min(values):.3f}–{max(values):.3f}, n = {len(values)})"
 
 
 def agreement(workload: dict) -> str:
-    """Whether the programs' mean accuracies differ by more than seeds explain: four standard
-    errors of the difference, with the seeds' sd pooled over the programs."""
-    groups = [accuracies(ms) for ms in workload["rounds"].values()]
+    """Whether every program has learnt something, and the mean accuracies differ by no more than
+    seeds explain: four standard errors of the difference, with the seeds' sd pooled over the programs.
+    Programs that guess agree whatever they compute."""
+    values = accuracies(workload)
+    test = (workload.get("judged") or workload)["test"]
+    bound = CHANCE + 4 * math.sqrt(CHANCE * (1 - CHANCE) / test)
+    guessing = [p for p, group in values.items() if statistics.mean(group) <= bound]
+    if guessing:
+        return f"NOT TESTED: {', '.join(guessing)} at chance ({CHANCE:g})"
+    groups = list(values.values())
     deviations = [value - statistics.mean(group) for group in groups for value in group]
     freedom = len(deviations) - len(groups)
-    chance = math.sqrt(0.25 / workload["test"])  # of a test set of this size
-    sd = max(math.sqrt(sum(d * d for d in deviations) / freedom) if freedom else 0.0, chance)
-    far = [f"{i[0]}–{j[0]}" for n, i in enumerate(workload["rounds"].items()) for j in list(workload["rounds"].items())[n + 1:]
-           if abs(statistics.mean(accuracies(i[1])) - statistics.mean(accuracies(j[1])))
-           > 4 * sd * math.sqrt(1 / len(accuracies(i[1])) + 1 / len(accuracies(j[1])))]
+    least = math.sqrt(0.25 / test)  # what a test set of this size leaves open
+    sd = max(math.sqrt(sum(d * d for d in deviations) / freedom) if freedom else 0.0, least)
+    pairs = itertools.combinations(values.items(), 2)
+    far = [f"{i}–{j}" for (i, a), (j, b) in pairs
+           if abs(statistics.mean(a) - statistics.mean(b)) > 4 * sd * math.sqrt(1 / len(a) + 1 / len(b))]
     return "yes" if not far else "NO: " + ", ".join(far)
 
 

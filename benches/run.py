@@ -69,16 +69,19 @@ class Load:
         return max(0.0, others / ((time.time() - self.at) * (os.cpu_count() or 1)))
 
 
-def measure(program: str, workload: Workload, args: argparse.Namespace, folder: Path, loaders: int | None = None) -> dict:
+def measure(program: str, workload: Workload, args: argparse.Namespace, folder: Path, loaders: int | None = None,
+            variant: str = "timed") -> dict:
     """One measurement: jobs, seconds, start-up seconds, test accuracies. `loaders` are the
     processes of (a)'s DataLoader."""
-    jobs = (workload.quick() if args.quick else workload).jobs[program]
+    variant = "quick" if args.quick else variant
+    shown = workload.variant(variant)
+    jobs = shown.jobs[program]
     load, spawned = Load(), time.time()
     if program == "c":
-        started_at, rows = run_wninit(workload, jobs, args, folder)
+        started_at, rows = run_wninit(shown, jobs, args, folder)
     else:
         command = [sys.executable, str(HERE / PROGRAMS[program]), workload.name, "--jobs", str(jobs),
-                   "--device", args.device, *(["--quick"] if args.quick else [])]
+                   "--device", args.device, "--variant", variant]
         if program == "a" and loaders is not None:
             command += ["--loader-workers", str(loaders)]
         output = execute(command)
@@ -92,7 +95,6 @@ def measure(program: str, workload: Workload, args: argparse.Namespace, folder: 
 
 def run_wninit(workload: Workload, jobs: int, args: argparse.Namespace, folder: Path) -> tuple[float, list[dict]]:
     """When the first cohort started, and the finished rows."""
-    workload = workload.quick() if args.quick else workload
     name = f"{workload.name}-{time.monotonic_ns()}"
     grid = folder / f"{name}.toml"
     grid.write_text(workload.grid(name, jobs))
@@ -159,10 +161,30 @@ def bench(workload: Workload, args: argparse.Namespace, folder: Path, known: dic
         rates["layer"].append(gemm.rate(shown.gemm(), shown.precision, args.device, seconds))
         rates["square"].append(gemm.rate(gemm.SQUARE, shown.precision, args.device, seconds))
     train, val, test = shown.split()
+    judged = None if args.quick else judge(workload, args, folder, rounds)
     return {"name": workload.name, "title": workload.title, "precision": shown.precision,
             "train": train, "val": val, "test": test, "epochs": shown.epochs, "dataset": shown.dataset,
             "job_flop": shown.job_flop(), "gemm_shape": list(shown.gemm()), "targets": shown.targets,
-            "loader_processes": loaders, "rounds": rounds, "gemm": rates}
+            "loader_processes": loaders, "rounds": rounds, "gemm": rates, "judged": judged}
+
+
+def judge(workload: Workload, args: argparse.Namespace, folder: Path, rounds: dict[str, list[dict]]) -> dict:
+    """The accuracies that are compared, by program, and the images that they were tested on."""
+    shown = workload.judged()
+    measured = {p: ms[0] if shown is workload else measure(p, workload, args, folder, variant="judged")
+                for p, ms in rounds.items()}
+    title = workload.title if shown is workload else f"{shown.model} of {shown.blocks} blocks on {shown.dataset}"
+    print("  judged: " + ", ".join(f"{p} {statistics.mean(m['test_acc']):.3f}" for p, m in measured.items()), flush=True)
+    return {"title": title, "test": shown.split()[2], "test_acc": {p: m["test_acc"] for p, m in measured.items()}}
+
+
+def judge_again(sessions: list[dict], args: argparse.Namespace) -> None:
+    """Judges what earlier sessions measured; accuracies do not need a quiet machine."""
+    with tempfile.TemporaryDirectory(prefix="wninit-bench-") as folder:
+        for done in (w for session in sessions if session["device"] == args.device for w in session["workloads"]):
+            if not args.workloads or done["name"] in args.workloads:
+                print(done["title"], flush=True)
+                done["judged"] = judge(ALL[done["name"]], args, Path(folder), done["rounds"])
 
 
 def command_output(*command: str) -> str:
@@ -230,6 +252,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--wninit", type=Path, default=Path(os.environ.get("WNINIT", ROOT / "target/release/wninit")))
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no further workload after this time")
     parser.add_argument("--force", action="store_true", help="replace figures of a quiet machine by those of a busy one")
+    parser.add_argument("--judge", action="store_true", help="only train what accuracies are compared on, for the figures in --out")
     parser.add_argument("--adopt", type=Path, metavar="JSON", help="only merge another session's results.json into --out")
     args = parser.parse_args()
     unknown = set(args.workloads or []) - set(ALL)
@@ -261,6 +284,11 @@ def main() -> int:
             sessions = merged(sessions, other)
         write(sessions, args.out)
         return 0
+    if args.judge:
+        sessions = read_sessions(path)
+        judge_again(sessions, args)
+        write(sessions, args.out)
+        return disagreements(sessions)
 
     names = args.workloads or [workload.name for workload in (CPU if args.device == "cpu" else GPU)]
     current = session(args)
@@ -292,7 +320,15 @@ def main() -> int:
     write(merged(earlier, current), args.out)
     print(report.table(current))
     print(f"written to {args.out}/RESULTS.md and results.json")
-    return 1 if current.get("failed") else 0
+    return 1 if current.get("failed") or (not args.quick and disagreements([current])) else 0
+
+
+def disagreements(sessions: list[dict]) -> int:
+    """1, and a line for each, if accuracies disagree or show nothing; else 0."""
+    said = [(w["title"], report.agreement(w)) for session in sessions for w in session["workloads"]]
+    for title, text in (pair for pair in said if pair[1] != "yes"):
+        print(f"{title}: the accuracies do not agree: {text}", file=sys.stderr)
+    return int(any(text != "yes" for _, text in said))
 
 
 if __name__ == "__main__":

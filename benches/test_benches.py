@@ -28,6 +28,21 @@ torch.set_num_threads(1)  # small tensors; and other tests may run beside these
 GOLDEN = Path(__file__).resolve().parent.parent / "tests/fixtures/golden"
 
 
+def read_safetensors(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
+    """Metadata and tensors: the length of a JSON header, the header, the numbers."""
+    raw = path.read_bytes()
+    start = 8 + int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8:start])
+    kinds = {"F32": torch.float32, "F64": torch.float64, "I64": torch.int64}
+    metadata = header.pop("__metadata__")
+    tensors = {}
+    for name, entry in header.items():
+        begin, end = entry["data_offsets"]
+        numbers = bytearray(raw[start + begin:start + end])
+        tensors[name] = torch.frombuffer(numbers, dtype=kinds[entry["dtype"]]).reshape(entry["shape"])
+    return metadata, tensors
+
+
 class Networks(unittest.TestCase):
     def test_the_counted_parameters_are_those_of_the_network(self):
         for workload in [*CPU, *(w.quick() for w in GPU)]:
@@ -48,15 +63,10 @@ class Networks(unittest.TestCase):
             self.assertTrue(torch.allclose(*logits, rtol=1e-5, atol=1e-6), workload.name)
 
     def test_networks_agree_with_the_projects_float64_reference(self):
-        try:
-            from safetensors import safe_open
-        except ImportError:
-            self.skipTest("safetensors is not installed")
         checked = 0
         for path in sorted(GOLDEN.glob("*.safetensors")):
-            with safe_open(path, "pt") as file:
-                case = json.loads(file.metadata()["case"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}
+            metadata, tensors = read_safetensors(path)
+            case = json.loads(metadata["case"])
             arch = dict(case["arch"])
             kind = arch.pop("kind")
             if case["norm"] != "weight" or kind not in ("mlp", "resnet", "wrn"):
@@ -150,6 +160,19 @@ class Results(unittest.TestCase):
         self.assertEqual(report.agreement(workload), "yes")
         workload["rounds"]["c"][0]["test_acc"] = [0.5, 0.52]
         self.assertEqual(report.agreement(workload), "NO: a–c, b–c")
+
+    def test_accuracies_at_chance_agree_on_nothing(self):
+        guess = {"title": "W on w", "test": 1000, "test_acc": {"a": [0.104], "b": [0.094, 0.101], "c": [0.125, 0.1]}}
+        session = self.session()
+        workload = session["workloads"][0]
+        workload["judged"] = guess
+        self.assertEqual(report.agreement(workload), "NOT TESTED: a, b, c at chance (0.1)")
+        self.assertIn("| W on w | 0.104", report.table(session))
+        self.assertEqual(run.disagreements([session]), 1)
+        guess["test_acc"] |= {"a": [0.7], "b": [0.71, 0.69]}
+        self.assertEqual(report.agreement(workload), "NOT TESTED: c at chance (0.1)")
+        guess["test_acc"]["c"] = [0.7, 0.72]
+        self.assertEqual(run.disagreements([session]), 0)
 
     def test_a_busy_machine_is_said_and_a_later_session_replaces_what_it_measured(self):
         self.assertTrue(run.is_busy(self.session(load_average=1.5)))

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 CLASSES = 10
 BATCH = 128
+VARIANTS = ["timed", "judged", "quick"]
 MOMENTUM = 0.9
-VAL_FRACTION = 0.1
 
 
 class Layer(NamedTuple):
@@ -48,12 +48,13 @@ class Workload:
     reduced_memory: bool = False
     train_images: int | None = None  # all that validation leaves
     test_images: int = 0  # of a data set that is not synthetic
+    val_fraction: float = 0.1
     epochs: int = 1
     targets: dict[str, float] = field(default_factory=dict)  # vs_a, vs_b, fraction
 
     def split(self) -> tuple[int, int, int]:
         """Images that a job trains on, validates on and is tested on."""
-        val = math.floor(self.images * VAL_FRACTION + 0.5)
+        val = math.floor(self.images * self.val_fraction + 0.5)
         train = self.train_images or self.images - val
         return train, val, self.test_images or max(self.images // 5, CLASSES)
 
@@ -64,13 +65,28 @@ class Workload:
             self, **small, k=min(self.k, 2), dataset="synthetic", test_images=0, images=800,
             train_images=600, epochs=2, jobs={"a": 1, "b": 2, "c": 4}, targets={})
 
+    def judged(self) -> Workload:
+        """What the programs' accuracies are compared on. A few steps on noise that looks like CIFAR
+        are right to time and leave every residual network at chance, where all programs agree. So
+        these train a network of the same kind, of up to 16 layers, on Fashion-MNIST until it has
+        learnt something; an MLP does that while it is timed."""
+        if self.model == "mlp":
+            return self
+        return dataclasses.replace(
+            self, **FASHION, train_images=2_560, val_fraction=0.02, blocks=min(self.blocks, 2), k=min(self.k, 2),
+            lr=JUDGED_LR, epochs=JUDGED_EPOCHS, jobs={"a": 2, "b": 4, "c": 4}, targets={})
+
+    def variant(self, name: str) -> Workload:
+        """One of VARIANTS."""
+        return {"timed": lambda: self, "judged": self.judged, "quick": self.quick}[name]()
+
     def grid(self, name: str, jobs: int) -> str:
         """The grid that asks wninit for it."""
         base: dict[str, object] = {
             "dataset": self.dataset, "model": self.model, "norm": "weight",
             "init": "orthogonal_proposed", "precision": self.precision, "lr": self.lr,
             "momentum": MOMENTUM, "batch_size": BATCH, "epochs": self.epochs,
-            "augment": self.augment, "val_fraction": VAL_FRACTION}
+            "augment": self.augment, "val_fraction": self.val_fraction}
         if self.dataset == "synthetic":
             base |= {"synthetic_shape": list(self.shape), "synthetic_classes": CLASSES,
                      "synthetic_images": self.images}
@@ -142,6 +158,8 @@ def toml(value: object) -> str:
         return str(value).lower()
     return f'"{value}"' if isinstance(value, str) else str(value)
 
+
+JUDGED_LR, JUDGED_EPOCHS = 0.02, 6
 
 FASHION = {"dataset": "fashion-mnist", "shape": (1, 28, 28), "images": 60_000, "test_images": 10_000}
 CIFAR = {"shape": (3, 32, 32), "augment": "crop_flip"}

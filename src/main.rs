@@ -12,10 +12,8 @@ mod tensorboard;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use wninit_core::cli::fail;
+use wninit_core::cli;
 
 fn main() -> ExitCode {
-    let cli = commands::Cli::parse();
-    ExitCode::from(commands::run(&cli).unwrap_or_else(|error| fail(&error)))
+    cli::main(|cli| commands::run(&cli))
 }

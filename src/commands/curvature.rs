@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
+use wninit_core::cli::Written;
 use wninit_core::cli::curvature::Args;
-use wninit_core::cli::{Written, print};
+use wninit_core::console::print;
 use wninit_core::grid::{Grid, Overrides};
 use wninit_core::job::{Field, JobId, SEED_FIELDS};
 use wninit_core::plan::start::{Start, starts};

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use wninit_core::cli::{OverrideArgs, UsageError};
+use wninit_core::console;
 use wninit_core::data;
 use wninit_core::data::fetch::{self, Fetched, Options};
 use wninit_core::data::files::Place;
@@ -81,23 +82,19 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let further = std::env::var(fetch::SOURCES_VARIABLE).unwrap_or_default();
     options.sources.extend(further.split_whitespace().map(str::to_owned));
     options.force = args.force;
+    let mut printed = Ok(());
     for dataset in datasets {
-        match fetch::fetch(dataset, &options)? {
-            Fetched::NothingToFetch => {
-                println!("{dataset}: nothing to fetch, the program brings it")
-            }
-            Fetched::AlreadyThere => {
-                println!("{dataset}: already there and complete, in {}", dir.display())
-            }
+        let what = match fetch::fetch(dataset, &options)? {
+            Fetched::NothingToFetch => "nothing to fetch, the program brings it".to_owned(),
+            Fetched::AlreadyThere => format!("already there and complete, in {}", dir.display()),
             Fetched::New { folder, sources } => {
-                println!(
-                    "{dataset}: fetched into {} from {}",
-                    folder.display(),
-                    sources.join(", ")
-                );
+                format!("fetched into {} from {}", folder.display(), sources.join(", "))
             }
-        }
+        };
+        // The other data sets are wanted, whether or not anybody can read of this one.
+        printed = printed.and(console::print(&format!("{dataset}: {what}\n")));
     }
+    printed?;
     Ok(0)
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
+use wninit_core::console::{self, say};
 use wninit_core::results::{folders, merge};
 
 /// Copy what the shards of a sweep finished into the sweep's own runs.csv, epochs.csv and
@@ -32,17 +33,17 @@ pub fn run(args: &Args) -> Result<u8> {
     }
     let merged = merge(dir)?;
     for warning in &merged.warnings {
-        eprintln!("warning: {warning}");
+        say(&format!("warning: {warning}"));
     }
-    println!(
-        "{}: {} finished jobs and {} failed attempts from {} shards",
+    for conflict in &merged.conflicts {
+        say(&conflict.to_string());
+    }
+    console::print(&format!(
+        "{}: {} finished jobs and {} failed attempts from {} shards\n",
         dir.display(),
         merged.jobs,
         merged.failures,
         merged.shards
-    );
-    for conflict in &merged.conflicts {
-        eprintln!("{conflict}");
-    }
+    ))?;
     Ok(u8::from(!merged.conflicts.is_empty()))
 }

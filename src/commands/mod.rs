@@ -1,5 +1,6 @@
 //! The program's commands, one a file. Each has its `Args` and a `run` that returns the exit code:
-//! 0 done, 2 a bad grid or command line, 3 some jobs are left, 130 interrupted, 1 anything else.
+//! 0 done, 2 a bad grid or command line, 3 some jobs are left, 130 interrupted, 1 anything else,
+//! output that cannot be written included.
 
 mod curvature;
 mod fetch;
@@ -70,7 +71,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<u8> {
         (Command::Run(args), Some(written)) => Ok(run::show(args, written)),
         (Command::Signal(args), Some(written)) => signal::show(args, written),
         (Command::Curvature(args), Some(written)) => curvature::show(args, written),
-        (Command::Plan(args), Some(_)) => plan::run(args),
+        (Command::Plan(args), Some(written)) => plan::show(args, written),
         (_, Some(written)) => {
             bail!("--written {}: `wninit-torch` writes nothing here", written.dir.display())
         }

@@ -1,12 +1,15 @@
 //! `wninit plan`: what a grid means, before anything runs.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{BufWriter, Write};
+use std::fmt::Write as _;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use wninit_core::cli::UsageError;
 use wninit_core::cli::plan::Args;
+use wninit_core::cli::{UsageError, Written};
+use wninit_core::console::{self, say};
 use wninit_core::execution::cores;
 use wninit_core::grid::{Axis, Grid, Metric};
 use wninit_core::job::{Job, JobId, Value};
@@ -18,14 +21,25 @@ use wninit_core::plan::speed::Speeds;
 use wninit_core::results::{self, ResultsError};
 use wninit_core::run::sweep::PlanChange;
 
-/// Prints the plan.
+/// Prints the plan, with the costs that are known of this machine.
 ///
 /// # Errors
 /// If the grid is bad, the results cannot be read or the output cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
-    let mut out = BufWriter::new(std::io::stdout().lock());
+    print(args, Speeds::load())
+}
+
+/// Prints the plan, with costs by the speeds that `wninit-torch` measured.
+///
+/// # Errors
+/// As [`run`].
+pub(super) fn show(args: &Args, written: &Written) -> anyhow::Result<u8> {
+    print(args, Speeds::taken_over(&written.dir)?)
+}
+
+fn print(args: &Args, speeds: Speeds) -> anyhow::Result<u8> {
     if let [grid] = &args.grids[..] {
-        one(&args.overrides.load(grid)?, args, &mut out)?;
+        one(&args.overrides.load(grid)?, args, &speeds)?;
     } else if args.list || args.csv || args.folder || args.shards.is_some() {
         return Err(UsageError(anyhow::anyhow!(
             "--list, --csv, --shards and --folder are for one grid, and {} are given",
@@ -33,51 +47,51 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         ))
         .into());
     } else {
-        suite(args, &mut out)?;
+        console::print(&suite(args, &speeds)?)?;
     }
-    out.flush()?;
     Ok(0)
 }
 
-fn one(grid: &Grid, args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
+fn one(grid: &Grid, args: &Args, speeds: &Speeds) -> anyhow::Result<()> {
+    let folder = args.results.join(&grid.name);
     if args.folder {
-        writeln!(out, "{}", args.results.join(&grid.name).display())?;
-        return Ok(());
+        // As it is: a script that takes it for a path must find it there.
+        return Ok(console::print_raw(&[folder.as_os_str().as_bytes(), b"\n"].concat())?);
     }
     let plan = planned(grid)?;
     if args.csv {
-        plan.write_csv(out)?;
+        console::print_with(|out| Ok(plan.write_csv(out)?))
     } else if args.list {
-        list(&plan, out)?;
+        console::print_with(|out| Ok(list(&plan, out)?))
     } else if let Some(count) = args.shards {
-        shards(&plan, count, &finished(grid, args)?, out)?;
+        Ok(console::print(&shards(&plan, count, &finished(grid, args)?))?)
     } else {
         let finished = finished(grid, args)?;
         let ids = plan.jobs.iter().map(|planned| planned.id).collect();
-        let change = PlanChange::of(&args.results.join(&grid.name), &ids, &finished)?;
-        let remaining = remaining(&plan, &finished);
-        writeln!(out, "{}", grid.name)?;
+        let change = PlanChange::of(&folder, &ids, &finished)?;
+        let mut text = format!("{}\n", grid.name);
         if let Some(about) = &grid.about {
-            writeln!(out, "{about}")?;
+            let _ = writeln!(text, "{about}");
         }
-        describe(&plan, remaining, change, out)?;
+        describe(&plan, remaining(&plan, &finished, speeds), change, speeds, &mut text);
+        Ok(console::print(&text)?)
     }
-    Ok(())
 }
 
 /// The plan of a grid; what a user should know of it is said.
 fn planned(grid: &Grid) -> anyhow::Result<Plan> {
     let plan = Plan::of(grid)?;
     for warning in &plan.warnings {
-        eprintln!("warning: {warning}");
+        say(&format!("warning: {warning}"));
     }
     Ok(plan)
 }
 
-/// The jobs that are not finished, in cohorts.
-fn remaining(plan: &Plan, finished: &HashSet<JobId>) -> Vec<Cohort> {
+/// The jobs that are not finished, in cohorts as this machine trains them.
+fn remaining(plan: &Plan, finished: &HashSet<JobId>, speeds: &Speeds) -> Vec<Cohort> {
     let jobs: Vec<Job> = plan.remaining(finished).map(|planned| planned.job.clone()).collect();
-    cohort::spread(cohort::cohorts(jobs, cost::cpu_width), cores())
+    let workers = speeds.machine().map_or_else(cores, |(_, workers)| workers);
+    cohort::spread(cohort::cohorts(jobs, |shape| speeds.width(shape)), workers)
 }
 
 /// The jobs that the sweep's folder has results of.
@@ -99,8 +113,8 @@ fn epochs_for(grid: &Grid) -> f64 {
 }
 
 /// A row for each grid, and the sum.
-fn suite(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
-    let speeds = Speeds::load();
+fn suite(args: &Args, speeds: &Speeds) -> anyhow::Result<String> {
+    let [core, gpu] = speeds.clone().of_a_core_and_a_gpu();
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
     table.set_header(["sweep", "jobs", "finished", "core-hours", "GPU-hours", "disk"]);
@@ -108,17 +122,17 @@ fn suite(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
     for path in &args.grids {
         let grid = args.overrides.load(path)?;
         let plan = planned(&grid)?;
-        let cohorts = remaining(&plan, &finished(&grid, args)?);
+        let cohorts = remaining(&plan, &finished(&grid, args)?, speeds);
         let left: usize = cohorts.iter().map(|cohort| cohort.jobs().len()).sum();
-        let hours = epochs_for(&grid) / 3600.0;
-        let of = |seconds: &dyn Fn(&Cohort) -> f64| {
-            cohorts.iter().map(seconds).fold(0.0, |sum, s| sum + s) * hours
+        let hours = |speeds: &Speeds| {
+            let seconds = cohorts.iter().map(|c| speeds.seconds(&c.shape(), c.jobs().len()));
+            seconds.fold(0.0, |sum, s| sum + s) * epochs_for(&grid) / 3600.0
         };
         let row = [
             plan.jobs.len() as f64,
             (plan.jobs.len() - left) as f64,
-            of(&|c| speeds.seconds(&c.shape(), c.jobs().len())),
-            of(&|c| cost::seconds(&c.shape(), c.jobs().len(), &Rates::GPU)),
+            hours(&core),
+            hours(&gpu),
             plan.jobs.iter().map(|planned| disk(&planned.job)).sum(),
         ];
         measured &= cohorts.iter().all(|c| speeds.knows(&c.shape(), c.jobs().len()));
@@ -129,16 +143,29 @@ fn suite(args: &Args, out: &mut impl Write) -> anyhow::Result<()> {
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    for line in table.lines() {
-        writeln!(out, "{}", line.trim_end())?;
-    }
-    let rates = if measured { "as measured here" } else { "from the arithmetic, roughly" };
-    writeln!(out, "\nHours of what is left, if nothing diverges.")?;
-    writeln!(out, "core-hours  on one core of this machine, {rates}")?;
+    let mut text = lines(&table);
     let flops = scaled(Rates::GPU.fp32, "FLOP/s");
-    writeln!(out, "GPU-hours   on one H200, from the arithmetic at {flops}; not measured")?;
-    writeln!(out, "disk        the sweeps' CSV files, without data sets and checkpoints")?;
-    Ok(())
+    let here = |rest| if measured { "as measured here".to_owned() } else { rest };
+    let guess = "from the arithmetic, roughly".to_owned();
+    let (on_core, on_gpu) = match speeds.gpu() {
+        None => (here(guess), format!("H200, from the arithmetic at {flops}; not measured")),
+        Some(name) => {
+            (guess, format!("{name}, {}", here(format!("where not measured at {flops}, roughly"))))
+        }
+    };
+    let _ = write!(
+        text,
+        "\nHours of what is left, if nothing diverges.\n\
+         core-hours  on one core of this machine, {on_core}\n\
+         GPU-hours   on one {on_gpu}\n\
+         disk        the sweeps' CSV files, without data sets and checkpoints\n"
+    );
+    Ok(text)
+}
+
+/// A table's text, a line a row.
+fn lines(table: &Table) -> String {
+    table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }
 
 fn suite_row(name: &str, [jobs, finished, cpu, gpu, disk]: [f64; 5]) -> [String; 6] {
@@ -162,7 +189,7 @@ fn hours(hours: f64) -> String {
 }
 
 /// A job a line: `3f2a… depth=10 lr=0.1 seed=0`.
-fn list(plan: &Plan, out: &mut impl Write) -> std::io::Result<()> {
+fn list(plan: &Plan, out: &mut dyn io::Write) -> io::Result<()> {
     let varying = plan.varying();
     // init_seed and data_seed say nothing new where seed says it all.
     let seed = varying.iter().any(|field| field.name == "seed")
@@ -181,12 +208,7 @@ fn list(plan: &Plan, out: &mut impl Write) -> std::io::Result<()> {
 }
 
 /// A line for each shard: its jobs, what is left of them, and what it costs beside the others.
-fn shards(
-    plan: &Plan,
-    count: u32,
-    finished: &HashSet<JobId>,
-    out: &mut impl Write,
-) -> std::io::Result<()> {
+fn shards(plan: &Plan, count: u32, finished: &HashSet<JobId>) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
     table.set_header(["shard", "jobs", "remaining", "cohorts", "cost", "of the mean"]);
@@ -216,61 +238,60 @@ fn shards(
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    for line in table.lines() {
-        writeln!(out, "{}", line.trim_end())?;
-    }
-    Ok(())
+    lines(&table)
 }
 
 fn describe(
     plan: &Plan,
     cohorts: Vec<Cohort>,
     change: Option<PlanChange>,
-    out: &mut impl Write,
-) -> std::io::Result<()> {
-    writeln!(out)?;
+    speeds: &Speeds,
+    text: &mut String,
+) {
+    text.push('\n');
     let name_width = plan.axes.iter().map(|axis| axis.field.name.len()).max().unwrap_or(0);
     for axis in &plan.axes {
-        writeln!(out, "  {:name_width$}  {}", axis.field.name, values(axis))?;
+        let _ = writeln!(text, "  {:name_width$}  {}", axis.field.name, values(axis));
     }
     if !plan.axes.is_empty() {
-        writeln!(out)?;
+        text.push('\n');
     }
 
     let jobs = plan.jobs.len();
     let left: usize = cohorts.iter().map(|cohort| cohort.jobs().len()).sum();
     let flop: f64 =
         cohorts.iter().map(|c| cost::job_flop(&c.shape()) * c.jobs().len() as f64).sum();
-    writeln!(
-        out,
+    let _ = writeln!(
+        text,
         "{}: {} finished, {} remaining in {}",
         count(jobs, "job"),
         digits(jobs - left),
         digits(left),
         count(cohorts.len(), "cohort")
-    )?;
+    );
     if let Some(change) = change {
-        writeln!(out, "{change}")?;
+        let _ = writeln!(text, "{change}");
     }
     if left > 0 {
-        let speeds = Speeds::load();
-        let (device, workers) = speeds.machine().unwrap_or(("cpu", cores()));
-        let on = if device == "cpu" { "core" } else { "GPU" };
+        let workers = speeds.machine().map_or_else(cores, |(_, workers)| workers);
         let measured = cohorts.iter().all(|c| speeds.knows(&c.shape(), c.jobs().len()));
-        writeln!(
-            out,
+        let _ = writeln!(
+            text,
             "cost of the rest: {} on {}{} ({})",
             duration(speeds.sweep_seconds(&cohorts, workers)),
-            count(workers, on),
+            count(workers, if speeds.gpu().is_some() { "GPU" } else { "core" }),
             if measured { "" } else { ", roughly" },
             scaled(flop, "FLOP")
-        )?;
+        );
+        if !measured && speeds.gpu().is_some() {
+            let flops = scaled(Rates::GPU.fp32, "FLOP/s");
+            let _ = writeln!(text, "  what was not measured is assumed to run at {flops}");
+        }
         if !measured {
-            writeln!(out, "  --measure times a few steps of each network, once")?;
+            text.push_str("  --measure times a few steps of each network, once\n");
         }
     }
-    writeln!(out)?;
-    writeln!(out, "{}", models(plan))
+    let _ = writeln!(text, "\n{}", models(plan));
 }
 
 /// The most rows of the table of models.
@@ -313,10 +334,7 @@ fn models(plan: &Plan) -> String {
     }
     let more = rows.len().saturating_sub(MAX_MODELS);
     let more = if more > 0 { format!("\n… and {more} more") } else { String::new() };
-    format!(
-        "{}{more}",
-        table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
-    )
+    format!("{}{more}", lines(&table).trim_end())
 }
 
 /// The values of an axis, the middle of a long list left out.

@@ -7,6 +7,7 @@ use anyhow::Context;
 
 use super::summary::Folder;
 use crate::report::{Input, page};
+use wninit_core::console;
 use wninit_core::job::Init;
 use wninit_core::results::{read_epochs, write_atomically};
 
@@ -44,6 +45,6 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let path = args.output.clone().unwrap_or_else(|| args.dir.join("report.html"));
     write_atomically(&path, html.as_bytes())
         .with_context(|| format!("the report could not be written to {}", path.display()))?;
-    println!("{}", path.display());
+    console::print(&format!("{}\n", path.display()))?;
     Ok(0)
 }

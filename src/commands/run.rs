@@ -2,7 +2,7 @@
 
 use wninit_core::cli::run::Args;
 use wninit_core::cli::{Written, fail};
-use wninit_core::run::progress::say;
+use wninit_core::console::say;
 
 use super::summary;
 use crate::tensorboard;

@@ -3,8 +3,9 @@
 use std::f64::consts::{E, SQRT_2};
 
 use anyhow::Context;
+use wninit_core::cli::Written;
 use wninit_core::cli::signal::Args;
-use wninit_core::cli::{Written, print};
+use wninit_core::console::print;
 use wninit_core::results::{SIGNALS, write_atomically};
 use wninit_core::table::{Column, Display, Style, significant};
 use wninit_stats::estimates;

@@ -1,6 +1,5 @@
 //! `wninit slurm`: a sweep as a Slurm job array.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::str::FromStr;
@@ -12,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::Cli;
 use crate::slurm::{ARRAY, FINISH, JobArray};
 use wninit_core::cli::{GridArgs, UsageError};
+use wninit_core::console::{self, say};
 use wninit_core::data::{self, fetch, files};
 use wninit_core::grid::Grid;
 use wninit_core::job::Job;
@@ -121,7 +121,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let program = text(&program, "this program")?;
     check_data(&plan, Path::new(&data), &args.grid.grid)?;
     for warning in &plan.warnings {
-        eprintln!("warning: {warning}");
+        say(&format!("warning: {warning}"));
     }
 
     if results.contains('\\') {
@@ -133,12 +133,13 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let finished = finished_ids(&sweep_dir)?;
     let left = plan.remaining(&finished).count();
     if left == 0 {
-        eprintln!("nothing to submit: all {} jobs of {} are finished", plan.jobs.len(), grid.name);
+        let jobs = plan.jobs.len();
+        say(&format!("nothing to submit: all {jobs} jobs of {} are finished", grid.name));
         return Ok(0);
     }
     if args.array.count as usize > plan.jobs.len() {
         let (tasks, jobs) = (args.array.count, plan.jobs.len());
-        eprintln!("warning: {tasks} tasks for {jobs} jobs: the others will have nothing to do");
+        say(&format!("warning: {tasks} tasks for {jobs} jobs: the others will have nothing to do"));
     }
 
     let folder = sweep_dir.join("slurm");
@@ -175,11 +176,11 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         sweep::describe(&sweep_dir, &grid.to_toml(), &jobs)?; // for `wninit status`
         submit(&folder, args.array.count, left)?;
     } else {
-        std::io::stdout().write_all(script.as_bytes())?;
-        eprintln!(
+        console::print_raw(script.as_bytes())?;
+        say(&format!(
             "this is {}; its first lines say how to submit it and {FINISH}",
             folder.join(ARRAY).display()
-        );
+        ));
     }
     Ok(0)
 }
@@ -329,10 +330,13 @@ fn submit(folder: &Path, tasks: u32, jobs: usize) -> anyhow::Result<()> {
     let finish = sbatch(&[&after], &folder.join(FINISH)).with_context(|| {
         format!("the array is submitted as job {array}, but not the job that merges its shards")
     })?;
-    println!("{jobs} jobs in {tasks} tasks: job {array}");
-    println!("merge, summary and report after them: job {finish}");
-    println!("logs: {}", folder.display());
-    Ok(())
+    console::print(&format!(
+        "{jobs} jobs in {tasks} tasks: job {array}\n\
+         merge, summary and report after them: job {finish}\n\
+         logs: {}\n",
+        folder.display()
+    ))
+    .with_context(|| format!("both are submitted, as the jobs {array} and {finish}"))
 }
 
 /// Submits a script; the job's number.
@@ -355,7 +359,9 @@ fn sbatch(options: &[&str], script: &Path) -> anyhow::Result<String> {
     if !output.status.success() {
         bail!("sbatch refuses {}: {}", script.display(), said.trim());
     }
-    eprint!("{said}");
+    if !said.is_empty() {
+        say(said.trim_end());
+    }
     // JOB, or JOB;CLUSTER
     let id = String::from_utf8_lossy(&output.stdout);
     let id = id.trim().split(';').next().unwrap_or_default();

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use chrono::Utc;
 
+use wninit_core::console;
 use wninit_core::job::JobId;
 use wninit_core::results::{
     Failure, Holder, Outcome, folders, holder, planned_ids, read_failures, read_outcomes,
@@ -31,7 +32,7 @@ pub struct Args {
 /// The folder is no sweep's, or its files cannot be read.
 pub fn run(args: &Args) -> Result<u8> {
     let status = Status::of(&args.dir)?;
-    print!("{status}");
+    console::print(&status.to_string())?;
     let complete = status.failed == 0 && status.missing == 0;
     Ok(if args.check && !complete { 3 } else { 0 })
 }

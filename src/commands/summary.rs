@@ -3,20 +3,21 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 
+use wninit_core::console;
 use wninit_core::grid::{Claim, Grid, Overrides, Published};
 use wninit_core::job::{Init, Job, JobId, Value};
 use wninit_core::results::{
     Curvature, Record, best_curvatures, document_columns, planned_jobs, read_curvatures,
     read_failures, read_runs, write_atomically,
 };
-use wninit_core::table::{Column, Display, Style, Table, one_line, wrap};
+use wninit_core::table::{Column, Display, Style, Table, wrap};
+use wninit_core::text::one_line;
 use wninit_stats::estimates::{Interval, LEVEL};
 use wninit_stats::summary::{
     Axis, Input, PairSummary, Summary, Verdict, documentation, duration, plural,
@@ -95,21 +96,16 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let folder = Folder::read(&args.dir)?;
     let summary = folder.summary(args.baseline)?;
     let tables = summary.tables();
-    let stdout = io::stdout();
     let style = Style {
         width: WIDTH,
-        colour: stdout.is_terminal()
+        colour: console::stdout_is_terminal()
             && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
     };
     let text = print(&summary, &tables, &folder.name, args, style)?;
-    // Whoever reads the output may have had enough of it (`| head`).
-    match stdout.lock().write_all(&text) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            return Err(error).context("cannot print the summary");
-        }
-        _ => {}
-    }
-    write(&args.dir, &tables).context("the summary is printed above, but could not be written")?;
+    // As it is, because of the colours: tables and `wrap` leave no other control character in it.
+    let printed = console::print_raw(&text);
+    write(&args.dir, &tables).context("the summary could not be written")?;
+    printed?;
     Ok(0)
 }
 

@@ -24,6 +24,7 @@
 //! [`train`] and [`results`].
 
 pub mod cli;
+pub mod console;
 pub mod data;
 pub mod execution;
 pub mod grid;
@@ -33,3 +34,4 @@ pub mod results;
 pub mod rng;
 pub mod run;
 pub mod table;
+pub mod text;

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::io;
 
+use crate::text::{self, one_line};
+
 /// A cell of a tidy table.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Datum {
@@ -47,7 +49,7 @@ impl<T: Into<Datum>> From<Option<T>> for Datum {
 }
 
 impl Datum {
-    /// The cell in a CSV file. Numbers are exact; text never starts a formula in a spreadsheet.
+    /// The cell in a CSV file. Numbers are exact; text is one line and no spreadsheet's formula.
     pub fn csv(&self) -> String {
         match self {
             Datum::Empty => String::new(),
@@ -57,10 +59,7 @@ impl Datum {
                 format!("{x:e}")
             }
             Datum::Number(x) => format!("{}", x + 0.0), // no -0
-            Datum::Text(text) if text.starts_with(['=', '+', '-', '@', '\t', '\r']) => {
-                format!("'{text}")
-            }
-            Datum::Text(text) => text.clone(),
+            Datum::Text(text) => text::cell(text),
         }
     }
 
@@ -352,13 +351,6 @@ pub fn significant(x: f64, digits: usize) -> String {
     } else {
         text
     }
-}
-
-/// The text without line breaks, tabs and other control characters, which could move a
-/// terminal's cursor or break a table.
-pub fn one_line(text: &str) -> String {
-    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    clean.trim().to_owned()
 }
 
 /// The text in lines of at most `width` columns, all but the first indented.

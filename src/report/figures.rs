@@ -74,7 +74,7 @@ impl Data {
 impl<'a> Figures<'a> {
     /// The figures of a summary; `curves` are those of its jobs.
     pub fn new(summary: &'a Summary, curves: &'a HashMap<JobId, Vec<EpochRow>>) -> Figures<'a> {
-        let arms = summary.cells.iter().map(|cell| summary.arm_of(cell)).collect();
+        let arms = summary.cells.iter().map(|cell| cell.arm).collect();
         let ends = summary.cells.iter().map(|cell| {
             let high = cell.mean_interval.map_or(0.0, |interval| interval.high.min(1.0));
             cell.max.unwrap_or(0.0).max(high)

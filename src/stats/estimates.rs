@@ -629,11 +629,9 @@ mod tests {
     #[test]
     fn holms_adjustment_is_that_of_statsmodels() {
         for case in reference("holm") {
-            for (ours, theirs) in
-                holm(&floats(&case["p"])).into_iter().zip(floats(&case["adjusted"]))
-            {
-                close(ours, theirs);
-            }
+            let (ours, theirs) = (holm(&floats(&case["p"])), floats(&case["adjusted"]));
+            assert_eq!(ours.len(), theirs.len());
+            ours.into_iter().zip(theirs).for_each(|(ours, theirs)| close(ours, theirs));
         }
         assert!(holm(&[]).is_empty());
     }

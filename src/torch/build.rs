@@ -1,6 +1,8 @@
 //! Compiles the part of libtorch's interface that is C++, and finds out which libtorch this is.
 //! It runs again only where that file or libtorch changes.
 
+#![allow(clippy::print_stdout)] // this is how cargo is told
+
 use std::path::{Path, PathBuf};
 
 fn main() -> anyhow::Result<()> {

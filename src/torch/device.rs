@@ -1,5 +1,9 @@
 //! What the machine offers: GPUs, cores, and workers on them.
 
+pub mod memory;
+
+use std::path::Path;
+
 use anyhow::{Result, bail};
 use tch::{Cuda, Device};
 
@@ -48,18 +52,7 @@ pub fn workers(choice: &Choice, workers: Option<usize>) -> Result<(Vec<Device>, 
 pub fn free_memory(device: Device) -> Option<f64> {
     match device {
         Device::Cuda(index) => ffi::cuda::free_memory(index),
-        _ => {
-            let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-            let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-            let machine = line.trim().strip_suffix("kB")?.trim().parse::<f64>().ok()? * 1024.0;
-            // A container or a batch job may be given less than the machine has.
-            let number =
-                |path: &str| std::fs::read_to_string(path).ok()?.trim().parse::<f64>().ok();
-            let cgroup = number("/sys/fs/cgroup/memory.max")
-                .zip(number("/sys/fs/cgroup/memory.current"))
-                .map(|(limit, used)| (limit - used).max(0.0));
-            Some(cgroup.map_or(machine, |cgroup| cgroup.min(machine)))
-        }
+        _ => memory::free(Path::new("/")),
     }
 }
 

@@ -1,6 +1,5 @@
 //! A fetch ends with files that are complete and verified, or with none.
 //!
-
 //! Everything runs against servers in this file, on 127.0.0.1.
 
 use std::collections::HashMap;
@@ -34,6 +33,8 @@ enum Reply {
     Flaky(Vec<u8>),
     /// Sends without end and without saying how much.
     Endless,
+    /// Sends all of it, a byte every 20 ms.
+    Drips(Vec<u8>),
 }
 
 /// A server that answers as told (404 for other paths) and remembers what it was asked for.
@@ -99,6 +100,14 @@ fn answer(
         Reply::Hangs(bytes) => {
             send(200, Some(bytes.len() + 1000), &bytes);
             std::thread::sleep(Duration::from_secs(60));
+            None
+        }
+        Reply::Drips(bytes) => {
+            send(200, Some(bytes.len()), b"");
+            for byte in bytes {
+                stream.write_all(&[byte]).ok()?;
+                std::thread::sleep(Duration::from_millis(20));
+            }
             None
         }
         Reply::Endless => {
@@ -212,6 +221,24 @@ fn files_are_fetched_once_unpacked_and_then_left_alone() {
     let forced = Options { force: true, ..options(dir.path()) };
     assert!(matches!(fetch_recipe(&recipe, &forced).unwrap(), Fetched::New { .. }));
     assert_eq!(server.asked().len(), 8);
+}
+
+#[test]
+fn the_next_source_serves_where_one_only_drips() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, files) = fashion(&[]);
+    let slow = files.iter().map(|(name, bytes)| (format!("{name}.gz"), Reply::Drips(gzip(bytes))));
+    let [slow, good] = [Server::with(slow), Server::with(gzipped(&files))];
+    let (recipe, _) = fashion(&[&slow.url, &good.url]);
+    let hasty = Options { read_timeout: Duration::from_millis(500), ..options(dir.path()) };
+    let Fetched::New { sources, .. } = fetch_recipe(&recipe, &hasty).unwrap() else { panic!() };
+    assert_eq!(sources, std::slice::from_ref(&good.url));
+    assert_complete(dir.path(), &files);
+
+    // One of no great speed is good enough.
+    let patient = Options { slowest: 10, force: true, ..hasty };
+    let Fetched::New { sources, .. } = fetch_recipe(&recipe, &patient).unwrap() else { panic!() };
+    assert_eq!(sources, std::slice::from_ref(&slow.url));
 }
 
 #[test]
@@ -643,7 +670,7 @@ fn an_npm_package_is_downloaded_unpacked_and_checked_and_nothing_of_it_is_run() 
         let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
         let output = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "--ignored", "--nocapture"])
-            .arg("fetch_an_npm_package_into_the_folder_of_the_environment")
+            .arg("fetch::fetch_an_npm_package_into_the_folder_of_the_environment")
             .env("PATH", path)
             .env("WNINIT_TEST_DIR", &dir)
             .output()

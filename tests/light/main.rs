@@ -1,8 +1,8 @@
 //! What a user can do from outside without libtorch, one module a promise.
-
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod bad_grids;
+mod commit;
 #[path = "../common/mod.rs"]
 mod common;
 mod fetch;
@@ -13,6 +13,8 @@ mod pool;
 mod readme;
 mod report;
 mod shipped_sweeps;
+#[path = "../skip/mod.rs"]
+mod skip;
 mod status;
 mod summary_command;
 

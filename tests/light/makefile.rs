@@ -23,13 +23,23 @@ case "$*" in
 esac
 "#;
 
-/// A `cargo` whose builds make a `wninit` that writes down its arguments and exits with the number
-/// in the file `exit-code`.
+/// A `cargo` whose builds put a [`WNINIT`] in place.
 const CARGO: &str = r#"#!/bin/sh
 echo "cargo $1" >> log
 mkdir -p target/release
-printf '%s\n' '#!/bin/sh' 'echo "wninit $*" >> log' '[ "$1" != run ] || exit "$(cat exit-code)"' > target/release/wninit
-chmod +x target/release/wninit
+cp bin/wninit target/release/wninit
+"#;
+
+/// A `wninit` that writes down its arguments, one that is not a single word in brackets, and whose
+/// `run` exits with the number in the file `exit-code`.
+const WNINIT: &str = r#"#!/bin/sh
+command=$1 line=wninit
+for word; do
+  case $word in *" "* | "") word="[$word]" ;; esac
+  line="$line $word"
+done
+echo "$line" >> log
+[ "$command" != run ] || exit "$(cat exit-code)"
 "#;
 
 struct Clone(tempfile::TempDir);
@@ -44,7 +54,9 @@ impl Clone {
         for file in ["Makefile", "analysis/requirements-torch.txt", "analysis/requirements.txt"] {
             fs::copy(root.join(file), at(file)).unwrap();
         }
-        for (name, text) in [("python3", PYTHON), ("cargo", CARGO), ("c++", "#!/bin/sh\n")] {
+        let programs =
+            [("python3", PYTHON), ("cargo", CARGO), ("wninit", WNINIT), ("c++", "#!/bin/sh\n")];
+        for (name, text) in programs {
             fs::write(at("bin").join(name), text).unwrap();
             fs::set_permissions(at("bin").join(name), fs::Permissions::from_mode(0o755)).unwrap();
         }
@@ -101,6 +113,65 @@ fn the_tests_are_a_first_command_too() {
     let clone = Clone::fresh();
     assert!(clone.make(&["test"]).status.success());
     assert_eq!(clone.log(), ["venv", PIP, "cargo test"]);
+}
+
+#[test]
+fn what_the_tests_skipped_is_listed_at_the_end_and_their_exit_code_stays() {
+    let clone = Clone::fresh();
+    let list = "cargo test\nSkipped, or run in part:\n  a_test: slurm is missing: install it\n  b_test: gpu is missing\n";
+    for (code, exit) in [("0", 0), ("101", 2)] {
+        let cargo = format!(
+            "#!/bin/sh\necho \"$*\" >> log\necho cargo test\n\
+             printf 'b_test: gpu is missing\\na_test: slurm is missing: install it\\nb_test: gpu is missing\\n' >> \"$WNINIT_SKIPS\"\n\
+             exit {code}\n"
+        );
+        fs::write(clone.path("bin/cargo"), cargo).unwrap();
+        let output = clone.make(&["test"]);
+        assert_eq!(output.status.code(), Some(exit));
+        let text = String::from_utf8(output.stdout).unwrap().replace("\n\n", "\n");
+        assert!(text.ends_with(list), "{text}");
+        let call = clone.log().pop().unwrap();
+        assert_eq!(call, "test --profile checked --locked --no-fail-fast");
+    }
+    // Nothing skipped, nothing listed.
+    fs::write(clone.path("bin/cargo"), "#!/bin/sh\necho all passed\n").unwrap();
+    let output = clone.make(&["test"]);
+    assert!(String::from_utf8(output.stdout).unwrap().ends_with("all passed\n"));
+}
+
+/// Skips; started by the next test.
+#[test]
+#[ignore = "started by only_what_is_allowed_is_skipped"]
+fn child_that_skips() {
+    crate::skip::skip("slurm", "install it");
+}
+
+#[test]
+fn only_what_is_allowed_is_skipped_and_each_skip_is_on_the_list() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join("skips");
+    let skips = |allowed: Option<&str>| {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["--exact", "makefile::child_that_skips", "--ignored"])
+            .env(crate::skip::LIST, &list);
+        match allowed {
+            Some(allowed) => command.env(crate::skip::ALLOWED, allowed),
+            None => command.env_remove(crate::skip::ALLOWED),
+        };
+        let output = command.output().unwrap();
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    };
+    for allowed in [Some(""), Some("gpu"), Some("gpu, slurmd")] {
+        let (passed, said) = skips(allowed);
+        assert!(!passed && said.contains("does not allow that: install it"), "{allowed:?}: {said}");
+        assert!(!list.exists());
+    }
+    for allowed in [None, Some("slurm"), Some("gpu, slurm")] {
+        assert!(skips(allowed).0, "{allowed:?}");
+    }
+    let line = "makefile::child_that_skips: slurm is missing: install it\n";
+    assert_eq!(fs::read_to_string(list).unwrap(), line.repeat(3));
 }
 
 #[test]
@@ -175,6 +246,29 @@ fn a_sweep_goes_to_the_cluster_with_its_data() {
 }
 
 #[test]
+fn a_grid_may_have_any_name() {
+    let clone = Clone::fresh();
+    for (target, commands) in [
+        ("sweep", &["fetch [G]", "run [G] --summary"][..]),
+        ("plan", &["plan [G] --measure"]),
+        ("slurm", &["fetch [G]", "slurm [G] --array 4 --submit"]),
+        ("data", &["fetch [G]"]),
+    ] {
+        for grid in ["a b.toml", "it's $HOME; \"x\" & (y).toml"] {
+            let escaped = grid.replace('$', "$$"); // for make
+            let output = clone.make(&[target, &format!("GRID={escaped}")]);
+            assert!(output.status.success(), "{target}: {output:?}");
+            let log = clone.log();
+            let commands: Vec<String> =
+                commands.iter().map(|c| format!("wninit {}", c.replace('G', grid))).collect();
+            assert_eq!(log[log.len() - commands.len()..], commands, "{target}");
+        }
+    }
+    fs::write(clone.path("analysis/depth.ipynb"), "{}").unwrap();
+    assert!(clone.make(&["notebooks", "RESULTS=my results"]).status.success());
+}
+
+#[test]
 fn what_is_missing_is_named_before_anything_is_installed() {
     for (program, named) in
         [("cargo", "rustup.rs"), ("c++", "apt install g++"), ("python3", "python3-venv")]
@@ -215,7 +309,7 @@ fn the_paper_is_one_command_and_so_is_each_part_of_it() {
         "wninit fetch sweeps/paper/curvature.toml",
         "wninit curvature sweeps/paper/curvature.toml",
         "wninit plan sweeps/paper/curvature.toml --folder",
-        "wninit summary ",
+        "wninit summary []",
         "wninit fetch sweeps/paper/mlp-depth.toml",
         "wninit run sweeps/paper/mlp-depth.toml --summary",
     ];

@@ -123,6 +123,26 @@ fn several_grids_are_a_table_with_a_sum() {
 }
 
 #[test]
+fn a_plan_is_measured_also_where_nothing_can_be_kept() {
+    let folder = folder(GRID);
+    for cache in ["", "/dev/null/cache"] {
+        let mut command = wninit(folder.path());
+        command.arg("--measure").env_remove("XDG_CACHE_HOME").env_remove("HOME");
+        let output = command.env("WNINIT_CACHE", cache).output().unwrap();
+        let (said, plan) = (output.stderr, output.stdout);
+        let (said, plan) = (String::from_utf8_lossy(&said), String::from_utf8_lossy(&plan));
+        assert!(output.status.success(), "{said}");
+        assert_eq!(
+            said.matches("warning: the measured speeds are not kept: ").count(),
+            1,
+            "{said}"
+        );
+        assert!(plan.contains("cost of the rest: about "), "{plan}");
+        assert!(!plan.contains("roughly") && !plan.contains("--measure"), "{plan}");
+    }
+}
+
+#[test]
 fn measured_networks_are_remembered_for_the_next_plan() {
     let folder = folder(GRID);
     let plan = || {

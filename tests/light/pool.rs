@@ -1,6 +1,7 @@
 //! What the worker pool promises, whatever its trainer does.
 
 use std::collections::{HashMap, HashSet};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -340,24 +341,26 @@ fn a_trainer_that_forgets_a_job_or_reports_one_twice_cannot_spoil_the_results() 
 #[test]
 fn two_workers_killed_at_any_moment_and_run_again_end_like_one_that_was_never_killed() {
     let dir = folder();
-    let child = |limit: Option<Duration>| {
-        let mut child = Command::new(std::env::current_exe().unwrap())
+    let child = || {
+        Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "pool::sweep_process", "--nocapture", "--test-threads=1"])
             .env("WNINIT_TEST_DIR", dir.path())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .unwrap();
-        if let Some(limit) = limit {
-            std::thread::sleep(limit);
-            child.kill().unwrap();
-        }
-        child.wait().unwrap()
+            .unwrap()
     };
-    for round in 0..8 {
-        child(Some(Duration::from_millis(300 + 23 * round)));
+    for round in 1..=8 {
+        let mut killed = child();
+        // Each blow falls among the rows of this process, some hundred before the end.
+        while finished_ids(dir.path()).unwrap().len() < 150 * round {
+            assert_eq!(killed.try_wait().unwrap(), None, "it ended by itself in round {round}");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        killed.kill().unwrap();
+        assert_eq!(killed.wait().unwrap().signal(), Some(libc::SIGKILL));
     }
-    assert!(child(None).success());
+    assert!(child().wait().unwrap().success());
     let runs = read_runs(dir.path()).unwrap();
     assert_eq!((runs.records.len(), runs.warnings.len(), runs.conflicts.len()), (2000, 0, 0));
     let epochs = read_epochs(dir.path()).unwrap();

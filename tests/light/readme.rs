@@ -116,6 +116,42 @@ fn the_plan_in_the_readme_is_what_the_program_prints() {
     }
 }
 
+/// A text with every run of white space as one space.
+fn in_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_summary_in_the_readme_is_of_the_sweep_that_ships() {
+    let shown = in_one_line(&blocks("text")[1]);
+    let path = root().join("sweeps/quick.toml");
+    let grid = Grid::load(&path, &Overrides::default()).unwrap();
+    let jobs = Plan::of(&grid).unwrap().jobs.len();
+    assert!(shown.starts_with(&format!("quick: {jobs} runs planned, {jobs} finished")), "{shown}");
+    for claim in &grid.claims {
+        assert!(shown.contains(&claim.text), "{}\n{shown}", claim.text);
+    }
+}
+
+#[test]
+fn the_evidence_that_is_named_is_committed() {
+    let mut named = 0;
+    for file in ["README.md", "results/README.md"] {
+        let text = std::fs::read_to_string(root().join(file)).unwrap();
+        for rest in text.split("results/paper/").skip(1) {
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+            let name = &rest[..end.unwrap_or(rest.len())];
+            if !name.is_empty() {
+                let folder = root().join("results/paper").join(name);
+                let holds = |file| folder.join(file).exists();
+                assert!(holds("runs.csv") || holds("signal.csv"), "{file}: {}", folder.display());
+                named += 1;
+            }
+        }
+    }
+    assert!(named >= 8, "only {named} found");
+}
+
 #[test]
 fn the_files_that_the_readme_links_to_exist() {
     let text = readme();

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::common::{folder, record};
+use crate::skip::skip;
 use roxmltree::{Document, Node, ParsingOptions};
 use wninit_core::grid::{Grid, Overrides};
 use wninit_core::job::Job;
@@ -254,8 +255,7 @@ fn browser() -> Option<&'static str> {
 #[test]
 fn a_browser_opens_the_page_without_an_error_and_shows_every_figure() {
     let Some(browser) = browser() else {
-        eprintln!("skipped: there is no Chromium on this machine");
-        return;
+        return skip("browser", "install Chromium (Debian: apt install chromium)");
     };
     let dir = folder();
     sweep(dir.path(), &deep(NASTY), 0);

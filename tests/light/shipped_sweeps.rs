@@ -1,5 +1,6 @@
 //! Every sweep that comes with the program plans, with each of its profiles.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use wninit_core::grid::{Grid, Overrides};
@@ -65,5 +66,24 @@ fn the_suite_of_the_paper_has_more_than_2500_jobs_in_its_seven_experiments() {
     // than the sum says, since deep networks diverge.
     for ((_, small), (_, full)) in sweeps(Some("small")).into_iter().zip(full) {
         assert!(small < 0.02 * full && small < 3e14, "{small:e} of {full:e}");
+    }
+}
+
+#[test]
+fn the_first_sweeps_are_small_and_have_six_seeds_on_each_side() {
+    // Two cores do some 8e10 operations a second on networks as narrow as these, and the deep half
+    // of `depth` with the data-dependent gain ends at once.
+    for (name, most) in [("quick", 1.2e12), ("depth", 4.5e13)] {
+        let path = crate::root().join(format!("sweeps/{name}.toml"));
+        let plan = Plan::of(&Grid::load(&path, &Overrides::default()).unwrap()).unwrap();
+        let flop: f64 = plan.jobs.iter().map(|p| cost::job_flop(&Shape::of(&p.job))).sum();
+        assert!(flop < most, "{name}: {flop:e}");
+        let mut seeds: HashMap<String, usize> = HashMap::new();
+        for planned in &plan.jobs {
+            let job = &planned.job;
+            *seeds.entry(format!("{} {} {}", job.arch.layers(), job.init, job.lr)).or_default() +=
+                1;
+        }
+        assert!(seeds.values().all(|&seeds| seeds >= 6), "{name}: {seeds:?}");
     }
 }

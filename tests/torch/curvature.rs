@@ -190,7 +190,7 @@ fn a_stack_of_networks_has_the_curvatures_that_they_have_alone() {
             }
             stack.refresh();
             let batches: Vec<_> = seeds.iter().map(|&seed| images(seed)).collect();
-            let mut hessian = Hessian::new(stack, &data, as_they_are(&jobs[0]), &batches, 20);
+            let mut hessian = Hessian::new(stack, &data, as_they_are(jobs[0]), &batches, 20);
             let n = hessian.dimension();
             let starts: Vec<Tensor> = seeds.iter().map(|&seed| gaussian(n, seed)).collect();
             dominant(&Tensor::stack(&starts, 0), &options, |v| hessian.times(v))

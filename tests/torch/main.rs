@@ -1,18 +1,24 @@
 //! What a user can do from outside with libtorch, one module a promise.
-
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::path::{Path, PathBuf};
 
+mod again;
+mod checkout;
+mod conformance;
 mod curvature;
+mod doctor;
 mod faults;
 mod golden;
+mod output;
 #[path = "../program/mod.rs"]
 mod program;
 mod readme;
 mod resume;
 mod shards;
 mod signal;
+#[path = "../skip/mod.rs"]
+mod skip;
 mod slurm;
 mod stacked_equals_alone;
 mod starts_fast;

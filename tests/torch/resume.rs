@@ -6,6 +6,7 @@
 //! timing and provenance are left out; all others are equal to the last digit.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
@@ -109,15 +110,11 @@ fn neither_the_workers_nor_the_width_of_a_cohort_change_a_result() {
     }
 }
 
-/// A sweep under way, at the latest in the middle of its first epochs.
+/// A sweep under way: some steps are done, and saved.
 fn under_way(place: &Place) -> Process {
-    let mut process = Process::start(&mut place.run(&["--workers", "1"]));
-    let progress = place.sweep().join("progress.json");
-    process.wait_until("a job runs", |_| {
-        let text = fs::read_to_string(&progress).unwrap_or_default();
-        text.contains("\"running\": 3")
-    });
-    process.sleep(Duration::from_millis(400));
+    let args = ["--workers", "1", "--checkpoint-every", "0.01s"];
+    let mut process = Process::start(&mut place.run(&args));
+    process.wait_until("a checkpoint", |_| !place.checkpoints("checkpoint").is_empty());
     process
 }
 
@@ -156,15 +153,19 @@ fn ctrl_c_and_sigterm_save_what_is_under_way_and_the_next_run_goes_on_from_there
 
 #[test]
 fn a_second_ctrl_c_ends_the_program_in_the_middle_of_a_step() {
-    // One step of an epoch takes many seconds here: without the second signal, it would end in a
-    // checkpoint.
+    // A step takes seconds here: without the second signal, it would end in another checkpoint.
     let place = Place::new(
-        "[base]\ndataset = \"digits\"\ndepth = 60\nwidth = 3000\nbatch_size = 1000\nepochs = 5\n",
+        "[base]\ndataset = \"digits\"\ninit = \"he\"\ndepth = 8\nwidth = 2000\nbatch_size = 1293\nepochs = 50\n",
     );
-    let mut process = Process::start(&mut place.run(&["--workers", "1"]));
-    let progress = place.sweep().join("progress.json");
-    process.wait_until("a job runs", |_| progress.exists());
-    process.sleep(Duration::from_millis(500));
+    let mut process = under_way(&place);
+    let saved = || {
+        place
+            .checkpoints("checkpoint")
+            .iter()
+            .map(|f| fs::metadata(f).unwrap().ino())
+            .collect::<Vec<_>>()
+    };
+    let before = saved();
     process.signal(libc::SIGINT);
     process.wait_until("it stops", |process| {
         process.stderr().contains("press Ctrl-C again to stop at once")
@@ -172,7 +173,8 @@ fn a_second_ctrl_c_ends_the_program_in_the_middle_of_a_step() {
     process.signal(libc::SIGINT);
     let output = process.output();
     assert_eq!(output.code(), 130);
-    assert_eq!(place.checkpoints("checkpoint").len(), 0, "it did not wait for the step");
+    assert!(!output.stderr.contains("interrupted with"), "it ended in order: {output:?}");
+    assert_eq!(saved(), before, "it did not wait for the step");
 }
 
 /// Starts nothing, but looks at everything that a run looks at first.

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -12,6 +11,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::program::{Output, PATIENCE, Place, assert_same, output};
+use crate::skip::skip;
 
 /// A grid of 12 jobs that nobody trains here.
 const SMALL: &str =
@@ -312,12 +312,7 @@ const SWEEP: &str = "[base]\ndataset = \"digits\"\nepochs = 16\n[grid]\ndepth = 
 fn a_sweep_on_a_real_slurm_ends_as_on_one_machine_whatever_happens_to_its_tasks() {
     let cluster = match Cluster::start() {
         Ok(cluster) => cluster,
-        Err(why) if std::env::var_os("WNINIT_REQUIRE_SLURM").is_none() => {
-            // Not with eprintln!, which a passing test keeps to itself.
-            writeln!(std::io::stderr(), "skipped: a sweep on a real Slurm: {why}").unwrap();
-            return;
-        }
-        Err(why) => panic!("{why}"),
+        Err(why) => return skip("slurm", &why),
     };
     let grid = SWEEP;
     let mut place = Place::new(grid);

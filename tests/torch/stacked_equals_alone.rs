@@ -1,11 +1,12 @@
 //! A job's result depends on the job alone: not on its neighbours in a cohort, not on whether
-
 //! activations were kept or computed again, and (without batch norm) not on micro-batches.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::again;
+use crate::skip::skip;
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use tch::Device;
@@ -240,6 +241,10 @@ fn without_batch_norm_micro_batches_add_up_to_the_full_batch() {
         }
         let parts = full.with(&[("micro_batch", Value::Integer(3))]).unwrap();
         let [full, parts] = [full, parts].map(|job| train(&[job], Recompute::Off).remove(0));
+        assert_eq!(full.epochs.len(), parts.epochs.len(), "{shape:?}");
+        if full.epochs.is_empty() {
+            continue; // it diverged at once: there is nothing to compare
+        }
         for (a, b) in full.epochs.iter().zip(&parts.epochs) {
             let close = (a.train_loss - b.train_loss).abs() <= 1e-3 * a.train_loss.abs().max(1e-3);
             assert!(close, "{shape:?}\n{a:?}\n{b:?}");
@@ -249,7 +254,7 @@ fn without_batch_norm_micro_batches_add_up_to_the_full_batch() {
 }
 
 #[test]
-fn a_very_deep_network_trains_without_a_deep_stack_or_a_deep_memory() {
+fn a_very_deep_network_trains_without_a_deep_stack() {
     let deep = draft(&[
         ("dataset", "synthetic"),
         ("synthetic_shape", "1x4x4"),
@@ -262,7 +267,12 @@ fn a_very_deep_network_trains_without_a_deep_stack_or_a_deep_memory() {
         ("lr", "0.0001"),
         ("train_images", "4"),
     ]);
-    let record = train(&[deep.resolve().unwrap()], Recompute::On).remove(0);
+    // 2,404 layers. libtorch itself needs 300 kB of stack; 200 bytes more for each layer would be
+    // too much.
+    let job = deep.resolve().unwrap();
+    let small = std::thread::Builder::new().stack_size(768 << 10);
+    let thread = small.spawn(move || train(&[job], Recompute::On).remove(0)).unwrap();
+    let record = thread.join().unwrap();
     assert_eq!(record.outcome, Outcome::Ok, "{record:?}");
 }
 
@@ -270,8 +280,7 @@ fn a_very_deep_network_trains_without_a_deep_stack_or_a_deep_memory() {
 fn on_a_gpu_stacked_alone_and_the_cpu_agree_within_rounding() {
     let gpu = Device::cuda_if_available();
     if gpu == Device::Cpu {
-        println!("skipped: no GPU");
-        return;
+        return skip("gpu", "run it on a machine with a GPU");
     }
     let mut stream = rng::stream(10, "gpu", 0);
     for _ in 0..20 {
@@ -291,4 +300,9 @@ fn on_a_gpu_stacked_alone_and_the_cpu_agree_within_rounding() {
             }
         }
     }
+}
+
+#[test]
+fn all_of_it_holds_on_a_cpu_without_avx512() {
+    again::all(module_path!(), again::AVX2);
 }

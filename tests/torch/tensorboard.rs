@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::program::{Place, output, rows};
+use crate::skip::skip;
 
 /// Three jobs, of which the one with the learning rate 1e6 diverges.
 const GRID: &str = r#"
@@ -123,8 +124,7 @@ fn tensorboard_reads_what_the_tables_say() {
     let python = crate::root().join(".venv/bin/python");
     let has = Command::new(&python).args(["-c", "import tensorboard"]).output();
     if !has.is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: .venv has no TensorBoard; `make notebooks` installs it");
-        return;
+        return skip("tensorboard", "`make notebooks` installs it into .venv");
     }
     let place = Place::new(GRID);
     output(&mut place.run(&["--tensorboard"])).expect(0, &[]);

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::again;
 use rand::Rng;
 use rand::seq::IndexedRandom;
 use tch::{Device, Kind, Tensor};
@@ -190,4 +191,9 @@ fn the_layers_own_backward_pass_is_what_autograd_finds() {
             assert!(off < 1e-4 * scale, "{arch:?} {norm} {}: {off:e} at {scale:e}", param.name);
         }
     }
+}
+
+#[test]
+fn all_of_it_holds_on_a_cpu_without_avx512() {
+    again::all(module_path!(), again::AVX2);
 }

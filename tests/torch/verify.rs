@@ -61,9 +61,21 @@ fn an_epoch_that_is_missing_or_edited_is_found() {
     let text = place.text("epochs.csv");
     let line = text.lines().find(|line| line.starts_with(&id)).unwrap();
     fs::write(place.sweep().join("epochs.csv"), text.replace(&format!("{line}\n"), "")).unwrap();
-    let missing = output(&mut place.wninit(&["verify", "results/sweep", "--job", &id]));
+    let verify = || output(&mut place.wninit(&["verify", "results/sweep", "--job", &id]));
+    let missing = verify();
     missing.expect(1, &[]);
     assert!(missing.stdout.contains("rows in epochs.csv"), "{missing:?}");
+
+    // The second cell after the epoch, the training loss.
+    let mut cells: Vec<String> = line.split(',').map(str::to_owned).collect();
+    let before = std::mem::replace(&mut cells[3], "0.125".to_owned());
+    fs::write(place.sweep().join("epochs.csv"), text.replace(line, &cells.join(","))).unwrap();
+    let edited = verify();
+    edited.expect(1, &[]);
+    assert!(
+        edited.stdout.contains("train_loss") && edited.stdout.contains(&before[..6]),
+        "{edited:?}"
+    );
 }
 
 #[test]

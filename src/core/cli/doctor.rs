@@ -11,4 +11,7 @@ pub struct Args {
     /// The data folder [default: WNINIT_DATA, else ./data]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// Compare products and convolutions with float64, and do nothing else
+    #[arg(long, hide = true)]
+    pub numbers: bool,
 }

@@ -16,14 +16,14 @@ pub mod verify;
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, Parser};
 
+use crate::console::{self, say};
 use crate::grid::{Grid, GridError, Overrides};
 use crate::results::{ResultsError, one_line};
-use crate::run::progress::say;
 
 /// A grid and what the command line changes in it.
 #[derive(Args, Clone, Debug)]
@@ -145,33 +145,27 @@ fn become_program(name: &str, prepare: impl FnOnce(&mut Command)) -> anyhow::Err
     ))
 }
 
-/// Prints a command's result on stdout; a reader who has seen enough (`| head`) is no error.
-///
-/// # Errors
-/// Standard output cannot be written to, a file on a full disk perhaps.
-pub fn print(text: &str) -> anyhow::Result<()> {
-    use std::io::Write;
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(anyhow::Error::new(error).context("cannot print the result"))
-        }
-        _ => Ok(()),
+/// The program: reads the command line and carries out its command with `run`.
+pub fn main<C: Parser>(run: impl FnOnce(C) -> anyhow::Result<u8>) -> ExitCode {
+    let code = match C::try_parse() {
+        Ok(cli) => run(cli).unwrap_or_else(|error| fail(&error)),
+        Err(message) => said(&message),
+    };
+    ExitCode::from(code)
+}
+
+/// Prints the help, the version, or what is wrong with the command line; the exit code.
+fn said(message: &clap::Error) -> u8 {
+    let printed = console::reported(message.print());
+    match printed {
+        _ if message.use_stderr() => 2,
+        Ok(()) => 0,
+        Err(error) => fail(&error.into()),
     }
 }
 
 /// Prints an error with its causes in one line; the exit code for it.
 pub fn fail(error: &anyhow::Error) -> u8 {
-    let broken_pipe = |cause: &(dyn std::error::Error + 'static)| {
-        let io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-        let csv = cause.downcast_ref::<csv::Error>().and_then(|error| match error.kind() {
-            csv::ErrorKind::Io(error) => Some(error.kind()),
-            _ => None,
-        });
-        io.or(csv) == Some(std::io::ErrorKind::BrokenPipe)
-    };
-    if error.chain().any(broken_pipe) {
-        return 0; // the reader, `head` perhaps, has seen enough
-    }
     say(&format!("error: {}", one_line(error)));
     let bad_input = |cause: &(dyn std::error::Error + 'static)| {
         let results = cause.downcast_ref::<ResultsError>();

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, IsTerminal, Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 use super::files::{self, ArchiveSpec, DataError, FileSpec, Place, Problem};
 use super::{cifar, idx};
+use crate::console;
 use crate::job::DatasetName;
 
 /// The environment variable with further sources, separated by spaces.
@@ -152,12 +153,14 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// How long a server may send nothing.
     pub read_timeout: Duration,
+    /// Bytes per second that a server must send, on average over each `read_timeout`.
+    pub slowest: u64,
     /// Where to tell what happens.
     pub progress: Progress,
 }
 
 impl Options {
-    /// The defaults: 5 s to connect, 30 s without a byte, progress on standard error.
+    /// The defaults: 5 s to connect, 30 s without a byte, 4 KiB/s, progress on standard error.
     pub fn new(dir: impl Into<PathBuf>) -> Options {
         Options {
             dir: dir.into(),
@@ -165,7 +168,11 @@ impl Options {
             force: false,
             connect_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_secs(30),
-            progress: if io::stderr().is_terminal() { Progress::Bar } else { Progress::Lines },
+            slowest: 4 << 10,
+            progress: match console::stderr_is_terminal() {
+                true => Progress::Bar,
+                false => Progress::Lines,
+            },
         }
     }
 }
@@ -184,7 +191,7 @@ pub enum Progress {
 impl Progress {
     fn say(self, line: impl fmt::Display) {
         if self != Progress::Silent {
-            eprintln!("{line}");
+            console::say(&line.to_string());
         }
     }
 
@@ -610,7 +617,17 @@ impl Fetcher<'_> {
         let mut body = response.body_mut().as_reader();
         let mut buffer = vec![0; 1 << 16];
         let mut received = 0;
+        // A server that sends a byte now and then would keep the next source from being tried.
+        let (mut since, mut before) = (Instant::now(), 0);
         loop {
+            if since.elapsed() >= self.options.read_timeout {
+                let rate = (received - before) as f64 / since.elapsed().as_secs_f64();
+                if rate < self.options.slowest as f64 {
+                    let slowly = format!("only {rate:.0} bytes per second");
+                    return Err(failed(format!("it sends {slowly} after {received} bytes"), false));
+                }
+                (since, before) = (Instant::now(), received);
+            }
             let n = body.read(&mut buffer).map_err(|error| {
                 let again = error.kind() != io::ErrorKind::TimedOut;
                 failed(format!("it broke off after {received} bytes ({error})"), again)

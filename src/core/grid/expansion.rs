@@ -1,7 +1,7 @@
 //! Combinations of axes, and whether conditions on them are ever met.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::OnceLock;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, OnceLock};
 
 use super::{
     Axis, Claim, Condition, Exclude, Expectation, GridError, MAX_JOBS, Place, Setting, Zip,
@@ -18,15 +18,70 @@ pub struct Expansion<'g> {
     draft: Draft,
     /// Axes that move together, slowest first.
     dimensions: Vec<Vec<&'g Axis>>,
+    /// How many settings each has.
+    lengths: Vec<usize>,
     /// How many of the first dimensions hold seeds.
     seed_dimensions: usize,
     /// The axes again, to look up values.
     axes: Vec<IndexedAxis<'g>>,
-    excluded: Vec<Selection>,
+    excluded: Excluded,
 }
 
 /// Conditions as (dimension, the indices along it that meet them, ascending).
 type Selection = Vec<(usize, Vec<u32>)>;
+
+/// The index along each dimension of a combination.
+type Indices = [u32; 32];
+
+/// The excludes of an expansion, looked up by some of a combination's indices: a grid may have
+/// thousands of them and millions of combinations.
+#[derive(Default)]
+struct Excluded {
+    /// By the dimensions that are looked up.
+    tables: BTreeMap<Vec<usize>, ExcludeTable>,
+}
+
+/// For each place along a table's dimensions, what else each exclude there demands.
+type ExcludeTable = HashMap<usize, Vec<Arc<Selection>>>;
+
+impl Excluded {
+    /// The most places at which an exclude of several conditions is entered.
+    const MOST_PLACES: usize = 64;
+
+    fn add(&mut self, mut exclude: Selection, lengths: &[usize]) {
+        exclude.sort_by_key(|(_, indices)| indices.len());
+        let mut places = 1_usize;
+        let looked_up = exclude.iter().enumerate().take_while(|(i, (_, indices))| {
+            places = places.saturating_mul(indices.len());
+            *i == 0 || places <= Self::MOST_PLACES
+        });
+        let rest = Arc::new(exclude.split_off(looked_up.count()));
+        exclude.sort_by_key(|(dimension, _)| *dimension);
+        let mut keys = vec![0];
+        for (dimension, indices) in &exclude {
+            let along =
+                |key: usize| indices.iter().map(move |&i| key * lengths[*dimension] + i as usize);
+            keys = keys.into_iter().flat_map(along).collect();
+        }
+        let dimensions = exclude.into_iter().map(|(dimension, _)| dimension).collect();
+        let table = self.tables.entry(dimensions).or_default();
+        for key in keys {
+            table.entry(key).or_default().push(Arc::clone(&rest));
+        }
+    }
+
+    /// Whether one of the excludes is met.
+    fn has(&self, indices: &Indices, lengths: &[usize]) -> bool {
+        let within = |(dimension, chosen): &(usize, Vec<u32>)| {
+            chosen.binary_search(&indices[*dimension]).is_ok()
+        };
+        self.tables.iter().any(|(dimensions, table)| {
+            let key = dimensions.iter().fold(0, |key, &d| key * lengths[d] + indices[d] as usize);
+            let here = table.get(&key);
+            here.is_some_and(|here| here.iter().any(|rest| rest.iter().all(within)))
+        })
+    }
+}
 
 /// An axis whose values are found without searching.
 struct IndexedAxis<'g> {
@@ -89,36 +144,34 @@ impl<'g> Expansion<'g> {
             axes.iter().map(move |&axis| IndexedAxis { axis, dimension, index: OnceLock::new() })
         });
         let axes = indexed.collect();
+        let lengths = seeds.iter().map(|dimension| dimension[0].values.len()).collect();
         let mut expansion = Expansion {
             base,
             draft,
             dimensions: seeds,
+            lengths,
             seed_dimensions,
             axes,
-            excluded: Vec::new(),
+            excluded: Excluded::default(),
         };
-        let excluded = exclude
-            .into_iter()
-            .flatten()
-            .filter_map(|e| expansion.compile(&e.conditions, Unset::Refused));
-        expansion.excluded = excluded.collect();
+        let mut excluded = Excluded::default();
+        for exclude in exclude.into_iter().flatten() {
+            if let Some(selection) = expansion.compile(&exclude.conditions, Unset::Refused) {
+                excluded.add(selection, &expansion.lengths);
+            }
+        }
+        expansion.excluded = excluded;
         Ok(expansion)
     }
 
     /// The number of replicates: settings of the axes that hold seeds.
     pub fn replicates(&self) -> usize {
-        self.dimensions[..self.seed_dimensions]
-            .iter()
-            .map(|dimension| dimension[0].values.len())
-            .product()
+        self.lengths[..self.seed_dimensions].iter().product()
     }
 
     /// Combinations of one replicate, excluded ones included.
     pub fn cells(&self) -> usize {
-        self.dimensions[self.seed_dimensions..]
-            .iter()
-            .map(|dimension| dimension[0].values.len())
-            .product()
+        self.lengths[self.seed_dimensions..].iter().product()
     }
 
     /// The combinations that meet all conditions; `None` if there are none.
@@ -157,7 +210,7 @@ impl<'g> Expansion<'g> {
     }
 
     /// The index along each dimension of a combination, slowest dimension first.
-    fn indices(&self, combination: usize) -> [u32; 32] {
+    fn indices(&self, combination: usize) -> Indices {
         debug_assert!(
             self.dimensions.len() <= 32,
             "a field is an axis once, and there are {} fields",
@@ -165,8 +218,7 @@ impl<'g> Expansion<'g> {
         );
         let mut indices = [0; 32];
         let mut rest = combination;
-        for (dimension, index) in self.dimensions.iter().zip(&mut indices).rev() {
-            let length = dimension[0].values.len();
+        for (&length, index) in self.lengths.iter().zip(&mut indices).rev() {
             *index = (rest % length) as u32;
             rest /= length;
         }
@@ -179,10 +231,7 @@ impl<'g> Expansion<'g> {
     /// If its fields do not go together; [`Expansion::explain`] says where they were set.
     pub fn job(&self, combination: usize) -> Result<Option<Job>, JobError> {
         let indices = self.indices(combination);
-        let within = |(dimension, chosen): &(usize, Vec<u32>)| {
-            chosen.binary_search(&indices[*dimension]).is_ok()
-        };
-        if self.excluded.iter().any(|exclude| exclude.iter().all(within)) {
+        if self.excluded.has(&indices, &self.lengths) {
             return Ok(None);
         }
         let mut draft = self.draft.clone();
@@ -362,5 +411,69 @@ impl Claim {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LENGTHS: [usize; 3] = [200, 7, 40];
+
+    fn combinations() -> impl Iterator<Item = Indices> {
+        let all = (0..LENGTHS.iter().product::<usize>()).map(|combination| {
+            let mut indices = [0; 32];
+            let [a, b, c] = [combination / 280, combination / 40 % 7, combination % 40];
+            indices[..3].copy_from_slice(&[a as u32, b as u32, c as u32]);
+            indices
+        });
+        all.step_by(3)
+    }
+
+    #[test]
+    fn thousands_of_excludes_are_looked_up_and_not_gone_through() {
+        let mut excluded = Excluded::default();
+        for i in 0..8000_u32 {
+            // One value of the first and of the last axis, several of the one between.
+            let selection =
+                vec![(0, vec![i / 40]), (1, (0..1 + i % 6).collect()), (2, vec![i % 40])];
+            excluded.add(selection, &LENGTHS);
+        }
+        assert_eq!(excluded.tables.len(), 1);
+        let longest = excluded.tables.values().flat_map(HashMap::values).map(Vec::len).max();
+        assert_eq!(longest, Some(1), "a combination is compared with one exclude at most");
+    }
+
+    fn selection() -> impl Strategy<Value = Selection> {
+        let indices = |length: usize| prop::collection::btree_set(0..length as u32, 1..=length);
+        let few = |length: usize| prop::collection::btree_set(0..length as u32, 1..4.min(length));
+        let along = move |d: usize| {
+            let length = LENGTHS[d];
+            prop::option::of(prop_oneof![indices(length).boxed(), few(length).boxed()])
+        };
+        (along(0), along(1), along(2)).prop_map(|(a, b, c)| {
+            let all = [a, b, c].into_iter().enumerate();
+            all.filter_map(|(d, set)| Some((d, set?.into_iter().collect()))).collect()
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, cases: 64, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_is_looked_up_is_what_going_through_them_finds(
+            selections in prop::collection::vec(selection(), 0..12),
+        ) {
+            let mut excluded = Excluded::default();
+            selections.iter().for_each(|selection| excluded.add(selection.clone(), &LENGTHS));
+            for indices in combinations() {
+                let within = |(d, chosen): &(usize, Vec<u32>)| chosen.contains(&indices[*d]);
+                let expected = selections.iter().any(|selection| selection.iter().all(within));
+                prop_assert_eq!(excluded.has(&indices, &LENGTHS), expected);
+            }
+        }
     }
 }

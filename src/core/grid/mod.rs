@@ -43,6 +43,7 @@ pub use expansion::Expansion;
 use expansion::{Unset, occurs};
 
 use crate::job::{Draft, FIELDS, Field, Job, SEED_FIELDS, Value, choices, nearest, unknown};
+use crate::text::visible_line;
 
 /// The most combinations that a grid may have, excluded ones included.
 pub const MAX_JOBS: usize = 2_000_000;
@@ -76,11 +77,7 @@ impl GridError {
             text += &format!("{}: ", shorten(&self.key, 200));
         }
         text += &shorten(&self.message, 1500);
-        let mut safe = String::with_capacity(text.len());
-        for c in text.chars() {
-            if c.is_control() { safe.extend(c.escape_default()) } else { safe.push(c) }
-        }
-        safe
+        visible_line(&text)
     }
 }
 

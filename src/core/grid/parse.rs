@@ -16,7 +16,7 @@ use super::{
     Axis, Block, Claim, Condition, Exclude, Expectation, GridError, Layer, MAX_JOBS, Metric, Place,
     Published, Setting, Zip, canonical, check_name, field_named, shorten,
 };
-use crate::job::{Draft, Field, Value, unknown};
+use crate::job::{self, Draft, Field, Value, unknown};
 
 /// The longest grid file, in bytes: it is written by people.
 const MAX_FILE: u64 = 4 << 20;
@@ -350,10 +350,8 @@ impl Source {
         let count =
             count.ok_or_else(|| place.error("count is missing: how many values the axis has"))?;
         let accepts = |value: Value| field.set(&mut Draft::default(), &value);
-        let whole = accepts(Value::Float(0.5))
-            .is_err_and(|message| message.starts_with("expected a whole number"));
-        let number = accepts(Value::Text("x".into()))
-            .is_err_and(|message| message.starts_with("expected a number"));
+        let whole = field.kind == job::Kind::Whole;
+        let number = field.kind == job::Kind::Number;
         let values = match (log, from) {
             (Some(_), Some((_, place))) => {
                 return Err(place.error("log and from exclude each other"));

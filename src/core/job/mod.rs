@@ -572,10 +572,27 @@ pub struct Draft {
     pub data_seed: Option<u64>,
 }
 
+/// What the values of a field are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// One of some words.
+    Word,
+    /// Whole numbers.
+    Whole,
+    /// Numbers.
+    Number,
+    /// `true` or `false`.
+    Boolean,
+    /// Channels, height and width.
+    Sizes,
+}
+
 /// One field of a job: its key in a grid, its column in a CSV file, its part of the id.
 pub struct Field {
     /// The key and the column.
     pub name: &'static str,
+    /// What its values are.
+    pub kind: Kind,
     /// What it is, for people.
     pub about: &'static str,
     /// Its unit, or an empty string.
@@ -645,6 +662,7 @@ macro_rules! seed {
 pub static FIELDS: &[Field] = &[
     Field {
         name: "dataset",
+        kind: Kind::Word,
         unit: "",
         default: "fashion-mnist",
         empty: "",
@@ -658,6 +676,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "synthetic_shape",
+        kind: Kind::Sizes,
         unit: "channels x height x width",
         default: "1x8x8",
         empty: "the data set is not synthetic",
@@ -676,6 +695,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "synthetic_classes",
+        kind: Kind::Whole,
         unit: "classes",
         default: "10",
         empty: "the data set is not synthetic",
@@ -692,6 +712,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "synthetic_images",
+        kind: Kind::Whole,
         unit: "images",
         default: "1000",
         empty: "the data set is not synthetic",
@@ -708,6 +729,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "train_images",
+        kind: Kind::Whole,
         unit: "images",
         default: "all that validation leaves",
         empty: "all that validation leaves",
@@ -721,6 +743,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "val_fraction",
+        kind: Kind::Number,
         unit: "fraction",
         default: "0.1",
         empty: "",
@@ -742,6 +765,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "test_images",
+        kind: Kind::Whole,
         unit: "images",
         default: "the whole test set",
         empty: "the whole test set",
@@ -755,6 +779,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "augment",
+        kind: Kind::Word,
         unit: "",
         default: "crop_flip for cifar10 and cifar100, none otherwise",
         empty: "",
@@ -768,6 +793,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "input",
+        kind: Kind::Word,
         unit: "",
         default: "paper",
         empty: "paper",
@@ -781,6 +807,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "model",
+        kind: Kind::Word,
         unit: "",
         default: "mlp",
         empty: "",
@@ -794,6 +821,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "depth",
+        kind: Kind::Whole,
         unit: "layers",
         default: "10 (mlp), 5 (cnn)",
         empty: "the model is sized by blocks",
@@ -810,6 +838,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "width",
+        kind: Kind::Whole,
         unit: "units or channels",
         default: "128 (mlp), 64 (cnn), 16 (resnet)",
         empty: "the model is a wrn, sized by k",
@@ -828,6 +857,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "blocks",
+        kind: Kind::Whole,
         unit: "blocks",
         default: "9 (resnet), 6 (wrn)",
         empty: "the model is an mlp or a cnn",
@@ -844,6 +874,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "k",
+        kind: Kind::Whole,
         unit: "",
         default: "1",
         empty: "the model is no wrn",
@@ -860,6 +891,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "reduced_memory",
+        kind: Kind::Boolean,
         unit: "",
         default: "false",
         empty: "the model is no wrn",
@@ -876,6 +908,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "norm",
+        kind: Kind::Word,
         unit: "",
         default: "weight",
         empty: "",
@@ -889,6 +922,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "init",
+        kind: Kind::Word,
         unit: "",
         default: "orthogonal_proposed (weight norm), orthogonal (otherwise)",
         empty: "",
@@ -902,6 +936,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "precision",
+        kind: Kind::Word,
         unit: "",
         default: "fp32",
         empty: "",
@@ -915,6 +950,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "lr",
+        kind: Kind::Number,
         unit: "",
         default: "0.01",
         empty: "",
@@ -928,6 +964,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "momentum",
+        kind: Kind::Number,
         unit: "",
         default: "0.9",
         empty: "",
@@ -941,6 +978,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "weight_decay",
+        kind: Kind::Number,
         unit: "",
         default: "0",
         empty: "",
@@ -954,6 +992,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "schedule",
+        kind: Kind::Word,
         unit: "",
         default: "constant",
         empty: "",
@@ -967,6 +1006,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "warmup_epochs",
+        kind: Kind::Whole,
         unit: "epochs",
         default: "0",
         empty: "",
@@ -980,6 +1020,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "warmup_lr",
+        kind: Kind::Number,
         unit: "",
         default: "0",
         empty: "",
@@ -993,6 +1034,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "batch_size",
+        kind: Kind::Whole,
         unit: "images",
         default: "128",
         empty: "",
@@ -1006,6 +1048,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "micro_batch",
+        kind: Kind::Whole,
         unit: "images",
         default: "batch_size",
         empty: "batch_size",
@@ -1019,6 +1062,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "epochs",
+        kind: Kind::Whole,
         unit: "epochs",
         default: "1",
         empty: "",
@@ -1032,6 +1076,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "seed",
+        kind: Kind::Whole,
         unit: "",
         default: "0",
         empty: "init_seed and data_seed differ",
@@ -1045,6 +1090,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "init_seed",
+        kind: Kind::Whole,
         unit: "",
         default: "seed",
         empty: "",
@@ -1058,6 +1104,7 @@ pub static FIELDS: &[Field] = &[
     },
     Field {
         name: "data_seed",
+        kind: Kind::Whole,
         unit: "",
         default: "seed",
         empty: "",
@@ -1387,6 +1434,22 @@ mod tests {
             ]),
             "46e6fdade54a"
         );
+    }
+
+    #[test]
+    fn a_field_takes_the_kind_of_value_that_it_declares() {
+        for field in FIELDS {
+            let takes = |value: Value| field.set(&mut Draft::default(), &value).is_ok();
+            let (half, many) = (Value::Float(0.5), Value::Integer(20));
+            let kind = match (takes(half), takes(Value::Boolean(true)), takes(many)) {
+                (true, false, _) => Kind::Number,
+                (false, true, false) => Kind::Boolean,
+                (false, false, true) => Kind::Whole,
+                _ if takes(Value::Text("1x8x8".to_owned())) => Kind::Sizes,
+                _ => Kind::Word,
+            };
+            assert_eq!(kind, field.kind, "{field:?}");
+        }
     }
 
     #[test]

@@ -18,6 +18,9 @@ use crate::results;
 /// The name of the device that is no GPU.
 const CPU: &str = "cpu";
 
+/// The file in which speeds go from one program to the other.
+const HANDED_OVER: &str = "speeds.json";
+
 /// Numbers of members that are tried on a GPU.
 const WIDTHS: [usize; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 
@@ -82,17 +85,38 @@ impl Speeds {
 
     /// What was measured before on a device with that many workers.
     pub fn of(device: &str, workers: usize) -> Speeds {
-        let mut speeds = Speeds::load();
-        if speeds.machine().is_some_and(|machine| machine != (device, workers)) {
-            speeds = Speeds::default();
+        let speeds = Speeds::load();
+        if speeds.machine() == Some((device, workers)) {
+            speeds
+        } else {
+            Speeds::unmeasured(device, workers)
         }
-        speeds
     }
 
-    /// Where the figures hold: the device and how many workers; `None` if there are none.
+    /// Nothing is known of a device but what it is.
+    fn unmeasured(device: &str, workers: usize) -> Speeds {
+        let device = device.to_owned();
+        Speeds { measured: Measured { device, workers, speeds: BTreeMap::new() } }
+    }
+
+    /// Where the figures hold: the device and how many workers; `None` if nobody has said.
     pub fn machine(&self) -> Option<(&str, usize)> {
-        let known = !self.measured.speeds.is_empty();
+        let known = !self.measured.device.is_empty();
         known.then_some((self.measured.device.as_str(), self.measured.workers))
+    }
+
+    /// The GPU on which the figures hold, if it is one.
+    pub fn gpu(&self) -> Option<&str> {
+        self.machine().map(|(device, _)| device).filter(|device| *device != CPU)
+    }
+
+    /// The speeds of a core and of a GPU: those of one are these, and those of the other are
+    /// estimates.
+    pub fn of_a_core_and_a_gpu(self) -> [Speeds; 2] {
+        match self.gpu() {
+            Some(_) => [Speeds::unmeasured(CPU, cores()), self],
+            None => [self, Speeds::unmeasured("a GPU", 1)],
+        }
     }
 
     /// Whether that many members of this shape were measured.
@@ -104,7 +128,7 @@ impl Speeds {
     pub fn insert(&mut self, device: &str, workers: usize, shape: &Shape, n: usize, speed: Speed) {
         let measured = &mut self.measured;
         if (measured.device.as_str(), measured.workers) != (device, workers) {
-            *measured = Measured { device: device.to_owned(), workers, speeds: BTreeMap::new() };
+            *measured = Speeds::unmeasured(device, workers).measured;
         }
         measured.speeds.insert(key(shape, n), speed);
     }
@@ -126,6 +150,27 @@ impl Speeds {
         )?)
     }
 
+    /// Leaves what is known in a folder of its own, for the program that goes on.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn hand_over(&self, dir: &Path) -> anyhow::Result<()> {
+        let text = serde_json::to_string(&self.measured)?;
+        Ok(results::write_atomically(&dir.join(HANDED_OVER), text.as_bytes())?)
+    }
+
+    /// Takes what [`Speeds::hand_over`] left, and deletes the folder.
+    ///
+    /// # Errors
+    /// There is nothing to be read.
+    pub fn taken_over(dir: &Path) -> anyhow::Result<Speeds> {
+        let path = dir.join(HANDED_OVER);
+        let text = std::fs::read_to_string(&path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        let _ = std::fs::remove_dir_all(dir);
+        Ok(Speeds { measured: serde_json::from_str(&text)? })
+    }
+
     /// How many jobs of a shape a worker trains together: what was found to be fastest on a GPU, or
     /// else what suits a core.
     pub fn width(&self, shape: &Shape) -> usize {
@@ -133,7 +178,7 @@ impl Speeds {
             |n: usize| self.measured.speeds.get(&key(shape, n)).map(|speed| speed.step / n as f64);
         let tried = WIDTHS.iter().filter_map(|&n| per_member(n).map(|seconds| (seconds, n)));
         let best = tried.min_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, n)| n);
-        best.filter(|_| self.measured.device != CPU).unwrap_or_else(|| cost::cpu_width(shape))
+        best.filter(|_| self.gpu().is_some()).unwrap_or_else(|| cost::cpu_width(shape))
     }
 
     /// Tries how many jobs of a shape to train together, at most `most`: twice as many as long as
@@ -171,7 +216,8 @@ impl Speeds {
     /// Seconds that a worker needs to train `members` jobs of a shape together to the end.
     pub fn seconds(&self, shape: &Shape, members: usize) -> f64 {
         let Some(speed) = self.measured.speeds.get(&key(shape, members)) else {
-            return cost::seconds(shape, members, &Rates::CPU);
+            let rates = if self.gpu().is_some() { &Rates::GPU } else { &Rates::CPU };
+            return cost::seconds(shape, members, rates);
         };
         let epochs = f64::from(shape.epochs);
         let evaluated = shape.val as f64 * epochs + shape.test as f64;
@@ -235,6 +281,22 @@ mod tests {
         assert!((speeds.seconds(&shape(10), 4) - expected).abs() < 1e-9);
         assert!(speeds.knows(&shape(10), 4) && !speeds.knows(&shape(10), 3));
         assert!(!speeds.knows(&shape(11), 4));
+    }
+
+    #[test]
+    fn what_a_gpu_was_not_timed_at_costs_what_a_gpu_is_assumed_to_need() {
+        let assumed = cost::seconds(&shape(10), 4, &Rates::GPU);
+        let mut speeds = Speeds::default();
+        let speed = Speed { setup: 0.0, step: 0.0, image: 0.0 };
+        speeds.insert("NVIDIA H200", 1, &shape(5), 4, speed);
+        assert_eq!(speeds.seconds(&shape(10), 4), assumed);
+        // Nor is a GPU at which nothing was timed so far a core.
+        let speeds = Speeds::unmeasured("NVIDIA H200", 1);
+        assert_eq!(speeds.seconds(&shape(10), 4), assumed);
+        assert_eq!(speeds.machine(), Some(("NVIDIA H200", 1)));
+        let [core, gpu] = speeds.of_a_core_and_a_gpu();
+        assert_eq!(core.seconds(&shape(10), 4), cost::seconds(&shape(10), 4, &Rates::CPU));
+        assert_eq!(gpu.seconds(&shape(10), 4), assumed);
     }
 
     #[test]

@@ -5,8 +5,8 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{Read, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::ops::Range;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::{ResultsError, is_later};
+use crate::text;
 
 /// A column of a CSV file whose rows are made from a `T`.
 pub struct Column<T> {
@@ -48,26 +49,12 @@ pub(super) fn instant(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-/// The characters that make a spreadsheet take a cell for a formula.
-const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
-
 /// The longest free text that a cell holds, in characters.
 const LONGEST: usize = 4000;
 
-/// Free text (an error message, a host's name) on one line, which no spreadsheet evaluates.
+/// Free text (an error message, a host's name) as a cell.
 pub(super) fn free_text(text: &str) -> String {
-    let trimmed = text.trim();
-    let formula = text.starts_with(FORMULA) || trimmed.starts_with(FORMULA);
-    let line = trimmed.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST);
-    formula.then_some('\'').into_iter().chain(line).collect()
-}
-
-/// Undoes what [`free_text`] put before a would-be formula.
-pub(super) fn plain_text(cell: &str) -> &str {
-    match cell.strip_prefix('\'') {
-        Some(rest) if rest.starts_with(FORMULA) => rest,
-        _ => cell,
-    }
+    text::cell(text).chars().take(LONGEST).collect()
 }
 
 /// One line of CSV, newline included.
@@ -327,7 +314,7 @@ impl Row<'_> {
 
     /// Free text.
     pub fn text(&self, column: &str) -> String {
-        plain_text(self.cell(column)).to_owned()
+        text::from_cell(self.cell(column)).to_owned()
     }
 
     /// An error about this row.
@@ -336,24 +323,44 @@ impl Row<'_> {
     }
 }
 
-/// Puts a file in place as a whole: a reader, or a crash, meets the old one or the new one.
+/// Puts a file in place as a whole: a reader, or a crash, meets the old one or the new one. Links are
+/// followed, and what is no regular file, such as a pipe or a device, is written to instead.
 ///
 /// # Errors
 /// The file could not be written; the old one, if any, is still there.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), ResultsError> {
+    let special = fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir());
+    let written = match special {
+        true => OpenOptions::new().write(true).open(path).and_then(|mut to| to.write_all(bytes)),
+        false => end_of_links(path).and_then(|path| replace(&path, bytes)),
+    };
+    written.map_err(|error| ResultsError::io("write", path, error))
+}
+
+/// The path that a link leads to in the end, whether or not there is a file.
+fn end_of_links(path: &Path) -> io::Result<PathBuf> {
+    const MOST: usize = 40; // as many as Linux follows
+    let mut path = path.to_owned();
+    for _ in 0..MOST {
+        let Ok(target) = fs::read_link(&path) else {
+            return Ok(path);
+        };
+        path = path.parent().unwrap_or(Path::new("")).join(target);
+    }
+    Err(io::Error::other("too many links lead to each other"))
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    tempfile::Builder::new()
+    let mut file = tempfile::Builder::new()
         .prefix(&format!(".{name}."))
-        .permissions(std::fs::Permissions::from_mode(0o666)) // less the umask
-        .tempfile_in(folder)
-        .and_then(|mut file| {
-            file.write_all(bytes)?;
-            file.as_file().sync_all()?;
-            file.persist(path)?;
-            File::open(folder)?.sync_all()
-        })
-        .map_err(|error| ResultsError::io("write", path, error))
+        .permissions(fs::Permissions::from_mode(0o666)) // less the umask
+        .tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]
@@ -368,18 +375,6 @@ mod tests {
         for x in [0.1 + 0.2, 1e-300, 5e-324, f64::MAX, 2.0] {
             assert_eq!(number(x).parse(), Ok(x));
         }
-    }
-
-    #[test]
-    fn no_cell_of_free_text_starts_a_formula_or_a_line() {
-        for text in ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1", " =1", "=cmd|' /C calc'!A0"] {
-            let cell = free_text(text);
-            assert!(cell.starts_with('\''), "{text:?}");
-            assert!(!cell.contains(['\n', '\r', '\t']));
-        }
-        assert_eq!(free_text("one\r\ntwo\nthree\u{0}"), "one  two three ");
-        assert_eq!(plain_text(&free_text("=1+1")), "=1+1");
-        assert_eq!(plain_text("'quoted'"), "'quoted'");
     }
 
     #[test]

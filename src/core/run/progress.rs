@@ -2,7 +2,6 @@
 //! `wninit status`.
 
 use std::fs;
-use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,7 @@ use chrono::{DateTime, Utc};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
+use crate::console::{say, stderr_is_terminal};
 use crate::results::write_atomically;
 
 const FILE: &str = "progress.json";
@@ -66,12 +66,6 @@ impl Progress {
     }
 }
 
-/// Prints a line on stderr. That may be a log on a full disk, and a sweep must not end for lack of
-/// words, as it would with `eprintln!`.
-pub fn say(message: &str) {
-    let _ = writeln!(io::stderr(), "{message}");
-}
-
 /// A duration for people: `8 s`, `12 min`, `3 h 20 min`, `2 d 4 h`.
 pub fn duration(seconds: f64) -> String {
     let seconds = seconds.max(0.0).round() as u64;
@@ -99,7 +93,7 @@ impl Display {
     const LINE_EVERY: Duration = Duration::from_secs(5);
 
     pub fn new(dir: &Path) -> Display {
-        let bar = std::io::stderr().is_terminal().then(|| {
+        let bar = stderr_is_terminal().then(|| {
             let bar = ProgressBar::new(STEPS);
             if let Ok(style) = ProgressStyle::with_template("{bar:20} {percent:>3} %  {msg}") {
                 bar.set_style(style);

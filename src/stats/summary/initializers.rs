@@ -137,6 +137,8 @@ pub(super) struct Arms {
     /// All axes but the arm's and `lr`.
     context: Vec<usize>,
     lr: Option<usize>,
+    /// The arm of each of the sweep's cells.
+    pub(super) of_cell: Vec<usize>,
     /// For each context and arm the cell with the learning rate that validation chooses.
     pub(super) chosen: BTreeMap<Vec<usize>, BTreeMap<usize, usize>>,
 }
@@ -176,6 +178,12 @@ impl Arms {
                 Arm { at, label, init: job.init, norm: job.norm }
             })
             .collect();
+        // Arms are sorted by their place, and each cell's place is an arm's.
+        let arm_of = |cell| {
+            let at = place(cell, &axes);
+            arms.partition_point(|arm| arm.at < at)
+        };
+        let of_cell = sweep.cells.iter().map(arm_of).collect();
         let baseline = match asked {
             Some(init) if !arms.is_empty() => {
                 Some(first(&arms, |arm| arm.init == init).ok_or_else(|| {
@@ -190,11 +198,11 @@ impl Arms {
                 .or_else(|| first(&arms, |arm| arm.init.gain == Gain::Datadep))
                 .or_else(|| first(&arms, |_| true)),
         };
-        let mut all = Arms { axes, arms, baseline, context, lr, chosen: BTreeMap::new() };
+        let mut all = Arms { axes, arms, baseline, context, lr, of_cell, chosen: BTreeMap::new() };
         for (key, cells) in sweep.group(&all.contexts_and_arms()) {
             if let Some(best) = sweep.best(cells) {
                 let context = key[..all.context.len()].to_vec();
-                let arm = all.of(&sweep.cells[best]);
+                let arm = all.of_cell[best];
                 all.chosen.entry(context).or_default().insert(arm, best);
             }
         }
@@ -210,9 +218,9 @@ impl Arms {
         !self.arms.is_empty()
     }
 
-    fn of(&self, cell: &Cell) -> usize {
-        let at = place(cell, &self.axes);
-        self.arms.iter().position(|arm| arm.at == at).unwrap_or_default()
+    /// Every cell with its arm.
+    fn cells<'s, 'a>(&self, sweep: &'s Sweep<'a>) -> impl Iterator<Item = (usize, &'s Cell<'a>)> {
+        self.of_cell.iter().copied().zip(&sweep.cells)
     }
 
     /// The chosen cells of every context, with their arm.
@@ -222,8 +230,8 @@ impl Arms {
 
     pub(super) fn initializers(&self, sweep: &Sweep) -> Vec<InitializerSummary> {
         let mut cells_of: Vec<Vec<&Cell>> = vec![Vec::new(); self.arms.len()];
-        for cell in &sweep.cells {
-            cells_of[self.of(cell)].push(cell);
+        for (arm, cell) in self.cells(sweep) {
+            cells_of[arm].push(cell);
         }
         let mut chosen_of: Vec<Vec<&Cell>> = vec![Vec::new(); self.arms.len()];
         for (arm, cell) in self.chosen() {
@@ -288,8 +296,8 @@ impl Arms {
             else {
                 continue;
             };
-            for cell in cells.into_iter().map(|i| &sweep.cells[i]) {
-                let (within, all) = &mut near[self.of(cell)];
+            for (arm, cell) in cells.into_iter().map(|i| (self.of_cell[i], &sweep.cells[i])) {
+                let (within, all) = &mut near[arm];
                 *within += cell
                     .runs
                     .iter()
@@ -308,10 +316,13 @@ impl Arms {
             return bands;
         }
         for cells in sweep.group(&self.contexts_and_arms()).into_values() {
+            let arm = self.of_cell[cells[0]];
             let cells: Vec<&Cell> =
                 cells.into_iter().map(|i| &sweep.cells[i]).filter(|c| !c.runs.is_empty()).collect();
-            let Some(first) = cells.first() else { continue };
-            let band = &mut bands[self.of(first)];
+            if cells.is_empty() {
+                continue;
+            }
+            let band = &mut bands[arm];
             band.tried += cells.len();
             band.usable += cells.iter().filter(|c| c.trains()).count();
             // The widest run of neighbouring rates; cells come with rates ascending.
@@ -394,8 +405,8 @@ impl Arms {
     pub(super) fn profiles(&self, sweep: &Sweep) -> Vec<Profile> {
         let taus: Vec<f64> = (0..=100).map(|percent| f64::from(percent) / 100.0).collect();
         let mut cells: Vec<Vec<Vec<f64>>> = vec![Vec::new(); self.arms.len()];
-        for cell in &sweep.cells {
-            cells[self.of(cell)].push(cell.accuracies());
+        for (arm, cell) in self.cells(sweep) {
+            cells[arm].push(cell.accuracies());
         }
         let profile = |(arm, cells): (usize, &Vec<Vec<f64>>)| {
             let values = cells.concat();
@@ -416,12 +427,12 @@ impl Arms {
         for scope in [Scope::All, Scope::Success] {
             let mut by_arm: Vec<BTreeMap<Vec<usize>, Vec<f64>>> =
                 vec![BTreeMap::new(); self.arms.len()];
-            for cell in &sweep.cells {
+            for (arm, cell) in self.cells(sweep) {
                 let taken = |run: &&Run| scope == Scope::All || run.ending == Ending::Success;
                 let values: Vec<f64> =
                     cell.runs.iter().filter(taken).filter_map(|run| run.accuracy).collect();
                 if values.len() > 1 {
-                    by_arm[self.of(cell)].insert(place(cell, &elsewhere), values);
+                    by_arm[arm].insert(place(cell, &elsewhere), values);
                 }
             }
             for (arm, cells) in by_arm.iter().enumerate() {

@@ -211,6 +211,8 @@ pub struct RunSummary {
 pub struct CellSummary {
     /// The index of its value on each axis.
     pub at: Vec<usize>,
+    /// The arm, an index into the summary's `initializers`.
+    pub arm: usize,
     /// One of its jobs, for what they share.
     pub job: Job,
     /// Its finished runs, by seed.
@@ -235,7 +237,7 @@ pub struct CellSummary {
 }
 
 impl CellSummary {
-    fn of(cell: &Cell) -> CellSummary {
+    fn of(cell: &Cell, arm: usize) -> CellSummary {
         let accuracies = cell.accuracies();
         let converged: Vec<f64> = cell
             .runs
@@ -248,6 +250,7 @@ impl CellSummary {
         let n_diverged = cell.count(Ending::Diverged);
         CellSummary {
             at: cell.at.clone(),
+            arm,
             job: cell.job.clone(),
             runs: cell.runs.iter().map(Run::summary).collect(),
             n_planned: cell.planned,
@@ -526,8 +529,10 @@ impl Summary {
     /// If a baseline is asked for that is not in the sweep.
     pub fn new(input: &Input) -> Result<Summary, SummaryError> {
         let sweep = Sweep::new(input);
-        let cells: Vec<CellSummary> = sweep.cells.par_iter().map(CellSummary::of).collect();
         let arms = initializers::Arms::new(&sweep, input.baseline)?;
+        let with_arms = sweep.cells.par_iter().zip(&arms.of_cell);
+        let cells: Vec<CellSummary> =
+            with_arms.map(|(cell, &arm)| CellSummary::of(cell, arm)).collect();
         let (claims, published) = claims::settle(&sweep, input.claims, input.published);
         let mut chosen: Vec<usize> = arms.chosen().map(|(_, cell)| cell).collect();
         chosen.sort_unstable();
@@ -576,12 +581,6 @@ impl Summary {
     /// The axis of that name.
     pub fn axis(&self, name: &str) -> Option<usize> {
         self.axes.iter().position(|axis| axis.field.name == name)
-    }
-
-    /// The arm of a cell, an index into `initializers`.
-    pub fn arm_of(&self, cell: &CellSummary) -> usize {
-        let at: Vec<usize> = self.arm_axes.iter().map(|&axis| cell.at[axis]).collect();
-        self.initializers.iter().position(|arm| arm.at == at).unwrap_or_default()
     }
 
     /// The values of a place on some axes.
@@ -872,6 +871,10 @@ mod tests {
     fn pairs_are_differences_by_seed_with_holm_over_all_of_them() {
         let summary = of(&depth_sweep());
         assert_eq!(summary.pairs.len(), 4);
+        for cell in &summary.cells {
+            let at: Vec<usize> = summary.arm_axes.iter().map(|&axis| cell.at[axis]).collect();
+            assert_eq!(summary.initializers[cell.arm].at, at, "a cell belongs to its own arm");
+        }
         let deep = summary.pairs.iter().find(|p| p.context == [1] && p.arm == 2).unwrap();
         assert_eq!((deep.lr, deep.baseline_lr, deep.n_arm), (0.01, 0.01, 5));
         let difference = deep.difference.unwrap();

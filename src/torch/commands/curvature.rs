@@ -13,6 +13,7 @@ use crate::{device, ffi};
 use chrono::Utc;
 use wninit_core::cli::curvature::Args;
 use wninit_core::cli::{Ended, UsageError, Written};
+use wninit_core::console::say;
 use wninit_core::data;
 use wninit_core::job::{Job, JobId};
 use wninit_core::plan::Plan;
@@ -25,7 +26,7 @@ use wninit_core::results::{
 };
 use wninit_core::run::interrupt::{self, EXIT_INTERRUPTED};
 use wninit_core::run::pool::EXIT_UNFINISHED;
-use wninit_core::run::progress::{duration, say};
+use wninit_core::run::progress::duration;
 use wninit_core::run::sweep;
 use wninit_core::run::trainer::Stop;
 

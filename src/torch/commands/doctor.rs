@@ -1,8 +1,12 @@
 //! `wninit doctor`: what the program found on this machine, and how to mend what is missing.
 
+use std::process::{Command, Output};
+
 use tch::{Device, Kind, Tensor};
 use wninit_core::cli::doctor::Args;
+use wninit_core::console;
 
+use crate::probe::conformance;
 use crate::{device, ffi};
 use wninit_core::job::{Dataset, DatasetName};
 use wninit_core::{data, execution};
@@ -10,18 +14,29 @@ use wninit_core::{data, execution};
 /// Prints what it finds; the exit code is 1 if training cannot work here.
 ///
 /// # Errors
-/// None so far.
+/// Standard output cannot be written to.
 pub fn run(args: &Args, commit: &str) -> anyhow::Result<u8> {
+    if args.numbers {
+        return numbers();
+    }
     let mut broken = false;
-    let line = |ok: bool, what: &str, found: String| {
-        println!("{} {what:<9} {found}", if ok { "ok  " } else { "note" });
+    let (version, commit) = (env!("CARGO_PKG_VERSION"), commit);
+    let mut printed = console::print(&format!("wninit {version} ({commit})\n"));
+    let mut line = |ok: bool, what: &str, found: String| {
+        if printed.is_ok() {
+            let word = if ok { "ok  " } else { "note" };
+            printed = console::print(&format!("{word} {what:<9} {found}\n"));
+        }
     };
-    println!("wninit {} ({commit})", env!("CARGO_PKG_VERSION"));
 
     let sum = f64::try_from(Tensor::ones([2, 2], (Kind::Float, Device::Cpu)).sum(Kind::Float));
     let works = sum.is_ok_and(|sum| sum == 4.0);
     broken |= !works;
     line(works, "libtorch", ffi::LIBTORCH.to_owned());
+
+    let numbers = numbers_in_a_process_of_their_own();
+    broken |= numbers.is_err();
+    line(numbers.is_ok(), "numbers", numbers.unwrap_or_else(|why| why));
 
     match device::gpus() {
         0 => line(
@@ -82,15 +97,71 @@ pub fn run(args: &Args, commit: &str) -> anyhow::Result<u8> {
             ),
         ),
     }
-    println!(
-        "{}",
-        if broken { "training cannot work here: see the notes above" } else { "ready to train" }
-    );
+    printed?;
+    console::print(match broken {
+        true => "training cannot work here: see the notes above\n",
+        false => "ready to train\n",
+    })?;
     Ok(u8::from(broken))
+}
+
+/// Compares convolutions and products with float64, and prints what it finds.
+fn numbers() -> anyhow::Result<u8> {
+    let (cases, failed) = conformance::in_short();
+    let (found, code) = match failed.first() {
+        None => (format!("{cases} convolutions and products agree with float64"), 0),
+        Some(first) => {
+            let count = failed.len();
+            let what = "convolutions and products differ from float64 by more than rounding";
+            (format!("{count} of {cases} {what}, such as {first}"), 1)
+        }
+    };
+    console::print(&format!("{found}\n"))?;
+    Ok(code)
+}
+
+/// What [`numbers`] finds, in a process of its own: a library that writes out of bounds may end the
+/// process, often at its exit.
+fn numbers_in_a_process_of_their_own() -> Result<String, String> {
+    std::env::current_exe()
+        .and_then(|program| Command::new(program).args(["doctor", "--numbers"]).output())
+        .map_err(|error| format!("not checked: {error}"))
+        .and_then(|check| verdict(&check))
+}
+
+fn verdict(check: &Output) -> Result<String, String> {
+    let found = String::from_utf8_lossy(&check.stdout).trim().to_owned();
+    let wrong = match check.status.code() {
+        Some(0) => return Ok(found),
+        Some(1) => found,
+        _ => format!("the check of convolutions and products died ({}) {found}", check.status),
+    };
+    Err(format!("wrong: {wrong}. Do not train here: results would be wrong"))
 }
 
 /// Tries to make a file in the folder, or where the folder would be made.
 fn writable(dir: &std::path::Path) -> std::io::Result<()> {
     let there = dir.ancestors().find(|path| path.is_dir()).unwrap_or(std::path::Path::new("."));
     tempfile::tempfile_in(there).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::ExitStatus;
+
+    #[test]
+    fn wrong_numbers_and_a_check_that_dies_are_failures() {
+        let check = |status: i32, found: &str| {
+            let status = ExitStatus::from_raw(status);
+            verdict(&Output { status, stdout: found.into(), stderr: Vec::new() })
+        };
+        assert_eq!(check(0, "84 agree\n"), Ok("84 agree".to_owned()));
+        let wrong = check(1 << 8, "2 of 84 differ\n").expect_err("exit code 1");
+        assert!(wrong.starts_with("wrong: 2 of 84 differ."), "{wrong}");
+        // Memory corrupted, noticed at the exit.
+        let died = check(11, "84 agree\n").expect_err("signal 11");
+        assert!(died.contains("signal: 11"), "{died}");
+    }
 }

@@ -1,13 +1,15 @@
 //! `wninit plan --measure`: times the networks of a plan that were not timed here before.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Once};
 
 use crate::device;
 use crate::train::Libtorch;
 use anyhow::anyhow;
+use wninit_core::cli::Written;
 use wninit_core::cli::plan::Args;
+use wninit_core::console::say;
 use wninit_core::data;
 use wninit_core::execution::Choice;
 use wninit_core::job::Job;
@@ -16,20 +18,20 @@ use wninit_core::plan::cohort::{self, Cohort, Shape};
 use wninit_core::plan::cost;
 use wninit_core::plan::speed::{self, Speed, Speeds};
 use wninit_core::results::finished_ids;
+use wninit_core::results::one_line;
 use wninit_core::run::interrupt;
-use wninit_core::run::progress::say;
 use wninit_core::run::trainer::Stop;
 
 /// Times a few steps of each network and number of members, on all workers at once, as in a sweep.
 ///
 /// # Errors
-/// If a grid is bad, or what was measured cannot be kept.
-pub fn run(args: &Args, commit: &'static str) -> anyhow::Result<()> {
+/// If a grid is bad, or what was measured cannot be handed over.
+pub fn run(args: &Args, commit: &'static str) -> anyhow::Result<Written> {
     let mut remaining: Vec<Job> = Vec::new();
     for path in &args.grids {
         let grid = args.overrides.load(path)?;
-        let plan = Plan::of(&grid)?;
         let finished = finished_ids(&args.results.join(&grid.name))?;
+        let plan = Plan::of(&grid)?;
         remaining.extend(plan.remaining(&finished).map(|planned| planned.job.clone()));
     }
     let (devices, threads) = device::workers(&Choice::Auto, None)?;
@@ -37,7 +39,7 @@ pub fn run(args: &Args, commit: &'static str) -> anyhow::Result<()> {
     let mut speeds = Speeds::of(&name, workers);
     let stop = interrupt::install()?;
     let trainer = Libtorch::new(devices, threads, data::default_dir(), Arc::clone(&stop), commit);
-    widths(&trainer, &remaining, &mut speeds)?;
+    widths(&trainer, &remaining, &mut speeds);
     let cohorts = cohort::spread(cohort::cohorts(remaining, |shape| speeds.width(shape)), workers);
     let mut seen = HashSet::new();
     let new = |cohort: &Cohort| {
@@ -60,27 +62,38 @@ pub fn run(args: &Args, commit: &'static str) -> anyhow::Result<()> {
         match together(&trainer, workers, cohort) {
             Ok(speed) => {
                 speeds.insert(&name, workers, &shape, cohort.jobs().len(), speed);
-                speeds.save()?;
+                keep(&speeds);
             }
             Err(error) => say(&format!("warning: not timed: {error}")),
         }
     }
-    Ok(())
+    // Not by way of the cache, which may be impossible to write.
+    let dir = tempfile::tempdir()?.keep();
+    speeds.hand_over(&dir)?;
+    Ok(Written { dir, code: 0 })
+}
+
+/// Writes what is known to the cache folder. Where that fails, it is measured again next time, of
+/// which one warning is enough.
+fn keep(speeds: &Speeds) {
+    static WARNING: Once = Once::new();
+    if let Err(error) = speeds.save() {
+        WARNING.call_once(|| {
+            say(&format!("warning: the measured speeds are not kept: {}", one_line(&error)));
+        });
+    }
 }
 
 /// Finds out how many jobs of each network to train together, where a GPU trains them, and
 /// remembers it.
-///
-/// # Errors
-/// If what was measured cannot be kept.
 pub fn widths<'j>(
     trainer: &Libtorch,
     jobs: impl IntoIterator<Item = &'j Job>,
     speeds: &mut Speeds,
-) -> anyhow::Result<()> {
+) {
     let (device, workers) = (trainer.devices[0], trainer.devices.len());
     if !device.is_cuda() {
-        return Ok(());
+        return;
     }
     let mut shapes: Vec<(Shape, Vec<&Job>)> = Vec::new();
     for job in jobs {
@@ -102,11 +115,10 @@ pub fn widths<'j>(
         };
         let most = jobs.len().min(fit);
         match speeds.try_widths(&device::model(device), workers, &shape, most, measure) {
-            Ok(()) => speeds.save()?,
+            Ok(()) => keep(speeds),
             Err(stop) => say(&format!("warning: not timed: {}", reason(stop))),
         }
     }
-    Ok(())
 }
 
 /// Why a measurement came to nothing.

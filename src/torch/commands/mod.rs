@@ -7,10 +7,8 @@ mod run;
 mod signal;
 mod verify;
 
-use std::path::PathBuf;
-
 use clap::Subcommand;
-use wninit_core::cli::{self, Ended, Written};
+use wninit_core::cli::{self, Ended};
 
 /// What needs tensors.
 #[derive(Subcommand)]
@@ -30,10 +28,7 @@ pub enum Command {
 /// Whatever stopped it; [`wninit_core::cli::fail`] prints it.
 pub fn run(command: &Command, commit: &'static str) -> anyhow::Result<Ended> {
     match command {
-        Command::Plan(args) => {
-            measure::run(args, commit)?;
-            Ok(Ended::Written(Written { dir: PathBuf::new(), code: 0 }))
-        }
+        Command::Plan(args) => measure::run(args, commit).map(Ended::Written),
         Command::Run(args) => run::run(args, commit),
         Command::Signal(args) => signal::run(args, commit),
         Command::Curvature(args) => curvature::run(args, commit),

@@ -11,6 +11,7 @@ use crate::train::checkpoint::{self, Saved};
 use crate::train::{Checkpoints, Libtorch};
 use wninit_core::cli::run::Args;
 use wninit_core::cli::{Ended, UsageError, Written};
+use wninit_core::console::say;
 use wninit_core::data;
 use wninit_core::job::{Job, JobId, Precision};
 use wninit_core::plan::Plan;
@@ -19,7 +20,6 @@ use wninit_core::plan::shard;
 use wninit_core::plan::speed::Speeds;
 use wninit_core::results::{ResultsError, folders, holder};
 use wninit_core::run::pool::{self, EXIT_UNFINISHED, Options};
-use wninit_core::run::progress::say;
 use wninit_core::run::{interrupt, sweep};
 
 /// Trains the jobs that are not finished; the exit code is that of the pool.
@@ -92,7 +92,7 @@ pub fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
     let mut speeds = Speeds::of(&device::model(devices[0]), devices.len());
     let width = args.cohort_width.map(usize::from);
     if width.is_none() {
-        measure::widths(&trainer, &fresh, &mut speeds)?;
+        measure::widths(&trainer, &fresh, &mut speeds);
     }
     let mut fresh = cohort::cohorts(fresh, |shape| width.unwrap_or_else(|| speeds.width(shape)));
     if width.is_none() {

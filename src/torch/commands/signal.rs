@@ -13,6 +13,7 @@ use crate::train::Libtorch;
 use anyhow::{Context, anyhow};
 use wninit_core::cli::signal::Args;
 use wninit_core::cli::{Ended, UsageError, Written};
+use wninit_core::console::say;
 use wninit_core::job::{Job, JobId};
 use wninit_core::plan::start::starts;
 use wninit_core::plan::{Plan, PlannedJob};
@@ -21,7 +22,6 @@ use wninit_core::results::{
 };
 use wninit_core::run::interrupt::{self, EXIT_INTERRUPTED};
 use wninit_core::run::pool::EXIT_UNFINISHED;
-use wninit_core::run::progress::say;
 use wninit_core::run::trainer::Stop;
 use wninit_core::table::{Datum, Table};
 use wninit_core::{data, execution};

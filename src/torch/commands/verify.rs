@@ -11,6 +11,7 @@ use crate::{device, ffi};
 use anyhow::{anyhow, bail};
 use wninit_core::cli::UsageError;
 use wninit_core::cli::verify::Args;
+use wninit_core::console::{self, say};
 use wninit_core::job::JobId;
 use wninit_core::plan::cohort::Cohort;
 use wninit_core::results::{
@@ -54,7 +55,7 @@ pub fn run(args: &Args, commit: &'static str) -> anyhow::Result<u8> {
     for warning in
         runs.warnings.iter().cloned().chain(runs.conflicts.iter().map(ToString::to_string))
     {
-        eprintln!("warning: {warning}");
+        say(&format!("warning: {warning}"));
     }
     let finished = runs.records.len();
     let mut rows = chosen(runs.records, args)?;
@@ -72,6 +73,15 @@ pub fn run(args: &Args, commit: &'static str) -> anyhow::Result<u8> {
     let next = AtomicUsize::new(0);
     let (report, reports) = mpsc::channel();
     let [mut equal, mut close, mut different, mut not_checked] = [0; 4];
+    let mut printed = Ok(());
+    let mut print = |text: String| {
+        if printed.is_ok() {
+            printed = console::print(&text);
+        }
+        if printed.is_err() {
+            stop.store(true, Ordering::Relaxed); // no verdict is worth its time unread
+        }
+    };
     thread::scope(|scope| {
         for worker in 0..workers {
             let (report, trainer, rows, next) = (report.clone(), &trainer, &rows, &next);
@@ -101,22 +111,23 @@ pub fn run(args: &Args, commit: &'static str) -> anyhow::Result<u8> {
                 }
                 Verdict::NotChecked(reason) => {
                     not_checked += 1;
-                    println!("not checked  {id}  {reason}");
+                    print(format!("not checked  {id}  {reason}\n"));
                     continue;
                 }
             };
-            println!("{word:<11}  {id}");
-            print_differences(&list);
+            let mut text = format!("{word:<11}  {id}\n{}", listed(&list));
             if word == "different" {
-                println!("  {}", advice(row, &device::label(trainer.devices[0]), commit));
+                text += &format!("  {}\n", advice(row, &device::label(trainer.devices[0]), commit));
             }
+            print(text);
         }
     });
     let checked = equal + close + different;
-    println!(
+    print(format!(
         "{checked} of {finished} finished jobs trained again: {equal} equal, {close} close, {different} different; \
-         {not_checked} could not be checked"
-    );
+         {not_checked} could not be checked\n"
+    ));
+    printed?;
     Ok(match () {
         () if different > 0 => 1,
         () if checked + not_checked < rows.len() => EXIT_INTERRUPTED,
@@ -252,15 +263,18 @@ fn cells_are_close(column: &str, a: &str, b: &str) -> bool {
 /// The longest list of differences of one job that is printed.
 const LONGEST: usize = 12;
 
-fn print_differences(list: &[Difference]) {
+/// A line for each difference.
+fn listed(list: &[Difference]) -> String {
+    let mut text = String::new();
     for Difference { column, row, again, .. } in list.iter().take(LONGEST) {
         let cell =
             |cell: &str| if cell.is_empty() { "(empty)".to_owned() } else { cell.to_owned() };
-        println!("  {column:<24} row {:<22} again {}", cell(row), cell(again));
+        text += &format!("  {column:<24} row {:<22} again {}\n", cell(row), cell(again));
     }
     if list.len() > LONGEST {
-        println!("  and {} more", list.len() - LONGEST);
+        text += &format!("  and {} more\n", list.len() - LONGEST);
     }
+    text
 }
 
 /// What to make of a job that is different.

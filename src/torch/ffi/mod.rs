@@ -1,24 +1,18 @@
 //! What tch does not offer of libtorch; the other half is `torch.cpp`.
 
+pub mod convolution;
 pub mod cuda;
+pub mod faults;
 
 use std::ffi::{CStr, c_char};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use tch::Tensor;
+use tch::{Device, Kind, Tensor};
 use torch_sys::C_tensor;
 
 unsafe extern "C" {
     fn wninit_free(message: *mut c_char);
-    fn wninit_convolution_backward(
-        out: *mut *mut C_tensor,
-        dy: *const C_tensor,
-        x: *const C_tensor,
-        w: *const C_tensor,
-        stride: i64,
-        padding: i64,
-        groups: i64,
-        mask: i32,
-    ) -> *mut c_char;
     fn wninit_batch_norm_backward(
         out: *mut *mut C_tensor,
         dy: *const C_tensor,
@@ -30,6 +24,7 @@ unsafe extern "C" {
     ) -> *mut c_char;
     fn wninit_allow_tf32(allow: bool);
     fn wninit_cpu_capability() -> *mut c_char;
+    fn wninit_native_bf16() -> bool;
     fn wninit_flush_denormals(flush: bool) -> bool;
 }
 
@@ -85,50 +80,9 @@ fn adopt(handles: [*mut C_tensor; 3]) -> [Option<Tensor>; 3] {
     handles.map(|handle| (!handle.is_null()).then(|| unsafe { Tensor::from_ptr(handle) }))
 }
 
-/// Gradients of `y = conv2d(x, w) + b`.
-pub struct ConvolutionGrads {
-    /// `[batch, in, height, width]`, where asked for.
-    pub dx: Option<Tensor>,
-    /// `[out, in, k, k]`.
-    pub dw: Tensor,
-    /// `[out]`.
-    pub db: Tensor,
-}
-
-/// The gradients of a 2-d convolution, with `dx` only if `need_dx`.
-///
-/// # Panics
-/// If the shapes do not fit, or memory runs out, with libtorch's message.
-pub fn convolution_backward(
-    dy: &Tensor,
-    x: &Tensor,
-    w: &Tensor,
-    stride: i64,
-    padding: i64,
-    groups: i64,
-    need_dx: bool,
-) -> ConvolutionGrads {
-    let mut out = [std::ptr::null_mut(); 3];
-    let mask = if need_dx { 0b111 } else { 0b110 };
-    // SAFETY: the pointers are live tensors for the length of the call.
-    check(unsafe {
-        wninit_convolution_backward(
-            out.as_mut_ptr(),
-            dy.as_ptr(),
-            x.as_ptr(),
-            w.as_ptr(),
-            stride,
-            padding,
-            groups,
-            mask,
-        )
-    });
-    let [dx, dw, db] = adopt(out);
-    let (dw, db) = dw.zip(db).expect("the mask asks for the gradients of weight and bias");
-    ConvolutionGrads { dx, dw, db }
-}
-
 /// The gradients `(dx, dweight, dbias)` of batch normalisation that used the batch's statistics.
+///
+/// `dy` and `x` are `[batch, channel, …]`, the others `[channel]`.
 ///
 /// # Panics
 /// If the shapes do not fit, or memory runs out, with libtorch's message.
@@ -140,8 +94,23 @@ pub fn batch_norm_backward(
     save_invstd: &Tensor,
     eps: f64,
 ) -> (Tensor, Tensor, Tensor) {
+    // libtorch reads as many channels of each as x has, and does not look whether they are there.
+    let size = x.size();
+    assert!(size.len() >= 2, "batch norm takes [batch, channel, …], not {size:?}");
+    assert_eq!(dy.size(), size, "dy has the shape of x");
+    for t in [weight, save_mean, save_invstd] {
+        assert_eq!(t.size(), size[1..2], "one number for each channel");
+    }
+    for t in [dy, weight, save_mean, save_invstd] {
+        assert_eq!(t.device(), x.device(), "tensors on one device");
+    }
+    assert_eq!(dy.kind(), x.kind(), "dy is of x's kind");
+    for t in [save_mean, save_invstd] {
+        assert_eq!(t.kind(), weight.kind(), "statistics are of the weight's kind");
+    }
     let mut out = [std::ptr::null_mut(); 3];
-    // SAFETY: the pointers are live tensors for the length of the call.
+    // SAFETY: the pointers are live tensors for the length of the call, and their shapes, kinds and
+    // devices fit together.
     check(unsafe {
         wninit_batch_norm_backward(
             out.as_mut_ptr(),
@@ -157,11 +126,31 @@ pub fn batch_norm_backward(
     (dx, dweight, dbias)
 }
 
+/// What [`allow_tf32`] was told last.
+static TF32: AtomicBool = AtomicBool::new(false);
+
 /// Whether fp32 matrix products and convolutions may use TF32 on a GPU. libtorch's default is
-/// no for products and yes for convolutions, so it must be set either way.
+/// no for products and yes for convolutions, so it must be set either way. The setting is the
+/// whole process's: cohorts on GPUs take turns (`train::turns`).
 pub fn allow_tf32(allow: bool) {
+    TF32.store(allow, Ordering::SeqCst);
     // SAFETY: sets two flags.
     unsafe { wninit_allow_tf32(allow) }
+}
+
+/// Whether TF32 is allowed now.
+pub fn tf32_is_allowed() -> bool {
+    TF32.load(Ordering::SeqCst)
+}
+
+/// Whether products and convolutions of bf16 tensors like this one are computed in fp32 from
+/// their bf16 operands; see [`faults::BF16_WITHOUT_AVX512`].
+pub fn emulates_bf16(operand: &Tensor) -> bool {
+    static NATIVE: OnceLock<bool> = OnceLock::new();
+    operand.kind() == Kind::BFloat16
+        && operand.device() == Device::Cpu
+        // SAFETY: asks a question.
+        && !*NATIVE.get_or_init(|| unsafe { wninit_native_bf16() })
 }
 
 /// Keeps freed memory in the process. Activations are of megabytes and come and go with every

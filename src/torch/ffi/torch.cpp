@@ -6,6 +6,7 @@
 #include <ATen/Context.h>
 #include <ATen/Version.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/convolution_backward.h>
 #include <ATen/ops/native_batch_norm_backward.h>
 #include <c10/core/Event.h>
@@ -103,6 +104,16 @@ char* wninit_batch_norm_backward(at::Tensor** out, const at::Tensor* dy, const a
 void wninit_allow_tf32(bool allow) {
   at::globalContext().setAllowTF32CuBLAS(allow);
   at::globalContext().setAllowTF32CuDNN(allow);
+}
+
+// Whether oneDNN has kernels of its own for bf16 on this CPU.
+bool wninit_native_bf16() {
+  try {
+    auto op = c10::Dispatcher::singleton().findSchema({"mkldnn::_is_mkldnn_bf16_supported", ""});
+    return op.has_value() && op->typed<bool()>().call();
+  } catch (...) {
+    return false;
+  }
 }
 
 // Whether cuDNN times its algorithms on each shape that it sees for the first time.

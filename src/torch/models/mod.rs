@@ -125,7 +125,7 @@ impl Model {
             Arch::Mlp { .. } => x.flatten(2, -1),
             // Channels last in memory, for the convolutions. With a single channel that looks like
             // channels first as well, and libtorch goes by the strides: give them in full, or a
-            // stack takes another kernel than a single network.
+            // stack takes another kernel than a single network. See `torch::faults::AMBIGUOUS_LAYOUT`.
             _ => {
                 let size = x.size();
                 let [_, batch, channels, height, width] = size[..] else {

@@ -11,13 +11,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use crate::ffi::convolution_backward;
+use crate::ffi::convolution as torch;
+pub use crate::ffi::convolution::Window;
 use crate::ffi::cuda::{Graph, Lanes, Pool, synchronize};
 
 /// How to convolve a stack.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Way {
     /// A dense convolution for each member, one after the other.
     Dense,
@@ -33,15 +35,6 @@ impl Way {
     const ALL: [Way; 4] = [Way::Dense, Way::Lanes, Way::Grouped, Way::Patches];
 }
 
-/// Where a convolution looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Window {
-    /// Height and width of the kernel; the image is padded by half of it.
-    pub kernel: i64,
-    /// Stride in both directions.
-    pub stride: i64,
-}
-
 /// The gradients of a stack of convolutions.
 pub struct Grads {
     /// `[member, batch, in, height, width]`, if asked for.
@@ -54,24 +47,17 @@ pub struct Grads {
 
 /// `x [member, batch, in, h, w]` with `w [member, out, in, k, k]` and `b [member, out]`.
 pub fn forward(way: Way, x: &Tensor, w: &Tensor, b: &Tensor, window: Window) -> Tensor {
-    let Window { kernel, stride } = window;
     let members = x.size()[0];
     let dense = |m: i64| {
         let [x, w, b] = [x, w, b].map(|t| t.select(0, m));
-        x.conv2d(&w, Some(b), [stride; 2], [kernel / 2; 2], [1, 1], 1)
+        torch::forward(&x, &w, &b, window, 1)
     };
     match way {
         Way::Dense => stack((0..members).map(dense).collect()),
         Way::Lanes => stack(on_lanes(x.device(), members, dense)),
         Way::Grouped => {
-            let y = side_by_side(x).conv2d(
-                &w.flatten(0, 1),
-                Some(b.flatten(0, 1)),
-                [stride; 2],
-                [kernel / 2; 2],
-                [1, 1],
-                members,
-            );
+            let (w, b) = (w.flatten(0, 1), b.flatten(0, 1));
+            let y = torch::forward(&side_by_side(x), &w, &b, window, members);
             apart(&y, members)
         }
         Way::Patches => {
@@ -92,13 +78,13 @@ pub fn backward(
     window: Window,
     need_dx: bool,
 ) -> Grads {
-    let Window { kernel, stride } = window;
+    let kernel = window.kernel;
     let members = x.size()[0];
     let dense = |m: i64| {
         let [dy, x, w] = [dy, x, w].map(|t| t.select(0, m));
-        convolution_backward(&dy, &x, &w, stride, kernel / 2, 1, need_dx)
+        torch::backward(&dy, &x, &w, window, 1, need_dx)
     };
-    let stacked = |members: Vec<crate::ffi::ConvolutionGrads>| {
+    let stacked = |members: Vec<torch::Grads>| {
         let (mut dxs, mut dws, mut dbs) = (Vec::new(), Vec::new(), Vec::new());
         for grads in members {
             dxs.extend(grads.dx);
@@ -112,7 +98,7 @@ pub fn backward(
         Way::Lanes => stacked(on_lanes(x.device(), members, dense)),
         Way::Grouped => {
             let (x, dy, ws) = (side_by_side(x), side_by_side(dy), w.flatten(0, 1));
-            let grads = convolution_backward(&dy, &x, &ws, stride, kernel / 2, members, need_dx);
+            let grads = torch::backward(&dy, &x, &ws, window, members, need_dx);
             Grads {
                 dx: grads.dx.map(|dx| apart(&dx, members)),
                 dw: grads.dw.view_as(w),
@@ -209,7 +195,9 @@ fn from_patches(
     let pad = kernel / 2;
     let patches = patches.view(&[members, batch, rows, columns, kernel, kernel, channels][..]);
     let size = [members, batch, height + 2 * pad, width + 2 * pad, channels];
-    let padded = Tensor::zeros(size, (patches.kind(), patches.device()));
+    // In bf16 each of the sums would be rounded.
+    let kind = if patches.kind() == Kind::BFloat16 { Kind::Float } else { patches.kind() };
+    let padded = Tensor::zeros(size, (kind, patches.device()));
     for i in 0..kernel {
         for j in 0..kernel {
             let place = padded.slice(2, i, i + stride * (rows - 1) + 1, stride).slice(
@@ -222,7 +210,7 @@ fn from_patches(
         }
     }
     let inside = padded.narrow(2, pad, height).narrow(3, pad, width);
-    inside.contiguous().permute([0, 1, 4, 2, 3])
+    inside.to_kind(patches.kind()).contiguous().permute([0, 1, 4, 2, 3])
 }
 
 /// What decides how long the ways take.
@@ -233,6 +221,8 @@ struct Case {
     x: Vec<i64>,
     w: Vec<i64>,
     window: Window,
+    /// Other kernels, and other times.
+    tf32: bool,
 }
 
 /// The fastest way for a stack on a GPU. The first time that a shape is seen all of them are timed,
@@ -245,7 +235,8 @@ pub fn fastest(x: &Tensor, w: &Tensor, b: &Tensor, window: Window) -> Way {
         return Way::Dense;
     }
     let kind = format!("{:?}", x.kind());
-    let case = Case { gpu, kind, x: x.size(), w: w.size(), window };
+    let tf32 = crate::ffi::tf32_is_allowed();
+    let case = Case { gpu, kind, x: x.size(), w: w.size(), window, tf32 };
     let mut known = KNOWN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let known = known.get_or_insert_default();
     *known.entry(case).or_insert_with(|| {
@@ -268,14 +259,11 @@ fn time(
     window: Window,
 ) -> Option<Duration> {
     const REPLAYS: u32 = 5;
-    if mixes_members(way, x, w, b, window) {
+    let passes = passes(way, b, window);
+    if mixes_members(&passes, x, w, b, window) {
         return None;
     }
-    let pass = |x: &Tensor| {
-        let y = forward(way, x, w, b, window);
-        let grads = backward(way, &y, x, w, window, true);
-        (y, grads)
-    };
+    let pass = |x: &Tensor| passes(x, w);
     drop(pass(x)); // libraries choose their algorithms
     let recorded = Pool::new().and_then(|pool| Graph::record(pool, || pass(x)));
     let run = || match &recorded {
@@ -290,14 +278,24 @@ fn time(
     Some(started.elapsed() / REPLAYS)
 }
 
+/// A forward and a backward pass, from `x` and `w`. The gradient of the result is the result.
+type Passes<'a> = dyn Fn(&Tensor, &Tensor) -> (Tensor, Grads) + 'a;
+
+fn passes(way: Way, b: &Tensor, window: Window) -> impl Fn(&Tensor, &Tensor) -> (Tensor, Grads) {
+    move |x, w| {
+        let y = forward(way, x, w, b, window);
+        let grads = backward(way, &y, x, w, window, true);
+        (y, grads)
+    }
+}
+
 /// Whether infinities in the first member reach others: 0·∞ is NaN where members are packed into
 /// one product.
-fn mixes_members(way: Way, x: &Tensor, w: &Tensor, b: &Tensor, window: Window) -> bool {
+fn mixes_members(passes: &Passes, x: &Tensor, w: &Tensor, b: &Tensor, window: Window) -> bool {
     let (x, w) = (x.copy(), w.copy());
     let _ = x.select(0, 0).fill_(f64::INFINITY);
     let _ = w.select(0, 0).fill_(f64::NAN);
-    let y = forward(way, &x, &w, b, window);
-    let Grads { dx, dw, db } = backward(way, &y, &x, &w, window, true);
+    let (y, Grads { dx, dw, db }) = passes(&x, &w);
     let others = x.size()[0] - 1;
     let expected = forward(Way::Dense, &x, &w, b, window);
     let as_it_was = |t: &Tensor| t.narrow(0, 1, others).isfinite().all();
@@ -376,10 +374,45 @@ mod tests {
         let (x, w) = (images([3, 2, 4, 6, 6]), random(&[3, 4, 4, 3, 3]));
         let b = random(&[3, 4]);
         for way in ways() {
-            assert!(!mixes_members(way, &x, &w, &b, window), "{way:?}");
+            assert!(!mixes_members(&passes(way, &b, window), &x, &w, &b, window), "{way:?}");
+        }
+        // One convolution of all members, whose kernels for other members' channels are 0: right for
+        // numbers, but 0·∞ is NaN.
+        let as_one = |x: &Tensor, w: &Tensor| {
+            let zeros = Tensor::zeros([12, 12, 3, 3], (Kind::Double, x.device()));
+            for m in 0..3 {
+                zeros.narrow(0, 4 * m, 4).narrow(1, 4 * m, 4).copy_(&w.get(m));
+            }
+            let (x, b) = (side_by_side(x), b.flatten(0, 1));
+            let y = torch::forward(&x, &zeros, &b, window, 1);
+            let grads = torch::backward(&y, &x, &zeros, window, 1, true);
+            let own = |m: i64| grads.dw.narrow(0, 4 * m, 4).narrow(1, 4 * m, 4);
+            let dw = Tensor::stack(&[own(0), own(1), own(2)], 0);
+            let dx = grads.dx.map(|dx| apart(&dx, 3));
+            (apart(&y, 3), Grads { dx, dw, db: grads.db.view([3, 4]) })
+        };
+        let (y, grads) = as_one(&x, &w);
+        let (expected, theirs) = passes(Way::Dense, &b, window)(&x, &w);
+        for (ours, theirs) in [(y, expected), (grads.dw, theirs.dw), (grads.db, theirs.db)] {
+            assert!(f64::try_from((ours - theirs).abs().max()).unwrap() < 1e-10);
+        }
+        assert!(mixes_members(&as_one, &x, &w, &b, window), "zeros do not stop an infinity");
+        // It is enough that a single gradient is reached.
+        for part in 0..4 {
+            let spoilt = |x: &Tensor, w: &Tensor| {
+                let (y, grads) = passes(Way::Dense, &b, window)(x, w);
+                let dx = grads.dx.as_ref().unwrap();
+                let mut reached = [&y, dx, &grads.dw, &grads.db][part].get(2);
+                while reached.dim() > 0 {
+                    reached = reached.get(0);
+                }
+                let _ = reached.fill_(f64::NAN);
+                (y, grads)
+            };
+            assert!(mixes_members(&spoilt, &x, &w, &b, window), "part {part}");
         }
         // A neighbour that had blown up by itself is not the way's fault.
         let _ = w.select(0, 2).fill_(f64::NAN);
-        assert!(!mixes_members(Way::Dense, &x, &w, &b, window));
+        assert!(!mixes_members(&passes(Way::Dense, &b, window), &x, &w, &b, window));
     }
 }

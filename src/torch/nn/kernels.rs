@@ -25,6 +25,22 @@ pub struct Sgd {
 }
 
 impl Sgd {
+    /// How many members it has numbers for.
+    ///
+    /// # Panics
+    /// Unless it has them for every member of the parameter `p [member, …]`, on its device.
+    fn members_of(&self, p: &Tensor) -> usize {
+        let members = p.size().first().copied().unwrap_or_default();
+        assert!(members > 0, "a parameter has a member axis, not {:?}", p.size());
+        for t in
+            [Some(&self.lr), Some(&self.momentum), self.weight_decay.as_ref()].into_iter().flatten()
+        {
+            assert_eq!(t.size(), [members], "a number for each member");
+            assert_eq!((t.kind(), t.device()), (Kind::Float, p.device()), "on the model's device");
+        }
+        members as usize
+    }
+
     /// The rule of member `m`, from tensors on the CPU.
     fn rule(&self, m: usize) -> Rule {
         Rule {
@@ -107,17 +123,49 @@ fn one_pass(tensors: &[&Tensor]) -> bool {
     one_pass_of::<f32>(tensors)
 }
 
-fn numbers<T: Number>(tensor: &Tensor) -> &[T] {
-    debug_assert!(one_pass_of::<T>(&[tensor]));
-    // SAFETY: a CPU tensor of this type in memory order of numel() elements.
-    unsafe { std::slice::from_raw_parts(tensor.data_ptr().cast(), tensor.numel()) }
+/// Panics unless the tensor's memory is a slice of numbers of type `T`. `None` if it is an empty one,
+/// which may have no memory.
+fn start<T: Number>(tensor: &Tensor) -> Option<*mut T> {
+    assert!(
+        one_pass_of::<T>(&[tensor]),
+        "a CPU kernel takes {:?} tensors in memory order outside of autograd, not {:?} on {:?}, strides {:?} of {:?}",
+        T::KIND,
+        tensor.kind(),
+        tensor.device(),
+        tensor.stride(),
+        tensor.size()
+    );
+    (tensor.numel() > 0).then(|| tensor.data_ptr().cast())
 }
 
-#[allow(clippy::mut_from_ref)] // a tensor's storage is mutable through a shared handle
+fn numbers<T: Number>(tensor: &Tensor) -> &[T] {
+    // SAFETY: a CPU tensor of this type in memory order of numel() elements. Nobody writes to them
+    // meanwhile: see `assert_apart`.
+    start(tensor).map_or(&[], |start| unsafe { std::slice::from_raw_parts(start, tensor.numel()) })
+}
+
 fn numbers_mut<T: Number>(tensor: &mut Tensor) -> &mut [T] {
-    debug_assert!(one_pass_of::<T>(&[tensor]));
-    // SAFETY: as in `numbers`; callers pass distinct tensors.
-    unsafe { std::slice::from_raw_parts_mut(tensor.data_ptr().cast(), tensor.numel()) }
+    // SAFETY: as in `numbers`.
+    start(tensor)
+        .map_or(&mut [], |start| unsafe { std::slice::from_raw_parts_mut(start, tensor.numel()) })
+}
+
+/// Panics if one of the tensors that a kernel writes, `written`, shares memory with another of its
+/// operands: handles of tensors are no proof against that. Tensors that are no CPU's are libtorch's
+/// to check.
+fn assert_apart(written: &[&Tensor], read: &[&Tensor]) {
+    let memory = |t: &Tensor| {
+        let start = t.data_ptr() as usize;
+        start..start + t.numel() * t.kind().elt_size_in_bytes()
+    };
+    for (i, a) in written.iter().enumerate() {
+        for b in written[i + 1..].iter().chain(read) {
+            if a.device() == Device::Cpu && b.device() == Device::Cpu {
+                let (a, b) = (memory(a), memory(b));
+                assert!(a.end <= b.start || b.end <= a.start, "two operands share memory");
+            }
+        }
+    }
 }
 
 fn slice(tensor: &Tensor) -> &[f32] {
@@ -141,6 +189,10 @@ fn column(g: &Tensor) -> Tensor {
 /// `effective = g·v/‖v‖`, in the type that it has, and `norms = ‖v‖`, for `v [member, out, …]` and
 /// `g [member, out]`.
 pub fn weight_norm(v: &Tensor, g: &Tensor, effective: &mut Tensor, norms: &mut Tensor) {
+    assert_eq!(effective.size(), v.size(), "an effective weight for each direction");
+    assert_eq!(g.size(), v.size()[..2], "a gain for each unit");
+    assert_eq!(norms.size(), g.size(), "a norm for each unit");
+    assert_apart(&[effective, norms], &[v, g]);
     if one_pass(&[v, g, norms]) && one_pass(&[effective]) {
         weight_norm_pass::<f32>(slice(v), slice(g), numbers_mut(effective), slice_mut(norms));
     } else if one_pass(&[v, g, norms]) && one_pass_of::<Bf16>(&[effective]) {
@@ -172,8 +224,11 @@ pub fn weight_norm_backward(
 
 /// One step of SGD on a plain parameter `[member, …]`.
 pub fn sgd(sgd: &Sgd, p: &mut Tensor, grad: &Tensor, buf: &mut Tensor) {
+    let members = sgd.members_of(p);
+    assert_eq!(grad.size(), p.size(), "a gradient for each parameter");
+    assert_eq!(buf.size(), p.size(), "a momentum for each parameter");
+    assert_apart(&[p, buf], &[grad]);
     if one_pass(&[p, grad, buf]) {
-        let members = sgd.lr.numel();
         let size = p.numel() / members;
         let (p, grad, buf) = (slice_mut(p), slice(grad), slice_mut(buf));
         for m in 0..members {
@@ -204,6 +259,21 @@ impl Gradient<'_> {
             Gradient::Product(product) => product.whole(),
         }
     }
+
+    fn size(&self) -> Vec<i64> {
+        match self {
+            Gradient::Whole(dw) => dw.size(),
+            Gradient::Product(product) => product.size().to_vec(),
+        }
+    }
+
+    /// What it is read from.
+    fn operands(&self) -> Vec<&Tensor> {
+        match self {
+            Gradient::Whole(dw) => vec![dw],
+            Gradient::Product(WeightGradient { dz, x }) => vec![dz, x],
+        }
+    }
 }
 
 /// One step of SGD on direction and gain, from the gradient of the effective weight, and the
@@ -218,6 +288,16 @@ pub fn sgd_weight_norm(
 ) {
     let buf_v = v.momentum.get_or_insert_with(|| v.value.zeros_like());
     let buf_g = g.momentum.get_or_insert_with(|| g.value.zeros_like());
+    sgd.members_of(&v.value);
+    for t in [&*buf_v, &*effective] {
+        assert_eq!(t.size(), v.value.size(), "as many numbers as directions");
+    }
+    assert_eq!(dw.size(), v.value.size(), "a gradient for each direction");
+    assert_eq!(g.value.size(), v.value.size()[..2], "a gain for each unit");
+    for t in [&*buf_g, &*norms] {
+        assert_eq!(t.size(), g.value.size(), "as many numbers as gains");
+    }
+    assert_apart(&[&v.value, &g.value, buf_v, buf_g, effective, norms], &dw.operands());
     let fits = one_pass(&[&v.value, &g.value, buf_v, buf_g, norms]);
     if fits && (one_pass(&[effective]) || one_pass_of::<Bf16>(&[effective])) {
         let parts = (slice_mut(&mut v.value), slice_mut(buf_v));
@@ -287,6 +367,8 @@ fn update_rows<T: Number>(
 /// `z + b`, then a ReLU if asked for; `z [member, out, batch]`, `b [member, out]`. Reuses `z`.
 /// A NaN stays a NaN.
 pub fn add_bias(mut z: Tensor, b: &Tensor, relu: bool) -> Tensor {
+    assert_eq!((z.dim(), b.size()), (3, z.size()[..2].to_vec()), "a bias for each row");
+    assert_apart(&[&z], &[b]);
     if one_pass(&[&z, b]) {
         add_bias_pass::<f32>(numbers_mut(&mut z), numbers(b), relu);
         z
@@ -313,6 +395,11 @@ pub fn add_bias_backward(mut dy: Tensor, y: Option<&Tensor>) -> (Tensor, Tensor)
             None => row_sums_pass::<T>(numbers(dy), slice_mut(&mut db)),
         }
         db
+    }
+    assert_eq!(dy.dim(), 3, "a gradient is [member, out, batch]");
+    if let Some(y) = y {
+        assert_eq!(y.size(), dy.size(), "a gradient for each result");
+        assert_apart(&[&dy], &[y]);
     }
     let both: Vec<&Tensor> = [Some(&dy), y].into_iter().flatten().collect();
     if one_pass(&both) {
@@ -489,6 +576,55 @@ mod tests {
 
     fn param(value: Tensor) -> Param {
         Param { name: String::new(), momentum: Some(value.rand_like()), value, grad: None }
+    }
+
+    fn rule_of(members: usize) -> Sgd {
+        let each = |number: f32| Tensor::from_slice(&vec![number; members]);
+        Sgd { lr: each(0.1), momentum: each(0.9), weight_decay: None }
+    }
+
+    /// The message with which `work` panics.
+    fn refused(work: impl FnOnce()) -> String {
+        let work = std::panic::AssertUnwindSafe(work);
+        let panic = std::panic::catch_unwind(work).expect_err("it was not refused");
+        let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+        text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+    }
+
+    #[test]
+    fn a_kernel_refuses_operands_that_it_would_read_or_write_out_of_bounds() {
+        let zeros = |size: &[i64]| Tensor::zeros(size, CPU);
+        let step = |rule: &Sgd, mut p: Tensor, grad: Tensor, mut buf: Tensor| {
+            refused(|| sgd(rule, &mut p, &grad, &mut buf))
+        };
+        let (p, other) = (|| zeros(&[2, 8]), |n| zeros(&[2, n]));
+        assert!(step(&rule_of(1), p(), p(), p()).contains("a number for each member"));
+        assert!(step(&rule_of(2), p(), other(7), p()).contains("a gradient for each parameter"));
+        assert!(step(&rule_of(2), p(), p(), other(9)).contains("a momentum for each parameter"));
+        let shared = p();
+        assert!(step(&rule_of(2), shared.shallow_clone(), shared, p()).contains("share memory"));
+        let double = rule_of(2).lr.to_kind(Kind::Double);
+        let rule = Sgd { lr: double, ..rule_of(2) };
+        assert!(step(&rule, p(), p(), p()).contains("on the model's device"));
+        let strided = Sgd { lr: zeros(&[4]).slice(0, None, None, 2), ..rule_of(2) };
+        assert!(step(&strided, p(), p(), p()).contains("in memory order"));
+
+        let (v, g) = (zeros(&[2, 3, 4]), zeros(&[2, 3]));
+        let norm = |g: &Tensor, mut w: Tensor, mut norms: Tensor| {
+            refused(|| weight_norm(&v, g, &mut w, &mut norms))
+        };
+        assert!(norm(&zeros(&[2, 2]), zeros(&[2, 3, 4]), zeros(&[2, 2])).contains("a gain"));
+        assert!(norm(&g, zeros(&[2, 3, 5]), zeros(&[2, 3])).contains("an effective weight"));
+        assert!(norm(&g, zeros(&[2, 3, 4]), zeros(&[2, 4])).contains("a norm"));
+        let dw = Gradient::Whole(zeros(&[2, 3, 5]));
+        let (mut v2, mut g2) = (Param { momentum: None, ..param(v.copy()) }, param(g.copy()));
+        let (mut w, mut norms) = (zeros(&[2, 3, 4]), zeros(&[2, 3]));
+        let update = || sgd_weight_norm(&rule_of(2), dw, &mut v2, &mut g2, &mut w, &mut norms);
+        assert!(refused(update).contains("a gradient for each direction"));
+        let bias = || drop(add_bias(zeros(&[2, 3, 5]), &zeros(&[2, 4]), true));
+        assert!(refused(bias).contains("a bias for each row"));
+        let back = || drop(add_bias_backward(zeros(&[2, 3, 5]), Some(&zeros(&[2, 3, 4]))));
+        assert!(refused(back).contains("a gradient for each result"));
     }
 
     #[test]

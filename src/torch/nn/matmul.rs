@@ -5,6 +5,8 @@ use std::sync::Once;
 use gemm::{Parallelism, gemm, set_lhs_packing_threshold_single_thread};
 use tch::{Device, Kind, Tensor};
 
+use crate::ffi::emulates_bf16;
+
 /// A matrix in memory: where it begins, and how far its next row and column are.
 #[derive(Clone, Copy)]
 struct Matrix {
@@ -66,11 +68,28 @@ unsafe fn product(to: &mut [f32], [n, k, m]: [usize; 3], a: Matrix, b: Matrix) {
     }
 }
 
+/// The size `[member, n, m]` of the product of `a [member, n, k]` and `b [member, k, m]`.
+fn product_size(a: &Tensor, b: &Tensor) -> [i64; 3] {
+    match (&a.size()[..], &b.size()[..]) {
+        (&[members, n, k], &[as_many, same, m]) if members == as_many && k == same => {
+            [members, n, m]
+        }
+        (a, b) => panic!("stacks of matrices {a:?} and {b:?} cannot be multiplied"),
+    }
+}
+
 /// `a·b` for each member: `[member, n, k]` and `[member, k, m]` to `[member, n, m]`. A member's
 /// result does not depend on its place in the stack.
+///
+/// # Panics
+/// If they do not fit together, or memory runs out, with libtorch's message.
 pub fn multiply(a: &Tensor, b: &Tensor) -> Tensor {
-    let [members, n, k] = a.size()[..] else { panic!("a stack of matrices has three axes") };
-    let m = b.size()[2];
+    let [members, n, m] = product_size(a, b);
+    let k = a.size()[2];
+    if emulates_bf16(a) && emulates_bf16(b) {
+        let [a, b] = [a, b].map(|t| t.to_kind(Kind::Float));
+        return multiply(&a, &b).to_kind(Kind::BFloat16);
+    }
     if fits(a) && fits(b) {
         let result = Tensor::empty([members, n, m], (Kind::Float, Device::Cpu));
         let size = [n, k, m].map(|size| size as usize);
@@ -90,7 +109,7 @@ pub fn multiply(a: &Tensor, b: &Tensor) -> Tensor {
     }
     // On the CPU the last bit of libtorch's product can depend on whether its operands begin at a
     // multiple of 64 bytes. A single network's always do, so where a member's would not, it gets
-    // copies that do.
+    // copies that do. See `faults::ALIGNED_PRODUCT`.
     let aligned = |numel: i64| numel * a.kind().elt_size_in_bytes() as i64 % 64 == 0;
     if members == 1 || a.device() != Device::Cpu || [n * k, k * m, n * m].into_iter().all(aligned) {
         return a.bmm(b);
@@ -116,6 +135,14 @@ impl WeightGradient<'_> {
         fits(self.dz) && fits(self.x)
     }
 
+    /// `[member, out, in]`.
+    ///
+    /// # Panics
+    /// If the operands do not fit together.
+    pub fn size(&self) -> [i64; 3] {
+        product_size(self.dz, self.x)
+    }
+
     /// All of it.
     pub fn whole(&self) -> Tensor {
         multiply(self.dz, self.x)
@@ -124,15 +151,16 @@ impl WeightGradient<'_> {
     /// Rows of member `m`, from `first` on, as many as `to` holds.
     ///
     /// # Panics
-    /// If there are not as many.
+    /// If there are not as many, or the operands do not fit together.
     pub fn rows(&self, m: usize, first: usize, to: &mut [f32]) {
-        let [members, outputs, batch] = self.dz.size()[..] else {
-            panic!("a stack of matrices has three axes")
-        };
-        let [members, outputs, batch] = [members, outputs, batch].map(|size| size as usize);
-        let inputs = self.x.size()[2] as usize;
+        let [members, outputs, inputs] = self.size().map(|size| size as usize);
+        let batch = self.x.size()[1] as usize;
         let count = to.len() / inputs;
-        assert!(self.comes_in_rows() && m < members && first + count <= outputs);
+        assert!(self.comes_in_rows(), "rows are of fp32 on the CPU");
+        assert!(
+            m < members && first <= outputs && count <= outputs - first,
+            "there are not as many rows"
+        );
         let dz = member(self.dz, m as i64);
         // SAFETY: `first` rows further on, which there are.
         let start = unsafe { dz.start.offset(first as isize * dz.row) };
@@ -174,6 +202,39 @@ mod tests {
             let shared = a.narrow(0, 0, 1).expand([3, n, k], false);
             close("one for all", &multiply(&shared, &b), &shared.bmm(&b));
         }
+    }
+
+    #[test]
+    #[should_panic(expected = "cannot be multiplied")]
+    fn a_product_with_too_few_members_is_refused() {
+        let _ = multiply(&Tensor::zeros([3, 4, 5], CPU), &Tensor::zeros([2, 5, 6], CPU));
+    }
+
+    #[test]
+    #[should_panic(expected = "cannot be multiplied")]
+    fn a_product_of_other_inner_sizes_is_refused() {
+        let _ = multiply(&Tensor::zeros([3, 4, 500], CPU), &Tensor::zeros([3, 5, 6], CPU));
+    }
+
+    #[test]
+    #[should_panic(expected = "cannot be multiplied")]
+    fn a_gradient_of_too_few_images_is_refused() {
+        let (dz, x) = (Tensor::zeros([2, 3, 400], CPU), Tensor::zeros([2, 4, 5], CPU));
+        WeightGradient { dz: &dz, x: &x }.rows(1, 0, &mut [0.0; 5]);
+    }
+
+    #[test]
+    #[should_panic(expected = "cannot be multiplied")]
+    fn a_gradient_of_too_few_members_is_refused() {
+        let (dz, x) = (Tensor::zeros([2, 3, 4], CPU), Tensor::zeros([1, 4, 5], CPU));
+        WeightGradient { dz: &dz, x: &x }.rows(1, 0, &mut [0.0; 5]);
+    }
+
+    #[test]
+    #[should_panic(expected = "not as many rows")]
+    fn more_rows_than_a_gradient_has_are_refused() {
+        let (dz, x) = (Tensor::zeros([2, 3, 4], CPU), Tensor::zeros([2, 4, 5], CPU));
+        WeightGradient { dz: &dz, x: &x }.rows(1, 2, &mut [0.0; 10]);
     }
 
     #[test]

@@ -142,7 +142,7 @@ pub fn measure(
     caught(|| {
         let shape = cohort.shape();
         let device = trainer.devices[worker];
-        let data = trainer.ready(worker, &shape)?;
+        let (data, _ready) = trainer.ready(worker, &shape)?;
         let images: Vec<_> = cohort.jobs().iter().map(|job| first_batches(job, share)).collect();
         let count = images.first().map_or(0, |batches| batches.iter().map(Vec::len).sum());
         let model = tch::no_grad(|| initial_stack(cohort, &data, device));

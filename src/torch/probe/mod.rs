@@ -1,6 +1,7 @@
 //! What is measured of networks before they are trained: how signals travel through them
 //! ([`signal`]) and how curved the loss is where they start ([`curvature`]).
 
+pub mod conformance;
 pub mod curvature;
 pub mod eigen;
 pub mod signal;

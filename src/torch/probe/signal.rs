@@ -13,7 +13,7 @@ use tch::{Device, Kind, Tensor};
 use crate::nn::{Arithmetic, Layer, Linear, Part, Pass, Role, Step, Tape, init};
 use crate::train::augment::Preprocess;
 use crate::train::{Libtorch, blueprint, caught, initial_network};
-use wninit_core::job::{Augment, Gain, Init, Job, Norm};
+use wninit_core::job::{Augment, Direction, Gain, Init, Job, Norm};
 use wninit_core::rng;
 use wninit_core::run::trainer::Stop;
 
@@ -113,16 +113,13 @@ impl Scheme {
         }
     }
 
-    fn init(self) -> Init {
-        let name = match self {
-            Scheme::UnitGain => "he",
-            other => other.name(),
+    const fn init(self) -> Init {
+        let (direction, gain) = match self {
+            Scheme::UnitGain => (Direction::He, Gain::Default),
+            Scheme::HeProposed => (Direction::He, Gain::Proposed),
+            Scheme::OrthogonalProposed => (Direction::Orthogonal, Gain::Proposed),
         };
-        // These are names of initializers, which a test sees to.
-        name.parse().unwrap_or(Init {
-            direction: wninit_core::job::Direction::Orthogonal,
-            gain: Gain::Proposed,
-        })
+        Init { direction, gain }
     }
 }
 
@@ -254,7 +251,7 @@ pub fn of_job(trainer: &Libtorch, worker: usize, job: &Job) -> Result<Vec<LayerS
     caught(|| {
         let shape = Shape::of(job);
         let device = trainer.devices[worker];
-        let data = trainer.ready(worker, &shape)?;
+        let (data, _ready) = trainer.ready(worker, &shape)?;
         let model = tch::no_grad(|| initial_network(job, blueprint(&shape, device), &data));
         // One whole batch is the least share.
         let images: Vec<i64> =

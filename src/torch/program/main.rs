@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use wninit_core::cli::{Ended, become_wninit, fail};
+use wninit_core::cli::{self, Ended, become_wninit};
 use wninit_torch::commands::{self, Command};
 
 #[derive(Parser)]
@@ -14,10 +14,8 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    let result = match commands::run(&Cli::parse().command, env!("WNINIT_COMMIT")) {
-        Ok(Ended::Exit(code)) => Ok(code),
-        Ok(Ended::Written(written)) => Err(become_wninit(&written)),
-        Err(error) => Err(error),
-    };
-    ExitCode::from(result.unwrap_or_else(|error| fail(&error)))
+    cli::main(|Cli { command }| match commands::run(&command, env!("WNINIT_COMMIT"))? {
+        Ended::Exit(code) => Ok(code),
+        Ended::Written(written) => Err(become_wninit(&written)),
+    })
 }

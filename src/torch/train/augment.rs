@@ -247,6 +247,14 @@ impl Preprocess {
         let size = images.size();
         assert!(size.ends_with(&image), "images of another shape than {:?}", self.dataset);
         assert_eq!(images.kind(), Kind::Uint8);
+        let device = self.device.as_ref().map_or(Device::Cpu, |constants| constants.rows.device());
+        for tensor in [Some(images), draws].into_iter().flatten() {
+            assert_eq!(
+                tensor.device(),
+                device,
+                "images and draws are on the device that it is for"
+            );
+        }
         let images = images.reshape([&[-1], &image[..]].concat());
         let draws = draws.map(|draws| draws.reshape([-1, Draws::COLUMNS]));
         if let Some(draws) = &draws {

@@ -10,7 +10,6 @@ use wninit_core::data::Moments;
 use wninit_core::job::{Dataset, Job, Value};
 use wninit_core::plan::cohort::Cohort;
 use wninit_core::plan::speed::Speed;
-use wninit_core::results::FailureReason;
 use wninit_core::run::trainer::Stop;
 
 /// How long steps are timed, if one does not take longer by itself.
@@ -36,8 +35,7 @@ impl Libtorch {
     fn take_time(&self, worker: usize, cohort: &Cohort) -> Result<Speed, Stop> {
         let shape = cohort.shape();
         let device = self.devices[worker];
-        self.prepare(worker, shape.precision)
-            .map_err(|error| Stop::Failed { reason: FailureReason::Device, error })?;
+        let _ready = self.prepare(worker, shape.precision)?;
         let data = self
             .device_data(shape.dataset, worker)
             .unwrap_or_else(|_| noise(shape.dataset, device));

@@ -7,6 +7,7 @@ mod launch;
 mod measure;
 pub mod schedule;
 mod session;
+mod turns;
 
 use std::any::Any;
 use std::cell::Cell;
@@ -31,6 +32,7 @@ use checkpoint::Saved;
 pub use evaluate::Images;
 pub use session::DeviceData;
 use session::{Ended, Progress, Session};
+use turns::{Turn, Turns};
 use wninit_core::data::{self, Moments, batches};
 use wninit_core::execution::Recompute;
 use wninit_core::job::{Dataset, Gain, Job, JobId, Precision};
@@ -47,6 +49,12 @@ pub struct Checkpoints {
     pub every: Duration,
     /// Those that an earlier run left, by each job in them.
     pub found: HashMap<JobId, Arc<Saved>>,
+}
+
+/// What a thread has while it may compute in the arithmetic that it was readied for.
+#[must_use]
+pub(crate) struct Ready {
+    _turn: Option<Turn<'static>>,
 }
 
 /// Trains cohorts with libtorch.
@@ -116,36 +124,43 @@ impl Libtorch {
         Ok(data.shallow_clone())
     }
 
-    /// Readies the calling thread for the worker's arithmetic, and gets the data set of a shape.
+    /// Readies the calling thread for the worker's arithmetic, which it has until the [`Ready`] is
+    /// dropped, and gets the data set of a shape.
     ///
     /// # Errors
-    /// The device cannot do the arithmetic, or the data set cannot be read.
-    pub(crate) fn ready(&self, worker: usize, shape: &Shape) -> Result<DeviceData, Stop> {
-        let failed = |reason, error| Stop::Failed { reason, error };
-        self.prepare(worker, shape.precision)
-            .map_err(|error| failed(FailureReason::Device, error))?;
-        self.device_data(shape.dataset, worker)
-            .map_err(|error| failed(FailureReason::Data, error.into()))
+    /// The device cannot do the arithmetic, the data set cannot be read, or training is to stop.
+    pub(crate) fn ready(&self, worker: usize, shape: &Shape) -> Result<(DeviceData, Ready), Stop> {
+        let ready = self.prepare(worker, shape.precision)?;
+        let data = self
+            .device_data(shape.dataset, worker)
+            .map_err(|error| Stop::Failed { reason: FailureReason::Data, error: error.into() })?;
+        Ok((data, ready))
     }
 
-    /// Readies the calling thread for the worker's arithmetic.
-    fn prepare(&self, worker: usize, precision: Precision) -> anyhow::Result<()> {
+    /// Readies the calling thread for the worker's arithmetic. On a GPU that can mean to wait until
+    /// cohorts of another precision are done.
+    fn prepare(&self, worker: usize, precision: Precision) -> Result<Ready, Stop> {
+        static TURNS: Turns = Turns::new();
         tch::set_num_threads(self.threads);
         ffi::flush_denormals();
         ffi::keep_freed_memory();
         let device = self.devices[worker];
-        if precision == Precision::Tf32 && !device.is_cuda() {
-            anyhow::bail!(
-                "precision = \"tf32\" needs a GPU, and this worker is on the CPU; \
-                 use fp32 or bf16, or run with --device cuda"
-            );
-        }
-        ffi::allow_tf32(precision == Precision::Tf32);
-        if let Device::Cuda(gpu) = device {
-            ffi::cuda::own_stream(gpu);
-            ffi::cuda::benchmark_cudnn(true);
-        }
-        Ok(())
+        let tf32 = precision == Precision::Tf32;
+        let Device::Cuda(gpu) = device else {
+            if tf32 {
+                let error = anyhow!(
+                    "precision = \"tf32\" needs a GPU, and this worker is on the CPU; \
+                     use fp32 or bf16, or run with --device cuda"
+                );
+                return Err(Stop::Failed { reason: FailureReason::Device, error });
+            }
+            return Ok(Ready { _turn: None });
+        };
+        let stopped = || self.stop.load(Ordering::Relaxed);
+        let turn = TURNS.take(tf32, ffi::allow_tf32, stopped).ok_or(Stop::Interrupted)?;
+        ffi::cuda::own_stream(gpu);
+        ffi::cuda::benchmark_cudnn(true);
+        Ok(Ready { _turn: Some(turn) })
     }
 
     fn start(&self, cohort: &Cohort, data: &DeviceData, device: Device) -> Session {
@@ -194,7 +209,7 @@ impl Libtorch {
         let started_at = Utc::now();
         let device = self.devices[worker];
         let shape = cohort.shape();
-        let data = self.ready(worker, &shape)?;
+        let (data, _ready) = self.ready(worker, &shape)?;
 
         let mut session = match self.resume(cohort, &data, device, event) {
             Some(session) => session,
@@ -295,9 +310,7 @@ impl Trainer for Libtorch {
 /// device, our bugs); here that becomes a [`Stop`].
 pub(crate) fn caught<T>(work: impl FnOnce() -> Result<T, Stop>) -> Result<T, Stop> {
     keep_quiet_about_failures();
-    TRAINING.set(true);
-    let result = catch_unwind(AssertUnwindSafe(work));
-    TRAINING.set(false);
+    let result = as_training(|| catch_unwind(AssertUnwindSafe(work)));
     result.unwrap_or_else(|panic| {
         let message = panic_message(&*panic);
         Err(Stop::Failed { reason: reason_of(message), error: anyhow!(in_short(message)) })
@@ -314,12 +327,7 @@ pub(crate) fn initial_stack(cohort: &Cohort, data: &DeviceData, device: Device) 
     if device.is_cuda() {
         // Orthogonal directions take the CPU longer than the GPU takes to train with them, and while
         // a GPU waits the cores have nothing else to do.
-        let drawn = |job: &Job| {
-            TRAINING.set(true);
-            tch::set_num_threads(1);
-            tch::no_grad(|| drawn(job, blueprint))
-        };
-        let networks: Vec<Model> = cohort.jobs().par_iter().map(drawn).collect();
+        let networks = drawn_at_once(cohort.jobs(), blueprint);
         for (m, (job, network)) in cohort.jobs().iter().zip(networks).enumerate() {
             join(m, job, network);
         }
@@ -330,6 +338,17 @@ pub(crate) fn initial_stack(cohort: &Cohort, data: &DeviceData, device: Device) 
     }
     model.refresh();
     model
+}
+
+/// What the seeds of jobs draw, on all cores.
+fn drawn_at_once(jobs: &[Job], blueprint: Blueprint) -> Vec<Model> {
+    let drawn = |job: &Job| {
+        as_training(|| {
+            tch::set_num_threads(1);
+            tch::no_grad(|| drawn(job, blueprint))
+        })
+    };
+    jobs.par_iter().map(drawn).collect()
 }
 
 /// The network that a job starts from, on the blueprint's device. It depends on the job alone:
@@ -416,8 +435,21 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
 }
 
 thread_local! {
-    /// Whether the thread is inside [`caught`].
+    /// Whether the thread is inside [`as_training`].
     static TRAINING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does work whose panics are caught and reported by [`caught`], on this thread or another one.
+fn as_training<T>(work: impl FnOnce() -> T) -> T {
+    /// Puts back what was there, however the work ends: threads of a pool do other work next.
+    struct Back(bool);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            TRAINING.set(self.0);
+        }
+    }
+    let _back = Back(TRAINING.replace(true));
+    work()
 }
 
 /// Leaves the report of a panic that is no bug to whoever catches it.
@@ -472,6 +504,19 @@ fn reason_of(message: &str) -> FailureReason {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn threads_that_draw_networks_are_left_as_they_were() {
+        let job = wninit_core::job::Draft::default().resolve().expect("defaults");
+        let blueprint = blueprint(&Shape::of(&job), Device::Cpu);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
+        pool.install(|| {
+            assert_eq!(drawn_at_once(&[job.clone(), job], blueprint).len(), 2);
+            assert!(!TRAINING.get(), "a later panic of other work would be kept quiet");
+        });
+        let died = catch_unwind(|| as_training(|| panic!("out of memory")));
+        assert!(died.is_err() && !TRAINING.get());
+    }
 
     #[test]
     fn a_failure_is_told_in_libtorchs_words_alone() {

@@ -1,0 +1,115 @@
+//! Standard output and standard error: the only place that writes to them.
+//!
+//! Results go to standard output. A reader that has seen enough (`| head`) is no error: what is left
+//! is dropped, and the command goes on to its own exit code. Anything else, a full disk perhaps, is a
+//! [`PrintError`]. Messages go to standard error, and one that cannot be written is dropped: a sweep
+//! must not abort because stderr is unwritable.
+//!
+//! Control characters in what is printed are spelt out, since names and messages come from files.
+
+use std::io::{self, BufWriter, IsTerminal, Write};
+
+use crate::text;
+
+/// Standard output cannot be written to.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to standard output: {0}")]
+pub struct PrintError(#[source] io::Error);
+
+/// Prints text on standard output.
+///
+/// # Errors
+/// Standard output cannot be written to.
+pub fn print(text: &str) -> Result<(), PrintError> {
+    print_raw(text::visible(text).as_bytes())
+}
+
+/// Prints bytes as they are: a file for another program, or text whose colours are ours.
+///
+/// # Errors
+/// Standard output cannot be written to.
+pub fn print_raw(bytes: &[u8]) -> Result<(), PrintError> {
+    reported(stdout().write_all(bytes).and_then(|()| stdout().flush()))
+}
+
+/// Lets `write` print at length; it may stop at the first error of the writer. What it writes is
+/// printed as it is.
+///
+/// # Errors
+/// Standard output cannot be written to, or else the error of `write`.
+pub fn print_with<E: From<PrintError>>(
+    write: impl FnOnce(&mut dyn Write) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut out = BufWriter::new(Watched { error: None });
+    let written = write(&mut out);
+    let flushed = out.flush();
+    match out.get_mut().error.take() {
+        Some(error) => Ok(reported(Err(error))?),
+        None => written.and_then(|()| Ok(reported(flushed)?)),
+    }
+}
+
+/// Standard output that remembers why it failed: whoever writes to it may wrap the error beyond
+/// recognition.
+struct Watched {
+    error: Option<io::Error>,
+}
+
+impl Watched {
+    fn watch<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        result.map_err(|error| {
+            let kind = error.kind();
+            self.error.get_or_insert(error);
+            kind.into()
+        })
+    }
+}
+
+impl Write for Watched {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let result = stdout().write(bytes);
+        self.watch(result)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let result = stdout().flush();
+        self.watch(result)
+    }
+}
+
+/// What to make of an attempt to print: a closed pipe is no error.
+///
+/// # Errors
+/// Any other failure.
+pub fn reported(result: io::Result<()>) -> Result<(), PrintError> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(PrintError(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Prints a line on standard error, if that can be written to.
+pub fn say(message: &str) {
+    // In one piece, so that the lines of several processes do not mix.
+    let _ = stderr().write_all(format!("{}\n", text::visible(message)).as_bytes());
+}
+
+/// Whether standard output is a terminal.
+pub fn stdout_is_terminal() -> bool {
+    stdout().is_terminal()
+}
+
+/// Whether standard error is a terminal.
+pub fn stderr_is_terminal() -> bool {
+    stderr().is_terminal()
+}
+
+#[allow(clippy::disallowed_methods)] // clippy.toml keeps them for this module
+fn stdout() -> io::Stdout {
+    io::stdout()
+}
+
+#[allow(clippy::disallowed_methods)]
+fn stderr() -> io::Stderr {
+    io::stderr()
+}

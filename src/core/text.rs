@@ -1,0 +1,73 @@
+//! Text from files and other programs, made safe to show.
+
+/// Whether a character shows nothing of itself: control characters, which move a terminal's cursor
+/// or end a row, and the marks that turn the direction of writing, which make one name look like
+/// another.
+pub fn is_hidden(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The text with its hidden characters spelt out (`\u{1b}`), but for line breaks and tabs.
+pub fn visible(text: &str) -> String {
+    spelt_out(text, |c| is_hidden(c) && !matches!(c, '\n' | '\t'))
+}
+
+/// The text with every hidden character spelt out, so that it is one line.
+pub fn visible_line(text: &str) -> String {
+    spelt_out(text, is_hidden)
+}
+
+fn spelt_out(text: &str, hidden: impl Fn(char) -> bool) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        if hidden(c) { safe.extend(c.escape_default()) } else { safe.push(c) }
+    }
+    safe
+}
+
+/// The text in one line, with a space for each hidden character.
+pub fn one_line(text: &str) -> String {
+    let clean: String = text.chars().map(|c| if is_hidden(c) { ' ' } else { c }).collect();
+    clean.trim().to_owned()
+}
+
+/// The characters that make a spreadsheet take a cell for a formula.
+const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
+
+/// The text as a cell of a CSV file: one line, which no spreadsheet evaluates.
+pub fn cell(text: &str) -> String {
+    let line = one_line(text);
+    if text.starts_with(FORMULA) || line.starts_with(FORMULA) { format!("'{line}") } else { line }
+}
+
+/// Undoes what [`cell`] put before a would-be formula.
+pub fn from_cell(cell: &str) -> &str {
+    match cell.strip_prefix('\'') {
+        Some(rest) if rest.starts_with(FORMULA) => rest,
+        _ => cell,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hidden_characters_are_spelt_out_and_all_others_kept() {
+        assert_eq!(visible("a\u{1b}[2Jb\r\n\tc\u{202e}"), "a\\u{1b}[2Jb\\r\n\tc\\u{202e}");
+        assert_eq!(visible_line("a\nb"), "a\\nb");
+        assert_eq!(visible("√2 ± 1 \\ é"), "√2 ± 1 \\ é");
+    }
+
+    #[test]
+    fn no_cell_starts_a_formula_or_a_line() {
+        for text in ["=1+1", "+1", "-1", "@x", "\t=1", "\r=1", " =1", "=cmd|' /C calc'!A0"] {
+            let cell = cell(text);
+            assert!(cell.starts_with('\''), "{text:?}");
+            assert!(!cell.contains(['\n', '\r', '\t']));
+        }
+        assert_eq!(cell("one\r\ntwo\u{1b}\u{0}"), "one  two");
+        assert_eq!(from_cell(&cell("=1+1")), "=1+1");
+        assert_eq!(from_cell("'quoted'"), "'quoted'");
+    }
+}

@@ -1,0 +1,324 @@
+//! Whether this machine's libraries compute what they should: convolutions and products, forward
+//! and backward, beside float64. Tests do it over thousands of shapes and under several instruction
+//! sets, `wninit doctor` over some. Faults that are known are in [`crate::ffi::faults`].
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use rand::Rng;
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind, Tensor};
+
+use crate::ffi::convolution::{Shape, shapes_of};
+use crate::ffi::keep_freed_memory;
+use crate::models::{Blueprint, Model};
+use crate::nn::convolution::{Way, Window, backward, forward};
+use crate::nn::matmul::multiply;
+use crate::nn::{Arithmetic, Pass};
+use wninit_core::job::{Job, Precision};
+use wninit_core::plan::cohort::Shape as CohortShape;
+use wninit_core::rng;
+
+/// What is computed.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Work {
+    /// A convolution's result and gradients.
+    Convolution {
+        /// Channels, kernel, stride, image.
+        shape: Shape,
+        /// Images.
+        batch: i64,
+        /// How a stack is convolved; one network, or two where they are packed into one.
+        way: Way,
+    },
+    /// Gradients of the gradients of a convolution, as curvature takes them from autograd.
+    Twice {
+        /// Channels, kernel, stride, image.
+        shape: Shape,
+        /// Images.
+        batch: i64,
+    },
+    /// A product `[n, k]·[k, m]` in a stack of two.
+    Product([i64; 3]),
+}
+
+/// Work in a certain arithmetic.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Case {
+    /// What is computed.
+    pub work: Work,
+    /// In bf16 instead of fp32.
+    pub bf16: bool,
+    /// On so many threads.
+    pub threads: i32,
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let precision = if self.bf16 { "bf16" } else { "fp32" };
+        let convolution = |f: &mut fmt::Formatter, shape: &Shape, batch: i64| {
+            let Shape { inputs, outputs, window: Window { kernel, stride }, image: [h, w] } = shape;
+            write!(
+                f,
+                "{inputs} to {outputs} channels, {kernel}×{kernel}, stride {stride}, {batch} images of {h}×{w}"
+            )
+        };
+        match &self.work {
+            Work::Convolution { shape, batch, way } => {
+                write!(f, "{precision} convolution ({way:?}), ")?;
+                convolution(f, shape, *batch)?;
+            }
+            Work::Twice { shape, batch } => {
+                write!(f, "{precision} convolution differentiated twice, ")?;
+                convolution(f, shape, *batch)?;
+            }
+            Work::Product([n, k, m]) => write!(f, "{precision} product {n}×{k}·{k}×{m}")?,
+        }
+        write!(f, ", {} thread{}", self.threads, if self.threads == 1 { "" } else { "s" })
+    }
+}
+
+impl Case {
+    /// Computes it on random numbers, and gives the largest error as a share of what is allowed.
+    ///
+    /// # Errors
+    /// Something is off by more than that: says what, and by how much.
+    pub fn check(&self, seed: i64) -> Result<f64, String> {
+        tch::manual_seed(seed);
+        tch::set_num_threads(self.threads);
+        keep_freed_memory();
+        let errors = match &self.work {
+            Work::Convolution { shape, batch, way } => {
+                tch::no_grad(|| self.gradients(*shape, *batch, *way))
+            }
+            Work::Twice { shape, batch } => self.twice(*shape, *batch),
+            Work::Product(size) => tch::no_grad(|| self.product(*size)),
+        };
+        let mut worst = 0.0;
+        for Error { what, relative, allowed } in errors {
+            // Not a number is no agreement either.
+            if relative.is_nan() || relative > allowed {
+                return Err(format!(
+                    "{self}: {what} is off by {relative:.1e}; {allowed:.1e} is allowed"
+                ));
+            }
+            worst = f64::max(worst, relative / allowed);
+        }
+        Ok(worst)
+    }
+
+    fn kind(&self) -> Kind {
+        if self.bf16 { Kind::BFloat16 } else { Kind::Float }
+    }
+
+    fn random(&self, size: &[i64]) -> Tensor {
+        Tensor::randn(size, (Kind::Float, Device::Cpu)).to_kind(self.kind())
+    }
+
+    /// Images, channels last.
+    fn images(&self, [members, batch, channels, height, width]: [i64; 5]) -> Tensor {
+        self.random(&[members, batch, height, width, channels]).permute([0, 1, 4, 2, 3])
+    }
+
+    /// What a sum of `terms` products of standard normal numbers may be off by: the rounding of the
+    /// result, and a random walk of the roundings on the way there.
+    fn error(&self, what: &'static str, ours: &Tensor, theirs: &Tensor, terms: i64) -> Error {
+        let result = if self.bf16 { 2f64.powi(-8) } else { 0.0 };
+        let terms = terms as f64;
+        let allowed = result + 2f64.powi(-23) * (2.0 + terms.sqrt());
+        let largest = |t: &Tensor| f64::try_from(t.abs().max()).unwrap_or(f64::NAN);
+        let off = largest(&(ours.to_kind(Kind::Double) - theirs));
+        Error { what, relative: off / largest(theirs).max(terms.sqrt()), allowed }
+    }
+
+    fn gradients(&self, shape: Shape, batch: i64, way: Way) -> Vec<Error> {
+        let Shape { inputs, outputs, window, image: [height, width] } = shape;
+        let members = if way == Way::Dense { 1 } else { 2 };
+        let [rows, columns] = [height, width].map(|size| window.result(size));
+        let x = self.images([members, batch, inputs, height, width]);
+        let w = self.random(&[members, outputs, inputs, window.kernel, window.kernel]);
+        let b = self.random(&[members, outputs]);
+        let dy = self.images([members, batch, outputs, rows, columns]);
+        let y = forward(way, &x, &w, &b, window);
+        let grads = backward(way, &dy, &x, &w, window, true);
+        // In another way than the one that is tested: of patches and a product.
+        let [x, w, b, dy] = [x, w, b, dy].map(|t| t.to_kind(Kind::Double));
+        let expected = forward(Way::Patches, &x, &w, &b, window);
+        let theirs = backward(Way::Patches, &dy, &x, &w, window, true);
+        let (of_kernel, pixels) = (window.kernel.pow(2), batch * rows * columns);
+        let dx = |grads: Option<Tensor>| grads.unwrap_or_default();
+        let mut errors = vec![
+            self.error("y", &y, &expected, inputs * of_kernel + 1),
+            self.error("dx", &dx(grads.dx), &dx(theirs.dx), outputs * of_kernel),
+            self.error("dw", &grads.dw, &theirs.dw, pixels),
+            self.error("db", &grads.db, &theirs.db, pixels),
+        ];
+        if way == Way::Patches && self.bf16 {
+            errors[1].allowed *= 2.0; // patches are rounded, and so is their sum
+        }
+        errors
+    }
+
+    fn twice(&self, shape: Shape, batch: i64) -> Vec<Error> {
+        let Shape { inputs, outputs, window, image: [height, width] } = shape;
+        let x = self.images([1, batch, inputs, height, width]);
+        let w = self.random(&[1, outputs, inputs, window.kernel, window.kernel]);
+        let b = self.random(&[1, outputs]);
+        let along = [&x, &w, &b].map(|t| self.random(&t.size()));
+        let second = |way: Way, operands: [&Tensor; 3], along: [&Tensor; 3]| {
+            let [x, w, b] = operands.map(|t| t.detach().set_requires_grad(true));
+            let loss = forward(way, &x, &w, &b, window).square().mean(None::<Kind>);
+            let first = Tensor::run_backward(&[loss], &[&x, &w, &b], true, true);
+            let along = first.iter().zip(along).map(|(g, v)| (g * v).sum(None::<Kind>));
+            let along = along.reduce(|a, b| a + b).unwrap_or_default();
+            Tensor::run_backward(&[along], &[&x, &w, &b], false, false)
+        };
+        let ours = second(Way::Dense, [&x, &w, &b], along.each_ref());
+        let [x, w, b] = [&x, &w, &b].map(|t| t.to_kind(Kind::Double));
+        let along = along.map(|t| t.to_kind(Kind::Double));
+        let theirs = second(Way::Patches, [&x, &w, &b], along.each_ref());
+        let pixels = batch * window.result(height) * window.result(width);
+        let terms = pixels + (inputs + outputs) * window.kernel.pow(2);
+        ["∂x", "∂w", "∂b"]
+            .into_iter()
+            .zip(ours.iter().zip(&theirs))
+            .map(|(what, (ours, theirs))| {
+                // A mean, so that its scale is that of its largest number.
+                let largest = theirs.abs().max() / (terms as f64).sqrt();
+                self.error(what, &(ours / &largest), &(theirs / &largest), terms)
+            })
+            .collect()
+    }
+
+    fn product(&self, [n, k, m]: [i64; 3]) -> Vec<Error> {
+        let (a, b) = (self.random(&[2, n, k]), self.random(&[2, k, m]));
+        let theirs = a.to_kind(Kind::Double).bmm(&b.to_kind(Kind::Double));
+        vec![self.error("the product", &multiply(&a, &b), &theirs, k)]
+    }
+}
+
+struct Error {
+    what: &'static str,
+    /// As a share of the largest number.
+    relative: f64,
+    allowed: f64,
+}
+
+/// The convolutions of jobs, each with the batch and in the precision in which a job does it, on one
+/// thread. Large batches are cut so that a convolution does at most `most` multiplications: its
+/// channels, kernel, stride and image stay.
+pub fn cases_of<'j>(jobs: impl IntoIterator<Item = &'j Job>, most: i64) -> Vec<Case> {
+    let mut known = BTreeSet::new();
+    let mut cases = BTreeSet::new();
+    for job in jobs {
+        let CohortShape { arch, norm, dataset, micro_batch, precision, .. } = CohortShape::of(job);
+        let batch = i64::from(job.batch_size).min(micro_batch as i64);
+        if !known.insert(format!("{arch:?} {norm:?} {:?} {batch} {precision:?}", dataset.shape())) {
+            continue;
+        }
+        let blueprint = Blueprint {
+            arch,
+            norm,
+            input: dataset.shape().map(|size| size as i64),
+            classes: dataset.classes() as i64,
+            arithmetic: Arithmetic::fp32(Device::Cpu),
+        };
+        for shape in convolutions(blueprint) {
+            let Shape { inputs, outputs, window, image } = shape;
+            let pixels: i64 = image.iter().map(|&size| window.result(size)).product();
+            let of_image = inputs * outputs * window.kernel.pow(2) * pixels;
+            let batch = batch.min(most / of_image).max(1);
+            let work = Work::Convolution { shape, batch, way: Way::Dense };
+            cases.insert(Case { work, bf16: precision == Precision::Bf16, threads: 1 });
+        }
+    }
+    cases.into_iter().collect()
+}
+
+/// The distinct convolutions of a network, found by passing an image through it.
+fn convolutions(blueprint: Blueprint) -> BTreeSet<Shape> {
+    let [channels, height, width] = blueprint.input;
+    tch::no_grad(|| {
+        let model = Model::zeros(blueprint, 1);
+        let image = Tensor::zeros([1, 1, channels, height, width], (Kind::Float, Device::Cpu));
+        shapes_of(|| drop(model.logits(&image, &mut Pass::Skim)))
+    })
+}
+
+/// Random cases: convolutions of 1 to 40 channels each way, kernels of 1×1 and 3×3, strides of 1
+/// and 2, images of 4×4 to 33×33, batches of 1 to 130 (of each order of magnitude equally many), in
+/// fp32 and bf16, on one and two threads; after every tenth one in the other ways, differentiated
+/// twice, and a product. The beginning of more cases is the same.
+pub fn random_cases(convolutions: usize, seed: u64) -> Vec<Case> {
+    let mut stream = rng::stream(seed, "conformance", 0);
+    let mut cases = Vec::new();
+    for i in 0..convolutions {
+        let mut any = |low: i64, high: i64| stream.random_range(low..=high);
+        let shape = Shape {
+            inputs: any(1, 40),
+            outputs: any(1, 40),
+            window: Window { kernel: [1, 3][any(0, 1) as usize], stride: any(1, 2) },
+            image: [any(4, 33), any(4, 33)],
+        };
+        let batch = 130f64.powf(any(0, 1000) as f64 / 1000.0).round() as i64;
+        let (bf16, threads) = (any(0, 1) == 1, any(1, 2) as i32);
+        let case = |work| Case { work, bf16, threads };
+        cases.push(case(Work::Convolution { shape, batch, way: Way::Dense }));
+        if i % 10 == 0 {
+            let batch = batch.min(16);
+            cases.push(case(Work::Convolution { shape, batch, way: Way::Grouped }));
+            cases.push(case(Work::Convolution { shape, batch, way: Way::Patches }));
+            // Curvature is measured in fp32.
+            cases.push(Case { work: Work::Twice { shape, batch }, bf16: false, threads });
+            cases.push(case(Work::Product([any(1, 130), any(1, 800), any(1, 130)])));
+        }
+    }
+    cases
+}
+
+/// Checks some cases, in a second or two: what `wninit doctor` does. How many there were, and what
+/// failed.
+pub fn in_short() -> (usize, Vec<String>) {
+    // Half of the draws take one thread, as training does; a batch does not matter so much.
+    let cases: Vec<Case> = random_cases(60, 1)
+        .into_iter()
+        .map(|mut case| {
+            if let Work::Convolution { batch, .. } | Work::Twice { batch, .. } = &mut case.work {
+                *batch = (*batch).min(16);
+            }
+            case
+        })
+        .collect();
+    let failed = cases.iter().zip(0..).filter_map(|(case, seed)| case.check(seed).err()).collect();
+    (cases.len(), failed)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_wrong_number_is_found_however_few_there_are() {
+        let case = Case { work: Work::Product([3, 50, 4]), bf16: false, threads: 1 };
+        let theirs = Tensor::randn([3, 4], (Kind::Double, Device::Cpu)) * 7.0;
+        let agrees = |ours: &Tensor| {
+            let Error { relative, allowed, .. } = case.error("a sum", ours, &theirs, 50);
+            relative <= allowed
+        };
+        assert!(agrees(&theirs.to_kind(Kind::Float)));
+        let off = theirs.copy();
+        let _ = off.get(1).get(2).g_add_scalar_(1e-4);
+        assert!(!agrees(&off.to_kind(Kind::Float)));
+        let _ = off.get(1).get(2).fill_(f64::NAN);
+        assert!(!agrees(&off.to_kind(Kind::Float)));
+    }
+
+    #[test]
+    fn what_doctor_checks_agrees_with_float64_here() {
+        let (cases, failed) = in_short();
+        assert!(cases > 60 && failed.is_empty(), "{failed:#?}");
+        let strided = |case: &Case| matches!(case.work, Work::Convolution { shape: Shape { window: Window { kernel: 1, stride: 2 }, inputs, .. }, .. } if inputs < 8);
+        assert!(random_cases(60, 1).iter().any(strided), "the worst fault is among them");
+    }
+}

@@ -1,0 +1,134 @@
+//! Convolutions and products agree with float64, forward and backward, for every shape of the
+//! shipped sweeps and for thousands of others, whatever instructions the CPU has; and nothing but
+//! `torch/convolution.rs` calls libtorch's convolution.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use crate::{again, root};
+use wninit_core::grid::{Grid, Overrides};
+use wninit_core::job::Job;
+use wninit_core::plan::Plan;
+use wninit_torch::probe::conformance::{Case, cases_of, random_cases};
+
+fn files(folder: &Path, extensions: &[&str]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path, extensions));
+        } else if path.extension().is_some_and(|is| extensions.iter().any(|ext| is == *ext)) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The jobs of every sweep, with each of its profiles.
+fn shipped_jobs() -> Vec<Job> {
+    let mut jobs = Vec::new();
+    for path in files(&root().join("sweeps"), &["toml"]) {
+        let table: toml::Table = std::fs::read_to_string(&path).unwrap().parse().unwrap();
+        let profiles = table.get("profile").and_then(|p| p.as_table()).cloned().unwrap_or_default();
+        for profile in profiles.keys().map(|name| Some(name.clone())).chain([None]) {
+            let overrides = Overrides { profile, ..Overrides::default() };
+            let plan = Plan::of(&Grid::load(&path, &overrides).unwrap()).unwrap();
+            jobs.extend(plan.jobs.into_iter().map(|planned| planned.job));
+        }
+    }
+    jobs
+}
+
+/// Names the file of cases for [`checks_cases`], and says which part of them to check.
+const CASES: &str = "WNINIT_CONFORMANCE_CASES";
+const PART: &str = "WNINIT_CONFORMANCE_PART";
+const PARTS: usize = 4;
+
+/// The instruction sets that oneDNN is held to; the first one is all that there are.
+const INSTRUCTIONS: [&[(&str, &str)]; 3] =
+    [&[], &[("ONEDNN_MAX_CPU_ISA", "AVX512_CORE")], again::AVX2];
+
+#[test]
+fn convolutions_and_products_agree_with_float64_under_every_instruction_set() {
+    if again::is_child() {
+        return;
+    }
+    const MOST: i64 = 30_000_000; // of multiplications of a case of a sweep
+    let mut cases = cases_of(&shipped_jobs(), MOST);
+    let shipped = cases.len();
+    assert!(shipped > 30, "only {shipped} convolutions in the shipped sweeps");
+    cases.extend(random_cases(2000, 0));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("cases.json");
+    std::fs::write(&file, serde_json::to_string(&cases).unwrap()).unwrap();
+
+    let parts: Vec<(usize, usize)> = (0..PARTS).flat_map(|p| (0..3).map(move |i| (p, i))).collect();
+    let (parts, failed) = (Mutex::new(parts), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..wninit_core::execution::cores() {
+            scope.spawn(|| {
+                while let Some((part, set)) = { parts.lock().unwrap().pop() } {
+                    let part = part.to_string();
+                    let own = [
+                        (CASES, file.to_str().unwrap()),
+                        (PART, &part),
+                        ("OMP_WAIT_POLICY", "passive"),
+                    ];
+                    let variables = [INSTRUCTIONS[set], &own].concat();
+                    let result = again::one("conformance::checks_cases", &variables);
+                    failed.lock().unwrap().extend(result.err());
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap();
+    assert!(failed.is_empty(), "{} processes failed:\n{}", failed.len(), failed.join("\n\n"));
+}
+
+#[test]
+#[ignore = "the test above runs it, in processes of their own"]
+fn checks_cases() {
+    let Some(file) = std::env::var_os(CASES) else { return };
+    let cases: Vec<Case> = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let part: usize = std::env::var(PART).unwrap().parse().unwrap();
+    let mut failed = Vec::new();
+    for (i, case) in cases.iter().enumerate().skip(part).step_by(PARTS) {
+        println!("{case}"); // the last line says where a process died
+        failed.extend(case.check(i as i64).err());
+    }
+    assert!(failed.is_empty(), "{} cases failed:\n{}", failed.len(), failed.join("\n"));
+}
+
+#[test]
+fn nothing_but_one_file_calls_libtorchs_convolution() {
+    let calls = [
+        "conv2d(",
+        "conv1d(",
+        "conv3d(",
+        "convolution(",
+        "convolution_backward(",
+        "conv_transpose",
+    ];
+    let mut found = Vec::new();
+    for path in files(&root().join("src"), &["rs", "cpp", "h"]) {
+        let name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+        if name.ends_with("torch/convolution.rs") || name.ends_with("torch.cpp") {
+            continue;
+        }
+        for (line, text) in (1..).zip(std::fs::read_to_string(&path).unwrap().lines()) {
+            let code = text.split("//").next().unwrap();
+            // Of tch (a method), of its modules (`nn::conv2d`), or of ATen.
+            let called = |call: &&str| {
+                code.match_indices(*call).any(|(at, _)| {
+                    let before = &code[..at];
+                    before.ends_with(['.', ':', '_']) || before.ends_with("use ")
+                })
+            };
+            if calls.iter().any(called) {
+                found.push(format!("{name}:{line}: {}", text.trim()));
+            }
+        }
+    }
+    assert!(found.is_empty(), "call torch::convolution instead:\n{}", found.join("\n"));
+}
