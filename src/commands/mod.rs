@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::console::{self, say};
+use crate::execution::{NO_THREAD, cores};
 use crate::grid::{Grid, GridError, Overrides};
 use crate::results::{ResultsError, one_line};
 
@@ -127,7 +128,10 @@ pub struct UsageError(pub anyhow::Error);
 /// The program: reads the command line and carries out its command with `run`.
 pub fn main(run: impl FnOnce(&Command) -> anyhow::Result<u8>) -> ExitCode {
     let code = match Cli::try_parse() {
-        Ok(cli) => run(&cli.command).unwrap_or_else(|error| fail(&error)),
+        Ok(cli) => match start_threads(&cli.command) {
+            Ok(()) => run(&cli.command).unwrap_or_else(|error| fail(&error)),
+            Err(code) => code,
+        },
         Err(message) => said(&message),
     };
     ExitCode::from(code)
@@ -141,6 +145,19 @@ fn said(message: &clap::Error) -> u8 {
         Ok(()) => 0,
         Err(error) => fail(&error.into()),
     }
+}
+
+/// Starts the threads among which commands share their work out; otherwise rayon would do so at the
+/// first need, and panic where the system refuses. The error is the exit code, and was printed.
+///
+/// # Errors
+/// The system starts no thread.
+fn start_threads(command: &Command) -> Result<(), u8> {
+    rayon::ThreadPoolBuilder::new().build_global().map_err(|error| {
+        say(&format!("error: cannot start {} threads: {error}; {NO_THREAD}", cores()));
+        // Jobs are left, and the same command will do them.
+        if matches!(command, Command::Run(_)) { 3 } else { 1 }
+    })
 }
 
 /// Carries out a command that needs no tensors; the exit code. `None` for the others, which are

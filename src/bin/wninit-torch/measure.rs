@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Once};
+use std::thread::ScopedJoinHandle;
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use wninit::cohort::{self, Cohort, Shape};
 use wninit::commands::plan::{self, Args};
 use wninit::console::say;
-use wninit::execution::Choice;
+use wninit::execution::{Choice, NO_THREAD};
 use wninit::job::Job;
 use wninit::results::one_line;
 use wninit::speed::{self, Speed, Speeds};
@@ -117,14 +118,17 @@ fn reason(stop: Stop) -> anyhow::Error {
 /// The mean over workers that measure the same at the same time.
 fn together(trainer: &Libtorch, workers: usize, cohort: &Cohort) -> anyhow::Result<Speed> {
     let results: Vec<Result<Speed, Stop>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..workers)
-            .map(|worker| scope.spawn(move || trainer.measure(worker, cohort)))
-            .collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|_| Err(Stop::Interrupted)))
-            .collect()
-    });
+        let start = |worker| {
+            let thread = std::thread::Builder::new();
+            thread.spawn_scoped(scope, move || trainer.measure(worker, cohort))
+        };
+        let threads = (0..workers).map(start).collect::<std::io::Result<Vec<_>>>();
+        let threads = threads.with_context(|| format!("cannot start a thread; {NO_THREAD}"))?;
+        let join = |thread: ScopedJoinHandle<'_, _>| {
+            thread.join().unwrap_or_else(|_| Err(Stop::Interrupted))
+        };
+        anyhow::Ok(threads.into_iter().map(join).collect())
+    })?;
     let mut mean = Speed { setup: 0.0, step: 0.0, image: 0.0 };
     for result in results {
         let speed = result.map_err(reason)?;

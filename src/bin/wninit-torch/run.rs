@@ -68,7 +68,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         say(&change.to_string());
     }
 
-    for warning in sweep.journal.warnings() {
+    for warning in sweep.journal.warnings().iter().chain(&sweep.journal.left_aside()?) {
         say(&format!("warning: {warning}"));
     }
 

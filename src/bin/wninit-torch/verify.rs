@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
-use anyhow::{anyhow, bail};
+use anyhow::{Context, anyhow, bail};
 use wninit::cohort::Cohort;
 use wninit::commands::UsageError;
 use wninit::commands::verify::Args;
 use wninit::console::{self, say};
+use wninit::execution::NO_THREAD;
 use wninit::interrupt::EXIT_INTERRUPTED;
 use wninit::job::JobId;
 use wninit::pool::EXIT_UNFINISHED;
@@ -79,15 +80,21 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
             stop.store(true, Ordering::Relaxed); // no verdict is worth its time unread
         }
     };
-    thread::scope(|scope| {
+    thread::scope(|scope| -> anyhow::Result<()> {
         for worker in 0..workers {
             let (report, trainer, rows, next) = (report.clone(), &trainer, &rows, &next);
-            scope.spawn(move || {
+            let thread = thread::Builder::new().spawn_scoped(scope, move || {
                 while let Some(row) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
                     // Nobody listens any more only if the program is about to end.
                     drop(report.send((row, verdict(trainer, worker, row))));
                 }
             });
+            if let Err(error) = thread {
+                if worker == 0 {
+                    return Err(error).context(format!("cannot start a thread; {NO_THREAD}"));
+                }
+                break;
+            }
         }
         drop(report);
         for (row, verdict) in reports {
@@ -118,7 +125,8 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
             }
             print(text);
         }
-    });
+        Ok(())
+    })?;
     let checked = equal + close + different;
     print(format!(
         "{checked} of {finished} finished jobs trained again: {equal} equal, {close} close, {different} different; \
