@@ -14,6 +14,7 @@ use wninit::grid::{Grid, Overrides};
 use wninit::job::Job;
 use wninit::plan::Plan;
 use wninit::probe::conformance::{Case, cases_of, random_cases};
+use wninit::torch::faults;
 
 fn files(folder: &Path, extensions: &[&str]) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -62,8 +63,7 @@ fn convolutions_and_products_agree_with_float64_under_every_instruction_set() {
     if again::is_child() {
         return;
     }
-    const MOST: i64 = 30_000_000; // of multiplications of a case of a sweep
-    let mut cases = cases_of(&shipped_jobs(), MOST);
+    let mut cases = cases_of(&shipped_jobs());
     let shipped = cases.len();
     assert!(shipped > 30, "only {shipped} convolutions in the shipped sweeps");
     cases.extend(random_cases(2000, 0));
@@ -127,16 +127,37 @@ fn nothing_but_one_file_calls_libtorchs_convolution() {
         for (line, text) in (1..).zip(std::fs::read_to_string(&path).unwrap().lines()) {
             let code = text.split("//").next().unwrap();
             // Of tch (a method), of its modules (`nn::conv2d`), or of ATen.
-            let called = |call: &&str| {
-                code.match_indices(*call).any(|(at, _)| {
+            let called = |call: &str| {
+                code.match_indices(call).any(|(at, _)| {
                     let before = &code[..at];
                     before.ends_with(['.', ':', '_']) || before.ends_with("use ")
                 })
             };
-            if calls.iter().any(called) {
+            if calls.into_iter().any(called) {
                 found.push(format!("{name}:{line}: {}", text.trim()));
             }
         }
     }
     assert!(found.is_empty(), "call torch::convolution instead:\n{}", found.join("\n"));
+}
+
+#[test]
+fn every_known_fault_names_its_issue_and_is_worked_round_somewhere() {
+    let own = root().join("src/torch/faults.rs");
+    let own_text = std::fs::read_to_string(&own).unwrap();
+    let others: String = files(&root().join("src"), &["rs"])
+        .into_iter()
+        .filter(|path| *path != own)
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect();
+    let names: Vec<&str> = own_text
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub const ")?.strip_suffix(": Fault = Fault {"))
+        .collect();
+    assert_eq!(names.len(), faults::ALL.len(), "all of them are listed: {names:?}");
+    for (name, fault) in names.iter().zip(faults::ALL) {
+        assert!(others.contains(&format!("faults::{name}")), "nothing refers to {name}");
+        let documented = ["https://", "documented"].iter().any(|way| fault.issue.contains(way));
+        assert!(documented, "{name} says where it is followed up");
+    }
 }
