@@ -107,7 +107,7 @@ fn assert_honest(place: &Place, run: &Output, folder: &Path) {
         assert_eq!(curve.to_string(), row["epochs_done"], "so is its curve");
     }
     let claimed = number(&run.stderr, " jobs in ");
-    let standing = Table::of(&place.sweep().join("runs.csv")).ids;
+    let standing = standing(&place.sweep().join("runs.csv"));
     let ours = standing.iter().filter(|id| expected().runs.contains_key(*id)).count();
     assert!(claimed <= ours, "{claimed} are claimed, and {ours} are there: {run:?}");
     let lost = if run.stderr.contains(" of them were, until") {
@@ -123,16 +123,9 @@ fn assert_honest(place: &Place, run: &Output, folder: &Path) {
 }
 
 /// The ids in a file, as far as it can be read.
-struct Table {
-    ids: BTreeSet<String>,
-}
-
-impl Table {
-    fn of(path: &Path) -> Table {
-        let text = fs::read_to_string(path).unwrap_or_default();
-        let ids = text.lines().skip(1).filter_map(|line| line.split(',').next());
-        Table { ids: ids.map(str::to_owned).collect() }
-    }
+fn standing(path: &Path) -> BTreeSet<String> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.lines().skip(1).filter_map(|line| Some(line.split(',').next()?.to_owned())).collect()
 }
 
 /// Puts back what was kept and runs the sweep to its end, which must be as if nothing had happened.
