@@ -14,6 +14,8 @@ use std::process::ExitCode;
 
 use wninit_core::cli;
 
+use commands::Cli;
+
 fn main() -> ExitCode {
-    cli::main(|cli| commands::run(&cli))
+    cli::main(Cli::without_threads, |cli| commands::run(&cli))
 }

@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 
 use wninit_core::console::{self, say};
-use wninit_core::results::{folders, merge};
+use wninit_core::results::{is_mergeable, merge};
 
 /// Copy what the shards of a sweep finished into the sweep's own runs.csv, epochs.csv and
 /// failures.csv.
 ///
-/// The shards stay as they are; a merge can be repeated, also while shards are still running. A job
+/// So it does with what a run finished but could not write, because another program had changed a
+/// file, and kept in files such as runs.unwritten-4711.csv. The shards and these files stay as they
+/// are; a merge can be repeated, also while shards are still running. A job
 /// that has different results in two places is reported, and nothing is overwritten.
 #[derive(clap::Args, Debug)]
 pub struct Args {
@@ -21,12 +23,12 @@ pub struct Args {
 /// Merges; the exit code is 1 if there are conflicts.
 ///
 /// # Errors
-/// The folder has no shards, another process writes to it, or a file cannot be read or written.
+/// There is nothing to merge, another process writes to it, or a file cannot be read or written.
 pub fn run(args: &Args) -> Result<u8> {
     let dir = &args.dir;
-    if folders(dir)?.len() == 1 {
+    if !is_mergeable(dir)? {
         bail!(
-            "{} has no shards: there is no folder {}/<i>-of-<n>",
+            "{} has no shards: there is no folder {}/<i>-of-<n>, and no file runs.unwritten-….csv either",
             dir.display(),
             dir.join("shards").display()
         );
@@ -38,8 +40,12 @@ pub fn run(args: &Args) -> Result<u8> {
     for conflict in &merged.conflicts {
         say(&conflict.to_string());
     }
+    let unwritten = match merged.unwritten {
+        0 => String::new(),
+        n => format!(" and from what {n} runs could not write"),
+    };
     console::print(&format!(
-        "{}: {} finished jobs and {} failed attempts from {} shards\n",
+        "{}: {} finished jobs and {} failed attempts from {} shards{unwritten}\n",
         dir.display(),
         merged.jobs,
         merged.failures,

@@ -16,6 +16,7 @@ mod summary;
 use anyhow::bail;
 use clap::{Parser, Subcommand};
 use wninit_core::cli::{self, Written, become_wninit_torch};
+use wninit_core::run::pool::EXIT_UNFINISHED;
 
 /// Which initialization survives depth, learning rate and seed?
 ///
@@ -59,6 +60,14 @@ pub enum Command {
     Slurm(slurm::Args),
     /// Say what this machine offers, and what is missing
     Doctor(cli::doctor::Args),
+}
+
+impl Cli {
+    /// The exit code where the system starts no threads: jobs are left, and the same command will
+    /// do them.
+    pub fn without_threads(&self) -> u8 {
+        if matches!(self.command, Command::Run(_)) { EXIT_UNFINISHED } else { 1 }
+    }
 }
 
 /// Carries out a command; the exit code. The process becomes `wninit-torch` for one that needs

@@ -57,6 +57,16 @@ pub enum Recompute {
     Off,
 }
 
+/// How many workers there may be. Each is a thread, and thousands of them only hinder each other.
+pub const WORKERS: std::ops::RangeInclusive<i64> = 1..=1024;
+
+/// The longest time that can be asked for. A clock that goes on for much longer overflows.
+const LONGEST: Duration = Duration::from_secs(36_500 * 86_400);
+
+/// What to do where the system starts no thread.
+pub const NO_THREAD: &str =
+    "end other processes, or raise the limits on processes and memory (`ulimit -u`, `ulimit -v`)";
+
 /// A time such as `90s`, `30m`, `1.5h` or `1d`.
 ///
 /// # Errors
@@ -72,7 +82,11 @@ pub fn parse_time(text: &str) -> Result<Duration, String> {
         _ => return Err(expected()),
     };
     let number: f64 = text[..text.len() - 1].parse().map_err(|_| expected())?;
-    Duration::try_from_secs_f64(number * seconds).map_err(|_| expected())
+    if !(0.0..).contains(&number) || number.is_infinite() {
+        return Err(expected());
+    }
+    let time = Duration::try_from_secs_f64(number * seconds).ok().filter(|time| *time <= LONGEST);
+    time.ok_or_else(|| format!("\"{text}\" is too long a time; the longest is 36500d"))
 }
 
 #[cfg(test)]
@@ -94,6 +108,13 @@ mod tests {
         assert_eq!(parse_time("1.5h"), Ok(Duration::from_secs(5400)));
         for wrong in ["", "5", "h", "-1h", "2 weeks", "1e300d", "5µ"] {
             assert!(parse_time(wrong).is_err(), "{wrong}");
+        }
+        for wrong in ["nans", "infs", "-0.1s"] {
+            assert!(parse_time(wrong).is_err_and(|error| error.contains("is no time")), "{wrong}");
+        }
+        assert_eq!(parse_time("36500d"), Ok(LONGEST));
+        for long in ["36501d", "9.3e18s", "1e300d"] {
+            assert!(parse_time(long).is_err_and(|error| error.contains("too long")), "{long}");
         }
     }
 }

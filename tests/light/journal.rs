@@ -146,6 +146,41 @@ fn a_row_of_zeros_or_of_bytes_that_are_no_text_is_dropped_at_the_end_of_the_file
     }
 }
 
+/// The files in which lines are kept that were taken out.
+fn dropped(dir: &Path) -> Vec<String> {
+    let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
+    let names = names.map(|name| name.into_string().unwrap());
+    names.filter(|name| name.contains(".dropped-")).collect()
+}
+
+#[test]
+fn what_is_taken_out_of_a_file_is_kept_in_full_and_named() {
+    let dir = filled(3);
+    let torn = "abc,".repeat(1000);
+    let path = dir.path().join("runs.csv");
+    fs::write(&path, text(dir.path(), "runs.csv") + &torn).unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    let [file] = &dropped(dir.path())[..] else { panic!("{:?}", dropped(dir.path())) };
+    assert!(journal.warnings()[0].contains(file), "{:?}", journal.warnings());
+    assert!(text(dir.path(), file).ends_with(&format!("\n{torn}")));
+    drop(journal);
+    fs::remove_file(dir.path().join(file)).unwrap();
+
+    // Somebody empties runs.csv: the curves, which are orphans now, must not be gone for good.
+    let (runs, epochs) = (text(dir.path(), "runs.csv"), text(dir.path(), "epochs.csv"));
+    fs::write(&path, "").unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    let [file] = &dropped(dir.path())[..] else { panic!("{:?}", dropped(dir.path())) };
+    assert!(journal.warnings()[0].contains(file), "{:?}", journal.warnings());
+    assert_eq!(text(dir.path(), file), epochs);
+    assert_eq!(text(dir.path(), "epochs.csv").lines().count(), 1);
+    assert_eq!(text(dir.path(), "runs.csv").lines().count(), 1);
+    drop(journal);
+    fs::write(&path, runs).unwrap();
+    fs::copy(dir.path().join(file), dir.path().join("epochs.csv")).unwrap();
+    assert_sound(dir.path(), 3);
+}
+
 #[test]
 fn epochs_of_a_job_without_a_row_are_dropped_and_those_of_others_stay() {
     let dir = filled(3);
@@ -286,6 +321,105 @@ fn a_file_that_cannot_be_believed_is_named_and_left_alone() {
 }
 
 #[test]
+fn a_result_that_no_training_has_is_refused_with_its_place_and_the_remedy() {
+    type Edit = (usize, &'static str, &'static str, &'static str);
+    // Rows 2 and 3 are of jobs that were trained to their end, row 6 of one that diverged.
+    let edits: [Edit; 24] = [
+        (2, "test_acc", "", "the column `test_acc` is empty, but the outcome is ok"),
+        (2, "val_loss", "", "the column `val_loss` is empty, but the outcome is ok"),
+        (2, "reason", "loss", "the column `reason` has a value, but the outcome is ok"),
+        (
+            2,
+            "diverged_epoch",
+            "1",
+            "the column `diverged_epoch` has a value, but the outcome is ok",
+        ),
+        (2, "test_acc", "5", "5 in the column `test_acc` is no fraction from 0 to 1"),
+        (2, "train_acc", "-0.1", "-0.1 in the column `train_acc` is no fraction"),
+        (2, "best_val_acc", "1.0000001", "in the column `best_val_acc` is no fraction"),
+        (2, "val_acc", "nan", "NaN in the column `val_acc`"),
+        (
+            2,
+            "epochs_done",
+            "4000000000",
+            "4000000000 in the column `epochs_done` is more than 2, `epochs` of the job",
+        ),
+        (2, "epochs_done", "0", "is more than 0, `epochs_done`"),
+        (2, "best_epoch", "3", "3 in the column `best_epoch` is more than 2, `epochs_done`"),
+        (2, "best_epoch", "0", "0 in the column `best_epoch` is less than 1"),
+        (2, "best_epoch", "", "the column `best_epoch` is empty, but `epochs_done` is 2"),
+        (3, "train_loss", "-1e-9", "in the column `train_loss` is negative"),
+        (3, "test_loss", "-inf", "-inf in the column `test_loss`"),
+        (3, "train_seconds", "-1", "-1 in the column `train_seconds` is negative"),
+        (3, "images_per_second", "-1", "-1 in the column `images_per_second` is negative"),
+        (3, "cohort_size", "0", "0 in the column `cohort_size` is less than 1"),
+        (6, "test_acc", "0.5", "the column `test_acc` has a value, but the outcome is diverged"),
+        (
+            6,
+            "diverged_epoch",
+            "",
+            "the column `diverged_epoch` is empty, but the outcome is diverged",
+        ),
+        (6, "diverged_epoch", "3", "3 in the column `diverged_epoch` is more than 2"),
+        (6, "diverged_step", "0", "0 in the column `diverged_step` is less than 1"),
+        (6, "diverged_step", "999999", "is more than 422, the steps of an epoch of the job"),
+        (6, "outcome", "ok", "but the outcome is ok"),
+    ];
+    for (line, column, cell, message) in edits {
+        let dir = filled(6);
+        edit(dir.path(), "runs.csv", line, column, cell);
+        let place = format!("runs.csv:{line}: ");
+        for error in [Journal::open(dir.path()).err(), read_runs(dir.path()).err()] {
+            let error =
+                error.unwrap_or_else(|| panic!("{column} = {cell:?} is believed")).to_string();
+            assert!(error.contains(&place) && error.contains(message), "{error}");
+            assert!(error.contains("correct the line, or delete it"), "{error}");
+        }
+    }
+    for (column, cell) in [
+        ("epoch", "0"),
+        ("lr", "-0.1"),
+        ("train_loss", "-1"),
+        ("val_loss", "-1"),
+        ("train_acc", "1.5"),
+        ("val_acc", "-1"),
+        ("seconds", "-2"),
+    ] {
+        let dir = filled(1);
+        edit(dir.path(), "epochs.csv", 3, column, cell);
+        let error = read_epochs(dir.path()).err().unwrap().to_string();
+        assert!(error.contains("epochs.csv:3: ") && error.contains(column), "{error}");
+    }
+}
+
+/// Puts a cell in place of another.
+fn edit(dir: &Path, file: &str, line: usize, column: &str, cell: &str) {
+    let path = dir.join(file);
+    let mut reader = csv::ReaderBuilder::new().has_headers(false).from_path(&path).unwrap();
+    let mut rows: Vec<Vec<String>> = reader.deserialize().map(Result::unwrap).collect();
+    let place = rows[0].iter().position(|name| name == column).unwrap();
+    cell.clone_into(&mut rows[line - 1][place]);
+    let mut writer = csv::Writer::from_path(&path).unwrap();
+    rows.iter().for_each(|row| writer.write_record(row).unwrap());
+}
+
+#[test]
+fn every_result_that_is_kept_with_the_sources_is_believed() {
+    let results = crate::root().join("results");
+    let paper = results.join("paper");
+    let mut folders = vec![if paper.exists() { paper } else { results }];
+    let mut read = 0;
+    while let Some(folder) = folders.pop() {
+        let entries = fs::read_dir(&folder).into_iter().flatten().flatten();
+        folders.extend(entries.map(|entry| entry.path()).filter(|path| path.is_dir()));
+        read += read_runs(&folder).unwrap().records.len();
+        read_epochs(&folder).unwrap();
+        read_failures(&folder).unwrap();
+    }
+    assert!(read > 0);
+}
+
+#[test]
 fn a_job_with_two_results_is_reported_and_the_first_counts() {
     let dir = filled(2);
     let runs = text(dir.path(), "runs.csv");
@@ -384,6 +518,117 @@ fn a_file_that_another_program_replaced_is_noticed() {
     drop(journal);
     drop(Journal::open(dir.path()).unwrap());
     assert_sound(dir.path(), 1);
+}
+
+#[test]
+fn a_row_that_comes_behind_what_a_failed_write_left_is_not_cut_off_with_it() {
+    let dir = folder();
+    let mut child = Writer::start(dir.path(), "mixed");
+    child.wait_for("stopped");
+    assert!(child.0.wait().unwrap().success());
+}
+
+#[test]
+fn what_cannot_be_written_is_kept_and_merged_again() {
+    let dir = filled(2);
+    let mut journal = Journal::open(dir.path()).unwrap();
+    let path = dir.path().join("runs.csv");
+    let added = text(dir.path(), "runs.csv").lines().nth(1).unwrap().to_owned() + "\n";
+    fs::write(&path, text(dir.path(), "runs.csv") + &added).unwrap();
+    let records: Vec<Record> = jobs(5)[2..].iter().map(record).collect();
+    for _ in 0..2 {
+        let error = journal.append(&records).unwrap_err();
+        assert!(matches!(error, ResultsError::Changed(_)) && error.is_change(), "{error}");
+    }
+    let kept = journal.keep_aside(&records, &[]).unwrap();
+    assert_eq!(kept.len(), 2, "{kept:?}");
+    drop(journal);
+    assert!(text(dir.path(), "runs.csv").ends_with(&added));
+    assert_eq!(text(dir.path(), "epochs.csv").lines().count(), 5, "taken back");
+    let journal = Journal::open(dir.path()).unwrap();
+    let told = journal.left_aside().unwrap();
+    assert!(
+        told[0].contains("holds 3 finished jobs that an earlier run could not write"),
+        "{told:?}"
+    );
+    drop(journal);
+    fs::write(&path, text(dir.path(), "runs.csv").strip_suffix(&added).unwrap()).unwrap();
+    let merged = wninit_core::results::merge(dir.path()).unwrap();
+    assert_eq!((merged.jobs, merged.shards, merged.unwritten), (3, 0, 1));
+    assert_sound(dir.path(), 5);
+    assert_eq!(wninit_core::results::merge(dir.path()).unwrap().jobs, 0);
+    assert_eq!(Journal::open(dir.path()).unwrap().left_aside().unwrap(), [""; 0]);
+}
+
+#[test]
+fn a_folder_whose_lock_was_removed_is_held_all_the_same_until_its_process_lets_go() {
+    let dir = filled(1);
+    let mut first = Journal::open(dir.path()).unwrap();
+    fs::remove_file(dir.path().join(".lock")).unwrap();
+    std::thread::scope(|scope| {
+        let path = dir.path().to_owned();
+        let second = scope.spawn(move || {
+            Journal::open(&path).map(|mut second| {
+                second.append(&[record(&jobs(2)[1])]).unwrap();
+            })
+        });
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(!second.is_finished(), "it waits");
+        let error = first.append(&[record(&jobs(2)[1])]).unwrap_err();
+        assert!(matches!(error, ResultsError::Unlocked(_)), "{error}");
+        assert_sound(dir.path(), 1);
+        drop(first);
+        second.join().unwrap().unwrap();
+    });
+    assert_sound(dir.path(), 2);
+}
+
+#[test]
+fn what_a_kill_left_of_a_file_is_swept_and_what_a_live_process_writes_is_not() {
+    let hidden = |dir: &Path| -> Vec<String> {
+        let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name());
+        let names = names.map(|name| name.into_string().unwrap());
+        names.filter(|name| name.starts_with(".page.html.")).collect()
+    };
+    let start = |dir: &Path| {
+        let writer = Writer::start(dir, "page");
+        while hidden(&dir.join("pages")).is_empty() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        writer
+    };
+    for _ in 0..3 {
+        let dir = folder();
+        let pages = dir.path().join("pages");
+        fs::create_dir(&pages).unwrap();
+        let mine = pages.join(".page.html.backup");
+        loop {
+            let mut writer = start(dir.path());
+            writer.0.kill().unwrap();
+            writer.0.wait().unwrap();
+            if !hidden(&pages).is_empty() {
+                break; // not killed between two writes
+            }
+        }
+        fs::write(&mine, "a user's").unwrap();
+        let page = pages.join("page.html");
+        wninit_core::results::write_atomically(&page, b"new").unwrap();
+        assert_eq!(hidden(&pages), [".page.html.backup"]);
+        assert_eq!(fs::read(page).unwrap(), b"new");
+    }
+    // A process that is at it is not disturbed.
+    let dir = folder();
+    fs::create_dir(dir.path().join("pages")).unwrap();
+    let mut writer = start(dir.path());
+    for i in 0..200 {
+        // By another name of the folder each time, or it would be swept only once.
+        let again = "/../pages".repeat(i);
+        let file = format!("{}/pages{again}/other", dir.path().display());
+        wninit_core::results::write_atomically(Path::new(&file), b"new").unwrap();
+    }
+    assert_eq!(writer.0.try_wait().unwrap(), None, "each of its writes went well");
+    writer.0.kill().unwrap();
+    writer.0.wait().unwrap();
 }
 
 /// Texts that an edit may put into a file.
@@ -555,6 +800,38 @@ fn writer() {
             limit(libc::RLIM_INFINITY);
             journal.append(&records[stuck..]).unwrap();
             println!("mended");
+        }
+        "page" => {
+            let page = Path::new(&dir).join("pages/page.html");
+            loop {
+                wninit_core::results::write_atomically(&page, &vec![b'x'; 20 << 20]).unwrap();
+            }
+        }
+        "mixed" => {
+            // SAFETY: as above.
+            let limit = |bytes: u64| unsafe {
+                let limit = libc::rlimit { rlim_cur: bytes, rlim_max: libc::RLIM_INFINITY };
+                libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+                assert_eq!(libc::setrlimit(libc::RLIMIT_FSIZE, &limit), 0);
+            };
+            let dir = Path::new(&dir);
+            let records: Vec<Record> = jobs(9).iter().map(record).collect();
+            journal.append(&records[..3]).unwrap();
+            // A write fails in the middle of a row: what it left is taken back at once.
+            let before = ["runs.csv", "epochs.csv"].map(|file| text(dir, file));
+            limit(before[0].len() as u64 + 100);
+            journal.append(&records[3..4]).unwrap_err();
+            limit(libc::RLIM_INFINITY);
+            assert_eq!(["runs.csv", "epochs.csv"].map(|file| text(dir, file)), before);
+            // Then somebody adds what begins as that row did: it is not ours.
+            let whole = text(filled(9).path(), "runs.csv");
+            let row = whole.lines().nth(4).unwrap();
+            let runs = dir.join("runs.csv");
+            fs::write(&runs, format!("{}{}", before[0], &row[..50])).unwrap();
+            let error = journal.append(&records[3..4]).unwrap_err();
+            assert!(matches!(error, ResultsError::Changed(_)), "{error}");
+            assert_eq!(text(dir, "runs.csv"), format!("{}{}", before[0], &row[..50]));
+            println!("stopped");
         }
         mode => panic!("no mode {mode}"),
     }

@@ -429,7 +429,9 @@ fn sweep_process() {
 fn ctrl_c_ends_a_run_in_order_and_a_second_one_at_once() {
     use std::io::{BufRead, BufReader};
     use wninit_core::run::interrupt::EXIT_INTERRUPTED;
-    for (signal, patient) in [(libc::SIGINT, true), (libc::SIGTERM, true), (libc::SIGINT, false)] {
+    for (signal, patient) in
+        [(libc::SIGINT, true), (libc::SIGTERM, true), (libc::SIGHUP, true), (libc::SIGINT, false)]
+    {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "pool::interrupted_process", "--nocapture", "--test-threads=1"])
             .env("WNINIT_TEST_PATIENT", patient.to_string())

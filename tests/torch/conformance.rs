@@ -9,6 +9,7 @@ use crate::{again, root};
 use wninit_core::grid::{Grid, Overrides};
 use wninit_core::job::Job;
 use wninit_core::plan::Plan;
+use wninit_torch::ffi::faults;
 use wninit_torch::probe::conformance::{Case, cases_of, random_cases};
 
 fn files(folder: &Path, extensions: &[&str]) -> Vec<PathBuf> {
@@ -54,8 +55,7 @@ fn convolutions_and_products_agree_with_float64_under_every_instruction_set() {
     if again::is_child() {
         return;
     }
-    const MOST: i64 = 30_000_000; // of multiplications of a case of a sweep
-    let mut cases = cases_of(&shipped_jobs(), MOST);
+    let mut cases = cases_of(&shipped_jobs());
     let shipped = cases.len();
     assert!(shipped > 30, "only {shipped} convolutions in the shipped sweeps");
     cases.extend(random_cases(2000, 0));
@@ -119,16 +119,37 @@ fn nothing_but_one_file_calls_libtorchs_convolution() {
         for (line, text) in (1..).zip(std::fs::read_to_string(&path).unwrap().lines()) {
             let code = text.split("//").next().unwrap();
             // Of tch (a method), of its modules (`nn::conv2d`), or of ATen.
-            let called = |call: &&str| {
-                code.match_indices(*call).any(|(at, _)| {
+            let called = |call: &str| {
+                code.match_indices(call).any(|(at, _)| {
                     let before = &code[..at];
                     before.ends_with(['.', ':', '_']) || before.ends_with("use ")
                 })
             };
-            if calls.iter().any(called) {
+            if calls.into_iter().any(called) {
                 found.push(format!("{name}:{line}: {}", text.trim()));
             }
         }
     }
     assert!(found.is_empty(), "call torch::convolution instead:\n{}", found.join("\n"));
+}
+
+#[test]
+fn every_known_fault_names_its_issue_and_is_worked_round_somewhere() {
+    let own = root().join("src/torch/faults.rs");
+    let own_text = std::fs::read_to_string(&own).unwrap();
+    let others: String = files(&root().join("src"), &["rs"])
+        .into_iter()
+        .filter(|path| *path != own)
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect();
+    let names: Vec<&str> = own_text
+        .lines()
+        .filter_map(|line| line.strip_prefix("pub const ")?.strip_suffix(": Fault = Fault {"))
+        .collect();
+    assert_eq!(names.len(), faults::ALL.len(), "all of them are listed: {names:?}");
+    for (name, fault) in names.iter().zip(faults::ALL) {
+        assert!(others.contains(&format!("faults::{name}")), "nothing refers to {name}");
+        let documented = ["https://", "documented"].iter().any(|way| fault.issue.contains(way));
+        assert!(documented, "{name} says where it is followed up");
+    }
 }

@@ -400,6 +400,70 @@ fn activations_that_are_computed_again_do_not_stay_in_memory() {
 }
 
 #[test]
+fn a_checkpoint_of_gigabytes_that_is_none_takes_no_memory() {
+    let place = Place::new(GRID);
+    let folder = place.sweep().join("checkpoints");
+    fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("000000000000-00000000.checkpoint");
+    fs::write(&file, "wninit checkpoint 1\n").unwrap();
+    fs::File::options().write(true).open(&file).unwrap().set_len(3 << 30).unwrap(); // a hole
+    let (most, looked) = data_memory(Process::start(&mut place.run(&["--budget", "0s"])));
+    looked.expect(3, &["000000000000-00000000.checkpoint cannot be used: ", "it is kept as "]);
+    assert!(most < 1 << 30, "it took {most} bytes");
+}
+
+#[test]
+fn a_time_or_a_number_of_workers_beyond_all_bounds_is_refused_with_the_bound() {
+    let place = Place::new(GRID);
+    for (option, value, message) in [
+        ("--budget", "9.3e18s", "\"9.3e18s\" is too long a time; the longest is 36500d"),
+        ("--checkpoint-every", "1e300d", "the longest is 36500d"),
+        ("--workers", "65535", "65535 is not in 1..=1024"),
+        ("--workers", "0", "0 is not in 1..=1024"),
+    ] {
+        output(&mut place.run(&[option, value])).expect(2, &[message]);
+    }
+    assert!(!place.path("results").exists());
+}
+
+#[test]
+fn where_the_system_starts_no_thread_the_run_says_so_and_blames_no_worker() {
+    let place = Place::new(GRID);
+    fs::create_dir(place.path("results")).unwrap();
+    for path in [place.dir.path().to_owned(), place.path("results")] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    // The limit is one on all processes of a user, and the superuser has none. The user of this id
+    // has no other process, unless these tests run twice at the same time.
+    const USER: u32 = 64_001;
+    // SAFETY: geteuid only reads.
+    if unsafe { libc::geteuid() } != 0 {
+        eprintln!("not run: only the superuser can start a process as another user");
+        return;
+    }
+    let run = |threads: u64| {
+        let mut command = place.run(&["--workers", "2"]);
+        // The program is for all to run, but its folders may be not.
+        command.uid(USER).gid(USER);
+        limit(&mut command, libc::RLIMIT_NPROC, threads);
+        command.env("RAYON_NUM_THREADS", "1");
+        output(&mut command)
+    };
+    let none = run(1);
+    none.expect(3, &["error: cannot start ", "ulimit -u"]);
+    let no_worker = run(2);
+    let text = "the system starts no thread for a worker (Resource temporarily unavailable";
+    no_worker.expect(3, &[text, "so 20 jobs were not started", "ulimit -u", "same command again"]);
+    for output in [&none, &no_worker] {
+        assert!(!output.stderr.contains("panicked"), "{output:?}");
+        assert!(!output.stderr.contains("failed too often"), "{output:?}");
+    }
+    let one = run(3);
+    one.expect(0, &["the system starts threads for 1 of 2 workers (", "finished 20 jobs"]);
+    assert_same(&place.results(), expected());
+}
+
+#[test]
 fn a_cohort_too_wide_for_the_memory_is_halved_and_a_job_too_large_for_it_is_noted() {
     // Eight members have ten million parameters in all, each with its gradient and momentum.
     let place = Place::new(

@@ -9,6 +9,7 @@ mod conformance;
 mod curvature;
 mod doctor;
 mod faults;
+mod foreign;
 mod golden;
 mod output;
 #[path = "../program/mod.rs"]

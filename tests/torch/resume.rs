@@ -7,6 +7,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
@@ -132,8 +133,9 @@ fn interrupted(signal: i32) -> Place {
 }
 
 #[test]
-fn ctrl_c_and_sigterm_save_what_is_under_way_and_the_next_run_goes_on_from_there() {
-    for signal in [libc::SIGINT, libc::SIGTERM] {
+fn ctrl_c_sigterm_and_a_terminal_that_is_closed_save_what_is_under_way_and_the_next_run_goes_on_from_there()
+ {
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
         let place = interrupted(signal);
         assert!(!place.sweep().join("under_way.json").exists(), "it was not killed");
         // A checkpoint from the future: the clock was set back since.
@@ -149,6 +151,30 @@ fn ctrl_c_and_sigterm_save_what_is_under_way_and_the_next_run_goes_on_from_there
         assert_same(&place.results(), expected_of_long());
         assert_eq!(place.checkpoints("checkpoint").len(), 0, "a finished job needs no checkpoint");
     }
+}
+
+#[test]
+fn a_terminal_that_is_closed_sends_its_signal_twice_and_one_under_nohup_is_not_noticed() {
+    let place = Place::new(LONG);
+    let process = under_way(&place);
+    process.signal(libc::SIGHUP);
+    process.signal(libc::SIGHUP);
+    process.signal(libc::SIGCONT);
+    process.output().expect(130, &["interrupted with 3 jobs left"]);
+    assert_eq!(place.checkpoints("checkpoint").len(), 1);
+    let mut command = place.run(&["--workers", "1"]);
+    // SAFETY: signal is async-signal-safe and touches nothing of this process.
+    unsafe {
+        command.pre_exec(|| {
+            libc::signal(libc::SIGHUP, libc::SIG_IGN);
+            Ok(())
+        });
+    }
+    let mut process = Process::start(&mut command);
+    process.wait_until("it goes on", |p| p.stderr().contains("go on from a checkpoint"));
+    process.signal(libc::SIGHUP);
+    process.output().expect(0, &["finished 3 jobs"]);
+    assert_same(&place.results(), expected_of_long());
 }
 
 #[test]

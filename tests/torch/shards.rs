@@ -41,6 +41,37 @@ fn shards_that_train_at_the_same_time_end_like_one_run() {
 }
 
 #[test]
+fn a_merge_tells_of_a_row_that_is_not_whole_and_of_curves_that_are_missing() {
+    let place =
+        Place::new("[base]\ndataset = \"digits\"\nepochs = 2\n[grid]\nseed = { count = 8 }\n");
+    for shard in ["1/2", "2/2"] {
+        run(&place, shard).output().expect(0, &[]);
+    }
+    let file = |shard: &str, name: &str| place.sweep().join("shards").join(shard).join(name);
+    let runs = file("1-of-2", "runs.csv");
+    let text = fs::read_to_string(&runs).unwrap();
+    fs::write(&runs, text.trim_end()).unwrap();
+    fs::remove_file(file("2-of-2", "epochs.csv")).unwrap();
+    let (lines, without) = (text.lines().count(), finished(&place, "2-of-2").len());
+    let torn = format!("1-of-2/runs.csv:{lines}: the last row is not whole and was left out");
+    let curves = format!(
+        "2-of-2/epochs.csv: {} epochs of {without} jobs are missing; the jobs were merged, but",
+        2 * without
+    );
+    merge(&place).expect(0, &["warning: ", &torn, &curves]);
+    assert_eq!(place.results().runs.len(), 7, "a row that is not whole is none");
+    // Once it is whole it is merged like any other.
+    fs::write(&runs, text).unwrap();
+    let again = merge(&place);
+    again.expect(0, &[]);
+    assert!(
+        again.stdout.contains("1 finished jobs and 0 failed attempts from 2 shards"),
+        "{again:?}"
+    );
+    assert_eq!(place.results().runs.len(), 8);
+}
+
+#[test]
 fn another_number_of_shards_and_more_seeds_train_only_what_is_missing() {
     let place = Place::new(GRID);
     run(&place, "1/2").output().expect(0, &[]);

@@ -4,7 +4,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use crate::cli::GridArgs;
-use crate::execution::Choice;
+use crate::execution::{Choice, WORKERS};
 use crate::results::CurvatureMethod;
 
 /// The command line of `wninit curvature`.
@@ -39,7 +39,7 @@ pub struct Args {
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: Choice,
     /// Cohorts at a time [default: one a core, or one a GPU]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(WORKERS))]
     pub workers: Option<u16>,
     /// Measure at most N networks of a shape together [default: as many as pay]
     #[arg(long, value_name = "N")]

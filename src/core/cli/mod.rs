@@ -22,6 +22,7 @@ use anyhow::Context;
 use clap::{Args, Parser};
 
 use crate::console::{self, say};
+use crate::execution::{NO_THREAD, cores};
 use crate::grid::{Grid, GridError, Overrides};
 use crate::results::{ResultsError, one_line};
 
@@ -145,13 +146,29 @@ fn become_program(name: &str, prepare: impl FnOnce(&mut Command)) -> anyhow::Err
     ))
 }
 
-/// The program: reads the command line and carries out its command with `run`.
-pub fn main<C: Parser>(run: impl FnOnce(C) -> anyhow::Result<u8>) -> ExitCode {
+/// The program: reads the command line and carries out its command with `run`. Where the system
+/// starts no threads, the exit code is that of `threadless`.
+pub fn main<C: Parser>(
+    threadless: impl FnOnce(&C) -> u8,
+    run: impl FnOnce(C) -> anyhow::Result<u8>,
+) -> ExitCode {
     let code = match C::try_parse() {
-        Ok(cli) => run(cli).unwrap_or_else(|error| fail(&error)),
+        Ok(cli) => match start_threads() {
+            Ok(()) => run(cli).unwrap_or_else(|error| fail(&error)),
+            Err(error) => {
+                say(&format!("error: cannot start {} threads: {error}; {NO_THREAD}", cores()));
+                threadless(&cli)
+            }
+        },
         Err(message) => said(&message),
     };
     ExitCode::from(code)
+}
+
+/// Starts the threads among which commands share their work out; otherwise rayon would do so at the
+/// first need, and panic where the system refuses.
+fn start_threads() -> Result<(), rayon::ThreadPoolBuildError> {
+    rayon::ThreadPoolBuilder::new().build_global()
 }
 
 /// Prints the help, the version, or what is wrong with the command line; the exit code.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::execution::Choice;
+use crate::execution::{Choice, WORKERS};
 use crate::job::JobId;
 
 /// The command line of `wninit verify`.
@@ -32,7 +32,7 @@ pub struct Args {
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: Choice,
     /// Jobs trained at a time [default: one a core, or one a GPU]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(WORKERS))]
     pub workers: Option<u16>,
     /// The data folder [default: WNINIT_DATA, else ./data]
     #[arg(long, value_name = "DIR")]

@@ -4,15 +4,16 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::table::{self, Table, write_atomically};
+use super::appender::{Appender, is_at};
+use super::aside::{self, DROPPED, Files, UNWRITTEN};
+use super::table::{Table, write_atomically};
 use super::{
     EPOCHS, FAILURES, Failure, JOB_ID, RUNS, Record, ResultsError, document_columns, epoch_cells,
     epoch_columns, failure_cells, failure_columns, hostname, read, run_cells, run_columns,
@@ -24,7 +25,7 @@ const LOCK: &str = ".lock";
 /// The process that writes to a sweep's folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
-    /// Its process id.
+    /// Its process id; 0 if that is not known.
     pub pid: u32,
     /// The machine on which it runs.
     pub host: String,
@@ -34,6 +35,9 @@ pub struct Holder {
 
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.pid == 0 {
+            return f.write_str("another process");
+        }
         let since = self.since.format("%Y-%m-%d %H:%M:%S UTC");
         write!(f, "process {} on {}, since {since}", self.pid, self.host)
     }
@@ -63,11 +67,26 @@ fn read_holder(file: &mut File) -> Holder {
     let read = file.rewind().and_then(|()| file.read_to_string(&mut text));
     let holder = read.ok().and_then(|_| serde_json::from_str(&text).ok());
     // Between taking the lock and writing its name into it, the holder is unknown for an instant.
-    holder.unwrap_or_else(|| Holder {
-        pid: 0,
-        host: "an unknown machine".into(),
-        since: Utc::now(),
-    })
+    holder.unwrap_or_else(unknown)
+}
+
+fn unknown() -> Holder {
+    Holder { pid: 0, host: "an unknown machine".into(), since: Utc::now() }
+}
+
+/// Locks a file, if need be by waiting for the one who has it; whether that was of use.
+fn acquire(file: &File, patience: Duration) -> std::io::Result<bool> {
+    let start = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(true),
+            Err(TryLockError::WouldBlock) if start.elapsed() < patience => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(TryLockError::WouldBlock) => return Ok(false),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
 }
 
 /// Takes the folder for this process, until the file is dropped or the process ends, however it
@@ -77,23 +96,9 @@ fn lock(dir: &Path) -> Result<File, ResultsError> {
     let error = |source| ResultsError::io("lock", &path, source);
     let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
     let mut file = open.map_err(error)?;
-    let mut tries = 0;
-    loop {
-        match file.try_lock() {
-            Ok(()) => break,
-            // A `status` may be looking: it holds the lock for microseconds.
-            Err(TryLockError::WouldBlock) if tries < 5 => {
-                tries += 1;
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            Err(TryLockError::WouldBlock) => {
-                return Err(ResultsError::Held {
-                    dir: dir.to_owned(),
-                    holder: read_holder(&mut file),
-                });
-            }
-            Err(TryLockError::Error(e)) => return Err(error(e)),
-        }
+    // A `status` may be looking: it holds the lock for microseconds.
+    if !acquire(&file, Duration::from_millis(100)).map_err(error)? {
+        return Err(ResultsError::Held { dir: dir.to_owned(), holder: read_holder(&mut file) });
     }
     let holder = Holder { pid: std::process::id(), host: hostname(), since: Utc::now() };
     let text = serde_json::to_string(&holder).unwrap_or_default();
@@ -103,118 +108,22 @@ fn lock(dir: &Path) -> Result<File, ResultsError> {
     Ok(file)
 }
 
-/// A CSV file that rows are added to.
-pub(super) struct Appender {
-    path: PathBuf,
-    file: File,
-    /// Length of the file up to the last row that counts.
-    good: u64,
-    /// The file's columns, in its order.
-    header: Vec<String>,
-    /// For each of the file's columns, which of ours it is.
-    order: Vec<Option<usize>>,
-}
+/// How long a process waits for one that lost the folder's lock: that one notices within a second,
+/// and ends after the steps that it is at.
+const PATIENCE: Duration = Duration::from_secs(20);
 
-impl Appender {
-    /// Opens a file for adding rows with these columns, and makes it if there is none. What a
-    /// crash left of a last row goes.
-    fn open(
-        path: PathBuf,
-        columns: &[&'static str],
-        warnings: &mut Vec<String>,
-    ) -> Result<Appender, ResultsError> {
-        let header = table::line(columns);
-        let table = match Table::load(&path)? {
-            Some(table) => table,
-            None => {
-                // A file without one whole line is ours only if it is the beginning of our header.
-                let found = fs::read(&path).unwrap_or_default();
-                if !header.as_bytes().starts_with(&found) {
-                    return Err(ResultsError::row(
-                        &path,
-                        1,
-                        "the file has no header that ends in a newline",
-                    ));
-                }
-                write_atomically(&path, header.as_bytes())?;
-                Table::load(&path)?.ok_or_else(|| ResultsError::Changed(path.clone()))?
-            }
-        };
-        table.demand(columns.iter().copied())?;
-        let order =
-            table.header.iter().map(|name| columns.iter().position(|c| c == name)).collect();
-        let error = |source| ResultsError::io("open", &path, source);
-        let file = OpenOptions::new().append(true).open(&path).map_err(error)?;
-        if let Some(torn) = &table.torn {
-            file.set_len(table.whole).and_then(|()| file.sync_all()).map_err(error)?;
-            let text: String = torn.text.chars().take(200).collect();
-            warnings.push(format!(
-                "{}:{}: dropped a last row that was not written to its end: {text}",
-                path.display(),
-                torn.line
-            ));
-        }
-        let new: Vec<&str> =
-            columns.iter().copied().filter(|name| table.position(name).is_none()).collect();
-        if !new.is_empty() {
-            // Rows of before keep what they say: an empty cell of such a column means "as before".
-            write_atomically(&path, &table.widened(&new)?)?;
-            warnings.push(format!(
-                "{}: added the columns {}, which the version that made it did not have",
-                path.display(),
-                new.join(", ")
-            ));
-            return Appender::open(path, columns, warnings);
-        }
-        Ok(Appender { good: table.whole, path, file, header: table.header, order })
-    }
-
-    /// The file's columns, in its order.
-    pub(super) fn header(&self) -> &[String] {
-        &self.header
-    }
-
-    /// Text of a row, in the file's own order of columns.
-    fn line(&self, cells: &[String]) -> String {
-        table::line(self.order.iter().map(|ours| ours.map_or("", |i| cells[i].as_str())))
-    }
-
-    /// Writes text at the end and waits until the disk has it. It counts only after
-    /// [`Appender::commit`].
-    fn write(&mut self, text: &str) -> Result<(), ResultsError> {
-        if text.is_empty() {
-            return Ok(());
-        }
-        let error = |source| ResultsError::io("write", &self.path, source);
-        let file = self.file.metadata().map_err(error)?;
-        if file.len() > self.good && self.rollback().is_err() {
-            return Err(error(std::io::Error::other("what a failed write left cannot be cut off")));
-        }
-        let same = fs::metadata(&self.path)
-            .is_ok_and(|path| (path.dev(), path.ino()) == (file.dev(), file.ino()));
-        if !same || file.len() < self.good {
-            return Err(ResultsError::Changed(self.path.clone()));
-        }
-        self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_data()).map_err(error)
-    }
-
-    fn commit(&mut self, text: &str) {
-        self.good += text.len() as u64;
-    }
-
-    fn rollback(&self) -> std::io::Result<()> {
-        self.file.set_len(self.good)
-    }
-}
-
-/// The CSV files of a sweep's folder, open for adding rows. One process at a time has them.
+/// The CSV files of a sweep's folder, open for adding rows. One process at a time has them: who
+/// holds `.lock`, and the CSV files themselves, in case somebody removes `.lock`.
 ///
 /// A job is finished when its row in `runs.csv` is on the disk; the rows of `epochs.csv` get
 /// there first, so a finished job has its whole curve, and after a crash the curve of a job
 /// without a row is dropped.
+///
+/// Other programs may write to the files at any time. What they wrote is never cut off or
+/// overwritten; see [`Appender`].
 pub struct Journal {
     dir: PathBuf,
-    _lock: File,
+    lock: File,
     runs: Appender,
     epochs: Appender,
     failures: Appender,
@@ -225,37 +134,75 @@ pub struct Journal {
 
 impl Journal {
     /// Opens a folder, which is made if there is none, and mends what a crash left: a torn last
-    /// row, and epochs of jobs that are not finished.
+    /// row, and epochs of jobs that are not finished. What is taken out is kept aside.
     ///
     /// # Errors
     /// Another process has the folder; a file lacks a column, or has a row in its middle that
-    /// cannot be read; the disk refuses. Files are then as they were.
+    /// cannot be read; the disk refuses. Files are then as they were, or new and empty.
     pub fn open(dir: &Path) -> Result<Journal, ResultsError> {
         fs::create_dir_all(dir).map_err(|source| ResultsError::io("make", dir, source))?;
         let lock = lock(dir)?;
+        let open = |name, columns: Vec<&'static str>| open(dir, name, &columns);
         // Read everything before anything is mended: an error must leave the files alone.
-        let runs = read::load_runs(&dir.join(RUNS))?;
-        let mut warnings = runs.warnings;
-        warnings.extend(runs.conflicts.iter().map(ToString::to_string));
-        let finished: HashSet<JobId> =
-            runs.records.par_iter().map(|record| record.job.id()).collect();
-        let mut attempts = HashMap::new();
-        for failure in read::load_failures(&dir.join(FAILURES))? {
-            let last = attempts.entry(failure.id).or_insert(0);
-            *last = failure.attempt.max(*last);
+        let mut warnings = Vec::new();
+        let mut torn = Vec::new();
+        let (mut runs, table) = open(RUNS, run_columns().collect())?;
+        let mut finished = HashSet::new();
+        let mut without_curve = HashSet::new();
+        if let Some(table) = table {
+            let found = read::runs_in(&table)?;
+            warnings.extend(found.warnings);
+            warnings.extend(found.conflicts.iter().map(ToString::to_string));
+            let ids: Vec<JobId> = found.records.par_iter().map(|record| record.job.id()).collect();
+            let trained =
+                ids.iter().zip(&found.records).filter(|(_, record)| record.epochs_done > 0);
+            without_curve.extend(trained.map(|(id, _)| *id));
+            finished.extend(ids);
+            torn.extend(torn_row(RUNS, &table));
         }
-        let mut open =
-            |name, columns: Vec<_>| Appender::open(dir.join(name), &columns, &mut warnings);
-        let runs = open(RUNS, run_columns().collect())?;
-        let failures = open(FAILURES, failure_columns().collect())?;
-        // After runs.csv was found sound: a file that is none would make every epoch an orphan.
-        drop_orphaned_epochs(&dir.join(EPOCHS), &finished, &mut warnings)?;
-        let epochs =
-            Appender::open(dir.join(EPOCHS), &epoch_columns().collect::<Vec<_>>(), &mut warnings)?;
+        let (mut failures, table) = open(FAILURES, failure_columns().collect())?;
+        let mut attempts = HashMap::new();
+        if let Some(table) = table {
+            for failure in read::failures_in(&table)? {
+                let last = attempts.entry(failure.id).or_insert(0);
+                *last = failure.attempt.max(*last);
+            }
+            torn.extend(torn_row(FAILURES, &table));
+        }
+        let (mut epochs, curves) = open(EPOCHS, epoch_columns().collect())?;
+        let mut orphans = Vec::new();
+        if let Some(table) = &curves {
+            for row in table.rows() {
+                let id = row?.required(JOB_ID)?;
+                without_curve.remove(&id);
+                orphans.push(!finished.contains(&id));
+            }
+            torn.extend(torn_row(EPOCHS, table));
+        }
+        if !without_curve.is_empty() {
+            warnings.push(format!(
+                "{}: {} finished jobs have no curve there",
+                epochs.path().display(),
+                without_curve.len()
+            ));
+        }
+
+        for (file, row, message) in torn {
+            let kept = aside::keep(dir, DROPPED, &[(file, row)])?;
+            warnings.push(format!("{message}; it is kept in {}", listed(&kept)));
+        }
+        for appender in [&mut runs, &mut failures, &mut epochs] {
+            appender.begin()?;
+        }
+        runs = widen(dir, runs, run_columns().collect(), &mut warnings)?;
+        if let Some(table) = curves.filter(|_| orphans.contains(&true)) {
+            warnings.push(drop_orphans(dir, &epochs, &table, &orphans)?);
+            (epochs, _) = open(EPOCHS, epoch_columns().collect())?;
+        }
         document_columns(dir, &[])?;
         Ok(Journal {
             dir: dir.to_owned(),
-            _lock: lock,
+            lock,
             runs,
             epochs,
             failures,
@@ -280,12 +227,27 @@ impl Journal {
         &self.finished
     }
 
-    /// The failed attempts that stand in the folder itself, its shards left aside.
+    /// What to tell of finished jobs that an earlier run could not write, and that are not finished
+    /// otherwise.
     ///
     /// # Errors
-    /// The file cannot be read.
-    pub fn failures(&self) -> Result<Vec<Failure>, ResultsError> {
-        read::load_failures(&self.failures.path)
+    /// The folder cannot be listed.
+    pub fn left_aside(&self) -> Result<Vec<String>, ResultsError> {
+        let mut told = Vec::new();
+        for files in Files::unwritten(&self.dir)? {
+            let Ok(Some(table)) = Table::load(&files.runs) else { continue };
+            let ids = table.rows().filter_map(|row| row.ok()?.required(JOB_ID).ok());
+            let new = ids.filter(|id| !self.finished.contains(id)).count();
+            if new > 0 {
+                told.push(format!(
+                    "{} holds {new} finished jobs that an earlier run could not write; \
+                     `wninit merge {}` adds them, and without it they are trained again",
+                    files.runs.display(),
+                    self.dir.display()
+                ));
+            }
+        }
+        Ok(told)
     }
 
     /// How often the job has failed, in this run and before.
@@ -300,6 +262,12 @@ impl Journal {
     /// The disk refuses (it may be full), or another program changed a file. The same records
     /// can be passed again.
     pub fn append(&mut self, records: &[Record]) -> Result<(), ResultsError> {
+        let (ids, runs, epochs) = self.text(records);
+        self.append_text(ids, &runs, &epochs)
+    }
+
+    /// The ids and the lines of those of the jobs that are not finished so far, each once.
+    fn text(&self, records: &[Record]) -> (HashSet<JobId>, String, String) {
         let mut new = HashSet::new();
         let identified: Vec<(JobId, &Record)> =
             records.par_iter().map(|record| (record.job.id(), record)).collect();
@@ -313,7 +281,7 @@ impl Journal {
             record.epochs.iter().map(|row| self.epochs.line(&epoch_cells(*id, row))).collect()
         };
         let epochs: String = fresh.par_iter().map(curve).collect();
-        self.append_text(new, &runs, &epochs)
+        (new, runs, epochs)
     }
 
     /// Writes the rows of jobs that are not finished so far, and their epochs, as one group.
@@ -323,20 +291,96 @@ impl Journal {
         runs: &str,
         epochs: &str,
     ) -> Result<(), ResultsError> {
+        self.held()?;
         match self.epochs.write(epochs).and_then(|()| self.runs.write(runs)) {
             Ok(()) => {
-                self.epochs.commit(epochs);
-                self.runs.commit(runs);
+                self.epochs.commit();
+                self.runs.commit();
                 self.finished.extend(ids);
                 Ok(())
             }
             Err(error) => {
                 // Runs first: a row without its curve must not outlive a crash between the two.
                 // What cannot be cut off now is cut off before the next write, or on the next start.
-                self.runs.rollback().and_then(|()| self.epochs.rollback()).ok();
+                let mut withdraw = || {
+                    self.held()?;
+                    self.runs.withdraw()?;
+                    self.epochs.withdraw()
+                };
+                let _: Result<(), ResultsError> = withdraw();
                 Err(error)
             }
         }
+    }
+
+    /// That this process has the folder, still.
+    ///
+    /// # Errors
+    /// Its lock was removed or replaced, or cannot be examined.
+    pub fn held(&self) -> Result<(), ResultsError> {
+        let path = self.dir.join(LOCK);
+        let ours = self.lock.metadata().and_then(|lock| is_at(&lock, &path));
+        let ours = ours.map_err(|source| ResultsError::io("examine", &path, source))?;
+        // To lock once more what is locked already does nothing.
+        if ours && self.lock.try_lock().is_ok() {
+            Ok(())
+        } else {
+            Err(ResultsError::Unlocked(path))
+        }
+    }
+
+    /// That the files are as this process left them, as far as that can be told quickly.
+    ///
+    /// # Errors
+    /// One of them is not, or cannot be read.
+    pub fn unchanged(&self) -> Result<(), ResultsError> {
+        let files = [&self.runs, &self.epochs, &self.failures];
+        files.into_iter().try_for_each(|file| file.unchanged().map(drop))
+    }
+
+    /// The jobs that have a row in `runs.csv` as it is at this moment, whoever wrote it, and how
+    /// many epochs of each are in `epochs.csv`. A file that cannot be read has no rows.
+    pub fn standing(&self) -> HashMap<JobId, usize> {
+        let ids = |path: &Path| -> Vec<JobId> {
+            let Ok(Some(table)) = Table::load(path) else { return Vec::new() };
+            table.rows().filter_map(|row| row.ok()?.required(JOB_ID).ok()).collect()
+        };
+        let mut standing: HashMap<JobId, usize> =
+            ids(self.runs.path()).into_iter().map(|id| (id, 0)).collect();
+        for id in ids(self.epochs.path()) {
+            standing.entry(id).and_modify(|epochs| *epochs += 1);
+        }
+        standing
+    }
+
+    /// Keeps what cannot be written in files beside the folder's own, which [`super::merge`] adds
+    /// to them; their paths. If a file was moved or deleted, all rows are kept: without those of
+    /// `runs.csv`, curves would be dropped as belonging to nobody.
+    ///
+    /// # Errors
+    /// Neither the folder nor that for temporary files takes them.
+    pub fn keep_aside(
+        &self,
+        records: &[Record],
+        failures: &[Failure],
+    ) -> Result<Vec<PathBuf>, ResultsError> {
+        let (_, runs, epochs) = self.text(records);
+        let failures = self.failure_text(failures);
+        let files = [
+            (RUNS, &self.runs, runs),
+            (EPOCHS, &self.epochs, epochs),
+            (FAILURES, &self.failures, failures),
+        ];
+        let replaced = files.iter().any(|(_, file, _)| file.is_replaced());
+        let mut kept = Vec::new();
+        for (name, file, new) in files {
+            let mut rows = if replaced { file.rows().unwrap_or_default() } else { Vec::new() };
+            rows.extend(new.into_bytes());
+            if !rows.is_empty() {
+                kept.push((name, [file.head(), &rows].concat()));
+            }
+        }
+        aside::keep(&self.dir, UNWRITTEN, &kept)
     }
 
     /// The file of finished jobs.
@@ -354,42 +398,114 @@ impl Journal {
     /// # Errors
     /// As [`Journal::append`].
     pub fn append_failures(&mut self, failures: &[Failure]) -> Result<(), ResultsError> {
-        let text: String =
-            failures.iter().map(|failure| self.failures.line(&failure_cells(failure))).collect();
+        self.held()?;
+        let text = self.failure_text(failures);
         if let Err(error) = self.failures.write(&text) {
-            self.failures.rollback().ok();
+            let withdrawn = self.held().and_then(|()| self.failures.withdraw());
+            withdrawn.ok(); // or before the next write, or on the next start
             return Err(error);
         }
-        self.failures.commit(&text);
+        self.failures.commit();
         for failure in failures {
             let last = self.attempts.entry(failure.id).or_insert(0);
             *last = failure.attempt.max(*last);
         }
         Ok(())
     }
+
+    fn failure_text(&self, failures: &[Failure]) -> String {
+        failures.iter().map(|failure| self.failures.line(&failure_cells(failure))).collect()
+    }
 }
 
-/// Takes the epochs of jobs that are not finished out of `epochs.csv`.
-fn drop_orphaned_epochs(
-    path: &Path,
-    finished: &HashSet<JobId>,
+/// Opens one of a folder's files for this process, and reads it.
+fn open(
+    dir: &Path,
+    name: &str,
+    columns: &[&'static str],
+) -> Result<(Appender, Option<Table>), ResultsError> {
+    let path = dir.join(name);
+    Appender::open(path.clone(), columns, |file| {
+        let locked = acquire(file, PATIENCE);
+        if locked.map_err(|source| ResultsError::io("lock", &path, source))? {
+            return Ok(());
+        }
+        Err(ResultsError::Held { dir: dir.to_owned(), holder: unknown() })
+    })
+}
+
+/// The file with the columns that the version which made it did not have; their cells are empty,
+/// which means "as before".
+fn widen(
+    dir: &Path,
+    file: Appender,
+    columns: Vec<&'static str>,
     warnings: &mut Vec<String>,
-) -> Result<(), ResultsError> {
-    let Some(table) = Table::load(path)? else {
-        return Ok(());
-    };
-    table.demand(epoch_columns())?;
-    let keep = table
-        .rows()
-        .map(|row| row.and_then(|row| Ok(finished.contains(&row.required(JOB_ID)?))))
-        .collect::<Result<Vec<bool>, _>>()?;
-    let orphans = keep.iter().filter(|keep| !**keep).count();
-    if orphans > 0 {
-        write_atomically(path, &table.filtered(&keep))?;
-        warnings.push(format!(
-            "{}: dropped {orphans} epochs of jobs that have no row in {RUNS}; they are trained again",
-            path.display()
-        ));
+) -> Result<Appender, ResultsError> {
+    let old = file.header();
+    let new: Vec<&str> =
+        columns.iter().copied().filter(|column| !old.iter().any(|name| name == column)).collect();
+    if new.is_empty() {
+        return Ok(file);
     }
-    Ok(())
+    let path = file.path().to_owned();
+    let table = Table::load(&path)?.ok_or_else(|| ResultsError::Changed(path.clone()))?;
+    let text = table.widened(&new)?;
+    file.unchanged()?;
+    write_atomically(&path, &text)?;
+    let late = file.added().map_err(|source| ResultsError::io("read", &path, source))?;
+    if !late.is_empty() {
+        // Somebody added rows at the last moment, which stand in the old file alone.
+        let kept = aside::keep(dir, DROPPED, &[(RUNS, [file.head(), &late].concat())])?;
+        warnings.push(format!("{}: changed meanwhile; see {}", path.display(), listed(&kept)));
+    }
+    warnings.push(format!(
+        "{}: added the columns {}, which the version that made it did not have",
+        path.display(),
+        new.join(", ")
+    ));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    open(dir, &name, &columns).map(|(file, _)| file)
+}
+
+/// A last row that is not whole, with its header, and what to tell of it.
+fn torn_row(file: &'static str, table: &Table) -> Option<(&'static str, Vec<u8>, String)> {
+    let torn = table.torn.as_ref()?;
+    let text: String = torn.text.chars().take(200).collect();
+    let message = format!(
+        "{}:{}: dropped a last row that was not written to its end: {text}",
+        table.path.display(),
+        torn.line
+    );
+    Some((file, [table.first_line(), table.unfinished()].concat(), message))
+}
+
+fn listed(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// Takes the epochs of jobs that are not finished out of `epochs.csv`, by putting another file in
+/// its place; what to tell of that.
+fn drop_orphans(
+    dir: &Path,
+    epochs: &Appender,
+    table: &Table,
+    orphans: &[bool],
+) -> Result<String, ResultsError> {
+    let rest: Vec<bool> = orphans.iter().map(|orphan| !orphan).collect();
+    let kept = aside::keep(dir, DROPPED, &[(EPOCHS, table.filtered(orphans))])?;
+    epochs.unchanged()?;
+    write_atomically(epochs.path(), &table.filtered(&rest))?;
+    // What somebody added at the last moment stands in the old file alone.
+    let late = epochs
+        .added()
+        .and_then(|late| OpenOptions::new().append(true).open(&kept[0])?.write_all(&late));
+    late.map_err(|source| ResultsError::io("write", &kept[0], source))?;
+    Ok(format!(
+        "{}: dropped {} epochs of jobs that have no row in {RUNS}; they are trained again, \
+         and what was dropped is kept in {}",
+        epochs.path().display(),
+        orphans.iter().filter(|orphan| **orphan).count(),
+        listed(&kept)
+    ))
 }

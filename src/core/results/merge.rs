@@ -1,18 +1,17 @@
 //! The rows of a sweep's shards into the sweep's own files.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::journal::{Appender, Journal};
+use super::appender::Appender;
+use super::aside::Files;
+use super::journal::Journal;
 use super::read::{self, Conflict};
 use super::table::{self, Table};
-use super::{
-    EPOCHS, Failure, JOB_ID, RUNS, Record, ResultsError, epoch_columns, folders, read_failures,
-    run_columns,
-};
+use super::{Failure, JOB_ID, Record, ResultsError, epoch_columns, folders, run_columns};
 use crate::job::JobId;
 
 /// What a merge did.
@@ -20,6 +19,8 @@ use crate::job::JobId;
 pub struct Merged {
     /// Folders of shards.
     pub shards: usize,
+    /// Files of finished jobs that a run could not write.
+    pub unwritten: usize,
     /// Jobs whose rows were copied.
     pub jobs: usize,
     /// Failed attempts whose rows were copied.
@@ -41,9 +42,28 @@ struct Group {
     epochs: String,
 }
 
-/// Copies what a sweep's shards finished, and what failed there, into the sweep's own files. Rows
-/// are checked as by [`super::read_runs`], and their text is copied as it stands. The shards stay
-/// as they are.
+/// The files that a merge reads: those of a sweep's folder and of its shards, each before what a
+/// run could not write there.
+fn sources(dir: &Path) -> Result<Vec<Files>, ResultsError> {
+    let mut sources = Vec::new();
+    for folder in folders(dir)? {
+        sources.push(Files::of(&folder));
+        sources.extend(Files::unwritten(&folder)?);
+    }
+    Ok(sources)
+}
+
+/// Whether there is anything that a merge would copy: shards, or rows that a run could not write.
+///
+/// # Errors
+/// A folder cannot be listed.
+pub fn is_mergeable(dir: &Path) -> Result<bool, ResultsError> {
+    Ok(sources(dir)?.len() > 1)
+}
+
+/// Copies what a sweep's shards finished, and what failed there, into the sweep's own files, and
+/// so what a run finished but could not write. Rows are checked as by [`super::read_runs`], and
+/// their text is copied as it stands. What was read stays as it is.
 ///
 /// # Errors
 /// Another process writes to the sweep's folder, or a file cannot be read, believed or written.
@@ -55,18 +75,27 @@ pub fn merge(dir: &Path) -> Result<Merged, ResultsError> {
     let mut tables: Vec<Table> = Vec::new();
     let mut places: HashMap<JobId, (usize, usize)> = HashMap::new();
     let mut group = Group::default();
-    for (number, folder) in folders(dir)?.iter().enumerate() {
-        merged.shards = number;
+    merged.shards = folders(dir)?.len() - 1;
+    let sources = sources(dir)?;
+    merged.unwritten = sources.len() - 1 - merged.shards;
+    for files in &sources {
         // Runs first: whatever they hold at this moment, its epochs are there already.
-        let Some(table) = Table::load(&folder.join(RUNS))? else { continue };
-        let ids = checked_runs(&table)?;
+        let Some(table) = Table::load(&files.runs)? else { continue };
+        if let Some(torn) = &table.torn {
+            merged.warnings.push(format!(
+                "{}:{}: the last row is not whole and was left out; where its shard still runs, merge again later",
+                table.path.display(),
+                torn.line
+            ));
+        }
+        let jobs = checked_runs(&table)?;
         let mut new = Vec::new();
-        for (row, id) in ids.into_iter().enumerate() {
+        for (row, (id, epochs)) in jobs.into_iter().enumerate() {
             match places.entry(id) {
                 Entry::Vacant(place) => {
                     place.insert((tables.len(), row));
                     if !journal.finished().contains(&id) {
-                        new.push((row, id));
+                        new.push(New { row, id, epochs });
                     }
                 }
                 Entry::Occupied(place) => {
@@ -77,8 +106,9 @@ pub fn merge(dir: &Path) -> Result<Merged, ResultsError> {
             }
         }
         if !new.is_empty() {
-            let epochs = Table::load(&folder.join(EPOCHS))?;
-            copy(&table, epochs.as_ref(), &new, &journal, &mut group)?;
+            let epochs = Table::load(&files.epochs)?;
+            let warning = copy(&table, epochs.as_ref(), &new, &journal, &mut group)?;
+            merged.warnings.extend(warning.map(|w| format!("{}: {w}", files.epochs.display())));
             merged.jobs += new.len();
         }
         if group.ids.len() >= GROUP {
@@ -87,11 +117,19 @@ pub fn merge(dir: &Path) -> Result<Merged, ResultsError> {
         tables.push(table);
     }
     write(&mut journal, &mut group)?;
+    if merged.unwritten > 0 {
+        add_curves(&sources[1..], &mut journal)?;
+    }
 
     let key = |failure: &Failure| (failure.id, failure.attempt, failure.at);
-    let mut known: std::collections::HashSet<_> = journal.failures()?.iter().map(key).collect();
-    let failures: Vec<Failure> =
-        read_failures(dir)?.into_iter().filter(|failure| known.insert(key(failure))).collect();
+    let mut known = HashSet::new();
+    let mut failures: Vec<Failure> = Vec::new();
+    for (number, files) in sources.iter().enumerate() {
+        if let Some(table) = Table::load(&files.failures)? {
+            let new = read::failures_in(&table)?.into_iter().filter(|f| known.insert(key(f)));
+            failures.extend(new.filter(|_| number > 0)); // the first source is the folder itself
+        }
+    }
     journal.append_failures(&failures)?;
     merged.failures = failures.len();
     Ok(merged)
@@ -102,12 +140,42 @@ fn write(journal: &mut Journal, group: &mut Group) -> Result<(), ResultsError> {
     journal.append_text(ids, &runs, &epochs)
 }
 
-/// The job of each row, all of which were found sound.
-fn checked_runs(table: &Table) -> Result<Vec<JobId>, ResultsError> {
+/// Adds the curves of finished jobs that have none. A run whose `epochs.csv` was replaced has kept
+/// those of jobs with a row, too.
+fn add_curves(sources: &[Files], journal: &mut Journal) -> Result<(), ResultsError> {
+    let mut standing = journal.standing();
+    for files in sources {
+        let Some(table) = Table::load(&files.epochs)? else { continue };
+        table.demand(epoch_columns())?;
+        let mut text = String::new();
+        let mut added: HashMap<JobId, usize> = HashMap::new();
+        for i in 0..table.len() {
+            let id = table.row(i)?.required(JOB_ID)?;
+            if standing.get(&id) == Some(&0) {
+                copy_row(&table, i, journal.epochs(), &mut text)?;
+                *added.entry(id).or_default() += 1;
+            }
+        }
+        journal.append_text([], "", &text)?;
+        standing.extend(added);
+    }
+    Ok(())
+}
+
+/// The job of each row, all of which were found sound, and how many epochs it has.
+fn checked_runs(table: &Table) -> Result<Vec<(JobId, usize)>, ResultsError> {
     table.demand(run_columns())?;
     let fields = read::fields_in(table);
     let rows = (0..table.len()).into_par_iter();
-    rows.map(|i| read::checked(&table.row(i)?, &fields)).collect()
+    let job = |(id, record): (JobId, Record)| (id, record.epochs_done as usize);
+    rows.map(|i| read::record(&table.row(i)?, &fields).map(job)).collect()
+}
+
+/// A row that is to be copied: its job, and how many epochs belong to it.
+struct New {
+    row: usize,
+    id: JobId,
+    epochs: usize,
 }
 
 /// What two rows of a job differ in.
@@ -127,33 +195,48 @@ fn conflict(
     Ok((!differences.is_empty()).then(conflict))
 }
 
-/// Adds some rows of a shard, and the curves of their jobs, to a group.
+/// Adds some rows of a shard, and the curves of their jobs, to a group. Gives what to tell if
+/// epochs are missing.
 fn copy(
     runs: &Table,
     epochs: Option<&Table>,
-    new: &[(usize, JobId)],
+    new: &[New],
     journal: &Journal,
     group: &mut Group,
-) -> Result<(), ResultsError> {
-    for &(row, id) in new {
+) -> Result<Option<String>, ResultsError> {
+    let mut missing: HashMap<JobId, usize> = HashMap::new();
+    for &New { row, id, epochs } in new {
         copy_row(runs, row, journal.runs(), &mut group.runs)?;
         group.ids.push(id);
+        missing.insert(id, epochs);
     }
-    let Some(epochs) = epochs else { return Ok(()) };
-    epochs.demand(epoch_columns())?;
-    let taken: std::collections::HashSet<JobId> = new.iter().map(|&(_, id)| id).collect();
-    let ids: Vec<JobId> = (0..epochs.len())
-        .into_par_iter()
-        .map(|i| {
-            let row = epochs.row(i)?;
-            read::epoch(&row)?;
-            row.required(JOB_ID)
-        })
-        .collect::<Result<_, _>>()?;
-    for (row, _) in ids.iter().enumerate().filter(|(_, id)| taken.contains(id)) {
-        copy_row(epochs, row, journal.epochs(), &mut group.epochs)?;
+    if let Some(epochs) = epochs {
+        epochs.demand(epoch_columns())?;
+        let ids: Vec<JobId> = (0..epochs.len())
+            .into_par_iter()
+            .map(|i| {
+                let row = epochs.row(i)?;
+                read::epoch(&row)?;
+                row.required(JOB_ID)
+            })
+            .collect::<Result<_, _>>()?;
+        for (row, id) in ids.into_iter().enumerate() {
+            if let Some(missing) = missing.get_mut(&id) {
+                *missing = missing.saturating_sub(1);
+                copy_row(epochs, row, journal.epochs(), &mut group.epochs)?;
+            }
+        }
     }
-    Ok(())
+    let (jobs, rows) = missing
+        .values()
+        .filter(|rows| **rows > 0)
+        .fold((0, 0), |(jobs, all), rows| (jobs + 1, all + rows));
+    Ok((jobs > 0).then(|| {
+        format!(
+            "{rows} epochs of {jobs} jobs are missing; the jobs were merged, \
+             but their curves are not whole"
+        )
+    }))
 }
 
 /// Adds a row to the text that goes into another file, with that file's columns.

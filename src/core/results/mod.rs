@@ -11,6 +11,9 @@ macro_rules! columns {
     };
 }
 
+mod appender;
+mod aside;
+mod believable;
 mod curvature;
 mod journal;
 mod merge;
@@ -33,7 +36,7 @@ pub use curvature::{
     best_curvatures, curvature_docs, read_curvatures, write_curvatures,
 };
 pub use journal::{Holder, Journal, holder};
-pub use merge::{Merged, merge};
+pub use merge::{Merged, is_mergeable, merge};
 pub use read::{
     Conflict, Runs, differences, equal_results, finished_ids, folders, planned_ids, planned_jobs,
     read_epochs, read_failures, read_outcomes, read_runs,
@@ -256,6 +259,10 @@ pub enum ResultsError {
     #[error("{} was changed by another program while the sweep was running; \
              see that it holds every row that it should, and run the sweep again", .0.display())]
     Changed(PathBuf),
+    /// The lock of the folder that this process is writing to is not its own any more.
+    #[error("{} was removed or replaced by another program while the sweep was running, so that a second \
+             process could have begun to write to the folder; see that nobody else does, and run the sweep again", .0.display())]
+    Unlocked(PathBuf),
     /// The operating system refused.
     #[error("cannot {action} {}: {source}{}", .path.display(), hint(.source))]
     Io {
@@ -276,6 +283,12 @@ impl ResultsError {
     /// Whether there was no room on the disk: the same command will do once there is.
     pub fn is_full_disk(&self) -> bool {
         matches!(self, ResultsError::Io { source, .. } if is_full(source))
+    }
+
+    /// Whether another program changed the folder under this process, which must not write to it
+    /// any more.
+    pub fn is_change(&self) -> bool {
+        matches!(self, ResultsError::Changed(_) | ResultsError::Unlocked(_))
     }
 
     fn row(file: &Path, line: usize, message: impl Into<String>) -> ResultsError {

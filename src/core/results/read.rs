@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use super::believable;
 use super::table::{Row, Table};
 use super::{
     EPOCHS, EpochRow, FAILURES, Failure, INSTRUCTION_SET, JOB_ID, Outcome, Provenance,
@@ -142,11 +143,9 @@ pub fn read_runs(dir: &Path) -> Result<Runs, ResultsError> {
 }
 
 /// The finished jobs of one file.
-pub(super) fn load_runs(path: &Path) -> Result<Runs, ResultsError> {
+pub(super) fn runs_in(table: &Table) -> Result<Runs, ResultsError> {
     let mut runs = Runs::default();
-    if let Some(table) = Table::load(path)? {
-        add_runs(&table, &mut runs, &mut HashMap::new())?;
-    }
+    add_runs(table, &mut runs, &mut HashMap::new())?;
     Ok(runs)
 }
 
@@ -231,12 +230,8 @@ pub(super) fn record(
         },
         epochs: Vec::new(),
     };
+    believable::record(&record).map_err(|message| row.error(message))?;
     Ok((id, record))
-}
-
-/// The job of a row that [`record`] can read.
-pub(super) fn checked(row: &Row<'_>, fields: &[Option<usize>]) -> Result<JobId, ResultsError> {
-    record(row, fields).map(|(id, _)| id)
 }
 
 /// The job of a row, which its `job_id` must name.
@@ -357,10 +352,7 @@ pub fn read_failures(dir: &Path) -> Result<Vec<Failure>, ResultsError> {
 }
 
 /// The failed attempts of one file.
-pub(super) fn load_failures(path: &Path) -> Result<Vec<Failure>, ResultsError> {
-    let Some(table) = Table::load(path)? else {
-        return Ok(Vec::new());
-    };
+pub(super) fn failures_in(table: &Table) -> Result<Vec<Failure>, ResultsError> {
     table.demand(failure_columns())?;
     table.rows().map(|row| failure(&row?)).collect()
 }
@@ -414,7 +406,7 @@ pub fn read_epochs(dir: &Path) -> Result<HashMap<JobId, Vec<EpochRow>>, ResultsE
 /// An epoch from its row.
 pub(super) fn epoch(row: &Row<'_>) -> Result<EpochRow, ResultsError> {
     let number = |column| Ok(row.finite(column)?.unwrap_or(f64::NAN));
-    Ok(EpochRow {
+    let epoch = EpochRow {
         epoch: row.required("epoch")?,
         lr: number("lr")?,
         train_loss: number("train_loss")?,
@@ -422,5 +414,7 @@ pub(super) fn epoch(row: &Row<'_>) -> Result<EpochRow, ResultsError> {
         val_loss: number("val_loss")?,
         val_acc: number("val_acc")?,
         seconds: number("seconds")?,
-    })
+    };
+    believable::epoch(&epoch).map_err(|message| row.error(message))?;
+    Ok(epoch)
 }

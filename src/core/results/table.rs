@@ -4,14 +4,16 @@
 //! leaves behind is one unfinished last line, and it can be told from a finished one.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
+use std::collections::{BTreeSet, HashMap};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::ops::Range;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, SecondsFormat, Utc};
+use tempfile::NamedTempFile;
 
 use super::{ResultsError, is_later};
 use crate::text;
@@ -129,12 +131,14 @@ pub(super) struct Torn {
 pub(super) struct Table {
     pub path: PathBuf,
     bytes: Vec<u8>,
+    /// Where the header's line ends.
+    body: usize,
     /// The header's words, in the file's order.
     pub header: Vec<String>,
     index: HashMap<String, usize>,
     rows: Vec<(usize, Range<usize>)>,
     /// Length in bytes of all that is whole.
-    pub whole: u64,
+    whole: usize,
     /// The last line, if it is not.
     pub torn: Option<Torn>,
 }
@@ -148,6 +152,11 @@ impl Table {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(ResultsError::io("read", path, error)),
         }
+        Ok(Table::parse(path, bytes)?.ok())
+    }
+
+    /// A table from a file's bytes, which are given back if not even a header in them is whole.
+    pub fn parse(path: &Path, bytes: Vec<u8>) -> Result<Result<Table, Vec<u8>>, ResultsError> {
         let mut lines = Vec::new();
         let mut start = 0;
         for (number, line) in bytes.split_inclusive(|&b| b == b'\n').enumerate() {
@@ -155,9 +164,10 @@ impl Table {
             start += line.len();
         }
         if lines.first().is_none_or(|(_, range)| bytes[range.end - 1] != b'\n') {
-            return Ok(None);
+            return Ok(Err(bytes));
         }
         let (_, first) = lines.remove(0);
+        let body = first.end;
         let error = |message: &str| ResultsError::row(path, 1, message);
         let header = text(&bytes[first.clone()]).ok_or_else(|| error("the header is not UTF-8"))?;
         let header = header.strip_prefix('\u{feff}').unwrap_or(header);
@@ -181,7 +191,17 @@ impl Table {
         });
         lines.retain(|(_, range)| text(&bytes[range.clone()]) != Some(""));
         let path = path.to_owned();
-        Ok(Some(Table { path, bytes, header, index, rows: lines, whole: whole as u64, torn }))
+        Ok(Ok(Table { path, bytes, body, header, index, rows: lines, whole, torn }))
+    }
+
+    /// The header's line as it stands in the file, its end included.
+    pub fn first_line(&self) -> &[u8] {
+        &self.bytes[..self.body]
+    }
+
+    /// The last line's bytes, if it is not whole.
+    pub fn unfinished(&self) -> &[u8] {
+        &self.bytes[self.whole..]
     }
 
     /// The place of a column in the rows.
@@ -250,8 +270,7 @@ impl Table {
 
     /// The header and the rows that `keep` chooses, as they stand in the file.
     pub fn filtered(&self, keep: &[bool]) -> Vec<u8> {
-        let body = self.rows.first().map_or(self.whole as usize, |(_, range)| range.start);
-        let mut bytes = self.bytes[..body].to_vec();
+        let mut bytes = self.first_line().to_vec();
         for ((_, range), _) in self.rows.iter().zip(keep).filter(|(_, keep)| **keep) {
             bytes.extend_from_slice(&self.bytes[range.clone()]);
         }
@@ -323,6 +342,48 @@ impl Row<'_> {
     }
 }
 
+/// How the name of a file that is not written to its end ends; it begins with a dot.
+const PARTIAL: &str = ".wninit-partial";
+
+/// Deletes what processes that were killed left of files that they were about to put into a
+/// folder. Who still writes to one holds its lock.
+fn sweep(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.as_encoded_bytes();
+        let partial = name.starts_with(b".") && name.ends_with(PARTIAL.as_bytes());
+        if !partial || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            continue;
+        }
+        let file = OpenOptions::new().read(true).write(true).open(entry.path());
+        if file.as_ref().is_ok_and(|file| file.try_lock().is_ok()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// A file under another name, which will be put in place of the one of that name in the folder.
+fn partial(folder: &Path, name: &str) -> io::Result<NamedTempFile> {
+    static SWEPT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    let mut swept = SWEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    if swept.insert(folder.to_owned()) {
+        sweep(folder);
+    }
+    drop(swept);
+    let (prefix, mode) = (format!(".{name}."), fs::Permissions::from_mode(0o666));
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&prefix).suffix(PARTIAL).permissions(mode); // less the umask
+    loop {
+        let file = builder.tempfile_in(folder)?;
+        // Before the lock was taken, another process's sweep may have come.
+        let swept = matches!(file.as_file().try_lock(), Err(TryLockError::WouldBlock));
+        if !swept && file.as_file().metadata()?.nlink() > 0 {
+            return Ok(file);
+        }
+    }
+}
+
 /// Puts a file in place as a whole: a reader, or a crash, meets the old one or the new one. Links are
 /// followed, and what is no regular file, such as a pipe or a device, is written to instead.
 ///
@@ -353,10 +414,7 @@ fn end_of_links(path: &Path) -> io::Result<PathBuf> {
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .prefix(&format!(".{name}."))
-        .permissions(fs::Permissions::from_mode(0o666)) // less the umask
-        .tempfile_in(folder)?;
+    let mut file = partial(folder, &name)?;
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path)?;

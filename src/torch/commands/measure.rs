@@ -3,15 +3,16 @@
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Once};
+use std::thread::ScopedJoinHandle;
 
 use crate::device;
 use crate::train::Libtorch;
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use wninit_core::cli::Written;
 use wninit_core::cli::plan::Args;
 use wninit_core::console::say;
 use wninit_core::data;
-use wninit_core::execution::Choice;
+use wninit_core::execution::{Choice, NO_THREAD};
 use wninit_core::job::Job;
 use wninit_core::plan::Plan;
 use wninit_core::plan::cohort::{self, Cohort, Shape};
@@ -132,14 +133,17 @@ fn reason(stop: Stop) -> anyhow::Error {
 /// The mean over workers that measure the same at the same time.
 fn together(trainer: &Libtorch, workers: usize, cohort: &Cohort) -> anyhow::Result<Speed> {
     let results: Vec<Result<Speed, Stop>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..workers)
-            .map(|worker| scope.spawn(move || trainer.measure(worker, cohort)))
-            .collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().unwrap_or_else(|_| Err(Stop::Interrupted)))
-            .collect()
-    });
+        let start = |worker| {
+            let thread = std::thread::Builder::new();
+            thread.spawn_scoped(scope, move || trainer.measure(worker, cohort))
+        };
+        let threads = (0..workers).map(start).collect::<std::io::Result<Vec<_>>>();
+        let threads = threads.with_context(|| format!("cannot start a thread; {NO_THREAD}"))?;
+        let join = |thread: ScopedJoinHandle<'_, _>| {
+            thread.join().unwrap_or_else(|_| Err(Stop::Interrupted))
+        };
+        anyhow::Ok(threads.into_iter().map(join).collect())
+    })?;
     let mut mean = Speed { setup: 0.0, step: 0.0, image: 0.0 };
     for result in results {
         let speed = result.map_err(reason)?;

@@ -67,7 +67,7 @@ pub fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
         say(&change.to_string());
     }
 
-    for warning in sweep.journal.warnings() {
+    for warning in sweep.journal.warnings().iter().chain(&sweep.journal.left_aside()?) {
         say(&format!("warning: {warning}"));
     }
 

@@ -8,10 +8,11 @@ use std::thread;
 
 use crate::train::Libtorch;
 use crate::{device, ffi};
-use anyhow::{anyhow, bail};
+use anyhow::{Context, anyhow, bail};
 use wninit_core::cli::UsageError;
 use wninit_core::cli::verify::Args;
 use wninit_core::console::{self, say};
+use wninit_core::execution::NO_THREAD;
 use wninit_core::job::JobId;
 use wninit_core::plan::cohort::Cohort;
 use wninit_core::results::{
@@ -82,15 +83,21 @@ pub fn run(args: &Args, commit: &'static str) -> anyhow::Result<u8> {
             stop.store(true, Ordering::Relaxed); // no verdict is worth its time unread
         }
     };
-    thread::scope(|scope| {
+    thread::scope(|scope| -> anyhow::Result<()> {
         for worker in 0..workers {
             let (report, trainer, rows, next) = (report.clone(), &trainer, &rows, &next);
-            scope.spawn(move || {
+            let thread = thread::Builder::new().spawn_scoped(scope, move || {
                 while let Some(row) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
                     // Nobody listens any more only if the program is about to end.
                     drop(report.send((row, verdict(trainer, worker, row))));
                 }
             });
+            if let Err(error) = thread {
+                if worker == 0 {
+                    return Err(error).context(format!("cannot start a thread; {NO_THREAD}"));
+                }
+                break;
+            }
         }
         drop(report);
         for (row, verdict) in reports {
@@ -121,7 +128,8 @@ pub fn run(args: &Args, commit: &'static str) -> anyhow::Result<u8> {
             }
             print(text);
         }
-    });
+        Ok(())
+    })?;
     let checked = equal + close + different;
     print(format!(
         "{checked} of {finished} finished jobs trained again: {equal} equal, {close} close, {different} different; \

@@ -205,9 +205,8 @@ struct Error {
 }
 
 /// The convolutions of jobs, each with the batch and in the precision in which a job does it, on one
-/// thread. Large batches are cut so that a convolution does at most `most` multiplications: its
-/// channels, kernel, stride and image stay.
-pub fn cases_of<'j>(jobs: impl IntoIterator<Item = &'j Job>, most: i64) -> Vec<Case> {
+/// thread. Batches are cut to what is [`affordable`].
+pub fn cases_of<'j>(jobs: impl IntoIterator<Item = &'j Job>) -> Vec<Case> {
     let mut known = BTreeSet::new();
     let mut cases = BTreeSet::new();
     for job in jobs {
@@ -224,15 +223,22 @@ pub fn cases_of<'j>(jobs: impl IntoIterator<Item = &'j Job>, most: i64) -> Vec<C
             arithmetic: Arithmetic::fp32(Device::Cpu),
         };
         for shape in convolutions(blueprint) {
-            let Shape { inputs, outputs, window, image } = shape;
-            let pixels: i64 = image.iter().map(|&size| window.result(size)).product();
-            let of_image = inputs * outputs * window.kernel.pow(2) * pixels;
-            let batch = batch.min(most / of_image).max(1);
+            let batch = affordable(shape, batch);
             let work = Work::Convolution { shape, batch, way: Way::Dense };
             cases.insert(Case { work, bf16: precision == Precision::Bf16, threads: 1 });
         }
     }
     cases.into_iter().collect()
+}
+
+/// As many of `batch` images as take a convolution 15 million multiplications, or one: what makes a
+/// large convolution different, its channels, kernel, stride and image, stays.
+fn affordable(shape: Shape, batch: i64) -> i64 {
+    const MULTIPLICATIONS: i64 = 15_000_000;
+    let Shape { inputs, outputs, window, image } = shape;
+    let pixels: i64 = image.iter().map(|&size| window.result(size)).product();
+    let of_image = inputs * outputs * window.kernel.pow(2) * pixels;
+    batch.min(MULTIPLICATIONS / of_image).max(1)
 }
 
 /// The distinct convolutions of a network, found by passing an image through it.
@@ -246,9 +252,10 @@ fn convolutions(blueprint: Blueprint) -> BTreeSet<Shape> {
 }
 
 /// Random cases: convolutions of 1 to 40 channels each way, kernels of 1×1 and 3×3, strides of 1
-/// and 2, images of 4×4 to 33×33, batches of 1 to 130 (of each order of magnitude equally many), in
-/// fp32 and bf16, on one and two threads; after every tenth one in the other ways, differentiated
-/// twice, and a product. The beginning of more cases is the same.
+/// and 2, images of 4×4 to 33×33, in fp32 and bf16, on one and two threads. Batches are of 1 to 130
+/// images, each order of magnitude equally often, cut to what is [`affordable`]. Every tenth
+/// convolution is followed by the same in the other ways, by itself differentiated twice, and by a
+/// product. Fewer cases are the beginning of more.
 pub fn random_cases(convolutions: usize, seed: u64) -> Vec<Case> {
     let mut stream = rng::stream(seed, "conformance", 0);
     let mut cases = Vec::new();
@@ -261,6 +268,7 @@ pub fn random_cases(convolutions: usize, seed: u64) -> Vec<Case> {
             image: [any(4, 33), any(4, 33)],
         };
         let batch = 130f64.powf(any(0, 1000) as f64 / 1000.0).round() as i64;
+        let batch = affordable(shape, batch);
         let (bf16, threads) = (any(0, 1) == 1, any(1, 2) as i32);
         let case = |work| Case { work, bf16, threads };
         cases.push(case(Work::Convolution { shape, batch, way: Way::Dense }));

@@ -12,7 +12,8 @@ use std::sync::{Mutex, mpsc};
 
 /// Shares tasks out among workers, each a thread, and hands every result to `done` on the calling
 /// thread as soon as it is there. After `stop` is set no further task begins; those under way end.
-/// `done` says whether to go on: at the first "no" the rest is left.
+/// `done` says whether to go on: at the first "no" the rest is left. Where the system starts fewer
+/// threads, there are fewer workers; the calling thread is one if there is no other.
 pub fn shared_out<T: Send, R: Send>(
     tasks: Vec<T>,
     workers: usize,
@@ -31,17 +32,29 @@ pub fn shared_out<T: Send, R: Send>(
     };
     std::thread::scope(|scope| {
         let (results, received) = mpsc::channel();
+        let mut started = 0;
         for worker in 0..workers {
             let (results, next, work) = (results.clone(), &next, &work);
-            scope.spawn(move || {
+            let thread = std::thread::Builder::new().spawn_scoped(scope, move || {
                 while let Some(task) = next() {
                     if results.send(work(worker, task)).is_err() {
                         break;
                     }
                 }
             });
+            if thread.is_err() {
+                break;
+            }
+            started = worker + 1;
         }
         drop(results);
+        while started == 0
+            && let Some(task) = next()
+        {
+            if !done(work(0, task)) {
+                over.store(true, Ordering::Relaxed);
+            }
+        }
         for result in received {
             if !over.load(Ordering::Relaxed) && !done(result) {
                 over.store(true, Ordering::Relaxed);

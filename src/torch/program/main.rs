@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use wninit_core::cli::{self, Ended, become_wninit};
+use wninit_core::run::pool::EXIT_UNFINISHED;
 use wninit_torch::commands::{self, Command};
 
 #[derive(Parser)]
@@ -14,8 +15,15 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    cli::main(|Cli { command }| match commands::run(&command, env!("WNINIT_COMMIT"))? {
-        Ended::Exit(code) => Ok(code),
-        Ended::Written(written) => Err(become_wninit(&written)),
+    cli::main(without_threads, |Cli { command }| {
+        match commands::run(&command, env!("WNINIT_COMMIT"))? {
+            Ended::Exit(code) => Ok(code),
+            Ended::Written(written) => Err(become_wninit(&written)),
+        }
     })
+}
+
+/// The exit code where the system starts no threads: jobs are left, and the same command will do them.
+fn without_threads(cli: &Cli) -> u8 {
+    if matches!(cli.command, Command::Run(_)) { EXIT_UNFINISHED } else { 1 }
 }

@@ -11,7 +11,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::{Dtype, Metadata, TensorView};
 use safetensors::{SafeTensors, serialize};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -24,6 +24,8 @@ use wninit_core::plan::cohort::Cohort;
 
 const MAGIC: &[u8] = b"wninit checkpoint 1\n";
 const DIGEST: usize = 32;
+/// The longest header that is read, in bytes. That of a cohort of 10,000 jobs has some 10 MB.
+const LONGEST_HEADER: u64 = 100_000_000;
 
 /// Where a cohort stands, apart from its tensors.
 #[derive(Serialize, Deserialize)]
@@ -124,33 +126,81 @@ pub(super) fn save(path: &Path, session: &mut Session) -> Result<()> {
     write().with_context(|| format!("cannot write the checkpoint {}", path.display()))
 }
 
-/// Reads the payload of a checkpoint and checks it against its digest.
-fn payload(path: &Path) -> Result<Vec<u8>> {
-    let mut file = File::open(path)?;
-    let mut start = Vec::new();
-    Read::by_ref(&mut file).take((MAGIC.len() + DIGEST) as u64).read_to_end(&mut start)?;
-    ensure!(start.starts_with(MAGIC), "it does not begin as a checkpoint does");
-    ensure!(start.len() == MAGIC.len() + DIGEST, "it ends too early");
-    let mut payload = Vec::new();
-    file.read_to_end(&mut payload)?;
-    ensure!(Sha256::digest(&payload).as_slice() == &start[MAGIC.len()..], "its checksum is wrong");
-    Ok(payload)
+/// A checkpoint's file, of which the tensors are not read so far.
+struct Opened {
+    header: Header,
+    /// The digest that the file states.
+    digest: Vec<u8>,
+    /// The payload up to the tensors.
+    start: Vec<u8>,
+    /// The rest.
+    file: File,
+    /// Bytes of the tensors: the header and the file agree on it.
+    tensors: u64,
 }
 
-fn header(payload: &[u8]) -> Result<Header> {
-    let (_, metadata) = SafeTensors::read_metadata(payload)?;
-    let state =
-        metadata.metadata().as_ref().and_then(|m| m.get("state")).context("it has no state")?;
-    let header: Header = serde_json::from_str(state)?;
-    ensure!(
-        !header.ids.is_empty() && header.ids.len() == header.progress.len(),
-        "its members are incomplete"
-    );
-    Ok(header)
+impl Opened {
+    /// Opens a file and reads what comes before the tensors. A file that is not as long as its
+    /// header says is refused, before anything that long is read.
+    fn new(path: &Path) -> Result<Opened> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        let mut take = |n: u64| -> Result<Vec<u8>> {
+            let mut bytes = Vec::new();
+            Read::by_ref(&mut file).take(n).read_to_end(&mut bytes)?;
+            ensure!(bytes.len() as u64 == n, "it ends too early");
+            Ok(bytes)
+        };
+        let magic = take((MAGIC.len() as u64).min(length))?;
+        ensure!(magic == MAGIC, "it does not begin as a checkpoint does");
+        let digest = take(DIGEST as u64)?;
+        let size = take(8)?;
+        let size_of_header = u64::from_le_bytes(size.as_slice().try_into()?);
+        ensure!(size_of_header <= LONGEST_HEADER, "its header is too long");
+        let text = take(size_of_header)?;
+        let metadata: Metadata = serde_json::from_slice(&text).context("its header is damaged")?;
+        let tensors = metadata.tensors().values().map(|t| t.data_offsets.1).max().unwrap_or(0);
+        let tensors = u64::try_from(tensors)?;
+        let before = (MAGIC.len() + DIGEST + size.len() + text.len()) as u64;
+        ensure!(
+            before.checked_add(tensors) == Some(length),
+            "it has {length} bytes, but its header describes {}",
+            before.saturating_add(tensors)
+        );
+        let state =
+            metadata.metadata().as_ref().and_then(|m| m.get("state")).context("it has no state")?;
+        let header: Header = serde_json::from_str(state)?;
+        ensure!(
+            !header.ids.is_empty() && header.ids.len() == header.progress.len(),
+            "its members are incomplete"
+        );
+        Ok(Opened { header, digest, start: [size, text].concat(), file, tensors })
+    }
+
+    /// Reads the tensors in parts, which `keep` may collect, and checks the digest.
+    fn check(mut self, mut keep: impl FnMut(&[u8])) -> Result<Header> {
+        let mut hash = Sha256::new();
+        let mut part = std::mem::take(&mut self.start);
+        while !part.is_empty() {
+            hash.update(&part);
+            keep(&part);
+            part.clear();
+            Read::by_ref(&mut self.file).take(1 << 20).read_to_end(&mut part)?;
+        }
+        ensure!(hash.finalize().as_slice() == self.digest, "its checksum is wrong");
+        Ok(self.header)
+    }
+
+    /// The whole payload, checked against its digest.
+    fn payload(self) -> Result<(Header, Vec<u8>)> {
+        let mut payload = Vec::with_capacity(self.start.len() + usize::try_from(self.tensors)?);
+        let header = self.check(|part| payload.extend_from_slice(part))?;
+        Ok((header, payload))
+    }
 }
 
 fn read(path: &Path) -> Result<Saved> {
-    let header = header(&payload(path)?)?;
+    let header = Opened::new(path)?.check(|_| ())?;
     let ids = header.ids.iter().map(|id| id.parse().map_err(anyhow::Error::msg));
     Ok(Saved {
         path: path.to_owned(),
@@ -202,6 +252,16 @@ pub fn scan(dir: &Path, mut warn: impl FnMut(String)) -> Result<Vec<Saved>> {
     Ok(saved)
 }
 
+/// The most bytes that the tensors of a checkpoint of so many jobs have: each value, its momentum
+/// and the best one so far.
+fn most_bytes(model: &mut Model, jobs: usize) -> u64 {
+    let members = model.members().max(1) as u64;
+    let params = model.params().into_iter().map(|param| param.value.numel());
+    let mut numbers: usize = params.sum();
+    numbers += model.buffers().into_iter().map(|buffer| buffer.value.numel()).sum::<usize>();
+    (numbers as u64 / members).saturating_mul(jobs as u64).saturating_mul(3 * 4)
+}
+
 impl Saved {
     /// Takes up the cohort, whose jobs must all be in the checkpoint, where it stood.
     ///
@@ -213,8 +273,15 @@ impl Saved {
         blueprint: Blueprint,
         data: &DeviceData,
     ) -> Result<Session> {
-        let payload = payload(&self.path)?;
-        let header = header(&payload)?;
+        let opened = Opened::new(&self.path)?;
+        let mut model = Model::zeros(blueprint, cohort.jobs().len() as i64);
+        let most = most_bytes(&mut model, opened.header.ids.len());
+        ensure!(
+            opened.tensors <= most,
+            "it has {} bytes of tensors, but the state of its jobs has at most {most}",
+            opened.tensors
+        );
+        let (header, payload) = opened.payload()?;
         let shape = cohort.shape();
         ensure!(
             header.epoch < shape.epochs && header.step < shape.steps(),
@@ -252,7 +319,6 @@ impl Saved {
             Ok(all.index_select(0, &index).to_device(device))
         };
 
-        let mut model = Model::zeros(blueprint, places.len() as i64);
         for param in model.params() {
             param.value = read(&format!("value/{}", param.name), &param.value)?;
             let momentum = format!("momentum/{}", param.name);
@@ -315,7 +381,7 @@ mod tests {
             session.best = Some(session.state().iter().map(Tensor::copy).collect());
             let dir = tempfile::tempdir().unwrap();
             save(&dir.path().join("a.checkpoint"), &mut session).unwrap();
-            payload(&dir.path().join("a.checkpoint")).unwrap()
+            Opened::new(&dir.path().join("a.checkpoint")).unwrap().payload().unwrap().1
         })
     }
 
@@ -368,6 +434,41 @@ mod tests {
         ] {
             assert!(taken_up(&sealed(&edited(from, to))).is_err(), "{to}");
         }
+    }
+
+    #[test]
+    fn a_file_much_longer_than_its_jobs_need_is_refused_before_it_is_read() {
+        const LONG: u64 = 3 << 30;
+        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+        let path = dir.path().join("a.checkpoint");
+        // A genuine one and a long hole behind it, which takes no room on the disk.
+        fs::write(&path, sealed(genuine())).unwrap();
+        File::options().write(true).open(&path).unwrap().set_len(LONG).unwrap();
+        let error = read(&path).unwrap_err().to_string();
+        assert!(error.contains("3221225472 bytes, but its header describes"), "{error}");
+
+        // One whose header describes all of that, too, with a digest that fits.
+        let (length, rest) = genuine().split_at(8);
+        let length = u64::from_le_bytes(length.try_into().unwrap()) as usize;
+        let text = std::str::from_utf8(&rest[..length]).unwrap().trim_end();
+        let end = rest.len() - length;
+        let junk = 300 << 20;
+        let more = format!(
+            ",\"junk\":{{\"dtype\":\"U8\",\"shape\":[{junk}],\"data_offsets\":[{end},{}]}}}}",
+            end + junk
+        );
+        let text = format!("{}{more}", text.strip_suffix('}').unwrap());
+        let start = [&(text.len() as u64).to_le_bytes(), text.as_bytes(), &rest[length..]].concat();
+        let mut hash = Sha256::new();
+        hash.update(&start);
+        let zeros = vec![0; 1 << 20];
+        (0..300).for_each(|_| hash.update(&zeros));
+        fs::write(&path, [MAGIC, hash.finalize().as_slice(), &start].concat()).unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_len(file.metadata().unwrap().len() + junk as u64).unwrap();
+        let saved = read(&path).unwrap();
+        let error = saved.resume(&cohort(), blueprint(), &data()).err().unwrap().to_string();
+        assert!(error.contains("but the state of its jobs has at most"), "{error}");
     }
 
     proptest! {

@@ -24,6 +24,7 @@ mod under_way;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
@@ -32,6 +33,7 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 use chrono::{DateTime, Utc};
 
+use crate::execution::NO_THREAD;
 use crate::job::{Job, JobId};
 use crate::plan::cohort::{Cohort, Shape};
 use crate::results::{
@@ -80,6 +82,8 @@ pub enum Ending {
     Deadline,
     /// Every worker was stopped for failing too often.
     NoWorker,
+    /// The system started no thread for a worker.
+    NoThread(std::io::Error),
     /// The results could not be written.
     Journal(ResultsError),
 }
@@ -87,6 +91,8 @@ pub enum Ending {
 /// What came of a run.
 #[derive(Debug)]
 pub struct Summary {
+    /// The folder of the results.
+    pub dir: PathBuf,
     /// Jobs of the plan that were finished before.
     pub finished_before: usize,
     /// Jobs that this run finished, diverged ones included.
@@ -99,8 +105,12 @@ pub struct Summary {
     pub first_error: Option<String>,
     /// Jobs that were neither finished nor failed: interrupted, or never started.
     pub left: usize,
-    /// Jobs that finished but could not be written to disk.
+    /// Jobs that finished but are not on the disk.
     pub unwritten: usize,
+    /// Those of them that were, until another program changed the files.
+    pub lost: usize,
+    /// Where the results that could not be written are kept; `None` if there are none.
+    pub kept: Option<Result<Vec<PathBuf>, ResultsError>>,
     /// The devices of workers that were stopped for failing too often.
     pub stopped_workers: Vec<String>,
     /// Why it ended.
@@ -164,17 +174,54 @@ impl fmt::Display for Summary {
                 "\nevery worker failed too often in a row, so {} jobs were not started; mend the cause, then {again}",
                 self.left
             ),
+            Ending::NoThread(error) => write!(
+                f,
+                "\nthe system starts no thread for a worker ({error}), so {} jobs were not started; {NO_THREAD}, then {again}",
+                self.left
+            ),
             Ending::Journal(error) => {
                 write!(f, "\nstopped, because the results could not be written: {error}")?;
-                match self.unwritten {
-                    0 => write!(
-                        f,
-                        "\nevery finished job is on disk after all; {} are left",
-                        self.left
-                    ),
-                    n => write!(f, "\n{n} finished jobs are not on disk and will be trained again"),
-                }
+                self.say_what_is_not_written(f)
             }
+        }
+    }
+}
+
+impl Summary {
+    fn say_what_is_not_written(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.unwritten {
+            0 => {
+                let left = self.left;
+                write!(f, "\nevery finished job is on disk after all; {left} are left")?;
+            }
+            n => write!(f, "\n{n} finished jobs are not on disk")?,
+        }
+        if self.lost > 0 {
+            write!(f, "; {} of them were, until the files were changed", self.lost)?;
+        }
+        let dir = self.dir.display();
+        match &self.kept {
+            Some(Err(error)) => write!(
+                f,
+                "\nwhat could not be written could not be kept elsewhere either ({error}), and is trained again"
+            ),
+            Some(Ok(files)) if !files.is_empty() => {
+                let listed: Vec<String> =
+                    files.iter().map(|file| file.display().to_string()).collect();
+                write!(f, "\nwhat could not be written is kept in {};\n", listed.join(", "))?;
+                if files.iter().any(|file| file.parent() != Some(&self.dir)) {
+                    write!(f, "move that to {dir}; ")?;
+                }
+                write!(
+                    f,
+                    "once the files of {dir} are in order, `wninit merge {dir}` adds it, \
+                     and without that it is trained again"
+                )
+            }
+            _ if self.unwritten > 0 => {
+                write!(f, "\nthey are trained again when the same command runs again")
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -236,15 +283,25 @@ pub fn run<T: Trainer>(
                     streak: Vec::new(),
                     last: None,
                 }),
-                Err(error) => refused = Some((index, error)),
+                Err(error) => {
+                    refused = Some(error);
+                    break;
+                }
             }
         }
+        let started = workers.len();
         let pool = Pool::new(cohorts, workers, journal, options);
-        if let Some((index, error)) = refused {
-            pool.display
-                .say(&format!("worker {index} and those after it cannot be started: {error}"));
+        if let Some(error) = refused.as_ref().filter(|_| started > 0) {
+            pool.display.say(&format!(
+                "warning: the system starts threads for {started} of {} workers ({error}); {NO_THREAD}",
+                options.workers.len()
+            ));
         }
-        pool.run(&reports)
+        let mut summary = pool.run(&reports);
+        if let (0, Some(error), Ending::NoWorker) = (started, refused, &summary.ending) {
+            summary.ending = Ending::NoThread(error);
+        }
+        summary
     })
 }
 
@@ -283,6 +340,8 @@ struct Pool<'a> {
     attempts: HashMap<JobId, u32>,
     first_error: Option<String>,
     jobs: usize,
+    /// The jobs that this run has written: how they ended, and how many epochs they have.
+    written: HashMap<JobId, (Outcome, usize)>,
     finished: usize,
     diverged: usize,
     cost: f64,
@@ -334,6 +393,7 @@ impl<'a> Pool<'a> {
             failed: HashMap::new(),
             attempts: HashMap::new(),
             first_error: None,
+            written: HashMap::new(),
             finished: 0,
             diverged: 0,
             host: hostname(),
@@ -360,7 +420,7 @@ impl<'a> Pool<'a> {
                     }
                     self.flush();
                 }
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => self.flush(),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
@@ -605,7 +665,8 @@ impl<'a> Pool<'a> {
         if self.broken.is_some() {
             return;
         }
-        if let Err(error) = self.write() {
+        // Who has lost the folder stops at once, and not only when there is something to write.
+        if let Err(error) = self.journal.held().and_then(|()| self.write()) {
             self.display.say(&format!("stopping, because the results cannot be written: {error}"));
             self.broken = Some(error);
             self.options.stop.store(true, Ordering::Relaxed);
@@ -616,7 +677,9 @@ impl<'a> Pool<'a> {
         if !self.records.is_empty() {
             self.journal.append(&self.records)?;
             for record in self.records.drain(..) {
-                self.failed.remove(&record.job.id());
+                let id = record.job.id();
+                self.failed.remove(&id);
+                self.written.insert(id, (record.outcome, record.epochs.len()));
                 self.finished += 1;
                 self.diverged += usize::from(record.outcome == Outcome::Diverged);
             }
@@ -658,19 +721,55 @@ impl<'a> Pool<'a> {
         }
     }
 
+    /// The error that another program's change of the files is, and how many jobs that were
+    /// finished are no longer there because of it: of this run, and of those before.
+    fn lost(&mut self) -> Option<(ResultsError, usize, usize)> {
+        let error = self.journal.unchanged().err()?;
+        let standing = self.journal.standing();
+        let before = self.written.len();
+        self.written.retain(|id, (_, epochs)| standing.get(id).is_some_and(|n| *n >= *epochs));
+        let lost = before - self.written.len();
+        let finished = self.journal.finished();
+        let lost_before = finished.iter().filter(|id| !standing.contains_key(id)).count();
+        let lost_before = lost_before.saturating_sub(lost).min(self.options.finished_before);
+        Some((error, lost, lost_before))
+    }
+
     fn end(mut self) -> Summary {
         let mut broken = self.broken.take();
-        // Room may have been made since; nothing that was measured is given up lightly.
-        if let Err(error) = self.write() {
-            broken.get_or_insert(error);
+        // Room may have been made since; nothing that was measured is given up lightly. What another
+        // program has changed is left alone.
+        if !broken.as_ref().is_some_and(ResultsError::is_change)
+            && let Err(error) = self.write()
+            && (broken.is_none() || error.is_change())
+        {
+            broken = Some(error);
         }
+        let (mut lost, mut lost_before) = (0, 0);
+        if let Some((error, of_this_run, of_others)) = self.lost() {
+            (lost, lost_before) = (of_this_run, of_others);
+            if broken.as_ref().is_some_and(ResultsError::is_change) {
+                // It has been said.
+            } else if lost + lost_before > 0 {
+                broken = Some(error);
+            } else {
+                let all = "every job that was finished so far has its row";
+                self.display.say(&format!("warning: {error} ({all})"));
+            }
+            self.finished = self.written.len();
+            let diverged = |(outcome, _): &&(Outcome, usize)| *outcome == Outcome::Diverged;
+            self.diverged = self.written.values().filter(diverged).count();
+        }
+        let kept = (broken.is_some() || !self.records.is_empty() || !self.failures.is_empty())
+            .then(|| self.journal.keep_aside(&self.records, &self.failures));
         self.moved = true;
         self.note(); // for the jobs that were written only now
         let progress = self.progress();
         self.display.show(&progress);
         self.display.end();
-        let unwritten = self.records.len();
+        let unwritten = self.records.len() + lost;
         let left = self.jobs.saturating_sub(self.finished + self.failed.len() + unwritten);
+        let left = left + lost_before;
         let ending = match broken {
             Some(error) => Ending::Journal(error),
             None if left > 0 && self.options.stop.load(Ordering::Relaxed) => Ending::Interrupted,
@@ -686,13 +785,16 @@ impl<'a> Pool<'a> {
             .filter(|worker| worker.orders.is_none())
             .map(|worker| worker.device);
         Summary {
-            finished_before: self.options.finished_before,
+            dir: self.journal.dir().to_owned(),
+            finished_before: self.options.finished_before - lost_before,
             finished: self.finished,
             diverged: self.diverged,
             failed,
             first_error: self.first_error,
             left,
             unwritten,
+            lost,
+            kept,
             stopped_workers: stopped.collect(),
             ending,
             elapsed: self.started.elapsed(),

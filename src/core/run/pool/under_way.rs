@@ -2,7 +2,7 @@
 //!
 //! A run that the system kills for want of memory cannot say so, and the next one would do the
 //! same again. So the pool keeps a note of the cohorts under way in `under_way.json`. A run that
-//! ends by itself, after Ctrl-C and SIGTERM too, leaves none under way; where one finds some, the
+//! ends by itself, after Ctrl-C, SIGTERM and SIGHUP too, leaves none under way; where one finds some, the
 //! run before it was killed. That may happen to anybody once. Jobs that it happened to twice are
 //! tried in halves, and after all others. Nobody knows why it happened, so it is no failure of
 //! these jobs and does not stand in `failures.csv`.

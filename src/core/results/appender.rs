@@ -1,0 +1,258 @@
+//! A CSV file that rows are added to. Nothing else is done to it, whoever else writes to it.
+//!
+//! Bytes are only ever added behind those that this process read or wrote, and only those are
+//! taken back that a failed write of our own put there. Any other difference between the file and
+//! what this process knows of it is [`ResultsError::Changed`], and the file stays as it is.
+
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use super::ResultsError;
+use super::table::{self, Table};
+
+/// How much of the end of the file is compared before each write. The first line is, too; to
+/// compare all of it would take longer than training does.
+const TAIL: usize = 4096;
+
+/// A CSV file that rows are added to.
+pub(super) struct Appender {
+    path: PathBuf,
+    file: File,
+    /// Length of the file up to the last row that counts.
+    good: u64,
+    /// What a write put behind that, or tried to, and does not count so far: a group that is not
+    /// committed, or what a crash left of a last row.
+    pending: Vec<u8>,
+    /// The file's first line.
+    head: Vec<u8>,
+    /// The last bytes that count, at most [`TAIL`].
+    tail: Vec<u8>,
+    /// The file's columns, in its order.
+    header: Vec<String>,
+    /// For each of the file's columns, which of ours it is.
+    order: Vec<Option<usize>>,
+}
+
+/// Whether a file is the one at a path. A path that leads nowhere has no file.
+pub(super) fn is_at(file: &Metadata, path: &Path) -> io::Result<bool> {
+    match fs::metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (file.dev(), file.ino())),
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Waits until the disk has the names of the files in a file's folder.
+pub(super) fn sync_folder_of(file: &Path) -> io::Result<()> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+impl Appender {
+    /// Opens a file for adding rows with these columns; an empty one is made if there is none.
+    /// `take` locks it before it is read. Gives its rows, too, if it has a whole header. Nothing
+    /// is written before [`Appender::begin`].
+    pub fn open(
+        path: PathBuf,
+        columns: &[&'static str],
+        take: impl FnOnce(&File) -> Result<(), ResultsError>,
+    ) -> Result<(Appender, Option<Table>), ResultsError> {
+        let error = |source| ResultsError::io("open", &path, source);
+        let open = OpenOptions::new().read(true).append(true).create(true).open(&path);
+        let mut file = open.map_err(error)?;
+        let found = file.metadata().map_err(error)?;
+        if !found.is_file() {
+            return Err(error(io::Error::other("it is no regular file")));
+        }
+        take(&file)?;
+        if !is_at(&found, &path).map_err(error)? {
+            return Err(ResultsError::Changed(path));
+        }
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(error)?;
+        let ours = table::line(columns);
+        let length = bytes.len();
+        let (table, head, header, pending) = match Table::parse(&path, bytes)? {
+            Ok(table) => {
+                table.demand(columns.iter().copied())?;
+                let (head, header) = (table.first_line().to_vec(), table.header.clone());
+                let pending = table.unfinished().to_vec();
+                (Some(table), head, header, pending)
+            }
+            // A file without one whole line is ours only if it is the beginning of our header.
+            Err(found) if ours.as_bytes().starts_with(&found) => {
+                (None, found, columns.iter().map(|&name| name.to_owned()).collect(), Vec::new())
+            }
+            Err(_) => {
+                let message = "the file has no header that ends in a newline";
+                return Err(ResultsError::row(&path, 1, message));
+            }
+        };
+        let good = length - pending.len();
+        let mut tail = vec![0; good.min(TAIL)];
+        let start = (good - tail.len()) as u64;
+        file.read_exact_at(&mut tail, start).map_err(error)?;
+        let order = header.iter().map(|name| columns.iter().position(|c| c == name)).collect();
+        let appender =
+            Appender { good: good as u64, path, file, pending, head, tail, header, order };
+        Ok((appender, table))
+    }
+
+    /// Makes the file ready for rows: takes back what a crash left of a last row, and writes the
+    /// header, or the rest of it, where it is missing.
+    pub fn begin(&mut self) -> Result<(), ResultsError> {
+        self.withdraw()?;
+        if self.head.ends_with(b"\n") {
+            return Ok(());
+        }
+        let ours = table::line(&self.header);
+        if let Err(error) = self.write(&ours[self.head.len()..]) {
+            self.withdraw().ok();
+            return Err(error);
+        }
+        self.commit();
+        self.head = ours.into_bytes();
+        sync_folder_of(&self.path).map_err(self.error("write"))
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The file's first line.
+    pub fn head(&self) -> &[u8] {
+        &self.head
+    }
+
+    /// The file's columns, in its order.
+    pub fn header(&self) -> &[String] {
+        &self.header
+    }
+
+    /// Text of a row, in the file's own order of columns.
+    pub fn line(&self, cells: &[String]) -> String {
+        table::line(self.order.iter().map(|ours| ours.map_or("", |i| cells[i].as_str())))
+    }
+
+    fn error(&self, action: &'static str) -> impl Fn(io::Error) -> ResultsError {
+        let path = self.path.clone();
+        move |source| ResultsError::io(action, &path, source)
+    }
+
+    /// Whether these bytes stand at a place of the file.
+    fn holds(&self, mut at: u64, bytes: &[u8]) -> Result<bool, ResultsError> {
+        let mut buffer = vec![0; bytes.len().min(1 << 20)];
+        for part in bytes.chunks(1 << 20) {
+            let buffer = &mut buffer[..part.len()];
+            match self.file.read_exact_at(buffer, at) {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+                read => read.map_err(self.error("read"))?,
+            }
+            if buffer != part {
+                return Ok(false);
+            }
+            at += part.len() as u64;
+        }
+        Ok(true)
+    }
+
+    /// Whether the rows that count are still in the file that is open, wherever that is.
+    fn holds_its_rows(&self) -> Result<bool, ResultsError> {
+        Ok(self.holds(0, &self.head)?
+            && self.holds(self.good - self.tail.len() as u64, &self.tail)?)
+    }
+
+    /// How many bytes the file has behind the rows that count.
+    fn surplus(&self) -> Result<u64, ResultsError> {
+        let file = self.file.metadata().map_err(self.error("examine"))?;
+        if !is_at(&file, &self.path).map_err(self.error("examine"))? || !self.holds_its_rows()? {
+            return Err(ResultsError::Changed(self.path.clone()));
+        }
+        file.len().checked_sub(self.good).ok_or_else(|| ResultsError::Changed(self.path.clone()))
+    }
+
+    /// How many bytes stand behind the rows that count, all of which are pending: the file is as
+    /// this process left it, or read it, as far as that can be told quickly.
+    ///
+    /// # Errors
+    /// It is not, or cannot be read.
+    pub fn unchanged(&self) -> Result<usize, ResultsError> {
+        let surplus = self.surplus()?;
+        let ours = usize::try_from(surplus).ok().and_then(|surplus| self.pending.get(..surplus));
+        match ours {
+            Some(ours) if self.holds(self.good, ours)? => Ok(ours.len()),
+            _ => Err(ResultsError::Changed(self.path.clone())),
+        }
+    }
+
+    /// Writes text at the end and waits until the disk has it. It counts only after
+    /// [`Appender::commit`].
+    pub fn write(&mut self, text: &str) -> Result<(), ResultsError> {
+        if text.is_empty() {
+            return Ok(());
+        }
+        self.withdraw()?;
+        self.unchanged()?;
+        self.pending = text.as_bytes().to_vec();
+        let written = (&self.file).write_all(text.as_bytes()).and_then(|()| self.file.sync_data());
+        written.map_err(self.error("write"))?;
+        // Somebody may have come between, or may have put another file in its place meanwhile.
+        if self.unchanged()? < text.len() {
+            return Err(ResultsError::Changed(self.path.clone()));
+        }
+        Ok(())
+    }
+
+    /// What was written counts from now on.
+    pub fn commit(&mut self) {
+        self.good += self.pending.len() as u64;
+        self.tail.append(&mut self.pending);
+        self.tail.drain(..self.tail.len().saturating_sub(TAIL));
+    }
+
+    /// Takes back what does not count, which is there in part or as a whole, or not at all. The
+    /// file is cut only if nothing else stands behind the rows that count.
+    pub fn withdraw(&mut self) -> Result<(), ResultsError> {
+        if self.pending.is_empty() {
+            return Ok(());
+        }
+        if self.unchanged()? > 0 {
+            self.file.set_len(self.good).map_err(self.error("shorten"))?;
+        }
+        self.pending.clear();
+        Ok(())
+    }
+
+    /// What another program added since this process last looked at the file.
+    pub fn added(&self) -> io::Result<Vec<u8>> {
+        let mut added = Vec::new();
+        let mut file = &self.file;
+        file.seek(io::SeekFrom::Start(self.good + self.pending.len() as u64))?;
+        file.read_to_end(&mut added)?;
+        Ok(added)
+    }
+
+    /// Whether another file, or none, stands at the path now.
+    pub fn is_replaced(&self) -> bool {
+        !self.file.metadata().and_then(|file| is_at(&file, &self.path)).unwrap_or(false)
+    }
+
+    /// Every row that counts, as long as they are in the file that was opened, wherever that is.
+    pub fn rows(&self) -> io::Result<Vec<u8>> {
+        let mut rows = Vec::new();
+        if self.holds_its_rows().unwrap_or(false) {
+            let mut file = &self.file;
+            file.rewind()?;
+            file.take(self.good).read_to_end(&mut rows)?;
+            rows.drain(..self.head.len());
+        }
+        Ok(rows)
+    }
+}
