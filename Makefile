@@ -93,13 +93,23 @@ test: setup ## Run the tests; the end says what was skipped, and why
 	if [ -e $(SKIPS) ]; then printf '\nSkipped, or run in part:\n'; sort -u $(SKIPS) | sed 's/^/  /'; fi; \
 	exit $$code
 
+.PHONY: check
+check: setup ## Check format and lints, run the tests that need no libtorch (1 min)
+	cargo fmt --all --check
+	cargo clippy $(CHECKED) --all-targets -- -D warnings
+	cargo test $(CHECKED) -p wninit -p wninit-core -p wninit-stats
+
+.PHONY: golden
+golden: setup ## Compare with the reference cases, and those in WNINIT_GOLDEN
+	cargo test $(CHECKED) -p wninit-torch-program --test torch golden:: -- --nocapture
+
 .PHONY: soak
 soak: setup ## Kill real sweeps hundreds of times, count what is lost
 	cargo test $(CHECKED) --test soak -- --ignored --nocapture
 
 .PHONY: fuzz
 fuzz: setup ## Feed hostile files to every reader, CASES of each (2 min)
-	PROPTEST_CASES=$(CASES) cargo test $(CHECKED) --lib --test journal whatever
+	PROPTEST_CASES=$(CASES) cargo test $(CHECKED) --lib --test light whatever
 
 .PHONY: bench
 bench: build ## Jobs per hour against PyTorch (30 min, quiet machine)
@@ -112,9 +122,9 @@ bench-gpu: setup ## The same and the tests on a GPU; skipped where there is none
 
 .PHONY: lint
 lint: setup ## Check format, lints and documentation
-	cargo fmt --check
-	cargo clippy --release --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS='-D warnings' cargo doc --release --locked --no-deps
+	cargo fmt --all --check
+	cargo clippy $(CHECKED) --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc $(CHECKED) --no-deps
 
 .PHONY: notebooks
 notebooks: .venv/.notebooks-installed ## Execute analysis/*.ipynb on RESULTS, into analysis/out/*.html

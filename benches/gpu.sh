@@ -12,20 +12,23 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-tests=(golden stacked_equals_alone unit) # tests/NAME.rs; unit: those of the layers, in src/nn
+tests=(golden stacked_equals_alone nn) # tests/torch/NAME.rs; nn: those of the layers, in src/torch/nn
+
+# Builds the test program NAME of the targets that cargo's OPTIONS choose, and copies it: built TO NAME OPTIONS...
+built() {
+    local binary
+    binary=$(cargo test --release "${@:3}" --no-run --message-format=json |
+        sed -n 's/.*"executable":"\([^"]*\/'"$2"'-[0-9a-f]*\)".*/\1/p' | tail -n 1)
+    cp "$binary" "$1"
+}
 
 pack() {
-    local folder=$1 binary
+    local folder=$1
     mkdir -p "$folder"
-    cargo build --release --bins
+    cargo build --release
     cp target/release/wninit target/release/wninit-torch "$folder/"
-    for test in "${tests[@]}"; do
-        target=(--test "$test") name=$test
-        [[ $test == unit ]] && target=(--lib) name=wninit
-        binary=$(cargo test --release "${target[@]}" --no-run --message-format=json |
-            sed -n 's/.*"executable":"\([^"]*\/'"$name"'-[0-9a-f]*\)".*/\1/p' | tail -n 1)
-        cp "$binary" "$folder/test-$test"
-    done
+    built "$folder/test-torch" torch -p wninit-torch-program --test torch
+    built "$folder/test-nn" wninit_torch -p wninit-torch --lib
     strip --strip-debug "$folder"/*
     du -sh "$folder"
 }
@@ -82,10 +85,10 @@ failed=0
 
 for test in "${tests[@]}"; do
     echo "== tests: $test"
-    only=()
-    [[ $test == unit ]] && only=(nn::)
+    program=$bin/test-torch
+    [[ $test == nn ]] && program=$bin/test-nn
     # The test's own fixtures lie where it was built; elsewhere WNINIT_FIXTURES names them.
-    if ! WNINIT_FIXTURES=$PWD/tests/fixtures timeout "$(within 120)" "$bin/test-$test" "${only[@]}" --nocapture > "$out/test-$test.txt" 2>&1; then
+    if ! WNINIT_FIXTURES=$PWD/tests/fixtures timeout "$(within 120)" "$program" "$test::" --nocapture > "$out/test-$test.txt" 2>&1; then
         failed=1
     fi
     tail -n 15 "$out/test-$test.txt"

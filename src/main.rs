@@ -1,9 +1,32 @@
 //! Which initialization survives depth, learning rate and seed?
 //!
-//! The command line: one subcommand, one file in `commands/`.
+//! `wninit` trains thousands of small networks to answer that. A TOML grid says which, and a CSV that
+//! survives being killed at any moment has the answer. This is the program that a user starts; each
+//! subcommand is a file in `commands/`.
 //!
-//! Commands that need tensors are a second program's, `wninit-torch`, which stands beside this one and is
-//! not loaded for the others.
+//! There are four crates, and imports go one way:
+//!
+//! ```text
+//! wninit (this program) ──▶ wninit-stats ──▶ wninit-core ◀── wninit-torch (and its program)
+//! ```
+//!
+//! * `wninit-core` (`src/core/`) reads grids, plans jobs, reads data, schedules cohorts of jobs and
+//!   keeps the results. It knows nothing of tensors.
+//! * `wninit-torch` (`src/torch/`) trains and probes networks with libtorch. It writes data and shows none.
+//! * `wninit-stats` (`src/stats/`) turns results into estimates, intervals and verdicts.
+//! * This program shows them: tables (`commands/summary.rs`) and pages (`report/`).
+//!
+//! Loading libtorch takes longer than everything that `plan`, `status` or `summary` do, so what needs it
+//! is a second program. `wninit run sweeps/quick.toml --summary` goes like this:
+//!
+//! 1. `wninit` reads the command line and becomes `wninit-torch` (`execve`), with the same arguments.
+//! 2. `wninit-torch` loads the grid, makes the plan, opens the sweep's folder and trains
+//!    (`torch/commands/run.rs`). Each finished job is on disk before the next one starts.
+//! 3. Because there is something to show, it becomes `wninit --written DIR --code CODE run ...`.
+//! 4. `wninit` prints the summary of DIR and ends with CODE.
+//!
+//! The process is the same one all the time, so signals, resource limits, its id and its exit code need
+//! no forwarding. Whoever only asks for a plan or a summary never loads libtorch.
 
 mod commands;
 mod report;

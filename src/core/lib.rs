@@ -1,27 +1,33 @@
-//! Which initialization survives depth, learning rate and seed?
+//! Grids, plans, data and results: everything that needs no tensors.
 //!
-//! `wninit` trains thousands of small networks to answer that. A TOML grid says which, and a CSV
-//! that survives being killed at any moment has the answer. Data flows one way, and so do the
-//! imports: a module imports only from modules that stand below it in this list.
+//! Data flows one way:
 //!
 //! ```text
-//! sweeps/*.toml ─▶ grid ─▶ plan ─▶ cohort ─▶ pool ─▶ train ─▶ results ─▶ summary ─▶ report
+//! sweeps/*.toml ─▶ grid ─▶ plan ─▶ run ─▶ results
 //! ```
 //!
-//! Three ideas carry it:
+//! 1. [`grid`] reads a TOML file, with `extends`, overlays and overrides, and expands its axes.
+//! 2. [`job`] says what a job is: every field that can change a result, validated, and the id that is
+//!    the hash of all of them.
+//! 3. [`plan`] lists the jobs of a grid. Jobs of one shape form a *cohort* ([`plan::cohort`]), whose
+//!    networks train as one stack of tensors; costs and measured speeds decide how wide it is, and
+//!    shards share a plan among machines.
+//! 4. [`run`] hands cohorts to workers and their records to the journal. Who trains is a
+//!    [`Trainer`](run::trainer::Trainer): libtorch in the program, a fake in the pool's tests.
+//! 5. [`results`] are CSV files that are only appended to, by one writer, and synced before a job
+//!    counts as finished. They are read the same way by everyone.
 //!
-//! 1. **One model is a stack.** Jobs of one shape form a cohort, whose parameters are tensors
-//!    `[member, …]`; a single job is a cohort of one. There is one training path.
-//! 2. **A job's result depends on the job alone**: not on its neighbours, the number of workers,
-//!    the order, or an interruption. Every draw comes from a stream named by
-//!    (seed, purpose, epoch).
-//! 3. **What is measured is never lost, and never flattered.** A finished job is on disk before
-//!    the next one starts; a run that diverged is a result, one that the machine cut short is not.
+//! [`data`] reads and fetches data sets; [`cli`] holds the arguments that both programs parse and the
+//! hand-over between them; [`console`] is the only place that prints.
 //!
-//! The program is two: `wninit` (`main.rs`) reads, plans and summarises without loading libtorch,
-//! and hands over to `wninit-torch` (`bin/wninit-torch/`) what needs tensors. To follow a sweep
-//! from its grid to its CSV, read `bin/wninit-torch/run.rs`, then [`grid`], [`plan`], [`pool`],
-//! [`train`] and [`results`].
+//! Three rules hold for all of it:
+//!
+//! * **A job's result depends on the job alone**: not on the jobs beside it, the number of workers,
+//!   the order, or an interruption. Every random draw comes from a stream that is named by seed, purpose
+//!   and epoch ([`rng`]).
+//! * **What was measured is kept.** A finished job is on disk before the next one starts. A run that
+//!   diverged is a result; a run that the machine cut short is not, and is tried again.
+//! * **A bad grid changes nothing.** It is refused with file, line and key before anything is written.
 
 pub mod cli;
 pub mod console;

@@ -1,6 +1,6 @@
 //! What the machine offers: GPUs, cores, and workers on them.
 
-pub mod memory;
+pub(crate) mod memory;
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::ffi;
 use wninit_core::execution::{Choice, cores};
 
 /// GPUs that libtorch sees.
-pub fn gpus() -> usize {
+pub(crate) fn gpus() -> usize {
     if Cuda::is_available() { Cuda::device_count() as usize } else { 0 }
 }
 
@@ -22,7 +22,7 @@ pub fn gpus() -> usize {
 ///
 /// # Errors
 /// A GPU is asked for that is not there.
-pub fn workers(choice: &Choice, workers: Option<usize>) -> Result<(Vec<Device>, i32)> {
+pub(crate) fn workers(choice: &Choice, workers: Option<usize>) -> Result<(Vec<Device>, i32)> {
     let there = gpus();
     let wanted: Vec<usize> = match choice {
         Choice::Cpu => Vec::new(),
@@ -49,7 +49,7 @@ pub fn workers(choice: &Choice, workers: Option<usize>) -> Result<(Vec<Device>, 
 }
 
 /// Bytes of memory that are free for training on a device; `None` where that cannot be told.
-pub fn free_memory(device: Device) -> Option<f64> {
+pub(crate) fn free_memory(device: Device) -> Option<f64> {
     match device {
         Device::Cuda(index) => ffi::cuda::free_memory(index),
         _ => memory::free(Path::new("/")),
@@ -57,7 +57,7 @@ pub fn free_memory(device: Device) -> Option<f64> {
 }
 
 /// What kind of device it is: `cpu`, or a GPU's model, such as `NVIDIA H200`.
-pub fn model(device: Device) -> String {
+pub(crate) fn model(device: Device) -> String {
     match device {
         Device::Cuda(index) => ffi::cuda::model(index).unwrap_or_else(|| name(device)),
         _ => name(device),
@@ -65,13 +65,13 @@ pub fn model(device: Device) -> String {
 }
 
 /// As results have it: `cpu`, or `cuda:0 NVIDIA H200`.
-pub fn label(device: Device) -> String {
+pub(crate) fn label(device: Device) -> String {
     let (name, model) = (name(device), model(device));
     if name == model { name } else { format!("{name} {model}") }
 }
 
 /// `cpu` or `cuda:0`.
-pub fn name(device: Device) -> String {
+pub(crate) fn name(device: Device) -> String {
     match device {
         Device::Cuda(index) => format!("cuda:{index}"),
         _ => "cpu".to_owned(),

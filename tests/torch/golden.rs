@@ -185,6 +185,7 @@ fn for_each_case(arithmetic: Arithmetic, schemes: &[&str], check: impl Fn(&Golde
         for path in paths {
             match read(&path, arithmetic) {
                 Ok(golden) if schemes.is_empty() || schemes.contains(&&*golden.case.scheme) => {
+                    println!("{}, {:?}", golden.case.name, arithmetic);
                     tch::no_grad(|| check(&golden));
                     run += 1;
                 }

@@ -34,7 +34,7 @@ use wninit_core::run::trainer::Stop;
 ///
 /// # Errors
 /// If the grid or the command line is bad, or the results folder cannot be used.
-pub fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
+pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
     let grid = args.grid.load()?;
     let plan = Plan::of(&grid)?;
     let (devices, threads) =

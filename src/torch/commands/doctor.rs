@@ -15,7 +15,7 @@ use wninit_core::{data, execution};
 ///
 /// # Errors
 /// Standard output cannot be written to.
-pub fn run(args: &Args, commit: &str) -> anyhow::Result<u8> {
+pub(crate) fn run(args: &Args, commit: &str) -> anyhow::Result<u8> {
     if args.numbers {
         return numbers();
     }

@@ -27,7 +27,7 @@ use wninit_core::run::trainer::Stop;
 ///
 /// # Errors
 /// If a grid is bad, or what was measured cannot be handed over.
-pub fn run(args: &Args, commit: &'static str) -> anyhow::Result<Written> {
+pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Written> {
     let mut remaining: Vec<Job> = Vec::new();
     for path in &args.grids {
         let grid = args.overrides.load(path)?;
@@ -87,7 +87,7 @@ fn keep(speeds: &Speeds) {
 
 /// Finds out how many jobs of each network to train together, where a GPU trains them, and
 /// remembers it.
-pub fn widths<'j>(
+pub(crate) fn widths<'j>(
     trainer: &Libtorch,
     jobs: impl IntoIterator<Item = &'j Job>,
     speeds: &mut Speeds,

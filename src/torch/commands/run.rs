@@ -27,7 +27,7 @@ use wninit_core::run::{interrupt, sweep};
 /// # Errors
 /// If the grid or the command line is bad, or the results folder cannot be used. Nothing has been
 /// written then.
-pub fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
+pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
     let grid = args.grid.load()?;
     let plan = Plan::of(&grid)?;
     let (devices, threads) =

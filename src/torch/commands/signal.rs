@@ -40,7 +40,7 @@ struct Measured {
 ///
 /// # Errors
 /// If the grid or the command line is bad, or the folder cannot be written.
-pub fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
+pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
     let stop = interrupt::install()?;
     match &args.grid {
         Some(_) => of_grid(args, &stop, commit),

@@ -51,7 +51,7 @@ struct Difference {
 ///
 /// # Errors
 /// The folder holds no finished job, or not the one that is named, or its files cannot be read.
-pub fn run(args: &Args, commit: &'static str) -> anyhow::Result<u8> {
+pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<u8> {
     let runs = read_runs(&args.dir)?;
     for warning in
         runs.warnings.iter().cloned().chain(runs.conflicts.iter().map(ToString::to_string))

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Bytes that are free; `None` where that cannot be told. `root` is `/`, or a copy of the files
 /// under `/proc` and `/sys` that are read here.
-pub fn free(root: &Path) -> Option<f64> {
+pub(crate) fn free(root: &Path) -> Option<f64> {
     let machine = kilobytes(&root.join("proc/meminfo"), "MemAvailable:");
     let groups = levels(root).iter().filter_map(Level::free).collect::<Vec<f64>>();
     machine.into_iter().chain(groups).reduce(f64::min)

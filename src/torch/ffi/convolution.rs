@@ -26,7 +26,7 @@ unsafe extern "C" {
 
 /// Kernel size and stride of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Window {
+pub(crate) struct Window {
     /// Height and width of the kernel; the image is padded by half of it.
     pub kernel: i64,
     /// Stride in both directions.
@@ -35,7 +35,7 @@ pub struct Window {
 
 impl Window {
     /// Height or width of the result, from that of the image.
-    pub fn result(self, size: i64) -> i64 {
+    pub(crate) fn result(self, size: i64) -> i64 {
         (size + 2 * (self.kernel / 2) - self.kernel) / self.stride + 1
     }
 
@@ -51,7 +51,7 @@ const POINTWISE: Window = Window { kernel: 1, stride: 1 };
 
 /// What of a convolution decides which kernel computes it, the batch and the type aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Shape {
+pub(crate) struct Shape {
     /// Input channels.
     pub inputs: i64,
     /// Output channels.
@@ -63,7 +63,7 @@ pub struct Shape {
 }
 
 /// Gradients of `y = conv2d(x, w) + b`.
-pub struct Grads {
+pub(crate) struct Grads {
     /// `[batch, in, height, width]`, where asked for.
     pub dx: Option<Tensor>,
     /// `[out, in / groups, k, k]`.
@@ -76,7 +76,7 @@ pub struct Grads {
 ///
 /// # Panics
 /// If the shapes do not fit, or memory runs out, with libtorch's message.
-pub fn forward(x: &Tensor, w: &Tensor, b: &Tensor, window: Window, groups: i64) -> Tensor {
+pub(crate) fn forward(x: &Tensor, w: &Tensor, b: &Tensor, window: Window, groups: i64) -> Tensor {
     result_size(x, w, window, groups);
     assert_eq!(b.size(), w.size()[..1], "one bias for each output channel");
     record(x, w, window, groups);
@@ -96,7 +96,7 @@ pub fn forward(x: &Tensor, w: &Tensor, b: &Tensor, window: Window, groups: i64) 
 ///
 /// # Panics
 /// If the shapes do not fit, or memory runs out, with libtorch's message.
-pub fn backward(
+pub(crate) fn backward(
     dy: &Tensor,
     x: &Tensor,
     w: &Tensor,
@@ -204,7 +204,7 @@ fn record(x: &Tensor, w: &Tensor, window: Window, groups: i64) {
 }
 
 /// The shapes of the convolutions that `work` asks for on this thread, those in groups aside.
-pub fn shapes_of(work: impl FnOnce()) -> BTreeSet<Shape> {
+pub(crate) fn shapes_of(work: impl FnOnce()) -> BTreeSet<Shape> {
     SEEN.set(Some(BTreeSet::new()));
     work();
     SEEN.take().unwrap_or_default()

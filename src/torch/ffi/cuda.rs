@@ -18,7 +18,7 @@ unsafe extern "C" {
 }
 
 /// Whether the program was built with what it takes to record graphs.
-pub const GRAPHS: bool = cfg!(wninit_cuda);
+pub(crate) const GRAPHS: bool = cfg!(wninit_cuda);
 
 /// A function of the CUDA runtime, which libtorch brings; `None` if it brings none.
 ///
@@ -34,7 +34,7 @@ unsafe fn runtime<F: Copy>(name: &CStr) -> Option<F> {
 }
 
 /// Bytes that are free on a GPU; `None` if the CUDA runtime is not loaded or does not say.
-pub fn free_memory(gpu: usize) -> Option<f64> {
+pub(crate) fn free_memory(gpu: usize) -> Option<f64> {
     // SAFETY: the signatures are those that the CUDA runtime documents.
     unsafe {
         let set_device = runtime::<unsafe extern "C" fn(c_int) -> c_int>(c"cudaSetDevice")?;
@@ -47,7 +47,7 @@ pub fn free_memory(gpu: usize) -> Option<f64> {
 }
 
 /// What its maker calls a GPU, such as `NVIDIA H200`; `None` as for [`free_memory`].
-pub fn model(gpu: usize) -> Option<String> {
+pub(crate) fn model(gpu: usize) -> Option<String> {
     // The structure, of about 1 kB, begins with the name, 256 bytes at most; the rest differs from
     // version to version.
     #[repr(C, align(16))]
@@ -71,7 +71,7 @@ pub fn model(gpu: usize) -> Option<String> {
 ///
 /// # Panics
 /// If the GPU fails, with libtorch's message.
-pub fn own_stream(gpu: usize) {
+pub(crate) fn own_stream(gpu: usize) {
     thread_local! {
         static OWN: Cell<Option<usize>> = const { Cell::new(None) };
     }
@@ -86,20 +86,20 @@ pub fn own_stream(gpu: usize) {
 ///
 /// # Panics
 /// If the GPU fails, with libtorch's message.
-pub fn synchronize(gpu: usize) {
+pub(crate) fn synchronize(gpu: usize) {
     // SAFETY: waits.
     check(unsafe { wninit_synchronize(gpu as c_int) });
 }
 
 /// Whether cuDNN times its algorithms on each shape that it sees for the first time.
-pub fn benchmark_cudnn(benchmark: bool) {
+pub(crate) fn benchmark_cudnn(benchmark: bool) {
     // SAFETY: sets a flag.
     unsafe { wninit_benchmark_cudnn(benchmark) }
 }
 
 /// Streams beside a thread's own, on which independent pieces of work run at the same time.
 #[derive(Debug)]
-pub struct Lanes {
+pub(crate) struct Lanes {
     handle: *mut c_void,
     count: usize,
     /// They belong to the thread that made them.
@@ -111,7 +111,7 @@ impl Lanes {
     ///
     /// # Panics
     /// If the GPU fails, with libtorch's message.
-    pub fn new(gpu: usize, count: usize) -> Lanes {
+    pub(crate) fn new(gpu: usize, count: usize) -> Lanes {
         let mut handle = std::ptr::null_mut();
         // SAFETY: `handle` is written to, and ours to free.
         check(unsafe { wninit_lanes_new(&mut handle, gpu as c_int, count as i64) });
@@ -126,7 +126,7 @@ impl Lanes {
     ///
     /// # Panics
     /// If the GPU fails, with libtorch's message, or if `work` does.
-    pub fn each<T>(&self, pieces: i64, mut work: impl FnMut(i64) -> T) -> Vec<T> {
+    pub(crate) fn each<T>(&self, pieces: i64, mut work: impl FnMut(i64) -> T) -> Vec<T> {
         /// Goes home however the work ends.
         struct Forked(*mut c_void, bool);
         impl Drop for Forked {
@@ -179,14 +179,14 @@ mod graph {
 
     /// Memory that graphs share which never run at the same time.
     #[derive(Clone, Copy, Debug)]
-    pub struct Pool([u64; 2]);
+    pub(crate) struct Pool([u64; 2]);
 
     impl Pool {
         /// Memory of its own.
         ///
         /// # Errors
         /// libtorch's message.
-        pub fn new() -> Result<Pool, String> {
+        pub(crate) fn new() -> Result<Pool, String> {
             let mut pool = [0; 2];
             // SAFETY: writes two numbers.
             message_of(unsafe { wninit_graph_pool(pool.as_mut_ptr()) }).map(|()| Pool(pool))
@@ -195,7 +195,7 @@ mod graph {
 
     /// Work on a GPU that was recorded and is launched again as a whole, on the same memory.
     #[derive(Debug)]
-    pub struct Graph(*mut c_void);
+    pub(crate) struct Graph(*mut c_void);
 
     impl Graph {
         /// Records what `work` launches on the calling thread's stream, instead of launching it.
@@ -206,7 +206,7 @@ mod graph {
         ///
         /// # Panics
         /// If `work` runs out of memory, as it would without being recorded.
-        pub fn record<T>(pool: Pool, work: impl FnOnce() -> T) -> Result<(Graph, T), String> {
+        pub(crate) fn record<T>(pool: Pool, work: impl FnOnce() -> T) -> Result<(Graph, T), String> {
             let mut handle = std::ptr::null_mut();
             // SAFETY: `handle` is written to, and ours to free.
             message_of(unsafe { wninit_graph_begin(&mut handle, pool.0.as_ptr()) })?;
@@ -227,7 +227,7 @@ mod graph {
         ///
         /// # Panics
         /// If the GPU fails, with libtorch's message.
-        pub fn replay(&self) {
+        pub(crate) fn replay(&self) {
             // SAFETY: the handle is live.
             check(unsafe { wninit_graph_replay(self.0) });
         }
@@ -246,32 +246,32 @@ mod graph {
 mod graph {
     /// Memory that graphs share which never run at the same time.
     #[derive(Clone, Copy, Debug)]
-    pub struct Pool;
+    pub(crate) struct Pool;
 
     impl Pool {
         /// # Errors
         /// Always.
-        pub fn new() -> Result<Pool, String> {
+        pub(crate) fn new() -> Result<Pool, String> {
             Err("the program was built without CUDA's headers".to_owned())
         }
     }
 
     /// Work on a GPU that was recorded and is launched again as a whole.
     #[derive(Debug)]
-    pub enum Graph {}
+    pub(crate) enum Graph {}
 
     impl Graph {
         /// # Errors
         /// Always.
-        pub fn record<T>(_: Pool, _: impl FnOnce() -> T) -> Result<(Graph, T), String> {
+        pub(crate) fn record<T>(_: Pool, _: impl FnOnce() -> T) -> Result<(Graph, T), String> {
             Pool::new().map(|_| unreachable!("there are no graphs"))
         }
 
         /// Launches it.
-        pub fn replay(&self) {
+        pub(crate) fn replay(&self) {
             match *self {}
         }
     }
 }
 
-pub use graph::{Graph, Pool};
+pub(crate) use graph::{Graph, Pool};

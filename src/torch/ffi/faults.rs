@@ -6,7 +6,7 @@
 
 /// A fault of a library.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Fault {
+pub(crate) struct Fault {
     /// The library, and the versions in which the fault was seen.
     pub library: &'static str,
     /// Where its developers follow it up.
@@ -18,7 +18,7 @@ pub struct Fault {
 }
 
 /// A strided 1×1 convolution.
-pub const STRIDED_POINTWISE: Fault = Fault {
+pub(crate) const STRIDED_POINTWISE: Fault = Fault {
     library: "oneDNN 3.10.2 (libtorch 2.11.0) to 3.12.0; no release has a fix",
     issue: "https://github.com/uxlfoundation/oneDNN/issues/6035",
     condition: "the weight gradient of a 1×1 convolution with a stride writes out of bounds if x or w lies \
@@ -30,7 +30,7 @@ pub const STRIDED_POINTWISE: Fault = Fault {
 };
 
 /// bf16 on a CPU for which oneDNN has no bf16 kernels.
-pub const BF16_WITHOUT_AVX512: Fault = Fault {
+pub(crate) const BF16_WITHOUT_AVX512: Fault = Fault {
     library: "libtorch 2.11.0",
     issue: "https://github.com/pytorch/pytorch/issues/83863, https://github.com/pytorch/pytorch/issues/183815",
     condition: "on a CPU below AVX-512 bf16 bypasses oneDNN: convolutions add weight gradients up in bf16 \
@@ -40,7 +40,7 @@ pub const BF16_WITHOUT_AVX512: Fault = Fault {
 };
 
 /// A product's last bits depend on where its operands lie.
-pub const ALIGNED_PRODUCT: Fault = Fault {
+pub(crate) const ALIGNED_PRODUCT: Fault = Fault {
     library: "MKL (libtorch 2.11.0)",
     issue: "documented: Intel oneMKL Developer Guide, Numerically Reproducible Computations",
     condition: "the last bit of a product can depend on whether an operand begins at a multiple of 64 bytes, so a \
@@ -50,7 +50,7 @@ pub const ALIGNED_PRODUCT: Fault = Fault {
 };
 
 /// The layout of a tensor with one channel is guessed from its strides.
-pub const AMBIGUOUS_LAYOUT: Fault = Fault {
+pub(crate) const AMBIGUOUS_LAYOUT: Fault = Fault {
     library: "libtorch 2.11.0",
     issue: "https://github.com/pytorch/pytorch/issues/24090, https://github.com/pytorch/pytorch/issues/68430",
     condition: "with a single channel, channels last and channels first are the same order in memory, and libtorch \
@@ -60,5 +60,5 @@ pub const AMBIGUOUS_LAYOUT: Fault = Fault {
 };
 
 /// All of them.
-pub const ALL: [&Fault; 4] =
+pub(crate) const ALL: [&Fault; 4] =
     [&STRIDED_POINTWISE, &BF16_WITHOUT_AVX512, &ALIGNED_PRODUCT, &AMBIGUOUS_LAYOUT];

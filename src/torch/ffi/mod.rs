@@ -1,7 +1,7 @@
 //! What tch does not offer of libtorch; the other half is `torch.cpp`.
 
-pub mod convolution;
-pub mod cuda;
+pub(crate) mod convolution;
+pub(crate) mod cuda;
 pub mod faults;
 
 use std::ffi::{CStr, c_char};
@@ -29,14 +29,14 @@ unsafe extern "C" {
 }
 
 /// The version of the libtorch that the program was built with, such as `2.11.0+cu130`.
-pub const LIBTORCH: &str = env!("WNINIT_LIBTORCH");
+pub(crate) const LIBTORCH: &str = env!("WNINIT_LIBTORCH");
 
 /// Environment variables that make libtorch use fewer instructions than the CPU has.
 const LIMITS: [&str; 3] = ["ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR"];
 
 /// The CPU's instructions that libtorch uses, on which the last bits of a result depend: `AVX512`,
 /// or `AVX2 ONEDNN_MAX_CPU_ISA=AVX2` where a variable limits them.
-pub fn instruction_set() -> String {
+pub(crate) fn instruction_set() -> String {
     // SAFETY: it takes nothing and returns a string of its own.
     let own = unsafe { text_of(wninit_cpu_capability()) }.unwrap_or_default();
     let limits = LIMITS.iter().filter_map(|name| {
@@ -86,7 +86,7 @@ fn adopt(handles: [*mut C_tensor; 3]) -> [Option<Tensor>; 3] {
 ///
 /// # Panics
 /// If the shapes do not fit, or memory runs out, with libtorch's message.
-pub fn batch_norm_backward(
+pub(crate) fn batch_norm_backward(
     dy: &Tensor,
     x: &Tensor,
     weight: &Tensor,
@@ -139,13 +139,13 @@ pub fn allow_tf32(allow: bool) {
 }
 
 /// Whether TF32 is allowed now.
-pub fn tf32_is_allowed() -> bool {
+pub(crate) fn tf32_is_allowed() -> bool {
     TF32.load(Ordering::SeqCst)
 }
 
 /// Whether products and convolutions of bf16 tensors like this one are computed in fp32 from
 /// their bf16 operands; see [`faults::BF16_WITHOUT_AVX512`].
-pub fn emulates_bf16(operand: &Tensor) -> bool {
+pub(crate) fn emulates_bf16(operand: &Tensor) -> bool {
     static NATIVE: OnceLock<bool> = OnceLock::new();
     operand.kind() == Kind::BFloat16
         && operand.device() == Device::Cpu
@@ -155,7 +155,7 @@ pub fn emulates_bf16(operand: &Tensor) -> bool {
 
 /// Keeps freed memory in the process. Activations are of megabytes and come and go with every
 /// step; handed back to the system each time, they cost a page fault for each of their pages.
-pub fn keep_freed_memory() {
+pub(crate) fn keep_freed_memory() {
     // SAFETY: sets two parameters of glibc's allocator.
     unsafe {
         libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 30);
@@ -165,7 +165,7 @@ pub fn keep_freed_memory() {
 
 /// Flushes denormal numbers to zero on the calling thread. Vanishing networks make denormals,
 /// which some CPUs compute tens of times more slowly.
-pub fn flush_denormals() -> bool {
+pub(crate) fn flush_denormals() -> bool {
     // SAFETY: sets the calling thread's floating-point control register.
     unsafe { wninit_flush_denormals(true) }
 }

@@ -12,7 +12,7 @@ const EPS: f64 = 1e-5;
 
 /// `[member, batch, channel, h, w]` to the same shape. In training μ and σ² are those of the
 /// (micro-)batch, and running averages follow them; in evaluation the averages are used.
-pub struct BatchNorm {
+pub(crate) struct BatchNorm {
     weight: Param,
     bias: Param,
     running_mean: Buffer,
@@ -21,7 +21,7 @@ pub struct BatchNorm {
 
 impl BatchNorm {
     /// γ = 1, β = 0, running mean 0 and variance 1.
-    pub fn new(name: &str, members: i64, channels: i64, arithmetic: Arithmetic) -> BatchNorm {
+    pub(crate) fn new(name: &str, members: i64, channels: i64, arithmetic: Arithmetic) -> BatchNorm {
         let shape = [members, channels];
         let buffer = |what: &str, value| Buffer {
             name: format!("{name}.{what}"),
@@ -38,12 +38,12 @@ impl BatchNorm {
     }
 
     /// γ and β.
-    pub fn params(&mut self) -> Vec<&mut Param> {
+    pub(crate) fn params(&mut self) -> Vec<&mut Param> {
         vec![&mut self.weight, &mut self.bias]
     }
 
     /// The running mean and variance.
-    pub fn buffers(&mut self) -> Vec<&mut Buffer> {
+    pub(crate) fn buffers(&mut self) -> Vec<&mut Buffer> {
         vec![&mut self.running_mean, &mut self.running_var]
     }
 }

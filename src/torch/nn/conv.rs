@@ -10,7 +10,7 @@ use super::{Affine, Arithmetic, Layer, Part, Pass, Role, Step, Tape};
 use wninit_core::job::Norm;
 
 /// `[member, batch, in, h, w]` to `[member, batch, out, h', w']`, padded by `k/2`.
-pub struct Conv {
+pub(crate) struct Conv {
     affine: Affine,
     window: Window,
     /// How the stack is convolved, once it has been trained with.
@@ -20,7 +20,7 @@ pub struct Conv {
 
 /// The sizes of a convolution.
 #[derive(Clone, Copy, Debug)]
-pub struct ConvSize {
+pub(crate) struct ConvSize {
     /// Input channels.
     pub inputs: i64,
     /// Output channels.
@@ -33,7 +33,7 @@ pub struct ConvSize {
 
 impl Conv {
     /// A layer of zeros.
-    pub fn new(
+    pub(crate) fn new(
         name: String,
         role: Role,
         norm: Norm,

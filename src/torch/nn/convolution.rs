@@ -15,12 +15,12 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use crate::ffi::convolution as torch;
-pub use crate::ffi::convolution::Window;
+pub(crate) use crate::ffi::convolution::Window;
 use crate::ffi::cuda::{Graph, Lanes, Pool, synchronize};
 
 /// How to convolve a stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Way {
+pub(crate) enum Way {
     /// A dense convolution for each member, one after the other.
     Dense,
     /// The same on streams beside each other.
@@ -36,7 +36,7 @@ impl Way {
 }
 
 /// The gradients of a stack of convolutions.
-pub struct Grads {
+pub(crate) struct Grads {
     /// `[member, batch, in, height, width]`, if asked for.
     pub dx: Option<Tensor>,
     /// `[member, out, in, kernel, kernel]`.
@@ -46,7 +46,7 @@ pub struct Grads {
 }
 
 /// `x [member, batch, in, h, w]` with `w [member, out, in, k, k]` and `b [member, out]`.
-pub fn forward(way: Way, x: &Tensor, w: &Tensor, b: &Tensor, window: Window) -> Tensor {
+pub(crate) fn forward(way: Way, x: &Tensor, w: &Tensor, b: &Tensor, window: Window) -> Tensor {
     let members = x.size()[0];
     let dense = |m: i64| {
         let [x, w, b] = [x, w, b].map(|t| t.select(0, m));
@@ -70,7 +70,7 @@ pub fn forward(way: Way, x: &Tensor, w: &Tensor, b: &Tensor, window: Window) -> 
 }
 
 /// The gradients from that of the result.
-pub fn backward(
+pub(crate) fn backward(
     way: Way,
     dy: &Tensor,
     x: &Tensor,
@@ -228,7 +228,7 @@ struct Case {
 /// The fastest way for a stack on a GPU. The first time that a shape is seen all of them are timed,
 /// forward and backward, recorded as training runs them; a way that fails, or that lets a member's
 /// infinities reach its neighbours, is out.
-pub fn fastest(x: &Tensor, w: &Tensor, b: &Tensor, window: Window) -> Way {
+pub(crate) fn fastest(x: &Tensor, w: &Tensor, b: &Tensor, window: Window) -> Way {
     static KNOWN: Mutex<Option<HashMap<Case, Way>>> = Mutex::new(None);
     let Device::Cuda(gpu) = x.device() else { return Way::Dense };
     if x.size()[0] == 1 {

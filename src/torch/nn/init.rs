@@ -17,7 +17,7 @@ use wninit_core::rng;
 /// The head gets PyTorch's default, U(±1/√fan_in), whatever the initializer. Elsewhere the bias
 /// is 0 and the gain that of `init`; for [`Gain::Datadep`] it is a placeholder, `‖v‖`, until the
 /// data-dependent pass.
-pub fn draw(affine: &mut Affine, init: Init, seed: u64) {
+pub(crate) fn draw(affine: &mut Affine, init: Init, seed: u64) {
     if affine.role == Role::Head {
         return draw_head(affine, seed);
     }
@@ -63,7 +63,7 @@ fn gain(gain: Gain, role: Role, fan_in: i64, fan_out: i64) -> Option<f64> {
 
 /// γ of a layer: what its squared gain is, apart from the fan ratio (Arpit, Campos & Bengio 2019,
 /// sections 3 and 4; for `hanin`, Hanin & Rolnick 2018 applied stage by stage).
-pub fn gamma(role: Role, gain: Gain) -> f64 {
+pub(crate) fn gamma(role: Role, gain: Gain) -> f64 {
     match role {
         Role::Relu => 2.0,
         Role::Linear | Role::Head => 1.0,

@@ -15,7 +15,7 @@ use super::matmul::WeightGradient;
 /// `d = grad + weight_decay·p`, `buf = momentum·buf + d`, `p = p − lr·buf`.
 ///
 /// Each is `[member]`, of 32-bit floats, on the model's device.
-pub struct Sgd {
+pub(crate) struct Sgd {
     /// Learning rate of each member at this step.
     pub lr: Tensor,
     /// Momentum of each member.
@@ -192,7 +192,7 @@ fn column(g: &Tensor) -> Tensor {
 
 /// `effective = g·v/‖v‖`, in the type that it has, and `norms = ‖v‖`, for `v [member, out, …]` and
 /// `g [member, out]`.
-pub fn weight_norm(v: &Tensor, g: &Tensor, effective: &mut Tensor, norms: &mut Tensor) {
+pub(crate) fn weight_norm(v: &Tensor, g: &Tensor, effective: &mut Tensor, norms: &mut Tensor) {
     assert_eq!(effective.size(), v.size(), "an effective weight for each direction");
     assert_eq!(g.size(), v.size()[..2], "a gain for each unit");
     assert_eq!(norms.size(), g.size(), "a norm for each unit");
@@ -210,7 +210,7 @@ pub fn weight_norm(v: &Tensor, g: &Tensor, effective: &mut Tensor, norms: &mut T
 
 /// The gradients `(dv, dg)` of a weight-normalised weight from that of the effective one
 /// (Salimans & Kingma 2016, eq. 3): `dg = dw·v/‖v‖`, `dv = g/‖v‖·(dw − dg·v/‖v‖)`.
-pub fn weight_norm_backward(
+pub(crate) fn weight_norm_backward(
     dw: &Tensor,
     v: &Tensor,
     g: &Tensor,
@@ -227,7 +227,7 @@ pub fn weight_norm_backward(
 }
 
 /// One step of SGD on a plain parameter `[member, …]`.
-pub fn sgd(sgd: &Sgd, p: &mut Tensor, grad: &Tensor, buf: &mut Tensor) {
+pub(crate) fn sgd(sgd: &Sgd, p: &mut Tensor, grad: &Tensor, buf: &mut Tensor) {
     let members = sgd.members_of(p);
     assert_eq!(grad.size(), p.size(), "a gradient for each parameter");
     assert_eq!(buf.size(), p.size(), "a momentum for each parameter");
@@ -248,7 +248,7 @@ pub fn sgd(sgd: &Sgd, p: &mut Tensor, grad: &Tensor, buf: &mut Tensor) {
 }
 
 /// The gradient of an effective weight `[member, out, …]`.
-pub enum Gradient<'t> {
+pub(crate) enum Gradient<'t> {
     /// As it is.
     Whole(Tensor),
     /// As a product that is still to be computed.
@@ -257,7 +257,7 @@ pub enum Gradient<'t> {
 
 impl Gradient<'_> {
     /// All of it.
-    pub fn whole(self) -> Tensor {
+    pub(crate) fn whole(self) -> Tensor {
         match self {
             Gradient::Whole(dw) => dw,
             Gradient::Product(product) => product.whole(),
@@ -282,7 +282,7 @@ impl Gradient<'_> {
 
 /// One step of SGD on direction and gain, from the gradient of the effective weight, and the
 /// effective weight and norms that follow from it.
-pub fn sgd_weight_norm(
+pub(crate) fn sgd_weight_norm(
     sgd: &Sgd,
     dw: Gradient,
     v: &mut Param,
@@ -370,7 +370,7 @@ fn update_rows<T: Number>(
 
 /// `z + b`, then a ReLU if asked for; `z [member, out, batch]`, `b [member, out]`. Reuses `z`.
 /// A NaN stays a NaN.
-pub fn add_bias(mut z: Tensor, b: &Tensor, relu: bool) -> Tensor {
+pub(crate) fn add_bias(mut z: Tensor, b: &Tensor, relu: bool) -> Tensor {
     assert_eq!((z.dim(), b.size()), (3, z.size()[..2].to_vec()), "a bias for each row");
     assert_apart(&[&z], &[b]);
     if one_pass(&[&z, b]) {
@@ -390,7 +390,7 @@ pub fn add_bias(mut z: Tensor, b: &Tensor, relu: bool) -> Tensor {
 
 /// Back through [`add_bias`]: `(dz, db)` from `dy` and, if there was a ReLU, its result `y`.
 /// Reuses `dy`; `db` is in 32 bits at least.
-pub fn add_bias_backward(mut dy: Tensor, y: Option<&Tensor>) -> (Tensor, Tensor) {
+pub(crate) fn add_bias_backward(mut dy: Tensor, y: Option<&Tensor>) -> (Tensor, Tensor) {
     fn back<T: Number>(dy: &mut Tensor, y: Option<&Tensor>) -> Tensor {
         let size = dy.size();
         let mut db = Tensor::empty(&size[..2], (Kind::Float, Device::Cpu));

@@ -11,14 +11,14 @@ use wninit_core::job::Norm;
 ///
 /// In memory the result is `[member, out, batch]`: so a product finds the longest pieces of what it
 /// reads over and over in one place.
-pub struct Linear {
+pub(crate) struct Linear {
     affine: Affine,
     relu: bool,
 }
 
 impl Linear {
     /// A layer of zeros. It ends in a ReLU unless it is the head.
-    pub fn new(
+    pub(crate) fn new(
         name: String,
         role: Role,
         norm: Norm,

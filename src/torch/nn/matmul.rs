@@ -83,7 +83,7 @@ fn product_size(a: &Tensor, b: &Tensor) -> [i64; 3] {
 ///
 /// # Panics
 /// If they do not fit together, or memory runs out, with libtorch's message.
-pub fn multiply(a: &Tensor, b: &Tensor) -> Tensor {
+pub(crate) fn multiply(a: &Tensor, b: &Tensor) -> Tensor {
     let [members, n, m] = product_size(a, b);
     let k = a.size()[2];
     if emulates_bf16(a) && emulates_bf16(b) {
@@ -122,7 +122,7 @@ pub fn multiply(a: &Tensor, b: &Tensor) -> Tensor {
 /// The gradient `dw = dz·x` of a weight, `[member, out, in]`, from `dz [member, out, batch]` and
 /// `x [member, batch, in]`, to be had in pieces: each is used up while it is in the cache.
 #[derive(Clone, Copy)]
-pub struct WeightGradient<'t> {
+pub(crate) struct WeightGradient<'t> {
     /// `[member, out, batch]`.
     pub dz: &'t Tensor,
     /// `[member, batch, in]`.
@@ -131,7 +131,7 @@ pub struct WeightGradient<'t> {
 
 impl WeightGradient<'_> {
     /// Whether [`WeightGradient::rows`] can be asked for.
-    pub fn comes_in_rows(&self) -> bool {
+    pub(crate) fn comes_in_rows(&self) -> bool {
         fits(self.dz) && fits(self.x)
     }
 
@@ -139,12 +139,12 @@ impl WeightGradient<'_> {
     ///
     /// # Panics
     /// If the operands do not fit together.
-    pub fn size(&self) -> [i64; 3] {
+    pub(crate) fn size(&self) -> [i64; 3] {
         product_size(self.dz, self.x)
     }
 
     /// All of it.
-    pub fn whole(&self) -> Tensor {
+    pub(crate) fn whole(&self) -> Tensor {
         multiply(self.dz, self.x)
     }
 
@@ -152,7 +152,7 @@ impl WeightGradient<'_> {
     ///
     /// # Panics
     /// If there are not as many, or the operands do not fit together.
-    pub fn rows(&self, m: usize, first: usize, to: &mut [f32]) {
+    pub(crate) fn rows(&self, m: usize, first: usize, to: &mut [f32]) {
         let [members, outputs, inputs] = self.size().map(|size| size as usize);
         let batch = self.x.size()[1] as usize;
         let count = to.len() / inputs;

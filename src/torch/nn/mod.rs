@@ -6,31 +6,31 @@
 //! in training; it differentiates the same forward pass in tests and for curvature, as soon as a
 //! parameter asks for a gradient.
 
-pub mod batch_norm;
-pub mod conv;
-pub mod convolution;
-pub mod init;
-pub mod kernels;
-pub mod linear;
-pub mod matmul;
-pub mod params;
-pub mod pool;
+pub(crate) mod batch_norm;
+pub(crate) mod conv;
+pub(crate) mod convolution;
+pub(crate) mod init;
+pub(crate) mod kernels;
+pub(crate) mod linear;
+pub(crate) mod matmul;
+pub(crate) mod params;
+pub(crate) mod pool;
 
 pub use batch_norm::BatchNorm;
 pub use conv::Conv;
 pub use kernels::Sgd;
-pub use linear::Linear;
-pub use params::{Affine, Buffer, Param, Role};
+pub(crate) use linear::Linear;
+pub(crate) use params::{Affine, Buffer, Param, Role};
 
 use tch::{Device, Kind, Tensor};
 
 /// What a layer's forward pass leaves for its backward pass: a stack, popped in reverse order.
 #[derive(Default)]
-pub struct Tape(Vec<Tensor>);
+pub(crate) struct Tape(Vec<Tensor>);
 
 impl Tape {
     /// Keeps a tensor.
-    pub fn push(&mut self, tensor: &Tensor) {
+    pub(crate) fn push(&mut self, tensor: &Tensor) {
         self.0.push(tensor.shallow_clone());
     }
 
@@ -38,12 +38,12 @@ impl Tape {
     ///
     /// # Panics
     /// If the tape is empty: a layer popped what it did not push.
-    pub fn pop(&mut self) -> Tensor {
+    pub(crate) fn pop(&mut self) -> Tensor {
         self.0.pop().expect("a layer pops what it pushed")
     }
 
     /// Whether everything was taken back.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
@@ -66,7 +66,7 @@ pub enum Pass<'a> {
 
 impl Pass<'_> {
     /// The tape, if something is to be kept.
-    pub fn tape(&mut self) -> Option<&mut Tape> {
+    pub(crate) fn tape(&mut self) -> Option<&mut Tape> {
         match self {
             Pass::Train(tape) | Pass::Again(tape) => Some(tape),
             Pass::Skim | Pass::Evaluate | Pass::Observe(_) => None,
@@ -79,7 +79,7 @@ impl Pass<'_> {
     }
 
     /// Shows a layer's result to the observer, if there is one.
-    pub fn show(&mut self, name: &str, result: &Tensor) {
+    pub(crate) fn show(&mut self, name: &str, result: &Tensor) {
         if let Pass::Observe(observer) = self {
             observer(name, result);
         }
@@ -88,7 +88,7 @@ impl Pass<'_> {
 
 /// What a backward pass does with the gradients of parameters.
 #[derive(Clone, Copy)]
-pub struct Step<'a> {
+pub(crate) struct Step<'a> {
     /// Whether this is the first micro-batch of the mini-batch.
     pub first: bool,
     /// Whether it is the last one; before that gradients only add up.
@@ -99,13 +99,13 @@ pub struct Step<'a> {
 
 impl<'a> Step<'a> {
     /// The whole mini-batch at once.
-    pub fn whole(sgd: Option<&'a Sgd>) -> Step<'a> {
+    pub(crate) fn whole(sgd: Option<&'a Sgd>) -> Step<'a> {
         Step { first: true, last: true, sgd }
     }
 }
 
 /// A stacked layer.
-pub trait Layer: Send {
+pub(crate) trait Layer: Send {
     /// `x` to `y`, both `[member, batch, …]`.
     fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor;
 
@@ -121,7 +121,7 @@ pub trait Layer: Send {
 }
 
 /// What layers are made of.
-pub enum Part<'a> {
+pub(crate) enum Part<'a> {
     /// The parameters of a linear layer or a convolution.
     Affine(&'a mut Affine),
     /// A batch norm.
@@ -141,12 +141,12 @@ pub struct Arithmetic {
 
 impl Arithmetic {
     /// Single precision on a device.
-    pub fn fp32(device: Device) -> Arithmetic {
+    pub(crate) fn fp32(device: Device) -> Arithmetic {
         Arithmetic { device, params: Kind::Float, compute: Kind::Float }
     }
 
     /// Products in bfloat16, the rest in single precision.
-    pub fn bf16(device: Device) -> Arithmetic {
+    pub(crate) fn bf16(device: Device) -> Arithmetic {
         Arithmetic { device, params: Kind::Float, compute: Kind::BFloat16 }
     }
 }

@@ -8,7 +8,7 @@ use super::{Arithmetic, Step, kernels};
 use wninit_core::job::Norm;
 
 /// A trainable tensor `[member, …]`.
-pub struct Param {
+pub(crate) struct Param {
     /// The name within the model, such as `hidden.0.weight_v`.
     pub name: String,
     /// Its value, contiguous.
@@ -21,7 +21,7 @@ pub struct Param {
 
 impl Param {
     /// A parameter of zeros.
-    pub fn zeros(name: String, shape: &[i64], arithmetic: Arithmetic) -> Param {
+    pub(crate) fn zeros(name: String, shape: &[i64], arithmetic: Arithmetic) -> Param {
         let value = Tensor::zeros(shape, (arithmetic.params, arithmetic.device));
         Param { name, value, momentum: None, grad: None }
     }
@@ -32,7 +32,7 @@ impl Param {
     }
 
     /// Takes a gradient `[member, …]` of the value's shape and, with the last one, updates.
-    pub fn apply(&mut self, grad: Tensor, step: Step) {
+    pub(crate) fn apply(&mut self, grad: Tensor, step: Step) {
         let Some(grad) = self.accumulate(grad, step) else { return };
         match step.sgd {
             None => self.grad = Some(grad),
@@ -58,7 +58,7 @@ fn accumulate(sum: &mut Option<Tensor>, grad: Tensor, step: Step) -> Option<Tens
 }
 
 /// A tensor `[member, …]` that is part of a model's state without being trained.
-pub struct Buffer {
+pub(crate) struct Buffer {
     /// The name within the model, such as `stages.0.0.bn1.running_mean`.
     pub name: String,
     /// Its value, contiguous.
@@ -68,7 +68,7 @@ pub struct Buffer {
 /// What an affine map is for: decides γ in the gain `sqrt(γ·fan_in/fan_out)` of the paper's
 /// initialization (Arpit, Campos & Bengio 2019, sections 3 and 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     /// Followed by a ReLU, or the stem of a `resnet`, or the first convolution of a residual
     /// block: γ = 2.
     Relu,
@@ -96,7 +96,7 @@ struct WeightNorm {
 /// The parameters of `y = w∗x + b` for a stack, where ∗ is a product or a convolution and `w` is
 /// plain or weight-normalised: `w = g·v/‖v‖`, the norm over all axes but `out`
 /// (Salimans & Kingma 2016, eq. 2).
-pub struct Affine {
+pub(crate) struct Affine {
     /// The name of the layer, such as `hidden.0`.
     pub name: String,
     /// What it is for.
@@ -115,7 +115,7 @@ pub struct Affine {
 
 impl Affine {
     /// An affine map of zeros for a weight of shape `[member, out, in, …]`.
-    pub fn new(
+    pub(crate) fn new(
         name: String,
         role: Role,
         norm: Norm,
@@ -142,29 +142,29 @@ impl Affine {
     }
 
     /// Inputs that a unit sees: `in`, or `in·k·k`.
-    pub fn fan_in(&self) -> i64 {
+    pub(crate) fn fan_in(&self) -> i64 {
         self.direction.value.size()[2..].iter().product()
     }
 
     /// `out`, or `out·k·k`.
-    pub fn fan_out(&self) -> i64 {
+    pub(crate) fn fan_out(&self) -> i64 {
         let size = self.direction.value.size();
         size[1] * size[3..].iter().product::<i64>()
     }
 
     /// The gain `g`, if the map is weight-normalised.
-    pub fn gain(&mut self) -> Option<&mut Param> {
+    pub(crate) fn gain(&mut self) -> Option<&mut Param> {
         self.weight_norm.as_mut().map(|wn| &mut wn.gain)
     }
 
     /// Its parameters: weight or direction, gain, bias.
-    pub fn params(&mut self) -> Vec<&mut Param> {
+    pub(crate) fn params(&mut self) -> Vec<&mut Param> {
         let gain = self.weight_norm.as_mut().map(|wn| &mut wn.gain);
         [Some(&mut self.direction), gain, Some(&mut self.bias)].into_iter().flatten().collect()
     }
 
     /// Computes what follows from the parameters. To be called after they were set from outside.
-    pub fn refresh(&mut self) {
+    pub(crate) fn refresh(&mut self) {
         let v = &self.direction.value;
         let Some(effective) = &mut self.effective else { return };
         if effective.size() != v.size() {
@@ -183,7 +183,7 @@ impl Affine {
 
     /// The effective weight in the type that products take. Where autograd is asked for, it is
     /// computed from the parameters so that gradients reach them.
-    pub fn weight(&self) -> Tensor {
+    pub(crate) fn weight(&self) -> Tensor {
         if self.direction.value.requires_grad() {
             return self.differentiable_weight().to_kind(self.arithmetic.compute);
         }
@@ -202,12 +202,12 @@ impl Affine {
     }
 
     /// The bias `[member, out]` in the type that products take.
-    pub fn bias(&self) -> Tensor {
+    pub(crate) fn bias(&self) -> Tensor {
         self.bias.value.to_kind(self.arithmetic.compute)
     }
 
     /// Takes the gradients of the effective weight and the bias.
-    pub fn apply(&mut self, dw: Gradient, db: Tensor, step: Step) {
+    pub(crate) fn apply(&mut self, dw: Gradient, db: Tensor, step: Step) {
         self.bias.apply(db.to_kind(self.arithmetic.params), step);
         let dw = if step.first && step.last {
             dw
@@ -247,7 +247,7 @@ impl Affine {
     /// Sets gain and bias from a batch so that each unit's pre-activation has mean 0 and variance
     /// 1 on it (Salimans & Kingma 2016, eq. 6). `map` applies the current weight and bias;
     /// channels are axis 2 of its result `[member, batch, channel, …]`.
-    pub fn data_dependent(&mut self, map: impl Fn(&Affine) -> Tensor) {
+    pub(crate) fn data_dependent(&mut self, map: impl Fn(&Affine) -> Tensor) {
         let Some(wn) = &mut self.weight_norm else { return };
         let _ = wn.gain.value.fill_(1.0);
         let _ = self.bias.value.zero_();

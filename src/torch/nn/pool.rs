@@ -5,7 +5,7 @@ use tch::{Kind, Tensor};
 use super::{Layer, Part, Pass, Step, Tape};
 
 /// `[member, batch, channel, height, width]` to `[member, batch, channel]`.
-pub struct GlobalAveragePool;
+pub(crate) struct GlobalAveragePool;
 
 impl Layer for GlobalAveragePool {
     fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {

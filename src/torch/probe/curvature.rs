@@ -22,7 +22,7 @@ use wninit_core::rng;
 use wninit_core::run::trainer::Stop;
 
 /// The Hessian of a stack of networks over given images, as its products with vectors.
-pub struct Hessian<'a> {
+pub(crate) struct Hessian<'a> {
     model: Model,
     data: &'a DeviceData,
     preprocess: Preprocess,
@@ -36,7 +36,7 @@ impl<'a> Hessian<'a> {
     /// The Hessian of a stack over images of the training set, as many for each member, evaluated
     /// through `preprocess`. At most
     /// `part` of them pass through the network at a time; a batch norm normalises over those.
-    pub fn new(
+    pub(crate) fn new(
         mut model: Model,
         data: &'a DeviceData,
         preprocess: Preprocess,
@@ -67,13 +67,13 @@ impl<'a> Hessian<'a> {
     }
 
     /// Parameters of a member.
-    pub fn dimension(&mut self) -> i64 {
+    pub(crate) fn dimension(&mut self) -> i64 {
         let members = self.model.members();
         self.model.params().iter().map(|param| param.value.numel() as i64 / members).sum()
     }
 
     /// The Hessian times `v`, both `[member, n]`, the parameters in the model's order.
-    pub fn times(&mut self, v: &Tensor) -> Tensor {
+    pub(crate) fn times(&mut self, v: &Tensor) -> Tensor {
         let mut product = v.zeros_like();
         for part in 0..self.parts.len() {
             // The graph of a part is gone before the next one's is made.
@@ -120,7 +120,7 @@ fn flat(gradients: &[Tensor], params: &[Tensor], members: i64) -> Tensor {
 }
 
 /// The first `share` of the mini-batches of a job's first epoch, rounded up to whole batches.
-pub fn first_batches(job: &Job, share: f64) -> Vec<Vec<u32>> {
+pub(crate) fn first_batches(job: &Job, share: f64) -> Vec<Vec<u32>> {
     let order = batches::order(job, &batches::split(job), 0);
     let batches = order.chunks(job.batch_size as usize);
     let count = (share * batches.len() as f64 - 1e-9).ceil().max(1.0) as usize;
@@ -132,7 +132,7 @@ pub fn first_batches(job: &Job, share: f64) -> Vec<Vec<u32>> {
 ///
 /// # Errors
 /// The machine failed: memory, the device, the data.
-pub fn measure(
+pub(crate) fn measure(
     trainer: &Libtorch,
     worker: usize,
     cohort: &Cohort,

@@ -14,7 +14,7 @@ use std::sync::{Mutex, mpsc};
 /// thread as soon as it is there. After `stop` is set no further task begins; those under way end.
 /// `done` says whether to go on: at the first "no" the rest is left. Where the system starts fewer
 /// threads, there are fewer workers; the calling thread is one if there is no other.
-pub fn shared_out<T: Send, R: Send>(
+pub(crate) fn shared_out<T: Send, R: Send>(
     tasks: Vec<T>,
     workers: usize,
     stop: &AtomicBool,

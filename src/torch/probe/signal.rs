@@ -22,7 +22,7 @@ use wninit_core::plan::cohort::Shape;
 
 /// What was measured at one layer.
 #[derive(Clone, Debug, PartialEq)]
-pub struct LayerSignal {
+pub(crate) struct LayerSignal {
     /// 0 for the input, then 1, 2, …
     pub layer: usize,
     /// The layer's name, `input` for the input.
@@ -72,7 +72,7 @@ fn signals(names: Vec<String>, forward: &[Tensor], backward: &[Tensor]) -> Vec<L
 
 /// A network of Fig. 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Net {
+pub(crate) enum Net {
     /// `depth` layers of widths drawn from m ± 50, a ReLU after each.
     Mlp {
         /// Hidden layers.
@@ -91,7 +91,7 @@ pub enum Net {
 
 /// An initializer of Fig. 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Scheme {
+pub(crate) enum Scheme {
     /// Directions from `he`, all gains 1.
     UnitGain,
     /// `he_proposed`.
@@ -102,10 +102,10 @@ pub enum Scheme {
 
 impl Scheme {
     /// Every scheme.
-    pub const ALL: [Scheme; 3] = [Scheme::UnitGain, Scheme::HeProposed, Scheme::OrthogonalProposed];
+    pub(crate) const ALL: [Scheme; 3] = [Scheme::UnitGain, Scheme::HeProposed, Scheme::OrthogonalProposed];
 
     /// The word for it in tables.
-    pub const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Scheme::UnitGain => "he, g = 1",
             Scheme::HeProposed => "he_proposed",
@@ -124,20 +124,20 @@ impl Scheme {
 }
 
 /// Size of the synthetic input.
-pub const INPUTS: i64 = 500;
+pub(crate) const INPUTS: i64 = 500;
 /// Samples of the synthetic input.
-pub const SAMPLES: i64 = 1000;
+pub(crate) const SAMPLES: i64 = 1000;
 
 impl Net {
     /// The networks of Fig. 1.
-    pub fn fig1() -> Vec<Net> {
+    pub(crate) fn fig1() -> Vec<Net> {
         let mlp = [200, 1000].map(|m| Net::Mlp { depth: 20, m });
         let residual = [200, 1000].map(|m| Net::Residual { blocks: 40, m });
         [mlp, residual].concat()
     }
 
     /// The word for it in tables.
-    pub fn name(self) -> String {
+    pub(crate) fn name(self) -> String {
         match self {
             Net::Mlp { m, .. } => format!("mlp m={m}"),
             Net::Residual { m, .. } => format!("residual m={m}"),
@@ -191,7 +191,7 @@ impl Net {
     ///
     /// # Errors
     /// Memory ran out.
-    pub fn measure(self, scheme: Scheme, seed: u64) -> Result<Vec<LayerSignal>, Stop> {
+    pub(crate) fn measure(self, scheme: Scheme, seed: u64) -> Result<Vec<LayerSignal>, Stop> {
         caught(|| {
             let _no_grad = tch::no_grad_guard();
             tch::set_num_threads(1);
@@ -247,7 +247,7 @@ impl Net {
 ///
 /// # Errors
 /// The machine failed: memory, the device, the data.
-pub fn of_job(trainer: &Libtorch, worker: usize, job: &Job) -> Result<Vec<LayerSignal>, Stop> {
+pub(crate) fn of_job(trainer: &Libtorch, worker: usize, job: &Job) -> Result<Vec<LayerSignal>, Stop> {
     caught(|| {
         let shape = Shape::of(job);
         let device = trainer.devices[worker];

@@ -33,7 +33,7 @@ const CUTOUT: i64 = 16;
 /// All of it is always drawn, so two jobs that differ in `augment` alone share their crops; and
 /// position by position, so a shorter epoch has the draws of a longer one's beginning.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Draws {
+pub(crate) struct Draws {
     /// Row of the padded image at which the crop begins, 0 … 8; 4 leaves the image in place.
     pub dy: Vec<u8>,
     /// Column of the padded image at which the crop begins, 0 … 8.
@@ -49,10 +49,10 @@ pub struct Draws {
 
 impl Draws {
     /// Columns of [`Draws::to_tensor`].
-    pub const COLUMNS: i64 = 5;
+    pub(crate) const COLUMNS: i64 = 5;
 
     /// The draws of an epoch (counted from 0) of `images` training images.
-    pub fn new(dataset: Dataset, data_seed: u64, epoch: u32, images: usize) -> Draws {
+    pub(crate) fn new(dataset: Dataset, data_seed: u64, epoch: u32, images: usize) -> Draws {
         let [_, height, width] = dataset.shape().map(|size| size as u16); // at most 4096
         let mut stream = rng::stream(data_seed, "augment", epoch.into());
         let mut draws = Draws::default();
@@ -68,7 +68,7 @@ impl Draws {
 
     /// The draws as `[image, 5]` of 64-bit integers: dy, dx, flip, cut_y, cut_x. Take a
     /// mini-batch with `narrow(0, …)`; concatenate members along dimension 0.
-    pub fn to_tensor(&self, device: Device) -> Tensor {
+    pub(crate) fn to_tensor(&self, device: Device) -> Tensor {
         let rows: Vec<i64> = (0..self.dy.len())
             .flat_map(|i| {
                 let (dy, dx, flip) = (self.dy[i].into(), self.dx[i].into(), self.flip[i].into());
@@ -135,7 +135,7 @@ impl Affine {
 
 /// Normalises images as they are evaluated: bytes `[batch, channel, height, width]` to floats of
 /// that shape, on the same device.
-pub fn normalise(dataset: Dataset, images: &Tensor) -> Tensor {
+pub(crate) fn normalise(dataset: Dataset, images: &Tensor) -> Tensor {
     Preprocess::new(dataset, Augment::None, images.device()).eval(images)
 }
 
@@ -143,7 +143,7 @@ pub fn normalise(dataset: Dataset, images: &Tensor) -> Tensor {
 ///
 /// It holds its constants on the device, so that no batch waits for a transfer.
 #[derive(Debug)]
-pub struct Preprocess {
+pub(crate) struct Preprocess {
     dataset: Dataset,
     augment: Augment,
     channels: Vec<Affine>,
@@ -186,12 +186,12 @@ impl OnDevice {
 impl Preprocess {
     /// For images of this data set with the paper's scaling, trained with this augmentation on
     /// this device.
-    pub fn new(dataset: Dataset, augment: Augment, device: Device) -> Preprocess {
+    pub(crate) fn new(dataset: Dataset, augment: Augment, device: Device) -> Preprocess {
         Preprocess::of_channels(dataset, augment, Affine::of_channels(dataset), device)
     }
 
     /// As [`Preprocess::new`], with any scaling. `moments` are those of the training set.
-    pub fn scaled(
+    pub(crate) fn scaled(
         dataset: Dataset,
         augment: Augment,
         input: InputScaling,
@@ -224,7 +224,7 @@ impl Preprocess {
     ///
     /// # Panics
     /// If the shapes do not fit the data set, or draws are missing that the augmentation needs.
-    pub fn train(&self, images: &Tensor, draws: Option<&Tensor>) -> Tensor {
+    pub(crate) fn train(&self, images: &Tensor, draws: Option<&Tensor>) -> Tensor {
         let draws = match self.augment {
             Augment::None => None,
             Augment::CropFlip | Augment::CropFlipCutout => {
@@ -238,7 +238,7 @@ impl Preprocess {
     ///
     /// # Panics
     /// If the shape does not fit the data set.
-    pub fn eval(&self, images: &Tensor) -> Tensor {
+    pub(crate) fn eval(&self, images: &Tensor) -> Tensor {
         self.apply(images, None)
     }
 

@@ -41,7 +41,7 @@ struct Header {
 
 /// A checkpoint that an earlier run left.
 #[derive(Debug)]
-pub struct Saved {
+pub(crate) struct Saved {
     /// The file.
     pub path: PathBuf,
     /// The jobs in it, in the order of the stack.
@@ -228,7 +228,7 @@ pub(super) fn set_aside(path: &Path, error: &anyhow::Error) -> String {
 ///
 /// # Errors
 /// The folder cannot be read.
-pub fn scan(dir: &Path, mut warn: impl FnMut(String)) -> Result<Vec<Saved>> {
+pub(crate) fn scan(dir: &Path, mut warn: impl FnMut(String)) -> Result<Vec<Saved>> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -8,7 +8,7 @@ use crate::models::Model;
 use crate::nn::Pass;
 
 /// Images of a data set on a device.
-pub struct Images {
+pub(crate) struct Images {
     /// Bytes `[image, channel, height, width]`.
     pub pixels: Tensor,
     /// Classes `[image]`, 64-bit integers.
@@ -17,13 +17,13 @@ pub struct Images {
 
 impl Images {
     /// The same images, not copied.
-    pub fn shallow_clone(&self) -> Images {
+    pub(crate) fn shallow_clone(&self) -> Images {
         Images { pixels: self.pixels.shallow_clone(), labels: self.labels.shallow_clone() }
     }
 
     /// The images at `indices [member, batch]`, `[member, batch, channel, height, width]`, and
     /// their classes `[member, batch]`.
-    pub fn gather(&self, indices: &Tensor) -> (Tensor, Tensor) {
+    pub(crate) fn gather(&self, indices: &Tensor) -> (Tensor, Tensor) {
         let size = indices.size();
         let flat = indices.flatten(0, 1);
         let labels = self.labels.index_select(0, &flat).view(&size[..]);
@@ -34,7 +34,7 @@ impl Images {
 }
 
 /// Mean loss (nats) and accuracy (fraction) of each member.
-pub struct Scores {
+pub(crate) struct Scores {
     /// Mean cross-entropy, in nats; not finite if that of an image is not.
     pub loss: Vec<f64>,
     /// Fraction of images classified correctly.
@@ -45,7 +45,7 @@ pub struct Scores {
 const BATCH: usize = 256;
 
 /// Evaluates each member on images of its own, given by their indices; all members have as many.
-pub fn evaluate(
+pub(crate) fn evaluate(
     model: &Model,
     images: &Images,
     indices: &[&[u32]],
@@ -101,6 +101,6 @@ fn score(
 }
 
 /// The numbers of a one-dimensional tensor.
-pub fn to_vec(tensor: &Tensor) -> Vec<f64> {
+pub(crate) fn to_vec(tensor: &Tensor) -> Vec<f64> {
     Vec::try_from(tensor.to_kind(Kind::Double)).expect("a one-dimensional tensor of numbers")
 }

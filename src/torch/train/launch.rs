@@ -10,7 +10,7 @@ use crate::ffi::cuda::{Graph, Pool};
 
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Work {
+pub(crate) enum Work {
     /// A training step.
     Step,
     /// Scores of validation images.
@@ -27,7 +27,7 @@ struct Recorded {
 }
 
 /// Launches work on a device.
-pub struct Launcher {
+pub(crate) struct Launcher {
     /// Where to record, if at all; what has been recorded shares this memory.
     pool: Option<Pool>,
     /// By the work and its inputs' sizes; `None` once it was done for the first time.
@@ -38,7 +38,7 @@ pub struct Launcher {
 
 impl Launcher {
     /// A launcher on a device.
-    pub fn new(device: Device) -> Launcher {
+    pub(crate) fn new(device: Device) -> Launcher {
         let (pool, complaint) = match device.is_cuda().then(Pool::new) {
             Some(Ok(pool)) => (Some(pool), None),
             Some(Err(why)) => (None, Some(why)),
@@ -52,7 +52,7 @@ impl Launcher {
     /// As it may be recorded: `body` reads nothing that changes from call to call but its inputs,
     /// changes tensors in their places, and never looks at a number. After anything else that it
     /// uses was replaced, [`Launcher::forget`] is due.
-    pub fn run(
+    pub(crate) fn run(
         &mut self,
         work: Work,
         inputs: Vec<Tensor>,
@@ -89,12 +89,12 @@ impl Launcher {
     }
 
     /// Forgets what was recorded.
-    pub fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.known.clear();
     }
 
     /// Why nothing is recorded, the first time that somebody asks.
-    pub fn complaint(&mut self) -> Option<String> {
+    pub(crate) fn complaint(&mut self) -> Option<String> {
         self.complaint.take()
     }
 }

@@ -27,7 +27,7 @@ impl Libtorch {
     ///
     /// # Errors
     /// If the machine fails: the cohort does not fit into memory, the device is lost.
-    pub fn measure(&self, worker: usize, cohort: &Cohort) -> Result<Speed, Stop> {
+    pub(crate) fn measure(&self, worker: usize, cohort: &Cohort) -> Result<Speed, Stop> {
         let _no_grad = tch::no_grad_guard();
         caught(|| self.take_time(worker, cohort))
     }

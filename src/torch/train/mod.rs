@@ -1,11 +1,11 @@
 //! One cohort in, records out.
 
 pub mod augment;
-pub mod checkpoint;
+pub(crate) mod checkpoint;
 mod evaluate;
 mod launch;
 mod measure;
-pub mod schedule;
+pub(crate) mod schedule;
 mod session;
 mod turns;
 
@@ -42,7 +42,7 @@ use wninit_core::results::{FailureReason, Outcome, Provenance, Record, one_line}
 use wninit_core::run::trainer::{Event, Stop, Trainer};
 
 /// Where checkpoints go and come from.
-pub struct Checkpoints {
+pub(crate) struct Checkpoints {
     /// The folder, made when the first one is written.
     pub dir: PathBuf,
     /// How often a cohort under way writes one.
@@ -78,7 +78,7 @@ pub struct Libtorch {
 
 impl Libtorch {
     /// A trainer on these devices, one worker each, that keeps no checkpoints.
-    pub fn new(
+    pub(crate) fn new(
         devices: Vec<Device>,
         threads: i32,
         data: PathBuf,
@@ -353,7 +353,7 @@ fn drawn_at_once(jobs: &[Job], blueprint: Blueprint) -> Vec<Model> {
 
 /// The network that a job starts from, on the blueprint's device. It depends on the job alone:
 /// it is made by itself, in single precision, before it joins a stack.
-pub fn initial_network(job: &Job, blueprint: Blueprint, data: &DeviceData) -> Model {
+pub(crate) fn initial_network(job: &Job, blueprint: Blueprint, data: &DeviceData) -> Model {
     placed(job, drawn(job, blueprint), blueprint, data)
 }
 

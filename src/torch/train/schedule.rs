@@ -3,7 +3,7 @@
 use wninit_core::job::{Schedule, Settings};
 
 /// The factor on the base rate in epoch `e` = 0, 1, … of `epochs`.
-pub fn factor(schedule: Schedule, e: u32, epochs: u32) -> f64 {
+pub(crate) fn factor(schedule: Schedule, e: u32, epochs: u32) -> f64 {
     let (e, epochs) = (u64::from(e), u64::from(epochs));
     // In whole numbers: whether e has reached a share of the epochs must not hang on rounding.
     let reached = |numerator, denominator| e * denominator >= epochs * numerator;
@@ -28,7 +28,7 @@ pub fn factor(schedule: Schedule, e: u32, epochs: u32) -> f64 {
 ///
 /// During a warm-up of W epochs from w₀ it is `w₀ + α²·(lr(e) − w₀)` with `α = (e + i/steps)/W`,
 /// where i counts from 1 if w₀ = 0, so that no step is lost, and from 0 otherwise.
-pub fn learning_rate(job: &Settings, e: u32, i: usize, steps: usize) -> f64 {
+pub(crate) fn learning_rate(job: &Settings, e: u32, i: usize, steps: usize) -> f64 {
     let rate = job.lr * factor(job.schedule, e, job.epochs);
     if e >= job.warmup_epochs {
         return rate;

@@ -18,7 +18,7 @@ use wninit_core::plan::cohort::{Cohort, Shape};
 use wninit_core::results::EpochRow;
 
 /// The images of a cohort's data set, on its device.
-pub struct DeviceData {
+pub(crate) struct DeviceData {
     /// Training images, validation included.
     pub train: Images,
     /// Test images.
@@ -29,7 +29,7 @@ pub struct DeviceData {
 
 impl DeviceData {
     /// The same images, not copied.
-    pub fn shallow_clone(&self) -> DeviceData {
+    pub(crate) fn shallow_clone(&self) -> DeviceData {
         let [train, test] = [&self.train, &self.test].map(Images::shallow_clone);
         DeviceData { train, test, moments: self.moments.clone() }
     }
@@ -37,7 +37,7 @@ impl DeviceData {
 
 /// What a member has behind it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Progress {
+pub(crate) struct Progress {
     /// Sum of the losses of this epoch's images so far.
     loss: f64,
     /// Images of this epoch classified correctly so far.
@@ -52,13 +52,13 @@ pub struct Progress {
 
 impl Progress {
     /// The first epoch with the best validation accuracy.
-    pub fn best(&self) -> Option<&EpochRow> {
+    pub(crate) fn best(&self) -> Option<&EpochRow> {
         self.epochs.iter().reduce(|best, row| if row.val_acc > best.val_acc { row } else { best })
     }
 }
 
 /// A member of the stack.
-pub struct Member {
+pub(crate) struct Member {
     /// What is trained.
     pub job: Job,
     /// What it has behind it.
@@ -78,7 +78,7 @@ struct EpochInputs {
 }
 
 /// Where and how a member diverged.
-pub struct Divergence {
+pub(crate) struct Divergence {
     /// The epoch, counted from 1.
     pub epoch: u32,
     /// The step of that epoch, counted from 1.
@@ -88,7 +88,7 @@ pub struct Divergence {
 }
 
 /// A member that is done.
-pub struct Ended {
+pub(crate) struct Ended {
     /// What it has behind it.
     pub member: Member,
     /// How it ended: test loss and accuracy, or where it diverged.
@@ -104,7 +104,7 @@ struct Unread {
 }
 
 /// A cohort under way.
-pub struct Session {
+pub(crate) struct Session {
     shape: Shape,
     /// The members that are still training.
     pub members: Vec<Member>,
@@ -131,7 +131,7 @@ pub struct Session {
 
 impl Session {
     /// A cohort whose members stand at `epoch` and `step`, with networks in that state.
-    pub fn new(
+    pub(crate) fn new(
         cohort: &Cohort,
         model: Model,
         data: &DeviceData,
@@ -174,18 +174,18 @@ impl Session {
     }
 
     /// Whether every epoch is done, or nobody is left.
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.epoch == self.shape.epochs || self.members.is_empty()
     }
 
     /// The share of the cohort's steps that is done, 0 to 1.
-    pub fn fraction(&self) -> f64 {
+    pub(crate) fn fraction(&self) -> f64 {
         let steps = self.shape.steps() as f64;
         (f64::from(self.epoch) + self.step as f64 / steps) / f64::from(self.shape.epochs)
     }
 
     /// What the launcher has to complain about, if anything.
-    pub fn complaint(&mut self) -> Option<String> {
+    pub(crate) fn complaint(&mut self) -> Option<String> {
         self.launcher.complaint()
     }
 
@@ -220,7 +220,7 @@ impl Session {
     }
 
     /// Trains one step, and ends the epoch if it was its last. Gives back members that ended.
-    pub fn advance(&mut self, data: &DeviceData) -> Vec<Ended> {
+    pub(crate) fn advance(&mut self, data: &DeviceData) -> Vec<Ended> {
         let steps = self.shape.steps();
         let range = self.step * self.shape.batch_size
             ..self.shape.train.min((self.step + 1) * self.shape.batch_size);
@@ -253,7 +253,7 @@ impl Session {
 
     /// Evaluates all members on the first test images, at most `most`, for its time alone; how
     /// many it were.
-    pub fn evaluate_some(&mut self, data: &DeviceData, most: i64) -> i64 {
+    pub(crate) fn evaluate_some(&mut self, data: &DeviceData, most: i64) -> i64 {
         let count = data.test.labels.size()[0].min(most);
         let all: Vec<u32> = (0..count as u32).collect();
         let indices = vec![&*all; self.members.len()];
@@ -266,7 +266,7 @@ impl Session {
     }
 
     /// Reads the losses so far and gives back the members in which one is not finite.
-    pub fn read_losses(&mut self) -> Vec<Ended> {
+    pub(crate) fn read_losses(&mut self) -> Vec<Ended> {
         if self.unread.is_empty() || self.members.is_empty() {
             return Vec::new();
         }
@@ -353,7 +353,7 @@ impl Session {
     }
 
     /// The tensors that make up the networks' state.
-    pub fn state(&mut self) -> Vec<Tensor> {
+    pub(crate) fn state(&mut self) -> Vec<Tensor> {
         let params =
             self.model.params().into_iter().map(|p| p.value.shallow_clone()).collect::<Vec<_>>();
         let buffers = self.model.buffers().into_iter().map(|b| b.value.shallow_clone());
@@ -450,17 +450,17 @@ impl Session {
     }
 
     /// Charges the members from an earlier moment than that of [`Session::new`].
-    pub fn charge_from(&mut self, started: Instant) {
+    pub(crate) fn charge_from(&mut self, started: Instant) {
         self.clock = started;
     }
 
     /// Wall-clock seconds of the current epoch so far.
-    pub fn epoch_seconds(&self) -> f64 {
+    pub(crate) fn epoch_seconds(&self) -> f64 {
         self.epoch_seconds
     }
 
     /// Charges the current epoch with what it took before an interruption.
-    pub fn charge_epoch(&mut self, seconds: f64) {
+    pub(crate) fn charge_epoch(&mut self, seconds: f64) {
         self.epoch_seconds += seconds;
     }
 
