@@ -23,14 +23,14 @@ use wninit_core::rng;
 pub const LEVEL: f64 = 0.95;
 
 /// The probability with which the seeds that [`required_seeds`] asks for decide a claim.
-pub const POWER: f64 = 0.8;
+pub(crate) const POWER: f64 = 0.8;
 
 /// The fewest seeds in a cell for which a bootstrap is drawn: below, its intervals are too narrow.
 pub const BOOTSTRAP_MIN: usize = 10;
 
 /// Bootstrap resamples; a quarter as many for more than 5,000 values, which draw longer and need
 /// fewer, as the interval is narrow then.
-pub const RESAMPLES: usize = 2000;
+pub(crate) const RESAMPLES: usize = 2000;
 
 /// Values from which on there are fewer [`RESAMPLES`].
 const MANY: usize = 5000;
@@ -46,7 +46,7 @@ pub struct Interval {
 
 impl Interval {
     /// Whether the value lies in it, ends included.
-    pub fn contains(self, value: f64) -> bool {
+    pub(crate) fn contains(self, value: f64) -> bool {
         (self.low..=self.high).contains(&value)
     }
 }
@@ -62,7 +62,7 @@ pub fn mean(values: &[f64]) -> Option<f64> {
 }
 
 /// The sample variance, with n − 1 in the denominator; `None` for fewer than two values.
-pub fn variance(values: &[f64]) -> Option<f64> {
+pub(crate) fn variance(values: &[f64]) -> Option<f64> {
     if values.len() < 2 {
         return None;
     }
@@ -94,7 +94,7 @@ pub fn median(values: &[f64]) -> Option<f64> {
 /// The interquartile mean: the mean of what is left when ⌊n/4⌋ values are cut off at each end
 /// (Agarwal et al. 2021, "Deep RL at the edge of the statistical precipice"; `trim_mean` with 0.25
 /// in SciPy). `None` for no values.
-pub fn interquartile_mean(values: &[f64]) -> Option<f64> {
+pub(crate) fn interquartile_mean(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let cut = sorted.len() / 4;
@@ -132,7 +132,7 @@ pub fn mean_interval(values: &[f64], level: f64) -> Option<Interval> {
 
 /// A difference between two treatments that were given to the same seeds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Paired {
+pub(crate) struct Paired {
     /// Pairs.
     pub n: usize,
     /// The mean of a − b.
@@ -148,7 +148,7 @@ pub struct Paired {
 
 /// The difference a − b of paired values with a t interval and the p value of the paired t test
 /// (Student 1908). `None` for no pairs.
-pub fn paired(pairs: &[(f64, f64)], level: f64) -> Option<Paired> {
+pub(crate) fn paired(pairs: &[(f64, f64)], level: f64) -> Option<Paired> {
     let differences: Vec<f64> = pairs.iter().map(|(a, b)| a - b).collect();
     let (n, mean) = (differences.len(), mean(&differences)?);
     let sd = sd(&differences);
@@ -163,7 +163,7 @@ pub fn paired(pairs: &[(f64, f64)], level: f64) -> Option<Paired> {
 
 /// An estimate with its interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Estimate {
+pub(crate) struct Estimate {
     /// The estimate.
     pub value: f64,
     /// Its interval.
@@ -175,7 +175,7 @@ pub struct Estimate {
 /// for an effect size measure based on the Mann–Whitney statistic, part 2", method 5), which
 /// stays sensible where the groups do not overlap and n is small. The groups count as
 /// independent, which errs on the safe side when seeds are shared. `None` if a group is empty.
-pub fn probability_of_improvement(a: &[f64], b: &[f64], level: f64) -> Option<Estimate> {
+pub(crate) fn probability_of_improvement(a: &[f64], b: &[f64], level: f64) -> Option<Estimate> {
     if a.is_empty() || b.is_empty() {
         return None;
     }
@@ -208,7 +208,7 @@ pub fn probability_of_improvement(a: &[f64], b: &[f64], level: f64) -> Option<Es
 }
 
 /// Holm's (1979) step-down adjustment of p values, in the order given.
-pub fn holm(p: &[f64]) -> Vec<f64> {
+pub(crate) fn holm(p: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..p.len()).collect();
     order.sort_by(|&i, &j| p[i].total_cmp(&p[j]));
     let mut adjusted = vec![0.0; p.len()];
@@ -222,7 +222,7 @@ pub fn holm(p: &[f64]) -> Vec<f64> {
 
 /// The performance profile: for each τ the share of values that are at least τ (Dolan & Moré 2002;
 /// the "score distribution" of Agarwal et al. 2021). `None` for no values.
-pub fn performance_profile(values: &[f64], taus: &[f64]) -> Option<Vec<f64>> {
+pub(crate) fn performance_profile(values: &[f64], taus: &[f64]) -> Option<Vec<f64>> {
     if values.is_empty() {
         return None;
     }
@@ -238,7 +238,7 @@ pub fn performance_profile(values: &[f64], taus: &[f64]) -> Option<Vec<f64>> {
 /// by cell as in [`interquartile_mean_interval`] (the bands of Agarwal et al. 2021): pointwise, not
 /// for the whole curve at once. `taus` ascend, and are fewer than 65,536. The draws are the same every
 /// time. `None` where a cell has fewer than [`BOOTSTRAP_MIN`] values.
-pub fn performance_profile_interval<C: AsRef<[f64]>>(
+pub(crate) fn performance_profile_interval<C: AsRef<[f64]>>(
     cells: &[C],
     taus: &[f64],
     level: f64,
@@ -295,7 +295,7 @@ pub fn performance_profile_interval<C: AsRef<[f64]>>(
 
 /// A standard deviation pooled over cells.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Pooled {
+pub(crate) struct Pooled {
     /// √(Σ(nᵢ − 1)sᵢ² / Σ(nᵢ − 1)).
     pub sd: f64,
     /// Σ(nᵢ − 1).
@@ -303,7 +303,7 @@ pub struct Pooled {
 }
 
 /// The standard deviation within cells, pooled over them. `None` if no cell has two values.
-pub fn pooled_sd<C: AsRef<[f64]>>(cells: &[C]) -> Option<Pooled> {
+pub(crate) fn pooled_sd<C: AsRef<[f64]>>(cells: &[C]) -> Option<Pooled> {
     let (mut squares, mut df) = (0.0, 0);
     for cell in cells.iter().map(AsRef::as_ref) {
         if let Some(variance) = variance(cell) {
@@ -316,7 +316,7 @@ pub fn pooled_sd<C: AsRef<[f64]>>(cells: &[C]) -> Option<Pooled> {
 
 /// The ratio of two standard deviations with the F interval for a ratio of variances of normal
 /// samples, √(F̂ / F₍p₎) (Snedecor & Cochran 1989, §6.12). `None` if either is 0.
-pub fn sd_ratio(a: Pooled, b: Pooled, level: f64) -> Option<Estimate> {
+pub(crate) fn sd_ratio(a: Pooled, b: Pooled, level: f64) -> Option<Estimate> {
     if a.sd <= 0.0 || b.sd <= 0.0 {
         return None;
     }
@@ -334,7 +334,7 @@ pub fn sd_ratio(a: Pooled, b: Pooled, level: f64) -> Option<Estimate> {
 /// that cell, and takes the interquartile mean of all that was drawn (Agarwal et al. 2021, and
 /// their library rliable). The draws are the same every time. `None` where a cell has fewer than
 /// [`BOOTSTRAP_MIN`] values.
-pub fn interquartile_mean_interval<C: AsRef<[f64]>>(cells: &[C], level: f64) -> Option<Interval> {
+pub(crate) fn interquartile_mean_interval<C: AsRef<[f64]>>(cells: &[C], level: f64) -> Option<Interval> {
     let cells: Vec<&[f64]> = cells.iter().map(AsRef::as_ref).collect();
     if cells.is_empty() || cells.iter().any(|cell| cell.len() < BOOTSTRAP_MIN) {
         return None;
@@ -388,7 +388,7 @@ fn trimmed_mean_of_counts(sorted: &[(f64, usize)], counts: &[u32], from: usize, 
 
 /// What is compared when asking for more seeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Design {
+pub(crate) enum Design {
     /// Differences within seeds, or one mean: n values.
     Paired,
     /// Two independent groups of n values each.
@@ -398,7 +398,7 @@ pub enum Design {
 /// The power of the two-sided t test at `1 − level` with n seeds (in each group), if the true
 /// difference lies `effect` standard deviations from the margin: the noncentral t distribution
 /// (Cohen 1988). 0 for fewer than two seeds.
-pub fn power(effect: f64, n: usize, design: Design, level: f64) -> f64 {
+pub(crate) fn power(effect: f64, n: usize, design: Design, level: f64) -> f64 {
     if n < 2 {
         return 0.0;
     }
@@ -414,7 +414,7 @@ pub fn power(effect: f64, n: usize, design: Design, level: f64) -> f64 {
 /// The fewest seeds with which the t test at `1 − level` tells the true difference from a margin with
 /// probability `power`, if the difference is `gap` away from it and the sd is `sd` (of the
 /// differences where paired, of a group where not). `None` where more than a million would be needed.
-pub fn required_seeds(gap: f64, sd: f64, design: Design, level: f64, wanted: f64) -> Option<usize> {
+pub(crate) fn required_seeds(gap: f64, sd: f64, design: Design, level: f64, wanted: f64) -> Option<usize> {
     const MOST: usize = 1_000_000;
     let enough = |n| power(gap / sd, n, design, level) >= wanted;
     if sd <= 0.0 {
@@ -441,7 +441,7 @@ pub fn required_seeds(gap: f64, sd: f64, design: Design, level: f64, wanted: f64
 /// The most that chance explains: the smallest k / n with P(X ≤ k) ≥ `confidence` for X ~
 /// Binomial(n, p). A classifier that guesses one of 1/p classes for each of n test images stays at
 /// or below it with that probability.
-pub fn binomial_bound(n: usize, p: f64, confidence: f64) -> f64 {
+pub(crate) fn binomial_bound(n: usize, p: f64, confidence: f64) -> f64 {
     if n == 0 {
         return 1.0;
     }
@@ -471,7 +471,7 @@ fn normal_quantile(p: f64) -> f64 {
 }
 
 /// The p-quantile of Student's t distribution, for p > 1/2.
-pub fn t_quantile(p: f64, df: f64) -> f64 {
+pub(crate) fn t_quantile(p: f64, df: f64) -> f64 {
     StudentsT::new(0.0, 1.0, df).map_or(f64::INFINITY, |t| t.inverse_cdf(p))
 }
 

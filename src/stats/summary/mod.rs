@@ -37,7 +37,7 @@ pub use recommend::{Advice, Recommendation, Rival};
 
 /// The probability with which a network that guesses is recognised as one: a test accuracy at or
 /// below this quantile of Binomial(test images, 1/classes) is called *at chance*.
-pub const CHANCE_CONFIDENCE: f64 = 0.9999;
+pub(crate) const CHANCE_CONFIDENCE: f64 = 0.9999;
 
 /// What a summary is made of.
 #[derive(Clone, Copy, Default)]
@@ -61,7 +61,7 @@ pub struct Input<'a> {
 
 /// Why there is no summary.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SummaryError {
+pub(crate) enum SummaryError {
     /// The baseline that was asked for is not in the sweep.
     #[error("the baseline \"{asked}\" is not in this sweep; it has {present}")]
     NoSuchBaseline {
@@ -83,7 +83,7 @@ pub struct Axis {
 
 impl Axis {
     /// The value's text; empty for "does not apply".
-    pub fn label(&self, at: usize) -> String {
+    pub(crate) fn label(&self, at: usize) -> String {
         self.values[at].as_ref().map(Value::to_string).unwrap_or_default()
     }
 
@@ -114,7 +114,7 @@ pub enum Ending {
 
 /// A finished run in its cell.
 #[derive(Clone, Copy, Debug)]
-pub struct Run<'a> {
+pub(crate) struct Run<'a> {
     /// The run.
     pub record: &'a Record,
     /// Its job's id.
@@ -154,7 +154,7 @@ pub fn chance(job: &Job) -> f64 {
 
 /// The runs that differ in their seeds alone.
 #[derive(Clone, Debug)]
-pub struct Cell<'a> {
+pub(crate) struct Cell<'a> {
     /// The index of its value on each axis.
     pub at: Vec<usize>,
     /// One of its jobs.
@@ -171,17 +171,17 @@ pub struct Cell<'a> {
 
 impl Cell<'_> {
     /// Runs that ended so.
-    pub fn count(&self, ending: Ending) -> usize {
+    pub(crate) fn count(&self, ending: Ending) -> usize {
         self.runs.iter().filter(|run| run.ending == ending).count()
     }
 
     /// The test accuracies of all finished runs, a diverged one at chance.
-    pub fn accuracies(&self) -> Vec<f64> {
+    pub(crate) fn accuracies(&self) -> Vec<f64> {
         self.runs.iter().filter_map(|run| run.accuracy).collect()
     }
 
     /// Whether most of its finished runs succeeded.
-    pub fn trains(&self) -> bool {
+    pub(crate) fn trains(&self) -> bool {
         2 * self.count(Ending::Success) > self.runs.len()
     }
 
@@ -192,7 +192,7 @@ impl Cell<'_> {
 
 /// A finished run, as a picture shows it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct RunSummary {
+pub(crate) struct RunSummary {
     /// Its job's id.
     pub id: JobId,
     /// Its seeds.
@@ -277,7 +277,7 @@ impl CellSummary {
 /// Totals over the sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)] // as in CellSummary
-pub struct Counts {
+pub(crate) struct Counts {
     pub planned: usize,
     pub finished: usize,
     pub diverged: usize,
@@ -527,7 +527,7 @@ impl Summary {
     ///
     /// # Errors
     /// If a baseline is asked for that is not in the sweep.
-    pub fn new(input: &Input) -> Result<Summary, SummaryError> {
+    pub(crate) fn new(input: &Input) -> Result<Summary, SummaryError> {
         let sweep = Sweep::new(input);
         let arms = initializers::Arms::new(&sweep, input.baseline)?;
         let with_arms = sweep.cells.par_iter().zip(&arms.of_cell);
@@ -556,7 +556,7 @@ impl Summary {
     }
 
     /// Every table, in the order in which a reader wants them.
-    pub fn tables(&self) -> Vec<Table> {
+    pub(crate) fn tables(&self) -> Vec<Table> {
         vec![
             self.cells_table(),
             self.initializers_table(),
@@ -579,7 +579,7 @@ impl Summary {
     }
 
     /// The axis of that name.
-    pub fn axis(&self, name: &str) -> Option<usize> {
+    pub(crate) fn axis(&self, name: &str) -> Option<usize> {
         self.axes.iter().position(|axis| axis.field.name == name)
     }
 

@@ -5,28 +5,28 @@ use wninit_core::job::{DatasetName, Draft, Job, Value};
 use wninit_core::results::{Outcome, Provenance, Record};
 
 /// A job of the digits data set with these fields.
-pub fn job(fields: &[(&str, Value)]) -> Job {
+pub(crate) fn job(fields: &[(&str, Value)]) -> Job {
     let base = Draft { dataset: Some(DatasetName::Digits), ..Draft::default() }.resolve().unwrap();
     base.with(fields).unwrap()
 }
 
 /// The field `init`.
-pub fn init(name: &str) -> (&'static str, Value) {
+pub(crate) fn init(name: &str) -> (&'static str, Value) {
     ("init", Value::Text(name.to_owned()))
 }
 
 /// A whole-numbered field.
-pub fn whole(name: &'static str, value: i64) -> (&'static str, Value) {
+pub(crate) fn whole(name: &'static str, value: i64) -> (&'static str, Value) {
     (name, Value::Integer(value))
 }
 
 /// The field `lr`.
-pub fn lr(value: f64) -> (&'static str, Value) {
+pub(crate) fn lr(value: f64) -> (&'static str, Value) {
     ("lr", Value::Float(value))
 }
 
 /// A finished job with this validation and test accuracy.
-pub fn ok(job: &Job, val: f64, test: f64) -> Record {
+pub(crate) fn ok(job: &Job, val: f64, test: f64) -> Record {
     Record {
         job: job.clone(),
         outcome: Outcome::Ok,
@@ -59,7 +59,7 @@ pub fn ok(job: &Job, val: f64, test: f64) -> Record {
 }
 
 /// A job that diverged in its first epoch.
-pub fn diverged(job: &Job) -> Record {
+pub(crate) fn diverged(job: &Job) -> Record {
     let nothing = Record { epochs_done: 0, outcome: Outcome::Diverged, ..ok(job, 0.0, 0.0) };
     Record {
         reason: Some("loss".to_owned()),
@@ -79,7 +79,7 @@ pub fn diverged(job: &Job) -> Record {
 
 /// Depth 2 and 50; the default gain, the data-dependent one, which diverges at depth 50, and the
 /// proposed one, which trains there at the smaller of two learning rates; five seeds.
-pub fn depth_sweep() -> Vec<Record> {
+pub(crate) fn depth_sweep() -> Vec<Record> {
     let mut records = Vec::new();
     for seed in 0..5 {
         let noise = [0.0, 0.01, -0.01, 0.005, -0.005][seed as usize];
