@@ -14,7 +14,7 @@ use crate::text;
 /// Standard output cannot be written to.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write to standard output: {0}")]
-pub struct PrintError(#[source] io::Error);
+pub(crate) struct PrintError(#[source] io::Error);
 
 /// Prints text on standard output.
 ///
@@ -28,7 +28,7 @@ pub fn print(text: &str) -> Result<(), PrintError> {
 ///
 /// # Errors
 /// Standard output cannot be written to.
-pub fn print_raw(bytes: &[u8]) -> Result<(), PrintError> {
+pub(crate) fn print_raw(bytes: &[u8]) -> Result<(), PrintError> {
     reported(stdout().write_all(bytes).and_then(|()| stdout().flush()))
 }
 
@@ -37,7 +37,7 @@ pub fn print_raw(bytes: &[u8]) -> Result<(), PrintError> {
 ///
 /// # Errors
 /// Standard output cannot be written to, or else the error of `write`.
-pub fn print_with<E: From<PrintError>>(
+pub(crate) fn print_with<E: From<PrintError>>(
     write: impl FnOnce(&mut dyn Write) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut out = BufWriter::new(Watched { error: None });
@@ -81,7 +81,7 @@ impl Write for Watched {
 ///
 /// # Errors
 /// Any other failure.
-pub fn reported(result: io::Result<()>) -> Result<(), PrintError> {
+pub(crate) fn reported(result: io::Result<()>) -> Result<(), PrintError> {
     match result {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(PrintError(error)),
         _ => Ok(()),
@@ -95,12 +95,12 @@ pub fn say(message: &str) {
 }
 
 /// Whether standard output is a terminal.
-pub fn stdout_is_terminal() -> bool {
+pub(crate) fn stdout_is_terminal() -> bool {
     stdout().is_terminal()
 }
 
 /// Whether standard error is a terminal.
-pub fn stderr_is_terminal() -> bool {
+pub(crate) fn stderr_is_terminal() -> bool {
     stderr().is_terminal()
 }
 

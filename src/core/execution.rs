@@ -58,7 +58,7 @@ pub enum Recompute {
 }
 
 /// How many workers there may be. Each is a thread, and thousands of them only hinder each other.
-pub const WORKERS: std::ops::RangeInclusive<i64> = 1..=1024;
+pub(crate) const WORKERS: std::ops::RangeInclusive<i64> = 1..=1024;
 
 /// The longest time that can be asked for. A clock that goes on for much longer overflows.
 const LONGEST: Duration = Duration::from_secs(36_500 * 86_400);
@@ -71,7 +71,7 @@ pub const NO_THREAD: &str =
 ///
 /// # Errors
 /// Says what is expected.
-pub fn parse_time(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_time(text: &str) -> Result<Duration, String> {
     let expected = || format!("\"{text}\" is no time; expected 90s, 30m, 2h or 1d");
     let unit = text.chars().last().ok_or_else(expected)?;
     let seconds = match unit {

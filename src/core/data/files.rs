@@ -17,7 +17,7 @@ use crate::job::DatasetName;
 
 /// A data set in a data folder: what every error has to name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub(crate) struct Place {
     /// The data set.
     pub dataset: DatasetName,
     /// The data folder (of which the data set has a part).
@@ -26,7 +26,7 @@ pub struct Place {
 
 impl Place {
     /// The command that fetches the data set to here.
-    pub fn fetch_command(&self) -> String {
+    pub(crate) fn fetch_command(&self) -> String {
         let mut command = format!("wninit fetch {}", self.dataset);
         if self.dir != super::default_dir() {
             command.push_str(&format!(" --data {}", self.dir.display()));
@@ -35,17 +35,17 @@ impl Place {
     }
 
     /// A [`DataError::Missing`]: `file` is in none of the folders `looked`.
-    pub fn missing(&self, file: impl Into<String>, looked: Vec<PathBuf>) -> DataError {
+    pub(crate) fn missing(&self, file: impl Into<String>, looked: Vec<PathBuf>) -> DataError {
         DataError::Missing { place: self.clone(), file: file.into(), looked: Folders(looked) }
     }
 
     /// A [`DataError::Corrupt`]: `problem` completes a sentence that begins with the file.
-    pub fn corrupt(&self, file: impl Into<PathBuf>, problem: impl fmt::Display) -> DataError {
+    pub(crate) fn corrupt(&self, file: impl Into<PathBuf>, problem: impl fmt::Display) -> DataError {
         DataError::Corrupt { place: self.clone(), file: file.into(), problem: problem.to_string() }
     }
 
     /// The error for what went wrong with `file`.
-    pub fn problem(&self, file: impl Into<PathBuf>, problem: Problem) -> DataError {
+    pub(crate) fn problem(&self, file: impl Into<PathBuf>, problem: Problem) -> DataError {
         match problem {
             Problem::Content(problem) => self.corrupt(file, problem),
             Problem::Io(source) => DataError::Io { place: self.clone(), file: file.into(), source },
@@ -55,7 +55,7 @@ impl Place {
 
 /// Why a data set cannot be used. Each names the file and the remedy.
 #[derive(Debug, thiserror::Error)]
-pub enum DataError {
+pub(crate) enum DataError {
     /// A file is not there.
     #[error(
         "{}: {file} is missing (looked in {looked}); run `{}`, or name the folder that holds it with \
@@ -107,7 +107,7 @@ pub enum DataError {
 
 /// Folders, for a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Folders(pub Vec<PathBuf>);
+pub(crate) struct Folders(pub Vec<PathBuf>);
 
 impl fmt::Display for Folders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -120,7 +120,7 @@ impl fmt::Display for Folders {
 
 /// What is wrong with one file.
 #[derive(Debug)]
-pub enum Problem {
+pub(crate) enum Problem {
     /// It cannot be read.
     Io(io::Error),
     /// It can, but it does not hold what it should.
@@ -151,7 +151,7 @@ impl From<io::Error> for Problem {
 
 /// A file of a data set, as it is when it is not compressed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileSpec {
+pub(crate) struct FileSpec {
     /// Its name.
     pub name: String,
     /// Its length.
@@ -162,7 +162,7 @@ pub struct FileSpec {
 
 /// A gzipped tar archive that holds a data set in one folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ArchiveSpec {
+pub(crate) struct ArchiveSpec {
     /// The archive's name.
     pub name: String,
     /// The MD5 of the archive in lower-case hexadecimal.
@@ -179,7 +179,7 @@ pub struct ArchiveSpec {
 const ARCHIVE_SLACK: u64 = 16 << 20;
 
 /// The first of the folders that holds `name` or `name.gz`, as the path of that file.
-pub fn find(folders: &[PathBuf], name: &str) -> Option<PathBuf> {
+pub(crate) fn find(folders: &[PathBuf], name: &str) -> Option<PathBuf> {
     folders
         .iter()
         .flat_map(|folder| [folder.join(name), folder.join(format!("{name}.gz"))])
@@ -191,7 +191,7 @@ pub fn find(folders: &[PathBuf], name: &str) -> Option<PathBuf> {
 ///
 /// # Errors
 /// [`Problem`]. A file that would grow beyond the expected length is not read any further.
-pub fn read(path: &Path, spec: &FileSpec) -> Result<Vec<u8>, Problem> {
+pub(crate) fn read(path: &Path, spec: &FileSpec) -> Result<Vec<u8>, Problem> {
     let mut file = File::open(path)?;
     if !file.metadata()?.is_file() {
         return Err(Problem::Content("it is not a file".to_owned()));
@@ -213,7 +213,7 @@ pub fn read(path: &Path, spec: &FileSpec) -> Result<Vec<u8>, Problem> {
 ///
 /// # Errors
 /// [`Problem::Content`].
-pub fn check(bytes: &[u8], spec: &FileSpec) -> Result<(), Problem> {
+pub(crate) fn check(bytes: &[u8], spec: &FileSpec) -> Result<(), Problem> {
     if bytes.len() as u64 != spec.bytes {
         let shorter = if (bytes.len() as u64) < spec.bytes { "it is truncated: " } else { "" };
         return Err(Problem::Content(format!(
@@ -253,7 +253,7 @@ fn read_at_most(reader: impl Read, limit: u64) -> Result<Vec<u8>, Problem> {
 ///
 /// # Errors
 /// [`Problem`].
-pub fn read_archive(path: &Path, spec: &ArchiveSpec) -> Result<HashMap<String, Vec<u8>>, Problem> {
+pub(crate) fn read_archive(path: &Path, spec: &ArchiveSpec) -> Result<HashMap<String, Vec<u8>>, Problem> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();
     if length > spec.max_bytes {
@@ -332,15 +332,15 @@ impl<R: Read> Read for Hashed<R> {
 
 /// Name of the file in which `wninit fetch` notes the checksums of what it unpacked from a
 /// verified archive, in the format of `sha256sum`.
-pub const SUMS: &str = "SHA256SUMS";
+pub(crate) const SUMS: &str = "SHA256SUMS";
 
 /// The content of a [`SUMS`] file for these members.
-pub fn sums<'a>(members: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
+pub(crate) fn sums<'a>(members: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
     members.map(|(name, bytes)| format!("{}  {name}\n", hex(&Sha256::digest(bytes)))).collect()
 }
 
 /// The members with the checksums that the [`SUMS`] file in `folder` has for them, if there is one.
-pub fn with_sums(members: &[FileSpec], folder: &Path) -> Vec<FileSpec> {
+pub(crate) fn with_sums(members: &[FileSpec], folder: &Path) -> Vec<FileSpec> {
     let mut text = String::new();
     // A file that cannot be read is as good as none: it only adds to the other checks.
     let _ =
@@ -360,6 +360,6 @@ pub fn with_sums(members: &[FileSpec], folder: &Path) -> Vec<FileSpec> {
 }
 
 /// Lower-case hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

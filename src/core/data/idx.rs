@@ -13,7 +13,7 @@ const IMAGE_HEADER: u64 = 4 + 3 * 4;
 const LABEL_HEADER: u64 = 4 + 4;
 
 /// Names of the four files: training images and labels, test images and labels.
-pub const NAMES: [&str; 4] = [
+pub(crate) const NAMES: [&str; 4] = [
     "train-images-idx3-ubyte",
     "train-labels-idx1-ubyte",
     "t10k-images-idx3-ubyte",
@@ -35,7 +35,7 @@ const MNIST: [&str; 4] = [
 ];
 
 /// The files of `mnist` or `fashion-mnist`, in the order of [`NAMES`].
-pub fn files(dataset: DatasetName) -> [FileSpec; 4] {
+pub(crate) fn files(dataset: DatasetName) -> [FileSpec; 4] {
     let sums = if dataset == DatasetName::Mnist { MNIST } else { FASHION_MNIST };
     let mut files = specs(60_000, 10_000, [28, 28]);
     for (file, sum) in files.iter_mut().zip(sums) {
@@ -45,7 +45,7 @@ pub fn files(dataset: DatasetName) -> [FileSpec; 4] {
 }
 
 /// The files, without checksums, of a data set of that many images of height × width.
-pub fn specs(train: u64, test: u64, [height, width]: [u64; 2]) -> [FileSpec; 4] {
+pub(crate) fn specs(train: u64, test: u64, [height, width]: [u64; 2]) -> [FileSpec; 4] {
     let pixels = height * width;
     let bytes = [
         IMAGE_HEADER + train * pixels,
@@ -58,7 +58,7 @@ pub fn specs(train: u64, test: u64, [height, width]: [u64; 2]) -> [FileSpec; 4] 
 
 /// The folders below a data folder in which the files may lie, the best first: our own, those of
 /// torchvision, and the data folder itself.
-pub fn folders(place: &Place) -> Vec<PathBuf> {
+pub(crate) fn folders(place: &Place) -> Vec<PathBuf> {
     let torchvision =
         if place.dataset == DatasetName::Mnist { "MNIST/raw" } else { "FashionMNIST/raw" };
     let own = place.dataset.name();
@@ -73,7 +73,7 @@ pub fn folders(place: &Place) -> Vec<PathBuf> {
 ///
 /// # Errors
 /// [`DataError`].
-pub fn read(place: &Place, files: &[FileSpec; 4]) -> Result<(Images, Images), DataError> {
+pub(crate) fn read(place: &Place, files: &[FileSpec; 4]) -> Result<(Images, Images), DataError> {
     let folders = folders(place);
     let held = |folder: &PathBuf| {
         files
@@ -114,7 +114,7 @@ pub fn read(place: &Place, files: &[FileSpec; 4]) -> Result<(Images, Images), Da
 ///
 /// # Errors
 /// Says what is wrong with the file.
-pub fn parse_images(mut bytes: Vec<u8>) -> Result<(Vec<u8>, [usize; 3]), String> {
+pub(crate) fn parse_images(mut bytes: Vec<u8>) -> Result<(Vec<u8>, [usize; 3]), String> {
     let (header, dimensions) = parse_header::<3>(&bytes)?;
     bytes.drain(..header);
     Ok((bytes, [1, dimensions[1], dimensions[2]]))
@@ -124,7 +124,7 @@ pub fn parse_images(mut bytes: Vec<u8>) -> Result<(Vec<u8>, [usize; 3]), String>
 ///
 /// # Errors
 /// Says what is wrong with the file.
-pub fn parse_labels(bytes: &[u8]) -> Result<Vec<i64>, String> {
+pub(crate) fn parse_labels(bytes: &[u8]) -> Result<Vec<i64>, String> {
     let (header, _) = parse_header::<1>(bytes)?;
     Ok(bytes[header..].iter().map(|&label| label.into()).collect())
 }

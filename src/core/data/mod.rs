@@ -6,12 +6,12 @@
 //! job trains on and when, `train::augment` turns bytes into what a network sees.
 
 pub mod batches;
-pub mod cifar;
-pub mod digits;
-pub mod fetch;
-pub mod files;
-pub mod idx;
-pub mod synthetic;
+pub(crate) mod cifar;
+pub(crate) mod digits;
+pub(crate) mod fetch;
+pub(crate) mod files;
+pub(crate) mod idx;
+pub(crate) mod synthetic;
 
 use std::path::{Path, PathBuf};
 
@@ -31,12 +31,12 @@ pub struct Images {
 
 impl Images {
     /// Number of images.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.labels.len()
     }
 
     /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
 
@@ -86,7 +86,7 @@ pub struct Moments {
 
 impl Moments {
     /// The moments of images.
-    pub fn of(images: &Images) -> Moments {
+    pub(crate) fn of(images: &Images) -> Moments {
         let [channels, height, width] = images.shape;
         let plane = height * width;
         let mut sums = vec![[0_u64; 2]; channels]; // of x and of x²: exact
@@ -108,7 +108,7 @@ impl Moments {
 
 /// A data set in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Data {
+pub(crate) struct Data {
     /// Which one.
     pub dataset: Dataset,
     /// Training images, those that a job holds out for validation included.

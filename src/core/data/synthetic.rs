@@ -17,7 +17,7 @@ const BYTE_SD: f64 = 73.9;
 const NOISE_SD: f64 = 64.0;
 
 /// Training and test images; `None` if the data set is not synthetic or does not fit into memory.
-pub fn make(dataset: Dataset) -> Option<(Images, Images)> {
+pub(crate) fn make(dataset: Dataset) -> Option<(Images, Images)> {
     let Dataset::Synthetic { shape: [c, h, w], classes, .. } = dataset else {
         return None;
     };

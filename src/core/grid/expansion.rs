@@ -13,7 +13,7 @@ use crate::job::{Draft, FIELDS, Field, Job, JobError, SEED_FIELDS, Value, neares
 ///
 /// Combinations are numbered with the seeds slowest: all of the first replicate, then all of the
 /// second, and so on. A replicate is one setting of the axes that hold seeds.
-pub struct Expansion<'g> {
+pub(crate) struct Expansion<'g> {
     base: Vec<&'g Setting>,
     draft: Draft,
     /// Axes that move together, slowest first.
@@ -165,12 +165,12 @@ impl<'g> Expansion<'g> {
     }
 
     /// The number of replicates: settings of the axes that hold seeds.
-    pub fn replicates(&self) -> usize {
+    pub(crate) fn replicates(&self) -> usize {
         self.lengths[..self.seed_dimensions].iter().product()
     }
 
     /// Combinations of one replicate, excluded ones included.
-    pub fn cells(&self) -> usize {
+    pub(crate) fn cells(&self) -> usize {
         self.lengths[self.seed_dimensions..].iter().product()
     }
 
@@ -229,7 +229,7 @@ impl<'g> Expansion<'g> {
     ///
     /// # Errors
     /// If its fields do not go together; [`Expansion::explain`] says where they were set.
-    pub fn job(&self, combination: usize) -> Result<Option<Job>, JobError> {
+    pub(crate) fn job(&self, combination: usize) -> Result<Option<Job>, JobError> {
         let indices = self.indices(combination);
         if self.excluded.has(&indices, &self.lengths) {
             return Ok(None);
@@ -245,7 +245,7 @@ impl<'g> Expansion<'g> {
     }
 
     /// Every field that a combination sets, with its value and where that was written; axes last.
-    pub fn settings(&self, combination: usize) -> Vec<Setting> {
+    pub(crate) fn settings(&self, combination: usize) -> Vec<Setting> {
         let indices = self.indices(combination);
         let axes = self.dimensions.iter().zip(indices).flat_map(|(dimension, index)| {
             dimension.iter().map(move |axis| Setting {
@@ -264,7 +264,7 @@ impl<'g> Expansion<'g> {
     }
 
     /// The names of its axes.
-    pub fn axis_names(&self) -> impl Iterator<Item = &'static str> {
+    pub(crate) fn axis_names(&self) -> impl Iterator<Item = &'static str> {
         self.dimensions.iter().flatten().map(|axis| axis.field.name)
     }
 
@@ -294,7 +294,7 @@ impl<'g> Expansion<'g> {
 
     /// Says at which line the value stands that makes a combination impossible, and at which the
     /// one that it conflicts with.
-    pub fn explain(&self, combination: usize, error: &JobError) -> GridError {
+    pub(crate) fn explain(&self, combination: usize, error: &JobError) -> GridError {
         let settings = self.settings(combination);
         // Whatever the job could be without is what the culprit conflicts with.
         let resolves_without = |left_out: &Setting| {

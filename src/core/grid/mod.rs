@@ -39,14 +39,14 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-pub use expansion::Expansion;
+pub(crate) use expansion::Expansion;
 use expansion::{Unset, occurs};
 
 use crate::job::{Draft, FIELDS, Field, Job, SEED_FIELDS, Value, choices, nearest, unknown};
 use crate::text::visible_line;
 
 /// The most combinations that a grid may have, excluded ones included.
-pub const MAX_JOBS: usize = 2_000_000;
+pub(crate) const MAX_JOBS: usize = 2_000_000;
 
 /// The longest chain of `extends`.
 const MAX_EXTENDS: usize = 16;
@@ -54,7 +54,7 @@ const MAX_EXTENDS: usize = 16;
 /// What is wrong with a grid, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.line_of_text())]
-pub struct GridError {
+pub(crate) struct GridError {
     /// The file, or the command-line option.
     pub file: String,
     /// The line in the file, counted from 1.
@@ -91,7 +91,7 @@ fn shorten(text: &str, limit: usize) -> String {
 
 /// Where something was written: a line of a file, or an option of the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub(crate) struct Place {
     file: Arc<str>,
     line: Option<usize>,
     key: Arc<str>,
@@ -99,7 +99,7 @@ pub struct Place {
 
 impl Place {
     /// An error at this place.
-    pub fn error(&self, message: impl Into<String>) -> GridError {
+    pub(crate) fn error(&self, message: impl Into<String>) -> GridError {
         GridError {
             file: self.file.to_string(),
             line: self.line,
@@ -128,7 +128,7 @@ impl fmt::Display for Place {
 
 /// A field with one value.
 #[derive(Clone, Debug)]
-pub struct Setting {
+pub(crate) struct Setting {
     /// Which field.
     pub field: &'static Field,
     /// Its value; valid for the field.
@@ -139,7 +139,7 @@ pub struct Setting {
 
 /// A field with the values that it takes in turn.
 #[derive(Clone, Debug)]
-pub struct Axis {
+pub(crate) struct Axis {
     /// Which field.
     pub field: &'static Field,
     /// Its values, at least one; each valid for the field. None twice, unless it is zipped.
@@ -172,7 +172,7 @@ impl Axis {
 
 /// Axes of one length that move together.
 #[derive(Clone, Debug)]
-pub struct Zip {
+pub(crate) struct Zip {
     /// At least one; all of one length.
     pub axes: Vec<Axis>,
 }
@@ -190,27 +190,27 @@ pub struct Condition {
 
 impl Condition {
     /// A condition that no file holds; the values must be valid for the field.
-    pub fn new(field: &'static Field, values: Vec<Value>) -> Condition {
+    pub(crate) fn new(field: &'static Field, values: Vec<Value>) -> Condition {
         Condition { field, values, place: Place::nowhere() }
     }
 
     /// Whether it tells replicates of one setting apart.
-    pub fn is_about_seeds(&self) -> bool {
+    pub(crate) fn is_about_seeds(&self) -> bool {
         SEED_FIELDS.contains(&self.field.name)
     }
 
     /// The values in words.
-    pub fn values_joined(&self, separator: &str) -> String {
+    pub(crate) fn values_joined(&self, separator: &str) -> String {
         self.values.iter().map(Value::to_string).collect::<Vec<_>>().join(separator)
     }
 
     /// Whether the value is one of these.
-    pub fn accepts(&self, value: &Value) -> bool {
+    pub(crate) fn accepts(&self, value: &Value) -> bool {
         self.values.iter().any(|v| same(v, value))
     }
 
     /// Whether the job's value is one of these.
-    pub fn holds(&self, job: &Job) -> bool {
+    pub(crate) fn holds(&self, job: &Job) -> bool {
         self.field.get(job).is_some_and(|value| self.accepts(&value))
     }
 }
@@ -223,7 +223,7 @@ impl fmt::Display for Condition {
 
 /// Combinations to leave out: those that meet every condition.
 #[derive(Clone, Debug)]
-pub struct Exclude {
+pub(crate) struct Exclude {
     conditions: Vec<Condition>,
     place: Place,
     /// Written in a file or profile that another one builds upon, so that it need not match.
@@ -279,7 +279,7 @@ choices! {
 
 impl Metric {
     /// Whether a smaller number is the better one.
-    pub fn lower_is_better(self) -> bool {
+    pub(crate) fn lower_is_better(self) -> bool {
         use Metric::*;
         matches!(
             self,
@@ -288,7 +288,7 @@ impl Metric {
     }
 
     /// Whether it is a share of something, from 0 to 1.
-    pub fn is_fraction(self) -> bool {
+    pub(crate) fn is_fraction(self) -> bool {
         use Metric::*;
         matches!(self, TestAcc | BestValAcc | ValAcc | TrainAcc | Diverged | Success)
     }
@@ -316,7 +316,7 @@ pub struct Claim {
 
 impl Claim {
     /// A claim that no file holds.
-    pub fn new(
+    pub(crate) fn new(
         text: impl Into<String>,
         metric: Metric,
         filter: Vec<Condition>,
@@ -351,7 +351,7 @@ pub enum Expectation {
 
 impl Expectation {
     /// One value of an axis does better than another, by more than `margin`.
-    pub fn compare(axis: &'static Field, better: Value, than: Value, margin: f64) -> Expectation {
+    pub(crate) fn compare(axis: &'static Field, better: Value, than: Value, margin: f64) -> Expectation {
         let side = |value| vec![Condition::new(axis, vec![value])];
         Expectation::Compare { better: side(better), than: side(than), margin }
     }
@@ -376,7 +376,7 @@ pub struct Published {
 
 impl Published {
     /// A number that no file holds, without spread or source.
-    pub fn new(filter: Vec<Condition>, metric: Metric, value: f64) -> Published {
+    pub(crate) fn new(filter: Vec<Condition>, metric: Metric, value: f64) -> Published {
         let place = Place::nowhere();
         Published { filter, metric, value, spread: None, source: None, place, inherited: false }
     }
@@ -384,7 +384,7 @@ impl Published {
 
 /// What the command line changes in a grid.
 #[derive(Clone, Debug, Default)]
-pub struct Overrides {
+pub(crate) struct Overrides {
     /// `key=value`: sets a field for all jobs.
     pub set: Vec<String>,
     /// `axis=a,b`: keeps part of an axis.
@@ -411,7 +411,7 @@ struct Layer {
 
 /// A grid, complete: `extends` merged, profile and overrides applied, every value checked.
 #[derive(Clone, Debug)]
-pub struct Grid {
+pub(crate) struct Grid {
     /// The sweep's name, and the name of its folder.
     pub name: String,
     /// What the sweep asks.
@@ -435,7 +435,7 @@ impl Grid {
     ///
     /// # Errors
     /// The first thing that is wrong with it.
-    pub fn load(path: &Path, overrides: &Overrides) -> Result<Grid, GridError> {
+    pub(crate) fn load(path: &Path, overrides: &Overrides) -> Result<Grid, GridError> {
         Grid::resolve(parse::file(path, None)?, path, overrides)
     }
 
@@ -443,7 +443,7 @@ impl Grid {
     ///
     /// # Errors
     /// As [`Grid::load`].
-    pub fn parse(text: &str, path: &Path, overrides: &Overrides) -> Result<Grid, GridError> {
+    pub(crate) fn parse(text: &str, path: &Path, overrides: &Overrides) -> Result<Grid, GridError> {
         Grid::resolve(parse::text(text, path)?, path, overrides)
     }
 
@@ -507,7 +507,7 @@ impl Grid {
     ///
     /// # Errors
     /// If there are more than [`MAX_JOBS`] combinations.
-    pub fn expansions(&self) -> Result<Vec<Expansion<'_>>, GridError> {
+    pub(crate) fn expansions(&self) -> Result<Vec<Expansion<'_>>, GridError> {
         let mut all = Vec::new();
         let mut total = 0;
         if self.has_own_jobs() {
@@ -535,13 +535,13 @@ impl Grid {
     }
 
     /// The settings that all jobs share unless a block says otherwise.
-    pub fn base(&self) -> &[Setting] {
+    pub(crate) fn base(&self) -> &[Setting] {
         &self.base
     }
 
     /// Every axis with its values, each once: those of equal name in several blocks joined, in
     /// file order.
-    pub fn axes(&self) -> Vec<Axis> {
+    pub(crate) fn axes(&self) -> Vec<Axis> {
         let mut axes: Vec<Axis> = Vec::new();
         let mut seen: HashMap<&str, HashSet<String>> = HashMap::new();
         for axis in self.all_axes() {
@@ -694,12 +694,12 @@ impl Grid {
     }
 
     /// The grid as a TOML file that stands alone and means the same jobs.
-    pub fn to_toml(&self) -> String {
+    pub(crate) fn to_toml(&self) -> String {
         write::grid(self)
     }
 
     /// The file that the grid was read from.
-    pub fn place(&self) -> &Place {
+    pub(crate) fn place(&self) -> &Place {
         &self.place
     }
 }
@@ -800,7 +800,7 @@ fn overlay(mut parent: Layer, child: Layer) -> Layer {
 }
 
 /// Whether two values mean the same: `1`, `1.0` and `"1"` do, and so do `[1, 8, 8]` and `"1x8x8"`.
-pub fn same(a: &Value, b: &Value) -> bool {
+pub(crate) fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Integer(a), Value::Integer(b)) => a == b,
         (Value::Text(a), Value::Text(b)) if a == b => true,

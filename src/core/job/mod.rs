@@ -16,7 +16,7 @@ use std::sync::LazyLock;
 use sha2::{Digest, Sha256};
 
 /// The version of the job's fields. It is part of every [`JobId`].
-pub const SCHEMA: u32 = 1;
+pub(crate) const SCHEMA: u32 = 1;
 
 /// Declares a closed enum whose variants have names in grids and CSV files.
 macro_rules! choices {
@@ -53,7 +53,7 @@ macro_rules! choices {
 pub(crate) use choices;
 
 /// "unknown `what` "text"; did you mean …?" with the nearest of the valid words, and all of them.
-pub fn unknown<'a>(what: &str, text: &str, valid: impl IntoIterator<Item = &'a str>) -> String {
+pub(crate) fn unknown<'a>(what: &str, text: &str, valid: impl IntoIterator<Item = &'a str>) -> String {
     let valid: Vec<&str> = valid.into_iter().collect();
     let hint = match nearest(text, valid.iter().copied()) {
         Some(word) => format!("; did you mean \"{word}\"?"),
@@ -63,7 +63,7 @@ pub fn unknown<'a>(what: &str, text: &str, valid: impl IntoIterator<Item = &'a s
 }
 
 /// The valid word closest to `text`, if one is close enough to be what was meant.
-pub fn nearest<'a>(text: &str, valid: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(text: &str, valid: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if text.len() > 100 {
         return None; // no slip of the pen, and the distance would take time and memory
     }
@@ -180,14 +180,14 @@ pub struct Init {
 
 impl Init {
     /// Every initializer, direction by direction.
-    pub fn all() -> impl Iterator<Item = Init> {
+    pub(crate) fn all() -> impl Iterator<Item = Init> {
         Direction::ALL
             .iter()
             .flat_map(|&direction| Gain::ALL.iter().map(move |&gain| Init { direction, gain }))
     }
 
     /// The word for it in grids and CSV files.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         static NAMES: LazyLock<HashMap<Init, String>> = LazyLock::new(|| {
             let word = |init: Init| match init.gain {
                 Gain::Default => init.direction.name().to_owned(),
@@ -260,7 +260,7 @@ pub enum Dataset {
 
 impl Dataset {
     /// The data set's name, without the sizes of a synthetic one.
-    pub fn name(self) -> DatasetName {
+    pub(crate) fn name(self) -> DatasetName {
         match self {
             Dataset::Named(name) => name,
             Dataset::Synthetic { .. } => DatasetName::Synthetic,
@@ -268,7 +268,7 @@ impl Dataset {
     }
 
     /// Channels, height and width of an image.
-    pub fn shape(self) -> [usize; 3] {
+    pub(crate) fn shape(self) -> [usize; 3] {
         match self {
             Dataset::Synthetic { shape, .. } => shape.map(usize::from),
             Dataset::Named(DatasetName::Digits) => [1, 8, 8],
@@ -278,7 +278,7 @@ impl Dataset {
     }
 
     /// Number of classes.
-    pub fn classes(self) -> usize {
+    pub(crate) fn classes(self) -> usize {
         match self {
             Dataset::Synthetic { classes, .. } => classes.into(),
             Dataset::Named(DatasetName::Cifar100) => 100,
@@ -287,7 +287,7 @@ impl Dataset {
     }
 
     /// Number of training (validation included) and of test images.
-    pub fn images(self) -> (usize, usize) {
+    pub(crate) fn images(self) -> (usize, usize) {
         match self {
             Dataset::Synthetic { images, classes, .. } => {
                 (images as usize, (images as usize / 5).max(classes.into()))
@@ -351,7 +351,7 @@ impl fmt::Display for Arch {
 
 impl Arch {
     /// The family.
-    pub fn name(self) -> ModelName {
+    pub(crate) fn name(self) -> ModelName {
         match self {
             Arch::Mlp { .. } => ModelName::Mlp,
             Arch::Cnn { .. } => ModelName::Cnn,
@@ -362,7 +362,7 @@ impl Arch {
 
     /// Layers with weights, the way the literature counts them (ResNet-56, WRN-40-10, …);
     /// hidden layers for `mlp` and `cnn`.
-    pub fn layers(self) -> u32 {
+    pub(crate) fn layers(self) -> u32 {
         match self {
             Arch::Mlp { depth, .. } | Arch::Cnn { depth, .. } => depth,
             Arch::ResNet { blocks, .. } => 6 * blocks + 2,
@@ -411,7 +411,7 @@ impl Deref for Job {
 
 impl Settings {
     /// Images that the job trains on in one epoch, and images that it validates on.
-    pub fn split(&self) -> (usize, usize) {
+    pub(crate) fn split(&self) -> (usize, usize) {
         let all = self.dataset.images().0;
         let val = (all as f64 * self.val_fraction).round() as usize;
         let train = self.train_images.map_or(all - val, |n| n as usize);
@@ -419,7 +419,7 @@ impl Settings {
     }
 
     /// Images of the test set that the job is tested on.
-    pub fn tested(&self) -> usize {
+    pub(crate) fn tested(&self) -> usize {
         self.test_images.map_or(self.dataset.images().1, |n| n as usize)
     }
 }
@@ -539,7 +539,7 @@ impl Value {
 /// A job being filled in: `None` is "not said, take the default".
 #[derive(Clone, Debug, Default, PartialEq)]
 #[allow(missing_docs)] // FIELDS documents each
-pub struct Draft {
+pub(crate) struct Draft {
     pub dataset: Option<DatasetName>,
     pub synthetic_shape: Option<[u16; 3]>,
     pub synthetic_classes: Option<u16>,
@@ -574,7 +574,7 @@ pub struct Draft {
 
 /// What the values of a field are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// One of some words.
     Word,
     /// Whole numbers.
@@ -622,7 +622,7 @@ impl PartialEq for Field {
 
 impl Field {
     /// The field of that name.
-    pub fn named(name: &str) -> Option<&'static Field> {
+    pub(crate) fn named(name: &str) -> Option<&'static Field> {
         FIELDS.iter().find(|f| f.name == name)
     }
 
@@ -630,12 +630,12 @@ impl Field {
     ///
     /// # Errors
     /// Says what is wrong with the value, its range included.
-    pub fn set(&self, draft: &mut Draft, value: &Value) -> Result<(), String> {
+    pub(crate) fn set(&self, draft: &mut Draft, value: &Value) -> Result<(), String> {
         (self.set)(draft, value)
     }
 
     /// The field's value in a job; `None` where it does not apply (the `depth` of a `wrn`).
-    pub fn get(&self, job: &Settings) -> Option<Value> {
+    pub(crate) fn get(&self, job: &Settings) -> Option<Value> {
         (self.get)(job)
     }
 }
@@ -1124,7 +1124,7 @@ pub const SEED_FIELDS: [&str; 3] = ["seed", "init_seed", "data_seed"];
 /// Why a draft is no job.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {message}")]
-pub struct JobError {
+pub(crate) struct JobError {
     /// The field to change.
     pub field: &'static str,
     /// What is wrong and what to do.
@@ -1136,7 +1136,7 @@ impl Draft {
     ///
     /// # Errors
     /// Names the field to change and says why.
-    pub fn resolve(&self) -> Result<Job, JobError> {
+    pub(crate) fn resolve(&self) -> Result<Job, JobError> {
         let err = |field, message: String| Err(JobError { field, message });
 
         let dataset = match self.dataset.unwrap_or(DatasetName::FashionMnist) {
@@ -1326,7 +1326,7 @@ impl FromStr for JobId {
 impl JobId {
     /// The id of a job of which these are the fields that apply, with their values as
     /// [`Field::get`] gives them, in the order of [`FIELDS`].
-    pub fn of<V: fmt::Display>(fields: impl IntoIterator<Item = (&'static Field, V)>) -> JobId {
+    pub(crate) fn of<V: fmt::Display>(fields: impl IntoIterator<Item = (&'static Field, V)>) -> JobId {
         use std::fmt::Write;
         let mut text = String::with_capacity(512);
         let mut written = writeln!(text, "wninit job {SCHEMA}");
@@ -1354,7 +1354,7 @@ impl Job {
     /// Hashed is `wninit job 1` and then a line `name=value` for each of [`FIELDS`] that applies.
     /// A field added later must not change the ids of the jobs that came before it:
     /// [`Field::as_before`] names the value that is left out.
-    pub fn id(&self) -> JobId {
+    pub(crate) fn id(&self) -> JobId {
         JobId::of(FIELDS.iter().filter_map(|field| Some((field, field.get(self)?))))
     }
 
@@ -1362,7 +1362,7 @@ impl Job {
     ///
     /// # Errors
     /// As [`Draft::resolve`]; the field is the one whose value was refused.
-    pub fn with(&self, changes: &[(&str, Value)]) -> Result<Job, JobError> {
+    pub(crate) fn with(&self, changes: &[(&str, Value)]) -> Result<Job, JobError> {
         let mut draft = self.draft();
         for (name, value) in changes {
             let field = Field::named(name).ok_or_else(|| JobError {
@@ -1381,7 +1381,7 @@ impl Job {
     }
 
     /// A draft that resolves to this job.
-    pub fn draft(&self) -> Draft {
+    pub(crate) fn draft(&self) -> Draft {
         let mut draft = Draft::default();
         for field in FIELDS {
             if let Some(value) = field.get(self) {

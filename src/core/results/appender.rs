@@ -58,7 +58,7 @@ impl Appender {
     /// Opens a file for adding rows with these columns; an empty one is made if there is none.
     /// `take` locks it before it is read. Gives its rows, too, if it has a whole header. Nothing
     /// is written before [`Appender::begin`].
-    pub fn open(
+    pub(crate) fn open(
         path: PathBuf,
         columns: &[&'static str],
         take: impl FnOnce(&File) -> Result<(), ResultsError>,
@@ -106,7 +106,7 @@ impl Appender {
 
     /// Makes the file ready for rows: takes back what a crash left of a last row, and writes the
     /// header, or the rest of it, where it is missing.
-    pub fn begin(&mut self) -> Result<(), ResultsError> {
+    pub(crate) fn begin(&mut self) -> Result<(), ResultsError> {
         self.withdraw()?;
         if self.head.ends_with(b"\n") {
             return Ok(());
@@ -122,22 +122,22 @@ impl Appender {
     }
 
     /// The file.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The file's first line.
-    pub fn head(&self) -> &[u8] {
+    pub(crate) fn head(&self) -> &[u8] {
         &self.head
     }
 
     /// The file's columns, in its order.
-    pub fn header(&self) -> &[String] {
+    pub(crate) fn header(&self) -> &[String] {
         &self.header
     }
 
     /// Text of a row, in the file's own order of columns.
-    pub fn line(&self, cells: &[String]) -> String {
+    pub(crate) fn line(&self, cells: &[String]) -> String {
         table::line(self.order.iter().map(|ours| ours.map_or("", |i| cells[i].as_str())))
     }
 
@@ -183,7 +183,7 @@ impl Appender {
     ///
     /// # Errors
     /// It is not, or cannot be read.
-    pub fn unchanged(&self) -> Result<usize, ResultsError> {
+    pub(crate) fn unchanged(&self) -> Result<usize, ResultsError> {
         let surplus = self.surplus()?;
         let ours = usize::try_from(surplus).ok().and_then(|surplus| self.pending.get(..surplus));
         match ours {
@@ -194,7 +194,7 @@ impl Appender {
 
     /// Writes text at the end and waits until the disk has it. It counts only after
     /// [`Appender::commit`].
-    pub fn write(&mut self, text: &str) -> Result<(), ResultsError> {
+    pub(crate) fn write(&mut self, text: &str) -> Result<(), ResultsError> {
         if text.is_empty() {
             return Ok(());
         }
@@ -211,7 +211,7 @@ impl Appender {
     }
 
     /// What was written counts from now on.
-    pub fn commit(&mut self) {
+    pub(crate) fn commit(&mut self) {
         self.good += self.pending.len() as u64;
         self.tail.append(&mut self.pending);
         self.tail.drain(..self.tail.len().saturating_sub(TAIL));
@@ -219,7 +219,7 @@ impl Appender {
 
     /// Takes back what does not count, which is there in part or as a whole, or not at all. The
     /// file is cut only if nothing else stands behind the rows that count.
-    pub fn withdraw(&mut self) -> Result<(), ResultsError> {
+    pub(crate) fn withdraw(&mut self) -> Result<(), ResultsError> {
         if self.pending.is_empty() {
             return Ok(());
         }
@@ -231,7 +231,7 @@ impl Appender {
     }
 
     /// What another program added since this process last looked at the file.
-    pub fn added(&self) -> io::Result<Vec<u8>> {
+    pub(crate) fn added(&self) -> io::Result<Vec<u8>> {
         let mut added = Vec::new();
         let mut file = &self.file;
         file.seek(io::SeekFrom::Start(self.good + self.pending.len() as u64))?;
@@ -240,12 +240,12 @@ impl Appender {
     }
 
     /// Whether another file, or none, stands at the path now.
-    pub fn is_replaced(&self) -> bool {
+    pub(crate) fn is_replaced(&self) -> bool {
         !self.file.metadata().and_then(|file| is_at(&file, &self.path)).unwrap_or(false)
     }
 
     /// Every row that counts, as long as they are in the file that was opened, wherever that is.
-    pub fn rows(&self) -> io::Result<Vec<u8>> {
+    pub(crate) fn rows(&self) -> io::Result<Vec<u8>> {
         let mut rows = Vec::new();
         if self.holds_its_rows().unwrap_or(false) {
             let mut file = &self.file;

@@ -26,12 +26,12 @@ pub(super) struct Files {
 
 impl Files {
     /// A folder's own.
-    pub fn of(dir: &Path) -> Files {
+    pub(crate) fn of(dir: &Path) -> Files {
         Files { runs: dir.join(RUNS), epochs: dir.join(EPOCHS), failures: dir.join(FAILURES) }
     }
 
     /// The files of rows that could not be written to a folder's own.
-    pub fn unwritten(dir: &Path) -> Result<Vec<Files>, ResultsError> {
+    pub(crate) fn unwritten(dir: &Path) -> Result<Vec<Files>, ResultsError> {
         let error = |source| ResultsError::io("list", dir, source);
         let entries = match fs::read_dir(dir) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -19,7 +19,7 @@ use super::{ResultsError, is_later};
 use crate::text;
 
 /// A column of a CSV file whose rows are made from a `T`.
-pub struct Column<T> {
+pub(crate) struct Column<T> {
     /// The header's word for it.
     pub name: &'static str,
     /// Its unit, or an empty string.
@@ -145,7 +145,7 @@ pub(super) struct Table {
 
 impl Table {
     /// Reads a file; `None` if there is none, or if not even its header is whole.
-    pub fn load(path: &Path) -> Result<Option<Table>, ResultsError> {
+    pub(crate) fn load(path: &Path) -> Result<Option<Table>, ResultsError> {
         let mut bytes = Vec::new();
         match File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)) {
             Ok(_) => {}
@@ -156,7 +156,7 @@ impl Table {
     }
 
     /// A table from a file's bytes, which are given back if not even a header in them is whole.
-    pub fn parse(path: &Path, bytes: Vec<u8>) -> Result<Result<Table, Vec<u8>>, ResultsError> {
+    pub(crate) fn parse(path: &Path, bytes: Vec<u8>) -> Result<Result<Table, Vec<u8>>, ResultsError> {
         let mut lines = Vec::new();
         let mut start = 0;
         for (number, line) in bytes.split_inclusive(|&b| b == b'\n').enumerate() {
@@ -195,23 +195,23 @@ impl Table {
     }
 
     /// The header's line as it stands in the file, its end included.
-    pub fn first_line(&self) -> &[u8] {
+    pub(crate) fn first_line(&self) -> &[u8] {
         &self.bytes[..self.body]
     }
 
     /// The last line's bytes, if it is not whole.
-    pub fn unfinished(&self) -> &[u8] {
+    pub(crate) fn unfinished(&self) -> &[u8] {
         &self.bytes[self.whole..]
     }
 
     /// The place of a column in the rows.
-    pub fn position(&self, column: &str) -> Option<usize> {
+    pub(crate) fn position(&self, column: &str) -> Option<usize> {
         self.index.get(column).copied()
     }
 
     /// The columns that the file lacks are an error, but for those that earlier versions did not
     /// write.
-    pub fn demand<'a>(
+    pub(crate) fn demand<'a>(
         &self,
         columns: impl IntoIterator<Item = &'a str>,
     ) -> Result<(), ResultsError> {
@@ -226,24 +226,24 @@ impl Table {
     }
 
     /// The rows that are whole; blank lines are none.
-    pub fn rows(&self) -> impl ExactSizeIterator<Item = Result<Row<'_>, ResultsError>> {
+    pub(crate) fn rows(&self) -> impl ExactSizeIterator<Item = Result<Row<'_>, ResultsError>> {
         (0..self.rows.len()).map(|i| self.row(i))
     }
 
     /// Number of whole rows.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.rows.len()
     }
 
     /// The text of a row, without the end of its line.
-    pub fn line(&self, i: usize) -> Result<&str, ResultsError> {
+    pub(crate) fn line(&self, i: usize) -> Result<&str, ResultsError> {
         let (number, range) = &self.rows[i];
         text(&self.bytes[range.clone()])
             .ok_or_else(|| ResultsError::row(&self.path, *number, "the line is not UTF-8"))
     }
 
     /// A row that is whole.
-    pub fn row(&self, i: usize) -> Result<Row<'_>, ResultsError> {
+    pub(crate) fn row(&self, i: usize) -> Result<Row<'_>, ResultsError> {
         let (number, _) = &self.rows[i];
         let error = |message: String| ResultsError::row(&self.path, *number, message);
         let cells = cells(self.line(i)?);
@@ -258,7 +258,7 @@ impl Table {
     }
 
     /// The whole of the file with further columns at the end, whose cells are empty.
-    pub fn widened(&self, columns: &[&str]) -> Result<Vec<u8>, ResultsError> {
+    pub(crate) fn widened(&self, columns: &[&str]) -> Result<Vec<u8>, ResultsError> {
         let mut text = line(self.header.iter().map(String::as_str).chain(columns.iter().copied()));
         for i in 0..self.len() {
             text.push_str(self.line(i)?);
@@ -269,7 +269,7 @@ impl Table {
     }
 
     /// The header and the rows that `keep` chooses, as they stand in the file.
-    pub fn filtered(&self, keep: &[bool]) -> Vec<u8> {
+    pub(crate) fn filtered(&self, keep: &[bool]) -> Vec<u8> {
         let mut bytes = self.first_line().to_vec();
         for ((_, range), _) in self.rows.iter().zip(keep).filter(|(_, keep)| **keep) {
             bytes.extend_from_slice(&self.bytes[range.clone()]);
@@ -294,17 +294,17 @@ pub(super) struct Row<'a> {
 
 impl Row<'_> {
     /// The cell of a column; empty if the file has no such column.
-    pub fn cell(&self, column: &str) -> &str {
+    pub(crate) fn cell(&self, column: &str) -> &str {
         self.table.position(column).map_or("", |place| self.at(place))
     }
 
     /// The cell at a place that [`Table::position`] gave.
-    pub fn at(&self, place: usize) -> &str {
+    pub(crate) fn at(&self, place: usize) -> &str {
         &self.cells[place]
     }
 
     /// The value of a cell; `None` if it is empty.
-    pub fn optional<V: std::str::FromStr>(&self, column: &str) -> Result<Option<V>, ResultsError> {
+    pub(crate) fn optional<V: std::str::FromStr>(&self, column: &str) -> Result<Option<V>, ResultsError> {
         match self.cell(column) {
             "" => Ok(None),
             cell => match cell.trim().parse() {
@@ -317,12 +317,12 @@ impl Row<'_> {
     }
 
     /// The value of a cell that must not be empty.
-    pub fn required<V: std::str::FromStr>(&self, column: &str) -> Result<V, ResultsError> {
+    pub(crate) fn required<V: std::str::FromStr>(&self, column: &str) -> Result<V, ResultsError> {
         self.optional(column)?.ok_or_else(|| self.error(format!("the column `{column}` is empty")))
     }
 
     /// A finite number; `None` if the cell is empty.
-    pub fn finite(&self, column: &str) -> Result<Option<f64>, ResultsError> {
+    pub(crate) fn finite(&self, column: &str) -> Result<Option<f64>, ResultsError> {
         match self.optional::<f64>(column)? {
             Some(x) if !x.is_finite() => {
                 Err(self.error(format!("{x} in the column `{column}` is no number")))
@@ -332,12 +332,12 @@ impl Row<'_> {
     }
 
     /// Free text.
-    pub fn text(&self, column: &str) -> String {
+    pub(crate) fn text(&self, column: &str) -> String {
         text::from_cell(self.cell(column)).to_owned()
     }
 
     /// An error about this row.
-    pub fn error(&self, message: impl Into<String>) -> ResultsError {
+    pub(crate) fn error(&self, message: impl Into<String>) -> ResultsError {
         ResultsError::row(&self.table.path, self.line, message)
     }
 }
@@ -389,7 +389,7 @@ fn partial(folder: &Path, name: &str) -> io::Result<NamedTempFile> {
 ///
 /// # Errors
 /// The file could not be written; the old one, if any, is still there.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), ResultsError> {
+pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), ResultsError> {
     let special = fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir());
     let written = match special {
         true => OpenOptions::new().write(true).open(path).and_then(|mut to| to.write_all(bytes)),

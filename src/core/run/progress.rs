@@ -17,7 +17,7 @@ const STEPS: u64 = 10_000;
 
 /// Where a run stands: the contents of `progress.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Progress {
+pub(crate) struct Progress {
     /// The running process.
     pub pid: u32,
     /// The machine on which it runs.
@@ -45,7 +45,7 @@ pub struct Progress {
 impl Progress {
     /// The last words of the process that ran, or runs, the sweep; `None` if it left none that
     /// can be read.
-    pub fn read(dir: &Path) -> Option<Progress> {
+    pub(crate) fn read(dir: &Path) -> Option<Progress> {
         serde_json::from_slice(&fs::read(dir.join(FILE)).ok()?).ok()
     }
 
@@ -67,7 +67,7 @@ impl Progress {
 }
 
 /// A duration for people: `8 s`, `12 min`, `3 h 20 min`, `2 d 4 h`.
-pub fn duration(seconds: f64) -> String {
+pub(crate) fn duration(seconds: f64) -> String {
     let seconds = seconds.max(0.0).round() as u64;
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match seconds {
@@ -92,7 +92,7 @@ impl Display {
     /// How often a line is printed where stderr is no terminal.
     const LINE_EVERY: Duration = Duration::from_secs(5);
 
-    pub fn new(dir: &Path) -> Display {
+    pub(crate) fn new(dir: &Path) -> Display {
         let bar = stderr_is_terminal().then(|| {
             let bar = ProgressBar::new(STEPS);
             if let Ok(style) = ProgressStyle::with_template("{bar:20} {percent:>3} %  {msg}") {
@@ -104,12 +104,12 @@ impl Display {
     }
 
     /// Whether [`Display::show`] has something to do, so that nobody counts jobs for nothing.
-    pub fn due(&self) -> bool {
+    pub(crate) fn due(&self) -> bool {
         self.written.is_none_or(|at| at.elapsed() >= Self::FILE_EVERY)
     }
 
     /// Shows where the run stands.
-    pub fn show(&mut self, progress: &Progress) {
+    pub(crate) fn show(&mut self, progress: &Progress) {
         // Not being able to say how far it is must not stop a sweep; the journal will complain.
         if let Ok(json) = serde_json::to_string_pretty(progress) {
             write_atomically(&self.file, format!("{json}\n").as_bytes()).ok();
@@ -129,7 +129,7 @@ impl Display {
     }
 
     /// Prints a message without disturbing the bar.
-    pub fn say(&self, message: &str) {
+    pub(crate) fn say(&self, message: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| say(message)),
             None => say(message),
@@ -137,7 +137,7 @@ impl Display {
     }
 
     /// Takes the bar away.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }

@@ -74,7 +74,7 @@ pub(super) struct Lesson {
 impl UnderWay {
     /// Reads what the last run left in a sweep's folder, which this process must hold. Only jobs
     /// that are to be trained count. A file that cannot be read is as good as none.
-    pub fn open(dir: &Path, cohorts: &[Cohort]) -> (UnderWay, Lesson) {
+    pub(crate) fn open(dir: &Path, cohorts: &[Cohort]) -> (UnderWay, Lesson) {
         let file = dir.join(FILE);
         let found: Option<Note> =
             fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
@@ -116,7 +116,7 @@ impl UnderWay {
     }
 
     /// Notes what is under way from now on. `finished` tells the jobs that are on the disk.
-    pub fn set<'r>(
+    pub(crate) fn set<'r>(
         &mut self,
         running: impl Iterator<Item = &'r Running>,
         finished: impl Fn(JobId) -> bool,
