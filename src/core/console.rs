@@ -14,7 +14,7 @@ use crate::text;
 /// Standard output cannot be written to.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write to standard output: {0}")]
-pub(crate) struct PrintError(#[source] io::Error);
+pub struct PrintError(#[source] io::Error);
 
 /// Prints text on standard output.
 ///
@@ -28,7 +28,7 @@ pub fn print(text: &str) -> Result<(), PrintError> {
 ///
 /// # Errors
 /// Standard output cannot be written to.
-pub(crate) fn print_raw(bytes: &[u8]) -> Result<(), PrintError> {
+pub fn print_raw(bytes: &[u8]) -> Result<(), PrintError> {
     reported(stdout().write_all(bytes).and_then(|()| stdout().flush()))
 }
 
@@ -37,7 +37,7 @@ pub(crate) fn print_raw(bytes: &[u8]) -> Result<(), PrintError> {
 ///
 /// # Errors
 /// Standard output cannot be written to, or else the error of `write`.
-pub(crate) fn print_with<E: From<PrintError>>(
+pub fn print_with<E: From<PrintError>>(
     write: impl FnOnce(&mut dyn Write) -> Result<(), E>,
 ) -> Result<(), E> {
     let mut out = BufWriter::new(Watched { error: None });
@@ -95,7 +95,7 @@ pub fn say(message: &str) {
 }
 
 /// Whether standard output is a terminal.
-pub(crate) fn stdout_is_terminal() -> bool {
+pub fn stdout_is_terminal() -> bool {
     stdout().is_terminal()
 }
 

@@ -40,4 +40,4 @@ pub mod results;
 pub mod rng;
 pub mod run;
 pub mod table;
-pub(crate) mod text;
+pub mod text;

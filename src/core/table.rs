@@ -50,7 +50,7 @@ impl<T: Into<Datum>> From<Option<T>> for Datum {
 
 impl Datum {
     /// The cell in a CSV file. Numbers are exact; text is one line and no spreadsheet's formula.
-    pub(crate) fn csv(&self) -> String {
+    pub fn csv(&self) -> String {
         match self {
             Datum::Empty => String::new(),
             Datum::Count(count) => count.to_string(),
@@ -88,7 +88,7 @@ impl Table {
     ///
     /// # Errors
     /// Those of the writer.
-    pub(crate) fn write_csv(&self, to: impl io::Write) -> io::Result<()> {
+    pub fn write_csv(&self, to: impl io::Write) -> io::Result<()> {
         let mut writer = csv::Writer::from_writer(to);
         writer.write_record(&self.columns)?;
         for row in &self.rows {
@@ -98,7 +98,7 @@ impl Table {
     }
 
     /// The table for people, with all its columns; the first `keys` of them tell the rows apart.
-    pub(crate) fn display(&self, keys: usize) -> Display {
+    pub fn display(&self, keys: usize) -> Display {
         let columns = self.columns.iter().enumerate().map(|(i, name)| Column {
             numeric: self.rows.iter().all(|row| !matches!(row[i], Datum::Text(_))),
             ..Column::new(name.clone())
@@ -110,7 +110,7 @@ impl Table {
 
 /// A column of a [`Display`].
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Column {
+pub struct Column {
     /// Its heading.
     pub name: String,
     /// Its heading where space is short.
@@ -121,25 +121,25 @@ pub(crate) struct Column {
 
 impl Column {
     /// A column of words, aligned to the left.
-    pub(crate) fn new(name: impl Into<String>) -> Column {
+    pub fn new(name: impl Into<String>) -> Column {
         let name = name.into();
         Column { short: name.clone(), name, numeric: false }
     }
 
     /// A column of numbers, aligned to the right.
-    pub(crate) fn number(name: impl Into<String>) -> Column {
+    pub fn number(name: impl Into<String>) -> Column {
         Column { numeric: true, ..Column::new(name) }
     }
 
     /// The same with another heading where space is short.
-    pub(crate) fn or(self, short: impl Into<String>) -> Column {
+    pub fn or(self, short: impl Into<String>) -> Column {
         Column { short: short.into(), ..self }
     }
 }
 
 /// A table for people: words that are ready to be read, printed as text, Markdown or LaTeX.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Display {
+pub struct Display {
     /// The line above it.
     pub title: String,
     /// The columns.
@@ -153,7 +153,7 @@ pub(crate) struct Display {
 
 /// How text is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Style {
+pub struct Style {
     /// The most columns of a line.
     pub width: usize,
     /// Whether the terminal shows bold and colours.
@@ -162,17 +162,17 @@ pub(crate) struct Style {
 
 impl Style {
     /// Bold, where the terminal has it.
-    pub(crate) fn bold(self, text: &str) -> String {
+    pub fn bold(self, text: &str) -> String {
         self.paint("1", text)
     }
 
     /// Dim, where the terminal has it.
-    pub(crate) fn dim(self, text: &str) -> String {
+    pub fn dim(self, text: &str) -> String {
         self.paint("2", text)
     }
 
     /// In an ANSI colour (`32` green, `31` red, `33` yellow), where the terminal has it.
-    pub(crate) fn paint(self, code: &str, text: &str) -> String {
+    pub fn paint(self, code: &str, text: &str) -> String {
         if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 }
@@ -182,7 +182,7 @@ const GAP: usize = 2;
 impl Display {
     /// The table as text. Where it is too wide, headings are shortened, then long words in the
     /// rows, and then it is split into several that repeat the key columns.
-    pub(crate) fn text(&self, style: Style) -> String {
+    pub fn text(&self, style: Style) -> String {
         let table = self.narrowed(style.width);
         let mut text = String::new();
         if !self.title.is_empty() {
@@ -198,7 +198,7 @@ impl Display {
     }
 
     /// Whether [`text`](Display::text) leaves the table in one piece at this width.
-    pub(crate) fn fits(&self, width: usize) -> bool {
+    pub fn fits(&self, width: usize) -> bool {
         self.narrowed(width).split(width).len() == 1
     }
 
@@ -276,7 +276,7 @@ impl Display {
     }
 
     /// The table in GitHub's Markdown.
-    pub(crate) fn markdown(&self) -> String {
+    pub fn markdown(&self) -> String {
         let escape = |text: &str| one_line(text).replace('\\', "\\\\").replace('|', "\\|");
         let row = |cells: &mut dyn Iterator<Item = String>| {
             format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "))
@@ -297,7 +297,7 @@ impl Display {
     }
 
     /// The table in LaTeX, for the package `booktabs`.
-    pub(crate) fn latex(&self) -> String {
+    pub fn latex(&self) -> String {
         let row = |cells: &mut dyn Iterator<Item = &String>| {
             format!("    {} \\\\\n", cells.map(|c| latex_text(c)).collect::<Vec<_>>().join(" & "))
         };
@@ -337,7 +337,7 @@ fn latex_text(text: &str) -> String {
 }
 
 /// The number with so many significant digits, without trailing zeros after the point.
-pub(crate) fn significant(x: f64, digits: usize) -> String {
+pub fn significant(x: f64, digits: usize) -> String {
     if x == 0.0 {
         return "0".to_owned();
     }
@@ -354,7 +354,7 @@ pub(crate) fn significant(x: f64, digits: usize) -> String {
 }
 
 /// The text in lines of at most `width` columns, all but the first indented.
-pub(crate) fn wrap(text: &str, width: usize, indent: usize) -> String {
+pub fn wrap(text: &str, width: usize, indent: usize) -> String {
     let (mut wrapped, mut column) = (String::new(), 0);
     for word in one_line(text).split_whitespace() {
         if column > 0 && column + 1 + length(word) > width {

@@ -26,7 +26,7 @@ fn spelt_out(text: &str, hidden: impl Fn(char) -> bool) -> String {
 }
 
 /// The text in one line, with a space for each hidden character.
-pub(crate) fn one_line(text: &str) -> String {
+pub fn one_line(text: &str) -> String {
     let clean: String = text.chars().map(|c| if is_hidden(c) { ' ' } else { c }).collect();
     clean.trim().to_owned()
 }

@@ -132,7 +132,7 @@ pub fn mean_interval(values: &[f64], level: f64) -> Option<Interval> {
 
 /// A difference between two treatments that were given to the same seeds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Paired {
+pub struct Paired {
     /// Pairs.
     pub n: usize,
     /// The mean of a − b.
@@ -163,7 +163,7 @@ pub(crate) fn paired(pairs: &[(f64, f64)], level: f64) -> Option<Paired> {
 
 /// An estimate with its interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Estimate {
+pub struct Estimate {
     /// The estimate.
     pub value: f64,
     /// Its interval.
@@ -295,7 +295,7 @@ pub(crate) fn performance_profile_interval<C: AsRef<[f64]>>(
 
 /// A standard deviation pooled over cells.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Pooled {
+pub struct Pooled {
     /// √(Σ(nᵢ − 1)sᵢ² / Σ(nᵢ − 1)).
     pub sd: f64,
     /// Σ(nᵢ − 1).

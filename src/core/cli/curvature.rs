@@ -16,7 +16,7 @@ logarithm. Jobs that differ only in how they are trained start from the same net
 once, and each of them gets a row of ROOT/NAME/curvature.csv. What stands there already (same method,
 share and tolerance) is not measured again; Ctrl-C ends after the networks under way.
 The exit code is 0 if every job has its row, 3 if some failed, 130 after an interrupt.")]
-pub(crate) struct Args {
+pub struct Args {
     #[command(flatten)]
     #[allow(missing_docs)] // it would become the help text
     pub grid: GridArgs,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 /// The command line of `wninit doctor`.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Args {
+pub struct Args {
     /// Where results are kept
     #[arg(long, value_name = "ROOT", default_value = "results")]
     pub results: PathBuf,

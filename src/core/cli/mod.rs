@@ -28,7 +28,7 @@ use crate::results::{ResultsError, one_line};
 
 /// A grid and what the command line changes in it.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct GridArgs {
+pub struct GridArgs {
     /// The grid, a TOML file
     pub grid: PathBuf,
     #[command(flatten)]
@@ -38,7 +38,7 @@ pub(crate) struct GridArgs {
 
 /// What the command line changes in a grid.
 #[derive(Args, Clone, Debug, Default)]
-pub(crate) struct OverrideArgs {
+pub struct OverrideArgs {
     /// Set a field for all jobs, whatever the grid says (repeatable)
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
@@ -55,14 +55,14 @@ impl GridArgs {
     ///
     /// # Errors
     /// As [`Grid::load`].
-    pub(crate) fn load(&self) -> Result<Grid, GridError> {
+    pub fn load(&self) -> Result<Grid, GridError> {
         self.overrides.load(&self.grid)
     }
 }
 
 impl OverrideArgs {
     /// Whether the command line changes nothing.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.set.is_empty() && self.only.is_empty() && self.profile.is_none()
     }
 
@@ -70,7 +70,7 @@ impl OverrideArgs {
     ///
     /// # Errors
     /// As [`Grid::load`].
-    pub(crate) fn load(&self, grid: &Path) -> Result<Grid, GridError> {
+    pub fn load(&self, grid: &Path) -> Result<Grid, GridError> {
         let overrides = Overrides {
             set: self.set.clone(),
             only: self.only.clone(),
@@ -113,7 +113,7 @@ pub enum Ended {
 }
 
 /// Becomes `wninit-torch`. Comes back only if that fails.
-pub(crate) fn become_wninit_torch() -> anyhow::Error {
+pub fn become_wninit_torch() -> anyhow::Error {
     become_program("wninit-torch", |command| {
         // Threads of OpenMP that wait for each other by spinning keep each other from running where
         // cores are shared: a sweep of 2 s took more than a minute. OpenMP reads this when it is loaded.
@@ -124,7 +124,7 @@ pub(crate) fn become_wninit_torch() -> anyhow::Error {
 }
 
 /// Becomes `wninit`, to show what was written. Comes back only if that fails.
-pub(crate) fn become_wninit(written: &Written) -> anyhow::Error {
+pub fn become_wninit(written: &Written) -> anyhow::Error {
     become_program("wninit", |command| {
         command.args(written.options());
     })
@@ -148,7 +148,7 @@ fn become_program(name: &str, prepare: impl FnOnce(&mut Command)) -> anyhow::Err
 
 /// The program: reads the command line and carries out its command with `run`. Where the system
 /// starts no threads, the exit code is that of `threadless`.
-pub(crate) fn main<C: Parser>(
+pub fn main<C: Parser>(
     threadless: impl FnOnce(&C) -> u8,
     run: impl FnOnce(C) -> anyhow::Result<u8>,
 ) -> ExitCode {
@@ -182,7 +182,7 @@ fn said(message: &clap::Error) -> u8 {
 }
 
 /// Prints an error with its causes in one line; the exit code for it.
-pub(crate) fn fail(error: &anyhow::Error) -> u8 {
+pub fn fail(error: &anyhow::Error) -> u8 {
     say(&format!("error: {}", one_line(error)));
     let bad_input = |cause: &(dyn std::error::Error + 'static)| {
         let results = cause.downcast_ref::<ResultsError>();

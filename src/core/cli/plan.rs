@@ -7,7 +7,7 @@ use crate::plan::shard::Shard;
 
 /// The command line of `wninit plan`.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Args {
+pub struct Args {
     /// The grid, a TOML file; of several, a line each and the sum
     #[arg(required = true, value_name = "GRID")]
     pub grids: Vec<PathBuf>,

@@ -9,7 +9,7 @@ use crate::plan::shard::Shard;
 
 /// The command line of `wninit run`.
 #[derive(clap::Args, Debug)]
-pub(crate) struct Args {
+pub struct Args {
     #[command(flatten)]
     #[allow(missing_docs)] // it would become the help text
     pub grid: GridArgs,

@@ -22,7 +22,7 @@ forward   mean over samples of |h_l| / |x|, with h_l what leaves layer l and x t
 backward  mean over samples of |dL/dh_l| / |dL/dh_L|, with h_L the last hidden layer
 The theory holds for wide networks: for the proposed gain both stay near 1 in an MLP, and between
 sqrt(2) and sqrt(e) at the far end of the synthetic residual networks.")]
-pub(crate) struct Args {
+pub struct Args {
     /// A grid, a TOML file [default: the synthetic networks of the paper's Fig. 1]
     pub grid: Option<PathBuf>,
     #[command(flatten)]

@@ -16,7 +16,7 @@ close     where the row was made on a GPU, on another machine or by another libt
 different the columns that differ are listed, with both values. A deep network that trains badly can
           make a last digit grow to any size: of a row that was made elsewhere, this is no proof.
 The exit code is 0 if every job is equal or close, 1 if one is different, 3 if one could not be checked.")]
-pub(crate) struct Args {
+pub struct Args {
     /// The sweep's folder, such as results/depth
     pub dir: PathBuf,
     /// How many finished jobs to choose at random

@@ -8,7 +8,7 @@ use crate::rng;
 
 /// A job's part of the training set, as indices into it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Split {
+pub struct Split {
     /// What is trained on.
     pub train: Vec<u32>,
     /// What is held out for validation.
@@ -20,7 +20,7 @@ pub(crate) struct Split {
 /// The validation images depend on `data_seed` and `val_fraction` alone. The training images are
 /// the first `train_images` of a fixed order of the rest, so that a smaller subset is part of a
 /// larger one.
-pub(crate) fn split(job: &Job) -> Split {
+pub fn split(job: &Job) -> Split {
     let (train, val) = job.split();
     let mut images =
         rng::permutation(job.dataset.images().0, &mut rng::stream(job.data_seed, "split", 0));
@@ -29,7 +29,7 @@ pub(crate) fn split(job: &Job) -> Split {
 }
 
 /// The training images in the order of one epoch, counted from 0.
-pub(crate) fn order(job: &Job, split: &Split, epoch: u32) -> Vec<u32> {
+pub fn order(job: &Job, split: &Split, epoch: u32) -> Vec<u32> {
     let mut stream = rng::stream(job.data_seed, "order", epoch.into());
     rng::permutation(split.train.len(), &mut stream)
         .into_iter()
@@ -39,7 +39,7 @@ pub(crate) fn order(job: &Job, split: &Split, epoch: u32) -> Vec<u32> {
 
 /// The training images of the mini-batch for data-dependent initialization: `batch_size` of them
 /// (all, if there are fewer).
-pub(crate) fn init_batch(job: &Job, split: &Split) -> Vec<u32> {
+pub fn init_batch(job: &Job, split: &Split) -> Vec<u32> {
     let mut stream = rng::stream(job.data_seed, "init_batch", 0);
     let images = rng::permutation(split.train.len(), &mut stream);
     images.into_iter().take(job.batch_size as usize).map(|i| split.train[i as usize]).collect()

@@ -28,7 +28,7 @@ pub(crate) fn archive(dataset: DatasetName) -> ArchiveSpec {
 
 /// An archive in the format of `cifar10` (five files of training images) or `cifar100` (one),
 /// with that many images in a training file and in the test file.
-pub(crate) fn spec(dataset: DatasetName, train_each: u64, test: u64, md5: &str) -> ArchiveSpec {
+pub fn spec(dataset: DatasetName, train_each: u64, test: u64, md5: &str) -> ArchiveSpec {
     let record = record_bytes(dataset) as u64;
     let file = |name: &str, images: u64| FileSpec {
         name: name.to_owned(),
@@ -53,7 +53,7 @@ pub(crate) fn spec(dataset: DatasetName, train_each: u64, test: u64, md5: &str) 
 }
 
 /// The folders below a data folder in which the archive may lie.
-pub(crate) fn folders(place: &Place) -> Vec<PathBuf> {
+pub fn folders(place: &Place) -> Vec<PathBuf> {
     vec![place.dir.clone(), place.dir.join(place.dataset.name())]
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn folders(place: &Place) -> Vec<PathBuf> {
 ///
 /// # Errors
 /// [`DataError`].
-pub(crate) fn read(place: &Place, spec: &ArchiveSpec) -> Result<(Images, Images), DataError> {
+pub fn read(place: &Place, spec: &ArchiveSpec) -> Result<(Images, Images), DataError> {
     let holds =
         |folder: &Path| spec.members.iter().any(|member| folder.join(&member.name).is_file());
     let unpacked = folders(place)

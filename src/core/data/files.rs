@@ -17,7 +17,7 @@ use crate::job::DatasetName;
 
 /// A data set in a data folder: what every error has to name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub struct Place {
     /// The data set.
     pub dataset: DatasetName,
     /// The data folder (of which the data set has a part).
@@ -55,7 +55,7 @@ impl Place {
 
 /// Why a data set cannot be used. Each names the file and the remedy.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum DataError {
+pub enum DataError {
     /// A file is not there.
     #[error(
         "{}: {file} is missing (looked in {looked}); run `{}`, or name the folder that holds it with \
@@ -107,7 +107,7 @@ pub(crate) enum DataError {
 
 /// Folders, for a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Folders(pub Vec<PathBuf>);
+pub struct Folders(pub Vec<PathBuf>);
 
 impl fmt::Display for Folders {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -151,7 +151,7 @@ impl From<io::Error> for Problem {
 
 /// A file of a data set, as it is when it is not compressed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct FileSpec {
+pub struct FileSpec {
     /// Its name.
     pub name: String,
     /// Its length.
@@ -162,7 +162,7 @@ pub(crate) struct FileSpec {
 
 /// A gzipped tar archive that holds a data set in one folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ArchiveSpec {
+pub struct ArchiveSpec {
     /// The archive's name.
     pub name: String,
     /// The MD5 of the archive in lower-case hexadecimal.
@@ -332,7 +332,7 @@ impl<R: Read> Read for Hashed<R> {
 
 /// Name of the file in which `wninit fetch` notes the checksums of what it unpacked from a
 /// verified archive, in the format of `sha256sum`.
-pub(crate) const SUMS: &str = "SHA256SUMS";
+pub const SUMS: &str = "SHA256SUMS";
 
 /// The content of a [`SUMS`] file for these members.
 pub(crate) fn sums<'a>(members: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
@@ -360,6 +360,6 @@ pub(crate) fn with_sums(members: &[FileSpec], folder: &Path) -> Vec<FileSpec> {
 }
 
 /// Lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -45,7 +45,7 @@ pub(crate) fn files(dataset: DatasetName) -> [FileSpec; 4] {
 }
 
 /// The files, without checksums, of a data set of that many images of height × width.
-pub(crate) fn specs(train: u64, test: u64, [height, width]: [u64; 2]) -> [FileSpec; 4] {
+pub fn specs(train: u64, test: u64, [height, width]: [u64; 2]) -> [FileSpec; 4] {
     let pixels = height * width;
     let bytes = [
         IMAGE_HEADER + train * pixels,
@@ -58,7 +58,7 @@ pub(crate) fn specs(train: u64, test: u64, [height, width]: [u64; 2]) -> [FileSp
 
 /// The folders below a data folder in which the files may lie, the best first: our own, those of
 /// torchvision, and the data folder itself.
-pub(crate) fn folders(place: &Place) -> Vec<PathBuf> {
+pub fn folders(place: &Place) -> Vec<PathBuf> {
     let torchvision =
         if place.dataset == DatasetName::Mnist { "MNIST/raw" } else { "FashionMNIST/raw" };
     let own = place.dataset.name();

@@ -6,11 +6,11 @@
 //! job trains on and when, `train::augment` turns bytes into what a network sees.
 
 pub mod batches;
-pub(crate) mod cifar;
+pub mod cifar;
 pub(crate) mod digits;
-pub(crate) mod fetch;
-pub(crate) mod files;
-pub(crate) mod idx;
+pub mod fetch;
+pub mod files;
+pub mod idx;
 pub(crate) mod synthetic;
 
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ pub struct Images {
 
 impl Images {
     /// Number of images.
-    pub(crate) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.labels.len()
     }
 
@@ -86,7 +86,7 @@ pub struct Moments {
 
 impl Moments {
     /// The moments of images.
-    pub(crate) fn of(images: &Images) -> Moments {
+    pub fn of(images: &Images) -> Moments {
         let [channels, height, width] = images.shape;
         let plane = height * width;
         let mut sums = vec![[0_u64; 2]; channels]; // of x and of x²: exact
@@ -108,7 +108,7 @@ impl Moments {
 
 /// A data set in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Data {
+pub struct Data {
     /// Which one.
     pub dataset: Dataset,
     /// Training images, those that a job holds out for validation included.

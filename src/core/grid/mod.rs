@@ -54,7 +54,7 @@ const MAX_EXTENDS: usize = 16;
 /// What is wrong with a grid, and where.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.line_of_text())]
-pub(crate) struct GridError {
+pub struct GridError {
     /// The file, or the command-line option.
     pub file: String,
     /// The line in the file, counted from 1.
@@ -91,7 +91,7 @@ fn shorten(text: &str, limit: usize) -> String {
 
 /// Where something was written: a line of a file, or an option of the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub struct Place {
     file: Arc<str>,
     line: Option<usize>,
     key: Arc<str>,
@@ -139,7 +139,7 @@ pub(crate) struct Setting {
 
 /// A field with the values that it takes in turn.
 #[derive(Clone, Debug)]
-pub(crate) struct Axis {
+pub struct Axis {
     /// Which field.
     pub field: &'static Field,
     /// Its values, at least one; each valid for the field. None twice, unless it is zipped.
@@ -190,17 +190,17 @@ pub struct Condition {
 
 impl Condition {
     /// A condition that no file holds; the values must be valid for the field.
-    pub(crate) fn new(field: &'static Field, values: Vec<Value>) -> Condition {
+    pub fn new(field: &'static Field, values: Vec<Value>) -> Condition {
         Condition { field, values, place: Place::nowhere() }
     }
 
     /// Whether it tells replicates of one setting apart.
-    pub(crate) fn is_about_seeds(&self) -> bool {
+    pub fn is_about_seeds(&self) -> bool {
         SEED_FIELDS.contains(&self.field.name)
     }
 
     /// The values in words.
-    pub(crate) fn values_joined(&self, separator: &str) -> String {
+    pub fn values_joined(&self, separator: &str) -> String {
         self.values.iter().map(Value::to_string).collect::<Vec<_>>().join(separator)
     }
 
@@ -210,7 +210,7 @@ impl Condition {
     }
 
     /// Whether the job's value is one of these.
-    pub(crate) fn holds(&self, job: &Job) -> bool {
+    pub fn holds(&self, job: &Job) -> bool {
         self.field.get(job).is_some_and(|value| self.accepts(&value))
     }
 }
@@ -279,7 +279,7 @@ choices! {
 
 impl Metric {
     /// Whether a smaller number is the better one.
-    pub(crate) fn lower_is_better(self) -> bool {
+    pub fn lower_is_better(self) -> bool {
         use Metric::*;
         matches!(
             self,
@@ -288,7 +288,7 @@ impl Metric {
     }
 
     /// Whether it is a share of something, from 0 to 1.
-    pub(crate) fn is_fraction(self) -> bool {
+    pub fn is_fraction(self) -> bool {
         use Metric::*;
         matches!(self, TestAcc | BestValAcc | ValAcc | TrainAcc | Diverged | Success)
     }
@@ -316,7 +316,7 @@ pub struct Claim {
 
 impl Claim {
     /// A claim that no file holds.
-    pub(crate) fn new(
+    pub fn new(
         text: impl Into<String>,
         metric: Metric,
         filter: Vec<Condition>,
@@ -351,7 +351,7 @@ pub enum Expectation {
 
 impl Expectation {
     /// One value of an axis does better than another, by more than `margin`.
-    pub(crate) fn compare(axis: &'static Field, better: Value, than: Value, margin: f64) -> Expectation {
+    pub fn compare(axis: &'static Field, better: Value, than: Value, margin: f64) -> Expectation {
         let side = |value| vec![Condition::new(axis, vec![value])];
         Expectation::Compare { better: side(better), than: side(than), margin }
     }
@@ -376,7 +376,7 @@ pub struct Published {
 
 impl Published {
     /// A number that no file holds, without spread or source.
-    pub(crate) fn new(filter: Vec<Condition>, metric: Metric, value: f64) -> Published {
+    pub fn new(filter: Vec<Condition>, metric: Metric, value: f64) -> Published {
         let place = Place::nowhere();
         Published { filter, metric, value, spread: None, source: None, place, inherited: false }
     }
@@ -384,7 +384,7 @@ impl Published {
 
 /// What the command line changes in a grid.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Overrides {
+pub struct Overrides {
     /// `key=value`: sets a field for all jobs.
     pub set: Vec<String>,
     /// `axis=a,b`: keeps part of an axis.
@@ -411,7 +411,7 @@ struct Layer {
 
 /// A grid, complete: `extends` merged, profile and overrides applied, every value checked.
 #[derive(Clone, Debug)]
-pub(crate) struct Grid {
+pub struct Grid {
     /// The sweep's name, and the name of its folder.
     pub name: String,
     /// What the sweep asks.
@@ -435,7 +435,7 @@ impl Grid {
     ///
     /// # Errors
     /// The first thing that is wrong with it.
-    pub(crate) fn load(path: &Path, overrides: &Overrides) -> Result<Grid, GridError> {
+    pub fn load(path: &Path, overrides: &Overrides) -> Result<Grid, GridError> {
         Grid::resolve(parse::file(path, None)?, path, overrides)
     }
 
@@ -443,7 +443,7 @@ impl Grid {
     ///
     /// # Errors
     /// As [`Grid::load`].
-    pub(crate) fn parse(text: &str, path: &Path, overrides: &Overrides) -> Result<Grid, GridError> {
+    pub fn parse(text: &str, path: &Path, overrides: &Overrides) -> Result<Grid, GridError> {
         Grid::resolve(parse::text(text, path)?, path, overrides)
     }
 
@@ -694,7 +694,7 @@ impl Grid {
     }
 
     /// The grid as a TOML file that stands alone and means the same jobs.
-    pub(crate) fn to_toml(&self) -> String {
+    pub fn to_toml(&self) -> String {
         write::grid(self)
     }
 

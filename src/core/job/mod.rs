@@ -180,14 +180,14 @@ pub struct Init {
 
 impl Init {
     /// Every initializer, direction by direction.
-    pub(crate) fn all() -> impl Iterator<Item = Init> {
+    pub fn all() -> impl Iterator<Item = Init> {
         Direction::ALL
             .iter()
             .flat_map(|&direction| Gain::ALL.iter().map(move |&gain| Init { direction, gain }))
     }
 
     /// The word for it in grids and CSV files.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         static NAMES: LazyLock<HashMap<Init, String>> = LazyLock::new(|| {
             let word = |init: Init| match init.gain {
                 Gain::Default => init.direction.name().to_owned(),
@@ -260,7 +260,7 @@ pub enum Dataset {
 
 impl Dataset {
     /// The data set's name, without the sizes of a synthetic one.
-    pub(crate) fn name(self) -> DatasetName {
+    pub fn name(self) -> DatasetName {
         match self {
             Dataset::Named(name) => name,
             Dataset::Synthetic { .. } => DatasetName::Synthetic,
@@ -268,7 +268,7 @@ impl Dataset {
     }
 
     /// Channels, height and width of an image.
-    pub(crate) fn shape(self) -> [usize; 3] {
+    pub fn shape(self) -> [usize; 3] {
         match self {
             Dataset::Synthetic { shape, .. } => shape.map(usize::from),
             Dataset::Named(DatasetName::Digits) => [1, 8, 8],
@@ -278,7 +278,7 @@ impl Dataset {
     }
 
     /// Number of classes.
-    pub(crate) fn classes(self) -> usize {
+    pub fn classes(self) -> usize {
         match self {
             Dataset::Synthetic { classes, .. } => classes.into(),
             Dataset::Named(DatasetName::Cifar100) => 100,
@@ -287,7 +287,7 @@ impl Dataset {
     }
 
     /// Number of training (validation included) and of test images.
-    pub(crate) fn images(self) -> (usize, usize) {
+    pub fn images(self) -> (usize, usize) {
         match self {
             Dataset::Synthetic { images, classes, .. } => {
                 (images as usize, (images as usize / 5).max(classes.into()))
@@ -351,7 +351,7 @@ impl fmt::Display for Arch {
 
 impl Arch {
     /// The family.
-    pub(crate) fn name(self) -> ModelName {
+    pub fn name(self) -> ModelName {
         match self {
             Arch::Mlp { .. } => ModelName::Mlp,
             Arch::Cnn { .. } => ModelName::Cnn,
@@ -362,7 +362,7 @@ impl Arch {
 
     /// Layers with weights, the way the literature counts them (ResNet-56, WRN-40-10, …);
     /// hidden layers for `mlp` and `cnn`.
-    pub(crate) fn layers(self) -> u32 {
+    pub fn layers(self) -> u32 {
         match self {
             Arch::Mlp { depth, .. } | Arch::Cnn { depth, .. } => depth,
             Arch::ResNet { blocks, .. } => 6 * blocks + 2,
@@ -419,7 +419,7 @@ impl Settings {
     }
 
     /// Images of the test set that the job is tested on.
-    pub(crate) fn tested(&self) -> usize {
+    pub fn tested(&self) -> usize {
         self.test_images.map_or(self.dataset.images().1, |n| n as usize)
     }
 }
@@ -539,7 +539,7 @@ impl Value {
 /// A job being filled in: `None` is "not said, take the default".
 #[derive(Clone, Debug, Default, PartialEq)]
 #[allow(missing_docs)] // FIELDS documents each
-pub(crate) struct Draft {
+pub struct Draft {
     pub dataset: Option<DatasetName>,
     pub synthetic_shape: Option<[u16; 3]>,
     pub synthetic_classes: Option<u16>,
@@ -574,7 +574,7 @@ pub(crate) struct Draft {
 
 /// What the values of a field are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// One of some words.
     Word,
     /// Whole numbers.
@@ -622,7 +622,7 @@ impl PartialEq for Field {
 
 impl Field {
     /// The field of that name.
-    pub(crate) fn named(name: &str) -> Option<&'static Field> {
+    pub fn named(name: &str) -> Option<&'static Field> {
         FIELDS.iter().find(|f| f.name == name)
     }
 
@@ -630,12 +630,12 @@ impl Field {
     ///
     /// # Errors
     /// Says what is wrong with the value, its range included.
-    pub(crate) fn set(&self, draft: &mut Draft, value: &Value) -> Result<(), String> {
+    pub fn set(&self, draft: &mut Draft, value: &Value) -> Result<(), String> {
         (self.set)(draft, value)
     }
 
     /// The field's value in a job; `None` where it does not apply (the `depth` of a `wrn`).
-    pub(crate) fn get(&self, job: &Settings) -> Option<Value> {
+    pub fn get(&self, job: &Settings) -> Option<Value> {
         (self.get)(job)
     }
 }
@@ -1124,7 +1124,7 @@ pub const SEED_FIELDS: [&str; 3] = ["seed", "init_seed", "data_seed"];
 /// Why a draft is no job.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {message}")]
-pub(crate) struct JobError {
+pub struct JobError {
     /// The field to change.
     pub field: &'static str,
     /// What is wrong and what to do.
@@ -1136,7 +1136,7 @@ impl Draft {
     ///
     /// # Errors
     /// Names the field to change and says why.
-    pub(crate) fn resolve(&self) -> Result<Job, JobError> {
+    pub fn resolve(&self) -> Result<Job, JobError> {
         let err = |field, message: String| Err(JobError { field, message });
 
         let dataset = match self.dataset.unwrap_or(DatasetName::FashionMnist) {
@@ -1354,7 +1354,7 @@ impl Job {
     /// Hashed is `wninit job 1` and then a line `name=value` for each of [`FIELDS`] that applies.
     /// A field added later must not change the ids of the jobs that came before it:
     /// [`Field::as_before`] names the value that is left out.
-    pub(crate) fn id(&self) -> JobId {
+    pub fn id(&self) -> JobId {
         JobId::of(FIELDS.iter().filter_map(|field| Some((field, field.get(self)?))))
     }
 
@@ -1362,7 +1362,7 @@ impl Job {
     ///
     /// # Errors
     /// As [`Draft::resolve`]; the field is the one whose value was refused.
-    pub(crate) fn with(&self, changes: &[(&str, Value)]) -> Result<Job, JobError> {
+    pub fn with(&self, changes: &[(&str, Value)]) -> Result<Job, JobError> {
         let mut draft = self.draft();
         for (name, value) in changes {
             let field = Field::named(name).ok_or_else(|| JobError {

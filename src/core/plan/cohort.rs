@@ -8,7 +8,7 @@ use crate::job::{Arch, Augment, Dataset, InputScaling, Job, Norm, Precision};
 /// of steps. Initializer, learning rate, momentum, schedule, warm-up and seeds are free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)] // named as in `Settings`
-pub(crate) struct Shape {
+pub struct Shape {
     pub dataset: Dataset,
     pub train: usize,
     pub val: usize,
@@ -25,7 +25,7 @@ pub(crate) struct Shape {
 
 impl Shape {
     /// The shape of a job.
-    pub(crate) fn of(job: &Job) -> Shape {
+    pub fn of(job: &Job) -> Shape {
         let (train, val) = job.split();
         let batch_size = job.batch_size as usize;
         Shape {
@@ -45,14 +45,14 @@ impl Shape {
     }
 
     /// Steps of one epoch; the last one may have a smaller batch.
-    pub(crate) fn steps(&self) -> usize {
+    pub fn steps(&self) -> usize {
         self.train.div_ceil(self.batch_size)
     }
 }
 
 /// Jobs of one shape.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Cohort {
+pub struct Cohort {
     jobs: Vec<Job>,
 }
 
@@ -61,24 +61,24 @@ impl Cohort {
     ///
     /// # Panics
     /// If there is no job, or they differ in shape: the planner groups by [`Shape`].
-    pub(crate) fn new(jobs: Vec<Job>) -> Cohort {
+    pub fn new(jobs: Vec<Job>) -> Cohort {
         let shape = Shape::of(jobs.first().expect("a cohort has a member"));
         assert!(jobs.iter().all(|job| Shape::of(job) == shape), "a cohort's jobs have one shape");
         Cohort { jobs }
     }
 
     /// The members.
-    pub(crate) fn jobs(&self) -> &[Job] {
+    pub fn jobs(&self) -> &[Job] {
         &self.jobs
     }
 
     /// What they share.
-    pub(crate) fn shape(&self) -> Shape {
+    pub fn shape(&self) -> Shape {
         Shape::of(&self.jobs[0])
     }
 
     /// Two cohorts of half the members each, or `None` for a single one.
-    pub(crate) fn halves(&self) -> Option<[Cohort; 2]> {
+    pub fn halves(&self) -> Option<[Cohort; 2]> {
         if self.jobs.len() < 2 {
             return None;
         }
@@ -93,7 +93,7 @@ impl Cohort {
 /// A cohort holds jobs of one seed, so that seeds are still finished one after the other; only
 /// where no shape-mates share a seed do several seeds stand in a cohort. The jobs of a seed are
 /// shared out evenly: nine of them at a width of eight make five and four.
-pub(crate) fn cohorts(
+pub fn cohorts(
     jobs: impl IntoIterator<Item = Job>,
     width: impl Fn(&Shape) -> usize,
 ) -> Vec<Cohort> {
@@ -133,7 +133,7 @@ pub(crate) fn groups<T>(
 
 /// Puts the costliest cohorts of each seed first, so that workers that take them one after the
 /// other end at about the same time. Seeds are still finished in their order.
-pub(crate) fn costliest_first(cohorts: &mut [Cohort], cost: impl Fn(&Cohort) -> f64) {
+pub fn costliest_first(cohorts: &mut [Cohort], cost: impl Fn(&Cohort) -> f64) {
     let seeds = |cohort: &Cohort| (cohort.jobs[0].init_seed, cohort.jobs[0].data_seed);
     for seed in cohorts.chunk_by_mut(|a, b| seeds(a) == seeds(b)) {
         seed.sort_by(|a, b| cost(b).total_cmp(&cost(a)));
@@ -142,7 +142,7 @@ pub(crate) fn costliest_first(cohorts: &mut [Cohort], cost: impl Fn(&Cohort) -> 
 
 /// Halves the widest cohorts until there is one for each worker, or none of two members is left:
 /// a small sweep is done sooner on all workers than in wide stacks on a few.
-pub(crate) fn spread(mut cohorts: Vec<Cohort>, workers: usize) -> Vec<Cohort> {
+pub fn spread(mut cohorts: Vec<Cohort>, workers: usize) -> Vec<Cohort> {
     while !cohorts.is_empty() && cohorts.len() < workers {
         let widest = (0..cohorts.len()).rev().max_by_key(|&i| cohorts[i].jobs.len()).unwrap_or(0);
         let Some(halves) = cohorts[widest].halves() else {

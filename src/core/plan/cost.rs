@@ -8,7 +8,7 @@ use crate::plan::cohort::Shape;
 
 /// What a network costs.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct ModelCost {
+pub struct ModelCost {
     /// Trained numbers: weights, gains and biases.
     pub parameters: u64,
     /// Linear layers and convolutions, 1×1 shortcuts included.
@@ -62,7 +62,7 @@ fn strided(size: u64, stride: u64) -> u64 {
 
 impl ModelCost {
     /// The cost of one member of a cohort.
-    pub(crate) fn of(shape: &Shape) -> ModelCost {
+    pub fn of(shape: &Shape) -> ModelCost {
         let [channels, height, width] = shape.dataset.shape().map(|n| n as u64);
         let classes = shape.dataset.classes() as u64;
         let cost = ModelCost {
@@ -205,13 +205,13 @@ fn layer_activations(shape: &Shape) -> Vec<(f64, f64)> {
 }
 
 /// What the program itself takes, libtorch and a small data set included, in bytes.
-pub(crate) const PROGRAM_MEMORY: f64 = 450e6;
+pub const PROGRAM_MEMORY: f64 = 450e6;
 
 /// The most memory, in bytes, that training a stack needs beside the data set and the program
 /// itself: parameters with gradient, momentum and effective weight, and the activations of a
 /// micro-batch, all of them or (`recompute`) those of a segment of √depth layers and of the
 /// segments' inputs.
-pub(crate) fn memory(shape: &Shape, members: usize, recompute: bool) -> f64 {
+pub fn memory(shape: &Shape, members: usize, recompute: bool) -> f64 {
     let model = ModelCost::of(shape);
     let bytes = if shape.precision == Precision::Bf16 { 2.0 } else { 4.0 };
     let layers = layer_activations(shape);
@@ -237,7 +237,7 @@ pub(crate) fn memory(shape: &Shape, members: usize, recompute: bool) -> f64 {
 
 /// How fast a worker is. The defaults are rough; measured ones may take their place.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Rates {
+pub struct Rates {
     /// Operations per second in `fp32`.
     pub fp32: f64,
     /// Operations per second in `tf32`.
@@ -262,7 +262,7 @@ impl Rates {
     };
 
     /// One data-centre GPU with small batches; a tenth to a third of its peak.
-    pub(crate) const GPU: Rates = Rates {
+    pub const GPU: Rates = Rates {
         fp32: 2e13,
         tf32: 6e13,
         bf16: 1.2e14,
@@ -280,7 +280,7 @@ impl Rates {
 }
 
 /// Operations of one job in all: training, validation after each epoch and a test.
-pub(crate) fn job_flop(shape: &Shape) -> f64 {
+pub fn job_flop(shape: &Shape) -> f64 {
     let model = ModelCost::of(shape);
     let epochs = f64::from(shape.epochs);
     let evaluated = shape.val as f64 * epochs + shape.test as f64;
@@ -297,7 +297,7 @@ pub(crate) fn seconds(shape: &Shape, members: usize, rates: &Rates) -> f64 {
 
 /// How many jobs of a shape a CPU worker trains together. Stacking pays for small matrix
 /// products; a convolution fills the core alone.
-pub(crate) fn cpu_width(shape: &Shape) -> usize {
+pub fn cpu_width(shape: &Shape) -> usize {
     const MOST: usize = 8;
     const MEMORY: f64 = 512e6;
     if !matches!(shape.arch, Arch::Mlp { .. }) {
@@ -308,7 +308,7 @@ pub(crate) fn cpu_width(shape: &Shape) -> usize {
 
 /// The most jobs of a shape that fit together into that many bytes of a GPU. Recorded steps keep
 /// their memory beside what evaluation takes, and some is lost between the pieces.
-pub(crate) fn gpu_width(shape: &Shape, free: f64) -> usize {
+pub fn gpu_width(shape: &Shape, free: f64) -> usize {
     ((0.6 * free / memory(shape, 1, false)) as usize).max(1)
 }
 

@@ -49,7 +49,7 @@ impl Plan {
     ///
     /// # Errors
     /// If a combination is no job, two combinations are the same job, or none is left.
-    pub(crate) fn of(grid: &Grid) -> Result<Plan, GridError> {
+    pub fn of(grid: &Grid) -> Result<Plan, GridError> {
         let expansions = grid.expansions()?;
         let planned = expand(&expansions)?;
         if planned.is_empty() {
@@ -63,7 +63,7 @@ impl Plan {
     }
 
     /// The jobs that are not among the finished ones, in order.
-    pub(crate) fn remaining<'p>(
+    pub fn remaining<'p>(
         &'p self,
         finished: &'p HashSet<JobId>,
     ) -> impl Iterator<Item = &'p PlannedJob> {
@@ -71,7 +71,7 @@ impl Plan {
     }
 
     /// The fields in which its jobs differ, in the order of the CSV columns.
-    pub(crate) fn varying(&self) -> Vec<&'static Field> {
+    pub fn varying(&self) -> Vec<&'static Field> {
         let Some(first) = self.jobs.first() else {
             return Vec::new();
         };
@@ -86,7 +86,7 @@ impl Plan {
     ///
     /// # Errors
     /// If `out` cannot be written.
-    pub(crate) fn write_csv(&self, out: impl Write) -> csv::Result<()> {
+    pub fn write_csv(&self, out: impl Write) -> csv::Result<()> {
         let mut csv = csv::Writer::from_writer(out);
         csv.write_record(["job_id"].into_iter().chain(FIELDS.iter().map(|field| field.name)))?;
         for planned in &self.jobs {

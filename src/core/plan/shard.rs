@@ -17,7 +17,7 @@ use crate::plan::cost::{self, Rates};
 
 /// A part of a sweep: `i` of `n`, with 1 ≤ i ≤ n.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Shard {
+pub struct Shard {
     /// Which part, counted from 1.
     pub index: u32,
     /// Of how many.
@@ -26,7 +26,7 @@ pub(crate) struct Shard {
 
 impl Shard {
     /// The largest number of parts.
-    pub(crate) const MOST: u32 = 100_000;
+    pub const MOST: u32 = 100_000;
 
     /// The folder of this part's results.
     pub(crate) fn folder(self, dir: &Path) -> PathBuf {
@@ -59,7 +59,7 @@ const WIDTH: usize = 32;
 
 /// What it takes to train jobs of a shape together: seconds on a processor that is the same
 /// everywhere.
-pub(crate) fn cost(shape: &Shape, jobs: usize) -> f64 {
+pub fn cost(shape: &Shape, jobs: usize) -> f64 {
     cost::seconds(shape, jobs, &Rates::CPU)
 }
 
@@ -88,7 +88,7 @@ impl Ord for Cost {
 /// group for the part that has least to do. A group that would lift this part above its share is
 /// halved first, down to single jobs: parts differ by the cost of a small job, and few groups
 /// are divided.
-pub(crate) fn partition(jobs: &[PlannedJob], count: u32) -> Vec<Vec<usize>> {
+pub fn partition(jobs: &[PlannedJob], count: u32) -> Vec<Vec<usize>> {
     let count = count.max(1) as usize;
     let mut sorted: Vec<usize> = (0..jobs.len()).collect();
     sorted.sort_unstable_by_key(|&i| (jobs[i].job.init_seed, jobs[i].job.data_seed, jobs[i].id));

@@ -27,7 +27,7 @@ const WIDTHS: [usize; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 /// What was measured of a network and a number of members, on a worker while its neighbours were
 /// busy with the same.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Speed {
+pub struct Speed {
     /// Seconds to initialise a member.
     pub setup: f64,
     /// Seconds of a training step of all members.
@@ -49,12 +49,12 @@ struct Measured {
 
 /// The speeds that are known of this machine.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Speeds {
+pub struct Speeds {
     measured: Measured,
 }
 
 /// What decides a step's time, in words.
-pub(crate) fn key(shape: &Shape, members: usize) -> String {
+pub fn key(shape: &Shape, members: usize) -> String {
     let [channels, height, width] = shape.dataset.shape();
     format!(
         "{:?}, norm {}, {}, {channels}x{height}x{width} to {} classes, augment {}, batch {}/{}, {members} members",
@@ -70,7 +70,7 @@ pub(crate) fn key(shape: &Shape, members: usize) -> String {
 
 impl Speeds {
     /// What was measured on this machine before; nothing if that cannot be read.
-    pub(crate) fn load() -> Speeds {
+    pub fn load() -> Speeds {
         let read = |path: PathBuf| {
             let text = std::fs::read_to_string(path).ok()?;
             serde_json::from_str::<Measured>(&text).ok()
@@ -84,7 +84,7 @@ impl Speeds {
     }
 
     /// What was measured before on a device with that many workers.
-    pub(crate) fn of(device: &str, workers: usize) -> Speeds {
+    pub fn of(device: &str, workers: usize) -> Speeds {
         let speeds = Speeds::load();
         if speeds.machine() == Some((device, workers)) {
             speeds
@@ -100,19 +100,19 @@ impl Speeds {
     }
 
     /// Where the figures hold: the device and how many workers; `None` if nobody has said.
-    pub(crate) fn machine(&self) -> Option<(&str, usize)> {
+    pub fn machine(&self) -> Option<(&str, usize)> {
         let known = !self.measured.device.is_empty();
         known.then_some((self.measured.device.as_str(), self.measured.workers))
     }
 
     /// The GPU on which the figures hold, if it is one.
-    pub(crate) fn gpu(&self) -> Option<&str> {
+    pub fn gpu(&self) -> Option<&str> {
         self.machine().map(|(device, _)| device).filter(|device| *device != CPU)
     }
 
     /// The speeds of a core and of a GPU: those of one are these, and those of the other are
     /// estimates.
-    pub(crate) fn of_a_core_and_a_gpu(self) -> [Speeds; 2] {
+    pub fn of_a_core_and_a_gpu(self) -> [Speeds; 2] {
         match self.gpu() {
             Some(_) => [Speeds::unmeasured(CPU, cores()), self],
             None => [self, Speeds::unmeasured("a GPU", 1)],
@@ -120,12 +120,12 @@ impl Speeds {
     }
 
     /// Whether that many members of this shape were measured.
-    pub(crate) fn knows(&self, shape: &Shape, members: usize) -> bool {
+    pub fn knows(&self, shape: &Shape, members: usize) -> bool {
         self.measured.speeds.contains_key(&key(shape, members))
     }
 
     /// Remembers a figure. One taken with other workers than those before replaces them all.
-    pub(crate) fn insert(&mut self, device: &str, workers: usize, shape: &Shape, n: usize, speed: Speed) {
+    pub fn insert(&mut self, device: &str, workers: usize, shape: &Shape, n: usize, speed: Speed) {
         let measured = &mut self.measured;
         if (measured.device.as_str(), measured.workers) != (device, workers) {
             *measured = Speeds::unmeasured(device, workers).measured;
@@ -137,7 +137,7 @@ impl Speeds {
     ///
     /// # Errors
     /// If there is no such folder, or it cannot be written.
-    pub(crate) fn save(&self) -> anyhow::Result<()> {
+    pub fn save(&self) -> anyhow::Result<()> {
         let path = file().context(
             "no folder to keep measured speeds in: set WNINIT_CACHE, XDG_CACHE_HOME or HOME",
         )?;
@@ -154,7 +154,7 @@ impl Speeds {
     ///
     /// # Errors
     /// It cannot be written.
-    pub(crate) fn hand_over(&self, dir: &Path) -> anyhow::Result<()> {
+    pub fn hand_over(&self, dir: &Path) -> anyhow::Result<()> {
         let text = serde_json::to_string(&self.measured)?;
         Ok(results::write_atomically(&dir.join(HANDED_OVER), text.as_bytes())?)
     }
@@ -163,7 +163,7 @@ impl Speeds {
     ///
     /// # Errors
     /// There is nothing to be read.
-    pub(crate) fn taken_over(dir: &Path) -> anyhow::Result<Speeds> {
+    pub fn taken_over(dir: &Path) -> anyhow::Result<Speeds> {
         let path = dir.join(HANDED_OVER);
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("cannot read {}", path.display()))?;
@@ -173,7 +173,7 @@ impl Speeds {
 
     /// How many jobs of a shape a worker trains together: what was found to be fastest on a GPU, or
     /// else what suits a core.
-    pub(crate) fn width(&self, shape: &Shape) -> usize {
+    pub fn width(&self, shape: &Shape) -> usize {
         let per_member =
             |n: usize| self.measured.speeds.get(&key(shape, n)).map(|speed| speed.step / n as f64);
         let tried = WIDTHS.iter().filter_map(|&n| per_member(n).map(|seconds| (seconds, n)));
@@ -187,7 +187,7 @@ impl Speeds {
     ///
     /// # Errors
     /// That of `measure` for a single job.
-    pub(crate) fn try_widths<E>(
+    pub fn try_widths<E>(
         &mut self,
         device: &str,
         workers: usize,
@@ -214,7 +214,7 @@ impl Speeds {
     }
 
     /// Seconds that a worker needs to train `members` jobs of a shape together to the end.
-    pub(crate) fn seconds(&self, shape: &Shape, members: usize) -> f64 {
+    pub fn seconds(&self, shape: &Shape, members: usize) -> f64 {
         let Some(speed) = self.measured.speeds.get(&key(shape, members)) else {
             let rates = if self.gpu().is_some() { &Rates::GPU } else { &Rates::CPU };
             return cost::seconds(shape, members, rates);
@@ -227,7 +227,7 @@ impl Speeds {
     }
 
     /// Seconds until `workers` workers are done with the cohorts, handed out in order.
-    pub(crate) fn sweep_seconds<'c>(
+    pub fn sweep_seconds<'c>(
         &self,
         cohorts: impl IntoIterator<Item = &'c Cohort>,
         workers: usize,

@@ -7,7 +7,7 @@ use crate::job::{Augment, Draft, Job, JobId};
 /// The job with all that has no say in where training starts at its default: the optimizer, its
 /// schedule, the number of epochs, the test, augmentation (probes see images as they are) and the
 /// precision (probes compute in fp32). Two jobs that differ in nothing else have the same start.
-pub(crate) fn start_of(job: &Job) -> Job {
+pub fn start_of(job: &Job) -> Job {
     let draft = Draft {
         augment: Some(Augment::None),
         precision: None,
@@ -26,7 +26,7 @@ pub(crate) fn start_of(job: &Job) -> Job {
 
 /// Jobs that start from the same network and see the same images.
 #[derive(Clone, Debug)]
-pub(crate) struct Start {
+pub struct Start {
     /// What they have in common, see [`start_of`].
     pub start: Job,
     /// The jobs, in the plan's order.
@@ -34,7 +34,7 @@ pub(crate) struct Start {
 }
 
 /// The distinct starts of jobs, in the order in which they first appear.
-pub(crate) fn starts<'a>(jobs: impl IntoIterator<Item = &'a Job>) -> Vec<Start> {
+pub fn starts<'a>(jobs: impl IntoIterator<Item = &'a Job>) -> Vec<Start> {
     let mut starts: Vec<Start> = Vec::new();
     let mut known: HashMap<JobId, usize> = HashMap::new();
     for job in jobs {

@@ -14,14 +14,14 @@ use super::{ColumnDoc, JOB_ID, JOB_ID_MEANING, ResultsError, job_cells, write_at
 use crate::job::{FIELDS, Job, JobId};
 
 /// The file's name.
-pub(crate) const CURVATURE: &str = "curvature.csv";
+pub const CURVATURE: &str = "curvature.csv";
 
 /// The file of signals at initialization.
-pub(crate) const SIGNALS: &str = "signal.csv";
+pub const SIGNALS: &str = "signal.csv";
 
 /// How the Hessian's eigenvalue of largest absolute value is found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, clap::ValueEnum)]
-pub(crate) enum CurvatureMethod {
+pub enum CurvatureMethod {
     /// Lanczos' method, until the residual meets the tolerance
     #[default]
     Lanczos,
@@ -57,7 +57,7 @@ impl FromStr for CurvatureMethod {
 
 /// A way of measuring: rows that agree in it answer the same question.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct CurvatureQuestion {
+pub struct CurvatureQuestion {
     /// How the eigenvalue is found.
     pub method: CurvatureMethod,
     /// Share of the first epoch's mini-batches over which the loss is taken.
@@ -68,7 +68,7 @@ pub(crate) struct CurvatureQuestion {
 
 /// A row of `curvature.csv`.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Curvature {
+pub struct Curvature {
     /// The job.
     pub job: Job,
     /// How it was measured.
@@ -106,18 +106,18 @@ impl Curvature {
     }
 
     /// Its natural logarithm; `None` for a Hessian that is zero, too.
-    pub(crate) fn log_spectral_norm(&self) -> Option<f64> {
+    pub fn log_spectral_norm(&self) -> Option<f64> {
         self.spectral_norm().map(f64::ln).filter(|log| log.is_finite())
     }
 
     /// Whether measuring again with at most this many iterations could say no more.
-    pub(crate) fn is_final(&self, max_iterations: u32) -> bool {
+    pub fn is_final(&self, max_iterations: u32) -> bool {
         self.converged || self.eigenvalue.is_none() || self.iterations >= max_iterations
     }
 }
 
 /// The columns of `curvature.csv` after `job_id` and the job's [`FIELDS`].
-pub(crate) static CURVATURE_COLUMNS: &[Column<Curvature>] = columns![Curvature;
+pub static CURVATURE_COLUMNS: &[Column<Curvature>] = columns![Curvature;
     "method": "", "how the eigenvalue was found: lanczos, or power (iteration)", ""
         => |c| c.question.method.name().to_owned();
     "share": "fraction", "share of the first epoch's mini-batches over which the loss was taken", ""
@@ -162,7 +162,7 @@ fn header() -> impl Iterator<Item = &'static str> {
 }
 
 /// What `columns.json` says of the file.
-pub(crate) fn curvature_docs() -> (String, Vec<ColumnDoc>) {
+pub fn curvature_docs() -> (String, Vec<ColumnDoc>) {
     let id = ColumnDoc { name: JOB_ID, unit: "", meaning: JOB_ID_MEANING, empty: "" };
     let own = CURVATURE_COLUMNS.iter().map(|c| ColumnDoc {
         name: c.name,
@@ -178,7 +178,7 @@ pub(crate) fn curvature_docs() -> (String, Vec<ColumnDoc>) {
 ///
 /// # Errors
 /// The file lacks a column, or has a row that cannot be believed.
-pub(crate) fn read_curvatures(dir: &Path) -> Result<Vec<Curvature>, ResultsError> {
+pub fn read_curvatures(dir: &Path) -> Result<Vec<Curvature>, ResultsError> {
     let Some(table) = Table::load(&dir.join(CURVATURE))? else {
         return Ok(Vec::new());
     };
@@ -219,7 +219,7 @@ pub(crate) fn read_curvatures(dir: &Path) -> Result<Vec<Curvature>, ResultsError
 
 /// Of several rows of a job the one that says most: converged before not, then the larger share,
 /// the finer tolerance, and Lanczos' method before a power iteration. In the order of the rows.
-pub(crate) fn best_curvatures(rows: Vec<Curvature>) -> Vec<Curvature> {
+pub fn best_curvatures(rows: Vec<Curvature>) -> Vec<Curvature> {
     let worth = |row: &Curvature| {
         let CurvatureQuestion { method, share, tolerance } = row.question;
         (row.converged, share, -tolerance, method == CurvatureMethod::Lanczos)
@@ -248,7 +248,7 @@ pub(crate) fn best_curvatures(rows: Vec<Curvature>) -> Vec<Curvature> {
 ///
 /// # Errors
 /// The disk refuses; the old file is still there.
-pub(crate) fn write_curvatures(
+pub fn write_curvatures(
     dir: &Path,
     plan: &[JobId],
     rows: &[Curvature],

@@ -24,7 +24,7 @@ const LOCK: &str = ".lock";
 
 /// The process that writes to a sweep's folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Holder {
+pub struct Holder {
     /// Its process id; 0 if that is not known.
     pub pid: u32,
     /// The machine on which it runs.
@@ -47,7 +47,7 @@ impl fmt::Display for Holder {
 ///
 /// # Errors
 /// The lock file cannot be read.
-pub(crate) fn holder(dir: &Path) -> Result<Option<Holder>, ResultsError> {
+pub fn holder(dir: &Path) -> Result<Option<Holder>, ResultsError> {
     let path = dir.join(LOCK);
     let error = |source| ResultsError::io("read", &path, source);
     let mut file = match File::open(&path) {
@@ -121,7 +121,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 ///
 /// Other programs may write to the files at any time. What they wrote is never cut off or
 /// overwritten; see [`Appender`].
-pub(crate) struct Journal {
+pub struct Journal {
     dir: PathBuf,
     lock: File,
     runs: Appender,
@@ -139,7 +139,7 @@ impl Journal {
     /// # Errors
     /// Another process has the folder; a file lacks a column, or has a row in its middle that
     /// cannot be read; the disk refuses. Files are then as they were, or new and empty.
-    pub(crate) fn open(dir: &Path) -> Result<Journal, ResultsError> {
+    pub fn open(dir: &Path) -> Result<Journal, ResultsError> {
         fs::create_dir_all(dir).map_err(|source| ResultsError::io("make", dir, source))?;
         let lock = lock(dir)?;
         let open = |name, columns: Vec<&'static str>| open(dir, name, &columns);
@@ -213,17 +213,17 @@ impl Journal {
     }
 
     /// The folder.
-    pub(crate) fn dir(&self) -> &Path {
+    pub fn dir(&self) -> &Path {
         &self.dir
     }
 
     /// What was mended or looked odd when the folder was opened, for the user to read.
-    pub(crate) fn warnings(&self) -> &[String] {
+    pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
 
     /// The jobs that have a row in `runs.csv`.
-    pub(crate) fn finished(&self) -> &HashSet<JobId> {
+    pub fn finished(&self) -> &HashSet<JobId> {
         &self.finished
     }
 
@@ -232,7 +232,7 @@ impl Journal {
     ///
     /// # Errors
     /// The folder cannot be listed.
-    pub(crate) fn left_aside(&self) -> Result<Vec<String>, ResultsError> {
+    pub fn left_aside(&self) -> Result<Vec<String>, ResultsError> {
         let mut told = Vec::new();
         for files in Files::unwritten(&self.dir)? {
             let Ok(Some(table)) = Table::load(&files.runs) else { continue };
@@ -251,7 +251,7 @@ impl Journal {
     }
 
     /// How often the job has failed, in this run and before.
-    pub(crate) fn attempts(&self, id: JobId) -> u32 {
+    pub fn attempts(&self, id: JobId) -> u32 {
         self.attempts.get(&id).copied().unwrap_or(0)
     }
 
@@ -261,7 +261,7 @@ impl Journal {
     /// # Errors
     /// The disk refuses (it may be full), or another program changed a file. The same records
     /// can be passed again.
-    pub(crate) fn append(&mut self, records: &[Record]) -> Result<(), ResultsError> {
+    pub fn append(&mut self, records: &[Record]) -> Result<(), ResultsError> {
         let (ids, runs, epochs) = self.text(records);
         self.append_text(ids, &runs, &epochs)
     }
@@ -359,7 +359,7 @@ impl Journal {
     ///
     /// # Errors
     /// Neither the folder nor that for temporary files takes them.
-    pub(crate) fn keep_aside(
+    pub fn keep_aside(
         &self,
         records: &[Record],
         failures: &[Failure],
@@ -397,7 +397,7 @@ impl Journal {
     ///
     /// # Errors
     /// As [`Journal::append`].
-    pub(crate) fn append_failures(&mut self, failures: &[Failure]) -> Result<(), ResultsError> {
+    pub fn append_failures(&mut self, failures: &[Failure]) -> Result<(), ResultsError> {
         self.held()?;
         let text = self.failure_text(failures);
         if let Err(error) = self.failures.write(&text) {

@@ -16,7 +16,7 @@ use crate::job::JobId;
 
 /// What a merge did.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Merged {
+pub struct Merged {
     /// Folders of shards.
     pub shards: usize,
     /// Files of finished jobs that a run could not write.
@@ -57,7 +57,7 @@ fn sources(dir: &Path) -> Result<Vec<Files>, ResultsError> {
 ///
 /// # Errors
 /// A folder cannot be listed.
-pub(crate) fn is_mergeable(dir: &Path) -> Result<bool, ResultsError> {
+pub fn is_mergeable(dir: &Path) -> Result<bool, ResultsError> {
     Ok(sources(dir)?.len() > 1)
 }
 
@@ -68,7 +68,7 @@ pub(crate) fn is_mergeable(dir: &Path) -> Result<bool, ResultsError> {
 /// # Errors
 /// Another process writes to the sweep's folder, or a file cannot be read, believed or written.
 /// What was copied before stays; the same call goes on from there.
-pub(crate) fn merge(dir: &Path) -> Result<Merged, ResultsError> {
+pub fn merge(dir: &Path) -> Result<Merged, ResultsError> {
     let mut journal = Journal::open(dir)?;
     let mut merged = Merged { warnings: journal.warnings().to_vec(), ..Merged::default() };
     // The tables that were read, and where in them each job stands first.

@@ -179,7 +179,7 @@ impl FailureReason {
     ];
 
     /// The word for it in `failures.csv`.
-    pub(crate) const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             FailureReason::Memory => "memory",
             FailureReason::Device => "device",
@@ -207,7 +207,7 @@ impl FromStr for FailureReason {
 
 /// One row of `failures.csv`.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Failure {
+pub struct Failure {
     /// The job that was not finished.
     pub id: JobId,
     /// Which attempt at the job it was, counted from 1.
@@ -281,13 +281,13 @@ impl ResultsError {
     }
 
     /// Whether there was no room on the disk: the same command will do once there is.
-    pub(crate) fn is_full_disk(&self) -> bool {
+    pub fn is_full_disk(&self) -> bool {
         matches!(self, ResultsError::Io { source, .. } if is_full(source))
     }
 
     /// Whether another program changed the folder under this process, which must not write to it
     /// any more.
-    pub(crate) fn is_change(&self) -> bool {
+    pub fn is_change(&self) -> bool {
         matches!(self, ResultsError::Changed(_) | ResultsError::Unlocked(_))
     }
 
@@ -343,7 +343,7 @@ const JOB_ID_MEANING: &str =
     "identity of the job: 12 hexadecimal digits of a hash over all of its fields";
 
 /// The columns of `runs.csv` after `job_id` and the job's [`FIELDS`].
-pub(crate) static RESULT_COLUMNS: &[Column<Record>] = columns![Record;
+pub static RESULT_COLUMNS: &[Column<Record>] = columns![Record;
     "outcome": "", "ok (trained to the last epoch), or diverged (a loss or a parameter became infinite or NaN)", ""
         => |r| r.outcome.name().to_owned();
     "reason": "", "what was not finite in a diverged job: loss, validation loss, test loss or parameters", "the outcome is ok"
@@ -397,7 +397,7 @@ pub(crate) static RESULT_COLUMNS: &[Column<Record>] = columns![Record;
 ];
 
 /// The columns of `epochs.csv` after `job_id`.
-pub(crate) static EPOCH_COLUMNS: &[Column<EpochRow>] = columns![EpochRow;
+pub static EPOCH_COLUMNS: &[Column<EpochRow>] = columns![EpochRow;
     "epoch": "epoch", "counted from 1", "" => |e| e.epoch.to_string();
     "lr": "", "learning rate of the epoch's last step", "" => |e| number(e.lr);
     "train_loss": "nats", "mean cross-entropy over the epoch's training images, each when it was trained on",
@@ -413,7 +413,7 @@ pub(crate) static EPOCH_COLUMNS: &[Column<EpochRow>] = columns![EpochRow;
 ];
 
 /// The columns of `failures.csv` after `job_id`.
-pub(crate) static FAILURE_COLUMNS: &[Column<Failure>] = columns![Failure;
+pub static FAILURE_COLUMNS: &[Column<Failure>] = columns![Failure;
     "attempt": "", "which attempt at the job it was, counted from 1", "" => |f| f.attempt.to_string();
     "reason": "", "memory, device, data, io or panic (a bug)", "" => |f| f.reason.name().to_owned();
     "message": "", "what happened", "" => |f| free_text(&f.message);
@@ -487,7 +487,7 @@ pub struct ColumnDoc {
 
 impl ColumnDoc {
     /// The column of a job's field.
-    pub(crate) fn of(field: &Field) -> ColumnDoc {
+    pub fn of(field: &Field) -> ColumnDoc {
         ColumnDoc { name: field.name, unit: field.unit, meaning: field.about, empty: field.empty }
     }
 }
@@ -535,7 +535,7 @@ fn own_columns() -> serde_json::Map<String, serde_json::Value> {
 
 /// The text of the `columns.json` of a new folder: the unit and the meaning of each column of
 /// each file, and what an empty cell means.
-pub(crate) fn columns_json() -> String {
+pub fn columns_json() -> String {
     format!("{:#}\n", serde_json::Value::Object(own_columns()))
 }
 

@@ -34,7 +34,7 @@ const INCIDENTAL: [&str; 10] = [
 
 /// Two rows of one job with different results.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Conflict {
+pub struct Conflict {
     /// The job.
     pub id: JobId,
     /// File and line of the row that counts.
@@ -61,7 +61,7 @@ impl fmt::Display for Conflict {
 
 /// The finished jobs of a sweep.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Runs {
+pub struct Runs {
     /// In the order of the files: `runs.csv`, then the shards'. Their `epochs` are empty:
     /// [`read_epochs`] has them.
     pub records: Vec<Record>,
@@ -73,7 +73,7 @@ pub(crate) struct Runs {
 
 /// The columns of `runs.csv` in which two results of one job differ, timing and provenance
 /// aside, with the two cells.
-pub(crate) fn differences(a: &Record, b: &Record) -> Vec<(&'static str, String, String)> {
+pub fn differences(a: &Record, b: &Record) -> Vec<(&'static str, String, String)> {
     RESULT_COLUMNS
         .iter()
         .filter(|column| !INCIDENTAL.contains(&column.name))
@@ -84,7 +84,7 @@ pub(crate) fn differences(a: &Record, b: &Record) -> Vec<(&'static str, String, 
 
 /// Whether two records of the same job say the same: every column of `runs.csv`, timing and
 /// provenance aside. Curves are not compared.
-pub(crate) fn equal_results(a: &Record, b: &Record) -> bool {
+pub fn equal_results(a: &Record, b: &Record) -> bool {
     a.job == b.job && differences(a, b).is_empty()
 }
 
@@ -92,7 +92,7 @@ pub(crate) fn equal_results(a: &Record, b: &Record) -> bool {
 ///
 /// # Errors
 /// A folder cannot be listed.
-pub(crate) fn folders(dir: &Path) -> Result<Vec<PathBuf>, ResultsError> {
+pub fn folders(dir: &Path) -> Result<Vec<PathBuf>, ResultsError> {
     let shards = dir.join("shards");
     let mut folders = Vec::new();
     match fs::read_dir(&shards) {
@@ -129,7 +129,7 @@ fn shard(name: &str) -> Option<(u32, u32)> {
 /// # Errors
 /// A file lacks a column or has a row that cannot be believed: it is cut short, a cell has no
 /// value of its column, or its fields are not those of the job that `job_id` names.
-pub(crate) fn read_runs(dir: &Path) -> Result<Runs, ResultsError> {
+pub fn read_runs(dir: &Path) -> Result<Runs, ResultsError> {
     let mut all = Runs::default();
     let mut places: HashMap<JobId, (usize, String)> = HashMap::new();
     for folder in folders(dir)? {
@@ -296,7 +296,7 @@ fn each<T>(
 ///
 /// # Errors
 /// As [`read_runs`], as far as it reads.
-pub(crate) fn finished_ids(dir: &Path) -> Result<HashSet<JobId>, ResultsError> {
+pub fn finished_ids(dir: &Path) -> Result<HashSet<JobId>, ResultsError> {
     Ok(each(dir, RUNS, &[JOB_ID], |row| row.required(JOB_ID))?.into_iter().collect())
 }
 
@@ -304,7 +304,7 @@ pub(crate) fn finished_ids(dir: &Path) -> Result<HashSet<JobId>, ResultsError> {
 ///
 /// # Errors
 /// As [`read_runs`], as far as it reads.
-pub(crate) fn read_outcomes(dir: &Path) -> Result<HashMap<JobId, Outcome>, ResultsError> {
+pub fn read_outcomes(dir: &Path) -> Result<HashMap<JobId, Outcome>, ResultsError> {
     let outcomes = each(dir, RUNS, &[JOB_ID, "outcome"], |row| {
         Ok((row.required(JOB_ID)?, row.required("outcome")?))
     })?;
@@ -316,7 +316,7 @@ pub(crate) fn read_outcomes(dir: &Path) -> Result<HashMap<JobId, Outcome>, Resul
 ///
 /// # Errors
 /// The file cannot be read, or has no `job_id`.
-pub(crate) fn planned_ids(dir: &Path) -> Result<Option<Vec<JobId>>, ResultsError> {
+pub fn planned_ids(dir: &Path) -> Result<Option<Vec<JobId>>, ResultsError> {
     let Some(table) = Table::load(&dir.join("plan.csv"))? else {
         return Ok(None);
     };
@@ -328,7 +328,7 @@ pub(crate) fn planned_ids(dir: &Path) -> Result<Option<Vec<JobId>>, ResultsError
 ///
 /// # Errors
 /// As [`read_runs`].
-pub(crate) fn planned_jobs(dir: &Path) -> Result<Option<Vec<(JobId, Job)>>, ResultsError> {
+pub fn planned_jobs(dir: &Path) -> Result<Option<Vec<(JobId, Job)>>, ResultsError> {
     let Some(table) = Table::load(&dir.join("plan.csv"))? else {
         return Ok(None);
     };
@@ -347,7 +347,7 @@ pub(super) fn fields_in(table: &Table) -> Vec<Option<usize>> {
 ///
 /// # Errors
 /// As [`read_runs`].
-pub(crate) fn read_failures(dir: &Path) -> Result<Vec<Failure>, ResultsError> {
+pub fn read_failures(dir: &Path) -> Result<Vec<Failure>, ResultsError> {
     each(dir, FAILURES, &failure_columns().collect::<Vec<_>>(), failure)
 }
 
@@ -375,7 +375,7 @@ fn failure(row: &Row<'_>) -> Result<Failure, ResultsError> {
 ///
 /// # Errors
 /// As [`read_runs`].
-pub(crate) fn read_epochs(dir: &Path) -> Result<HashMap<JobId, Vec<EpochRow>>, ResultsError> {
+pub fn read_epochs(dir: &Path) -> Result<HashMap<JobId, Vec<EpochRow>>, ResultsError> {
     let mut curves: HashMap<JobId, Vec<EpochRow>> = HashMap::new();
     for folder in folders(dir)? {
         // Runs first: whatever they hold at this moment, its epochs are there already.

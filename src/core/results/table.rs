@@ -19,7 +19,7 @@ use super::{ResultsError, is_later};
 use crate::text;
 
 /// A column of a CSV file whose rows are made from a `T`.
-pub(crate) struct Column<T> {
+pub struct Column<T> {
     /// The header's word for it.
     pub name: &'static str,
     /// Its unit, or an empty string.
@@ -389,7 +389,7 @@ fn partial(folder: &Path, name: &str) -> io::Result<NamedTempFile> {
 ///
 /// # Errors
 /// The file could not be written; the old one, if any, is still there.
-pub(crate) fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), ResultsError> {
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), ResultsError> {
     let special = fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir());
     let written = match special {
         true => OpenOptions::new().write(true).open(path).and_then(|mut to| to.write_all(bytes)),

@@ -9,7 +9,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook::flag;
 
 /// The exit code after an interrupt.
-pub(crate) const EXIT_INTERRUPTED: u8 = 130;
+pub const EXIT_INTERRUPTED: u8 = 130;
 
 /// A flag that the first SIGINT or SIGTERM sets; the second one ends the process at once, with
 /// exit code 130. SIGUSR1 and SIGHUP set it, too, and do not count as one of the two: a batch system
@@ -19,7 +19,7 @@ pub(crate) const EXIT_INTERRUPTED: u8 = 130;
 ///
 /// # Errors
 /// The handlers cannot be installed.
-pub(crate) fn install() -> io::Result<Arc<AtomicBool>> {
+pub fn install() -> io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let asked = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {

@@ -17,7 +17,7 @@ const STEPS: u64 = 10_000;
 
 /// Where a run stands: the contents of `progress.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Progress {
+pub struct Progress {
     /// The running process.
     pub pid: u32,
     /// The machine on which it runs.
@@ -45,7 +45,7 @@ pub(crate) struct Progress {
 impl Progress {
     /// The last words of the process that ran, or runs, the sweep; `None` if it left none that
     /// can be read.
-    pub(crate) fn read(dir: &Path) -> Option<Progress> {
+    pub fn read(dir: &Path) -> Option<Progress> {
         serde_json::from_slice(&fs::read(dir.join(FILE)).ok()?).ok()
     }
 
@@ -67,7 +67,7 @@ impl Progress {
 }
 
 /// A duration for people: `8 s`, `12 min`, `3 h 20 min`, `2 d 4 h`.
-pub(crate) fn duration(seconds: f64) -> String {
+pub fn duration(seconds: f64) -> String {
     let seconds = seconds.max(0.0).round() as u64;
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     match seconds {

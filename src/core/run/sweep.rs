@@ -11,11 +11,11 @@ use crate::results::{
     Journal, ResultsError, finished_ids, folders, plan_csv, planned_ids, write_atomically,
 };
 
-pub(crate) use crate::plan::shard::Shard;
+pub use crate::plan::shard::Shard;
 
 /// What a new plan means for the results that a folder holds. Nothing is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PlanChange {
+pub struct PlanChange {
     /// Jobs of the new plan that the old one had.
     pub kept: usize,
     /// Those of them that are finished.
@@ -34,7 +34,7 @@ impl PlanChange {
     ///
     /// # Errors
     /// The folder's `plan.csv` cannot be read.
-    pub(crate) fn of(
+    pub fn of(
         dir: &Path,
         new: &HashSet<JobId>,
         finished: &HashSet<JobId>,
@@ -72,7 +72,7 @@ impl fmt::Display for PlanChange {
 }
 
 /// A sweep's folder that this process may write to.
-pub(crate) struct Sweep {
+pub struct Sweep {
     /// Where finished jobs go.
     pub journal: Journal,
     /// The jobs that are left to do, in the plan's order.
@@ -94,7 +94,7 @@ pub(crate) struct Sweep {
 ///
 /// # Errors
 /// Another process has the folder, a file in it cannot be believed, or the disk refuses.
-pub(crate) fn open(
+pub fn open(
     dir: &Path,
     shard: Option<Shard>,
     grid_toml: &str,
@@ -126,7 +126,7 @@ pub(crate) fn open(
 ///
 /// # Errors
 /// The disk refuses.
-pub(crate) fn describe(dir: &Path, grid_toml: &str, plan: &[Job]) -> Result<(), ResultsError> {
+pub fn describe(dir: &Path, grid_toml: &str, plan: &[Job]) -> Result<(), ResultsError> {
     replace(&dir.join("grid.toml"), grid_toml)?;
     replace(&dir.join("plan.csv"), &plan_csv(plan))
 }

@@ -4,7 +4,7 @@ use crate::plan::cohort::Cohort;
 use crate::results::{FailureReason, Record};
 
 /// What a trainer tells while it works.
-pub(crate) enum Event {
+pub enum Event {
     /// A member of the cohort is finished; its record is final.
     Finished(Box<Record>),
     /// The share of the cohort's work that is done, from 0 to 1.
@@ -15,7 +15,7 @@ pub(crate) enum Event {
 
 /// Why a trainer came back before every member was finished.
 #[derive(Debug)]
-pub(crate) enum Stop {
+pub enum Stop {
     /// It was asked to; what is worth keeping is in a checkpoint.
     Interrupted,
     /// The machine failed it.
@@ -28,7 +28,7 @@ pub(crate) enum Stop {
 }
 
 /// Trains cohorts. The pool takes one as an argument, so that a test can pass a fake.
-pub(crate) trait Trainer: Sync {
+pub trait Trainer: Sync {
     /// Trains the cohort on worker `worker` of the pool and reports each member as it finishes.
     ///
     /// # Errors

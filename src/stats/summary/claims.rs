@@ -39,7 +39,7 @@ fn measure(metric: Metric, run: &Run) -> Option<f64> {
 
 /// What came of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Verdict {
+pub enum Verdict {
     /// The whole interval lies where the claim says.
     Supported,
     /// The whole interval lies where the claim denies.
@@ -67,7 +67,7 @@ impl fmt::Display for Verdict {
 
 /// A claim and what came of it: a row of `claims.csv`.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ClaimResult {
+pub struct ClaimResult {
     /// In words.
     pub text: String,
     /// About what.
@@ -106,7 +106,7 @@ pub(crate) const MOST_SEEDS: usize = 1000;
 
 /// A published number beside ours: a row of `published.csv`.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct PublishedResult {
+pub struct PublishedResult {
     /// About which jobs, in words.
     pub r#where: String,
     /// The same in as few words as a line of a terminal has room for.
@@ -406,7 +406,7 @@ fn briefly(filter: &[Condition]) -> String {
 
 impl ClaimResult {
     /// The numbers behind the verdict, and what would decide it, in a sentence or two.
-    pub(crate) fn reason(&self) -> String {
+    pub fn reason(&self) -> String {
         let mut text = format!("{} {}", self.metric, self.test);
         if !self.r#where.is_empty() {
             text += &format!(" ({})", self.r#where);
@@ -457,7 +457,7 @@ fn three(x: f64) -> String {
 }
 
 /// Seconds for people: `45 s`, `3 min`, `2.5 h`, `4 d`.
-pub(crate) fn duration(seconds: f64) -> String {
+pub fn duration(seconds: f64) -> String {
     match seconds {
         s if s < 10.0 => format!("{s:.1} s"),
         s if s < 90.0 => format!("{s:.0} s"),

@@ -17,7 +17,7 @@ const fn column(
 /// Every column of every table in `summary/`, in order, with the name of its table. Before the
 /// columns listed here, `cells` has one for every field that varies, and `pairs` for every one
 /// but `norm`, `init` and `lr`.
-pub(crate) const COLUMNS: &[(&str, ColumnDoc)] = &[
+pub const COLUMNS: &[(&str, ColumnDoc)] = &[
     column("cells", "n_planned", "jobs", "jobs of the plan", ""),
     column("cells", "n_finished", "jobs", "finished jobs: n_ok + n_diverged", ""),
     column(
@@ -532,7 +532,7 @@ pub(crate) const COLUMNS: &[(&str, ColumnDoc)] = &[
 ];
 
 /// What the columns of a table in `summary/` mean: those of [`COLUMNS`], and the job's fields.
-pub(crate) fn documentation(table: &Table) -> Vec<ColumnDoc> {
+pub fn documentation(table: &Table) -> Vec<ColumnDoc> {
     let of = |name: &String| {
         let own = COLUMNS.iter().find(|(of, doc)| *of == table.name && doc.name == name);
         own.map(|(_, doc)| *doc).or_else(|| Field::named(name).map(ColumnDoc::of))

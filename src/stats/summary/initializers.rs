@@ -8,10 +8,10 @@ use wninit_core::job::{Gain, Init, Norm};
 use wninit_core::table::{Datum, Table};
 
 /// How close to the best accuracy of its task a run must come to count as near the best (δ).
-pub(crate) const NEAR_BEST: f64 = 0.02;
+pub const NEAR_BEST: f64 = 0.02;
 
 /// The fields that a practitioner tunes. What is left beside them and the arm is the task.
-pub(crate) const HYPERPARAMETERS: [&str; 8] = [
+pub const HYPERPARAMETERS: [&str; 8] = [
     "lr",
     "momentum",
     "weight_decay",
@@ -26,7 +26,7 @@ pub(crate) const HYPERPARAMETERS: [&str; 8] = [
 /// [`COLUMNS`](super::COLUMNS) documents.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // COLUMNS documents each
-pub(crate) struct InitializerSummary {
+pub struct InitializerSummary {
     /// The index of its value on each of the arm axes.
     pub at: Vec<usize>,
     /// Its name, unique in the sweep.
@@ -59,7 +59,7 @@ pub(crate) struct InitializerSummary {
 /// An arm against the baseline in one context, each at its own learning rate: a row of `pairs.csv`.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // COLUMNS documents each
-pub(crate) struct PairSummary {
+pub struct PairSummary {
     /// The index of its value on each of `axes`.
     pub context: Vec<usize>,
     /// The axes of the context.
@@ -80,7 +80,7 @@ pub(crate) struct PairSummary {
 
 /// The share of an arm's runs that reach each accuracy: rows of `profiles.csv`.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Profile {
+pub struct Profile {
     /// The arm, an index into the summary's `initializers`.
     pub arm: usize,
     /// Finished runs.
@@ -94,7 +94,7 @@ pub(crate) struct Profile {
 
 /// Which runs a variance is taken over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Scope {
+pub enum Scope {
     /// All finished runs, diverged ones at chance.
     All,
     /// The runs that converged to better than chance.
@@ -103,7 +103,7 @@ pub(crate) enum Scope {
 
 impl Scope {
     /// Its word in `variance.csv`.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Scope::All => "all",
             Scope::Success => "success",
@@ -114,7 +114,7 @@ impl Scope {
 /// The spread between seeds, pooled over cells: a row of `variance.csv`.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // COLUMNS documents each
-pub(crate) struct VarianceSummary {
+pub struct VarianceSummary {
     /// The arm, an index into the summary's `initializers`.
     pub arm: usize,
     pub scope: Scope,
@@ -575,7 +575,7 @@ impl Summary {
     }
 
     /// All axes but the arm's and the learning rate.
-    pub(crate) fn context_axes(&self) -> Vec<usize> {
+    pub fn context_axes(&self) -> Vec<usize> {
         let lr = self.axis("lr");
         (0..self.axes.len()).filter(|i| !self.arm_axes.contains(i) && Some(*i) != lr).collect()
     }

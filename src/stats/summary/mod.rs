@@ -61,7 +61,7 @@ pub struct Input<'a> {
 
 /// Why there is no summary.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum SummaryError {
+pub enum SummaryError {
     /// The baseline that was asked for is not in the sweep.
     #[error("the baseline \"{asked}\" is not in this sweep; it has {present}")]
     NoSuchBaseline {
@@ -83,7 +83,7 @@ pub struct Axis {
 
 impl Axis {
     /// The value's text; empty for "does not apply".
-    pub(crate) fn label(&self, at: usize) -> String {
+    pub fn label(&self, at: usize) -> String {
         self.values[at].as_ref().map(Value::to_string).unwrap_or_default()
     }
 
@@ -192,7 +192,7 @@ impl Cell<'_> {
 
 /// A finished run, as a picture shows it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct RunSummary {
+pub struct RunSummary {
     /// Its job's id.
     pub id: JobId,
     /// Its seeds.
@@ -277,7 +277,7 @@ impl CellSummary {
 /// Totals over the sweep.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)] // as in CellSummary
-pub(crate) struct Counts {
+pub struct Counts {
     pub planned: usize,
     pub finished: usize,
     pub diverged: usize,
@@ -527,7 +527,7 @@ impl Summary {
     ///
     /// # Errors
     /// If a baseline is asked for that is not in the sweep.
-    pub(crate) fn new(input: &Input) -> Result<Summary, SummaryError> {
+    pub fn new(input: &Input) -> Result<Summary, SummaryError> {
         let sweep = Sweep::new(input);
         let arms = initializers::Arms::new(&sweep, input.baseline)?;
         let with_arms = sweep.cells.par_iter().zip(&arms.of_cell);
@@ -556,7 +556,7 @@ impl Summary {
     }
 
     /// Every table, in the order in which a reader wants them.
-    pub(crate) fn tables(&self) -> Vec<Table> {
+    pub fn tables(&self) -> Vec<Table> {
         vec![
             self.cells_table(),
             self.initializers_table(),
@@ -579,7 +579,7 @@ impl Summary {
     }
 
     /// The axis of that name.
-    pub(crate) fn axis(&self, name: &str) -> Option<usize> {
+    pub fn axis(&self, name: &str) -> Option<usize> {
         self.axes.iter().position(|axis| axis.field.name == name)
     }
 

@@ -8,7 +8,7 @@ use crate::estimates::{self, Interval, LEVEL, Paired};
 
 /// What to conclude for a depth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Advice {
+pub enum Advice {
     /// The best is shown to be better than every rival.
     Clear,
     /// Some rivals are not shown to be worse.
@@ -21,7 +21,7 @@ pub(crate) enum Advice {
 
 /// An arm that was not chosen.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Rival {
+pub struct Rival {
     /// The arm, an index into the summary's `initializers`.
     pub arm: usize,
     /// The best minus this one, paired by seed; its interval holds for all rivals at once
@@ -31,7 +31,7 @@ pub(crate) struct Rival {
 
 impl Rival {
     /// Whether it is shown to be worse than the best.
-    pub(crate) fn is_worse(&self) -> bool {
+    pub fn is_worse(&self) -> bool {
         self.difference.and_then(|d| d.interval).is_some_and(|interval| interval.low > 0.0)
     }
 }
@@ -39,7 +39,7 @@ impl Rival {
 /// Which arm to use at a depth. It is chosen on validation accuracy, like its learning rate; the
 /// numbers are test accuracies.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Recommendation {
+pub struct Recommendation {
     /// Layers with weights; `None` where all networks of the sweep have as many.
     pub layers: Option<u32>,
     /// The arm with the best validation accuracy, an index into the summary's `initializers`.

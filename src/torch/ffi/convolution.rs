@@ -26,7 +26,7 @@ unsafe extern "C" {
 
 /// Kernel size and stride of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) struct Window {
+pub struct Window {
     /// Height and width of the kernel; the image is padded by half of it.
     pub kernel: i64,
     /// Stride in both directions.
@@ -51,7 +51,7 @@ const POINTWISE: Window = Window { kernel: 1, stride: 1 };
 
 /// What of a convolution decides which kernel computes it, the batch and the type aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) struct Shape {
+pub struct Shape {
     /// Input channels.
     pub inputs: i64,
     /// Output channels.

@@ -6,7 +6,7 @@
 
 /// A fault of a library.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Fault {
+pub struct Fault {
     /// The library, and the versions in which the fault was seen.
     pub library: &'static str,
     /// Where its developers follow it up.
@@ -60,5 +60,5 @@ pub(crate) const AMBIGUOUS_LAYOUT: Fault = Fault {
 };
 
 /// All of them.
-pub(crate) const ALL: [&Fault; 4] =
+pub const ALL: [&Fault; 4] =
     [&STRIDED_POINTWISE, &BF16_WITHOUT_AVX512, &ALIGNED_PRODUCT, &AMBIGUOUS_LAYOUT];

@@ -50,7 +50,7 @@ pub struct Model {
 }
 
 /// What a training step found, before its update.
-pub(crate) struct StepResult {
+pub struct StepResult {
     /// The mean cross-entropy of the mini-batch, `[member]`, in nats.
     pub loss: Tensor,
     /// How many images were classified correctly, `[member]`.
@@ -59,7 +59,7 @@ pub(crate) struct StepResult {
 
 impl Model {
     /// A stack of networks with all parameters 0 (batch norms at their start).
-    pub(crate) fn zeros(blueprint: Blueprint, members: i64) -> Model {
+    pub fn zeros(blueprint: Blueprint, members: i64) -> Model {
         let trunk = match blueprint.arch {
             Arch::Mlp { depth, width } => mlp::trunk(depth, width, &blueprint, members),
             Arch::Cnn { depth, width } => cnn::trunk(depth, width, &blueprint, members),
@@ -87,7 +87,7 @@ impl Model {
 
     /// A single network, initialised. `batch` gives the images of the data-dependent pass,
     /// `[batch, channel, height, width]`, and is asked only if the initializer needs them.
-    pub(crate) fn initialised(
+    pub fn initialised(
         blueprint: Blueprint,
         init: Init,
         seed: u64,
@@ -101,7 +101,7 @@ impl Model {
     }
 
     /// Runs the data-dependent pass over images `[1, batch, channel, height, width]`.
-    pub(crate) fn data_dependent(&mut self, x: &Tensor) {
+    pub fn data_dependent(&mut self, x: &Tensor) {
         let mut x = self.enter(x);
         for layer in &mut self.layers {
             x = layer.data_dependent(&x);
@@ -109,12 +109,12 @@ impl Model {
     }
 
     /// What the model was made for.
-    pub(crate) fn blueprint(&self) -> Blueprint {
+    pub fn blueprint(&self) -> Blueprint {
         self.blueprint
     }
 
     /// How many networks are stacked.
-    pub(crate) fn members(&self) -> i64 {
+    pub fn members(&self) -> i64 {
         self.members
     }
 
@@ -145,7 +145,7 @@ impl Model {
     }
 
     /// Class scores `[member, batch, class]` of images `[member, batch, channel, height, width]`.
-    pub(crate) fn logits(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
+    pub fn logits(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
         let mut x = self.enter(x);
         for layer in &self.layers {
             x = layer.forward(&x, pass);
@@ -176,7 +176,7 @@ impl Model {
     /// `x` is `[member, batch, channel, height, width]`, `y` `[member, batch]` (class indices).
     /// At most `micro_batch` images pass through at a time. With `recompute`, only the input of
     /// every √depth-th layer is kept and the rest computed again on the way back.
-    pub(crate) fn train_step(
+    pub fn train_step(
         &mut self,
         x: &Tensor,
         y: &Tensor,
@@ -248,7 +248,7 @@ impl Model {
     }
 
     /// All affine maps.
-    pub(crate) fn affines(&mut self) -> Vec<&mut Affine> {
+    pub fn affines(&mut self) -> Vec<&mut Affine> {
         let affine = |part| match part {
             Part::Affine(affine) => Some(affine),
             Part::BatchNorm(_) => None,
@@ -257,7 +257,7 @@ impl Model {
     }
 
     /// All trainable parameters.
-    pub(crate) fn params(&mut self) -> Vec<&mut Param> {
+    pub fn params(&mut self) -> Vec<&mut Param> {
         let params = |part| match part {
             Part::Affine(affine) => affine.params(),
             Part::BatchNorm(bn) => bn.params(),
@@ -266,7 +266,7 @@ impl Model {
     }
 
     /// All state that is not trained: running means and variances.
-    pub(crate) fn buffers(&mut self) -> Vec<&mut Buffer> {
+    pub fn buffers(&mut self) -> Vec<&mut Buffer> {
         let buffers = |part| match part {
             Part::Affine(_) => Vec::new(),
             Part::BatchNorm(bn) => bn.buffers(),
@@ -278,7 +278,7 @@ impl Model {
     ///
     /// # Panics
     /// If the two differ in shape.
-    pub(crate) fn set_member(&mut self, member: i64, single: &mut Model) {
+    pub fn set_member(&mut self, member: i64, single: &mut Model) {
         assert_eq!(single.members, 1, "a member is a single network");
         for (ours, theirs) in self.params().into_iter().zip(single.params()) {
             ours.value.select(0, member).copy_(&theirs.value.select(0, 0));
@@ -304,7 +304,7 @@ impl Model {
     }
 
     /// Recomputes what follows from the parameters, after they were set from outside.
-    pub(crate) fn refresh(&mut self) {
+    pub fn refresh(&mut self) {
         self.affines().into_iter().for_each(Affine::refresh);
     }
 }

@@ -12,7 +12,7 @@ const EPS: f64 = 1e-5;
 
 /// `[member, batch, channel, h, w]` to the same shape. In training μ and σ² are those of the
 /// (micro-)batch, and running averages follow them; in evaluation the averages are used.
-pub(crate) struct BatchNorm {
+pub struct BatchNorm {
     weight: Param,
     bias: Param,
     running_mean: Buffer,

@@ -10,7 +10,7 @@ use super::{Affine, Arithmetic, Layer, Part, Pass, Role, Step, Tape};
 use wninit_core::job::Norm;
 
 /// `[member, batch, in, h, w]` to `[member, batch, out, h', w']`, padded by `k/2`.
-pub(crate) struct Conv {
+pub struct Conv {
     affine: Affine,
     window: Window,
     /// How the stack is convolved, once it has been trained with.

@@ -20,7 +20,7 @@ use crate::ffi::cuda::{Graph, Lanes, Pool, synchronize};
 
 /// How to convolve a stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) enum Way {
+pub enum Way {
     /// A dense convolution for each member, one after the other.
     Dense,
     /// The same on streams beside each other.

@@ -15,7 +15,7 @@ use super::matmul::WeightGradient;
 /// `d = grad + weight_decay·p`, `buf = momentum·buf + d`, `p = p − lr·buf`.
 ///
 /// Each is `[member]`, of 32-bit floats, on the model's device.
-pub(crate) struct Sgd {
+pub struct Sgd {
     /// Learning rate of each member at this step.
     pub lr: Tensor,
     /// Momentum of each member.

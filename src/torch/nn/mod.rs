@@ -26,7 +26,7 @@ use tch::{Device, Kind, Tensor};
 
 /// What a layer's forward pass leaves for its backward pass: a stack, popped in reverse order.
 #[derive(Default)]
-pub(crate) struct Tape(Vec<Tensor>);
+pub struct Tape(Vec<Tensor>);
 
 impl Tape {
     /// Keeps a tensor.
@@ -141,7 +141,7 @@ pub struct Arithmetic {
 
 impl Arithmetic {
     /// Single precision on a device.
-    pub(crate) fn fp32(device: Device) -> Arithmetic {
+    pub fn fp32(device: Device) -> Arithmetic {
         Arithmetic { device, params: Kind::Float, compute: Kind::Float }
     }
 

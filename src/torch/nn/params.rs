@@ -8,7 +8,7 @@ use super::{Arithmetic, Step, kernels};
 use wninit_core::job::Norm;
 
 /// A trainable tensor `[member, …]`.
-pub(crate) struct Param {
+pub struct Param {
     /// The name within the model, such as `hidden.0.weight_v`.
     pub name: String,
     /// Its value, contiguous.
@@ -58,7 +58,7 @@ fn accumulate(sum: &mut Option<Tensor>, grad: Tensor, step: Step) -> Option<Tens
 }
 
 /// A tensor `[member, …]` that is part of a model's state without being trained.
-pub(crate) struct Buffer {
+pub struct Buffer {
     /// The name within the model, such as `stages.0.0.bn1.running_mean`.
     pub name: String,
     /// Its value, contiguous.
@@ -68,7 +68,7 @@ pub(crate) struct Buffer {
 /// What an affine map is for: decides γ in the gain `sqrt(γ·fan_in/fan_out)` of the paper's
 /// initialization (Arpit, Campos & Bengio 2019, sections 3 and 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
+pub enum Role {
     /// Followed by a ReLU, or the stem of a `resnet`, or the first convolution of a residual
     /// block: γ = 2.
     Relu,
@@ -96,7 +96,7 @@ struct WeightNorm {
 /// The parameters of `y = w∗x + b` for a stack, where ∗ is a product or a convolution and `w` is
 /// plain or weight-normalised: `w = g·v/‖v‖`, the norm over all axes but `out`
 /// (Salimans & Kingma 2016, eq. 2).
-pub(crate) struct Affine {
+pub struct Affine {
     /// The name of the layer, such as `hidden.0`.
     pub name: String,
     /// What it is for.

@@ -21,7 +21,7 @@ use wninit_core::rng;
 
 /// What is computed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) enum Work {
+pub enum Work {
     /// A convolution's result and gradients.
     Convolution {
         /// Channels, kernel, stride, image.
@@ -44,7 +44,7 @@ pub(crate) enum Work {
 
 /// Work in a certain arithmetic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) struct Case {
+pub struct Case {
     /// What is computed.
     pub work: Work,
     /// In bf16 instead of fp32.
@@ -83,7 +83,7 @@ impl Case {
     ///
     /// # Errors
     /// Something is off by more than that: says what, and by how much.
-    pub(crate) fn check(&self, seed: i64) -> Result<f64, String> {
+    pub fn check(&self, seed: i64) -> Result<f64, String> {
         tch::manual_seed(seed);
         tch::set_num_threads(self.threads);
         keep_freed_memory();
@@ -206,7 +206,7 @@ struct Error {
 
 /// The convolutions of jobs, each with the batch and in the precision in which a job does it, on one
 /// thread. Batches are cut to what is [`affordable`].
-pub(crate) fn cases_of<'j>(jobs: impl IntoIterator<Item = &'j Job>) -> Vec<Case> {
+pub fn cases_of<'j>(jobs: impl IntoIterator<Item = &'j Job>) -> Vec<Case> {
     let mut known = BTreeSet::new();
     let mut cases = BTreeSet::new();
     for job in jobs {
@@ -256,7 +256,7 @@ fn convolutions(blueprint: Blueprint) -> BTreeSet<Shape> {
 /// images, each order of magnitude equally often, cut to what is [`affordable`]. Every tenth
 /// convolution is followed by the same in the other ways, by itself differentiated twice, and by a
 /// product. Fewer cases are the beginning of more.
-pub(crate) fn random_cases(convolutions: usize, seed: u64) -> Vec<Case> {
+pub fn random_cases(convolutions: usize, seed: u64) -> Vec<Case> {
     let mut stream = rng::stream(seed, "conformance", 0);
     let mut cases = Vec::new();
     for i in 0..convolutions {

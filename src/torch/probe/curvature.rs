@@ -22,7 +22,7 @@ use wninit_core::rng;
 use wninit_core::run::trainer::Stop;
 
 /// The Hessian of a stack of networks over given images, as its products with vectors.
-pub(crate) struct Hessian<'a> {
+pub struct Hessian<'a> {
     model: Model,
     data: &'a DeviceData,
     preprocess: Preprocess,
@@ -36,7 +36,7 @@ impl<'a> Hessian<'a> {
     /// The Hessian of a stack over images of the training set, as many for each member, evaluated
     /// through `preprocess`. At most
     /// `part` of them pass through the network at a time; a batch norm normalises over those.
-    pub(crate) fn new(
+    pub fn new(
         mut model: Model,
         data: &'a DeviceData,
         preprocess: Preprocess,
@@ -67,13 +67,13 @@ impl<'a> Hessian<'a> {
     }
 
     /// Parameters of a member.
-    pub(crate) fn dimension(&mut self) -> i64 {
+    pub fn dimension(&mut self) -> i64 {
         let members = self.model.members();
         self.model.params().iter().map(|param| param.value.numel() as i64 / members).sum()
     }
 
     /// The Hessian times `v`, both `[member, n]`, the parameters in the model's order.
-    pub(crate) fn times(&mut self, v: &Tensor) -> Tensor {
+    pub fn times(&mut self, v: &Tensor) -> Tensor {
         let mut product = v.zeros_like();
         for part in 0..self.parts.len() {
             // The graph of a part is gone before the next one's is made.

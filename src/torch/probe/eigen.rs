@@ -8,7 +8,7 @@ use tch::{Kind, Tensor};
 
 /// How the eigenvalue is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Method {
+pub enum Method {
     /// Lanczos' method (1950) with full re-orthogonalisation and thick restarts (Wu & Simon 2000).
     Lanczos,
     /// Power iteration.
@@ -17,7 +17,7 @@ pub(crate) enum Method {
 
 /// When to stop, and how much memory to take.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Options {
+pub struct Options {
     /// How the eigenvalue is found.
     pub method: Method,
     /// Done as soon as `‖Hx − θx‖ ≤ tolerance·|θ|` for the estimate (θ, x), ‖x‖ = 1. An
@@ -31,7 +31,7 @@ pub(crate) struct Options {
 
 /// What was found for one member.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Eigen {
+pub struct Eigen {
     /// The eigenvalue, with its sign; `None` if a product was not finite.
     pub value: Option<f64>,
     /// `‖Hx − θx‖`; `None` as `value`.
@@ -63,7 +63,7 @@ const NOISE: f64 = 1e-6;
 /// random vector for each member; `apply` multiplies `[member, n]` by the stack of matrices.
 ///
 /// A matrix of zeros has the eigenvalue 0, found at once.
-pub(crate) fn dominant(
+pub fn dominant(
     start: &Tensor,
     options: &Options,
     apply: impl FnMut(&Tensor) -> Tensor,

@@ -22,7 +22,7 @@ use wninit_core::plan::cohort::Shape;
 
 /// What was measured at one layer.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct LayerSignal {
+pub struct LayerSignal {
     /// 0 for the input, then 1, 2, …
     pub layer: usize,
     /// The layer's name, `input` for the input.
@@ -72,7 +72,7 @@ fn signals(names: Vec<String>, forward: &[Tensor], backward: &[Tensor]) -> Vec<L
 
 /// A network of Fig. 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Net {
+pub enum Net {
     /// `depth` layers of widths drawn from m ± 50, a ReLU after each.
     Mlp {
         /// Hidden layers.
@@ -91,7 +91,7 @@ pub(crate) enum Net {
 
 /// An initializer of Fig. 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Scheme {
+pub enum Scheme {
     /// Directions from `he`, all gains 1.
     UnitGain,
     /// `he_proposed`.
@@ -191,7 +191,7 @@ impl Net {
     ///
     /// # Errors
     /// Memory ran out.
-    pub(crate) fn measure(self, scheme: Scheme, seed: u64) -> Result<Vec<LayerSignal>, Stop> {
+    pub fn measure(self, scheme: Scheme, seed: u64) -> Result<Vec<LayerSignal>, Stop> {
         caught(|| {
             let _no_grad = tch::no_grad_guard();
             tch::set_num_threads(1);

@@ -135,7 +135,7 @@ impl Affine {
 
 /// Normalises images as they are evaluated: bytes `[batch, channel, height, width]` to floats of
 /// that shape, on the same device.
-pub(crate) fn normalise(dataset: Dataset, images: &Tensor) -> Tensor {
+pub fn normalise(dataset: Dataset, images: &Tensor) -> Tensor {
     Preprocess::new(dataset, Augment::None, images.device()).eval(images)
 }
 
@@ -143,7 +143,7 @@ pub(crate) fn normalise(dataset: Dataset, images: &Tensor) -> Tensor {
 ///
 /// It holds its constants on the device, so that no batch waits for a transfer.
 #[derive(Debug)]
-pub(crate) struct Preprocess {
+pub struct Preprocess {
     dataset: Dataset,
     augment: Augment,
     channels: Vec<Affine>,
@@ -186,7 +186,7 @@ impl OnDevice {
 impl Preprocess {
     /// For images of this data set with the paper's scaling, trained with this augmentation on
     /// this device.
-    pub(crate) fn new(dataset: Dataset, augment: Augment, device: Device) -> Preprocess {
+    pub fn new(dataset: Dataset, augment: Augment, device: Device) -> Preprocess {
         Preprocess::of_channels(dataset, augment, Affine::of_channels(dataset), device)
     }
 

@@ -41,7 +41,7 @@ struct Header {
 
 /// A checkpoint that an earlier run left.
 #[derive(Debug)]
-pub(crate) struct Saved {
+pub struct Saved {
     /// The file.
     pub path: PathBuf,
     /// The jobs in it, in the order of the stack.

@@ -8,7 +8,7 @@ use crate::models::Model;
 use crate::nn::Pass;
 
 /// Images of a data set on a device.
-pub(crate) struct Images {
+pub struct Images {
     /// Bytes `[image, channel, height, width]`.
     pub pixels: Tensor,
     /// Classes `[image]`, 64-bit integers.
@@ -23,7 +23,7 @@ impl Images {
 
     /// The images at `indices [member, batch]`, `[member, batch, channel, height, width]`, and
     /// their classes `[member, batch]`.
-    pub(crate) fn gather(&self, indices: &Tensor) -> (Tensor, Tensor) {
+    pub fn gather(&self, indices: &Tensor) -> (Tensor, Tensor) {
         let size = indices.size();
         let flat = indices.flatten(0, 1);
         let labels = self.labels.index_select(0, &flat).view(&size[..]);

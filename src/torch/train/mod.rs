@@ -42,7 +42,7 @@ use wninit_core::results::{FailureReason, Outcome, Provenance, Record, one_line}
 use wninit_core::run::trainer::{Event, Stop, Trainer};
 
 /// Where checkpoints go and come from.
-pub(crate) struct Checkpoints {
+pub struct Checkpoints {
     /// The folder, made when the first one is written.
     pub dir: PathBuf,
     /// How often a cohort under way writes one.
@@ -78,7 +78,7 @@ pub struct Libtorch {
 
 impl Libtorch {
     /// A trainer on these devices, one worker each, that keeps no checkpoints.
-    pub(crate) fn new(
+    pub fn new(
         devices: Vec<Device>,
         threads: i32,
         data: PathBuf,

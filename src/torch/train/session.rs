@@ -18,7 +18,7 @@ use wninit_core::plan::cohort::{Cohort, Shape};
 use wninit_core::results::EpochRow;
 
 /// The images of a cohort's data set, on its device.
-pub(crate) struct DeviceData {
+pub struct DeviceData {
     /// Training images, validation included.
     pub train: Images,
     /// Test images.

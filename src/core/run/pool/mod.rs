@@ -45,10 +45,10 @@ use crate::run::trainer::{Event, Stop, Trainer};
 use under_way::UnderWay;
 
 /// The exit code of a run that leaves jobs of its plan unfinished.
-pub(crate) const EXIT_UNFINISHED: u8 = 3;
+pub const EXIT_UNFINISHED: u8 = 3;
 
 /// How a pool works.
-pub(crate) struct Options<'a> {
+pub struct Options<'a> {
     /// The device of each worker, as `failures.csv` shall name it; at least one.
     pub workers: Vec<String>,
     /// A worker that fails so many cohorts in a row is suspected; see the module's text.
@@ -66,14 +66,14 @@ pub(crate) struct Options<'a> {
 
 impl<'a> Options<'a> {
     /// One worker for each of these devices, a breaker of 3, jobs that cost the same, no deadline.
-    pub(crate) fn new(workers: Vec<String>, stop: &'a AtomicBool) -> Options<'a> {
+    pub fn new(workers: Vec<String>, stop: &'a AtomicBool) -> Options<'a> {
         Options { workers, breaker: 3, cost: &|_| 1.0, stop, deadline: None, finished_before: 0 }
     }
 }
 
 /// Why a run ended.
 #[derive(Debug)]
-pub(crate) enum Ending {
+pub enum Ending {
     /// Every job was tried.
     Complete,
     /// It was asked to.
@@ -90,7 +90,7 @@ pub(crate) enum Ending {
 
 /// What came of a run.
 #[derive(Debug)]
-pub(crate) struct Summary {
+pub struct Summary {
     /// The folder of the results.
     pub dir: PathBuf,
     /// Jobs of the plan that were finished before.
@@ -122,7 +122,7 @@ pub(crate) struct Summary {
 impl Summary {
     /// 0 if every job of the plan is finished, 130 after an interrupt, otherwise 3: some failed,
     /// or the time was up.
-    pub(crate) fn exit_code(&self) -> u8 {
+    pub fn exit_code(&self) -> u8 {
         match self.ending {
             _ if self.failed.is_empty() && self.left == 0 && self.unwritten == 0 => 0,
             Ending::Interrupted => EXIT_INTERRUPTED,
@@ -261,7 +261,7 @@ struct Worker {
 
 /// Trains cohorts in their order, as many at a time as there are workers, and writes what is
 /// finished into the journal. See the module's text for what happens when something fails.
-pub(crate) fn run<T: Trainer>(
+pub fn run<T: Trainer>(
     cohorts: Vec<Cohort>,
     trainer: &T,
     journal: &mut Journal,
