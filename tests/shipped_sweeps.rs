@@ -66,7 +66,7 @@ fn the_suite_of_the_paper_has_more_than_2500_jobs_in_its_seven_experiments() {
     // Each has a version for two cores, which do some 2e11 operations a second; it is done sooner
     // than the sum says, since deep networks diverge.
     for ((_, small), (_, full)) in sweeps(Some("small")).into_iter().zip(full) {
-        assert!(small < 0.02 * full && small < 3e14, "{small:e} of {full:e}");
+        assert!(small < 0.25 * full && small < 3e14, "{small:e} of {full:e}");
     }
 }
 
