@@ -120,7 +120,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// without a row is dropped.
 ///
 /// Other programs may write to the files at any time. What they wrote is never cut off or
-/// overwritten; see [`Appender`].
+/// overwritten; see `Appender`.
 pub struct Journal {
     dir: PathBuf,
     lock: File,
