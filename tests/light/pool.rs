@@ -428,16 +428,24 @@ fn sweep_process() {
 #[test]
 fn ctrl_c_ends_a_run_in_order_and_a_second_one_at_once() {
     use std::io::{BufRead, BufReader};
+    use std::os::unix::process::CommandExt;
     use wninit_core::run::interrupt::EXIT_INTERRUPTED;
     for (signal, patient) in
         [(libc::SIGINT, true), (libc::SIGTERM, true), (libc::SIGHUP, true), (libc::SIGINT, false)]
     {
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
             .args(["--exact", "pool::interrupted_process", "--nocapture", "--test-threads=1"])
             .env("WNINIT_TEST_PATIENT", patient.to_string())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .stdout(Stdio::piped());
+        // SAFETY: signal is async-signal-safe and touches nothing of this process.
+        unsafe {
+            command.pre_exec(|| {
+                libc::signal(libc::SIGHUP, libc::SIG_DFL); // these tests may run under nohup
+                Ok(())
+            });
+        }
+        let mut child = command.spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut wait_for = |what: &str| {
             out.find(|line| line.as_ref().is_ok_and(|line| line.contains(what))).unwrap().unwrap();

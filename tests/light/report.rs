@@ -84,7 +84,7 @@ fn result(job: &Job) -> Record {
         train_acc: ended(accuracy),
         val_loss: ended(0.5),
         val_acc: ended(accuracy),
-        best_val_acc: ended(accuracy),
+        best_val_acc: Some(accuracy * f64::from(done) / f64::from(job.epochs)),
         test_loss: ended(0.5),
         test_acc: ended(accuracy),
         epochs: (1..=done).map(epoch).collect(),

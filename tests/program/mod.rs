@@ -73,6 +73,13 @@ impl Place {
         let mut command = Command::new(crate::wninit());
         command.args(args).current_dir(self.dir.path());
         command.env_remove("WNINIT_DATA").env_remove("WNINIT_SOURCES");
+        // SAFETY: signal is async-signal-safe and touches nothing of this process.
+        unsafe {
+            command.pre_exec(|| {
+                libc::signal(libc::SIGHUP, libc::SIG_DFL); // these tests may run under nohup
+                Ok(())
+            });
+        }
         command
     }
 

@@ -350,16 +350,13 @@ fn a_run_that_was_killed_twice_over_the_same_jobs_tries_them_in_halves_and_last(
     let last = output(&mut place.run(&["--workers", "1"]));
     last.expect(0, &["finished 6 jobs"]);
     assert!(!last.stderr.contains("was killed"), "it is said once: {last:?}");
-    let widths: Vec<String> = place
-        .text("runs.csv")
-        .lines()
-        .map(|row| row.split(',').rev().nth(5).unwrap().to_owned())
-        .collect();
-    assert_eq!(widths, ["cohort_size", "2", "2", "2", "2", "2", "2"]);
     let text = place.text("runs.csv");
-    let depths =
-        text.lines().skip(1).map(|row| row.split(',').nth(column(&text, "depth")).unwrap());
-    assert_eq!(depths.collect::<Vec<_>>(), ["2", "2", "30", "30", "30", "30"], "they come last");
+    let cells = |name: &str| -> Vec<&str> {
+        let place = column(&text, name);
+        text.lines().skip(1).map(|row| row.split(',').nth(place).unwrap()).collect()
+    };
+    assert_eq!(cells("cohort_size"), ["2"; 6]);
+    assert_eq!(cells("depth"), ["2", "2", "30", "30", "30", "30"], "they come last");
     assert!(!place.sweep().join("under_way.json").exists(), "all is forgotten");
     assert_eq!(failures(&place).len(), 0, "nobody knows that it was the jobs' fault");
 }
@@ -369,13 +366,18 @@ fn column(text: &str, name: &str) -> usize {
     text.lines().next().unwrap().split(',').position(|column| column == name).unwrap()
 }
 
-/// The most private memory that the process had, in bytes.
-fn data_memory(mut process: Process) -> (u64, crate::program::Output) {
+/// The most private memory that the process had reserved, in bytes.
+fn data_memory(process: Process) -> (u64, crate::program::Output) {
+    peak(process, "VmData:")
+}
+
+/// The most that a field of the process's status was, in bytes.
+fn peak(mut process: Process, field: &str) -> (u64, crate::program::Output) {
     let status = format!("/proc/{}/status", process.child.id());
     let mut most = 0;
     while process.sleep(Duration::from_millis(1)) {
         let text = fs::read_to_string(&status).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmData:"));
+        let line = text.lines().find_map(|line| line.strip_prefix(field));
         let kilobytes =
             line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
         most = most.max(1024 * kilobytes.unwrap_or(0));
@@ -385,18 +387,19 @@ fn data_memory(mut process: Process) -> (u64, crate::program::Output) {
 
 #[test]
 fn activations_that_are_computed_again_do_not_stay_in_memory() {
-    // 400 layers of 64 units for 1,000 images: 100 MB of activations, 7 MB of parameters.
+    // 500 layers of 128 units for 1,000 images: 256 MB of activations. Memory that is resident, at its
+    // highest: what allocators reserve says little.
     let grid =
-        "[base]\ndataset = \"digits\"\ndepth = 400\nwidth = 64\nbatch_size = 1000\nlr = 1e-4\n";
+        "[base]\ndataset = \"digits\"\ndepth = 500\nwidth = 128\nbatch_size = 1000\nlr = 1e-4\n";
     let most = |recompute: &str| {
         let place = Place::new(grid);
         let args = ["--workers", "1", "--recompute", recompute];
-        let (most, run) = data_memory(Process::start(&mut place.run(&args)));
+        let (most, run) = peak(Process::start(&mut place.run(&args)), "VmHWM:");
         run.expect(0, &["finished 1 job"]);
         most
     };
     let (kept, again) = (most("off"), most("on"));
-    assert!(again + 60_000_000 < kept, "{again} bytes, and {kept} where they are kept");
+    assert!(again + 100_000_000 < kept, "{again} bytes, and {kept} where they are kept");
 }
 
 #[test]

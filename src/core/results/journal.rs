@@ -120,7 +120,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// without a row is dropped.
 ///
 /// Other programs may write to the files at any time. What they wrote is never cut off or
-/// overwritten; see [`Appender`].
+/// overwritten; see `Appender`.
 pub struct Journal {
     dir: PathBuf,
     lock: File,
@@ -434,6 +434,14 @@ fn open(
     })
 }
 
+/// Puts another file in the place of one that is as this process read it. Gives what another program
+/// added at the last moment, which stands in the old file alone.
+fn replace(file: &Appender, bytes: &[u8]) -> Result<Vec<u8>, ResultsError> {
+    file.unchanged()?;
+    write_atomically(file.path(), bytes)?;
+    file.added().map_err(|source| ResultsError::io("read", file.path(), source))
+}
+
 /// The file with the columns that the version which made it did not have; their cells are empty,
 /// which means "as before".
 fn widen(
@@ -450,12 +458,8 @@ fn widen(
     }
     let path = file.path().to_owned();
     let table = Table::load(&path)?.ok_or_else(|| ResultsError::Changed(path.clone()))?;
-    let text = table.widened(&new)?;
-    file.unchanged()?;
-    write_atomically(&path, &text)?;
-    let late = file.added().map_err(|source| ResultsError::io("read", &path, source))?;
+    let late = replace(&file, &table.widened(&new)?)?;
     if !late.is_empty() {
-        // Somebody added rows at the last moment, which stand in the old file alone.
         let kept = aside::keep(dir, DROPPED, &[(RUNS, [file.head(), &late].concat())])?;
         warnings.push(format!("{}: changed meanwhile; see {}", path.display(), listed(&kept)));
     }
@@ -494,13 +498,10 @@ fn drop_orphans(
 ) -> Result<String, ResultsError> {
     let rest: Vec<bool> = orphans.iter().map(|orphan| !orphan).collect();
     let kept = aside::keep(dir, DROPPED, &[(EPOCHS, table.filtered(orphans))])?;
-    epochs.unchanged()?;
-    write_atomically(epochs.path(), &table.filtered(&rest))?;
-    // What somebody added at the last moment stands in the old file alone.
-    let late = epochs
-        .added()
-        .and_then(|late| OpenOptions::new().append(true).open(&kept[0])?.write_all(&late));
-    late.map_err(|source| ResultsError::io("write", &kept[0], source))?;
+    let late = replace(epochs, &table.filtered(&rest))?;
+    let added = OpenOptions::new().append(true).open(&kept[0]);
+    let added = added.and_then(|mut kept| kept.write_all(&late));
+    added.map_err(|source| ResultsError::io("write", &kept[0], source))?;
     Ok(format!(
         "{}: dropped {} epochs of jobs that have no row in {RUNS}; they are trained again, \
          and what was dropped is kept in {}",

@@ -205,7 +205,7 @@ struct Error {
 }
 
 /// The convolutions of jobs, each with the batch and in the precision in which a job does it, on one
-/// thread. Batches are cut to what is [`affordable`].
+/// thread. Batches are cut to what is `affordable`.
 pub fn cases_of<'j>(jobs: impl IntoIterator<Item = &'j Job>) -> Vec<Case> {
     let mut known = BTreeSet::new();
     let mut cases = BTreeSet::new();
@@ -253,7 +253,7 @@ fn convolutions(blueprint: Blueprint) -> BTreeSet<Shape> {
 
 /// Random cases: convolutions of 1 to 40 channels each way, kernels of 1×1 and 3×3, strides of 1
 /// and 2, images of 4×4 to 33×33, in fp32 and bf16, on one and two threads. Batches are of 1 to 130
-/// images, each order of magnitude equally often, cut to what is [`affordable`]. Every tenth
+/// images, each order of magnitude equally often, cut to what is `affordable`. Every tenth
 /// convolution is followed by the same in the other ways, by itself differentiated twice, and by a
 /// product. Fewer cases are the beginning of more.
 pub fn random_cases(convolutions: usize, seed: u64) -> Vec<Case> {
