@@ -480,7 +480,7 @@ fn t_two_sided(t: f64, df: f64) -> f64 {
 }
 
 /// The distribution function of the noncentral t: Lenth (1989), AS 243.
-fn noncentral_t_cdf(t: f64, df: f64, shift: f64) -> f64 {
+pub(crate) fn noncentral_t_cdf(t: f64, df: f64, shift: f64) -> f64 {
     const MAX_TERMS: usize = 1000;
     if t < 0.0 {
         return 1.0 - noncentral_t_cdf(-t, df, -shift);

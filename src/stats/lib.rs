@@ -12,5 +12,13 @@
 //! Nothing here reads a file, prints, or draws a random number that does not come from a named stream, so the same
 //! records give the same summary, byte for byte.
 
+pub mod bounded;
+pub mod dispersion;
 pub mod estimates;
+pub mod inference;
+pub mod planning;
+pub mod proportion;
+pub mod sequential;
+pub mod student;
 pub mod summary;
+pub mod verdict;

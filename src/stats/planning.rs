@@ -1,0 +1,94 @@
+//! How many seeds a decision takes, and what a number of seeds can decide.
+
+use crate::estimates::{self, Interval, LEVEL, POWER};
+use crate::proportion::Difference;
+use crate::verdict::{ALPHA, Design};
+
+/// The most seeds that are named. What takes more is too small to be found by trying again.
+const MOST: usize = 1000;
+
+/// How many seeds, in all, a t test needs for a decision with probability [`POWER`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeedsNeeded {
+    /// At the observed mean and sd; `None` for more than 1,000.
+    pub n: Option<usize>,
+    /// At the upper end of the interval of the standardised effect.
+    pub low: Option<usize>,
+    /// At its lower end.
+    pub high: Option<usize>,
+}
+
+/// How many fresh seeds decide whether the mean of roughly normal values lies in `wanted`. The interval
+/// is that of the standardised distance to the nearer end, by inverting the noncentral t distribution
+/// (Hedges & Olkin 1985, §5.E; Cumming & Finch 2001). `None` for fewer than two values or no spread.
+pub fn seeds_needed(values: &[f64], wanted: Interval) -> Option<SeedsNeeded> {
+    let (mean, sd, n) = (estimates::mean(values)?, estimates::sd(values)?, values.len());
+    let distance = |end: f64| (mean - end).abs();
+    let gap = distance(wanted.low).min(distance(wanted.high));
+    if sd < crate::student::EQUAL || gap.is_infinite() {
+        return None;
+    }
+    let root = (n as f64).sqrt();
+    let t = gap / sd * root;
+    // The effect at which a t statistic as small as this one has probability p.
+    let effect = |p: f64| {
+        let (mut low, mut high) = (-37.0, 37.0);
+        for _ in 0..60 {
+            let middle = f64::midpoint(low, high);
+            let more = estimates::noncentral_t_cdf(t, n as f64 - 1.0, middle) > p;
+            if more { low = middle } else { high = middle }
+        }
+        f64::midpoint(low, high) / root
+    };
+    let needed = |effect: f64| {
+        let design = estimates::Design::Paired;
+        let needed = estimates::required_seeds(effect.max(0.0), 1.0, design, LEVEL, POWER);
+        needed.filter(|n| *n <= MOST)
+    };
+    let tail = (1.0 - LEVEL) / 2.0;
+    Some(SeedsNeeded {
+        n: needed(gap / sd),
+        low: needed(effect(tail)),
+        high: needed(effect(1.0 - tail)),
+    })
+}
+
+/// The smallest distance to a margin that `n` seeds (in each arm) decide with probability [`POWER`], if
+/// the sd is that of the differences (paired) or of an arm (unpaired). `None` for fewer than two.
+pub fn detectable_mean(n: usize, sd: f64, design: Design) -> Option<f64> {
+    let design = match design {
+        Design::Paired => estimates::Design::Paired,
+        Design::Unpaired => estimates::Design::Unpaired,
+    };
+    if n < 2 {
+        return None;
+    }
+    let effect = smallest(0.0, 37.0, |effect| estimates::power(effect, n, design, LEVEL) >= POWER)?;
+    Some(effect * sd)
+}
+
+/// The smallest share of failures that `n` seeds (in each arm) tell from an arm that never fails with
+/// probability [`POWER`], by the exact test. `None` where no number of failures would.
+pub fn detectable_success(n: usize, design: Design) -> Option<f64> {
+    let decides = |failures: &usize| {
+        let difference = match design {
+            Design::Paired => Difference::Paired { n, only_a: *failures, only_b: 0 },
+            Design::Unpaired => Difference::Unpaired { a: (n, n), b: (n - failures, n) },
+        };
+        difference.p_above(0.0) <= ALPHA / 2.0
+    };
+    let least = (1..=n).find(decides)?;
+    smallest(0.0, 1.0, |share| crate::proportion::p_above(least, n, share) >= POWER)
+}
+
+/// The smallest value at which a condition holds that goes on to hold above.
+fn smallest(mut low: f64, mut high: f64, holds: impl Fn(f64) -> bool) -> Option<f64> {
+    if !holds(high) {
+        return None;
+    }
+    for _ in 0..60 {
+        let middle = f64::midpoint(low, high);
+        if holds(middle) { high = middle } else { low = middle }
+    }
+    Some(high)
+}

@@ -1,0 +1,554 @@
+//! What the seeds of a claim's arms decide.
+//!
+//! A run trains or fails, so there are three numbers to ask for, which [`Estimand`] tells apart. Each has
+//! a test that holds at the few seeds of a sweep; its interval is what the test does not
+//! reject, so that p value, interval and verdict agree. A claim is wrongly decided with probability
+//! [`ALPHA`] at most, half of it on each side, in each setting and over all of them.
+//!
+//! # Hyperparameters chosen in the seeds that judge them
+//! The best of K settings looks better than it is. Every test of an arm's gain is therefore made at 1/K
+//! of the level, K being the number of settings that the gaining arm was chosen from (Bonferroni): over
+//! S settings of a claim the product of their K. That holds where runs that validate well also
+//! test well, so that the other arm's choice works against the gain. Choosing for each seed among the
+//! other seeds does not hold: the choices depend on one another, and wrong decisions reach 31 %
+//! (`examples/validate.rs`). Fresh seeds need no such price.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::estimates::{self, Interval};
+use crate::inference::Inference;
+use crate::planning::{self, SeedsNeeded};
+use crate::proportion::Difference;
+use crate::student::{EQUAL, Mean, sign_flip};
+
+/// The probability of a wrong decision.
+pub const ALPHA: f64 = 0.05;
+
+/// Fewer seeds than this explore; they do not confirm.
+pub const CONFIRMING: usize = 6;
+
+/// Settings disagree where the test for interaction has this p value or less. A large level, as a
+/// disagreement that is missed hides behind an average.
+const INTERACTION: f64 = 0.1;
+
+/// What a claim is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Estimand {
+    /// The share of seeds that train.
+    Success,
+    /// The mean over the runs that train (of a comparison of pairs: over seeds in which both do).
+    GivenSuccess,
+    /// The mean over all runs, where a run that fails counts as a guess.
+    Composite,
+}
+
+/// Whether the arms were given the same seeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Design {
+    /// They were: differences within seeds.
+    Paired,
+    /// Each had its own.
+    Unpaired,
+}
+
+/// What is asked of every setting.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Question {
+    /// About what.
+    pub estimand: Estimand,
+    /// How the arms share seeds.
+    pub design: Design,
+    /// The values that support the claim, ends included; an end may be infinite.
+    pub wanted: Interval,
+    /// The values that a run that trains can have. Larger is better: losses are given with their sign
+    /// changed.
+    pub range: Interval,
+    /// The value of a run that fails, where it counts ([`Estimand::Composite`]).
+    pub guess: f64,
+    /// Whether seeds are added until the claim is decided.
+    pub until_decided: bool,
+}
+
+/// The runs of one arm in one setting.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Arm {
+    /// By seed, what came of its run: the value where it trained, `None` where it failed. Several runs
+    /// where all learning rates count; the seed counts once, by their mean.
+    pub seeds: BTreeMap<u64, Vec<Option<f64>>>,
+    /// From how many settings of its hyperparameters these runs were chosen, in the same
+    /// seeds. 1 where nothing was chosen, or in other seeds.
+    pub choices: usize,
+}
+
+impl Arm {
+    /// One number a seed.
+    fn by_seed(&self, question: &Question) -> BTreeMap<u64, f64> {
+        let of_seed = |runs: &Vec<Option<f64>>| {
+            let values: Vec<f64> = match question.estimand {
+                Estimand::Success => {
+                    runs.iter().map(|run| f64::from(u8::from(run.is_some()))).collect()
+                }
+                Estimand::GivenSuccess => runs.iter().copied().flatten().collect(),
+                Estimand::Composite => {
+                    runs.iter().map(|run| run.unwrap_or(question.guess)).collect()
+                }
+            };
+            estimates::mean(&values)
+        };
+        self.seeds.iter().filter_map(|(seed, runs)| Some((*seed, of_seed(runs)?))).collect()
+    }
+
+    /// Seeds of which a run trained, and seeds.
+    fn trained(&self) -> (usize, usize) {
+        let trained = self.seeds.values().filter(|runs| runs.iter().any(Option::is_some));
+        (trained.count(), self.seeds.len())
+    }
+}
+
+/// One of the settings (a depth, a width, a data set) in which a claim is tested.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Setting {
+    /// In words.
+    pub name: String,
+    /// The arm that the claim is about; of a comparison the one that is said to gain.
+    pub a: Arm,
+    /// The arm that it is compared with.
+    pub b: Option<Arm>,
+}
+
+/// What came of a claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// The whole interval lies where the claim says.
+    Supported,
+    /// The whole interval lies where the claim denies.
+    Refuted,
+    /// The interval lies on both sides, or settings disagree.
+    Undecided,
+    /// There is nothing to compare: an arm has fewer than two runs of the kind, or all fail.
+    NotTestable,
+}
+
+impl Verdict {
+    /// The words for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Verdict::Supported => "supported",
+            Verdict::Refuted => "refuted",
+            Verdict::Undecided => "undecided",
+            Verdict::NotTestable => "not testable",
+        }
+    }
+
+    fn is_decided(self) -> bool {
+        matches!(self, Verdict::Supported | Verdict::Refuted)
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A verdict and the numbers behind it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// What came of the claim.
+    pub verdict: Verdict,
+    /// The share, the mean, or the difference a − b.
+    pub estimate: Option<f64>,
+    /// Its interval, widened where hyperparameters were chosen in these seeds.
+    pub interval: Option<Interval>,
+    /// Seeds (pairs of them, in a paired comparison) that the test uses; of unpaired arms the smaller number.
+    pub n: usize,
+    /// The level at which the claim is just decided, either way.
+    pub p: Option<f64>,
+    /// The same after Holm's correction over the claims of a sweep ([`adjust`]).
+    pub p_holm: Option<f64>,
+    /// Beside it, for paired differences: the p value of the exact sign-flip test of the margin; of
+    /// successes, McNemar's.
+    pub p_sign_flip: Option<f64>,
+    /// Seeds of which a run trained, and all seeds: of a, and of b where there is one.
+    pub trained: Vec<(usize, usize)>,
+    /// How many choices of hyperparameters the interval allows for: of a, and of b.
+    pub choices: (f64, f64),
+    /// How many seeds would decide it, if the means and sds are those observed.
+    pub seeds_needed: Option<SeedsNeeded>,
+    /// The test.
+    pub method: &'static str,
+    /// Why it is not decided, if not by the interval.
+    pub why: Option<String>,
+}
+
+impl Decision {
+    /// Fewer than [`CONFIRMING`] seeds, or hyperparameters chosen in the seeds that judge them.
+    pub fn is_exploratory(&self) -> bool {
+        self.n < CONFIRMING || self.choices.0 > 1.0 || self.choices.1 > 1.0
+    }
+
+    /// The numbers behind the verdict, in a sentence or two.
+    pub fn reason(&self) -> String {
+        let mut text = match (self.estimate, self.interval) {
+            (Some(x), Some(Interval { low, high })) => {
+                format!("{x:.3} [{low:.3}, {high:.3}], n = {} ({})", self.n, self.method)
+            }
+            _ => format!("n = {}", self.n),
+        };
+        if let Some(p) = self.p {
+            text += &format!(", p = {}", p_value(p));
+        }
+        if let Some(p) = self.p_holm {
+            text += &format!(" (Holm {})", p_value(p));
+        }
+        if let Some(p) = self.p_sign_flip {
+            text += &format!(", sign-flip p = {}", p_value(p));
+        }
+        let counts: Vec<String> =
+            self.trained.iter().map(|(trained, n)| format!("{trained}/{n}")).collect();
+        if !counts.is_empty() {
+            text += &format!("; trained {}", counts.join(" against "));
+        }
+        text.push('.');
+        if let Some(why) = &self.why {
+            text += &format!(" {why}.");
+        }
+        if self.verdict.is_decided() && self.n < CONFIRMING {
+            text += &format!(" Exploratory: fewer than {CONFIRMING} seeds.");
+        }
+        if self.choices.0.max(self.choices.1) > 1.0 {
+            text += " Hyperparameters were chosen in these seeds: confirm with fresh ones.";
+        }
+        text
+    }
+}
+
+/// `0.034`, `1.2e-5`.
+fn p_value(p: f64) -> String {
+    if p < 0.001 { format!("{p:.1e}") } else { format!("{p:.3}") }
+}
+
+/// What came of a claim, in each setting and over all of them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// Over the settings that could be tested, of their unweighted mean.
+    pub overall: Decision,
+    /// In each setting, in the order given.
+    pub settings: Vec<(String, Decision)>,
+    /// The p value of "it is the same in every setting"; `None` where it cannot be asked.
+    pub interaction: Option<f64>,
+}
+
+impl Answer {
+    /// The settings with this verdict.
+    pub fn settings_with(&self, verdict: Verdict) -> Vec<&str> {
+        let with = self.settings.iter().filter(|(_, decision)| decision.verdict == verdict);
+        with.map(|(name, _)| name.as_str()).collect()
+    }
+}
+
+/// Decides a claim in each setting, and over all of them where they agree.
+///
+/// Settings disagree where the test for interaction finds a difference or one of them decides
+/// the opposite; where all of them decide alike they agree in any case.
+pub fn decide(question: &Question, settings: &[Setting]) -> Answer {
+    let one = |setting: &Setting| (setting.name.clone(), decide_over(question, &[setting]));
+    let decisions: Vec<(String, Decision)> = settings.iter().map(one).collect();
+    let tested: Vec<&Setting> = settings
+        .iter()
+        .zip(&decisions)
+        .filter(|(_, (_, decision))| decision.estimate.is_some())
+        .map(|(setting, _)| setting)
+        .collect();
+    let mut answer = Answer {
+        overall: match (tested.as_slice(), decisions.as_slice()) {
+            ([], []) => nothing("No seed is finished yet".to_owned(), Verdict::Undecided),
+            ([], [(_, first), ..]) => first.clone(),
+            (tested, _) => decide_over(question, tested),
+        },
+        interaction: interaction(question, &tested),
+        settings: decisions,
+    };
+    let verdict = answer.overall.verdict;
+    if tested.len() > 1 && verdict.is_decided() {
+        let opposite = match verdict {
+            Verdict::Supported => Verdict::Refuted,
+            _ => Verdict::Supported,
+        };
+        let differ = answer.interaction.is_some_and(|p| p <= INTERACTION)
+            || !answer.settings_with(opposite).is_empty();
+        if differ && answer.settings_with(verdict).len() < tested.len() {
+            answer.overall.verdict = Verdict::Undecided;
+            let mut parts = Vec::new();
+            for verdict in [Verdict::Supported, Verdict::Refuted, Verdict::Undecided] {
+                let names = answer.settings_with(verdict);
+                if !names.is_empty() {
+                    parts.push(format!("{verdict} at {}", names.join(", ")));
+                }
+            }
+            answer.overall.why = Some(format!("Settings disagree: {}", parts.join("; ")));
+        }
+    }
+    let untested = answer.settings_with(Verdict::NotTestable);
+    if !untested.is_empty() && !tested.is_empty() {
+        let note = format!("Not testable at {}", untested.join(", "));
+        let why = answer.overall.why.take();
+        answer.overall.why = Some(why.map_or(note.clone(), |why| format!("{why}. {note}")));
+    }
+    answer
+}
+
+/// Adds Holm's correction over the claims of a sweep. Claims that could not be tested do not count.
+pub fn adjust(decisions: &mut [&mut Decision]) {
+    let p: Vec<f64> = decisions.iter().filter_map(|decision| decision.p).collect();
+    let tested = decisions.iter_mut().filter(|decision| decision.p.is_some());
+    for (decision, adjusted) in tested.zip(estimates::holm(&p)) {
+        decision.p_holm = Some(adjusted);
+    }
+}
+
+fn nothing(why: String, verdict: Verdict) -> Decision {
+    Decision {
+        verdict,
+        estimate: None,
+        interval: None,
+        n: 0,
+        p: None,
+        p_holm: None,
+        p_sign_flip: None,
+        trained: Vec::new(),
+        choices: (1.0, 1.0),
+        seeds_needed: None,
+        method: "",
+        why: Some(why),
+    }
+}
+
+fn decide_over(question: &Question, settings: &[&Setting]) -> Decision {
+    let trained: Vec<(usize, usize)> = match settings {
+        [only] => std::iter::once(&only.a).chain(&only.b).map(Arm::trained).collect(),
+        _ => Vec::new(), // each setting says its own
+    };
+    let product = |arm: fn(&Setting) -> Option<&Arm>| {
+        settings.iter().filter_map(|s| arm(s)).map(|arm| arm.choices.max(1) as f64).product()
+    };
+    let choices: (f64, f64) = (product(|s| Some(&s.a)), product(|s| s.b.as_ref()));
+    let (inference, values, n) = match infer(question, settings) {
+        Ok(found) => found,
+        Err((verdict, why)) => return Decision { trained, choices, ..nothing(why, verdict) },
+    };
+    let compared = settings.iter().all(|setting| setting.b.is_some());
+    let Interval { low, high } = question.wanted;
+    // Of what a gains a's choice is the price, of what it loses b's; the mean of one arm is only
+    // overstated by its choice.
+    let above = |bound: f64| choices.0 * inference.p_above(bound);
+    let below = |bound: f64| choices.1 * inference.p_below(bound);
+    let ends = [(low.is_finite(), low), (high.is_finite(), high)];
+    let (supports, refutes) = match ends {
+        [(true, low), (true, high)] => (above(low).max(below(high)), below(low).min(above(high))),
+        [(true, low), _] => (above(low), below(low)),
+        [_, (true, high)] => (below(high), above(high)),
+        _ => (0.0, 1.0), // any value is wanted
+    };
+    let p = (2.0 * supports.min(refutes)).min(1.0);
+    let verdict = match (p <= ALPHA, supports <= refutes) {
+        (true, true) => Verdict::Supported,
+        (true, false) => Verdict::Refuted,
+        _ => Verdict::Undecided,
+    };
+    let margin = if low.is_finite() { low } else { high };
+    let flip = question.design == Design::Paired && compared && !question.until_decided;
+    let from_margin: Vec<f64> = values.iter().map(|x| x - margin).collect();
+    let needed = verdict == Verdict::Undecided && matches!(inference, Inference::Student(..));
+    Decision {
+        verdict,
+        estimate: Some(inference.estimate()),
+        interval: Some(inference.interval(ALPHA / 2.0 / choices.0, ALPHA / 2.0 / choices.1)),
+        n,
+        p: Some(p),
+        p_holm: None,
+        p_sign_flip: if flip && margin.is_finite() { sign_flip(&from_margin) } else { None },
+        trained,
+        choices,
+        seeds_needed: if needed { planning::seeds_needed(&values, question.wanted) } else { None },
+        method: inference.method(),
+        why: None,
+    }
+}
+
+/// The test for these settings, one value (or difference) a seed that has all of them, and the number of seeds.
+type Found = (Inference, Vec<f64>, usize);
+
+fn infer(question: &Question, settings: &[&Setting]) -> Result<Found, (Verdict, String)> {
+    let a: Vec<_> = settings.iter().map(|setting| setting.a.by_seed(question)).collect();
+    let b: Option<Vec<_>> = settings
+        .iter()
+        .map(|setting| setting.b.as_ref().map(|arm| arm.by_seed(question)))
+        .collect();
+    testable(question, settings)?;
+    let given = question.estimand == Estimand::GivenSuccess;
+    let range = match question.estimand {
+        Estimand::Success => Interval { low: 0.0, high: 1.0 },
+        _ => question.range,
+    };
+    let few = || (Verdict::NotTestable, "Fewer than two seeds trained in both arms".to_owned());
+    let (series, range) = match &b {
+        None => (a.clone(), range),
+        Some(b) => {
+            let span = range.high - range.low;
+            let differences = a.iter().zip(b).map(|(a, b)| differences(question.design, a, b));
+            (differences.collect(), Interval { low: -span, high: span })
+        }
+    };
+    let values = means_by_seed(&series);
+    if values.is_empty() && !given {
+        return Err((Verdict::Undecided, "No seed is finished in all settings yet".to_owned()));
+    }
+    let bounded = range.low.is_finite() && range.high.is_finite();
+    if question.until_decided {
+        if given && values.len() < 2 {
+            return Err(few());
+        }
+        let n = values.len();
+        let inference = if given {
+            Inference::Mixture(values.clone(), range)
+        } else if bounded {
+            Inference::Betting(values.clone(), range)
+        } else {
+            return Err((Verdict::NotTestable, "The metric has no bounds".to_owned()));
+        };
+        return Ok((inference, values, n));
+    }
+    if given {
+        let mean = match (&b, question.design) {
+            (Some(b), Design::Unpaired) => {
+                Mean::over(&a).zip(Mean::over(b)).map(|(a, b)| a.minus(b))
+            }
+            _ => Mean::over(&series),
+        };
+        let mean = mean.ok_or_else(few)?;
+        let n = series.iter().map(BTreeMap::len).min().unwrap_or(0);
+        return match mean.is_constant() {
+            false => Ok((Inference::Student(mean, range), values, n)),
+            // Equal values have no t interval; their bound as values of any shape remains.
+            true if bounded && !values.is_empty() => {
+                Ok((Inference::Bounded(values.clone(), range), values, n))
+            }
+            true => Err((Verdict::Undecided, "The values have no spread".to_owned())),
+        };
+    }
+    if !bounded {
+        return Err((Verdict::NotTestable, "The metric has no bounds".to_owned()));
+    }
+    let n = values.len();
+    // One run a seed: counts.
+    let whole = |arm: &BTreeMap<u64, f64>| arm.values().all(|x| *x == 0.0 || *x == 1.0);
+    let successes =
+        |arm: &BTreeMap<u64, f64>| (arm.values().filter(|x| **x == 1.0).count(), arm.len());
+    let counted = question.estimand == Estimand::Success && settings.len() == 1;
+    let inference = match (&b, question.design) {
+        (None, _) if counted && whole(&a[0]) => {
+            let (k, n) = successes(&a[0]);
+            Inference::Share { k, n }
+        }
+        (Some(b), _) if counted && whole(&a[0]) && whole(&b[0]) => {
+            Inference::Difference(match question.design {
+                Design::Paired => {
+                    let only = |sign: f64| values.iter().filter(|x| **x == sign).count();
+                    Difference::Paired { n, only_a: only(1.0), only_b: only(-1.0) }
+                }
+                Design::Unpaired => {
+                    Difference::Unpaired { a: successes(&a[0]), b: successes(&b[0]) }
+                }
+            })
+        }
+        _ => Inference::Bounded(values.clone(), range),
+    };
+    Ok((inference, values, n))
+}
+
+/// Why the claim cannot be tested, if so.
+fn testable(question: &Question, settings: &[&Setting]) -> Result<(), (Verdict, String)> {
+    for setting in settings {
+        let arms: Vec<(usize, usize)> =
+            std::iter::once(&setting.a).chain(&setting.b).map(Arm::trained).collect();
+        let given = question.estimand == Estimand::GivenSuccess;
+        let needed = if given { 2 } else { 1 };
+        if arms.iter().any(|(_, n)| *n < needed) {
+            let why = format!("Fewer than {needed} finished seeds in an arm");
+            return Err((Verdict::Undecided, why));
+        }
+        if setting.b.is_some() && arms.iter().all(|(trained, _)| *trained == 0) {
+            return Err((Verdict::NotTestable, "No run of either arm trained".to_owned()));
+        }
+        if given && arms.iter().any(|(trained, _)| *trained < 2) {
+            let why = "An arm has fewer than two seeds that trained".to_owned();
+            return Err((Verdict::NotTestable, why));
+        }
+    }
+    Ok(())
+}
+
+/// a − b by seed. Unpaired arms are matched in the order of their seeds: any order that does not look at
+/// the values will do.
+fn differences(
+    design: Design,
+    a: &BTreeMap<u64, f64>,
+    b: &BTreeMap<u64, f64>,
+) -> BTreeMap<u64, f64> {
+    match design {
+        Design::Paired => {
+            a.iter().filter_map(|(seed, x)| Some((*seed, x - b.get(seed)?))).collect()
+        }
+        Design::Unpaired => a.iter().zip(b.values()).map(|((seed, x), y)| (*seed, x - y)).collect(),
+    }
+}
+
+/// The mean over settings of the seeds that have all of them.
+fn means_by_seed(settings: &[BTreeMap<u64, f64>]) -> Vec<f64> {
+    let Some((first, rest)) = settings.split_first() else { return Vec::new() };
+    let of_seed = |(seed, value): (&u64, &f64)| {
+        let others: Option<Vec<f64>> = rest.iter().map(|s| s.get(seed).copied()).collect();
+        let others = others?;
+        Some((value + others.iter().sum::<f64>()) / settings.len() as f64)
+    };
+    first.iter().filter_map(of_seed).collect()
+}
+
+/// The p value of "a claim's number is the same in every setting": each setting against the mean of the
+/// others by a paired t test over seeds, the smallest p value times their number. On shares it is
+/// too ready to find a difference, which errs on the side of naming the settings.
+fn interaction(question: &Question, settings: &[&Setting]) -> Option<f64> {
+    let series: Vec<BTreeMap<u64, f64>> = settings
+        .iter()
+        .map(|setting| {
+            let a = setting.a.by_seed(question);
+            match &setting.b {
+                None => a,
+                Some(b) => differences(question.design, &a, &b.by_seed(question)),
+            }
+        })
+        .collect();
+    if series.len() < 2 {
+        return None;
+    }
+    let contrast = |j: usize| {
+        let against = |(seed, value): (&u64, &f64)| {
+            let others = series.iter().enumerate().filter(|(k, _)| *k != j);
+            let others: Vec<f64> = others.filter_map(|(_, s)| s.get(seed).copied()).collect();
+            Some((*seed, value - estimates::mean(&others)?))
+        };
+        let contrasts: BTreeMap<u64, f64> = series[j].iter().filter_map(against).collect();
+        let mean = Mean::over(&[contrasts])?;
+        Some(match mean.is_constant() {
+            false => 2.0 * mean.p_above(0.0).min(mean.p_below(0.0)),
+            true if mean.value.abs() > EQUAL => 0.0,
+            true => 1.0,
+        })
+    };
+    let smallest = (0..series.len()).filter_map(contrast).min_by(f64::total_cmp)?;
+    // Of two settings both contrasts are the same.
+    let tests = if series.len() == 2 { 1.0 } else { series.len() as f64 };
+    Some((smallest * tests).min(1.0))
+}
