@@ -18,39 +18,43 @@ pub struct SeedsNeeded {
     pub high: Option<usize>,
 }
 
-/// How many fresh seeds decide whether the mean of roughly normal values lies in `wanted`. The interval
-/// is that of the standardised distance to the nearer end, by inverting the noncentral t distribution
-/// (Hedges & Olkin 1985, §5.E; Cumming & Finch 2001). `None` for fewer than two values or no spread.
+/// How many fresh seeds decide whether the mean of roughly normal values lies in `wanted`; the range is that of
+/// [`effect_interval`]. `None` for fewer than two values, no spread, or no finite end.
 pub fn seeds_needed(values: &[f64], wanted: Interval) -> Option<SeedsNeeded> {
-    let (mean, sd, n) = (estimates::mean(values)?, estimates::sd(values)?, values.len());
-    let distance = |end: f64| (mean - end).abs();
-    let gap = distance(wanted.low).min(distance(wanted.high));
-    if sd < crate::student::EQUAL || gap.is_infinite() {
-        return None;
-    }
-    let root = (n as f64).sqrt();
-    let t = gap / sd * root;
-    // The effect at which a t statistic as small as this one has probability p.
-    let effect = |p: f64| {
-        let (mut low, mut high) = (-37.0, 37.0);
-        for _ in 0..60 {
-            let middle = f64::midpoint(low, high);
-            let more = estimates::noncentral_t_cdf(t, n as f64 - 1.0, middle) > p;
-            if more { low = middle } else { high = middle }
-        }
-        f64::midpoint(low, high) / root
-    };
+    let mean = estimates::mean(values)?;
+    let far = |end: f64| (mean - end).abs();
+    let nearer = if far(wanted.low) <= far(wanted.high) { wanted.low } else { wanted.high };
+    let likely = effect_interval(values, nearer)?;
     let needed = |effect: f64| {
         let design = estimates::Design::Paired;
         let needed = estimates::required_seeds(effect.max(0.0), 1.0, design, LEVEL, POWER);
         needed.filter(|n| *n <= MOST)
     };
+    let observed = far(nearer) / estimates::sd(values)?;
+    Some(SeedsNeeded { n: needed(observed), low: needed(likely.high), high: needed(likely.low) })
+}
+
+/// The interval of how many sds the mean lies from a margin, on the side where it was observed: where the
+/// noncentral t distribution gives the observed statistic the tail probabilities (Hedges & Olkin
+/// 1985, §5.E; Cumming & Finch 2001). `None` for fewer than two values or no spread.
+pub fn effect_interval(values: &[f64], margin: f64) -> Option<Interval> {
+    let (mean, sd, n) = (estimates::mean(values)?, estimates::sd(values)?, values.len());
+    if sd < crate::student::EQUAL || margin.is_infinite() {
+        return None;
+    }
+    let root = (n as f64).sqrt();
+    let t = (mean - margin).abs() / sd * root;
+    let effect = |below: f64| {
+        let (mut low, mut high) = (-37.0, 37.0);
+        for _ in 0..60 {
+            let middle = f64::midpoint(low, high);
+            let more = estimates::noncentral_t_cdf(t, n as f64 - 1.0, middle) > below;
+            if more { low = middle } else { high = middle }
+        }
+        f64::midpoint(low, high) / root
+    };
     let tail = (1.0 - LEVEL) / 2.0;
-    Some(SeedsNeeded {
-        n: needed(gap / sd),
-        low: needed(effect(tail)),
-        high: needed(effect(1.0 - tail)),
-    })
+    Some(Interval { low: effect(1.0 - tail), high: effect(tail) })
 }
 
 /// The smallest distance to a margin that `n` seeds (in each arm) decide with probability [`POWER`], if

@@ -170,7 +170,8 @@ pub struct Decision {
     /// Beside it, for paired differences: the p value of the exact sign-flip test of the margin; of
     /// successes, McNemar's.
     pub p_sign_flip: Option<f64>,
-    /// Seeds of which a run trained, and all seeds: of a, and of b where there is one.
+    /// Seeds of which a run trained, and all seeds: of a, and of b where there is one. Over several
+    /// settings a seed counts in each.
     pub trained: Vec<(usize, usize)>,
     /// How many choices of hyperparameters the interval allows for: of a, and of b.
     pub choices: (f64, f64),
@@ -261,15 +262,19 @@ pub fn decide(question: &Question, settings: &[Setting]) -> Answer {
         .filter(|(_, (_, decision))| decision.estimate.is_some())
         .map(|(setting, _)| setting)
         .collect();
-    let mut answer = Answer {
-        overall: match (tested.as_slice(), decisions.as_slice()) {
-            ([], []) => nothing("No seed is finished yet".to_owned(), Verdict::Undecided),
-            ([], [(_, first), ..]) => first.clone(),
-            (tested, _) => decide_over(question, tested),
-        },
-        interaction: interaction(question, &tested),
-        settings: decisions,
+    let overall = match tested.as_slice() {
+        [] => {
+            // What is not finished may still become testable.
+            let open = decisions.iter().find(|(_, d)| d.verdict == Verdict::Undecided);
+            open.or(decisions.first()).map_or_else(
+                || nothing("No seed is finished yet".to_owned(), Verdict::Undecided),
+                |(_, decision)| decision.clone(),
+            )
+        }
+        tested => decide_over(question, tested),
     };
+    let interaction = interaction(question, &tested);
+    let mut answer = Answer { overall, settings: decisions, interaction };
     let verdict = answer.overall.verdict;
     if tested.len() > 1 && verdict.is_decided() {
         let opposite = match verdict {
@@ -290,11 +295,25 @@ pub fn decide(question: &Question, settings: &[Setting]) -> Answer {
             answer.overall.why = Some(format!("Settings disagree: {}", parts.join("; ")));
         }
     }
-    let untested = answer.settings_with(Verdict::NotTestable);
-    if !untested.is_empty() && !tested.is_empty() {
-        let note = format!("Not testable at {}", untested.join(", "));
-        let why = answer.overall.why.take();
-        answer.overall.why = Some(why.map_or(note.clone(), |why| format!("{why}. {note}")));
+    if !tested.is_empty() {
+        let without = |verdict: Verdict| -> Vec<&str> {
+            let without = answer
+                .settings
+                .iter()
+                .filter(|(_, decision)| decision.estimate.is_none() && decision.verdict == verdict);
+            without.map(|(name, _)| name.as_str()).collect()
+        };
+        let kinds = [("Not testable", Verdict::NotTestable), ("Not finished", Verdict::Undecided)];
+        let notes = kinds.map(|(what, verdict)| (what, without(verdict)));
+        let notes = notes.into_iter().filter(|(_, names)| !names.is_empty());
+        let notes: Vec<String> = answer
+            .overall
+            .why
+            .iter()
+            .cloned()
+            .chain(notes.map(|(what, names)| format!("{what} at {}", names.join(", "))))
+            .collect();
+        answer.overall.why = (!notes.is_empty()).then(|| notes.join(". "));
     }
     answer
 }
@@ -326,10 +345,12 @@ fn nothing(why: String, verdict: Verdict) -> Decision {
 }
 
 fn decide_over(question: &Question, settings: &[&Setting]) -> Decision {
-    let trained: Vec<(usize, usize)> = match settings {
-        [only] => std::iter::once(&only.a).chain(&only.b).map(Arm::trained).collect(),
-        _ => Vec::new(), // each setting says its own
+    let trained = |arm: fn(&Setting) -> Option<&Arm>| {
+        let counts: Vec<_> = settings.iter().filter_map(|s| arm(s)).map(Arm::trained).collect();
+        counts.into_iter().reduce(|sum, one| (sum.0 + one.0, sum.1 + one.1))
     };
+    let trained: Vec<(usize, usize)> =
+        trained(|s| Some(&s.a)).into_iter().chain(trained(|s| s.b.as_ref())).collect();
     let product = |arm: fn(&Setting) -> Option<&Arm>| {
         settings.iter().filter_map(|s| arm(s)).map(|arm| arm.choices.max(1) as f64).product()
     };
