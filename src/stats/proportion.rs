@@ -73,7 +73,8 @@ impl Difference {
     /// parameter in a 1 − γ confidence interval, plus γ (Berger & Boos 1994, eq. 1).
     pub fn p_above(self, bound: f64) -> f64 {
         if bound <= -1.0 {
-            return if bound < -1.0 { 0.0 } else { 1.0 };
+            // Only b succeeds in every seed, or nothing can be so low.
+            return f64::from(u8::from(bound == -1.0 && self.estimate() == -1.0));
         }
         if bound >= 1.0 {
             return 1.0;

@@ -18,7 +18,8 @@ use crate::estimates::Interval;
 pub fn p_above(values: &[f64], range: Interval, bound: f64) -> f64 {
     const BETS: usize = 64;
     if bound <= range.low {
-        return if bound < range.low { 0.0 } else { 1.0 };
+        // No value may lie above it, or none can be so low.
+        return f64::from(u8::from(bound == range.low && values.iter().all(|x| *x <= bound)));
     }
     if bound >= range.high {
         return 1.0;
