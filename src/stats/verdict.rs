@@ -159,8 +159,8 @@ pub struct Decision {
     pub verdict: Verdict,
     /// The share, the mean, or the difference a − b.
     pub estimate: Option<f64>,
-    /// Its interval, widened where hyperparameters were chosen in these seeds.
-    pub interval: Option<Interval>,
+    /// The test that decided it, and whose interval is printed.
+    pub inference: Option<Inference>,
     /// Seeds (pairs of them, in a paired comparison) that the test uses; of unpaired arms the smaller number.
     pub n: usize,
     /// The level at which the claim is just decided, either way.
@@ -184,6 +184,12 @@ pub struct Decision {
 }
 
 impl Decision {
+    /// The interval of the estimate, widened where hyperparameters were chosen in these seeds.
+    pub fn interval(&self) -> Option<Interval> {
+        let (low, high) = (ALPHA / 2.0 / self.choices.0, ALPHA / 2.0 / self.choices.1);
+        self.inference.as_ref().map(|inference| inference.interval(low, high))
+    }
+
     /// Fewer than [`CONFIRMING`] seeds, or hyperparameters chosen in the seeds that judge them.
     pub fn is_exploratory(&self) -> bool {
         self.n < CONFIRMING || self.choices.0 > 1.0 || self.choices.1 > 1.0
@@ -191,7 +197,7 @@ impl Decision {
 
     /// The numbers behind the verdict, in a sentence or two.
     pub fn reason(&self) -> String {
-        let mut text = match (self.estimate, self.interval) {
+        let mut text = match (self.estimate, self.interval()) {
             (Some(x), Some(Interval { low, high })) => {
                 format!("{x:.3} [{low:.3}, {high:.3}], n = {} ({})", self.n, self.method)
             }
@@ -331,7 +337,7 @@ fn nothing(why: String, verdict: Verdict) -> Decision {
     Decision {
         verdict,
         estimate: None,
-        interval: None,
+        inference: None,
         n: 0,
         p: None,
         p_holm: None,
@@ -385,7 +391,6 @@ fn decide_over(question: &Question, settings: &[&Setting]) -> Decision {
     Decision {
         verdict,
         estimate: Some(inference.estimate()),
-        interval: Some(inference.interval(ALPHA / 2.0 / choices.0, ALPHA / 2.0 / choices.1)),
         n,
         p: Some(p),
         p_holm: None,
@@ -394,6 +399,7 @@ fn decide_over(question: &Question, settings: &[&Setting]) -> Decision {
         choices,
         seeds_needed: if needed { planning::seeds_needed(&values, question.wanted) } else { None },
         method: inference.method(),
+        inference: Some(inference),
         why: None,
     }
 }

@@ -297,7 +297,7 @@ fn arms_that_never_train_are_not_testable() {
     for estimand in [Estimand::Success, Estimand::GivenSuccess, Estimand::Composite] {
         let decision = one(&asked(estimand, 0.0), &failed, &failed);
         assert_eq!(decision.verdict, Verdict::NotTestable, "{estimand:?}");
-        assert!(decision.interval.is_none() && decision.p.is_none());
+        assert!(decision.interval().is_none() && decision.p.is_none());
     }
     // One run that trained is no sample of accuracies; of successes it is.
     let once = [Some(0.9), None, None, None, None, None];
@@ -314,11 +314,11 @@ fn equal_values_give_no_point_interval_whatever_their_last_bit() {
     let b = [Some(0.3), Some(0.4)];
     let decision = one(&asked(Estimand::GivenSuccess, 0.0), &a, &b);
     assert_eq!(decision.verdict, Verdict::Undecided);
-    let interval = decision.interval.unwrap();
+    let interval = decision.interval().unwrap();
     assert!(interval.high - interval.low > 0.5, "{interval:?}");
     let a = [a[0]; 20];
     let b = [b[0]; 20];
-    let interval = one(&asked(Estimand::GivenSuccess, 0.0), &a, &b).interval.unwrap();
+    let interval = one(&asked(Estimand::GivenSuccess, 0.0), &a, &b).interval().unwrap();
     assert!(interval.high - interval.low > 0.1, "{interval:?}");
 }
 
@@ -328,7 +328,7 @@ fn intervals_stay_in_the_range_of_the_metric() {
     let b = [Some(0.2), Some(0.25)];
     for estimand in [Estimand::Success, Estimand::GivenSuccess, Estimand::Composite] {
         let decision = one(&asked(estimand, 0.0), &a, &b);
-        let interval = decision.interval.unwrap();
+        let interval = decision.interval().unwrap();
         let span = if estimand == Estimand::Success { 1.0 } else { 0.9 };
         assert!(-span <= interval.low && interval.high <= span, "{interval:?}");
         assert!(interval.low < interval.high);
@@ -342,7 +342,7 @@ fn a_metric_without_bounds_has_a_t_interval_and_no_composite() {
     let loss = |estimand| Question { range: ALL, ..asked(estimand, 0.0) };
     let decision = one(&loss(Estimand::GivenSuccess), &a, &b);
     assert_eq!(decision.verdict, Verdict::Supported);
-    assert!(decision.interval.unwrap().high > decision.estimate.unwrap());
+    assert!(decision.interval().unwrap().high > decision.estimate.unwrap());
     assert_eq!(one(&loss(Estimand::Composite), &a, &b).verdict, Verdict::NotTestable);
 }
 
@@ -353,7 +353,7 @@ fn a_share_over_settings_is_as_sure_as_the_seeds_and_not_as_the_runs() {
         |name: &str| Setting { name: name.to_owned(), a: arm(&[Some(0.9); 5]), b: None };
     let settings = ["1", "2", "3", "4"].map(everywhere);
     let answer = decide(&asked(Estimand::Success, 0.5), &settings);
-    close(answer.overall.interval.unwrap().low, 0.025_f64.powf(0.2), 1e-8);
+    close(answer.overall.interval().unwrap().low, 0.025_f64.powf(0.2), 1e-8);
     assert_eq!((answer.overall.verdict, answer.overall.n), (Verdict::Undecided, 5));
     assert_eq!(answer.overall.trained, [(20, 20)]);
     assert_eq!(
@@ -431,7 +431,7 @@ fn a_choice_in_the_judged_seeds_costs_width_and_says_so() {
     chosen.a.choices = 3;
     let chosen = decide(&question, &[chosen]).overall;
     let width =
-        |decision: &Decision| decision.interval.unwrap().high - decision.interval.unwrap().low;
+        |decision: &Decision| decision.interval().unwrap().high - decision.interval().unwrap().low;
     assert!(width(&chosen) > width(&fixed));
     close(chosen.p.unwrap(), 3.0 * fixed.p.unwrap(), 1e-12);
     assert!(chosen.is_exploratory() && !fixed.is_exploratory());
@@ -461,7 +461,7 @@ fn p_value_interval_and_verdict_agree() {
                 for until_decided in [false, true] {
                     let question = Question { until_decided, ..asked(estimand, margin) };
                     let decision = one(&question, &a, &b);
-                    let interval = decision.interval.unwrap();
+                    let interval = decision.interval().unwrap();
                     let expected = match margin {
                         m if m < interval.low => Verdict::Supported,
                         m if m > interval.high => Verdict::Refuted,

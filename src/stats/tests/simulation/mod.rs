@@ -19,12 +19,15 @@ const SD: f64 = 0.02;
 /// What one seed of one arm does: its accuracy, or none.
 type Run = Option<f64>;
 
+/// The settings of a sweep of n seeds.
+type Draw = Box<dyn Fn(usize, &mut Stream) -> Vec<Setting> + Sync>;
+
 /// A truth, and the claim that is made about it.
 pub struct Scenario {
     pub name: &'static str,
     pub question: Question,
     /// Draws the settings of a sweep of n seeds.
-    draw: Box<dyn Fn(usize, &mut Stream) -> Vec<Setting> + Sync>,
+    draw: Draw,
 }
 
 /// How many of the draws were decided, by our verdicts and by the plain t interval of the
@@ -137,7 +140,7 @@ fn chosen_without_the_seed(n: usize, rates: usize, stream: &mut Stream) -> Vec<R
 pub fn nulls() -> Vec<Scenario> {
     use Estimand::{Composite, GivenSuccess, Success};
     let mut all: Vec<Scenario> = Vec::new();
-    let mut add = |name, question, draw: Box<dyn Fn(usize, &mut Stream) -> Vec<Setting> + Sync>| {
+    let mut add = |name, question, draw: Draw| {
         all.push(Scenario { name, question, draw });
     };
     add(
