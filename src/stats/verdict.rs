@@ -10,7 +10,7 @@
 //! of the level, K being the number of settings that the gaining arm was chosen from (Bonferroni): over
 //! S settings of a claim the product of their K. That holds where runs that validate well also
 //! test well, so that the other arm's choice works against the gain. Choosing for each seed among the
-//! other seeds does not hold: the choices depend on one another, and wrong decisions reach 31 %
+//! other seeds does not hold: the choices depend on one another, and wrong decisions reach 32 %
 //! (`examples/validate.rs`). Fresh seeds need no such price.
 
 use std::collections::BTreeMap;
