@@ -10,7 +10,7 @@ pub fn cores() -> usize {
 
 /// What `--device` may say.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Choice {
+pub enum DeviceChoice {
     /// Every GPU there is, or else the CPU.
     Auto,
     /// The CPU.
@@ -21,14 +21,14 @@ pub enum Choice {
     Gpus(Vec<usize>),
 }
 
-impl FromStr for Choice {
+impl FromStr for DeviceChoice {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
         let expected = || format!("\"{text}\" is no device; expected auto, cpu, cuda or cuda:0,1");
         match text {
-            "auto" => Ok(Choice::Auto),
-            "cpu" => Ok(Choice::Cpu),
-            "cuda" => Ok(Choice::AllGpus),
+            "auto" => Ok(DeviceChoice::Auto),
+            "cpu" => Ok(DeviceChoice::Cpu),
+            "cuda" => Ok(DeviceChoice::AllGpus),
             _ => {
                 let list = text.strip_prefix("cuda:").ok_or_else(expected)?;
                 let gpus: Vec<usize> = list
@@ -38,7 +38,11 @@ impl FromStr for Choice {
                 let mut distinct = gpus.clone();
                 distinct.sort_unstable();
                 distinct.dedup();
-                if distinct.len() == gpus.len() { Ok(Choice::Gpus(gpus)) } else { Err(expected()) }
+                if distinct.len() == gpus.len() {
+                    Ok(DeviceChoice::Gpus(gpus))
+                } else {
+                    Err(expected())
+                }
             }
         }
     }
@@ -95,10 +99,10 @@ mod tests {
 
     #[test]
     fn devices_are_asked_for_by_name_and_number() {
-        assert_eq!("auto".parse(), Ok(Choice::Auto));
-        assert_eq!("cuda:0,2".parse(), Ok(Choice::Gpus(vec![0, 2])));
+        assert_eq!("auto".parse(), Ok(DeviceChoice::Auto));
+        assert_eq!("cuda:0,2".parse(), Ok(DeviceChoice::Gpus(vec![0, 2])));
         for wrong in ["gpu", "cuda:", "cuda:x", "cuda:0,0", "cuda:-1", ""] {
-            assert!(wrong.parse::<Choice>().is_err(), "{wrong}");
+            assert!(wrong.parse::<DeviceChoice>().is_err(), "{wrong}");
         }
     }
 

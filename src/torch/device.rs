@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use tch::{Cuda, Device};
 
 use crate::ffi;
-use wninit_core::execution::{Choice, cores};
+use wninit_core::execution::{DeviceChoice, cores};
 
 /// GPUs that libtorch sees.
 pub(crate) fn gpus() -> usize {
@@ -22,18 +22,18 @@ pub(crate) fn gpus() -> usize {
 ///
 /// # Errors
 /// A GPU is asked for that is not there.
-pub(crate) fn workers(choice: &Choice, workers: Option<usize>) -> Result<(Vec<Device>, i32)> {
+pub(crate) fn workers(choice: &DeviceChoice, workers: Option<usize>) -> Result<(Vec<Device>, i32)> {
     let there = gpus();
     let wanted: Vec<usize> = match choice {
-        Choice::Cpu => Vec::new(),
-        Choice::Auto => (0..there).collect(),
-        Choice::AllGpus if there == 0 => {
+        DeviceChoice::Cpu => Vec::new(),
+        DeviceChoice::Auto => (0..there).collect(),
+        DeviceChoice::AllGpus if there == 0 => {
             bail!(
                 "--device cuda: libtorch sees no GPU here (`wninit doctor` says why); use --device cpu"
             )
         }
-        Choice::AllGpus => (0..there).collect(),
-        Choice::Gpus(gpus) => match gpus.iter().find(|gpu| **gpu >= there) {
+        DeviceChoice::AllGpus => (0..there).collect(),
+        DeviceChoice::Gpus(gpus) => match gpus.iter().find(|gpu| **gpu >= there) {
             Some(gpu) => bail!(
                 "--device cuda:{gpu}: libtorch sees {there} GPUs here (`wninit doctor` lists them)"
             ),

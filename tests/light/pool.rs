@@ -16,8 +16,8 @@ use wninit_core::results::{
     FailureReason, Journal, Outcome, equal_results, finished_ids, read_epochs, read_failures,
     read_runs,
 };
-use wninit_core::run::pool::{self, Ending, Options, Summary};
-use wninit_core::run::progress::Progress;
+use wninit_core::run::pool::{self, PoolOptions, RunEnd, RunSummary};
+use wninit_core::run::progress::RunProgress;
 use wninit_core::run::trainer::{Event, Stop, Trainer};
 
 /// A trainer that does what a function says before it finishes each job of a cohort.
@@ -51,13 +51,13 @@ fn fine(_: usize, _: &Cohort, _: &Job) -> Result<(), Stop> {
 }
 
 /// Runs cohorts on some workers.
-fn run<F>(dir: &Path, workers: usize, cohorts: Vec<Cohort>, train: F) -> Summary
+fn run<F>(dir: &Path, workers: usize, cohorts: Vec<Cohort>, train: F) -> RunSummary
 where
     F: Fn(usize, &Cohort, &Job) -> Result<(), Stop> + Sync,
 {
     let stop = AtomicBool::new(false);
     let mut journal = Journal::open(dir).unwrap();
-    let options = Options::new((0..workers).map(|i| format!("cuda:{i}")).collect(), &stop);
+    let options = PoolOptions::new((0..workers).map(|i| format!("cuda:{i}")).collect(), &stop);
     pool::run(cohorts, &Fake(train), &mut journal, &options)
 }
 
@@ -85,7 +85,7 @@ fn every_job_is_finished_once_with_one_worker_and_with_many() {
             assert!(equal_results(found, &record(&found.job)));
             assert_eq!(epochs[&found.job.id()].len(), found.epochs_done as usize);
         }
-        let progress = Progress::read(dir.path()).unwrap();
+        let progress = RunProgress::read(dir.path()).unwrap();
         assert_eq!((progress.planned, progress.finished, progress.fraction), (101, 101, 1.0));
     }
 }
@@ -214,7 +214,7 @@ fn when_no_worker_is_left_the_sweep_ends_with_the_reasons() {
         let error = anyhow!("no such device").context(format!("cannot open cuda:{worker}"));
         Err(Stop::Failed { reason: FailureReason::Device, error })
     });
-    assert!(matches!(summary.ending, Ending::NoWorker), "{:?}", summary.ending);
+    assert!(matches!(summary.ending, RunEnd::NoWorker), "{:?}", summary.ending);
     assert_eq!(summary.stopped_workers.len(), 2);
     assert_eq!((summary.finished, summary.exit_code()), (0, 3));
     assert_eq!(summary.failed.len() + summary.left, 60);
@@ -279,7 +279,7 @@ fn an_interrupted_sweep_keeps_what_is_finished_and_exits_with_130() {
         cohorts(&jobs, 4),
         &trainer,
         &mut journal,
-        &Options::new(vec!["cpu".into()], &stop),
+        &PoolOptions::new(vec!["cpu".into()], &stop),
     );
     assert_eq!((summary.finished, summary.left, summary.exit_code()), (12, 28, 130));
     assert!(read_failures(dir.path()).unwrap().is_empty(), "an interrupt is no failure");
@@ -291,13 +291,13 @@ fn after_the_deadline_nothing_new_starts_and_the_exit_code_says_that_jobs_are_le
     let stop = AtomicBool::new(false);
     let mut journal = Journal::open(dir.path()).unwrap();
     let deadline = Some(Instant::now() + Duration::from_millis(30));
-    let options = Options { deadline, ..Options::new(vec!["cpu".into()], &stop) };
+    let options = PoolOptions { deadline, ..PoolOptions::new(vec!["cpu".into()], &stop) };
     let trainer = Fake(|_: usize, _: &Cohort, _: &Job| {
         std::thread::sleep(Duration::from_millis(20));
         Ok(())
     });
     let summary = pool::run(cohorts(&jobs(40), 2), &trainer, &mut journal, &options);
-    assert!(matches!(summary.ending, Ending::Deadline));
+    assert!(matches!(summary.ending, RunEnd::Deadline));
     assert_eq!(
         (summary.finished % 2, summary.exit_code()),
         (0, 3),
@@ -332,7 +332,7 @@ fn a_trainer_that_forgets_a_job_or_reports_one_twice_cannot_spoil_the_results() 
         cohorts(&jobs(4), 4),
         &Confused,
         &mut journal,
-        &Options::new(vec!["cpu".into()], &stop),
+        &PoolOptions::new(vec!["cpu".into()], &stop),
     );
     assert_eq!((summary.finished, summary.failed.len(), summary.exit_code()), (3, 1, 3));
     assert_eq!(read_runs(dir.path()).unwrap().records.len(), 3);
@@ -420,7 +420,7 @@ fn sweep_process() {
         Ok(())
     });
     let mut journal = sweep.journal;
-    let options = Options::new(vec!["cpu".into(); 2], &stop);
+    let options = PoolOptions::new(vec!["cpu".into(); 2], &stop);
     let summary = pool::run(cohorts(&sweep.remaining, 7), &trainer, &mut journal, &options);
     println!("{summary}\nexit code {}", summary.exit_code());
 }
@@ -488,7 +488,7 @@ fn interrupted_process() {
         cohorts(&jobs(4), 2),
         &trainer,
         &mut journal,
-        &Options::new(vec!["cpu".into()], &stop),
+        &PoolOptions::new(vec!["cpu".into()], &stop),
     );
     println!("in order");
     std::process::exit(summary.exit_code().into());

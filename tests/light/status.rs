@@ -11,7 +11,7 @@ use wninit_core::results::{
     Failure, FailureReason, Journal, Record, finished_ids, hostname, read_epochs, read_failures,
     read_runs,
 };
-use wninit_core::run::progress::Progress;
+use wninit_core::run::progress::RunProgress;
 use wninit_core::run::sweep::{self, PlanChange, Shard};
 
 fn records(jobs: &[Job]) -> Vec<Record> {
@@ -114,7 +114,7 @@ fn a_clock_that_was_set_back_does_not_bring_back_an_old_failure_or_odd_times() {
     sweep.journal.append_failures(&[failure(&jobs[0], 0, "first"), second]).unwrap();
     // What the process that runs said an hour ago, by a clock that was two hours fast.
     let future = Utc::now() + TimeDelta::hours(1);
-    let progress = Progress {
+    let progress = RunProgress {
         pid: std::process::id(),
         host: hostname(),
         started_at: future,

@@ -28,24 +28,24 @@ const INCIDENTAL: [&str; 11] = [
 ];
 
 /// A folder for one test, with a grid in it and results under it.
-pub struct Place {
+pub struct Sandbox {
     pub dir: tempfile::TempDir,
     pub name: String,
 }
 
-impl Place {
+impl Sandbox {
     /// A folder that holds this grid, as `grid.toml`.
-    pub fn new(grid: &str) -> Place {
-        let place = Place { dir: tempfile::tempdir().unwrap(), name: "sweep".to_owned() };
-        place.set_grid(grid);
-        place
+    pub fn new(grid: &str) -> Sandbox {
+        let sandbox = Sandbox { dir: tempfile::tempdir().unwrap(), name: "sweep".to_owned() };
+        sandbox.set_grid(grid);
+        sandbox
     }
 
     /// A folder in which the sweep of this grid has run to its end.
-    pub fn finished(grid: &str) -> Place {
-        let place = Place::new(grid);
-        output(&mut place.run(&["--workers", "2"])).expect(0, &[]);
-        place
+    pub fn finished(grid: &str) -> Sandbox {
+        let sandbox = Sandbox::new(grid);
+        output(&mut sandbox.run(&["--workers", "2"])).expect(0, &[]);
+        sandbox
     }
 
     pub fn set_grid(&self, grid: &str) {

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use program::{Place, Process, Random, Results, Row, assert_same, fashion_mnist, output, rows};
+use program::{Process, Random, Results, Row, Sandbox, assert_same, fashion_mnist, output, rows};
 
 const WNINIT_TORCH: &str = env!("CARGO_BIN_EXE_wninit-torch");
 
@@ -99,11 +99,11 @@ impl Tally {
     }
 
     /// Compares a finished sweep with what is true, its curves included.
-    fn compare_whole(&mut self, place: &Place, truth: &Results) {
-        let rows = rows(&place.sweep().join("runs.csv"));
+    fn compare_whole(&mut self, sandbox: &Sandbox, truth: &Results) {
+        let rows = rows(&sandbox.sweep().join("runs.csv"));
         self.compare(&[], &rows, truth);
         self.lost += truth.runs.len() - rows.len().min(truth.runs.len());
-        assert_same(&place.results(), truth);
+        assert_same(&sandbox.results(), truth);
     }
 }
 
@@ -119,50 +119,52 @@ fn strike(
 ) -> Tally {
     let mut tally = Tally::of(fault);
     let mut random = Random(fault.len() as u64);
-    let mut place = Place::new(grid);
+    let mut sandbox = Sandbox::new(grid);
     while tally.injected < times {
-        let before = rows(&place.sweep().join("runs.csv"));
-        let mut process = Process::start(&mut place.run(args));
+        let before = rows(&sandbox.sweep().join("runs.csv"));
+        let mut process = Process::start(&mut sandbox.run(args));
         process.sleep(random.milliseconds(delay.clone()));
         process.signal(signal);
         let output = process.output();
-        let after = rows(&place.sweep().join("runs.csv"));
+        let after = rows(&sandbox.sweep().join("runs.csv"));
         tally.compare(&before, &after, truth);
         match output.status.code() {
             Some(0) => {
                 tally.missed += 1;
-                tally.compare_whole(&place, truth);
-                place = Place::new(grid);
+                tally.compare_whole(&sandbox, truth);
+                sandbox = Sandbox::new(grid);
                 assert!(tally.missed < 10 * times, "{fault}: the runs are too short to be hit");
             }
             None | Some(130) => tally.injected += 1,
             Some(_) => panic!("{fault}: {output:?}"),
         }
     }
-    output(&mut place.run(&[])).expect(0, &[]);
-    tally.compare_whole(&place, truth);
+    output(&mut sandbox.run(&[])).expect(0, &[]);
+    tally.compare_whole(&sandbox, truth);
     tally
 }
 
 /// Kills while a plan of 60,000 jobs is made and written into a folder with results.
 fn planning(times: usize, truth_of_rows: &Results) -> Tally {
     let mut tally = Tally::of("kill -9 while planning");
-    let place = Place::finished(ROWS);
-    place.set_grid(&ROWS.replace("count = 40", "count = 1000"));
+    let sandbox = Sandbox::finished(ROWS);
+    sandbox.set_grid(&ROWS.replace("count = 40", "count = 1000"));
     let mut random = Random(5);
     while tally.injected < times {
-        let before = rows(&place.sweep().join("runs.csv"));
-        let killed =
-            program::kill_after(&mut place.run(&["--budget", "0s"]), random.milliseconds(5..1500));
+        let before = rows(&sandbox.sweep().join("runs.csv"));
+        let killed = program::kill_after(
+            &mut sandbox.run(&["--budget", "0s"]),
+            random.milliseconds(5..1500),
+        );
         match killed.was_killed() {
             true => tally.injected += 1,
             false => tally.missed += 1,
         }
-        tally.compare(&before, &rows(&place.sweep().join("runs.csv")), truth_of_rows);
+        tally.compare(&before, &rows(&sandbox.sweep().join("runs.csv")), truth_of_rows);
     }
-    place.set_grid(ROWS);
-    output(&mut place.run(&[])).expect(0, &["finished 0 jobs"]);
-    tally.compare_whole(&place, truth_of_rows);
+    sandbox.set_grid(ROWS);
+    output(&mut sandbox.run(&[])).expect(0, &["finished 0 jobs"]);
+    tally.compare_whole(&sandbox, truth_of_rows);
     tally
 }
 
@@ -220,31 +222,32 @@ fn fetching(times: usize) -> Option<Tally> {
     let url = serve(folder);
     let mut tally = Tally::of("kill -9 while fetching");
     let mut random = Random(6);
-    let mut place = Place::new(ROWS);
-    let fetch =
-        |place: &Place| -> Command { place.wninit(&["fetch", "fashion-mnist", "--source", &url]) };
-    let wrong = |place: &Place| {
-        let there = place.path("data/fashion-mnist");
+    let mut sandbox = Sandbox::new(ROWS);
+    let fetch = |sandbox: &Sandbox| -> Command {
+        sandbox.wninit(&["fetch", "fashion-mnist", "--source", &url])
+    };
+    let wrong = |sandbox: &Sandbox| {
+        let there = sandbox.path("data/fashion-mnist");
         let damaged = |(name, bytes): (&String, &Vec<u8>)| {
             fs::read(there.join(name)).is_ok_and(|found| found != *bytes)
         };
         names.iter().zip(&whole).map(damaged).filter(|damaged| *damaged).count()
     };
     while tally.injected < times {
-        let killed = program::kill_after(&mut fetch(&place), random.milliseconds(5..900));
-        tally.wrong += wrong(&place);
+        let killed = program::kill_after(&mut fetch(&sandbox), random.milliseconds(5..900));
+        tally.wrong += wrong(&sandbox);
         match killed.was_killed() {
             true => tally.injected += 1,
             false => {
                 tally.missed += 1;
-                place = Place::new(ROWS);
+                sandbox = Sandbox::new(ROWS);
             }
         }
     }
-    output(&mut fetch(&place)).expect(0, &[]);
-    tally.wrong += wrong(&place);
+    output(&mut fetch(&sandbox)).expect(0, &[]);
+    tally.wrong += wrong(&sandbox);
     tally.lost +=
-        names.iter().filter(|name| !place.path("data/fashion-mnist").join(name).exists()).count();
+        names.iter().filter(|name| !sandbox.path("data/fashion-mnist").join(name).exists()).count();
     Some(tally)
 }
 
@@ -252,7 +255,7 @@ fn fetching(times: usize) -> Option<Tally> {
 #[ignore = "takes minutes: `make soak`"]
 fn hundreds_of_kills_at_random_points_lose_double_and_falsify_nothing() {
     let start = Instant::now();
-    let (steps, short) = (Place::finished(STEPS).results(), Place::finished(ROWS).results());
+    let (steps, short) = (Sandbox::finished(STEPS).results(), Sandbox::finished(ROWS).results());
     let kill = libc::SIGKILL;
     let one = ["--workers", "1"];
     let saving = ["--workers", "2", "--checkpoint-every", "0.001s"];

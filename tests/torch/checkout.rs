@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::program::{Place, output};
+use crate::program::{Sandbox, output};
 use crate::root;
 use wninit_core::grid::{Grid, Overrides};
 
@@ -37,21 +37,21 @@ fn tree(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 /// A repository with this one's rules and a finished sweep as evidence.
-fn checkout() -> Place {
-    let place = Place::new(GRID);
-    fs::copy(root().join(".gitignore"), place.path(".gitignore")).unwrap();
-    output(&mut place.run(&["--results", "results/paper"])).expect(0, &["finished 4 jobs"]);
-    fs::write(place.path("results/README.md"), "what is where").unwrap();
-    git(place.dir.path(), &["init", "-q"]);
-    git(place.dir.path(), &["add", "-A"]);
-    git(place.dir.path(), &["commit", "-qm", "all"]);
-    place
+fn checkout() -> Sandbox {
+    let sandbox = Sandbox::new(GRID);
+    fs::copy(root().join(".gitignore"), sandbox.path(".gitignore")).unwrap();
+    output(&mut sandbox.run(&["--results", "results/paper"])).expect(0, &["finished 4 jobs"]);
+    fs::write(sandbox.path("results/README.md"), "what is where").unwrap();
+    git(sandbox.dir.path(), &["init", "-q"]);
+    git(sandbox.dir.path(), &["add", "-A"]);
+    git(sandbox.dir.path(), &["commit", "-qm", "all"]);
+    sandbox
 }
 
 #[test]
 fn a_sweep_trains_though_there_is_evidence_of_it_and_git_sees_nothing_of_what_it_leaves() {
-    let place = checkout();
-    let tracked = git(place.dir.path(), &["ls-files", "results"]);
+    let sandbox = checkout();
+    let tracked = git(sandbox.dir.path(), &["ls-files", "results"]);
     let names: Vec<&str> = tracked.lines().collect();
     assert_eq!(
         names,
@@ -67,12 +67,12 @@ fn a_sweep_trains_though_there_is_evidence_of_it_and_git_sees_nothing_of_what_it
         .map(|name| format!("results/{name}")),
         "no lock and no progress"
     );
-    let evidence = tree(&place.path("results/paper"));
+    let evidence = tree(&sandbox.path("results/paper"));
 
-    output(&mut place.run(&["--shard", "1/2"])).expect(0, &["finished 2 jobs"]);
-    output(&mut place.run(&["--budget", "0s"])).expect(3, &["2 jobs left"]);
-    output(&mut place.run(&["--summary", "--tensorboard"])).expect(0, &["finished 2 jobs"]);
-    output(&mut place.run(&[])).expect(0, &["finished 0 jobs", "4 were finished before"]);
+    output(&mut sandbox.run(&["--shard", "1/2"])).expect(0, &["finished 2 jobs"]);
+    output(&mut sandbox.run(&["--budget", "0s"])).expect(3, &["2 jobs left"]);
+    output(&mut sandbox.run(&["--summary", "--tensorboard"])).expect(0, &["finished 2 jobs"]);
+    output(&mut sandbox.run(&[])).expect(0, &["finished 0 jobs", "4 were finished before"]);
     for command in [
         &["report", "results/sweep"][..],
         &["merge", "results/sweep"],
@@ -80,14 +80,14 @@ fn a_sweep_trains_though_there_is_evidence_of_it_and_git_sees_nothing_of_what_it
         &["curvature", "grid.toml", "--device", "cpu"],
         &["slurm", "grid.toml", "--array", "2"],
     ] {
-        output(&mut place.wninit(command)).expect(0, &[]);
+        output(&mut sandbox.wninit(command)).expect(0, &[]);
     }
-    assert_eq!(git(place.dir.path(), &["status", "--porcelain"]), "");
-    assert!(tree(&place.path("results/paper")) == evidence, "no run touches it");
+    assert_eq!(git(sandbox.dir.path(), &["status", "--porcelain"]), "");
+    assert!(tree(&sandbox.path("results/paper")) == evidence, "no run touches it");
 
     // Only who names the evidence changes it, and git shows that.
-    output(&mut place.wninit(&["summary", "results/paper/sweep"])).expect(0, &[]);
-    let status = git(place.dir.path(), &["status", "--porcelain"]);
+    output(&mut sandbox.wninit(&["summary", "results/paper/sweep"])).expect(0, &[]);
+    let status = git(sandbox.dir.path(), &["status", "--porcelain"]);
     assert!(status.contains("results/paper/sweep/summary/"), "{status}");
 }
 

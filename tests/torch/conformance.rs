@@ -1,6 +1,6 @@
 //! Convolutions and products agree with float64, forward and backward, for every shape of the
 //! shipped sweeps and for thousands of others, whatever instructions the CPU has; and nothing but
-//! `ffi/convolution.rs` calls libtorch's convolution.
+//! `ffi/conv2d.rs` calls libtorch's convolution.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -113,7 +113,7 @@ fn nothing_but_one_file_calls_libtorchs_convolution() {
     let mut found = Vec::new();
     for path in files(&root().join("src"), &["rs", "cpp", "h"]) {
         let name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
-        if name.ends_with("ffi/convolution.rs") || name.ends_with("torch.cpp") {
+        if name.ends_with("ffi/conv2d.rs") || name.ends_with("torch.cpp") {
             continue;
         }
         for (line, text) in (1..).zip(std::fs::read_to_string(&path).unwrap().lines()) {
@@ -130,7 +130,7 @@ fn nothing_but_one_file_calls_libtorchs_convolution() {
             }
         }
     }
-    assert!(found.is_empty(), "call ffi::convolution instead:\n{}", found.join("\n"));
+    assert!(found.is_empty(), "call ffi::conv2d instead:\n{}", found.join("\n"));
 }
 
 #[test]

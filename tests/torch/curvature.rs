@@ -3,19 +3,19 @@
 
 use std::fs;
 
-use crate::program::{Place, Process, Row, output};
+use crate::program::{Process, Row, Sandbox, output};
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 use tch::{Device, Kind, Tensor};
 use wninit_core::data::Moments;
 use wninit_core::job::{Augment, Draft, Job, Value};
 use wninit_core::rng;
-use wninit_torch::models::{Blueprint, Model};
+use wninit_torch::models::{Model, ModelConfig};
 use wninit_torch::nn::Arithmetic;
 use wninit_torch::probe::curvature::Hessian;
-use wninit_torch::probe::eigen::{Method, Options, dominant};
+use wninit_torch::probe::eigen::{Method, SolverOptions, dominant};
 use wninit_torch::train::augment::Preprocess;
-use wninit_torch::train::{DeviceData, Images};
+use wninit_torch::train::{DeviceData, DeviceImages};
 
 const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
 
@@ -36,7 +36,7 @@ fn data(job: &Job) -> DeviceData {
         let pixels: Vec<u8> = (0..60 * c * h * w).map(|_| stream.random()).collect();
         let classes = job.dataset.classes() as i64;
         let labels: Vec<i64> = (0..60).map(|_| stream.random_range(0..classes)).collect();
-        Images {
+        DeviceImages {
             pixels: Tensor::from_slice(&pixels).view([60, c, h, w]),
             labels: Tensor::from_slice(&labels),
         }
@@ -62,14 +62,14 @@ fn model(job: &Job) -> Model {
 
 fn in_precision(job: &Job, kind: Kind) -> Model {
     tch::set_num_threads(1); // tests run beside each other, and threads that wait would spin
-    let blueprint = Blueprint {
+    let config = ModelConfig {
         arch: job.arch,
         norm: job.norm,
         input: job.dataset.shape().map(|size| size as i64),
         classes: job.dataset.classes() as i64,
         arithmetic: Arithmetic { device: Device::Cpu, params: kind, compute: kind },
     };
-    Model::initialised(blueprint, job.init, job.init_seed, || unreachable!("no datadep here"))
+    Model::initialised(config, job.init, job.init_seed, || unreachable!("no datadep here"))
 }
 
 /// Two batches of 20 and 10 images, others for each seed.
@@ -112,7 +112,7 @@ fn both_methods_find_what_a_dense_hessian_has_as_its_largest_eigenvalue() {
         let methods =
             if n < 200 { &[Method::Lanczos, Method::Power][..] } else { &[Method::Lanczos] };
         for &method in methods {
-            let options = Options { method, tolerance: 1e-3, max_iterations: 500, basis: 30 };
+            let options = SolverOptions { method, tolerance: 1e-3, max_iterations: 500, basis: 30 };
             let start = gaussian(n, 1).unsqueeze(0);
             let found = dominant(&start, &options, |v| hessian.times(v))[0];
             let value = found.value.unwrap();
@@ -181,10 +181,14 @@ fn a_stack_of_networks_has_the_curvatures_that_they_have_alone() {
             .map(|seed: u64| job(net).with(&[("seed", Value::Integer(seed as i64))]).unwrap())
             .collect();
         let data = data(&members[0]);
-        let options =
-            Options { method: Method::Lanczos, tolerance: 1e-3, max_iterations: 100, basis: 30 };
+        let options = SolverOptions {
+            method: Method::Lanczos,
+            tolerance: 1e-3,
+            max_iterations: 100,
+            basis: 30,
+        };
         let solve = |jobs: &[&Job], seeds: &[u64]| {
-            let mut stack = Model::zeros(model(jobs[0]).blueprint(), jobs.len() as i64);
+            let mut stack = Model::zeros(model(jobs[0]).config(), jobs.len() as i64);
             for (m, job) in jobs.iter().enumerate() {
                 stack.set_member(m as i64, &mut model(job));
             }
@@ -218,23 +222,23 @@ seed = { count = 3 }
 "#;
 
 /// The rows, without time and place.
-fn rows(place: &Place) -> Vec<Row> {
-    crate::program::rows(&place.sweep().join("curvature.csv"))
+fn rows(sandbox: &Sandbox) -> Vec<Row> {
+    crate::program::rows(&sandbox.sweep().join("curvature.csv"))
 }
 
-fn curvature(place: &Place, args: &[&str]) -> crate::program::Output {
-    let mut command = place.wninit(&["curvature", "grid.toml", "--device", "cpu"]);
+fn curvature(sandbox: &Sandbox, args: &[&str]) -> crate::program::Output {
+    let mut command = sandbox.wninit(&["curvature", "grid.toml", "--device", "cpu"]);
     output(command.args(args))
 }
 
 #[test]
 fn every_job_gets_a_row_and_jobs_with_one_start_share_its_numbers() {
-    let place = Place::new(GRID);
-    let result = curvature(&place, &[]);
+    let sandbox = Sandbox::new(GRID);
+    let result = curvature(&sandbox, &[]);
     result.expect(0, &["6/6 networks"]);
     assert!(result.stdout.lines().all(|line| line.chars().count() <= 80), "{}", result.stdout);
-    let rows = rows(&place);
-    let plan = crate::program::rows(&place.sweep().join("plan.csv"));
+    let rows = rows(&sandbox);
+    let plan = crate::program::rows(&sandbox.sweep().join("plan.csv"));
     let ids = |rows: &[Row]| rows.iter().map(|row| row["job_id"].clone()).collect::<Vec<_>>();
     assert_eq!(ids(&rows), ids(&plan), "in the plan's order");
     for row in &rows {
@@ -253,18 +257,18 @@ fn every_job_gets_a_row_and_jobs_with_one_start_share_its_numbers() {
     distinct.dedup();
     assert_eq!(distinct.len(), 6);
     assert!(
-        fs::read_to_string(place.sweep().join("columns.json")).unwrap().contains("curvature.csv")
+        fs::read_to_string(sandbox.sweep().join("columns.json")).unwrap().contains("curvature.csv")
     );
 }
 
 #[test]
 fn a_file_that_was_cut_short_is_completed_to_what_an_uninterrupted_one_holds() {
-    let place = Place::new(GRID);
-    curvature(&place, &["--workers", "1"]).expect(0, &[]);
-    let file = place.sweep().join("curvature.csv");
-    let (whole, text) = (rows(&place), fs::read_to_string(&file).unwrap());
+    let sandbox = Sandbox::new(GRID);
+    curvature(&sandbox, &["--workers", "1"]).expect(0, &[]);
+    let file = sandbox.sweep().join("curvature.csv");
+    let (whole, text) = (rows(&sandbox), fs::read_to_string(&file).unwrap());
     // What is there is not computed again: nothing is announced, nothing changes.
-    let again = curvature(&place, &[]);
+    let again = curvature(&sandbox, &[]);
     again.expect(0, &[]);
     assert!(!again.stderr.contains("networks"), "{again:?}");
     assert_eq!(fs::read_to_string(&file).unwrap(), text);
@@ -273,28 +277,30 @@ fn a_file_that_was_cut_short_is_completed_to_what_an_uninterrupted_one_holds() {
     let kept = |line: &&str| line.split(',').nth(seed) != Some("1");
     let part: Vec<&str> = text.lines().filter(kept).collect();
     fs::write(&file, part.join("\n") + "\n").unwrap();
-    curvature(&place, &["--workers", "2"]).expect(0, &["2/2 networks"]);
-    assert_eq!(rows(&place), whole);
+    curvature(&sandbox, &["--workers", "2"]).expect(0, &["2/2 networks"]);
+    assert_eq!(rows(&sandbox), whole);
     // One job is gone, whose start has another row: that is copied, not measured.
     let part: Vec<&str> =
         text.lines().enumerate().filter(|(i, _)| *i != 2).map(|(_, l)| l).collect();
     fs::write(&file, part.join("\n") + "\n").unwrap();
-    let copied = curvature(&place, &[]);
+    let copied = curvature(&sandbox, &[]);
     assert!(!copied.expect(0, &[]).stderr.contains("networks"), "{copied:?}");
-    assert_eq!(rows(&place), whole);
+    assert_eq!(rows(&sandbox), whole);
 }
 
 #[test]
 fn another_way_of_measuring_adds_rows_and_more_iterations_replace_what_was_not_converged() {
-    let place = Place::new(GRID);
+    let sandbox = Sandbox::new(GRID);
     let only = ["--only", "seed=0", "--only", "lr=0.1"];
-    let run = |args: &[&str]| curvature(&place, &[&only, args].concat());
+    let run = |args: &[&str]| curvature(&sandbox, &[&only, args].concat());
     run(&["--method", "power", "--max-iterations", "2"]).expect(0, &[]);
-    assert!(rows(&place).iter().all(|row| row["converged"] == "false" && row["iterations"] == "2"));
+    assert!(
+        rows(&sandbox).iter().all(|row| row["converged"] == "false" && row["iterations"] == "2")
+    );
     run(&[]).expect(0, &["2/2 networks"]);
-    assert_eq!(rows(&place).len(), 4);
+    assert_eq!(rows(&sandbox).len(), 4);
     run(&["--method", "power", "--max-iterations", "2000"]).expect(0, &["2/2 networks"]);
-    let rows = rows(&place);
+    let rows = rows(&sandbox);
     assert_eq!(rows.len(), 4);
     for row in &rows {
         let same =
@@ -309,28 +315,28 @@ fn another_way_of_measuring_adds_rows_and_more_iterations_replace_what_was_not_c
 fn an_interrupt_loses_no_row_and_the_same_command_goes_on() {
     let grid = GRID.replace("count = 3", "count = 30");
     let args = ["--workers", "1", "--cohort-width", "1"];
-    let place = Place::new(&grid);
-    let mut command = place.wninit(&["curvature", "grid.toml", "--device", "cpu"]);
+    let sandbox = Sandbox::new(&grid);
+    let mut command = sandbox.wninit(&["curvature", "grid.toml", "--device", "cpu"]);
     let mut process = Process::start(command.args(args));
-    process.wait_until("the first row", |_| !rows(&place).is_empty());
+    process.wait_until("the first row", |_| !rows(&sandbox).is_empty());
     process.signal(libc::SIGINT);
     process.output().expect(130, &["interrupted", "are left"]);
-    let before = rows(&place);
+    let before = rows(&sandbox);
     assert!((2..120).contains(&before.len()), "{} rows", before.len());
-    curvature(&place, &args).expect(0, &["more are known"]);
-    let after = rows(&place);
+    curvature(&sandbox, &args).expect(0, &["more are known"]);
+    let after = rows(&sandbox);
     assert!(before.iter().all(|row| after.contains(row)));
-    let whole = Place::new(&grid);
+    let whole = Sandbox::new(&grid);
     curvature(&whole, &args).expect(0, &[]);
     assert_eq!(after, rows(&whole));
 }
 
 #[test]
 fn networks_that_cannot_be_measured_do_not_keep_the_others_from_it() {
-    let place = Place::new("[base]\ndepth = 2\n[grid]\ndataset = [\"cifar10\", \"digits\"]\n");
-    let result = curvature(&place, &["--data", "nowhere"]);
+    let sandbox = Sandbox::new("[base]\ndepth = 2\n[grid]\ndataset = [\"cifar10\", \"digits\"]\n");
+    let result = curvature(&sandbox, &["--data", "nowhere"]);
     result.expect(3, &["failed", "nowhere", "2/2 networks"]);
-    let rows = rows(&place);
+    let rows = rows(&sandbox);
     assert_eq!(rows.iter().map(|row| row["dataset"].as_str()).collect::<Vec<_>>(), ["digits"]);
 }
 
@@ -351,14 +357,14 @@ metric = "log_spectral_norm"
 value = 1.31
 spread = 0.12
 "#;
-    let place = Place::new(&format!("{GRID}{claims}"));
-    curvature(&place, &["--workers", "2"]).expect(0, &[]);
-    let summary = output(&mut place.wninit(&["summary", "results/sweep"]));
+    let sandbox = Sandbox::new(&format!("{GRID}{claims}"));
+    curvature(&sandbox, &["--workers", "2"]).expect(0, &[]);
+    let summary = output(&mut sandbox.wninit(&["summary", "results/sweep"]));
     summary.expect(0, &[]);
-    let csv = |file: &str| crate::program::rows(&place.sweep().join("summary").join(file));
+    let csv = |file: &str| crate::program::rows(&sandbox.sweep().join("summary").join(file));
     let claims = csv("claims.csv");
     let logs = |init: &str| -> Vec<f64> {
-        let rows = rows(&place).into_iter().filter(|r| r["init"] == init && r["lr"] == "0.1");
+        let rows = rows(&sandbox).into_iter().filter(|r| r["init"] == init && r["lr"] == "0.1");
         rows.map(|row| row["log_spectral_norm"].parse().unwrap()).collect()
     };
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
@@ -379,19 +385,19 @@ spread = 0.12
 
 #[test]
 fn bad_numbers_an_edited_file_and_a_busy_folder_are_refused_with_exit_code_2() {
-    let place = Place::new(GRID);
+    let sandbox = Sandbox::new(GRID);
     for args in
         [["--share", "0"], ["--share", "1.5"], ["--tolerance", "0"], ["--max-iterations", "0"]]
     {
-        curvature(&place, &args).expect(2, &[args[0]]);
+        curvature(&sandbox, &args).expect(2, &[args[0]]);
     }
-    assert!(!place.sweep().exists(), "nothing was made");
-    curvature(&place, &["--only", "seed=0"]).expect(0, &[]);
-    let file = place.sweep().join("curvature.csv");
+    assert!(!sandbox.sweep().exists(), "nothing was made");
+    curvature(&sandbox, &["--only", "seed=0"]).expect(0, &[]);
+    let file = sandbox.sweep().join("curvature.csv");
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, text.replacen("lanczos", "magic", 1)).unwrap();
-    curvature(&place, &[]).expect(2, &["curvature.csv:2", "magic"]);
-    let lock = fs::File::open(place.sweep().join(".lock")).unwrap();
+    curvature(&sandbox, &[]).expect(2, &["curvature.csv:2", "magic"]);
+    let lock = fs::File::open(sandbox.sweep().join(".lock")).unwrap();
     lock.lock().unwrap();
-    curvature(&place, &[]).expect(2, &["in use"]);
+    curvature(&sandbox, &[]).expect(2, &["in use"]);
 }

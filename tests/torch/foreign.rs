@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use crate::program::{Output, Place, Process, Results, Row, assert_same, output, rows};
+use crate::program::{Output, Process, Results, Row, Sandbox, assert_same, output, rows};
 
 /// Twenty jobs, each a cohort of its own below.
 const GRID: &str = r#"
@@ -26,29 +26,29 @@ seed = { count = 2 }
 
 fn expected() -> &'static Results {
     static RESULTS: OnceLock<Results> = OnceLock::new();
-    RESULTS.get_or_init(|| Place::finished(GRID).results())
+    RESULTS.get_or_init(|| Sandbox::finished(GRID).results())
 }
 
 /// The row of a job that another program has trained.
 fn foreign_row() -> &'static str {
     static ROW: OnceLock<String> = OnceLock::new();
     ROW.get_or_init(|| {
-        let place = Place::finished("[base]\ndataset = \"digits\"\ndepth = 3\nepochs = 1\n");
-        place.text("runs.csv").lines().nth(1).unwrap().to_owned()
+        let sandbox = Sandbox::finished("[base]\ndataset = \"digits\"\ndepth = 3\nepochs = 1\n");
+        sandbox.text("runs.csv").lines().nth(1).unwrap().to_owned()
     })
 }
 
-fn narrow(place: &Place) -> Process {
-    let mut command = place.run(&["--workers", "1", "--cohort-width", "1"]);
-    fs::create_dir_all(place.path("tmp")).unwrap();
-    Process::start(command.env("TMPDIR", place.path("tmp")))
+fn narrow(sandbox: &Sandbox) -> Process {
+    let mut command = sandbox.run(&["--workers", "1", "--cohort-width", "1"]);
+    fs::create_dir_all(sandbox.path("tmp")).unwrap();
+    Process::start(command.env("TMPDIR", sandbox.path("tmp")))
 }
 
 /// Starts a run, stops it when it has written some rows, does something, and lets it go on.
-fn disturbed(disturb: impl FnOnce(&Place)) -> (Place, Output) {
-    let place = Place::new(GRID);
-    let mut process = narrow(&place);
-    let written = || fs::read(place.sweep().join("runs.csv")).unwrap_or_default();
+fn disturbed(disturb: impl FnOnce(&Sandbox)) -> (Sandbox, Output) {
+    let sandbox = Sandbox::new(GRID);
+    let mut process = narrow(&sandbox);
+    let written = || fs::read(sandbox.sweep().join("runs.csv")).unwrap_or_default();
     process.wait_until("some jobs are finished", |_| {
         written().iter().filter(|&&byte| byte == b'\n').count() > 3
     });
@@ -57,10 +57,10 @@ fn disturbed(disturb: impl FnOnce(&Place)) -> (Place, Output) {
     process.wait_until("it stands still", |_| {
         fs::read_to_string(&stat).unwrap().rsplit(')').next().unwrap().starts_with(" T")
     });
-    disturb(&place);
+    disturb(&sandbox);
     process.signal(libc::SIGCONT);
     let output = process.output();
-    (place, output)
+    (sandbox, output)
 }
 
 /// The number before some words.
@@ -81,7 +81,7 @@ fn ids(rows: &[Row]) -> BTreeSet<String> {
 
 /// What a run that found its files changed must have done: every job that it finished is in
 /// `runs.csv`, or is kept with its whole curve, or is said to be lost.
-fn assert_honest(place: &Place, run: &Output, folder: &Path) {
+fn assert_honest(sandbox: &Sandbox, run: &Output, folder: &Path) {
     run.expect(3, &["\nstopped, because the results could not be written: "]);
     assert!(!run.stderr.contains("after all"), "{run:?}");
     let files = kept(folder);
@@ -104,7 +104,7 @@ fn assert_honest(place: &Place, run: &Output, folder: &Path) {
         assert_eq!(curve.to_string(), row["epochs_done"], "so is its curve");
     }
     let claimed = number(&run.stderr, " jobs in ");
-    let standing = standing(&place.sweep().join("runs.csv"));
+    let standing = standing(&sandbox.sweep().join("runs.csv"));
     let ours = standing.iter().filter(|id| expected().runs.contains_key(*id)).count();
     assert!(claimed <= ours, "{claimed} are claimed, and {ours} are there: {run:?}");
     let lost = if run.stderr.contains(" of them were, until") {
@@ -126,28 +126,28 @@ fn standing(path: &Path) -> BTreeSet<String> {
 }
 
 /// Puts back what was kept and runs the sweep to its end, which must be as if nothing had happened.
-fn assert_heals(place: &Place) {
-    let finished = |place: &Place| ids(&rows(&place.sweep().join("runs.csv")));
-    let was_kept: Vec<Row> = kept(&place.sweep())
+fn assert_heals(sandbox: &Sandbox) {
+    let finished = |sandbox: &Sandbox| ids(&rows(&sandbox.sweep().join("runs.csv")));
+    let was_kept: Vec<Row> = kept(&sandbox.sweep())
         .iter()
         .filter(|file| file.file_name().unwrap().to_str().unwrap().starts_with("runs."))
         .flat_map(|file| rows(file))
         .collect();
-    if !kept(&place.sweep()).is_empty() {
-        output(&mut place.wninit(&["merge", "results/sweep"])).expect(0, &[]);
+    if !kept(&sandbox.sweep()).is_empty() {
+        output(&mut sandbox.wninit(&["merge", "results/sweep"])).expect(0, &[]);
     }
-    assert!(ids(&was_kept).is_subset(&finished(place)), "a merge adds what was kept");
-    output(&mut place.run(&["--workers", "2"])).expect(0, &[]);
-    let mut results = place.results();
+    assert!(ids(&was_kept).is_subset(&finished(sandbox)), "a merge adds what was kept");
+    output(&mut sandbox.run(&["--workers", "2"])).expect(0, &[]);
+    let mut results = sandbox.results();
     results.runs.retain(|id, _| expected().runs.contains_key(id));
     assert_same(&results, expected());
-    let status = output(&mut place.wninit(&["summary", "results/sweep"]));
+    let status = output(&mut sandbox.wninit(&["summary", "results/sweep"]));
     status.expect(0, &[]);
 }
 
 fn crlf(path: &Path) {
     let text = fs::read_to_string(path).unwrap();
-    fs::write(path, text.replace('\n', "\r\n")).unwrap(); // in place, as editors do
+    fs::write(path, text.replace('\n', "\r\n")).unwrap(); // in sandbox, as editors do
 }
 
 fn append(path: &Path, row: &str) {
@@ -158,18 +158,18 @@ fn append(path: &Path, row: &str) {
 /// A file is changed in place, and is to be exactly as it was left.
 fn in_place(name: &str, change: impl FnOnce(&Path), mend: impl FnOnce(&Path, &[u8])) {
     let (mut before, mut left) = (Vec::new(), Vec::new());
-    let (place, run) = disturbed(|place| {
-        let path = place.sweep().join(name);
+    let (sandbox, run) = disturbed(|sandbox| {
+        let path = sandbox.sweep().join(name);
         before = fs::read(&path).unwrap();
         change(&path);
         left = fs::read(&path).unwrap();
     });
-    let path = place.sweep().join(name);
+    let path = sandbox.sweep().join(name);
     run.expect(3, &[&format!("results/sweep/{name} was changed by another program")]);
-    assert_honest(&place, &run, &place.sweep());
+    assert_honest(&sandbox, &run, &sandbox.sweep());
     assert!(fs::read(&path).unwrap() == left, "what another program wrote stays as it is");
     mend(&path, &before);
-    assert_heals(&place);
+    assert_heals(&sandbox);
 }
 
 fn as_it_is(_: &Path, _: &[u8]) {}
@@ -246,10 +246,10 @@ fn a_file_that_was_replaced_or_deleted_is_kept_with_all_its_rows() {
     ];
     for (i, disturb) in disturb.into_iter().enumerate() {
         for name in ["runs.csv", "epochs.csv"] {
-            let (place, run) = disturbed(|place| disturb(&place.sweep().join(name)));
-            let path = place.sweep().join(name);
+            let (sandbox, run) = disturbed(|sandbox| disturb(&sandbox.sweep().join(name)));
+            let path = sandbox.sweep().join(name);
             run.expect(3, &[&format!("results/sweep/{name} was changed by another program")]);
-            assert_honest(&place, &run, &place.sweep());
+            assert_honest(&sandbox, &run, &sandbox.sweep());
             match i {
                 1 => assert!(!path.exists()),
                 2 => fs::remove_dir(&path).unwrap(), // it is empty
@@ -260,74 +260,77 @@ fn a_file_that_was_replaced_or_deleted_is_kept_with_all_its_rows() {
                 }
                 _ => {}
             }
-            assert_heals(&place);
+            assert_heals(&sandbox);
         }
     }
 }
 
 #[test]
 fn a_folder_that_was_moved_costs_nothing_either() {
-    let (place, run) = disturbed(|place| {
-        fs::rename(place.sweep(), place.path("results/moved")).unwrap();
+    let (sandbox, run) = disturbed(|sandbox| {
+        fs::rename(sandbox.sweep(), sandbox.path("results/moved")).unwrap();
     });
-    let [folder] = &fs::read_dir(place.path("tmp"))
+    let [folder] = &fs::read_dir(sandbox.path("tmp"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .collect::<Vec<_>>()[..]
     else {
         panic!("{run:?}");
     };
-    assert_honest(&place, &run, folder);
+    assert_honest(&sandbox, &run, folder);
     run.expect(3, &["move that to results/sweep; "]);
-    fs::remove_dir_all(place.sweep()).ok(); // a checkpoint, at most
-    fs::rename(place.path("results/moved"), place.sweep()).unwrap();
+    fs::remove_dir_all(sandbox.sweep()).ok(); // a checkpoint, at most
+    fs::rename(sandbox.path("results/moved"), sandbox.sweep()).unwrap();
     for file in kept(folder) {
-        fs::rename(&file, place.sweep().join(file.file_name().unwrap())).unwrap();
+        fs::rename(&file, sandbox.sweep().join(file.file_name().unwrap())).unwrap();
     }
-    assert_heals(&place);
+    assert_heals(&sandbox);
 }
 
 #[test]
 fn of_two_processes_of_which_one_lost_its_lock_never_both_write() {
-    let place = Place::new(&GRID.replace("epochs = 8", "epochs = 40"));
-    let lock = place.sweep().join(".lock");
-    let mut first = narrow(&place);
-    first.wait_until("a job is finished", |_| !place.results().runs.is_empty());
+    let sandbox = Sandbox::new(&GRID.replace("epochs = 8", "epochs = 40"));
+    let lock = sandbox.sweep().join(".lock");
+    let mut first = narrow(&sandbox);
+    first.wait_until("a job is finished", |_| !sandbox.results().runs.is_empty());
     fs::remove_file(&lock).unwrap();
-    let mut second = narrow(&place);
+    let mut second = narrow(&sandbox);
     // The first one stops at the next look, and only then the second one begins.
     let stopped = first.output();
     stopped.expect(3, &["results/sweep/.lock was removed or replaced by another program"]);
     assert!(!stopped.stderr.contains("could not be kept"), "{stopped:?}");
     second.sleep(Duration::from_millis(1));
     second.output().expect(0, &[]);
-    let runs = rows(&place.sweep().join("runs.csv"));
-    assert_eq!((runs.len(), place.results().runs.len()), (20, 20), "no job twice");
+    let runs = rows(&sandbox.sweep().join("runs.csv"));
+    assert_eq!((runs.len(), sandbox.results().runs.len()), (20, 20), "no job twice");
     for row in &runs {
-        let curve = place.results().epochs.keys().filter(|(id, _)| *id == row["job_id"]).count();
+        let curve = sandbox.results().epochs.keys().filter(|(id, _)| *id == row["job_id"]).count();
         assert_eq!(curve.to_string(), row["epochs_done"]);
     }
-    assert!(place.text("epochs.csv").lines().all(|line| line.split(',').count() == 8));
-    output(&mut place.run(&[])).expect(0, &["20 were finished before"]);
+    assert!(sandbox.text("epochs.csv").lines().all(|line| line.split(',').count() == 8));
+    output(&mut sandbox.run(&[])).expect(0, &["20 were finished before"]);
 }
 
 #[test]
 fn a_lock_that_another_process_has_put_in_place_stops_the_run_before_it_writes() {
-    let (place, run) = disturbed(|place| {
-        let lock = place.sweep().join(".lock");
+    let (sandbox, run) = disturbed(|sandbox| {
+        let lock = sandbox.sweep().join(".lock");
         fs::remove_file(&lock).unwrap();
         fs::write(&lock, "somebody else's").unwrap();
-        fs::write(place.sweep().join("before"), fs::read(place.sweep().join("runs.csv")).unwrap())
-            .unwrap();
+        fs::write(
+            sandbox.sweep().join("before"),
+            fs::read(sandbox.sweep().join("runs.csv")).unwrap(),
+        )
+        .unwrap();
     });
     run.expect(3, &["results/sweep/.lock was removed or replaced by another program"]);
-    assert_eq!(place.text("runs.csv"), place.text("before"));
-    assert_heals(&place);
+    assert_eq!(sandbox.text("runs.csv"), sandbox.text("before"));
+    assert_heals(&sandbox);
 }
 
 #[test]
 fn a_change_that_costs_no_row_is_told_and_the_run_has_done_its_work() {
-    let (place, run) = disturbed(|place| crlf(&place.sweep().join("failures.csv")));
+    let (sandbox, run) = disturbed(|sandbox| crlf(&sandbox.sweep().join("failures.csv")));
     run.expect(
         0,
         &[
@@ -336,5 +339,5 @@ fn a_change_that_costs_no_row_is_told_and_the_run_has_done_its_work() {
             "finished 20 jobs",
         ],
     );
-    assert_same(&place.results(), expected());
+    assert_same(&sandbox.results(), expected());
 }

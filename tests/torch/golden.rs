@@ -12,7 +12,7 @@ use crate::skip::skip;
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 use wninit_core::job::{Arch, Direction, Gain, Init, Norm};
-use wninit_torch::models::{Blueprint, Model};
+use wninit_torch::models::{Model, ModelConfig};
 use wninit_torch::nn::{Arithmetic, Pass, Sgd};
 
 /// What single and double precision may be off by, as a share of the largest number. The double one
@@ -67,7 +67,7 @@ impl CaseArch {
 
 struct Golden {
     case: Case,
-    blueprint: Blueprint,
+    config: ModelConfig,
     tensors: HashMap<String, Tensor>,
 }
 
@@ -78,14 +78,14 @@ impl Golden {
 
     fn sgd(&self, members: usize) -> Sgd {
         let Optimizer { lr, momentum, weight_decay } = self.case.optimizer;
-        let device = self.blueprint.arithmetic.device;
+        let device = self.config.arithmetic.device;
         let each = |number: f32| Tensor::from_slice(&vec![number; members]).to_device(device);
         Sgd { lr: each(lr), momentum: each(momentum), weight_decay: Some(each(weight_decay)) }
     }
 
     /// The case's network at its initial state.
     fn model(&self) -> Model {
-        let mut model = Model::zeros(self.blueprint, 1);
+        let mut model = Model::zeros(self.config, 1);
         self.set(&mut model, "init");
         model
     }
@@ -116,7 +116,7 @@ impl Golden {
     }
 
     fn expect_at(&self, what: &str, ours: &Tensor, theirs: &Tensor, scale: f64) {
-        let tolerance = match self.blueprint.arithmetic.params {
+        let tolerance = match self.config.arithmetic.params {
             Kind::Double => DOUBLE_TOLERANCE,
             _ => TOLERANCE,
         };
@@ -148,7 +148,7 @@ fn read(path: &Path, arithmetic: Arithmetic) -> Result<Golden, String> {
         .ok_or("no case in the metadata")?;
     let case: Case = serde_json::from_str(text).map_err(|e| e.to_string())?;
     let arch = case.arch.arch().ok_or_else(|| format!("no model {}", case.arch.kind))?;
-    let blueprint = Blueprint {
+    let config = ModelConfig {
         arch,
         norm: case.norm.parse::<Norm>()?,
         input: case.input,
@@ -160,7 +160,7 @@ fn read(path: &Path, arithmetic: Arithmetic) -> Result<Golden, String> {
         .into_iter()
         .map(|(name, tensor)| (name, tensor.to_device(arithmetic.device)))
         .collect();
-    Ok(Golden { case, blueprint, tensors })
+    Ok(Golden { case, config, tensors })
 }
 
 fn folders() -> Vec<PathBuf> {
@@ -210,9 +210,9 @@ fn check_training(golden: &Golden, mut model: Model, m: i64, sgd: &Sgd) -> Vec<f
     };
     let logits = {
         // Skimmed in training mode, on a copy: batch norm's averages must not move yet.
-        let mut copy = Model::zeros(golden.blueprint, 1);
+        let mut copy = Model::zeros(golden.config, 1);
         golden.set(&mut copy, "init");
-        copy.logits(&golden.get("x").get(0).unsqueeze(0), &mut Pass::Skim)
+        copy.logits(&golden.get("x").get(0).unsqueeze(0), &mut Pass::NoTape)
     };
     golden.expect("logits0", &logits.get(0), golden.get("logits0"));
 
@@ -254,7 +254,7 @@ fn alone(golden: &Golden) {
 }
 
 fn beside_neighbours(golden: &Golden) {
-    let mut stack = Model::zeros(golden.blueprint, 3);
+    let mut stack = Model::zeros(golden.config, 3);
     let mut neighbour = golden.model();
     for param in neighbour.params() {
         let _ = param.value.g_mul_scalar_(1.1);
@@ -269,7 +269,7 @@ fn beside_neighbours(golden: &Golden) {
     let _ = sgd.lr.get(2).fill_(1e30); // diverges at once
     let losses = check_training(golden, stack, 1, &sgd);
     assert!(losses[0].is_finite() && losses[0] != losses[1], "{losses:?}: no other neighbour");
-    if golden.blueprint.arithmetic.params == Kind::Float {
+    if golden.config.arithmetic.params == Kind::Float {
         assert!(!losses[2].is_finite(), "{losses:?}: no neighbour diverged");
     }
 }
@@ -278,7 +278,7 @@ fn initial_gains(golden: &Golden) {
     let gain = if golden.case.scheme == "hanin" { Gain::Hanin } else { Gain::Proposed };
     let init = Init { direction: Direction::Orthogonal, gain };
     let mut model =
-        Model::initialised(golden.blueprint, init, 0, || unreachable!("no batch is needed"));
+        Model::initialised(golden.config, init, 0, || unreachable!("no batch is needed"));
     let mut gains = 0;
     for param in model.params() {
         if param.name.ends_with("weight_g") {
@@ -294,7 +294,7 @@ fn initial_gains(golden: &Golden) {
 }
 
 fn data_dependent(golden: &Golden) {
-    let mut model = Model::zeros(golden.blueprint, 1);
+    let mut model = Model::zeros(golden.config, 1);
     golden.set(&mut model, "raw");
     model.data_dependent(&golden.get("x_init").unsqueeze(0));
     for param in model.params() {

@@ -4,7 +4,7 @@
 use std::f64::consts::{E, SQRT_2};
 use std::fs;
 
-use crate::program::{Place, output};
+use crate::program::{Sandbox, output};
 use wninit_torch::probe::signal::{LayerSignal, Net, Scheme};
 
 const MLP: Net = Net::Mlp { depth: 20, m: 400 };
@@ -85,11 +85,11 @@ init = "orthogonal_datadep"
 #[test]
 fn a_grids_networks_are_measured_layer_by_layer_once_for_all_learning_rates() {
     let grid = GRID.replace("width = 200\n", "").replace("[base]", "[base]\nepochs = 3");
-    let place = Place::new(&grid);
-    let result = output(&mut place.wninit(&["signal", "grid.toml", "--device", "cpu"]));
+    let sandbox = Sandbox::new(&grid);
+    let result = output(&mut sandbox.wninit(&["signal", "grid.toml", "--device", "cpu"]));
     result.expect(0, &[]);
     assert!(result.stdout.lines().all(|line| line.chars().count() <= 80), "{}", result.stdout);
-    let mut reader = csv::Reader::from_path(place.sweep().join("signal.csv")).unwrap();
+    let mut reader = csv::Reader::from_path(sandbox.sweep().join("signal.csv")).unwrap();
     let rows: Vec<crate::program::Row> = reader.deserialize().map(Result::unwrap).collect();
     // Ten hidden layers and the input; a stem, 18 blocks and the input.
     let count = |net: &str, init: &str| {
@@ -110,49 +110,49 @@ fn a_grids_networks_are_measured_layer_by_layer_once_for_all_learning_rates() {
         let ratio: f64 = last(name)["backward_ratio"].parse().unwrap();
         assert!((ratio - 1.0).abs() < 1e-12, "the last hidden layer is the measure: {ratio}");
     }
-    let documented = fs::read_to_string(place.sweep().join("columns.json")).unwrap();
+    let documented = fs::read_to_string(sandbox.sweep().join("columns.json")).unwrap();
     assert!(documented.contains("backward_ratio"));
-    let page = fs::read_to_string(place.sweep().join("signal.html")).unwrap();
+    let page = fs::read_to_string(sandbox.sweep().join("signal.html")).unwrap();
     roxmltree::Document::parse(&page.replacen("<!DOCTYPE html>\n", "", 1)).unwrap();
 }
 
 #[test]
 fn one_job_of_a_grid_can_be_chosen_and_one_that_it_lacks_is_an_error() {
-    let place = Place::new("[base]\ndataset = \"digits\"\n[grid]\ndepth = [2, 3]\n");
-    let list = output(&mut place.wninit(&["plan", "grid.toml", "--csv"])).stdout;
+    let sandbox = Sandbox::new("[base]\ndataset = \"digits\"\n[grid]\ndepth = [2, 3]\n");
+    let list = output(&mut sandbox.wninit(&["plan", "grid.toml", "--csv"])).stdout;
     let id = list.lines().nth(1).unwrap().split(',').next().unwrap().to_owned();
     let args = ["signal", "grid.toml", "--device", "cpu", "--out", "here", "--job"];
-    output(place.wninit(&args).arg(&id)).expect(0, &[]);
-    let csv = fs::read_to_string(place.path("here/signal.csv")).unwrap();
+    output(sandbox.wninit(&args).arg(&id)).expect(0, &[]);
+    let csv = fs::read_to_string(sandbox.path("here/signal.csv")).unwrap();
     assert!(csv.lines().skip(1).all(|line| line.starts_with(&id)), "{csv}");
     assert_eq!(csv.lines().count(), 1 + 3);
-    output(place.wninit(&args).arg("0123456789ab")).expect(2, &["0123456789ab", "no such job"]);
+    output(sandbox.wninit(&args).arg("0123456789ab")).expect(2, &["0123456789ab", "no such job"]);
 }
 
 #[test]
 fn what_cannot_be_is_refused_with_exit_code_2_and_a_folder_that_cannot_be_written_is_an_error() {
-    let place = Place::new("[base]\ndataset = \"digits\"\ndepth = 2\n");
-    output(&mut place.wninit(&["signal", "--set", "depth=2"])).expect(2, &["--set"]);
-    output(&mut place.wninit(&["signal", "--seeds", "0"])).expect(2, &["--seeds"]);
-    output(&mut place.wninit(&["signal", "grid.toml", "--seeds", "3"])).expect(2, &["--seeds"]);
-    output(&mut place.wninit(&["signal", "nothing.toml"])).expect(2, &["nothing.toml"]);
-    fs::write(place.path("file"), "").unwrap();
+    let sandbox = Sandbox::new("[base]\ndataset = \"digits\"\ndepth = 2\n");
+    output(&mut sandbox.wninit(&["signal", "--set", "depth=2"])).expect(2, &["--set"]);
+    output(&mut sandbox.wninit(&["signal", "--seeds", "0"])).expect(2, &["--seeds"]);
+    output(&mut sandbox.wninit(&["signal", "grid.toml", "--seeds", "3"])).expect(2, &["--seeds"]);
+    output(&mut sandbox.wninit(&["signal", "nothing.toml"])).expect(2, &["nothing.toml"]);
+    fs::write(sandbox.path("file"), "").unwrap();
     let args = ["signal", "grid.toml", "--device", "cpu", "--out", "file/here"];
-    let result = output(&mut place.wninit(&args));
+    let result = output(&mut sandbox.wninit(&args));
     assert!([1, 2].contains(&result.code()), "{result:?}");
     result.expect(result.code(), &["file/here", "--out"]);
 }
 
 #[test]
 fn a_full_disk_is_an_error_that_leaves_the_old_file_as_it_was() {
-    let place = Place::new("[base]\ndataset = \"digits\"\ndepth = 20\n");
+    let sandbox = Sandbox::new("[base]\ndataset = \"digits\"\ndepth = 20\n");
     let args = ["signal", "grid.toml", "--device", "cpu"];
-    fs::create_dir_all(place.sweep()).unwrap();
-    fs::write(place.sweep().join("signal.csv"), "old").unwrap();
-    let mut command = place.wninit(&args);
+    fs::create_dir_all(sandbox.sweep()).unwrap();
+    fs::write(sandbox.sweep().join("signal.csv"), "old").unwrap();
+    let mut command = sandbox.wninit(&args);
     crate::program::limit(&mut command, libc::RLIMIT_FSIZE, 1000);
     let result = output(&mut command);
     assert!([1, 2].contains(&result.code()), "{result:?}");
     result.expect(result.code(), &["signal.csv", "make room"]);
-    assert_eq!(place.text("signal.csv"), "old");
+    assert_eq!(sandbox.text("signal.csv"), "old");
 }

@@ -31,8 +31,8 @@ fn train_on(device: Device, jobs: &[Job], recompute: Recompute) -> Vec<Record> {
             Event::Progress(_) => {}
         })
         .unwrap_or_else(|stop| panic!("{jobs:?}: {stop:?}"));
-    let place = |record: &Record| jobs.iter().position(|job| *job == record.job);
-    records.sort_by_key(place);
+    let sandbox = |record: &Record| jobs.iter().position(|job| *job == record.job);
+    records.sort_by_key(sandbox);
     assert_eq!(records.len(), jobs.len(), "every member has a record");
     records
 }
@@ -129,9 +129,9 @@ fn a_job_has_the_same_result_to_the_last_bit_alone_and_beside_any_neighbours() {
 }
 
 /// How a run ended: the reason, or `ok`, and in which epoch.
-type Ending = (String, Option<u32>);
+type TrainingEnd = (String, Option<u32>);
 
-fn ending(record: &Record) -> Ending {
+fn ending(record: &Record) -> TrainingEnd {
     (record.reason.clone().unwrap_or("ok".to_owned()), record.diverged_epoch)
 }
 
@@ -174,14 +174,14 @@ fn members_that_all_end_at_once_have_the_rows_that_they_have_alone() {
         [common, residual, &[("norm", "batch"), ("micro_batch", "4")]].concat(),
         [common, residual, &[("augment", "crop_flip_cutout")]].concat(),
     ];
-    let mut seen: BTreeMap<Ending, usize> = BTreeMap::new();
+    let mut seen: BTreeMap<TrainingEnd, usize> = BTreeMap::new();
     for shape in shapes {
         let job = |exponent: f64, seed: &str| {
             let lr = format!("{:e}", 10_f64.powf(exponent));
             draft(&[&shape[..], &[("lr", &lr), ("seed", seed)]].concat()).resolve().unwrap()
         };
         // Every way in which this shape ends, with jobs that end so.
-        let mut endings: BTreeMap<Ending, Vec<Record>> = BTreeMap::new();
+        let mut endings: BTreeMap<TrainingEnd, Vec<Record>> = BTreeMap::new();
         for step in -4..=152 {
             for seed in ["0", "1"] {
                 let record = train(&[job(f64::from(step) / 4.0, seed)], Recompute::Off).remove(0);

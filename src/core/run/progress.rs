@@ -17,7 +17,7 @@ const STEPS: u64 = 10_000;
 
 /// Where a run stands: the contents of `progress.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Progress {
+pub struct RunProgress {
     /// The running process.
     pub pid: u32,
     /// The machine on which it runs.
@@ -42,10 +42,10 @@ pub struct Progress {
     pub eta_seconds: Option<f64>,
 }
 
-impl Progress {
+impl RunProgress {
     /// The last words of the process that ran, or runs, the sweep; `None` if it left none that
     /// can be read.
-    pub fn read(dir: &Path) -> Option<Progress> {
+    pub fn read(dir: &Path) -> Option<RunProgress> {
         serde_json::from_slice(&fs::read(dir.join(FILE)).ok()?).ok()
     }
 
@@ -109,7 +109,7 @@ impl Display {
     }
 
     /// Shows where the run stands.
-    pub(crate) fn show(&mut self, progress: &Progress) {
+    pub(crate) fn show(&mut self, progress: &RunProgress) {
         // Not being able to say how far it is must not stop a sweep; the journal will complain.
         if let Ok(json) = serde_json::to_string_pretty(progress) {
             write_atomically(&self.file, format!("{json}\n").as_bytes()).ok();

@@ -72,7 +72,7 @@ impl fmt::Display for PlanChange {
 }
 
 /// A sweep's folder that this process may write to.
-pub struct Sweep {
+pub struct SweepFolder {
     /// Where finished jobs go.
     pub journal: Journal,
     /// The jobs that are left to do, in the plan's order.
@@ -100,7 +100,7 @@ pub fn open(
     grid_toml: &str,
     plan: &[Job],
     part: &[Job],
-) -> Result<Sweep, ResultsError> {
+) -> Result<SweepFolder, ResultsError> {
     let journal = Journal::open(&shard.map_or_else(|| dir.to_owned(), |shard| shard.folder(dir)))?;
     // The journal has read its own folder, and most sweeps have no other.
     let finished = match folders(dir)?.as_slice() {
@@ -112,7 +112,7 @@ pub fn open(
     describe(dir, grid_toml, plan)?;
     let remaining: Vec<Job> =
         part.par_iter().filter(|job| !finished.contains(&job.id())).cloned().collect();
-    Ok(Sweep {
+    Ok(SweepFolder {
         journal,
         finished: part.len() - remaining.len(),
         remaining,

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::probe::curvature::measure;
-use crate::probe::eigen::{Eigen, Method, Options};
+use crate::probe::eigen::{Eigen, Method, SolverOptions};
 use crate::probe::shared_out;
 use crate::train::Libtorch;
 use crate::{device, ffi};
@@ -84,7 +84,7 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
     let names: Vec<String> = devices.iter().map(|device| device::name(*device)).collect();
     let folder = args.data.clone().unwrap_or_else(data::default_dir);
     let trainer = Libtorch::new(devices, threads, folder, Arc::clone(&stop), commit);
-    let options = Options {
+    let options = SolverOptions {
         method: match args.method {
             CurvatureMethod::Lanczos => Method::Lanczos,
             CurvatureMethod::Power => Method::Power,
@@ -186,7 +186,7 @@ fn measure_all(
     worker: usize,
     cohort: Cohort,
     question: CurvatureQuestion,
-    options: &Options,
+    options: &SolverOptions,
     parts: &mut Vec<Part>,
 ) {
     let began = Instant::now();

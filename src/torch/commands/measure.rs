@@ -12,7 +12,7 @@ use wninit_core::cli::Written;
 use wninit_core::cli::plan::Args;
 use wninit_core::console::say;
 use wninit_core::data;
-use wninit_core::execution::{Choice, NO_THREAD};
+use wninit_core::execution::{DeviceChoice, NO_THREAD};
 use wninit_core::job::Job;
 use wninit_core::plan::Plan;
 use wninit_core::plan::cohort::{self, Cohort, Shape};
@@ -35,7 +35,7 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Written> 
         let plan = Plan::of(&grid)?;
         remaining.extend(plan.remaining(&finished).map(|planned| planned.job.clone()));
     }
-    let (devices, threads) = device::workers(&Choice::Auto, None)?;
+    let (devices, threads) = device::workers(&DeviceChoice::Auto, None)?;
     let (name, workers) = (device::model(devices[0]), devices.len());
     let mut speeds = Speeds::of(&name, workers);
     let stop = interrupt::install()?;

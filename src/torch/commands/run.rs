@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use super::measure;
 use crate::device;
-use crate::train::checkpoint::{self, Saved};
-use crate::train::{Checkpoints, Libtorch};
+use crate::train::checkpoint::{self, Checkpoint};
+use crate::train::{CheckpointConfig, Libtorch};
 use wninit_core::cli::run::Args;
 use wninit_core::cli::{Ended, UsageError, Written};
 use wninit_core::console::say;
@@ -19,7 +19,7 @@ use wninit_core::plan::cohort::{self, Cohort, Shape};
 use wninit_core::plan::shard;
 use wninit_core::plan::speed::Speeds;
 use wninit_core::results::{ResultsError, folders, holder};
-use wninit_core::run::pool::{self, EXIT_UNFINISHED, Options};
+use wninit_core::run::pool::{self, EXIT_UNFINISHED, PoolOptions};
 use wninit_core::run::{interrupt, sweep};
 
 /// Trains the jobs that are not finished; the exit code is that of the pool.
@@ -74,7 +74,7 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
     let checkpoints = sweep.journal.dir().join("checkpoints");
     let saved = checkpoint::scan(&checkpoints, |warning| say(&format!("warning: {warning}")))?;
     let (mut cohorts, found) = resumable(&sweep.remaining, &sweep.finished_anywhere, saved);
-    let taken_up: Vec<Arc<Saved>> = found.values().cloned().collect();
+    let taken_up: Vec<Arc<Checkpoint>> = found.values().cloned().collect();
     let fresh = sweep.remaining.iter().filter(|job| !found.contains_key(&job.id())).cloned();
     let fresh: Vec<Job> = fresh.collect();
 
@@ -87,7 +87,7 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
     );
     trainer.recompute = args.recompute;
     trainer.checkpoints =
-        Some(Checkpoints { dir: checkpoints, every: args.checkpoint_every, found });
+        Some(CheckpointConfig { dir: checkpoints, every: args.checkpoint_every, found });
 
     let mut speeds = Speeds::of(&device::model(devices[0]), devices.len());
     let width = args.cohort_width.map(usize::from);
@@ -108,11 +108,11 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
         let width = speeds.width(&shape);
         speeds.seconds(&shape, width) / width as f64
     };
-    let options = Options {
+    let options = PoolOptions {
         cost: &cost,
         deadline: args.budget.map(|budget| Instant::now() + budget),
         finished_before: sweep.finished,
-        ..Options::new(devices.into_iter().map(device::name).collect(), &stop)
+        ..PoolOptions::new(devices.into_iter().map(device::name).collect(), &stop)
     };
     let summary = pool::run(cohorts, &trainer, &mut sweep.journal, &options);
     for saved in taken_up {
@@ -149,10 +149,10 @@ fn warn_of_shards(dir: &Path) -> Result<(), ResultsError> {
 fn resumable(
     remaining: &[Job],
     finished: &HashSet<JobId>,
-    saved: Vec<Saved>,
-) -> (Vec<Cohort>, HashMap<JobId, Arc<Saved>>) {
+    saved: Vec<Checkpoint>,
+) -> (Vec<Cohort>, HashMap<JobId, Arc<Checkpoint>>) {
     let by_id: HashMap<JobId, &Job> = remaining.iter().map(|job| (job.id(), job)).collect();
-    let mut found: HashMap<JobId, Arc<Saved>> = HashMap::new();
+    let mut found: HashMap<JobId, Arc<Checkpoint>> = HashMap::new();
     let mut cohorts = Vec::new();
     for saved in saved {
         let left = saved.ids.iter().filter(|id| !found.contains_key(id));

@@ -69,7 +69,7 @@ fn synthetic(args: &Args, stop: &AtomicBool) -> anyhow::Result<Ended> {
     let workers = args.workers.map_or_else(execution::cores, usize::from);
     let mut found = Vec::new();
     let mut failure = None;
-    let mut progress = Said::new(tasks.len());
+    let mut progress = ProgressLine::new(tasks.len());
     let measure = |_, (net, scheme, seed): (Net, Scheme, u64)| {
         ((net, scheme, seed), net.measure(scheme, seed))
     };
@@ -128,7 +128,7 @@ fn of_grid(args: &Args, stop: &Arc<AtomicBool>, commit: &'static str) -> anyhow:
     let trainer = Libtorch::new(devices, threads, folder, Arc::clone(stop), commit);
     let mut found = Vec::new();
     let mut failures = 0;
-    let mut progress = Said::new(starts.len());
+    let mut progress = ProgressLine::new(starts.len());
     let tasks: Vec<(usize, Job)> =
         starts.iter().map(|start| start.start.clone()).enumerate().collect();
     let measure =
@@ -277,15 +277,15 @@ fn csv(measured: &[Measured]) -> anyhow::Result<Vec<u8>> {
 }
 
 /// Says on stderr how far a command is, now and then.
-struct Said {
+struct ProgressLine {
     done: usize,
     all: usize,
     at: std::time::Instant,
 }
 
-impl Said {
-    fn new(all: usize) -> Said {
-        Said { done: 0, all, at: std::time::Instant::now() }
+impl ProgressLine {
+    fn new(all: usize) -> ProgressLine {
+        ProgressLine { done: 0, all, at: std::time::Instant::now() }
     }
 
     fn one_more(&mut self) {

@@ -25,7 +25,7 @@ use wninit_core::run::trainer::{Event, Stop, Trainer};
 use wninit_core::{data, rng};
 
 /// What came of a job that was trained again.
-enum Verdict {
+enum Comparison {
     Equal,
     /// Other numbers, as small as another machine explains.
     Close(Vec<Difference>),
@@ -103,20 +103,20 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<u8> {
         for (row, verdict) in reports {
             let id = row.job.id();
             let (word, list) = match verdict {
-                Verdict::Interrupted => continue,
-                Verdict::Equal => {
+                Comparison::Interrupted => continue,
+                Comparison::Equal => {
                     equal += 1;
                     ("equal", Vec::new())
                 }
-                Verdict::Close(list) => {
+                Comparison::Close(list) => {
                     close += 1;
                     ("close", list)
                 }
-                Verdict::Different(list) => {
+                Comparison::Different(list) => {
                     different += 1;
                     ("different", list)
                 }
-                Verdict::NotChecked(reason) => {
+                Comparison::NotChecked(reason) => {
                     not_checked += 1;
                     print(format!("not checked  {id}  {reason}\n"));
                     continue;
@@ -169,7 +169,7 @@ fn chosen(records: Vec<Record>, args: &Args) -> anyhow::Result<Vec<Record>> {
 }
 
 /// Trains a job alone and from its beginning.
-fn verdict(trainer: &Libtorch, worker: usize, row: &Record) -> Verdict {
+fn verdict(trainer: &Libtorch, worker: usize, row: &Record) -> Comparison {
     let mut again = None;
     let mut event = |event| {
         if let Event::Finished(record) = event {
@@ -178,25 +178,25 @@ fn verdict(trainer: &Libtorch, worker: usize, row: &Record) -> Verdict {
     };
     match trainer.train(worker, &Cohort::new(vec![row.job.clone()]), &mut event) {
         Ok(()) => {}
-        Err(Stop::Interrupted) => return Verdict::Interrupted,
+        Err(Stop::Interrupted) => return Comparison::Interrupted,
         Err(Stop::Failed { reason, error }) => {
-            return Verdict::NotChecked(format!("{reason}: {}", one_line(&error)));
+            return Comparison::NotChecked(format!("{reason}: {}", one_line(&error)));
         }
     }
     match again {
         Some(again) => compare(row, &again),
-        None => Verdict::NotChecked("a bug: the trainer came back without a result".to_owned()),
+        None => Comparison::NotChecked("a bug: the trainer came back without a result".to_owned()),
     }
 }
 
-fn compare(row: &Record, again: &Record) -> Verdict {
+fn compare(row: &Record, again: &Record) -> Comparison {
     let list = all_differences(row, again);
     if list.is_empty() {
-        Verdict::Equal
+        Comparison::Equal
     } else if made_elsewhere(row, again) && list.iter().all(|difference| difference.close) {
-        Verdict::Close(list)
+        Comparison::Close(list)
     } else {
-        Verdict::Different(list)
+        Comparison::Different(list)
     }
 }
 
@@ -363,25 +363,25 @@ mod tests {
     #[test]
     fn a_last_digit_counts_where_the_row_was_made_here_and_is_close_where_it_was_not() {
         let row = record();
-        assert!(matches!(compare(&row, &record()), Verdict::Equal));
+        assert!(matches!(compare(&row, &record()), Comparison::Equal));
         let mut again = record();
         again.test_acc = Some(0.690_000_000_1);
         assert!(
-            matches!(compare(&row, &again), Verdict::Different(list) if list[0].column == "test_acc")
+            matches!(compare(&row, &again), Comparison::Different(list) if list[0].column == "test_acc")
         );
         let elsewhere: [fn(&mut Provenance); 2] =
             [|p| p.hostname = "there".into(), |p| p.git_sha = "def".into()];
         for elsewhere in elsewhere {
             again.provenance = record().provenance;
             elsewhere(&mut again.provenance);
-            assert!(matches!(compare(&row, &again), Verdict::Close(_)));
+            assert!(matches!(compare(&row, &again), Comparison::Close(_)));
         }
         again.test_acc = Some(0.6);
-        assert!(matches!(compare(&row, &again), Verdict::Different(_)));
+        assert!(matches!(compare(&row, &again), Comparison::Different(_)));
         again = record();
         again.outcome = Outcome::Diverged;
         again.provenance.device = "cuda:0".into();
-        assert!(matches!(compare(&row, &again), Verdict::Different(_)));
+        assert!(matches!(compare(&row, &again), Comparison::Different(_)));
     }
 
     #[test]
@@ -389,12 +389,12 @@ mod tests {
         let mut again = record();
         again.epochs[0].val_loss = 0.600_000_1;
         assert!(
-            matches!(compare(&record(), &again), Verdict::Different(list) if list[0].column == "val_loss of epoch 1")
+            matches!(compare(&record(), &again), Comparison::Different(list) if list[0].column == "val_loss of epoch 1")
         );
         let mut row = record();
         row.epochs.clear();
         assert!(
-            matches!(compare(&row, &record()), Verdict::Different(list) if list[0].column == "rows in epochs.csv")
+            matches!(compare(&row, &record()), Comparison::Different(list) if list[0].column == "rows in epochs.csv")
         );
     }
 }

@@ -170,8 +170,8 @@ mod graph {
     use crate::ffi::{check, message_of};
 
     unsafe extern "C" {
-        fn wninit_graph_pool(out: *mut u64) -> *mut c_char;
-        fn wninit_graph_begin(out: *mut *mut c_void, pool: *const u64) -> *mut c_char;
+        fn wninit_graph_memory(out: *mut u64) -> *mut c_char;
+        fn wninit_graph_begin(out: *mut *mut c_void, memory: *const u64) -> *mut c_char;
         fn wninit_graph_end(graph: *mut c_void) -> *mut c_char;
         fn wninit_graph_replay(graph: *mut c_void) -> *mut c_char;
         fn wninit_graph_free(graph: *mut c_void);
@@ -179,17 +179,18 @@ mod graph {
 
     /// Memory that graphs share which never run at the same time.
     #[derive(Clone, Copy, Debug)]
-    pub(crate) struct Pool([u64; 2]);
+    pub(crate) struct GraphMemory([u64; 2]);
 
-    impl Pool {
+    impl GraphMemory {
         /// Memory of its own.
         ///
         /// # Errors
         /// libtorch's message.
-        pub(crate) fn new() -> Result<Pool, String> {
-            let mut pool = [0; 2];
+        pub(crate) fn new() -> Result<GraphMemory, String> {
+            let mut memory = [0; 2];
             // SAFETY: writes two numbers.
-            message_of(unsafe { wninit_graph_pool(pool.as_mut_ptr()) }).map(|()| Pool(pool))
+            message_of(unsafe { wninit_graph_memory(memory.as_mut_ptr()) })
+                .map(|()| GraphMemory(memory))
         }
     }
 
@@ -206,10 +207,13 @@ mod graph {
         ///
         /// # Panics
         /// If `work` runs out of memory, as it would without being recorded.
-        pub(crate) fn record<T>(pool: Pool, work: impl FnOnce() -> T) -> Result<(Graph, T), String> {
+        pub(crate) fn record<T>(
+            memory: GraphMemory,
+            work: impl FnOnce() -> T,
+        ) -> Result<(Graph, T), String> {
             let mut handle = std::ptr::null_mut();
             // SAFETY: `handle` is written to, and ours to free.
-            message_of(unsafe { wninit_graph_begin(&mut handle, pool.0.as_ptr()) })?;
+            message_of(unsafe { wninit_graph_begin(&mut handle, memory.0.as_ptr()) })?;
             let graph = Graph(handle);
             let result = catch_unwind(AssertUnwindSafe(work));
             // SAFETY: the handle is live.
@@ -246,12 +250,12 @@ mod graph {
 mod graph {
     /// Memory that graphs share which never run at the same time.
     #[derive(Clone, Copy, Debug)]
-    pub(crate) struct Pool;
+    pub(crate) struct GraphMemory;
 
-    impl Pool {
+    impl GraphMemory {
         /// # Errors
         /// Always.
-        pub(crate) fn new() -> Result<Pool, String> {
+        pub(crate) fn new() -> Result<GraphMemory, String> {
             Err("the program was built without CUDA's headers".to_owned())
         }
     }
@@ -263,8 +267,11 @@ mod graph {
     impl Graph {
         /// # Errors
         /// Always.
-        pub(crate) fn record<T>(_: Pool, _: impl FnOnce() -> T) -> Result<(Graph, T), String> {
-            Pool::new().map(|_| unreachable!("there are no graphs"))
+        pub(crate) fn record<T>(
+            _: GraphMemory,
+            _: impl FnOnce() -> T,
+        ) -> Result<(Graph, T), String> {
+            GraphMemory::new().map(|_| unreachable!("there are no graphs"))
         }
 
         /// Launches it.
@@ -274,4 +281,4 @@ mod graph {
     }
 }
 
-pub(crate) use graph::{Graph, Pool};
+pub(crate) use graph::{Graph, GraphMemory};

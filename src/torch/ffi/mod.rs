@@ -1,6 +1,6 @@
 //! What tch does not offer of libtorch; the other half is `torch.cpp`.
 
-pub(crate) mod convolution;
+pub(crate) mod conv2d;
 pub(crate) mod cuda;
 pub mod faults;
 
@@ -131,7 +131,7 @@ static TF32: AtomicBool = AtomicBool::new(false);
 
 /// Whether fp32 matrix products and convolutions may use TF32 on a GPU. libtorch's default is
 /// no for products and yes for convolutions, so it must be set either way. The setting is the
-/// whole process's: cohorts on GPUs take turns (`train::turns`).
+/// whole process's: cohorts on GPUs take turns (`train::tf32_lock`).
 pub fn allow_tf32(allow: bool) {
     TF32.store(allow, Ordering::SeqCst);
     // SAFETY: sets two flags.

@@ -177,7 +177,7 @@ char* wninit_lanes_join(const void* lanes) {
 #ifdef WNINIT_CUDA
 
 // A handle of memory that graphs share.
-char* wninit_graph_pool(uint64_t* out) {
+char* wninit_graph_memory(uint64_t* out) {
   return guarded([&] { std::tie(out[0], out[1]) = at::cuda::graph_pool_handle(); });
 }
 

@@ -3,8 +3,8 @@
 
 use tch::Tensor;
 
-use super::convolution::stack;
-use super::{Arithmetic, Buffer, Layer, Param, Part, Pass, Step, Tape};
+use super::conv_algorithm::stack;
+use super::{Accumulation, Arithmetic, Buffer, Layer, Param, Part, Pass, Tape};
 use crate::ffi::batch_norm_backward;
 
 const MOMENTUM: f64 = 0.1;
@@ -21,7 +21,12 @@ pub struct BatchNorm {
 
 impl BatchNorm {
     /// γ = 1, β = 0, running mean 0 and variance 1.
-    pub(crate) fn new(name: &str, members: i64, channels: i64, arithmetic: Arithmetic) -> BatchNorm {
+    pub(crate) fn new(
+        name: &str,
+        members: i64,
+        channels: i64,
+        arithmetic: Arithmetic,
+    ) -> BatchNorm {
         let shape = [members, channels];
         let buffer = |what: &str, value| Buffer {
             name: format!("{name}.{what}"),
@@ -53,7 +58,7 @@ impl Layer for BatchNorm {
         let training = !matches!(pass, Pass::Evaluate);
         // The second time through, the running averages have already moved, and an observer must
         // not move them: move copies.
-        let again = matches!(pass, Pass::Again(_) | Pass::Observe(_));
+        let again = matches!(pass, Pass::Recompute(_) | Pass::Observe(_));
         let mut saved = (Vec::new(), Vec::new());
         let ys = (0..x.size()[0]).map(|m| {
             let member = |t: &Tensor| t.select(0, m);
@@ -80,7 +85,13 @@ impl Layer for BatchNorm {
         y
     }
 
-    fn backward(&mut self, dy: Tensor, tape: &mut Tape, step: Step, _need_dx: bool) -> Tensor {
+    fn backward(
+        &mut self,
+        dy: Tensor,
+        tape: &mut Tape,
+        accumulation: Accumulation,
+        _need_dx: bool,
+    ) -> Tensor {
         let [invstd, mean, x] = [tape.pop(), tape.pop(), tape.pop()];
         let mut grads = (Vec::new(), Vec::new(), Vec::new());
         for m in 0..x.size()[0] {
@@ -93,13 +104,13 @@ impl Layer for BatchNorm {
         }
         let kind = self.weight.value.kind();
         let stack_params = |grads: Vec<Tensor>| Tensor::stack(&grads, 0).to_kind(kind);
-        self.weight.apply(stack_params(grads.1), step);
-        self.bias.apply(stack_params(grads.2), step);
+        self.weight.apply(stack_params(grads.1), accumulation);
+        self.bias.apply(stack_params(grads.2), accumulation);
         stack(grads.0)
     }
 
     fn data_dependent(&mut self, x: &Tensor) -> Tensor {
-        self.forward(x, &mut Pass::Skim)
+        self.forward(x, &mut Pass::NoTape)
     }
 
     fn visit<'a>(&'a mut self, visit: &mut dyn FnMut(Part<'a>)) {

@@ -4,7 +4,7 @@ use tch::Tensor;
 
 use super::kernels::Gradient;
 use super::matmul::{WeightGradient, multiply};
-use super::{Affine, Arithmetic, Layer, Part, Pass, Role, Step, Tape, kernels};
+use super::{Accumulation, Affine, Arithmetic, Layer, Part, Pass, Role, Tape, kernels};
 use wninit_core::job::Norm;
 
 /// `[member, batch, in]` to `[member, batch, out]`, one product for each member.
@@ -55,7 +55,13 @@ impl Layer for Linear {
         y.transpose(1, 2)
     }
 
-    fn backward(&mut self, dy: Tensor, tape: &mut Tape, step: Step, need_dx: bool) -> Tensor {
+    fn backward(
+        &mut self,
+        dy: Tensor,
+        tape: &mut Tape,
+        accumulation: Accumulation,
+        need_dx: bool,
+    ) -> Tensor {
         let y = self.relu.then(|| tape.pop());
         let x = tape.pop();
         let dy = dy.transpose(1, 2).contiguous();
@@ -65,7 +71,7 @@ impl Layer for Linear {
         } else {
             Tensor::new()
         };
-        self.affine.apply(Gradient::Product(WeightGradient { dz: &dz, x: &x }), db, step);
+        self.affine.apply(Gradient::Product(WeightGradient { dz: &dz, x: &x }), db, accumulation);
         dx
     }
 

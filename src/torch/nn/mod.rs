@@ -8,13 +8,13 @@
 
 pub(crate) mod batch_norm;
 pub(crate) mod conv;
-pub(crate) mod convolution;
+pub(crate) mod conv_algorithm;
 pub(crate) mod init;
 pub(crate) mod kernels;
 pub(crate) mod linear;
 pub(crate) mod matmul;
 pub(crate) mod params;
-pub(crate) mod pool;
+pub(crate) mod pooling;
 
 pub use batch_norm::BatchNorm;
 pub use conv::Conv;
@@ -53,10 +53,10 @@ pub enum Pass<'a> {
     /// Training, with a backward pass to come.
     Train(&'a mut Tape),
     /// Training, with nothing kept: the backward pass will compute this part again.
-    Skim,
+    NoTape,
     /// The second time through a part that was skimmed: as `Train`, but running statistics have
     /// already moved.
-    Again(&'a mut Tape),
+    Recompute(&'a mut Tape),
     /// Evaluation: running statistics are used and frozen.
     Evaluate,
     /// As training at this moment, with nothing kept or moved, showing an observer what every
@@ -68,8 +68,8 @@ impl Pass<'_> {
     /// The tape, if something is to be kept.
     pub(crate) fn tape(&mut self) -> Option<&mut Tape> {
         match self {
-            Pass::Train(tape) | Pass::Again(tape) => Some(tape),
-            Pass::Skim | Pass::Evaluate | Pass::Observe(_) => None,
+            Pass::Train(tape) | Pass::Recompute(tape) => Some(tape),
+            Pass::NoTape | Pass::Evaluate | Pass::Observe(_) => None,
         }
     }
 
@@ -88,7 +88,7 @@ impl Pass<'_> {
 
 /// What a backward pass does with the gradients of parameters.
 #[derive(Clone, Copy)]
-pub(crate) struct Step<'a> {
+pub(crate) struct Accumulation<'a> {
     /// Whether this is the first micro-batch of the mini-batch.
     pub first: bool,
     /// Whether it is the last one; before that gradients only add up.
@@ -97,10 +97,10 @@ pub(crate) struct Step<'a> {
     pub sgd: Option<&'a Sgd>,
 }
 
-impl<'a> Step<'a> {
+impl<'a> Accumulation<'a> {
     /// The whole mini-batch at once.
-    pub(crate) fn whole(sgd: Option<&'a Sgd>) -> Step<'a> {
-        Step { first: true, last: true, sgd }
+    pub(crate) fn whole(sgd: Option<&'a Sgd>) -> Accumulation<'a> {
+        Accumulation { first: true, last: true, sgd }
     }
 }
 
@@ -110,7 +110,13 @@ pub(crate) trait Layer: Send {
     fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor;
 
     /// `∂L/∂y` to `∂L/∂x` (an undefined tensor unless `need_dx`), applying `step` on the way.
-    fn backward(&mut self, dy: Tensor, tape: &mut Tape, step: Step, need_dx: bool) -> Tensor;
+    fn backward(
+        &mut self,
+        dy: Tensor,
+        tape: &mut Tape,
+        accumulation: Accumulation,
+        need_dx: bool,
+    ) -> Tensor;
 
     /// The forward pass for data-dependent initialization, for a stack of one member: sets gains
     /// and biases from the batch before it passes it on (Salimans & Kingma 2016, eq. 6).

@@ -4,7 +4,7 @@
 use tch::{Kind, Tensor};
 
 use super::kernels::Gradient;
-use super::{Arithmetic, Step, kernels};
+use super::{Accumulation, Arithmetic, kernels};
 use wninit_core::job::Norm;
 
 /// A trainable tensor `[member, …]`.
@@ -27,14 +27,14 @@ impl Param {
     }
 
     /// Adds the gradient to those of earlier micro-batches; `Some` once it is complete.
-    fn accumulate(&mut self, grad: Tensor, step: Step) -> Option<Tensor> {
-        accumulate(&mut self.grad, grad, step)
+    fn accumulate(&mut self, grad: Tensor, accumulation: Accumulation) -> Option<Tensor> {
+        accumulate(&mut self.grad, grad, accumulation)
     }
 
     /// Takes a gradient `[member, …]` of the value's shape and, with the last one, updates.
-    pub(crate) fn apply(&mut self, grad: Tensor, step: Step) {
-        let Some(grad) = self.accumulate(grad, step) else { return };
-        match step.sgd {
+    pub(crate) fn apply(&mut self, grad: Tensor, accumulation: Accumulation) {
+        let Some(grad) = self.accumulate(grad, accumulation) else { return };
+        match accumulation.sgd {
             None => self.grad = Some(grad),
             Some(sgd) => {
                 let momentum = self.momentum.get_or_insert_with(|| self.value.zeros_like());
@@ -44,12 +44,16 @@ impl Param {
     }
 }
 
-fn accumulate(sum: &mut Option<Tensor>, grad: Tensor, step: Step) -> Option<Tensor> {
+fn accumulate(
+    sum: &mut Option<Tensor>,
+    grad: Tensor,
+    accumulation: Accumulation,
+) -> Option<Tensor> {
     let grad = match sum.take() {
-        Some(earlier) if !step.first => earlier + grad,
+        Some(earlier) if !accumulation.first => earlier + grad,
         _ => grad,
     };
-    if step.last {
+    if accumulation.last {
         Some(grad)
     } else {
         *sum = Some(grad);
@@ -207,19 +211,19 @@ impl Affine {
     }
 
     /// Takes the gradients of the effective weight and the bias.
-    pub(crate) fn apply(&mut self, dw: Gradient, db: Tensor, step: Step) {
-        self.bias.apply(db.to_kind(self.arithmetic.params), step);
-        let dw = if step.first && step.last {
+    pub(crate) fn apply(&mut self, dw: Gradient, db: Tensor, accumulation: Accumulation) {
+        self.bias.apply(db.to_kind(self.arithmetic.params), accumulation);
+        let dw = if accumulation.first && accumulation.last {
             dw
         } else {
             let dw = dw.whole().to_kind(self.arithmetic.params);
-            match accumulate(&mut self.grad, dw, step) {
+            match accumulate(&mut self.grad, dw, accumulation) {
                 Some(dw) => Gradient::Whole(dw),
                 None => return,
             }
         };
-        let whole = Step { first: true, last: true, ..step };
-        match (&mut self.weight_norm, &mut self.effective, step.sgd) {
+        let whole = Accumulation { first: true, last: true, ..accumulation };
+        match (&mut self.weight_norm, &mut self.effective, accumulation.sgd) {
             (Some(wn), Some(effective), Some(sgd)) => kernels::sgd_weight_norm(
                 sgd,
                 dw,

@@ -10,11 +10,11 @@
 use rand_distr::StandardNormal;
 use tch::{Kind, Tensor};
 
-use super::eigen::{self, Eigen, Options};
+use super::eigen::{self, Eigen, SolverOptions};
 use crate::models::Model;
 use crate::nn::{Pass, init};
 use crate::train::augment::Preprocess;
-use crate::train::{DeviceData, Libtorch, caught, initial_stack};
+use crate::train::{DeviceData, Libtorch, catch_torch_panic, initial_stack};
 use wninit_core::data::batches;
 use wninit_core::job::{Augment, Job, Norm};
 use wninit_core::plan::cohort::Cohort;
@@ -43,7 +43,7 @@ impl<'a> Hessian<'a> {
         images: &[Vec<Vec<u32>>],
         part: usize,
     ) -> Hessian<'a> {
-        let device = model.blueprint().arithmetic.device;
+        let device = model.config().arithmetic.device;
         for param in model.params() {
             param.value = param.value.detach().set_requires_grad(true);
         }
@@ -84,14 +84,14 @@ impl<'a> Hessian<'a> {
 
     /// The sum of the members' losses over a part, as its share of the mean over all images.
     fn loss(&self, part: usize) -> Tensor {
-        let blueprint = self.model.blueprint();
+        let config = self.model.config();
         let (pixels, labels) = self.data.train.gather(&self.parts[part]);
         let x = self.preprocess.eval(&pixels);
         let mut ignore = |_: &str, _: &Tensor| {};
         // Running statistics are not to move under the graph, and an observer moves nothing.
-        let mut pass = match blueprint.norm {
+        let mut pass = match config.norm {
             Norm::Batch => Pass::Observe(&mut ignore),
-            _ => Pass::Skim,
+            _ => Pass::NoTape,
         };
         let logits = self.model.logits(&x, &mut pass);
         let log_p = logits.log_softmax(-1, None::<Kind>);
@@ -137,9 +137,9 @@ pub(crate) fn measure(
     worker: usize,
     cohort: &Cohort,
     share: f64,
-    options: &Options,
+    options: &SolverOptions,
 ) -> Result<(Vec<Eigen>, usize), Stop> {
-    caught(|| {
+    catch_torch_panic(|| {
         let shape = cohort.shape();
         let device = trainer.devices[worker];
         let (data, _ready) = trainer.ready(worker, &shape)?;
@@ -160,7 +160,8 @@ pub(crate) fn measure(
             })
             .collect();
         let start = Tensor::stack(&starts, 0).to_device(device);
-        let options = Options { basis: basis(n, cohort.jobs().len(), options.basis), ..*options };
+        let options =
+            SolverOptions { basis: basis(n, cohort.jobs().len(), options.basis), ..*options };
         Ok((eigen::dominant(&start, &options, |v| hessian.times(v)), count))
     })
 }

@@ -17,7 +17,7 @@ pub enum Method {
 
 /// When to stop, and how much memory to take.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub struct SolverOptions {
     /// How the eigenvalue is found.
     pub method: Method,
     /// Done as soon as `‖Hx − θx‖ ≤ tolerance·|θ|` for the estimate (θ, x), ‖x‖ = 1. An
@@ -65,7 +65,7 @@ const NOISE: f64 = 1e-6;
 /// A matrix of zeros has the eigenvalue 0, found at once.
 pub fn dominant(
     start: &Tensor,
-    options: &Options,
+    options: &SolverOptions,
     apply: impl FnMut(&Tensor) -> Tensor,
 ) -> Vec<Eigen> {
     match options.method {
@@ -95,7 +95,7 @@ fn scaled(x: &Tensor, size: &Tensor, floor: &Tensor) -> Tensor {
 
 fn power(
     start: &Tensor,
-    options: &Options,
+    options: &SolverOptions,
     mut apply: impl FnMut(&Tensor) -> Tensor,
 ) -> Vec<Eigen> {
     let members = start.size()[0] as usize;
@@ -155,7 +155,7 @@ fn ritz(matrix: &[Vec<f64>], size: usize) -> Option<Ritz> {
 
 fn lanczos(
     start: &Tensor,
-    options: &Options,
+    options: &SolverOptions,
     mut apply: impl FnMut(&Tensor) -> Tensor,
 ) -> Vec<Eigen> {
     let [members, n] = start.size()[..] else { panic!("a stack of vectors has two axes") };
@@ -263,8 +263,8 @@ mod tests {
         init::numbers(StandardNormal, rng::stream(seed, "gaussian", 0), n as usize)
     }
 
-    fn options(method: Method) -> Options {
-        Options { method, tolerance: 1e-3, max_iterations: 500, basis: 24 }
+    fn options(method: Method) -> SolverOptions {
+        SolverOptions { method, tolerance: 1e-3, max_iterations: 500, basis: 24 }
     }
 
     /// A quadratic's Hessian with these eigenvalues, in a random orthonormal basis.
@@ -277,7 +277,7 @@ mod tests {
     }
 
     /// The dominant eigenvalues of matrices of one size, as a stack.
-    fn solve(matrices: &[Tensor], options: &Options) -> Vec<Eigen> {
+    fn solve(matrices: &[Tensor], options: &SolverOptions) -> Vec<Eigen> {
         let stack = Tensor::stack(matrices, 0);
         let n = stack.size()[1];
         // Each member its own start, whatever it stands beside.
@@ -333,7 +333,7 @@ mod tests {
     #[test]
     fn a_slowly_falling_spectrum_is_solved_through_many_restarts() {
         let spectrum: Vec<f64> = (1..400).map(|i| -1.0 / f64::from(i).sqrt()).collect();
-        let small = Options { basis: 6, ..options(Method::Lanczos) };
+        let small = SolverOptions { basis: 6, ..options(Method::Lanczos) };
         let found = solve(&[symmetric(&spectrum, 5)], &small);
         assert_near(&found[0], -1.0);
         assert!(found[0].iterations > 6, "{found:?}");
@@ -381,7 +381,7 @@ mod tests {
 
     #[test]
     fn what_did_not_converge_says_so() {
-        let few = Options { max_iterations: 3, ..options(Method::Lanczos) };
+        let few = SolverOptions { max_iterations: 3, ..options(Method::Lanczos) };
         let found = solve(&[symmetric(&spectrum(&[]), 9)], &few);
         assert_eq!((found[0].converged, found[0].iterations), (false, 3));
     }

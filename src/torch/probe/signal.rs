@@ -10,9 +10,9 @@ use rand::Rng;
 use rand_distr::StandardNormal;
 use tch::{Device, Kind, Tensor};
 
-use crate::nn::{Arithmetic, Layer, Linear, Part, Pass, Role, Step, Tape, init};
+use crate::nn::{Accumulation, Arithmetic, Layer, Linear, Part, Pass, Role, Tape, init};
 use crate::train::augment::Preprocess;
-use crate::train::{Libtorch, blueprint, caught, initial_network};
+use crate::train::{Libtorch, catch_torch_panic, initial_network, model_config};
 use wninit_core::job::{Augment, Direction, Gain, Init, Job, Norm};
 use wninit_core::rng;
 use wninit_core::run::trainer::Stop;
@@ -102,7 +102,8 @@ pub enum Scheme {
 
 impl Scheme {
     /// Every scheme.
-    pub(crate) const ALL: [Scheme; 3] = [Scheme::UnitGain, Scheme::HeProposed, Scheme::OrthogonalProposed];
+    pub(crate) const ALL: [Scheme; 3] =
+        [Scheme::UnitGain, Scheme::HeProposed, Scheme::OrthogonalProposed];
 
     /// The word for it in tables.
     pub(crate) const fn name(self) -> &'static str {
@@ -192,7 +193,7 @@ impl Net {
     /// # Errors
     /// Memory ran out.
     pub fn measure(self, scheme: Scheme, seed: u64) -> Result<Vec<LayerSignal>, Stop> {
-        caught(|| {
+        catch_torch_panic(|| {
             let _no_grad = tch::no_grad_guard();
             tch::set_num_threads(1);
             crate::ffi::flush_denormals();
@@ -226,7 +227,7 @@ impl Net {
             // The layers compute in place, and a skip connection needs the gradient once more.
             let mut dy = dh.copy();
             for layer in block.iter_mut().rev() {
-                dy = layer.backward(dy, &mut tape, Step::whole(None), true);
+                dy = layer.backward(dy, &mut tape, Accumulation::whole(None), true);
             }
             dh = if skip { dh + dy } else { dy };
             backward.push(norms(&dh));
@@ -247,12 +248,16 @@ impl Net {
 ///
 /// # Errors
 /// The machine failed: memory, the device, the data.
-pub(crate) fn of_job(trainer: &Libtorch, worker: usize, job: &Job) -> Result<Vec<LayerSignal>, Stop> {
-    caught(|| {
+pub(crate) fn of_job(
+    trainer: &Libtorch,
+    worker: usize,
+    job: &Job,
+) -> Result<Vec<LayerSignal>, Stop> {
+    catch_torch_panic(|| {
         let shape = Shape::of(job);
         let device = trainer.devices[worker];
         let (data, _ready) = trainer.ready(worker, &shape)?;
-        let model = tch::no_grad(|| initial_network(job, blueprint(&shape, device), &data));
+        let model = tch::no_grad(|| initial_network(job, model_config(&shape, device), &data));
         // One whole batch is the least share.
         let images: Vec<i64> =
             first_batches(job, 0.0).concat().into_iter().map(i64::from).collect();

@@ -81,25 +81,25 @@ impl Draws {
 
 /// `(x/255 − mean) / std` of a channel as `scale·x + bias` for a byte x: one vectorised pass.
 #[derive(Clone, Copy, Debug)]
-struct Affine {
+struct ByteScale {
     scale: f32,
     bias: f32,
 }
 
-impl Affine {
-    fn new(mean: f64, std: f64) -> Affine {
-        Affine { scale: (1.0 / (255.0 * std)) as f32, bias: (-mean / std) as f32 }
+impl ByteScale {
+    fn new(mean: f64, std: f64) -> ByteScale {
+        ByteScale { scale: (1.0 / (255.0 * std)) as f32, bias: (-mean / std) as f32 }
     }
 
     /// Mean 0 and variance 1; a channel of which all pixels are equal becomes 0.
-    fn standardised(moments: &Moments) -> Vec<Affine> {
+    fn standardised(moments: &Moments) -> Vec<ByteScale> {
         let divisor = |std: f64| if std > 0.0 { std } else { 1.0 };
         let channels = moments.mean.iter().zip(&moments.std);
-        channels.map(|(&mean, &std)| Affine::new(mean, divisor(std))).collect()
+        channels.map(|(&mean, &std)| ByteScale::new(mean, divisor(std))).collect()
     }
 
     /// As in the paper.
-    fn of_channels(dataset: Dataset) -> Vec<Affine> {
+    fn of_channels(dataset: Dataset) -> Vec<ByteScale> {
         let (mean, std): (&[f64], &[f64]) = match dataset.name() {
             DatasetName::Cifar10 | DatasetName::Cifar100 => {
                 (&[0.4914, 0.4822, 0.4465], &[0.2023, 0.1994, 0.2010])
@@ -110,7 +110,7 @@ impl Affine {
             .map(|channel| {
                 let mean = mean.get(channel).copied().unwrap_or(0.5);
                 let std = std.get(channel).copied().unwrap_or(1.0);
-                Affine::new(mean, std)
+                ByteScale::new(mean, std)
             })
             .collect()
     }
@@ -146,14 +146,14 @@ pub fn normalise(dataset: Dataset, images: &Tensor) -> Tensor {
 pub struct Preprocess {
     dataset: Dataset,
     augment: Augment,
-    channels: Vec<Affine>,
+    channels: Vec<ByteScale>,
     device: Option<OnDevice>,
 }
 
 /// The constants of the path that any device can take.
 #[derive(Debug)]
 struct OnDevice {
-    /// `[1, channel, 1]`: [`Affine`] by channel.
+    /// `[1, channel, 1]`: [`ByteScale`] by channel.
     scale: Tensor,
     bias: Tensor,
     /// `[1, height, 1]` and `[1, 1, width]`: 0, 1, 2, …
@@ -162,9 +162,9 @@ struct OnDevice {
 }
 
 impl OnDevice {
-    fn new(dataset: Dataset, affine: &[Affine], device: Device) -> OnDevice {
+    fn new(dataset: Dataset, affine: &[ByteScale], device: Device) -> OnDevice {
         let [channels, height, width] = dataset.shape().map(|size| size as i64);
-        let channel_wise = |value: fn(&Affine) -> f32| {
+        let channel_wise = |value: fn(&ByteScale) -> f32| {
             let values: Vec<f32> = affine.iter().map(value).collect();
             Tensor::from_slice(&values).view([1, channels, 1]).to_device(device)
         };
@@ -187,7 +187,7 @@ impl Preprocess {
     /// For images of this data set with the paper's scaling, trained with this augmentation on
     /// this device.
     pub fn new(dataset: Dataset, augment: Augment, device: Device) -> Preprocess {
-        Preprocess::of_channels(dataset, augment, Affine::of_channels(dataset), device)
+        Preprocess::of_channels(dataset, augment, ByteScale::of_channels(dataset), device)
     }
 
     /// As [`Preprocess::new`], with any scaling. `moments` are those of the training set.
@@ -201,7 +201,7 @@ impl Preprocess {
         match input {
             InputScaling::Paper => Preprocess::new(dataset, augment, device),
             InputScaling::Standardised => {
-                let channels = Affine::standardised(moments);
+                let channels = ByteScale::standardised(moments);
                 assert_eq!(channels.len(), dataset.shape()[0], "moments of each channel");
                 Preprocess::of_channels(dataset, augment, channels, device)
             }
@@ -211,7 +211,7 @@ impl Preprocess {
     fn of_channels(
         dataset: Dataset,
         augment: Augment,
-        channels: Vec<Affine>,
+        channels: Vec<ByteScale>,
         device: Device,
     ) -> Preprocess {
         let on_device = (device != Device::Cpu).then(|| OnDevice::new(dataset, &channels, device));
@@ -234,7 +234,7 @@ impl Preprocess {
         self.apply(images, draws)
     }
 
-    /// Images for evaluation, which are normalised and nothing else.
+    /// DeviceImages for evaluation, which are normalised and nothing else.
     ///
     /// # Panics
     /// If the shape does not fit the data set.
@@ -353,7 +353,15 @@ fn clip(centre: i64, size: usize) -> std::ops::Range<usize> {
 }
 
 /// Crops one channel of one image, row by row: what lies outside of the image is black.
-fn crop(from: &[u8], to: &mut [f32], affine: Affine, width: usize, dy: i64, dx: i64, flip: bool) {
+fn crop(
+    from: &[u8],
+    to: &mut [f32],
+    affine: ByteScale,
+    width: usize,
+    dy: i64,
+    dx: i64,
+    flip: bool,
+) {
     let black = affine.black();
     let (shift_y, shift_x) = (dy - i64::from(PADDING), dx - i64::from(PADDING));
     // The columns of the crop that lie on the image, and where on it they begin.
@@ -470,7 +478,7 @@ mod tests {
             &format!("loop, {augment}"),
         );
         preprocess.device =
-            Some(OnDevice::new(dataset, &Affine::of_channels(dataset), Device::Cpu));
+            Some(OnDevice::new(dataset, &ByteScale::of_channels(dataset), Device::Cpu));
         assert_close(
             &preprocess.train(images, Some(&rows)),
             &expected,

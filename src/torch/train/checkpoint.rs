@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor};
 
-use super::session::{DeviceData, Progress, Session};
-use crate::models::{Blueprint, Model};
+use super::session::{DeviceData, MemberProgress, Session};
+use crate::models::{Model, ModelConfig};
 use wninit_core::job::JobId;
 use wninit_core::plan::cohort::Cohort;
 
@@ -36,12 +36,12 @@ struct Header {
     /// Wall-clock seconds of the current epoch so far.
     #[serde(default)]
     epoch_seconds: f64,
-    progress: Vec<Progress>,
+    progress: Vec<MemberProgress>,
 }
 
 /// A checkpoint that an earlier run left.
 #[derive(Debug)]
-pub struct Saved {
+pub struct Checkpoint {
     /// The file.
     pub path: PathBuf,
     /// The jobs in it, in the order of the stack.
@@ -199,10 +199,10 @@ impl Opened {
     }
 }
 
-fn read(path: &Path) -> Result<Saved> {
+fn read(path: &Path) -> Result<Checkpoint> {
     let header = Opened::new(path)?.check(|_| ())?;
     let ids = header.ids.iter().map(|id| id.parse().map_err(anyhow::Error::msg));
-    Ok(Saved {
+    Ok(Checkpoint {
         path: path.to_owned(),
         ids: ids.collect::<Result<_>>()?,
         reached: (header.epoch, header.step),
@@ -228,7 +228,7 @@ pub(super) fn set_aside(path: &Path, error: &anyhow::Error) -> String {
 ///
 /// # Errors
 /// The folder cannot be read.
-pub(crate) fn scan(dir: &Path, mut warn: impl FnMut(String)) -> Result<Vec<Saved>> {
+pub(crate) fn scan(dir: &Path, mut warn: impl FnMut(String)) -> Result<Vec<Checkpoint>> {
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -262,7 +262,7 @@ fn most_bytes(model: &mut Model, jobs: usize) -> u64 {
     (numbers as u64 / members).saturating_mul(jobs as u64).saturating_mul(3 * 4)
 }
 
-impl Saved {
+impl Checkpoint {
     /// Takes up the cohort, whose jobs must all be in the checkpoint, where it stood.
     ///
     /// # Errors
@@ -270,11 +270,11 @@ impl Saved {
     pub(super) fn resume(
         &self,
         cohort: &Cohort,
-        blueprint: Blueprint,
+        config: ModelConfig,
         data: &DeviceData,
     ) -> Result<Session> {
         let opened = Opened::new(&self.path)?;
-        let mut model = Model::zeros(blueprint, cohort.jobs().len() as i64);
+        let mut model = Model::zeros(config, cohort.jobs().len() as i64);
         let most = most_bytes(&mut model, opened.header.ids.len());
         ensure!(
             opened.tensors <= most,
@@ -301,7 +301,7 @@ impl Saved {
         let index = Tensor::from_slice(&places.iter().map(|&p| p as i64).collect::<Vec<_>>());
 
         let tensors = SafeTensors::deserialize(&payload)?;
-        let device = blueprint.arithmetic.device;
+        let device = config.arithmetic.device;
         let holds = |name: &str| tensors.tensor(name).is_ok();
         // Shapes are compared before anything is made of them: libtorch panics where they are odd.
         let read = |name: &str, like: &Tensor| -> Result<Tensor> {
@@ -360,8 +360,8 @@ mod tests {
         Cohort::new((0..3).map(|seed| job(seed).resolve().unwrap()).collect())
     }
 
-    fn blueprint() -> Blueprint {
-        crate::train::blueprint(&cohort().shape(), Device::Cpu)
+    fn config() -> ModelConfig {
+        crate::train::model_config(&cohort().shape(), Device::Cpu)
     }
 
     fn data() -> DeviceData {
@@ -372,12 +372,12 @@ mod tests {
     fn genuine() -> &'static [u8] {
         static PAYLOAD: OnceLock<Vec<u8>> = OnceLock::new();
         PAYLOAD.get_or_init(|| {
-            let mut model = Model::zeros(blueprint(), 3);
+            let mut model = Model::zeros(config(), 3);
             for param in model.params() {
                 param.momentum = Some(param.value.zeros_like());
             }
             let mut session =
-                Session::new(&cohort(), model, &data(), vec![Progress::default(); 3], 1, 2);
+                Session::new(&cohort(), model, &data(), vec![MemberProgress::default(); 3], 1, 2);
             session.best = Some(session.state().iter().map(Tensor::copy).collect());
             let dir = tempfile::tempdir().unwrap();
             save(&dir.path().join("a.checkpoint"), &mut session).unwrap();
@@ -395,7 +395,7 @@ mod tests {
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let path = dir.path().join("a.checkpoint");
         fs::write(&path, bytes).unwrap();
-        read(&path)?.resume(&cohort(), blueprint(), &data())
+        read(&path)?.resume(&cohort(), config(), &data())
     }
 
     /// The payload with a text of its header replaced; the header's length is put right.
@@ -467,7 +467,7 @@ mod tests {
         let file = File::options().write(true).open(&path).unwrap();
         file.set_len(file.metadata().unwrap().len() + junk as u64).unwrap();
         let saved = read(&path).unwrap();
-        let error = saved.resume(&cohort(), blueprint(), &data()).err().unwrap().to_string();
+        let error = saved.resume(&cohort(), config(), &data()).err().unwrap().to_string();
         assert!(error.contains("but the state of its jobs has at most"), "{error}");
     }
 

@@ -7,18 +7,18 @@ use super::launch::{Launcher, Work};
 use crate::models::Model;
 use crate::nn::Pass;
 
-/// Images of a data set on a device.
-pub struct Images {
+/// DeviceImages of a data set on a device.
+pub struct DeviceImages {
     /// Bytes `[image, channel, height, width]`.
     pub pixels: Tensor,
     /// Classes `[image]`, 64-bit integers.
     pub labels: Tensor,
 }
 
-impl Images {
+impl DeviceImages {
     /// The same images, not copied.
-    pub(crate) fn shallow_clone(&self) -> Images {
-        Images { pixels: self.pixels.shallow_clone(), labels: self.labels.shallow_clone() }
+    pub(crate) fn shallow_clone(&self) -> DeviceImages {
+        DeviceImages { pixels: self.pixels.shallow_clone(), labels: self.labels.shallow_clone() }
     }
 
     /// The images at `indices [member, batch]`, `[member, batch, channel, height, width]`, and
@@ -41,13 +41,13 @@ pub(crate) struct Scores {
     pub accuracy: Vec<f64>,
 }
 
-/// Images that are evaluated at a time. A constant, so that it never changes a result.
+/// DeviceImages that are evaluated at a time. A constant, so that it never changes a result.
 const BATCH: usize = 256;
 
 /// Evaluates each member on images of its own, given by their indices; all members have as many.
 pub(crate) fn evaluate(
     model: &Model,
-    images: &Images,
+    images: &DeviceImages,
     indices: &[&[u32]],
     preprocess: &Preprocess,
     launcher: &mut Launcher,
@@ -79,7 +79,7 @@ pub(crate) fn evaluate(
 /// `indices`: `[member, batch]`, or `[1, batch]` for all members.
 fn score(
     model: &Model,
-    images: &Images,
+    images: &DeviceImages,
     indices: &Tensor,
     preprocess: &Preprocess,
     members: i64,

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use tch::{Device, Tensor};
 
-use crate::ffi::cuda::{Graph, Pool};
+use crate::ffi::cuda::{Graph, GraphMemory};
 
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,7 +29,7 @@ struct Recorded {
 /// Launches work on a device.
 pub(crate) struct Launcher {
     /// Where to record, if at all; what has been recorded shares this memory.
-    pool: Option<Pool>,
+    memory: Option<GraphMemory>,
     /// By the work and its inputs' sizes; `None` once it was done for the first time.
     known: HashMap<(Work, Vec<i64>), Option<Recorded>>,
     /// Why nothing is recorded although there is a GPU, until somebody asks.
@@ -39,12 +39,12 @@ pub(crate) struct Launcher {
 impl Launcher {
     /// A launcher on a device.
     pub(crate) fn new(device: Device) -> Launcher {
-        let (pool, complaint) = match device.is_cuda().then(Pool::new) {
-            Some(Ok(pool)) => (Some(pool), None),
+        let (memory, complaint) = match device.is_cuda().then(GraphMemory::new) {
+            Some(Ok(memory)) => (Some(memory), None),
             Some(Err(why)) => (None, Some(why)),
             None => (None, None),
         };
-        Launcher { pool, known: HashMap::new(), complaint }
+        Launcher { memory, known: HashMap::new(), complaint }
     }
 
     /// Does `body` on `inputs`, and gives what it gives.
@@ -58,7 +58,7 @@ impl Launcher {
         inputs: Vec<Tensor>,
         mut body: impl FnMut(&[Tensor]) -> Vec<Tensor>,
     ) -> Vec<Tensor> {
-        let Some(pool) = self.pool else { return body(&inputs) };
+        let Some(memory) = self.memory else { return body(&inputs) };
         let key = (work, inputs.iter().flat_map(Tensor::size).collect());
         match self.known.get(&key) {
             // The first time libraries choose their algorithms, and buffers come into being.
@@ -68,7 +68,7 @@ impl Launcher {
             }
             Some(None) => {
                 let fixed: Vec<Tensor> = inputs.iter().map(Tensor::copy).collect();
-                match Graph::record(pool, || body(&fixed)) {
+                match Graph::record(memory, || body(&fixed)) {
                     Ok((graph, outputs)) => {
                         let recorded = Recorded { graph, inputs: fixed, outputs };
                         let outputs = recorded.replay(&inputs);
@@ -77,7 +77,7 @@ impl Launcher {
                     }
                     Err(why) => {
                         // Slower, and nothing worse: recording does not compute.
-                        self.pool = None;
+                        self.memory = None;
                         self.complaint = Some(why);
                         self.known.clear();
                         body(&inputs)
@@ -117,7 +117,7 @@ mod tests {
     use tch::Kind;
 
     use super::*;
-    use crate::models::{Blueprint, Model};
+    use crate::models::{Model, ModelConfig};
     use crate::nn::{Arithmetic, Pass, Sgd};
     use wninit_core::job::{Arch, Norm};
 
@@ -151,8 +151,8 @@ mod tests {
                 (Arch::ResNet { blocks: 1, width: 2 }, Norm::Weight),
                 (Arch::ResNet { blocks: 1, width: 2 }, Norm::Batch),
             ] {
-                let blueprint = Blueprint { arch, norm, input: [3, 8, 8], classes: 4, arithmetic };
-                let mut model = Model::zeros(blueprint, 2);
+                let config = ModelConfig { arch, norm, input: [3, 8, 8], classes: 4, arithmetic };
+                let mut model = Model::zeros(config, 2);
                 for param in model.params() {
                     let _ = param.value.uniform_(0.1, 0.2);
                 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tch::{Device, Kind, Tensor};
 
 use super::session::{DeviceData, Session};
-use super::{Images, Libtorch, caught};
+use super::{DeviceImages, Libtorch, catch_torch_panic};
 use wninit_core::data::Moments;
 use wninit_core::job::{Dataset, Job, Value};
 use wninit_core::plan::cohort::Cohort;
@@ -18,7 +18,7 @@ const ENOUGH: Duration = Duration::from_millis(300);
 /// A step that takes longer is timed by itself, without one before it to warm up.
 const LONG: Duration = Duration::from_secs(2);
 
-/// Images of an evaluation that is timed, where there are as many.
+/// DeviceImages of an evaluation that is timed, where there are as many.
 const IMAGES: i64 = 512;
 
 impl Libtorch {
@@ -29,7 +29,7 @@ impl Libtorch {
     /// If the machine fails: the cohort does not fit into memory, the device is lost.
     pub(crate) fn measure(&self, worker: usize, cohort: &Cohort) -> Result<Speed, Stop> {
         let _no_grad = tch::no_grad_guard();
-        caught(|| self.take_time(worker, cohort))
+        catch_torch_panic(|| self.take_time(worker, cohort))
     }
 
     fn take_time(&self, worker: usize, cohort: &Cohort) -> Result<Speed, Stop> {
@@ -102,7 +102,7 @@ fn calm(job: &Job) -> Job {
 /// Random images and labels in the shape of a data set.
 pub(super) fn noise(dataset: Dataset, device: Device) -> DeviceData {
     let [c, h, w] = dataset.shape().map(|size| size as i64);
-    let images = |count: usize| Images {
+    let images = |count: usize| DeviceImages {
         pixels: Tensor::randint(256, [count as i64, c, h, w], (Kind::Uint8, device)),
         labels: Tensor::randint(dataset.classes() as i64, [count as i64], (Kind::Int64, device)),
     };

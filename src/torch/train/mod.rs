@@ -7,7 +7,7 @@ mod launch;
 mod measure;
 pub(crate) mod schedule;
 mod session;
-mod turns;
+mod tf32_lock;
 
 use std::any::Any;
 use std::cell::Cell;
@@ -24,15 +24,15 @@ use chrono::{DateTime, Utc};
 use rayon::prelude::*;
 use tch::{Device, Tensor};
 
-use crate::models::{Blueprint, Model};
+use crate::models::{Model, ModelConfig};
 use crate::nn::Arithmetic;
 use crate::{device, ffi};
 use augment::Preprocess;
-use checkpoint::Saved;
-pub use evaluate::Images;
+use checkpoint::Checkpoint;
+pub use evaluate::DeviceImages;
 pub use session::DeviceData;
-use session::{Ended, Progress, Session};
-use turns::{Turn, Turns};
+use session::{EndedMember, MemberProgress, Session};
+use tf32_lock::{Tf32Guard, Tf32Lock};
 use wninit_core::data::{self, Moments, batches};
 use wninit_core::execution::Recompute;
 use wninit_core::job::{Dataset, Gain, Job, JobId, Precision};
@@ -42,19 +42,19 @@ use wninit_core::results::{FailureReason, Outcome, Provenance, Record, one_line}
 use wninit_core::run::trainer::{Event, Stop, Trainer};
 
 /// Where checkpoints go and come from.
-pub struct Checkpoints {
+pub struct CheckpointConfig {
     /// The folder, made when the first one is written.
     pub dir: PathBuf,
     /// How often a cohort under way writes one.
     pub every: Duration,
     /// Those that an earlier run left, by each job in them.
-    pub found: HashMap<JobId, Arc<Saved>>,
+    pub found: HashMap<JobId, Arc<Checkpoint>>,
 }
 
 /// What a thread has while it may compute in the arithmetic that it was readied for.
 #[must_use]
-pub(crate) struct Ready {
-    _turn: Option<Turn<'static>>,
+pub(crate) struct ThreadSetup {
+    _turn: Option<Tf32Guard<'static>>,
 }
 
 /// Trains cohorts with libtorch.
@@ -67,8 +67,8 @@ pub struct Libtorch {
     pub data: PathBuf,
     /// Set when training is to stop at the next step.
     pub stop: Arc<AtomicBool>,
-    /// Checkpoints, unless a cohort's work may be lost (a retraining to verify, a test).
-    pub checkpoints: Option<Checkpoints>,
+    /// CheckpointConfig, unless a cohort's work may be lost (a retraining to verify, a test).
+    pub checkpoints: Option<CheckpointConfig>,
     /// Whether to recompute activations.
     pub recompute: Recompute,
     /// The commit of the program, for the results' provenance.
@@ -112,7 +112,10 @@ impl Libtorch {
                     let [c, h, w] = images.shape.map(|size| size as i64);
                     let pixels = Tensor::from_slice(&images.pixels).view([-1, c, h, w]);
                     let labels = Tensor::from_slice(&images.labels);
-                    Images { pixels: pixels.to_device(device), labels: labels.to_device(device) }
+                    DeviceImages {
+                        pixels: pixels.to_device(device),
+                        labels: labels.to_device(device),
+                    }
                 };
                 new.insert(DeviceData {
                     train: images(data.train),
@@ -124,12 +127,16 @@ impl Libtorch {
         Ok(data.shallow_clone())
     }
 
-    /// Readies the calling thread for the worker's arithmetic, which it has until the [`Ready`] is
+    /// Readies the calling thread for the worker's arithmetic, which it has until the [`ThreadSetup`] is
     /// dropped, and gets the data set of a shape.
     ///
     /// # Errors
     /// The device cannot do the arithmetic, the data set cannot be read, or training is to stop.
-    pub(crate) fn ready(&self, worker: usize, shape: &Shape) -> Result<(DeviceData, Ready), Stop> {
+    pub(crate) fn ready(
+        &self,
+        worker: usize,
+        shape: &Shape,
+    ) -> Result<(DeviceData, ThreadSetup), Stop> {
         let ready = self.prepare(worker, shape.precision)?;
         let data = self
             .device_data(shape.dataset, worker)
@@ -139,8 +146,8 @@ impl Libtorch {
 
     /// Readies the calling thread for the worker's arithmetic. On a GPU that can mean to wait until
     /// cohorts of another precision are done.
-    fn prepare(&self, worker: usize, precision: Precision) -> Result<Ready, Stop> {
-        static TURNS: Turns = Turns::new();
+    fn prepare(&self, worker: usize, precision: Precision) -> Result<ThreadSetup, Stop> {
+        static TF32: Tf32Lock = Tf32Lock::new();
         tch::set_num_threads(self.threads);
         ffi::flush_denormals();
         ffi::keep_freed_memory();
@@ -154,18 +161,18 @@ impl Libtorch {
                 );
                 return Err(Stop::Failed { reason: FailureReason::Device, error });
             }
-            return Ok(Ready { _turn: None });
+            return Ok(ThreadSetup { _turn: None });
         };
         let stopped = || self.stop.load(Ordering::Relaxed);
-        let turn = TURNS.take(tf32, ffi::allow_tf32, stopped).ok_or(Stop::Interrupted)?;
+        let turn = TF32.take(tf32, ffi::allow_tf32, stopped).ok_or(Stop::Interrupted)?;
         ffi::cuda::own_stream(gpu);
         ffi::cuda::benchmark_cudnn(true);
-        Ok(Ready { _turn: Some(turn) })
+        Ok(ThreadSetup { _turn: Some(turn) })
     }
 
     fn start(&self, cohort: &Cohort, data: &DeviceData, device: Device) -> Session {
         let model = initial_stack(cohort, data, device);
-        let progress = vec![Progress::default(); cohort.jobs().len()];
+        let progress = vec![MemberProgress::default(); cohort.jobs().len()];
         Session::new(cohort, model, data, progress, 0, 0)
     }
 
@@ -179,7 +186,7 @@ impl Libtorch {
         event: &mut dyn FnMut(Event),
     ) -> Option<Session> {
         let saved = self.checkpoints.as_ref()?.found.get(&cohort.jobs()[0].id())?;
-        match saved.resume(cohort, blueprint(&cohort.shape(), device), data) {
+        match saved.resume(cohort, model_config(&cohort.shape(), device), data) {
             Ok(session) => {
                 event(Event::Note(format!(
                     "{} jobs go on from a checkpoint, at epoch {}, step {}",
@@ -302,13 +309,13 @@ impl Trainer for Libtorch {
         event: &mut dyn FnMut(Event),
     ) -> Result<(), Stop> {
         let _no_grad = tch::no_grad_guard();
-        caught(|| self.run(worker, cohort, event))
+        catch_torch_panic(|| self.run(worker, cohort, event))
     }
 }
 
 /// Does work with tensors. tch's operators panic where libtorch throws (out of memory, a lost
 /// device, our bugs); here that becomes a [`Stop`].
-pub(crate) fn caught<T>(work: impl FnOnce() -> Result<T, Stop>) -> Result<T, Stop> {
+pub(crate) fn catch_torch_panic<T>(work: impl FnOnce() -> Result<T, Stop>) -> Result<T, Stop> {
     keep_quiet_about_failures();
     let result = as_training(|| catch_unwind(AssertUnwindSafe(work)));
     result.unwrap_or_else(|panic| {
@@ -319,21 +326,21 @@ pub(crate) fn caught<T>(work: impl FnOnce() -> Result<T, Stop>) -> Result<T, Sto
 
 /// The networks that a cohort starts from, as one stack.
 pub(crate) fn initial_stack(cohort: &Cohort, data: &DeviceData, device: Device) -> Model {
-    let blueprint = blueprint(&cohort.shape(), device);
-    let mut model = Model::zeros(blueprint, cohort.jobs().len() as i64);
+    let config = model_config(&cohort.shape(), device);
+    let mut model = Model::zeros(config, cohort.jobs().len() as i64);
     let mut join = |m: usize, job: &Job, drawn: Model| {
-        model.set_member(m as i64, &mut placed(job, drawn, blueprint, data));
+        model.set_member(m as i64, &mut placed(job, drawn, config, data));
     };
     if device.is_cuda() {
         // Orthogonal directions take the CPU longer than the GPU takes to train with them, and while
         // a GPU waits the cores have nothing else to do.
-        let networks = drawn_at_once(cohort.jobs(), blueprint);
+        let networks = drawn_at_once(cohort.jobs(), config);
         for (m, (job, network)) in cohort.jobs().iter().zip(networks).enumerate() {
             join(m, job, network);
         }
     } else {
         for (m, job) in cohort.jobs().iter().enumerate() {
-            join(m, job, drawn(job, blueprint));
+            join(m, job, drawn(job, config));
         }
     }
     model.refresh();
@@ -341,34 +348,34 @@ pub(crate) fn initial_stack(cohort: &Cohort, data: &DeviceData, device: Device) 
 }
 
 /// What the seeds of jobs draw, on all cores.
-fn drawn_at_once(jobs: &[Job], blueprint: Blueprint) -> Vec<Model> {
+fn drawn_at_once(jobs: &[Job], config: ModelConfig) -> Vec<Model> {
     let drawn = |job: &Job| {
         as_training(|| {
             tch::set_num_threads(1);
-            tch::no_grad(|| drawn(job, blueprint))
+            tch::no_grad(|| drawn(job, config))
         })
     };
     jobs.par_iter().map(drawn).collect()
 }
 
-/// The network that a job starts from, on the blueprint's device. It depends on the job alone:
+/// The network that a job starts from, on the config's device. It depends on the job alone:
 /// it is made by itself, in single precision, before it joins a stack.
-pub(crate) fn initial_network(job: &Job, blueprint: Blueprint, data: &DeviceData) -> Model {
-    placed(job, drawn(job, blueprint), blueprint, data)
+pub(crate) fn initial_network(job: &Job, config: ModelConfig, data: &DeviceData) -> Model {
+    placed(job, drawn(job, config), config, data)
 }
 
 /// What a job's seed draws, on the CPU.
-fn drawn(job: &Job, blueprint: Blueprint) -> Model {
-    let single = Blueprint { arithmetic: Arithmetic::fp32(Device::Cpu), ..blueprint };
+fn drawn(job: &Job, config: ModelConfig) -> Model {
+    let single = ModelConfig { arithmetic: Arithmetic::fp32(Device::Cpu), ..config };
     Model::drawn(single, job.init, job.init_seed)
 }
 
-/// Takes a drawn network to the blueprint's device, and through the data-dependent pass if its
+/// Takes a drawn network to the config's device, and through the data-dependent pass if its
 /// initializer has one.
-fn placed(job: &Job, mut drawn: Model, blueprint: Blueprint, data: &DeviceData) -> Model {
-    let device = blueprint.arithmetic.device;
+fn placed(job: &Job, mut drawn: Model, config: ModelConfig, data: &DeviceData) -> Model {
+    let device = config.arithmetic.device;
     let mut network = if device.is_cuda() {
-        let single = Blueprint { arithmetic: Arithmetic::fp32(device), ..blueprint };
+        let single = ModelConfig { arithmetic: Arithmetic::fp32(device), ..config };
         let mut network = Model::zeros(single, 1);
         network.set_member(0, &mut drawn);
         network.refresh();
@@ -388,18 +395,18 @@ fn placed(job: &Job, mut drawn: Model, blueprint: Blueprint, data: &DeviceData) 
     network
 }
 
-pub(crate) fn blueprint(shape: &Shape, device: Device) -> Blueprint {
-    Blueprint {
+pub(crate) fn model_config(shape: &Shape, device: Device) -> ModelConfig {
+    ModelConfig {
         arch: shape.arch,
         norm: shape.norm,
         input: shape.dataset.shape().map(|size| size as i64),
         classes: shape.dataset.classes() as i64,
-        arithmetic: Blueprint::arithmetic(shape.precision, device),
+        arithmetic: ModelConfig::arithmetic(shape.precision, device),
     }
 }
 
-fn record(ended: Ended, provenance: Provenance) -> Record {
-    let Ended { member, result } = ended;
+fn record(ended: EndedMember, provenance: Provenance) -> Record {
+    let EndedMember { member, result } = ended;
     let progress = member.progress;
     let finished_at: DateTime<Utc> = Utc::now();
     let best = progress.best();
@@ -439,7 +446,7 @@ thread_local! {
     static TRAINING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Does work whose panics are caught and reported by [`caught`], on this thread or another one.
+/// Does work whose panics are caught and reported by [`catch_torch_panic`], on this thread or another one.
 fn as_training<T>(work: impl FnOnce() -> T) -> T {
     /// Puts back what was there, however the work ends: threads of a pool do other work next.
     struct Back(bool);
@@ -508,10 +515,10 @@ mod tests {
     #[test]
     fn threads_that_draw_networks_are_left_as_they_were() {
         let job = wninit_core::job::Draft::default().resolve().expect("defaults");
-        let blueprint = blueprint(&Shape::of(&job), Device::Cpu);
+        let config = model_config(&Shape::of(&job), Device::Cpu);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
         pool.install(|| {
-            assert_eq!(drawn_at_once(&[job.clone(), job], blueprint).len(), 2);
+            assert_eq!(drawn_at_once(&[job.clone(), job], config).len(), 2);
             assert!(!TRAINING.get(), "a later panic of other work would be kept quiet");
         });
         let died = catch_unwind(|| as_training(|| panic!("out of memory")));

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
 use super::augment::{Draws, Preprocess};
-use super::evaluate::{Images, Scores, evaluate, to_vec};
+use super::evaluate::{DeviceImages, Scores, evaluate, to_vec};
 use super::launch::{Launcher, Work};
 use super::schedule::learning_rate;
 use crate::models::Model;
@@ -20,9 +20,9 @@ use wninit_core::results::EpochRow;
 /// The images of a cohort's data set, on its device.
 pub struct DeviceData {
     /// Training images, validation included.
-    pub train: Images,
+    pub train: DeviceImages,
     /// Test images.
-    pub test: Images,
+    pub test: DeviceImages,
     /// Of the training images.
     pub moments: Moments,
 }
@@ -30,17 +30,17 @@ pub struct DeviceData {
 impl DeviceData {
     /// The same images, not copied.
     pub(crate) fn shallow_clone(&self) -> DeviceData {
-        let [train, test] = [&self.train, &self.test].map(Images::shallow_clone);
+        let [train, test] = [&self.train, &self.test].map(DeviceImages::shallow_clone);
         DeviceData { train, test, moments: self.moments.clone() }
     }
 }
 
 /// What a member has behind it.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Progress {
+pub(crate) struct MemberProgress {
     /// Sum of the losses of this epoch's images so far.
     loss: f64,
-    /// Images of this epoch classified correctly so far.
+    /// DeviceImages of this epoch classified correctly so far.
     correct: f64,
     /// Whole epochs.
     pub epochs: Vec<EpochRow>,
@@ -50,7 +50,7 @@ pub(crate) struct Progress {
     pub images: u64,
 }
 
-impl Progress {
+impl MemberProgress {
     /// The first epoch with the best validation accuracy.
     pub(crate) fn best(&self) -> Option<&EpochRow> {
         self.epochs.iter().reduce(|best, row| if row.val_acc > best.val_acc { row } else { best })
@@ -62,7 +62,7 @@ pub(crate) struct Member {
     /// What is trained.
     pub job: Job,
     /// What it has behind it.
-    pub progress: Progress,
+    pub progress: MemberProgress,
     split: Split,
 }
 
@@ -88,7 +88,7 @@ pub(crate) struct Divergence {
 }
 
 /// A member that is done.
-pub(crate) struct Ended {
+pub(crate) struct EndedMember {
     /// What it has behind it.
     pub member: Member,
     /// How it ended: test loss and accuracy, or where it diverged.
@@ -135,12 +135,12 @@ impl Session {
         cohort: &Cohort,
         model: Model,
         data: &DeviceData,
-        progress: Vec<Progress>,
+        progress: Vec<MemberProgress>,
         epoch: u32,
         step: usize,
     ) -> Session {
         let shape = cohort.shape();
-        let device = model.blueprint().arithmetic.device;
+        let device = model.config().arithmetic.device;
         let members = cohort.jobs().iter().zip(progress).map(|(job, progress)| Member {
             job: job.clone(),
             progress,
@@ -193,7 +193,7 @@ impl Session {
         if self.epoch == self.shape.epochs {
             return;
         }
-        let device = self.model.blueprint().arithmetic.device;
+        let device = self.model.config().arithmetic.device;
         let members = self.members.len() as i64;
         let steps = self.shape.steps();
         let mut order: Vec<i64> = Vec::with_capacity(self.members.len() * self.shape.train);
@@ -220,11 +220,11 @@ impl Session {
     }
 
     /// Trains one step, and ends the epoch if it was its last. Gives back members that ended.
-    pub(crate) fn advance(&mut self, data: &DeviceData) -> Vec<Ended> {
+    pub(crate) fn advance(&mut self, data: &DeviceData) -> Vec<EndedMember> {
         let steps = self.shape.steps();
         let range = self.step * self.shape.batch_size
             ..self.shape.train.min((self.step + 1) * self.shape.batch_size);
-        let device = self.model.blueprint().arithmetic.device;
+        let device = self.model.config().arithmetic.device;
 
         let epoch = self.inputs.as_ref().expect("an epoch has begun");
         let (start, length) = (range.start as i64, range.len() as i64);
@@ -261,12 +261,12 @@ impl Session {
         count
     }
 
-    fn scores(&mut self, work: Work, images: &Images, indices: &[&[u32]]) -> Scores {
+    fn scores(&mut self, work: Work, images: &DeviceImages, indices: &[&[u32]]) -> Scores {
         evaluate(&self.model, images, indices, &self.preprocess, &mut self.launcher, work)
     }
 
     /// Reads the losses so far and gives back the members in which one is not finite.
-    pub(crate) fn read_losses(&mut self) -> Vec<Ended> {
+    pub(crate) fn read_losses(&mut self) -> Vec<EndedMember> {
         if self.unread.is_empty() || self.members.is_empty() {
             return Vec::new();
         }
@@ -296,7 +296,7 @@ impl Session {
     }
 
     /// Validates, and on the last epoch tests with each member's best parameters.
-    fn end_epoch(&mut self, data: &DeviceData) -> Vec<Ended> {
+    fn end_epoch(&mut self, data: &DeviceData) -> Vec<EndedMember> {
         if self.members.is_empty() {
             return Vec::new();
         }
@@ -377,7 +377,7 @@ impl Session {
         }
     }
 
-    fn test(&mut self, data: &DeviceData) -> Vec<Ended> {
+    fn test(&mut self, data: &DeviceData) -> Vec<EndedMember> {
         if let Some(best) = self.best.take() {
             let behind: Vec<bool> = self.at_their_best().into_iter().map(|at| !at).collect();
             copy_members(&best, &self.state(), &behind);
@@ -396,7 +396,11 @@ impl Session {
                 Err(Divergence { epoch, step, reason: "test loss" })
             }
         });
-        members.into_iter().zip(results).map(|(member, result)| Ended { member, result }).collect()
+        members
+            .into_iter()
+            .zip(results)
+            .map(|(member, result)| EndedMember { member, result })
+            .collect()
     }
 
     /// Whether all of each member's parameters are finite.
@@ -416,7 +420,7 @@ impl Session {
     }
 
     /// Takes members out of the stack, so that nothing more is spent on them.
-    fn remove(&mut self, ended: Vec<(usize, Divergence)>) -> Vec<Ended> {
+    fn remove(&mut self, ended: Vec<(usize, Divergence)>) -> Vec<EndedMember> {
         if ended.is_empty() {
             return Vec::new();
         }
@@ -425,8 +429,7 @@ impl Session {
             (0..self.members.len()).filter(|m| !gone.contains(m)).map(|m| m as i64).collect();
         if !kept.is_empty() {
             self.model.keep(&kept);
-            let index =
-                Tensor::from_slice(&kept).to_device(self.model.blueprint().arithmetic.device);
+            let index = Tensor::from_slice(&kept).to_device(self.model.config().arithmetic.device);
             for tensor in self.best.iter_mut().flatten() {
                 *tensor = tensor.index_select(0, &index);
             }
@@ -440,11 +443,11 @@ impl Session {
         let mut out = Vec::new();
         for (m, member) in std::mem::take(&mut self.members).into_iter().enumerate() {
             match divergences.next_if(|(gone, _)| *gone == m) {
-                Some((_, divergence)) => out.push(Ended { member, result: Err(divergence) }),
+                Some((_, divergence)) => out.push(EndedMember { member, result: Err(divergence) }),
                 None => self.members.push(member),
             }
         }
-        self.rule = rule(&self.members, self.model.blueprint().arithmetic.device);
+        self.rule = rule(&self.members, self.model.config().arithmetic.device);
         self.launcher.forget();
         out
     }
@@ -494,7 +497,7 @@ fn rule(members: &[Member], device: Device) -> (Tensor, Option<Tensor>) {
 fn train_step(
     model: &mut Model,
     preprocess: &Preprocess,
-    images: &Images,
+    images: &DeviceImages,
     (momentum, weight_decay): &(Tensor, Option<Tensor>),
     inputs: &[Tensor],
     micro_batch: i64,

@@ -40,7 +40,7 @@ use crate::results::{
     Failure, FailureReason, Journal, Outcome, Record, ResultsError, hostname, one_line,
 };
 use crate::run::interrupt::EXIT_INTERRUPTED;
-use crate::run::progress::{Display, Progress, duration};
+use crate::run::progress::{Display, RunProgress, duration};
 use crate::run::trainer::{Event, Stop, Trainer};
 use under_way::UnderWay;
 
@@ -48,7 +48,7 @@ use under_way::UnderWay;
 pub const EXIT_UNFINISHED: u8 = 3;
 
 /// How a pool works.
-pub struct Options<'a> {
+pub struct PoolOptions<'a> {
     /// The device of each worker, as `failures.csv` shall name it; at least one.
     pub workers: Vec<String>,
     /// A worker that fails so many cohorts in a row is suspected; see the module's text.
@@ -64,16 +64,23 @@ pub struct Options<'a> {
     pub finished_before: usize,
 }
 
-impl<'a> Options<'a> {
+impl<'a> PoolOptions<'a> {
     /// One worker for each of these devices, a breaker of 3, jobs that cost the same, no deadline.
-    pub fn new(workers: Vec<String>, stop: &'a AtomicBool) -> Options<'a> {
-        Options { workers, breaker: 3, cost: &|_| 1.0, stop, deadline: None, finished_before: 0 }
+    pub fn new(workers: Vec<String>, stop: &'a AtomicBool) -> PoolOptions<'a> {
+        PoolOptions {
+            workers,
+            breaker: 3,
+            cost: &|_| 1.0,
+            stop,
+            deadline: None,
+            finished_before: 0,
+        }
     }
 }
 
 /// Why a run ended.
 #[derive(Debug)]
-pub enum Ending {
+pub enum RunEnd {
     /// Every job was tried.
     Complete,
     /// It was asked to.
@@ -90,7 +97,7 @@ pub enum Ending {
 
 /// What came of a run.
 #[derive(Debug)]
-pub struct Summary {
+pub struct RunSummary {
     /// The folder of the results.
     pub dir: PathBuf,
     /// Jobs of the plan that were finished before.
@@ -114,24 +121,24 @@ pub struct Summary {
     /// The devices of workers that were stopped for failing too often.
     pub stopped_workers: Vec<String>,
     /// Why it ended.
-    pub ending: Ending,
+    pub ending: RunEnd,
     /// How long it took.
     pub elapsed: Duration,
 }
 
-impl Summary {
+impl RunSummary {
     /// 0 if every job of the plan is finished, 130 after an interrupt, otherwise 3: some failed,
     /// or the time was up.
     pub fn exit_code(&self) -> u8 {
         match self.ending {
             _ if self.failed.is_empty() && self.left == 0 && self.unwritten == 0 => 0,
-            Ending::Interrupted => EXIT_INTERRUPTED,
+            RunEnd::Interrupted => EXIT_INTERRUPTED,
             _ => EXIT_UNFINISHED,
         }
     }
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for RunSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let took = duration(self.elapsed.as_secs_f64());
         write!(f, "finished {} jobs in {took}", self.finished)?;
@@ -161,25 +168,25 @@ impl fmt::Display for Summary {
         }
         let again = "run the same command again";
         match &self.ending {
-            Ending::Complete if self.failed.is_empty() && self.left == 0 => Ok(()),
-            Ending::Complete => write!(f, "\nto try them again, {again}"),
-            Ending::Interrupted => {
+            RunEnd::Complete if self.failed.is_empty() && self.left == 0 => Ok(()),
+            RunEnd::Complete => write!(f, "\nto try them again, {again}"),
+            RunEnd::Interrupted => {
                 write!(f, "\ninterrupted with {} jobs left; to go on, {again}", self.left)
             }
-            Ending::Deadline => {
+            RunEnd::Deadline => {
                 write!(f, "\nthe time is up with {} jobs left; to go on, {again}", self.left)
             }
-            Ending::NoWorker => write!(
+            RunEnd::NoWorker => write!(
                 f,
                 "\nevery worker failed too often in a row, so {} jobs were not started; mend the cause, then {again}",
                 self.left
             ),
-            Ending::NoThread(error) => write!(
+            RunEnd::NoThread(error) => write!(
                 f,
                 "\nthe system starts no thread for a worker ({error}), so {} jobs were not started; {NO_THREAD}, then {again}",
                 self.left
             ),
-            Ending::Journal(error) => {
+            RunEnd::Journal(error) => {
                 write!(f, "\nstopped, because the results could not be written: {error}")?;
                 self.say_what_is_not_written(f)
             }
@@ -187,7 +194,7 @@ impl fmt::Display for Summary {
     }
 }
 
-impl Summary {
+impl RunSummary {
     fn say_what_is_not_written(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.unwritten {
             0 => {
@@ -265,8 +272,8 @@ pub fn run<T: Trainer>(
     cohorts: Vec<Cohort>,
     trainer: &T,
     journal: &mut Journal,
-    options: &Options<'_>,
-) -> Summary {
+    options: &PoolOptions<'_>,
+) -> RunSummary {
     let (report, reports) = mpsc::channel();
     thread::scope(|scope| {
         let mut workers = Vec::new();
@@ -298,8 +305,8 @@ pub fn run<T: Trainer>(
             ));
         }
         let mut summary = pool.run(&reports);
-        if let (0, Some(error), Ending::NoWorker) = (started, refused, &summary.ending) {
-            summary.ending = Ending::NoThread(error);
+        if let (0, Some(error), RunEnd::NoWorker) = (started, refused, &summary.ending) {
+            summary.ending = RunEnd::NoThread(error);
         }
         summary
     })
@@ -322,7 +329,7 @@ fn work<T: Trainer>(index: usize, trainer: &T, inbox: &Receiver<Cohort>, report:
 }
 
 struct Pool<'a> {
-    options: &'a Options<'a>,
+    options: &'a PoolOptions<'a>,
     journal: &'a mut Journal,
     queue: VecDeque<Task>,
     workers: Vec<Worker>,
@@ -364,14 +371,14 @@ impl<'a> Pool<'a> {
         mut cohorts: Vec<Cohort>,
         workers: Vec<Worker>,
         journal: &'a mut Journal,
-        options: &'a Options<'a>,
+        options: &'a PoolOptions<'a>,
     ) -> Pool<'a> {
         let display = Display::new(journal.dir());
-        let (under_way, lesson) = UnderWay::open(journal.dir(), &cohorts);
-        if let Some(says) = lesson.says {
-            display.say(&says);
+        let (under_way, policy) = UnderWay::open(journal.dir(), &cohorts);
+        if let Some(message) = policy.message {
+            display.say(&message);
         }
-        cohorts.sort_by_key(|cohort| lesson.widths.contains_key(&cohort.shape()));
+        cohorts.sort_by_key(|cohort| policy.widths.contains_key(&cohort.shape()));
         let jobs = cohorts.iter().flat_map(Cohort::jobs);
         Pool {
             jobs: jobs.clone().count(),
@@ -387,7 +394,7 @@ impl<'a> Pool<'a> {
             records: Vec::new(),
             failures: Vec::new(),
             broken: None,
-            widths: lesson.widths,
+            widths: policy.widths,
             trained: HashSet::new(),
             failed_shapes: HashSet::new(),
             failed: HashMap::new(),
@@ -403,7 +410,7 @@ impl<'a> Pool<'a> {
         }
     }
 
-    fn run(mut self, reports: &Receiver<Message>) -> Summary {
+    fn run(mut self, reports: &Receiver<Message>) -> RunSummary {
         loop {
             self.assign();
             self.note();
@@ -698,7 +705,7 @@ impl<'a> Pool<'a> {
         }
     }
 
-    fn progress(&self) -> Progress {
+    fn progress(&self) -> RunProgress {
         let running = self.workers.iter().filter_map(|worker| worker.running.as_ref());
         let cost = |running: &Running| {
             running.share * running.task.cohort.jobs().iter().map(self.options.cost).sum::<f64>()
@@ -706,7 +713,7 @@ impl<'a> Pool<'a> {
         let done = self.cost_done + running.clone().map(cost).sum::<f64>();
         let fraction = if self.cost > 0.0 { (done / self.cost).clamp(0.0, 1.0) } else { 1.0 };
         let elapsed = self.started.elapsed().as_secs_f64();
-        Progress {
+        RunProgress {
             pid: std::process::id(),
             host: self.host.clone(),
             started_at: self.started_at,
@@ -735,7 +742,7 @@ impl<'a> Pool<'a> {
         Some((error, lost, lost_before))
     }
 
-    fn end(mut self) -> Summary {
+    fn end(mut self) -> RunSummary {
         let mut broken = self.broken.take();
         // Room may have been made since; nothing that was measured is given up lightly. What another
         // program has changed is left alone.
@@ -771,11 +778,11 @@ impl<'a> Pool<'a> {
         let left = self.jobs.saturating_sub(self.finished + self.failed.len() + unwritten);
         let left = left + lost_before;
         let ending = match broken {
-            Some(error) => Ending::Journal(error),
-            None if left > 0 && self.options.stop.load(Ordering::Relaxed) => Ending::Interrupted,
-            None if left > 0 && self.late() => Ending::Deadline,
-            None if !self.queue.is_empty() => Ending::NoWorker,
-            None => Ending::Complete,
+            Some(error) => RunEnd::Journal(error),
+            None if left > 0 && self.options.stop.load(Ordering::Relaxed) => RunEnd::Interrupted,
+            None if left > 0 && self.late() => RunEnd::Deadline,
+            None if !self.queue.is_empty() => RunEnd::NoWorker,
+            None => RunEnd::Complete,
         };
         let mut failed: Vec<Failure> = self.failed.into_values().collect();
         failed.sort_by_key(|failure| (failure.at, failure.id));
@@ -784,7 +791,7 @@ impl<'a> Pool<'a> {
             .into_iter()
             .filter(|worker| worker.orders.is_none())
             .map(|worker| worker.device);
-        Summary {
+        RunSummary {
             dir: self.journal.dir().to_owned(),
             finished_before: self.options.finished_before - lost_before,
             finished: self.finished,

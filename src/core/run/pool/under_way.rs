@@ -64,9 +64,9 @@ pub(super) struct UnderWay {
 
 /// What the last run's end means for this one.
 #[derive(Default)]
-pub(super) struct Lesson {
+pub(super) struct RetryPolicy {
     /// For the user to read; `None` if the last run was not killed.
-    pub says: Option<String>,
+    pub message: Option<String>,
     /// The widths from which shapes are tried no wider.
     pub widths: HashMap<Shape, usize>,
 }
@@ -74,14 +74,14 @@ pub(super) struct Lesson {
 impl UnderWay {
     /// Reads what the last run left in a sweep's folder, which this process must hold. Only jobs
     /// that are to be trained count. A file that cannot be read is as good as none.
-    pub(crate) fn open(dir: &Path, cohorts: &[Cohort]) -> (UnderWay, Lesson) {
+    pub(crate) fn open(dir: &Path, cohorts: &[Cohort]) -> (UnderWay, RetryPolicy) {
         let file = dir.join(FILE);
         let found: Option<Note> =
             fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok());
         let mut under_way = UnderWay { file, written: found, killed: BTreeMap::new() };
         let Some(found) = &under_way.written else {
             // Without one there are no ids to compute either: a sweep may have 100,000 jobs.
-            return (under_way, Lesson::default());
+            return (under_way, RetryPolicy::default());
         };
         let shapes: HashMap<String, Shape> = cohorts
             .iter()
@@ -110,9 +110,9 @@ impl UnderWay {
             let width = widths.entry(shapes[id]).or_insert(usize::MAX);
             *width = killed.half().min(*width);
         }
-        let says = (!struck.is_empty()).then(|| message(&struck, narrowed));
+        let message = (!struck.is_empty()).then(|| kill_message(&struck, narrowed));
         under_way.killed = killed;
-        (under_way, Lesson { says, widths })
+        (under_way, RetryPolicy { message, widths })
     }
 
     /// Notes what is under way from now on. `finished` tells the jobs that are on the disk.
@@ -151,7 +151,7 @@ impl UnderWay {
 
 /// What to tell of a run that was killed: the jobs of each network that it was training, and how
 /// wide their cohorts may be now if it was not the first time.
-fn message(struck: &BTreeMap<String, usize>, width: Option<usize>) -> String {
+fn kill_message(struck: &BTreeMap<String, usize>, width: Option<usize>) -> String {
     const SHOWN: usize = 3;
     let mut networks: Vec<String> =
         struck.iter().take(SHOWN).map(|(network, n)| format!("{n} of {network}")).collect();

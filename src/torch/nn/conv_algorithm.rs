@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use crate::ffi::convolution as torch;
-pub(crate) use crate::ffi::convolution::Window;
-use crate::ffi::cuda::{Graph, Lanes, Pool, synchronize};
+use crate::ffi::conv2d;
+pub(crate) use crate::ffi::conv2d::Window;
+use crate::ffi::cuda::{Graph, GraphMemory, Lanes, synchronize};
 
 /// How to convolve a stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Way {
+pub enum ConvAlgorithm {
     /// A dense convolution for each member, one after the other.
     Dense,
     /// The same on streams beside each other.
@@ -31,12 +31,17 @@ pub enum Way {
     Patches,
 }
 
-impl Way {
-    const ALL: [Way; 4] = [Way::Dense, Way::Lanes, Way::Grouped, Way::Patches];
+impl ConvAlgorithm {
+    const ALL: [ConvAlgorithm; 4] = [
+        ConvAlgorithm::Dense,
+        ConvAlgorithm::Lanes,
+        ConvAlgorithm::Grouped,
+        ConvAlgorithm::Patches,
+    ];
 }
 
 /// The gradients of a stack of convolutions.
-pub(crate) struct Grads {
+pub(crate) struct ConvGrads {
     /// `[member, batch, in, height, width]`, if asked for.
     pub dx: Option<Tensor>,
     /// `[member, out, in, kernel, kernel]`.
@@ -46,21 +51,27 @@ pub(crate) struct Grads {
 }
 
 /// `x [member, batch, in, h, w]` with `w [member, out, in, k, k]` and `b [member, out]`.
-pub(crate) fn forward(way: Way, x: &Tensor, w: &Tensor, b: &Tensor, window: Window) -> Tensor {
+pub(crate) fn forward(
+    algorithm: ConvAlgorithm,
+    x: &Tensor,
+    w: &Tensor,
+    b: &Tensor,
+    window: Window,
+) -> Tensor {
     let members = x.size()[0];
     let dense = |m: i64| {
         let [x, w, b] = [x, w, b].map(|t| t.select(0, m));
-        torch::forward(&x, &w, &b, window, 1)
+        conv2d::forward(&x, &w, &b, window, 1)
     };
-    match way {
-        Way::Dense => stack((0..members).map(dense).collect()),
-        Way::Lanes => stack(on_lanes(x.device(), members, dense)),
-        Way::Grouped => {
+    match algorithm {
+        ConvAlgorithm::Dense => stack((0..members).map(dense).collect()),
+        ConvAlgorithm::Lanes => stack(on_lanes(x.device(), members, dense)),
+        ConvAlgorithm::Grouped => {
             let (w, b) = (w.flatten(0, 1), b.flatten(0, 1));
-            let y = torch::forward(&side_by_side(x), &w, &b, window, members);
+            let y = conv2d::forward(&side_by_side(x), &w, &b, window, members);
             apart(&y, members)
         }
-        Way::Patches => {
+        ConvAlgorithm::Patches => {
             let (patches, [height, width]) = patches(x, window);
             let (w, batch) = (as_matrices(w), x.size()[1]);
             let y = b.unsqueeze(1).baddbmm(&patches, &w.transpose(1, 2), 1, 1);
@@ -71,48 +82,48 @@ pub(crate) fn forward(way: Way, x: &Tensor, w: &Tensor, b: &Tensor, window: Wind
 
 /// The gradients from that of the result.
 pub(crate) fn backward(
-    way: Way,
+    algorithm: ConvAlgorithm,
     dy: &Tensor,
     x: &Tensor,
     w: &Tensor,
     window: Window,
     need_dx: bool,
-) -> Grads {
+) -> ConvGrads {
     let kernel = window.kernel;
     let members = x.size()[0];
     let dense = |m: i64| {
         let [dy, x, w] = [dy, x, w].map(|t| t.select(0, m));
-        torch::backward(&dy, &x, &w, window, 1, need_dx)
+        conv2d::backward(&dy, &x, &w, window, 1, need_dx)
     };
-    let stacked = |members: Vec<torch::Grads>| {
+    let stacked = |members: Vec<conv2d::Conv2dGrads>| {
         let (mut dxs, mut dws, mut dbs) = (Vec::new(), Vec::new(), Vec::new());
         for grads in members {
             dxs.extend(grads.dx);
             dws.push(grads.dw);
             dbs.push(grads.db);
         }
-        Grads { dx: need_dx.then(|| stack(dxs)), dw: stack(dws), db: stack(dbs) }
+        ConvGrads { dx: need_dx.then(|| stack(dxs)), dw: stack(dws), db: stack(dbs) }
     };
-    match way {
-        Way::Dense => stacked((0..members).map(dense).collect()),
-        Way::Lanes => stacked(on_lanes(x.device(), members, dense)),
-        Way::Grouped => {
+    match algorithm {
+        ConvAlgorithm::Dense => stacked((0..members).map(dense).collect()),
+        ConvAlgorithm::Lanes => stacked(on_lanes(x.device(), members, dense)),
+        ConvAlgorithm::Grouped => {
             let (x, dy, ws) = (side_by_side(x), side_by_side(dy), w.flatten(0, 1));
-            let grads = torch::backward(&dy, &x, &ws, window, members, need_dx);
-            Grads {
+            let grads = conv2d::backward(&dy, &x, &ws, window, members, need_dx);
+            ConvGrads {
                 dx: grads.dx.map(|dx| apart(&dx, members)),
                 dw: grads.dw.view_as(w),
                 db: grads.db.view([members, -1]),
             }
         }
-        Way::Patches => {
+        ConvAlgorithm::Patches => {
             let (patches, size) = patches(x, window);
             let dy = dy.permute([0, 1, 3, 4, 2]).flatten(1, 3); // [member, pixel, out]
             let [_, outputs, inputs, _, _] = w.size()[..] else { panic!("a stack of kernels") };
             let dw = dy.transpose(1, 2).bmm(&patches);
             let dw = dw.view([members, outputs, kernel, kernel, inputs]).permute([0, 1, 4, 2, 3]);
             let dx = need_dx.then(|| from_patches(&dy.bmm(&as_matrices(w)), x, size, window));
-            Grads { dx, dw: dw.contiguous(), db: dy.sum_dim_intlist(1, false, None::<Kind>) }
+            ConvGrads { dx, dw: dw.contiguous(), db: dy.sum_dim_intlist(1, false, None::<Kind>) }
         }
     }
 }
@@ -215,7 +226,7 @@ fn from_patches(
 
 /// What decides how long the ways take.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Case {
+struct TimingKey {
     gpu: usize,
     kind: String,
     x: Vec<i64>,
@@ -228,30 +239,30 @@ struct Case {
 /// The fastest way for a stack on a GPU. The first time that a shape is seen all of them are timed,
 /// forward and backward, recorded as training runs them; a way that fails, or that lets a member's
 /// infinities reach its neighbours, is out.
-pub(crate) fn fastest(x: &Tensor, w: &Tensor, b: &Tensor, window: Window) -> Way {
-    static KNOWN: Mutex<Option<HashMap<Case, Way>>> = Mutex::new(None);
-    let Device::Cuda(gpu) = x.device() else { return Way::Dense };
+pub(crate) fn fastest(x: &Tensor, w: &Tensor, b: &Tensor, window: Window) -> ConvAlgorithm {
+    static KNOWN: Mutex<Option<HashMap<TimingKey, ConvAlgorithm>>> = Mutex::new(None);
+    let Device::Cuda(gpu) = x.device() else { return ConvAlgorithm::Dense };
     if x.size()[0] == 1 {
-        return Way::Dense;
+        return ConvAlgorithm::Dense;
     }
     let kind = format!("{:?}", x.kind());
     let tf32 = crate::ffi::tf32_is_allowed();
-    let case = Case { gpu, kind, x: x.size(), w: w.size(), window, tf32 };
+    let case = TimingKey { gpu, kind, x: x.size(), w: w.size(), window, tf32 };
     let mut known = KNOWN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let known = known.get_or_insert_default();
     *known.entry(case).or_insert_with(|| {
-        let timed = Way::ALL.into_iter().filter_map(|way| {
+        let timed = ConvAlgorithm::ALL.into_iter().filter_map(|algorithm| {
             // Out of memory, or a shape that the way does not do.
-            let time = || time(way, gpu, x, w, b, window);
-            catch_unwind(AssertUnwindSafe(time)).ok().flatten().map(|time| (time, way))
+            let time = || time(algorithm, gpu, x, w, b, window);
+            catch_unwind(AssertUnwindSafe(time)).ok().flatten().map(|time| (time, algorithm))
         });
-        timed.min_by_key(|(time, _)| *time).map_or(Way::Dense, |(_, way)| way)
+        timed.min_by_key(|(time, _)| *time).map_or(ConvAlgorithm::Dense, |(_, algorithm)| algorithm)
     })
 }
 
 /// How long a way takes, forward and backward; `None` if it mixes members.
 fn time(
-    way: Way,
+    algorithm: ConvAlgorithm,
     gpu: usize,
     x: &Tensor,
     w: &Tensor,
@@ -259,13 +270,13 @@ fn time(
     window: Window,
 ) -> Option<Duration> {
     const REPLAYS: u32 = 5;
-    let passes = passes(way, b, window);
+    let passes = passes(algorithm, b, window);
     if mixes_members(&passes, x, w, b, window) {
         return None;
     }
     let pass = |x: &Tensor| passes(x, w);
     drop(pass(x)); // libraries choose their algorithms
-    let recorded = Pool::new().and_then(|pool| Graph::record(pool, || pass(x)));
+    let recorded = GraphMemory::new().and_then(|memory| Graph::record(memory, || pass(x)));
     let run = || match &recorded {
         Ok((graph, _)) => graph.replay(),
         Err(_) => drop(pass(x)),
@@ -279,12 +290,16 @@ fn time(
 }
 
 /// A forward and a backward pass, from `x` and `w`. The gradient of the result is the result.
-type Passes<'a> = dyn Fn(&Tensor, &Tensor) -> (Tensor, Grads) + 'a;
+type Passes<'a> = dyn Fn(&Tensor, &Tensor) -> (Tensor, ConvGrads) + 'a;
 
-fn passes(way: Way, b: &Tensor, window: Window) -> impl Fn(&Tensor, &Tensor) -> (Tensor, Grads) {
+fn passes(
+    algorithm: ConvAlgorithm,
+    b: &Tensor,
+    window: Window,
+) -> impl Fn(&Tensor, &Tensor) -> (Tensor, ConvGrads) {
     move |x, w| {
-        let y = forward(way, x, w, b, window);
-        let grads = backward(way, &y, x, w, window, true);
+        let y = forward(algorithm, x, w, b, window);
+        let grads = backward(algorithm, &y, x, w, window, true);
         (y, grads)
     }
 }
@@ -295,9 +310,9 @@ fn mixes_members(passes: &Passes, x: &Tensor, w: &Tensor, b: &Tensor, window: Wi
     let (x, w) = (x.copy(), w.copy());
     let _ = x.select(0, 0).fill_(f64::INFINITY);
     let _ = w.select(0, 0).fill_(f64::NAN);
-    let (y, Grads { dx, dw, db }) = passes(&x, &w);
+    let (y, ConvGrads { dx, dw, db }) = passes(&x, &w);
     let others = x.size()[0] - 1;
-    let expected = forward(Way::Dense, &x, &w, b, window);
+    let expected = forward(ConvAlgorithm::Dense, &x, &w, b, window);
     let as_it_was = |t: &Tensor| t.narrow(0, 1, others).isfinite().all();
     let was_finite = as_it_was(&expected);
     let is_finite = [Some(y), dx, Some(dw), Some(db)]
@@ -324,9 +339,11 @@ mod tests {
     }
 
     /// Those that this machine can do.
-    fn ways() -> impl Iterator<Item = Way> {
+    fn algorithms() -> impl Iterator<Item = ConvAlgorithm> {
         let gpu = Device::cuda_if_available().is_cuda();
-        Way::ALL.into_iter().filter(move |way| gpu || *way != Way::Lanes)
+        ConvAlgorithm::ALL
+            .into_iter()
+            .filter(move |algorithm| gpu || *algorithm != ConvAlgorithm::Lanes)
     }
 
     fn windows() -> impl Iterator<Item = (Window, [i64; 2])> {
@@ -337,31 +354,31 @@ mod tests {
     }
 
     #[test]
-    fn every_way_computes_the_same() {
+    fn every_algorithm_computes_the_same() {
         tch::set_num_threads(1);
         tch::manual_seed(5);
         for (window, [height, width]) in windows() {
             let x = images([3, 4, 5, height, width]);
             let w = random(&[3, 2, 5, window.kernel, window.kernel]);
             let b = random(&[3, 2]);
-            let y = forward(Way::Dense, &x, &w, &b, window);
+            let y = forward(ConvAlgorithm::Dense, &x, &w, &b, window);
             let dy = images([3, 4, 2, y.size()[3], y.size()[4]]);
-            let dense = backward(Way::Dense, &dy, &x, &w, window, true);
-            for way in ways() {
+            let dense = backward(ConvAlgorithm::Dense, &dy, &x, &w, window, true);
+            for algorithm in algorithms() {
                 let close = |what: &str, ours: &Tensor, theirs: &Tensor| {
-                    assert_eq!(ours.size(), theirs.size(), "{way:?} {window:?} {what}");
+                    assert_eq!(ours.size(), theirs.size(), "{algorithm:?} {window:?} {what}");
                     let off = f64::try_from((ours - theirs).abs().max()).unwrap();
-                    assert!(off < 1e-12, "{way:?} {window:?} {what} is off by {off:e}");
+                    assert!(off < 1e-12, "{algorithm:?} {window:?} {what} is off by {off:e}");
                 };
-                let ours = forward(way, &x, &w, &b, window);
+                let ours = forward(algorithm, &x, &w, &b, window);
                 close("y", &ours, &y);
                 let pixels = ours.permute([0, 1, 3, 4, 2]);
-                assert!(pixels.is_contiguous(), "{way:?}: channels lie last");
-                let grads = backward(way, &dy, &x, &w, window, true);
+                assert!(pixels.is_contiguous(), "{algorithm:?}: channels lie last");
+                let grads = backward(algorithm, &dy, &x, &w, window, true);
                 close("dx", &grads.dx.unwrap(), dense.dx.as_ref().unwrap());
                 close("dw", &grads.dw, &dense.dw);
                 close("db", &grads.db, &dense.db);
-                assert!(backward(way, &dy, &x, &w, window, false).dx.is_none());
+                assert!(backward(algorithm, &dy, &x, &w, window, false).dx.is_none());
             }
         }
     }
@@ -373,8 +390,11 @@ mod tests {
         let window = Window { kernel: 3, stride: 1 };
         let (x, w) = (images([3, 2, 4, 6, 6]), random(&[3, 4, 4, 3, 3]));
         let b = random(&[3, 4]);
-        for way in ways() {
-            assert!(!mixes_members(&passes(way, &b, window), &x, &w, &b, window), "{way:?}");
+        for algorithm in algorithms() {
+            assert!(
+                !mixes_members(&passes(algorithm, &b, window), &x, &w, &b, window),
+                "{algorithm:?}"
+            );
         }
         // One convolution of all members, whose kernels for other members' channels are 0: right for
         // numbers, but 0·∞ is NaN.
@@ -384,15 +404,15 @@ mod tests {
                 zeros.narrow(0, 4 * m, 4).narrow(1, 4 * m, 4).copy_(&w.get(m));
             }
             let (x, b) = (side_by_side(x), b.flatten(0, 1));
-            let y = torch::forward(&x, &zeros, &b, window, 1);
-            let grads = torch::backward(&y, &x, &zeros, window, 1, true);
+            let y = conv2d::forward(&x, &zeros, &b, window, 1);
+            let grads = conv2d::backward(&y, &x, &zeros, window, 1, true);
             let own = |m: i64| grads.dw.narrow(0, 4 * m, 4).narrow(1, 4 * m, 4);
             let dw = Tensor::stack(&[own(0), own(1), own(2)], 0);
             let dx = grads.dx.map(|dx| apart(&dx, 3));
-            (apart(&y, 3), Grads { dx, dw, db: grads.db.view([3, 4]) })
+            (apart(&y, 3), ConvGrads { dx, dw, db: grads.db.view([3, 4]) })
         };
         let (y, grads) = as_one(&x, &w);
-        let (expected, theirs) = passes(Way::Dense, &b, window)(&x, &w);
+        let (expected, theirs) = passes(ConvAlgorithm::Dense, &b, window)(&x, &w);
         for (ours, theirs) in [(y, expected), (grads.dw, theirs.dw), (grads.db, theirs.db)] {
             assert!(f64::try_from((ours - theirs).abs().max()).unwrap() < 1e-10);
         }
@@ -400,7 +420,7 @@ mod tests {
         // It is enough that a single gradient is reached.
         for part in 0..4 {
             let spoilt = |x: &Tensor, w: &Tensor| {
-                let (y, grads) = passes(Way::Dense, &b, window)(x, w);
+                let (y, grads) = passes(ConvAlgorithm::Dense, &b, window)(x, w);
                 let dx = grads.dx.as_ref().unwrap();
                 let mut reached = [&y, dx, &grads.dw, &grads.db][part].get(2);
                 while reached.dim() > 0 {
@@ -413,6 +433,6 @@ mod tests {
         }
         // A neighbour that had blown up by itself is not the way's fault.
         let _ = w.select(0, 2).fill_(f64::NAN);
-        assert!(!mixes_members(&passes(Way::Dense, &b, window), &x, &w, &b, window));
+        assert!(!mixes_members(&passes(ConvAlgorithm::Dense, &b, window), &x, &w, &b, window));
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// Those who run and those who wait.
-pub(crate) struct Turns {
+pub(crate) struct Tf32Lock {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -25,8 +25,8 @@ struct State {
 }
 
 /// The turn of a cohort, until it is dropped.
-pub(crate) struct Turn<'t> {
-    turns: &'t Turns,
+pub(crate) struct Tf32Guard<'t> {
+    turns: &'t Tf32Lock,
     /// It is the thread's that took it.
     _thread: PhantomData<*mut ()>,
 }
@@ -36,10 +36,10 @@ thread_local! {
     static TAKEN: Cell<bool> = const { Cell::new(false) };
 }
 
-impl Turns {
-    pub(crate) const fn new() -> Turns {
+impl Tf32Lock {
+    pub(crate) const fn new() -> Tf32Lock {
         let state = State { tf32: false, running: 0, queue: VecDeque::new(), next: 0 };
-        Turns { state: Mutex::new(state), changed: Condvar::new() }
+        Tf32Lock { state: Mutex::new(state), changed: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -56,7 +56,7 @@ impl Turns {
         tf32: bool,
         set: impl FnOnce(bool),
         stopped: impl Fn() -> bool,
-    ) -> Option<Turn<'_>> {
+    ) -> Option<Tf32Guard<'_>> {
         assert!(!TAKEN.get(), "a thread takes one turn at a time");
         let mut state = self.lock();
         let own = state.next;
@@ -77,11 +77,11 @@ impl Turns {
         set(tf32);
         TAKEN.set(true);
         self.changed.notify_all();
-        Some(Turn { turns: self, _thread: PhantomData })
+        Some(Tf32Guard { turns: self, _thread: PhantomData })
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Tf32Guard<'_> {
     fn drop(&mut self) {
         TAKEN.set(false);
         self.turns.lock().running -= 1;
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn nobody_runs_under_the_other_setting_and_everybody_runs() {
-        let turns = Turns::new();
+        let turns = Tf32Lock::new();
         let setting = AtomicBool::new(false);
         let (running, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let done = AtomicUsize::new(0);
@@ -127,7 +127,7 @@ mod tests {
 
     #[test]
     fn cohorts_of_one_kind_run_at_the_same_time() {
-        let turns = Turns::new();
+        let turns = Tf32Lock::new();
         let first = turns.take(true, |_| (), || false);
         std::thread::scope(|scope| {
             let second = scope.spawn(|| turns.take(true, |_| (), || false).is_some());
@@ -138,7 +138,7 @@ mod tests {
 
     #[test]
     fn the_first_who_waits_is_served_first_and_a_stop_ends_the_wait() {
-        let turns = Turns::new();
+        let turns = Tf32Lock::new();
         let first = turns.take(false, |_| (), || false).unwrap();
         let (order, served) = mpsc::channel();
         let stop = AtomicBool::new(false);
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "one turn at a time")]
     fn a_thread_does_not_wait_for_itself() {
-        let turns = Turns::new();
+        let turns = Tf32Lock::new();
         let _first = turns.take(false, |_| (), || false);
         let _second = turns.take(true, |_| (), || false);
     }

@@ -51,7 +51,7 @@ const POINTWISE: Window = Window { kernel: 1, stride: 1 };
 
 /// What of a convolution decides which kernel computes it, the batch and the type aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Shape {
+pub struct ConvShape {
     /// Input channels.
     pub inputs: i64,
     /// Output channels.
@@ -63,7 +63,7 @@ pub struct Shape {
 }
 
 /// Gradients of `y = conv2d(x, w) + b`.
-pub(crate) struct Grads {
+pub(crate) struct Conv2dGrads {
     /// `[batch, in, height, width]`, where asked for.
     pub dx: Option<Tensor>,
     /// `[out, in / groups, k, k]`.
@@ -103,7 +103,7 @@ pub(crate) fn backward(
     window: Window,
     groups: i64,
     need_dx: bool,
-) -> Grads {
+) -> Conv2dGrads {
     // libtorch does not compare dy's shape with the others before it hands out their memory.
     assert_eq!(dy.size(), result_size(x, w, window, groups), "dy has the shape of the result");
     for t in [dy, w] {
@@ -121,13 +121,13 @@ pub(crate) fn backward(
             pixels(&dx, stride).copy_(&of_pixels);
             dx
         });
-        return Grads { dx, ..grads };
+        return Conv2dGrads { dx, ..grads };
     }
     if emulates_bf16(x) {
         let [dy, x, w] = [dy, x, w].map(|t| t.to_kind(Kind::Float));
-        let Grads { dx, dw, db } = backward(&dy, &x, &w, window, groups, need_dx);
+        let Conv2dGrads { dx, dw, db } = backward(&dy, &x, &w, window, groups, need_dx);
         let rounded = |t: Tensor| t.to_kind(Kind::BFloat16);
-        return Grads { dx: dx.map(rounded), dw: rounded(dw), db: rounded(db) };
+        return Conv2dGrads { dx: dx.map(rounded), dw: rounded(dw), db: rounded(db) };
     }
     assert!(!window.is_strided_pointwise(), "oneDNN must not see one");
     let mut out = [std::ptr::null_mut(); 3];
@@ -148,7 +148,7 @@ pub(crate) fn backward(
     });
     let [dx, dw, db] = adopt(out);
     let (dw, db) = dw.zip(db).expect("the mask asks for the gradients of weight and bias");
-    Grads { dx, dw, db }
+    Conv2dGrads { dx, dw, db }
 }
 
 /// The pixels that a 1×1 convolution with a stride reads: a view, whose copy lies in memory in the
@@ -191,20 +191,20 @@ fn result_size(x: &Tensor, w: &Tensor, window: Window, groups: i64) -> [i64; 4] 
 
 thread_local! {
     /// What [`shapes_of`] has seen on this thread.
-    static SEEN: RefCell<Option<BTreeSet<Shape>>> = const { RefCell::new(None) };
+    static SEEN: RefCell<Option<BTreeSet<ConvShape>>> = const { RefCell::new(None) };
 }
 
 fn record(x: &Tensor, w: &Tensor, window: Window, groups: i64) {
     SEEN.with_borrow_mut(|seen| {
         if let (Some(seen), [_, inputs, height, width], 1) = (seen, &x.size()[..], groups) {
             let (inputs, outputs) = (*inputs, w.size()[0]);
-            seen.insert(Shape { inputs, outputs, window, image: [*height, *width] });
+            seen.insert(ConvShape { inputs, outputs, window, image: [*height, *width] });
         }
     });
 }
 
 /// The shapes of the convolutions that `work` asks for on this thread, those in groups aside.
-pub(crate) fn shapes_of(work: impl FnOnce()) -> BTreeSet<Shape> {
+pub(crate) fn shapes_of(work: impl FnOnce()) -> BTreeSet<ConvShape> {
     SEEN.set(Some(BTreeSet::new()));
     work();
     SEEN.take().unwrap_or_default()
@@ -238,7 +238,7 @@ mod tests {
         assert!(f64::try_from(off).unwrap() < 1e-5);
         // The call that reached libtorch is the one with stride 1.
         let seen = shapes_of(|| drop(forward(&x, &w, &b, STRIDED, 1)));
-        let last = Shape { inputs: 3, outputs: 4, window: POINTWISE, image: [3, 3] };
+        let last = ConvShape { inputs: 3, outputs: 4, window: POINTWISE, image: [3, 3] };
         assert!(seen.contains(&last), "{seen:?}");
         // The gradients are autograd's, and these have gradients of their own.
         let theirs = Tensor::run_backward(&[(&y * &dy).sum(Kind::Float)], &[&x, &w], true, true);
