@@ -191,8 +191,8 @@ impl Model {
         while start < batch {
             let size = micro_batch.min(batch - start);
             let (x, y) = (x.narrow(1, start, size), y.narrow(1, start, size));
-            let accumulation = Accumulation { first: start == 0, last: start + size == batch, sgd };
-            let part = self.forward_backward(&x, &y, batch, accumulation, recompute);
+            let accum = Accumulation { first: start == 0, last: start + size == batch, sgd };
+            let part = self.forward_backward(&x, &y, batch, accum, recompute);
             result = Some(match result {
                 None => part,
                 Some(sum) => {
@@ -209,7 +209,7 @@ impl Model {
         x: &Tensor,
         y: &Tensor,
         batch: i64,
-        accumulation: Accumulation,
+        accum: Accumulation,
         recompute: bool,
     ) -> StepResult {
         let depth = self.layers.len();
@@ -236,7 +236,7 @@ impl Model {
                 }
             }
             for i in range.rev() {
-                dy = self.layers[i].backward(dy, &mut tape, accumulation, i > 0);
+                dy = self.layers[i].backward(dy, &mut tape, accum, i > 0);
             }
         }
         result

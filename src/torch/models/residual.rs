@@ -167,29 +167,29 @@ impl Layer for ResidualBlock {
         &mut self,
         dy: Tensor,
         tape: &mut Tape,
-        accumulation: Accumulation,
+        accum: Accumulation,
         _need_dx: bool,
     ) -> Tensor {
         // A stem comes before it, so the gradient is always wanted.
-        let mut dh = self.conv2.backward(dy.shallow_clone(), tape, accumulation, true);
+        let mut dh = self.conv2.backward(dy.shallow_clone(), tape, accum, true);
         if let Some(bn) = &mut self.bn2 {
             let dh_bn = tape.pop().threshold_backward(&dh, 0);
-            dh = bn.backward(dh_bn, tape, accumulation, true);
+            dh = bn.backward(dh_bn, tape, accum, true);
         }
-        let mut dz = self.conv1.backward(dh, tape, accumulation, true);
+        let mut dz = self.conv1.backward(dh, tape, accum, true);
         if self.bn1.is_some() {
             dz = tape.pop().threshold_backward(&dz, 0);
         }
         // A shortcut convolution branches off behind bn1, an identity before it.
         let identity = match &mut self.shortcut {
             Some(shortcut) => {
-                dz = dz.g_add_(&shortcut.backward(dy, tape, accumulation, true));
+                dz = dz.g_add_(&shortcut.backward(dy, tape, accum, true));
                 None
             }
             None => Some(dy),
         };
         let mut dx = match &mut self.bn1 {
-            Some(bn) => bn.backward(dz, tape, accumulation, true),
+            Some(bn) => bn.backward(dz, tape, accum, true),
             None => dz,
         };
         match identity {

@@ -89,7 +89,7 @@ impl Layer for BatchNorm {
         &mut self,
         dy: Tensor,
         tape: &mut Tape,
-        accumulation: Accumulation,
+        accum: Accumulation,
         _need_dx: bool,
     ) -> Tensor {
         let [invstd, mean, x] = [tape.pop(), tape.pop(), tape.pop()];
@@ -104,8 +104,8 @@ impl Layer for BatchNorm {
         }
         let kind = self.weight.value.kind();
         let stack_params = |grads: Vec<Tensor>| Tensor::stack(&grads, 0).to_kind(kind);
-        self.weight.apply(stack_params(grads.1), accumulation);
-        self.bias.apply(stack_params(grads.2), accumulation);
+        self.weight.apply(stack_params(grads.1), accum);
+        self.bias.apply(stack_params(grads.2), accum);
         stack(grads.0)
     }
 

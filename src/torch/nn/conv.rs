@@ -81,14 +81,14 @@ impl Layer for Conv {
         &mut self,
         dy: Tensor,
         tape: &mut Tape,
-        accumulation: Accumulation,
+        accum: Accumulation,
         need_dx: bool,
     ) -> Tensor {
         let dz = if self.relu { tape.pop().threshold_backward(&dy, 0) } else { dy };
         let (x, w) = (tape.pop(), self.affine.weight());
         let algorithm = self.algorithm.get().unwrap_or(ConvAlgorithm::Dense);
         let ConvGrads { dx, dw, db } = backward(algorithm, &dz, &x, &w, self.window, need_dx);
-        self.affine.apply(Gradient::Whole(dw), db, accumulation);
+        self.affine.apply(Gradient::Whole(dw), db, accum);
         dx.unwrap_or_default()
     }
 

@@ -59,7 +59,7 @@ impl Layer for Linear {
         &mut self,
         dy: Tensor,
         tape: &mut Tape,
-        accumulation: Accumulation,
+        accum: Accumulation,
         need_dx: bool,
     ) -> Tensor {
         let y = self.relu.then(|| tape.pop());
@@ -71,7 +71,7 @@ impl Layer for Linear {
         } else {
             Tensor::new()
         };
-        self.affine.apply(Gradient::Product(WeightGradient { dz: &dz, x: &x }), db, accumulation);
+        self.affine.apply(Gradient::Product(WeightGradient { dz: &dz, x: &x }), db, accum);
         dx
     }
 

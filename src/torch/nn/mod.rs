@@ -114,7 +114,7 @@ pub(crate) trait Layer: Send {
         &mut self,
         dy: Tensor,
         tape: &mut Tape,
-        accumulation: Accumulation,
+        accum: Accumulation,
         need_dx: bool,
     ) -> Tensor;
 

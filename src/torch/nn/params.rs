@@ -27,14 +27,14 @@ impl Param {
     }
 
     /// Adds the gradient to those of earlier micro-batches; `Some` once it is complete.
-    fn accumulate(&mut self, grad: Tensor, accumulation: Accumulation) -> Option<Tensor> {
-        accumulate(&mut self.grad, grad, accumulation)
+    fn accumulate(&mut self, grad: Tensor, accum: Accumulation) -> Option<Tensor> {
+        accumulate(&mut self.grad, grad, accum)
     }
 
     /// Takes a gradient `[member, …]` of the value's shape and, with the last one, updates.
-    pub(crate) fn apply(&mut self, grad: Tensor, accumulation: Accumulation) {
-        let Some(grad) = self.accumulate(grad, accumulation) else { return };
-        match accumulation.sgd {
+    pub(crate) fn apply(&mut self, grad: Tensor, accum: Accumulation) {
+        let Some(grad) = self.accumulate(grad, accum) else { return };
+        match accum.sgd {
             None => self.grad = Some(grad),
             Some(sgd) => {
                 let momentum = self.momentum.get_or_insert_with(|| self.value.zeros_like());
@@ -44,16 +44,12 @@ impl Param {
     }
 }
 
-fn accumulate(
-    sum: &mut Option<Tensor>,
-    grad: Tensor,
-    accumulation: Accumulation,
-) -> Option<Tensor> {
+fn accumulate(sum: &mut Option<Tensor>, grad: Tensor, accum: Accumulation) -> Option<Tensor> {
     let grad = match sum.take() {
-        Some(earlier) if !accumulation.first => earlier + grad,
+        Some(earlier) if !accum.first => earlier + grad,
         _ => grad,
     };
-    if accumulation.last {
+    if accum.last {
         Some(grad)
     } else {
         *sum = Some(grad);
@@ -211,19 +207,19 @@ impl Affine {
     }
 
     /// Takes the gradients of the effective weight and the bias.
-    pub(crate) fn apply(&mut self, dw: Gradient, db: Tensor, accumulation: Accumulation) {
-        self.bias.apply(db.to_kind(self.arithmetic.params), accumulation);
-        let dw = if accumulation.first && accumulation.last {
+    pub(crate) fn apply(&mut self, dw: Gradient, db: Tensor, accum: Accumulation) {
+        self.bias.apply(db.to_kind(self.arithmetic.params), accum);
+        let dw = if accum.first && accum.last {
             dw
         } else {
             let dw = dw.whole().to_kind(self.arithmetic.params);
-            match accumulate(&mut self.grad, dw, accumulation) {
+            match accumulate(&mut self.grad, dw, accum) {
                 Some(dw) => Gradient::Whole(dw),
                 None => return,
             }
         };
-        let whole = Accumulation { first: true, last: true, ..accumulation };
-        match (&mut self.weight_norm, &mut self.effective, accumulation.sgd) {
+        let whole = Accumulation { first: true, last: true, ..accum };
+        match (&mut self.weight_norm, &mut self.effective, accum.sgd) {
             (Some(wn), Some(effective), Some(sgd)) => kernels::sgd_weight_norm(
                 sgd,
                 dw,
