@@ -20,7 +20,6 @@ pub struct BatchNorm {
 }
 
 impl BatchNorm {
-    /// γ = 1, β = 0, running mean 0 and variance 1.
     pub(crate) fn new(
         name: &str,
         members: i64,
@@ -42,12 +41,10 @@ impl BatchNorm {
         }
     }
 
-    /// γ and β.
     pub(crate) fn params(&mut self) -> Vec<&mut Param> {
         vec![&mut self.weight, &mut self.bias]
     }
 
-    /// The running mean and variance.
     pub(crate) fn buffers(&mut self) -> Vec<&mut Buffer> {
         vec![&mut self.running_mean, &mut self.running_var]
     }
@@ -56,13 +53,12 @@ impl BatchNorm {
 impl Layer for BatchNorm {
     fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
         let training = !matches!(pass, Pass::Evaluate);
-        // The second time through, the running averages have already moved, and an observer must
-        // not move them: move copies.
-        let again = matches!(pass, Pass::Recompute(_) | Pass::Observe(_));
+        // These passes must not update the running averages, so they get copies.
+        let frozen = matches!(pass, Pass::Recompute(_) | Pass::Observe(_));
         let mut saved = (Vec::new(), Vec::new());
         let ys = (0..x.size()[0]).map(|m| {
             let member = |t: &Tensor| t.select(0, m);
-            let running = |t: &Tensor| if again { member(t).copy() } else { member(t) };
+            let running = |t: &Tensor| if frozen { member(t).copy() } else { member(t) };
             let (y, mean, invstd) = member(x).native_batch_norm(
                 Some(member(&self.weight.value)),
                 Some(member(&self.bias.value)),

@@ -4,7 +4,8 @@ use std::cell::Cell;
 
 use tch::Tensor;
 
-use super::conv_algorithm::{ConvAlgorithm, ConvGrads, Window, backward, fastest, forward};
+use super::conv_algorithm::{ConvAlgorithm, ConvGrads, Window, backward, forward};
+use super::conv_timing::fastest;
 use super::kernels::Gradient;
 use super::{Accumulation, Affine, Arithmetic, Layer, Part, Pass, Role, Tape};
 use wninit_core::job::Norm;
@@ -13,26 +14,20 @@ use wninit_core::job::Norm;
 pub struct Conv {
     affine: Affine,
     window: Window,
-    /// How the stack is convolved, once it has been trained with.
+    /// Chosen on the first training step.
     algorithm: Cell<Option<ConvAlgorithm>>,
     relu: bool,
 }
 
-/// The sizes of a convolution.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConvSize {
-    /// Input channels.
     pub inputs: i64,
-    /// Output channels.
     pub outputs: i64,
-    /// Height and width of the kernel.
     pub kernel: i64,
-    /// Stride in both directions.
     pub stride: i64,
 }
 
 impl Conv {
-    /// A layer of zeros.
     pub(crate) fn new(
         name: String,
         role: Role,
@@ -48,7 +43,6 @@ impl Conv {
         Conv { affine, window: Window { kernel, stride }, algorithm: Cell::new(None), relu }
     }
 
-    /// How to convolve; to be found out on the first training step.
     fn algorithm(&self, x: &Tensor, w: &Tensor, b: &Tensor, pass: &Pass) -> ConvAlgorithm {
         if let (None, Pass::Train(_) | Pass::NoTape) = (self.algorithm.get(), pass)
             && !w.requires_grad()

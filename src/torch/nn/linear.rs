@@ -9,15 +9,15 @@ use wninit_core::job::Norm;
 
 /// `[member, batch, in]` to `[member, batch, out]`, one product for each member.
 ///
-/// In memory the result is `[member, out, batch]`: so a product finds the longest pieces of what it
-/// reads over and over in one place.
+/// The result's memory layout is `[member, out, batch]`, which keeps what a product reads repeatedly
+/// contiguous.
 pub(crate) struct Linear {
     affine: Affine,
     relu: bool,
 }
 
 impl Linear {
-    /// A layer of zeros. It ends in a ReLU unless it is the head.
+    /// All parameters 0. A layer of [`Role::Relu`] ends in a ReLU.
     pub(crate) fn new(
         name: String,
         role: Role,

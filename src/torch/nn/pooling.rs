@@ -1,4 +1,4 @@
-//! The mean over each channel.
+//! Global average pooling.
 
 use tch::{Kind, Tensor};
 
@@ -25,7 +25,7 @@ impl Layer for GlobalAveragePooling {
         let x = tape.pop();
         let size = x.size();
         let scaled = dy / (size[3] * size[4]) as f64;
-        let dx = x.empty_like(); // keeps the layout that the convolutions want
+        let dx = x.empty_like(); // channels last, as x
         dx.shallow_clone().copy_(&scaled.unsqueeze(-1).unsqueeze(-1).expand_as(&x));
         dx
     }
