@@ -9,11 +9,12 @@ use rand_distr::{Distribution, StandardNormal};
 use tch::{Device, Kind, Tensor};
 use wninit_core::data::Moments;
 use wninit_core::job::{Augment, Draft, Job, Value};
+use wninit_core::results::CurvatureMethod;
 use wninit_core::rng;
 use wninit_torch::models::{Model, ModelConfig};
 use wninit_torch::nn::Arithmetic;
 use wninit_torch::probe::curvature::Hessian;
-use wninit_torch::probe::eigen::{Method, SolverOptions, dominant};
+use wninit_torch::probe::eigen::{SolverOptions, dominant};
 use wninit_torch::train::augment::Preprocess;
 use wninit_torch::train::{DeviceData, DeviceImages};
 
@@ -46,7 +47,7 @@ fn data(job: &Job) -> DeviceData {
 }
 
 fn as_they_are(job: &Job) -> Preprocess {
-    Preprocess::new(job.dataset, Augment::None, Device::Cpu)
+    Preprocess::new(job.dataset, Augment::None, job.input, &data(job).moments, Device::Cpu)
 }
 
 /// `[n]` Gaussian numbers.
@@ -110,7 +111,7 @@ fn both_methods_find_what_a_dense_hessian_has_as_its_largest_eigenvalue() {
         let expected = *values.iter().max_by(|a, b| a.abs().total_cmp(&b.abs())).unwrap();
         // Power iteration takes hundreds of products where another eigenvalue is nearly as large.
         let methods =
-            if n < 200 { &[Method::Lanczos, Method::Power][..] } else { &[Method::Lanczos] };
+            if n < 200 { &[CurvatureMethod::Lanczos, CurvatureMethod::Power][..] } else { &[CurvatureMethod::Lanczos] };
         for &method in methods {
             let options = SolverOptions { method, tolerance: 1e-3, max_iterations: 500, basis: 30 };
             let start = gaussian(n, 1).unsqueeze(0);
@@ -143,7 +144,7 @@ fn moved(job: &Job, shift: &Tensor) -> Model {
 fn gradient(job: &Job, data: &DeviceData, mut model: Model) -> Tensor {
     let indices: Vec<i64> = images(0)[0].iter().map(|&i| i64::from(i)).collect();
     let (pixels, labels) = data.train.gather(&Tensor::from_slice(&indices).unsqueeze(0));
-    let x = wninit_torch::train::augment::normalise(job.dataset, &pixels);
+    let x = as_they_are(job).eval(&pixels);
     let _ = model.train_step(&x, &labels, None, 1000, false);
     let grads = model.params().into_iter().map(|param| param.grad.take().unwrap().view(-1));
     Tensor::cat(&grads.collect::<Vec<_>>(), 0)
@@ -182,7 +183,7 @@ fn a_stack_of_networks_has_the_curvatures_that_they_have_alone() {
             .collect();
         let data = data(&members[0]);
         let options = SolverOptions {
-            method: Method::Lanczos,
+            method: CurvatureMethod::Lanczos,
             tolerance: 1e-3,
             max_iterations: 100,
             basis: 30,

@@ -1,13 +1,13 @@
-//! `wninit curvature`: how curved the loss is where a grid's jobs start.
+//! `wninit curvature`: the curvature of the loss at a grid's initial networks.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use super::shared_out::shared_out;
 use crate::probe::curvature::measure;
-use crate::probe::eigen::{Eigen, Method, SolverOptions};
-use crate::probe::shared_out;
+use crate::probe::eigen::{Eigen, SolverOptions};
 use crate::train::Libtorch;
 use crate::{device, ffi};
 use chrono::Utc;
@@ -21,8 +21,8 @@ use wninit_core::plan::cohort::{self, Cohort};
 use wninit_core::plan::cost;
 use wninit_core::plan::start::{Start, start_of, starts};
 use wninit_core::results::{
-    Curvature, CurvatureMethod, CurvatureQuestion, FailureReason, ResultsError, curvature_docs,
-    document_columns, hostname, one_line, read_curvatures, write_curvatures,
+    Curvature, CurvatureQuestion, FailureReason, ResultsError, curvature_docs, document_columns,
+    hostname, one_line, read_curvatures, write_curvatures,
 };
 use wninit_core::run::interrupt::{self, EXIT_INTERRUPTED};
 use wninit_core::run::pool::EXIT_UNFINISHED;
@@ -30,14 +30,14 @@ use wninit_core::run::progress::duration;
 use wninit_core::run::sweep;
 use wninit_core::run::trainer::Stop;
 
-/// Measures what has no row yet; the exit code.
+/// Measures the initial networks that have no final row.
 ///
 /// # Errors
-/// If the grid or the command line is bad, or the results folder cannot be used.
+/// The grid or the command line is invalid, or the results folder cannot be used.
 pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
     let grid = args.grid.load()?;
     let plan = Plan::of(&grid)?;
-    let (devices, threads) =
+    let devices =
         device::workers(&args.device, args.workers.map(usize::from)).map_err(UsageError)?;
     for warning in &plan.warnings {
         say(&format!("warning: {warning}"));
@@ -46,7 +46,7 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
     let ids: Vec<JobId> = jobs.iter().map(Job::id).collect();
     let dir = args.results.join(&grid.name);
     let stop = interrupt::install()?;
-    // The lock is held, and the folder is a sweep's, until the end.
+    // Holds the folder's lock until the end.
     let sweep = sweep::open(&dir, None, &grid.to_toml(), &jobs, &jobs)?;
     if let Some(change) = &sweep.change {
         say(&change.to_string());
@@ -83,16 +83,9 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
     }
     let names: Vec<String> = devices.iter().map(|device| device::name(*device)).collect();
     let folder = args.data.clone().unwrap_or_else(data::default_dir);
-    let trainer = Libtorch::new(devices, threads, folder, Arc::clone(&stop), commit);
-    let options = SolverOptions {
-        method: match args.method {
-            CurvatureMethod::Lanczos => Method::Lanczos,
-            CurvatureMethod::Power => Method::Power,
-        },
-        tolerance: args.tolerance,
-        max_iterations,
-        basis: 40,
-    };
+    let trainer = Libtorch::new(devices, folder, Arc::clone(&stop), commit);
+    let options =
+        SolverOptions { method: args.method, tolerance: args.tolerance, max_iterations, basis: 40 };
     let began = Instant::now();
     let (mut done, mut failed) = (0, 0);
     let mut broken: Option<ResultsError> = None;
@@ -168,19 +161,20 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
     Ok(Ended::Written(Written { dir, code }))
 }
 
-/// What came of some networks.
+/// The result for a cohort or a part of it.
 enum Part {
     Found(Cohort, Found),
     Failed(Cohort, FailureReason, anyhow::Error),
 }
 
-/// The eigenvalues of a cohort's members, over how many images, and the seconds that all took.
 struct Found {
+    /// Each member's eigenvalue and number of images.
     each: Vec<(Eigen, usize)>,
+    /// Of all members.
     seconds: f64,
 }
 
-/// Measures a cohort; in halves where memory runs out.
+/// Measures a cohort, in halves if memory runs out.
 fn measure_all(
     trainer: &Libtorch,
     worker: usize,
@@ -208,7 +202,7 @@ fn measure_all(
     }
 }
 
-/// The rows that answer the question for good, by job.
+/// The final rows of a question, by job.
 fn finished(
     rows: &[Curvature],
     question: CurvatureQuestion,
@@ -220,8 +214,7 @@ fn finished(
         .collect()
 }
 
-/// Gives a row to jobs that start from a network of which another job's row speaks already;
-/// whether there were any.
+/// Copies rows to jobs with the same initial network; returns whether there were any.
 fn copy_rows(
     rows: &mut Vec<Curvature>,
     starts: &[Start],

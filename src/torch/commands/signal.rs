@@ -1,4 +1,4 @@
-//! `wninit signal`: how far signals get at initialization, layer by layer.
+//! `wninit signal`: signal propagation at initialization, layer by layer.
 
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::shared_out::shared_out;
 use crate::device;
-use crate::probe::shared_out;
 use crate::probe::signal::{self, LayerSignal, Net, Scheme};
 use crate::train::Libtorch;
 use anyhow::{Context, anyhow};
@@ -26,7 +26,7 @@ use wninit_core::run::trainer::Stop;
 use wninit_core::table::{Datum, Table};
 use wninit_core::{data, execution};
 
-/// The network of one seed.
+/// A network's signals.
 struct Measured {
     job: Option<JobId>,
     net: String,
@@ -36,10 +36,10 @@ struct Measured {
     layers: Vec<LayerSignal>,
 }
 
-/// Measures, and writes `signal.csv` and `columns.json`; `wninit` makes a page and a table of them.
+/// Writes `signal.csv` and `columns.json`, of which `wninit` makes a page and a table.
 ///
 /// # Errors
-/// If the grid or the command line is bad, or the folder cannot be written.
+/// The grid or the command line is invalid, or the folder cannot be written.
 pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
     let stop = interrupt::install()?;
     match &args.grid {
@@ -115,7 +115,7 @@ fn of_grid(args: &Args, stop: &Arc<AtomicBool>, commit: &'static str) -> anyhow:
     for warning in &plan.warnings {
         say(&format!("warning: {warning}"));
     }
-    let (devices, threads) =
+    let devices =
         device::workers(&args.device, args.workers.map(usize::from)).map_err(UsageError)?;
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from("results").join(&grid.name));
     make(&out)?;
@@ -125,7 +125,7 @@ fn of_grid(args: &Args, stop: &Arc<AtomicBool>, commit: &'static str) -> anyhow:
     let nets = net_names(&Plan { jobs: first, axes: Vec::new(), warnings: Vec::new() });
     let folder = args.data.clone().unwrap_or_else(data::default_dir);
     let workers = devices.len();
-    let trainer = Libtorch::new(devices, threads, folder, Arc::clone(stop), commit);
+    let trainer = Libtorch::new(devices, folder, Arc::clone(stop), commit);
     let mut found = Vec::new();
     let mut failures = 0;
     let mut progress = ProgressLine::new(starts.len());
@@ -174,7 +174,7 @@ fn of_grid(args: &Args, stop: &Arc<AtomicBool>, commit: &'static str) -> anyhow:
     Ok(Ended::Written(Written { dir: out, code }))
 }
 
-/// Keeps the jobs that are asked for.
+/// Keeps the wanted jobs; all, if none is named.
 fn chosen(jobs: &mut Vec<PlannedJob>, wanted: &[JobId]) -> anyhow::Result<()> {
     let planned: HashSet<JobId> = jobs.iter().map(|job| job.id).collect();
     if let Some(id) = wanted.iter().find(|id| !planned.contains(id)) {
@@ -189,7 +189,8 @@ fn chosen(jobs: &mut Vec<PlannedJob>, wanted: &[JobId]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What tells the networks of starts apart, initializer and seeds aside.
+/// Names of the initial networks: the model and the fields in which they differ, except initializer
+/// and seeds.
 fn net_names(starts: &Plan) -> Vec<String> {
     let aside = ["init", "seed", "init_seed", "data_seed", "model"];
     let mut fields = starts.varying();
@@ -215,7 +216,6 @@ fn make(out: &std::path::Path) -> anyhow::Result<()> {
     })
 }
 
-/// The columns of `signal.csv`.
 fn columns() -> Vec<ColumnDoc> {
     let column = |name, unit, meaning, empty| ColumnDoc { name, unit, meaning, empty };
     let lost = "not a finite number";
@@ -276,7 +276,7 @@ fn csv(measured: &[Measured]) -> anyhow::Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Says on stderr how far a command is, now and then.
+/// A progress line on stderr, every few seconds.
 struct ProgressLine {
     done: usize,
     all: usize,

@@ -1,36 +1,33 @@
-//! `wninit verify`: train finished jobs again and compare with their rows.
+//! `wninit verify`: trains finished jobs again and compares the results with their rows.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
-use std::thread;
+use std::sync::atomic::Ordering;
 
+use super::shared_out::shared_out;
 use crate::train::Libtorch;
 use crate::{device, ffi};
-use anyhow::{Context, anyhow, bail};
+use anyhow::{anyhow, bail};
 use wninit_core::cli::UsageError;
 use wninit_core::cli::verify::Args;
 use wninit_core::console::{self, say};
-use wninit_core::execution::NO_THREAD;
 use wninit_core::job::JobId;
 use wninit_core::plan::cohort::Cohort;
 use wninit_core::results::{
     EpochRow, Outcome, Provenance, Record, differences, one_line, read_epochs, read_runs,
 };
-use wninit_core::run::interrupt;
-use wninit_core::run::interrupt::EXIT_INTERRUPTED;
+use wninit_core::run::interrupt::{self, EXIT_INTERRUPTED};
 use wninit_core::run::pool::EXIT_UNFINISHED;
 use wninit_core::run::trainer::{Event, Stop, Trainer};
 use wninit_core::{data, rng};
 
-/// What came of a job that was trained again.
+/// The outcome of training a job again.
 enum Comparison {
     Equal,
-    /// Other numbers, as small as another machine explains.
+    /// Differences that another machine explains.
     Close(Vec<Difference>),
     Different(Vec<Difference>),
-    /// It could not be trained; the reason.
+    /// Why it could not be trained.
     NotChecked(String),
     Interrupted,
 }
@@ -46,11 +43,11 @@ struct Difference {
     close: bool,
 }
 
-/// Trains the jobs that the command line names, or a random sample; prints a verdict for each. The
-/// exit code is 1 if a job is different, 3 if one could not be trained, 130 after Ctrl-C.
+/// Trains the jobs named on the command line, or a random sample, and prints the comparison with each
+/// row. The exit code is 1 if a job is different, 3 if one could not be trained, 130 after Ctrl-C.
 ///
 /// # Errors
-/// The folder holds no finished job, or not the one that is named, or its files cannot be read.
+/// The folder has no finished job, or not the named one, or its files cannot be read.
 pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<u8> {
     let runs = read_runs(&args.dir)?;
     for warning in
@@ -64,87 +61,66 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<u8> {
     for row in &mut rows {
         row.epochs = curves.remove(&row.job.id()).unwrap_or_default();
     }
-    let (devices, threads) =
+    let devices =
         device::workers(&args.device, args.workers.map(usize::from)).map_err(UsageError)?;
-    let workers = devices.len();
+    let (workers, device) = (devices.len(), device::label(devices[0]));
     let stop = interrupt::install()?;
     let data = args.data.clone().unwrap_or_else(data::default_dir);
-    let trainer = Libtorch::new(devices, threads, data, Arc::clone(&stop), commit);
+    let trainer = Libtorch::new(devices, data, Arc::clone(&stop), commit);
 
-    let next = AtomicUsize::new(0);
-    let (report, reports) = mpsc::channel();
+    let chosen = rows.len();
     let [mut equal, mut close, mut different, mut not_checked] = [0; 4];
     let mut printed = Ok(());
-    let mut print = |text: String| {
+    let mut print = |text: &str| {
         if printed.is_ok() {
-            printed = console::print(&text);
+            printed = console::print(text);
         }
         if printed.is_err() {
-            stop.store(true, Ordering::Relaxed); // no verdict is worth its time unread
+            stop.store(true, Ordering::Relaxed); // the rest would not be seen
         }
     };
-    thread::scope(|scope| -> anyhow::Result<()> {
-        for worker in 0..workers {
-            let (report, trainer, rows, next) = (report.clone(), &trainer, &rows, &next);
-            let thread = thread::Builder::new().spawn_scoped(scope, move || {
-                while let Some(row) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    // Nobody listens any more only if the program is about to end.
-                    drop(report.send((row, verdict(trainer, worker, row))));
-                }
-            });
-            if let Err(error) = thread {
-                if worker == 0 {
-                    return Err(error).context(format!("cannot start a thread; {NO_THREAD}"));
-                }
-                break;
+    let again = |worker, row: Record| {
+        let comparison = retrain(&trainer, worker, &row);
+        (row, comparison)
+    };
+    shared_out(rows, workers, &stop, again, |(row, comparison)| {
+        let id = row.job.id();
+        print(&match comparison {
+            Comparison::Interrupted => return true,
+            Comparison::Equal => {
+                equal += 1;
+                format!("equal        {id}\n")
             }
-        }
-        drop(report);
-        for (row, verdict) in reports {
-            let id = row.job.id();
-            let (word, list) = match verdict {
-                Comparison::Interrupted => continue,
-                Comparison::Equal => {
-                    equal += 1;
-                    ("equal", Vec::new())
-                }
-                Comparison::Close(list) => {
-                    close += 1;
-                    ("close", list)
-                }
-                Comparison::Different(list) => {
-                    different += 1;
-                    ("different", list)
-                }
-                Comparison::NotChecked(reason) => {
-                    not_checked += 1;
-                    print(format!("not checked  {id}  {reason}\n"));
-                    continue;
-                }
-            };
-            let mut text = format!("{word:<11}  {id}\n{}", listed(&list));
-            if word == "different" {
-                text += &format!("  {}\n", advice(row, &device::label(trainer.devices[0]), commit));
+            Comparison::Close(list) => {
+                close += 1;
+                format!("close        {id}\n{}", listed(&list))
             }
-            print(text);
-        }
-        Ok(())
-    })?;
+            Comparison::Different(list) => {
+                different += 1;
+                let advice = advice(&row, &device, commit);
+                format!("different    {id}\n{}  {advice}\n", listed(&list))
+            }
+            Comparison::NotChecked(reason) => {
+                not_checked += 1;
+                format!("not checked  {id}  {reason}\n")
+            }
+        });
+        true
+    });
     let checked = equal + close + different;
-    print(format!(
+    print(&format!(
         "{checked} of {finished} finished jobs trained again: {equal} equal, {close} close, {different} different; \
          {not_checked} could not be checked\n"
     ));
     printed?;
     Ok(match () {
         () if different > 0 => 1,
-        () if checked + not_checked < rows.len() => EXIT_INTERRUPTED,
+        () if checked + not_checked < chosen => EXIT_INTERRUPTED,
         () if not_checked > 0 => EXIT_UNFINISHED,
         () => 0,
     })
 }
 
-/// The rows that are to be checked.
 fn chosen(records: Vec<Record>, args: &Args) -> anyhow::Result<Vec<Record>> {
     let dir = args.dir.display();
     if records.is_empty() {
@@ -168,8 +144,8 @@ fn chosen(records: Vec<Record>, args: &Args) -> anyhow::Result<Vec<Record>> {
     args.job.iter().map(find).collect()
 }
 
-/// Trains a job alone and from its beginning.
-fn verdict(trainer: &Libtorch, worker: usize, row: &Record) -> Comparison {
+/// Trains a job alone, from its start.
+fn retrain(trainer: &Libtorch, worker: usize, row: &Record) -> Comparison {
     let mut again = None;
     let mut event = |event| {
         if let Event::Finished(record) = event {
@@ -200,8 +176,8 @@ fn compare(row: &Record, again: &Record) -> Comparison {
     }
 }
 
-/// Whether the last digits may differ: only a CPU does its sums in the same order every time, and
-/// another one, or another version of the program, may do them in another.
+/// Whether the last digits may differ: only the same CPU and version of the program sum in the same
+/// order.
 fn made_elsewhere(row: &Record, again: &Record) -> bool {
     let place = |record: &Record| {
         let Provenance { device, libtorch, hostname, git_sha, .. } = record.provenance.clone();
@@ -218,7 +194,7 @@ fn all_differences(row: &Record, again: &Record) -> Vec<Difference> {
             Difference { column: column.to_owned(), row, again, close }
         })
         .collect();
-    // A job that diverged one epoch sooner has one epoch less.
+    // If a job diverges one epoch earlier, one epoch is missing.
     let common = row.epochs.len().min(again.epochs.len());
     let promised = row.epochs_done as usize;
     if row.epochs.len() != promised {
@@ -241,7 +217,7 @@ fn epoch_differences(row: &EpochRow, again: &EpochRow) -> Vec<Difference> {
     let names = ["epoch", "lr", "train_loss", "train_acc", "val_loss", "val_acc"];
     let cells = names.into_iter().zip(values(row).into_iter().zip(values(again)));
     cells
-        // NaN is an empty cell, and equal to another one.
+        // NaN is an empty cell; two of them are equal.
         .filter(|(_, (a, b))| a != b && !(a.is_nan() && b.is_nan()))
         .map(|(name, (a, b))| Difference {
             column: format!("{name} of epoch {}", again.epoch),
@@ -252,15 +228,15 @@ fn epoch_differences(row: &EpochRow, again: &EpochRow) -> Vec<Difference> {
         .collect()
 }
 
-/// Whether another machine explains such a difference; `wninit verify --help` says the same.
+/// Whether another machine explains such a difference; as documented in `wninit verify --help`.
 fn cells_are_close(column: &str, a: &str, b: &str) -> bool {
     let (Ok(a), Ok(b)) = (a.parse::<f64>(), b.parse::<f64>()) else {
         return false;
     };
     let apart = (a - b).abs();
     match column {
-        "diverged_step" => true, // diverged_epoch says whether it is close
-        "best_epoch" => true,    // best_val_acc does
+        "diverged_step" => true, // diverged_epoch decides
+        "best_epoch" => true,    // best_val_acc decides
         "epochs_done" | "diverged_epoch" => apart <= 1.0,
         _ if column.ends_with("_acc") => apart <= 0.02,
         _ if column.ends_with("_loss") => apart <= 0.02_f64.max(0.05 * a.abs().max(b.abs())),
@@ -268,11 +244,9 @@ fn cells_are_close(column: &str, a: &str, b: &str) -> bool {
     }
 }
 
-/// The longest list of differences of one job that is printed.
-const LONGEST: usize = 12;
-
-/// A line for each difference.
+/// A line for each difference, at most 12.
 fn listed(list: &[Difference]) -> String {
+    const LONGEST: usize = 12;
     let mut text = String::new();
     for Difference { column, row, again, .. } in list.iter().take(LONGEST) {
         let cell =
@@ -285,14 +259,14 @@ fn listed(list: &[Difference]) -> String {
     text
 }
 
-/// What to make of a job that is different.
+/// Explains a difference to the user.
 fn advice(row: &Record, device: &str, commit: &str) -> String {
     let made = &row.provenance;
     let here = wninit_core::results::hostname();
     if made.device != device || made.hostname != here || made.libtorch != ffi::LIBTORCH {
         return format!(
-            "the row was made on {} of {} with libtorch {}, this on {device} of {here} with {}; only there is a \
-             difference a proof",
+            "the row was made on {} of {} with libtorch {}, this on {device} of {here} with {}; a difference \
+             is conclusive only on the same machine",
             made.device,
             made.hostname,
             made.libtorch,
@@ -302,7 +276,7 @@ fn advice(row: &Record, device: &str, commit: &str) -> String {
     let outcome = if row.outcome == Outcome::Ok { "its results" } else { "its divergence" };
     if made.git_sha == commit {
         format!(
-            "the same program on the same machine: somebody edited the row, or {outcome} cannot be reproduced. To train the job anew, delete its line and run the sweep again"
+            "the same program on the same machine: the row was edited, or {outcome} cannot be reproduced. To train the job again, delete its line and run the sweep"
         )
     } else {
         format!(
@@ -361,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn a_last_digit_counts_where_the_row_was_made_here_and_is_close_where_it_was_not() {
+    fn a_last_digit_is_different_on_the_same_machine_and_close_on_another() {
         let row = record();
         assert!(matches!(compare(&row, &record()), Comparison::Equal));
         let mut again = record();

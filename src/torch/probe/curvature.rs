@@ -14,7 +14,9 @@ use super::eigen::{self, Eigen, SolverOptions};
 use crate::models::Model;
 use crate::nn::{Pass, init};
 use crate::train::augment::Preprocess;
-use crate::train::{DeviceData, Libtorch, catch_torch_panic, initial_stack};
+use crate::train::failure::catch_torch_panic;
+use crate::train::initial::initial_stack;
+use crate::train::{DeviceData, Libtorch};
 use wninit_core::data::batches;
 use wninit_core::job::{Augment, Job, Norm};
 use wninit_core::plan::cohort::Cohort;
@@ -142,12 +144,12 @@ pub(crate) fn measure(
     catch_torch_panic(|| {
         let shape = cohort.shape();
         let device = trainer.devices[worker];
-        let (data, _ready) = trainer.ready(worker, &shape)?;
+        let (data, _tf32) = trainer.prepare_with_data(worker, &shape)?;
         let images: Vec<_> = cohort.jobs().iter().map(|job| first_batches(job, share)).collect();
         let count = images.first().map_or(0, |batches| batches.iter().map(Vec::len).sum());
         let model = tch::no_grad(|| initial_stack(cohort, &data, device));
         let preprocess =
-            Preprocess::scaled(shape.dataset, Augment::None, shape.input, &data.moments, device);
+            Preprocess::new(shape.dataset, Augment::None, shape.input, &data.moments, device);
         let mut hessian = Hessian::new(model, &data, preprocess, &images, shape.micro_batch);
         let n = hessian.dimension();
         // Each member's start is its own, whatever it is measured beside.

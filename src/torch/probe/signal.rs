@@ -11,8 +11,10 @@ use rand_distr::StandardNormal;
 use tch::{Device, Kind, Tensor};
 
 use crate::nn::{Accumulation, Arithmetic, Layer, Linear, Part, Pass, Role, Tape, init};
+use crate::train::Libtorch;
 use crate::train::augment::Preprocess;
-use crate::train::{Libtorch, catch_torch_panic, initial_network, model_config};
+use crate::train::failure::catch_torch_panic;
+use crate::train::initial::{initial_network, model_config};
 use wninit_core::job::{Augment, Direction, Gain, Init, Job, Norm};
 use wninit_core::rng;
 use wninit_core::run::trainer::Stop;
@@ -256,7 +258,7 @@ pub(crate) fn of_job(
     catch_torch_panic(|| {
         let shape = Shape::of(job);
         let device = trainer.devices[worker];
-        let (data, _ready) = trainer.ready(worker, &shape)?;
+        let (data, _tf32) = trainer.prepare_with_data(worker, &shape)?;
         let model = tch::no_grad(|| initial_network(job, model_config(&shape, device), &data));
         // One whole batch is the least share.
         let images: Vec<i64> =
@@ -264,7 +266,7 @@ pub(crate) fn of_job(
         let indices = Tensor::from_slice(&images).unsqueeze(0).to_device(device);
         let (pixels, labels) = data.train.gather(&indices);
         let preprocess =
-            Preprocess::scaled(job.dataset, Augment::None, job.input, &data.moments, device);
+            Preprocess::new(job.dataset, Augment::None, job.input, &data.moments, device);
         let x = preprocess.eval(&pixels);
         let x = x.set_requires_grad(true);
         let mut layers = model.trace(&x);

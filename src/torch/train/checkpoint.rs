@@ -17,7 +17,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tch::{Device, Kind, Tensor};
 
-use super::session::{DeviceData, MemberProgress, Session};
+use super::data::DeviceData;
+use super::session::{MemberProgress, Session};
 use crate::models::{Model, ModelConfig};
 use wninit_core::job::JobId;
 use wninit_core::plan::cohort::Cohort;
@@ -361,7 +362,7 @@ mod tests {
     }
 
     fn config() -> ModelConfig {
-        crate::train::model_config(&cohort().shape(), Device::Cpu)
+        crate::train::initial::model_config(&cohort().shape(), Device::Cpu)
     }
 
     fn data() -> DeviceData {
