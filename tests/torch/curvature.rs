@@ -110,8 +110,11 @@ fn both_methods_find_what_a_dense_hessian_has_as_its_largest_eigenvalue() {
         let values: Vec<f64> = Vec::try_from(values).unwrap();
         let expected = *values.iter().max_by(|a, b| a.abs().total_cmp(&b.abs())).unwrap();
         // Power iteration takes hundreds of products where another eigenvalue is nearly as large.
-        let methods =
-            if n < 200 { &[CurvatureMethod::Lanczos, CurvatureMethod::Power][..] } else { &[CurvatureMethod::Lanczos] };
+        let methods = if n < 200 {
+            &[CurvatureMethod::Lanczos, CurvatureMethod::Power][..]
+        } else {
+            &[CurvatureMethod::Lanczos]
+        };
         for &method in methods {
             let options = SolverOptions { method, tolerance: 1e-3, max_iterations: 500, basis: 30 };
             let start = gaussian(n, 1).unsqueeze(0);

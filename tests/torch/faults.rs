@@ -358,8 +358,8 @@ fn a_run_that_was_killed_twice_over_the_same_jobs_tries_them_in_halves_and_last(
     assert!(!last.stderr.contains("was killed"), "it is said once: {last:?}");
     let text = sandbox.text("runs.csv");
     let cells = |name: &str| -> Vec<&str> {
-        let sandbox = column(&text, name);
-        text.lines().skip(1).map(|row| row.split(',').nth(sandbox).unwrap()).collect()
+        let place = column(&text, name);
+        text.lines().skip(1).map(|row| row.split(',').nth(place).unwrap()).collect()
     };
     assert_eq!(cells("cohort_size"), ["2"; 6]);
     assert_eq!(cells("depth"), ["2", "2", "30", "30", "30", "30"], "they come last");

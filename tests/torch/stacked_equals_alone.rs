@@ -20,7 +20,7 @@ use wninit_torch::train::Libtorch;
 
 fn train_on(device: Device, jobs: &[Job], recompute: Recompute) -> Vec<Record> {
     let mut trainer =
-        Libtorch::new(vec![device], 1, PathBuf::from("no data needed"), Arc::default(), "test");
+        Libtorch::new(vec![device], PathBuf::from("no data needed"), Arc::default(), "test");
     trainer.recompute = recompute;
     let mut records = Vec::new();
     let cohort = Cohort::new(jobs.to_vec());
@@ -31,8 +31,8 @@ fn train_on(device: Device, jobs: &[Job], recompute: Recompute) -> Vec<Record> {
             Event::Progress(_) => {}
         })
         .unwrap_or_else(|stop| panic!("{jobs:?}: {stop:?}"));
-    let sandbox = |record: &Record| jobs.iter().position(|job| *job == record.job);
-    records.sort_by_key(sandbox);
+    let place = |record: &Record| jobs.iter().position(|job| *job == record.job);
+    records.sort_by_key(place);
     assert_eq!(records.len(), jobs.len(), "every member has a record");
     records
 }

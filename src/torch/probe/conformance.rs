@@ -1,6 +1,6 @@
-//! Whether this machine's libraries compute what they should: convolutions and products, forward
-//! and backward, beside float64. Tests do it over thousands of shapes and under several instruction
-//! sets, `wninit doctor` over some. Faults that are known are in [`crate::ffi::faults`].
+//! Compares convolutions and products of this machine's libraries, forward and backward, with float64:
+//! in tests over thousands of shapes under several instruction sets, in `wninit doctor` over some.
+//! Known faults are listed in `ffi/faults.rs`.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,7 +19,7 @@ use wninit_core::job::{Job, Precision};
 use wninit_core::plan::cohort::Shape;
 use wninit_core::rng;
 
-/// What is computed.
+/// A computation to compare.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Operation {
     /// A convolution's result and gradients.
@@ -28,10 +28,10 @@ pub enum Operation {
         shape: ConvShape,
         /// Images.
         batch: i64,
-        /// How a stack is convolved; one network, or two where they are packed into one.
+        /// The algorithm; [`ConvAlgorithm::Dense`] for one network, others for two.
         algorithm: ConvAlgorithm,
     },
-    /// Gradients of the gradients of a convolution, as curvature takes them from autograd.
+    /// Second derivatives of a convolution by autograd, as for curvature.
     Twice {
         /// Channels, kernel, stride, image.
         shape: ConvShape,
@@ -42,14 +42,14 @@ pub enum Operation {
     Product([i64; 3]),
 }
 
-/// Operation in a certain arithmetic.
+/// An operation with its precision and threads.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Case {
-    /// What is computed.
+    /// The computation.
     pub operation: Operation,
-    /// In bf16 instead of fp32.
+    /// bf16 instead of fp32.
     pub bf16: bool,
-    /// On so many threads.
+    /// libtorch's number of threads.
     pub threads: i32,
 }
 
@@ -80,10 +80,10 @@ impl fmt::Display for Case {
 }
 
 impl Case {
-    /// Computes it on random numbers, and gives the largest error as a share of what is allowed.
+    /// Computes it on random numbers; returns the largest error relative to the tolerance.
     ///
     /// # Errors
-    /// Something is off by more than that: says what, and by how much.
+    /// An error exceeds its tolerance.
     pub fn check(&self, seed: i64) -> Result<f64, String> {
         tch::manual_seed(seed);
         tch::set_num_threads(self.threads);
@@ -97,7 +97,6 @@ impl Case {
         };
         let mut worst = 0.0;
         for Deviation { what, relative, allowed } in errors {
-            // Not a number is no agreement either.
             if relative.is_nan() || relative > allowed {
                 return Err(format!(
                     "{self}: {what} is off by {relative:.1e}; {allowed:.1e} is allowed"
@@ -121,8 +120,8 @@ impl Case {
         self.random(&[members, batch, height, width, channels]).permute([0, 1, 4, 2, 3])
     }
 
-    /// What a sum of `terms` products of standard normal numbers may be off by: the rounding of the
-    /// result, and a random walk of the roundings on the way there.
+    /// The tolerance of a sum of `terms` products of standard normal numbers: the rounding of the result
+    /// and a random walk of intermediate roundings.
     fn error(&self, what: &'static str, ours: &Tensor, theirs: &Tensor, terms: i64) -> Deviation {
         let result = if self.bf16 { 2f64.powi(-8) } else { 0.0 };
         let terms = terms as f64;
@@ -142,7 +141,7 @@ impl Case {
         let dy = self.images([members, batch, outputs, rows, columns]);
         let y = forward(algorithm, &x, &w, &b, window);
         let grads = backward(algorithm, &dy, &x, &w, window, true);
-        // In another way than the one that is tested: of patches and a product.
+        // The reference uses another algorithm: im2col.
         let [x, w, b, dy] = [x, w, b, dy].map(|t| t.to_kind(Kind::Double));
         let expected = forward(ConvAlgorithm::Patches, &x, &w, &b, window);
         let theirs = backward(ConvAlgorithm::Patches, &dy, &x, &w, window, true);
@@ -155,7 +154,7 @@ impl Case {
             self.error("db", &grads.db, &theirs.db, pixels),
         ];
         if algorithm == ConvAlgorithm::Patches && self.bf16 {
-            errors[1].allowed *= 2.0; // patches are rounded, and so is their sum
+            errors[1].allowed *= 2.0; // patches and their sum are rounded
         }
         errors
     }
@@ -184,7 +183,7 @@ impl Case {
             .into_iter()
             .zip(ours.iter().zip(&theirs))
             .map(|(what, (ours, theirs))| {
-                // A mean, so that its scale is that of its largest number.
+                // Normalised by the largest number, since the loss is a mean.
                 let largest = theirs.abs().max() / (terms as f64).sqrt();
                 self.error(what, &(ours / &largest), &(theirs / &largest), terms)
             })
@@ -200,13 +199,13 @@ impl Case {
 
 struct Deviation {
     what: &'static str,
-    /// As a share of the largest number.
+    /// Relative to the largest number.
     relative: f64,
     allowed: f64,
 }
 
-/// The convolutions of jobs, each with the batch and in the precision in which a job does it, on one
-/// thread. Batches are cut to what is `affordable`.
+/// The convolutions of jobs, each with a job's batch size and precision, on one thread. Batches are
+/// limited by `affordable`.
 pub fn cases_of<'j>(jobs: impl IntoIterator<Item = &'j Job>) -> Vec<Case> {
     let mut known = BTreeSet::new();
     let mut cases = BTreeSet::new();
@@ -233,8 +232,8 @@ pub fn cases_of<'j>(jobs: impl IntoIterator<Item = &'j Job>) -> Vec<Case> {
     cases.into_iter().collect()
 }
 
-/// As many of `batch` images as take a convolution 15 million multiplications, or one: what makes a
-/// large convolution different, its channels, kernel, stride and image, stays.
+/// Reduces the batch to at most 15 million multiplications, but at least one image; what makes large
+/// convolutions different (channels, kernel, stride, image) is kept.
 fn affordable(shape: ConvShape, batch: i64) -> i64 {
     const MULTIPLICATIONS: i64 = 15_000_000;
     let ConvShape { inputs, outputs, window, image } = shape;
@@ -243,7 +242,7 @@ fn affordable(shape: ConvShape, batch: i64) -> i64 {
     batch.min(MULTIPLICATIONS / of_image).max(1)
 }
 
-/// The distinct convolutions of a network, found by passing an image through it.
+/// The distinct convolutions of a network, recorded during a forward pass.
 fn convolutions(config: ModelConfig) -> BTreeSet<ConvShape> {
     let [channels, height, width] = config.input;
     tch::no_grad(|| {
@@ -254,10 +253,9 @@ fn convolutions(config: ModelConfig) -> BTreeSet<ConvShape> {
 }
 
 /// Random cases: convolutions of 1 to 40 channels each way, kernels of 1×1 and 3×3, strides of 1
-/// and 2, images of 4×4 to 33×33, in fp32 and bf16, on one and two threads. Batches are of 1 to 130
-/// images, each order of magnitude equally often, cut to what is `affordable`. Every tenth
-/// convolution is followed by the same in the other ways, by itself differentiated twice, and by a
-/// product. Fewer cases are the beginning of more.
+/// and 2, images of 4×4 to 33×33, in fp32 and bf16, on one and two threads. Batch sizes are log-uniform
+/// from 1 to 130, limited by `affordable`. Every tenth convolution is followed by its other
+/// algorithms, its second derivatives and a product. Fewer cases are a prefix of more.
 pub fn random_cases(convolutions: usize, seed: u64) -> Vec<Case> {
     let mut stream = rng::stream(seed, "conformance", 0);
     let mut cases = Vec::new();
@@ -294,10 +292,9 @@ pub fn random_cases(convolutions: usize, seed: u64) -> Vec<Case> {
     cases
 }
 
-/// Checks some cases, in a second or two: what `wninit doctor` does. How many there were, and what
-/// failed.
+/// The check of `wninit doctor`, in a second or two: the number of cases, and the failures.
 pub(crate) fn in_short() -> (usize, Vec<String>) {
-    // Half of the draws take one thread, as training does; a batch does not matter so much.
+    // Small batches, since the batch size matters least.
     let cases: Vec<Case> = random_cases(60, 1)
         .into_iter()
         .map(|mut case| {
@@ -319,7 +316,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wrong_number_is_found_however_few_there_are() {
+    fn a_single_wrong_number_is_found() {
         let case = Case { operation: Operation::Product([3, 50, 4]), bf16: false, threads: 1 };
         let theirs = Tensor::randn([3, 4], (Kind::Double, Device::Cpu)) * 7.0;
         let agrees = |ours: &Tensor| {
@@ -335,10 +332,13 @@ mod tests {
     }
 
     #[test]
-    fn what_doctor_checks_agrees_with_float64_here() {
+    fn doctors_cases_agree_with_float64_on_this_machine() {
         let (cases, failed) = in_short();
         assert!(cases > 60 && failed.is_empty(), "{failed:#?}");
         let strided = |case: &Case| matches!(case.operation, Operation::Convolution { shape: ConvShape { window: Window { kernel: 1, stride: 2 }, inputs, .. }, .. } if inputs < 8);
-        assert!(random_cases(60, 1).iter().any(strided), "the worst fault is among them");
+        assert!(
+            random_cases(60, 1).iter().any(strided),
+            "they include the condition of faults::STRIDED_POINTWISE"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! How far signals get at initialization: norms of the hidden layers on the way forward and of
-//! their gradients on the way back (experiment 1 and Fig. 1 of Arpit, Campos & Bengio 2019).
+//! Signal propagation at initialization: norms of the hidden layers in the forward pass and of their
+//! gradients in the backward pass (experiment 1 and Fig. 1 of Arpit, Campos & Bengio 2019).
 //!
 //! Forward: the mean over samples of `‖hˡ‖/‖x‖`. Backward: the mean over samples of
 //! `‖∂L/∂hˡ‖ / ‖∂L/∂hᴸ‖`, where hᴸ is the last hidden layer. For a ReLU network with the proposed gain
@@ -22,7 +22,7 @@ use wninit_core::run::trainer::Stop;
 use super::curvature::first_batches;
 use wninit_core::plan::cohort::Shape;
 
-/// What was measured at one layer.
+/// The signals at one layer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerSignal {
     /// 0 for the input, then 1, 2, …
@@ -33,14 +33,14 @@ pub struct LayerSignal {
     pub forward_norm: f64,
     /// Mean of ‖hˡ‖/‖x‖.
     pub forward_ratio: f64,
-    /// Mean of ‖∂L/∂hˡ‖; L is the mean over samples for a job, and for a synthetic network any
-    /// whose gradient at hᴸ is N(0, 1).
+    /// Mean of ‖∂L/∂hˡ‖. For a job, L is the mean loss; for a synthetic network the gradient at hᴸ is
+    /// N(0, 1).
     pub backward_norm: f64,
     /// Mean of ‖∂L/∂hˡ‖/‖∂L/∂hᴸ‖.
     pub backward_ratio: f64,
 }
 
-/// Norms by sample: `[batch]` of `[1, batch, …]`, in double precision.
+/// The norm of each sample of `[1, batch, …]`: `[batch]`, in double precision.
 fn norms(h: &Tensor) -> Tensor {
     let samples = h.size()[1];
     h.reshape([samples, -1])
@@ -54,7 +54,7 @@ fn mean(values: &Tensor) -> f64 {
     values.mean(Kind::Double).double_value(&[])
 }
 
-/// The signals of named layers, the input first, from their norms and those of their gradients.
+/// The signals of layers, the input first, from their norms and those of their gradients.
 fn signals(names: Vec<String>, forward: &[Tensor], backward: &[Tensor]) -> Vec<LayerSignal> {
     let (Some(input), Some(last)) = (forward.first(), backward.last()) else { return Vec::new() };
     names
@@ -103,11 +103,9 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// Every scheme.
     pub(crate) const ALL: [Scheme; 3] =
         [Scheme::UnitGain, Scheme::HeProposed, Scheme::OrthogonalProposed];
 
-    /// The word for it in tables.
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Scheme::UnitGain => "he, g = 1",
@@ -126,10 +124,9 @@ impl Scheme {
     }
 }
 
-/// Size of the synthetic input.
-pub(crate) const INPUTS: i64 = 500;
-/// Samples of the synthetic input.
-pub(crate) const SAMPLES: i64 = 1000;
+/// Features and samples of the synthetic input.
+const INPUTS: i64 = 500;
+const SAMPLES: i64 = 1000;
 
 impl Net {
     /// The networks of Fig. 1.
@@ -139,7 +136,6 @@ impl Net {
         [mlp, residual].concat()
     }
 
-    /// The word for it in tables.
     pub(crate) fn name(self) -> String {
         match self {
             Net::Mlp { m, .. } => format!("mlp m={m}"),
@@ -147,7 +143,7 @@ impl Net {
         }
     }
 
-    /// Its layers by blocks: one linear layer each in an mlp, two in a residual network.
+    /// Blocks of one linear layer in an mlp, of two in a residual network.
     fn layers(self, scheme: Scheme, seed: u64) -> Vec<Vec<Linear>> {
         let linear = |name: String, role, inputs: i64, outputs: i64| {
             let arithmetic = Arithmetic::fp32(Device::Cpu);
@@ -189,8 +185,8 @@ impl Net {
         }
     }
 
-    /// Sends Gaussian samples forward and a Gaussian gradient back. All draws come from streams of
-    /// the seed; input, widths and directions are the same for each scheme that draws them alike.
+    /// Propagates Gaussian samples forward and a Gaussian gradient backward. All draws come from
+    /// streams of the seed, so schemes share inputs, widths and, where they draw alike, directions.
     ///
     /// # Errors
     /// Memory ran out.
@@ -224,9 +220,9 @@ impl Net {
         }
         let mut dh = gaussian("signal/gradient", h.size()[2]);
         let mut backward = vec![norms(&dh)];
-        // A block that is done goes at once, with its gradients.
+        // Each block is dropped with its gradients after use.
         while let Some(mut block) = blocks.pop() {
-            // The layers compute in place, and a skip connection needs the gradient once more.
+            // Layers compute in place, and the skip connection needs dh again.
             let mut dy = dh.copy();
             for layer in block.iter_mut().rev() {
                 dy = layer.backward(dy, &mut tape, Accumulation::whole(None), true);
@@ -244,12 +240,12 @@ impl Net {
     }
 }
 
-/// Sends the first mini-batch of a job's first epoch through its network at initialization, and the
-/// gradient of the loss back. The images are not augmented; batch norms normalise over the batch.
-/// The job is a start, see [`wninit_core::plan::start::start_of`].
+/// Propagates the first mini-batch of a job's first epoch, not augmented, through its initial network,
+/// and the gradient of the loss backward. Batch norms use the batch's statistics. The job is a start,
+/// see [`wninit_core::plan::start::start_of`].
 ///
 /// # Errors
-/// The machine failed: memory, the device, the data.
+/// Memory, the device or the data set failed.
 pub(crate) fn of_job(
     trainer: &Libtorch,
     worker: usize,
@@ -260,7 +256,7 @@ pub(crate) fn of_job(
         let device = trainer.devices[worker];
         let (data, _tf32) = trainer.prepare_with_data(worker, &shape)?;
         let model = tch::no_grad(|| initial_network(job, model_config(&shape, device), &data));
-        // One whole batch is the least share.
+        // The smallest share is one batch.
         let images: Vec<i64> =
             first_batches(job, 0.0).concat().into_iter().map(i64::from).collect();
         let indices = Tensor::from_slice(&images).unsqueeze(0).to_device(device);
@@ -294,7 +290,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_schemes_are_the_initializers_that_they_are_named_after() {
+    fn schemes_have_the_names_of_their_initializers() {
         for scheme in [Scheme::HeProposed, Scheme::OrthogonalProposed] {
             assert_eq!(scheme.init().name(), scheme.name());
         }
