@@ -461,14 +461,14 @@ fn where_the_system_starts_no_thread_the_run_says_so_and_blames_no_worker() {
     let none = run(1);
     none.expect(3, &["error: cannot start ", "ulimit -u"]);
     let no_worker = run(2);
-    let text = "the system starts no thread for a worker (Resource temporarily unavailable";
+    let text = "no worker thread could be started (Resource temporarily unavailable";
     no_worker.expect(3, &[text, "so 20 jobs were not started", "ulimit -u", "same command again"]);
     for output in [&none, &no_worker] {
         assert!(!output.stderr.contains("panicked"), "{output:?}");
-        assert!(!output.stderr.contains("failed too often"), "{output:?}");
+        assert!(!output.stderr.contains("failed repeatedly"), "{output:?}");
     }
     let one = run(3);
-    one.expect(0, &["the system starts threads for 1 of 2 workers (", "finished 20 jobs"]);
+    one.expect(0, &["threads could be started for 1 of 2 workers only (", "finished 20 jobs"]);
     assert_same(&sandbox.results(), expected());
 }
 

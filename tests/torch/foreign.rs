@@ -147,7 +147,7 @@ fn assert_heals(sandbox: &Sandbox) {
 
 fn crlf(path: &Path) {
     let text = fs::read_to_string(path).unwrap();
-    fs::write(path, text.replace('\n', "\r\n")).unwrap(); // in sandbox, as editors do
+    fs::write(path, text.replace('\n', "\r\n")).unwrap(); // in place, as editors do
 }
 
 fn append(path: &Path, row: &str) {
