@@ -1,5 +1,5 @@
-//! `make soak`: hundreds of kills at random points of everything that the program does, and a
-//! table of what they cost. The quick part of it is in `tests/torch/resume.rs` and `tests/torch/faults.rs`.
+//! `make soak`: hundreds of kills at random points of every phase, and a table of their effects. Quick
+//! versions are in `tests/torch/resume.rs` and `tests/torch/faults.rs`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 #[allow(dead_code)] // tests/torch has the rest of the uses
@@ -17,25 +17,7 @@ use std::time::{Duration, Instant};
 
 use program::{Process, Random, Results, Row, Sandbox, assert_same, fashion_mnist, output, rows};
 
-const WNINIT_TORCH: &str = env!("CARGO_BIN_EXE_wninit-torch");
-
-/// `wninit`, which cargo builds beside `wninit-torch`, but not for a test program of this package.
-fn wninit() -> PathBuf {
-    let program = Path::new(WNINIT_TORCH).with_file_name("wninit");
-    assert!(
-        program.exists(),
-        "{} is missing: run `cargo build` with the same profile",
-        program.display()
-    );
-    program
-}
-
-/// The repository.
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(3).unwrap()
-}
-
-/// Long cohorts: a kill strikes in the middle of steps.
+/// Long cohorts: kills hit training steps.
 const STEPS: &str = r#"
 [base]
 dataset = "digits"
@@ -49,7 +31,7 @@ lr = [0.01, 0.1, 30.0]
 seed = { count = 2 }
 "#;
 
-/// Many short jobs: rows are written all the time.
+/// Many short jobs: kills hit writes of rows.
 const ROWS: &str = r#"
 [base]
 dataset = "digits"
@@ -63,12 +45,12 @@ momentum = [0.0, 0.5, 0.9]
 seed = { count = 40 }
 "#;
 
-/// What faults of one kind did.
+/// The effects of one kind of fault.
 #[derive(Default)]
 struct Tally {
     fault: &'static str,
     injected: usize,
-    /// Runs that the fault did not reach, because they had ended.
+    /// Runs that ended before the fault.
     missed: usize,
     lost: usize,
     doubled: usize,
@@ -87,7 +69,7 @@ impl Tally {
         )
     }
 
-    /// Compares what a fault left with what stood there before it, and with what is true.
+    /// Compares the rows after a fault with those before it and with an undisturbed sweep.
     fn compare(&mut self, before: &[Row], after: &[Row], truth: &Results) {
         let ids =
             |rows: &[Row]| rows.iter().map(|row| row["job_id"].clone()).collect::<BTreeSet<_>>();
@@ -98,7 +80,7 @@ impl Tally {
             after.iter().filter(|row| truth.runs.get(&row["job_id"]) != Some(*row)).count();
     }
 
-    /// Compares a finished sweep with what is true, its curves included.
+    /// Compares a finished sweep with an undisturbed one, including its curves.
     fn compare_whole(&mut self, sandbox: &Sandbox, truth: &Results) {
         let rows = rows(&sandbox.sweep().join("runs.csv"));
         self.compare(&[], &rows, truth);
@@ -107,7 +89,7 @@ impl Tally {
     }
 }
 
-/// Runs a sweep and strikes it, again and again; where it ends before the blow, a new one begins.
+/// Signals a sweep at random times, repeatedly; if it has ended before, starts a new one.
 fn strike(
     fault: &'static str,
     grid: &str,
@@ -144,7 +126,7 @@ fn strike(
     tally
 }
 
-/// Kills while a plan of 60,000 jobs is made and written into a folder with results.
+/// Kills during planning of 60,000 jobs in a folder with results.
 fn planning(times: usize, truth_of_rows: &Results) -> Tally {
     let mut tally = Tally::of("kill -9 while planning");
     let sandbox = Sandbox::finished(ROWS);
@@ -181,7 +163,7 @@ fn serve(folder: PathBuf) -> String {
     url
 }
 
-/// One answer; a client that is killed in its middle is none of our business.
+/// Answers one request; the client may be killed meanwhile.
 fn answer(mut stream: TcpStream, folder: &Path) -> Option<()> {
     let mut lines = BufReader::new(stream.try_clone().ok()?).lines();
     let request = lines.next()?.ok()?;
@@ -209,8 +191,8 @@ fn answer(mut stream: TcpStream, folder: &Path) -> Option<()> {
     Some(())
 }
 
-/// Kills while Fashion-MNIST is fetched. A file counts as a row: in the data folder it is whole, or
-/// it is not there.
+/// Kills during `fetch fashion-mnist`. A file counts as a row: in the data folder it is complete or
+/// missing.
 fn fetching(times: usize) -> Option<Tally> {
     let folder = fashion_mnist()?;
     let names: Vec<String> =

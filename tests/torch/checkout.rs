@@ -1,5 +1,5 @@
-//! What is trained in a checkout is the user's: git sees nothing of it, and the committed results
-//! are neither read nor written.
+//! Results trained in a checkout are ignored by git, and the committed results are neither read nor
+//! written.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,7 +13,7 @@ use wninit_core::grid::{Grid, Overrides};
 const GRID: &str =
     "[base]\ndataset = \"digits\"\nwidth = 16\n[grid]\ndepth = [2, 3]\nseed = { count = 2 }\n";
 
-/// What git says in a folder.
+/// Git's output in a folder.
 fn git(folder: &Path, args: &[&str]) -> String {
     let mut command = Command::new("git");
     command.current_dir(folder).args(["-c", "user.name=n", "-c", "user.email=e"]).args(args);
@@ -36,7 +36,7 @@ fn tree(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files
 }
 
-/// A repository with this one's rules and a finished sweep as evidence.
+/// A repository with this one's .gitignore and a committed sweep.
 fn checkout() -> Sandbox {
     let sandbox = Sandbox::new(GRID);
     fs::copy(root().join(".gitignore"), sandbox.path(".gitignore")).unwrap();
@@ -49,7 +49,7 @@ fn checkout() -> Sandbox {
 }
 
 #[test]
-fn a_sweep_trains_though_there_is_evidence_of_it_and_git_sees_nothing_of_what_it_leaves() {
+fn a_sweep_with_committed_results_trains_and_leaves_git_status_clean() {
     let sandbox = checkout();
     let tracked = git(sandbox.dir.path(), &["ls-files", "results"]);
     let names: Vec<&str> = tracked.lines().collect();
@@ -85,7 +85,7 @@ fn a_sweep_trains_though_there_is_evidence_of_it_and_git_sees_nothing_of_what_it
     assert_eq!(git(sandbox.dir.path(), &["status", "--porcelain"]), "");
     assert!(tree(&sandbox.path("results/paper")) == evidence, "no run touches it");
 
-    // Only who names the evidence changes it, and git shows that.
+    // Committed results change only if they are named, and git shows it.
     output(&mut sandbox.wninit(&["summary", "results/paper/sweep"])).expect(0, &[]);
     let status = git(sandbox.dir.path(), &["status", "--porcelain"]);
     assert!(status.contains("results/paper/sweep/summary/"), "{status}");
@@ -108,7 +108,7 @@ fn no_shipped_sweep_is_finished_in_a_fresh_clone() {
     for name in &names {
         git(folder.path(), &["check-ignore", "-q", &format!("results/{name}/runs.csv")]);
     }
-    // A file may be committed in spite of the rules.
+    // A file may be committed although it is ignored.
     if root().join(".git").exists() {
         assert_eq!(git(root(), &["ls-files", "--cached", "--ignored", "--exclude-standard"]), "");
     }

@@ -1,6 +1,6 @@
-//! Convolutions and products agree with float64, forward and backward, for every shape of the
-//! shipped sweeps and for thousands of others, whatever instructions the CPU has; and nothing but
-//! `ffi/conv2d.rs` calls libtorch's convolution.
+//! Convolutions and products agree with float64, forward and backward, for every shape of the shipped
+//! sweeps and thousands of others, under several instruction sets; only `ffi/conv2d.rs` calls
+//! libtorch's convolution.
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -40,12 +40,12 @@ fn shipped_jobs() -> Vec<Job> {
     jobs
 }
 
-/// Names the file of cases for [`checks_cases`], and says which part of them to check.
+/// The file of cases for [`checks_cases`], and the part of them to check.
 const CASES: &str = "WNINIT_CONFORMANCE_CASES";
 const PART: &str = "WNINIT_CONFORMANCE_PART";
 const PARTS: usize = 4;
 
-/// The instruction sets that oneDNN is held to; the first one is all that there are.
+/// Limits of oneDNN's instruction set; the first is none.
 const INSTRUCTIONS: [&[(&str, &str)]; 3] =
     [&[], &[("ONEDNN_MAX_CPU_ISA", "AVX512_CORE")], again::AVX2];
 
@@ -86,21 +86,21 @@ fn convolutions_and_products_agree_with_float64_under_every_instruction_set() {
 }
 
 #[test]
-#[ignore = "the test above runs it, in processes of their own"]
+#[ignore = "the test above runs it in child processes"]
 fn checks_cases() {
     let Some(file) = std::env::var_os(CASES) else { return };
     let cases: Vec<Case> = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
     let part: usize = std::env::var(PART).unwrap().parse().unwrap();
     let mut failed = Vec::new();
     for (i, case) in cases.iter().enumerate().skip(part).step_by(PARTS) {
-        println!("{case}"); // the last line says where a process died
+        println!("{case}"); // the last line is where a process crashed
         failed.extend(case.check(i as i64).err());
     }
     assert!(failed.is_empty(), "{} cases failed:\n{}", failed.len(), failed.join("\n"));
 }
 
 #[test]
-fn nothing_but_one_file_calls_libtorchs_convolution() {
+fn only_one_file_calls_libtorchs_convolution() {
     let calls = [
         "conv2d(",
         "conv1d(",

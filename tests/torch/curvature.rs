@@ -1,5 +1,5 @@
-//! `wninit curvature` finds the Hessian's largest eigenvalue, for a stack as for each network alone,
-//! and what it has found it does not compute again.
+//! `wninit curvature` finds the Hessian's largest eigenvalue, in a stack as alone, and computes nothing
+//! twice.
 
 use std::fs;
 
@@ -73,7 +73,7 @@ fn in_precision(job: &Job, kind: Kind) -> Model {
     Model::initialised(config, job.init, job.init_seed, || unreachable!("no datadep here"))
 }
 
-/// Two batches of 20 and 10 images, others for each seed.
+/// Two batches of 20 and 10 images, different for each seed.
 fn images(seed: u64) -> Vec<Vec<u32>> {
     let from = 5 * seed as u32;
     vec![(from..from + 20).collect(), (from + 20..from + 30).collect()]
@@ -95,7 +95,7 @@ const NETS: [&[(&str, &str)]; 4] = [
 ];
 
 #[test]
-fn both_methods_find_what_a_dense_hessian_has_as_its_largest_eigenvalue() {
+fn both_methods_find_a_dense_hessians_largest_eigenvalue() {
     for net in NETS {
         let job = job(net);
         let data = data(&job);
@@ -154,20 +154,20 @@ fn gradient(job: &Job, data: &DeviceData, mut model: Model) -> Tensor {
 }
 
 #[test]
-fn a_product_with_the_hessian_is_how_trainings_own_gradient_changes() {
+fn a_hessian_vector_product_is_the_derivative_of_trainings_gradient() {
     for net in NETS {
         let job = job(net);
         let data = data(&job);
         let batch = vec![images(0)[0].clone()];
         let count = model(&job).params().iter().map(|param| param.value.numel() as i64).sum();
         let random = |seed| gaussian(count, seed).to_kind(Kind::Double);
-        // At the start all biases are 0, and where no unit of a layer is active the next one stands
-        // on the kink of its ReLU, where there is no second derivative.
+        // Initial biases are 0, so behind a layer without active units a ReLU is at its kink, where there
+        // is no second derivative.
         let (start, v) = (random(5) * 0.05, random(2));
         let network = moved(&job, &start);
         let mut hessian = Hessian::new(network, &data, as_they_are(&job), &[batch], 1000);
         let product = hessian.times(&v.unsqueeze(0)).squeeze();
-        // So near that no ReLU switches.
+        // Small enough that no ReLU switches.
         let eps = 1e-6;
         let slope = (gradient(&job, &data, moved(&job, &(&start + &v * eps)))
             - gradient(&job, &data, moved(&job, &(&start - &v * eps))))
@@ -179,7 +179,7 @@ fn a_product_with_the_hessian_is_how_trainings_own_gradient_changes() {
 }
 
 #[test]
-fn a_stack_of_networks_has_the_curvatures_that_they_have_alone() {
+fn curvatures_in_a_stack_equal_those_alone() {
     for net in [NETS[0], NETS[2], NETS[3]] {
         let members: Vec<Job> = (0..3)
             .map(|seed: u64| job(net).with(&[("seed", Value::Integer(seed as i64))]).unwrap())
@@ -225,7 +225,7 @@ lr = [0.1, 0.01]
 seed = { count = 3 }
 "#;
 
-/// The rows, without time and place.
+/// The rows, without timing and provenance.
 fn rows(sandbox: &Sandbox) -> Vec<Row> {
     crate::program::rows(&sandbox.sweep().join("curvature.csv"))
 }
@@ -236,7 +236,7 @@ fn curvature(sandbox: &Sandbox, args: &[&str]) -> crate::program::Output {
 }
 
 #[test]
-fn every_job_gets_a_row_and_jobs_with_one_start_share_its_numbers() {
+fn every_job_has_a_row_and_jobs_with_the_same_start_share_its_numbers() {
     let sandbox = Sandbox::new(GRID);
     let result = curvature(&sandbox, &[]);
     result.expect(0, &["6/6 networks"]);
@@ -266,24 +266,24 @@ fn every_job_gets_a_row_and_jobs_with_one_start_share_its_numbers() {
 }
 
 #[test]
-fn a_file_that_was_cut_short_is_completed_to_what_an_uninterrupted_one_holds() {
+fn a_truncated_file_is_completed_to_an_uninterrupted_one() {
     let sandbox = Sandbox::new(GRID);
     curvature(&sandbox, &["--workers", "1"]).expect(0, &[]);
     let file = sandbox.sweep().join("curvature.csv");
     let (whole, text) = (rows(&sandbox), fs::read_to_string(&file).unwrap());
-    // What is there is not computed again: nothing is announced, nothing changes.
+    // Existing rows are not computed again.
     let again = curvature(&sandbox, &[]);
     again.expect(0, &[]);
     assert!(!again.stderr.contains("networks"), "{again:?}");
     assert_eq!(fs::read_to_string(&file).unwrap(), text);
-    // One seed is gone, with all that starts from it.
+    // Without the rows of one seed.
     let seed = text.lines().next().unwrap().split(',').position(|c| c == "init_seed").unwrap();
     let kept = |line: &&str| line.split(',').nth(seed) != Some("1");
     let part: Vec<&str> = text.lines().filter(kept).collect();
     fs::write(&file, part.join("\n") + "\n").unwrap();
     curvature(&sandbox, &["--workers", "2"]).expect(0, &["2/2 networks"]);
     assert_eq!(rows(&sandbox), whole);
-    // One job is gone, whose start has another row: that is copied, not measured.
+    // Without one row whose start has another row: that is copied, not measured.
     let part: Vec<&str> =
         text.lines().enumerate().filter(|(i, _)| *i != 2).map(|(_, l)| l).collect();
     fs::write(&file, part.join("\n") + "\n").unwrap();
@@ -293,7 +293,7 @@ fn a_file_that_was_cut_short_is_completed_to_what_an_uninterrupted_one_holds() {
 }
 
 #[test]
-fn another_way_of_measuring_adds_rows_and_more_iterations_replace_what_was_not_converged() {
+fn another_method_adds_rows_and_more_iterations_replace_rows_that_did_not_converge() {
     let sandbox = Sandbox::new(GRID);
     let only = ["--only", "seed=0", "--only", "lr=0.1"];
     let run = |args: &[&str]| curvature(&sandbox, &[&only, args].concat());
@@ -316,7 +316,7 @@ fn another_way_of_measuring_adds_rows_and_more_iterations_replace_what_was_not_c
 }
 
 #[test]
-fn an_interrupt_loses_no_row_and_the_same_command_goes_on() {
+fn an_interrupt_loses_no_row_and_the_same_command_continues() {
     let grid = GRID.replace("count = 3", "count = 30");
     let args = ["--workers", "1", "--cohort-width", "1"];
     let sandbox = Sandbox::new(&grid);
@@ -336,7 +336,7 @@ fn an_interrupt_loses_no_row_and_the_same_command_goes_on() {
 }
 
 #[test]
-fn networks_that_cannot_be_measured_do_not_keep_the_others_from_it() {
+fn networks_that_cannot_be_measured_do_not_stop_the_others() {
     let sandbox = Sandbox::new("[base]\ndepth = 2\n[grid]\ndataset = [\"cifar10\", \"digits\"]\n");
     let result = curvature(&sandbox, &["--data", "nowhere"]);
     result.expect(3, &["failed", "nowhere", "2/2 networks"]);
@@ -388,7 +388,7 @@ spread = 0.12
 }
 
 #[test]
-fn bad_numbers_an_edited_file_and_a_busy_folder_are_refused_with_exit_code_2() {
+fn invalid_numbers_an_edited_file_and_a_locked_folder_end_with_exit_code_2() {
     let sandbox = Sandbox::new(GRID);
     for args in
         [["--share", "0"], ["--share", "1.5"], ["--tolerance", "0"], ["--max-iterations", "0"]]

@@ -1,7 +1,7 @@
-//! Whatever the machine or somebody does to a sweep, no finished row is lost, none is doubled,
-//! none is wrong, and the message says what to do next.
+//! Full disks, too little memory, kills, edited files: no finished row is lost, doubled or wrong, and
+//! the message says what to do.
 //!
-//! `tests/soak.rs` does the like at length, `tests/journal.rs` and `tests/pool.rs` without training.
+//! See also `tests/soak/main.rs`, and `tests/light/journal.rs` and `pool.rs`, which do not train.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -38,7 +38,7 @@ fn expected() -> &'static Results {
     })
 }
 
-/// Runs the sweep to its end, which must be as if nothing had happened.
+/// Completes the sweep, and compares it with an undisturbed one.
 fn assert_heals(sandbox: &Sandbox) -> String {
     let before = sandbox.results();
     let last = output(&mut sandbox.run(&["--workers", "2"]));
@@ -54,7 +54,7 @@ fn failures(sandbox: &Sandbox) -> Vec<crate::program::Row> {
 }
 
 #[test]
-fn the_second_run_on_a_folder_learns_who_has_it_and_disturbs_nobody() {
+fn a_second_run_on_a_folder_names_the_lock_holder_and_leaves_it_running() {
     let sandbox = Sandbox::new(&GRID.replace("epochs = 12", "epochs = 400"));
     let mut first = Process::start(&mut sandbox.run(&["--workers", "2"]));
     let progress = sandbox.sweep().join("progress.json");
@@ -71,7 +71,7 @@ fn the_second_run_on_a_folder_learns_who_has_it_and_disturbs_nobody() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_is_named_with_the_remedy() {
+fn an_unwritable_folder_is_named_with_what_to_do() {
     let sandbox = Sandbox::new(GRID);
     let root = sandbox.path("results");
     fs::create_dir(&root).unwrap();
@@ -86,13 +86,17 @@ fn a_folder_that_cannot_be_written_is_named_with_the_remedy() {
         "cannot make results/sweep: Permission denied",
         "make the folder writable, or choose another with --results",
     ];
-    let said = output(&mut command);
-    assert_eq!(said.expect(2, &text).stderr.matches("Permission denied").count(), 1, "said once");
+    let failed = output(&mut command);
+    assert_eq!(
+        failed.expect(2, &text).stderr.matches("Permission denied").count(),
+        1,
+        "reported once"
+    );
 }
 
 #[test]
-fn when_the_disk_is_full_everything_finished_stays_and_the_next_run_goes_on() {
-    // Files may grow to 4 kB: too little for columns.json, and the sweep does not even begin.
+fn on_a_full_disk_finished_rows_stay_and_the_next_run_continues() {
+    // Files may grow to 4 kB: too little for columns.json, so the sweep does not start.
     let sandbox = Sandbox::new(GRID);
     let mut command = sandbox.run(&[]);
     limit(&mut command, libc::RLIMIT_FSIZE, 4_000);
@@ -116,7 +120,7 @@ fn when_the_disk_is_full_everything_finished_stays_and_the_next_run_goes_on() {
     assert!(full.stderr.contains(&format!("finished {finished} jobs")), "{full:?}");
     assert_heals(&sandbox);
 
-    // The log is a file on that disk too: not even then does the program break off.
+    // With the log on the full disk as well.
     let sandbox = Sandbox::new(GRID);
     let mut command =
         sandbox.run(&["--workers", "2", "--cohort-width", "2", "--checkpoint-every", "0.001s"]);
@@ -127,7 +131,7 @@ fn when_the_disk_is_full_everything_finished_stays_and_the_next_run_goes_on() {
 }
 
 #[test]
-fn a_checkpoint_that_cannot_be_written_does_not_cost_the_job() {
+fn training_continues_if_a_checkpoint_cannot_be_written() {
     let sandbox = Sandbox::new(
         &GRID.replace("width = 32", "width = 512").replace("epochs = 12", "epochs = 1"),
     );
@@ -144,7 +148,7 @@ fn a_checkpoint_that_cannot_be_written_does_not_cost_the_job() {
 }
 
 #[test]
-fn a_data_file_cut_short_or_with_one_byte_flipped_is_named_and_once_mended_the_sweep_finishes() {
+fn a_truncated_or_corrupt_data_file_is_named_and_the_sweep_finishes_once_it_is_fixed() {
     let Some(folder) = fashion_mnist() else {
         return skip("fashion-mnist", "`wninit fetch fashion-mnist` gets it into data/");
     };
@@ -193,7 +197,7 @@ fn a_data_file_cut_short_or_with_one_byte_flipped_is_named_and_once_mended_the_s
 }
 
 #[test]
-fn rows_that_somebody_deleted_are_trained_again_and_a_spreadsheets_changes_are_understood() {
+fn deleted_rows_are_trained_again_and_a_spreadsheets_format_is_understood() {
     let sandbox = Sandbox::finished(GRID);
     let text = sandbox.text("runs.csv");
     let lines: Vec<&str> = text.lines().collect();
@@ -223,12 +227,12 @@ fn rows_that_somebody_deleted_are_trained_again_and_a_spreadsheets_changes_are_u
         .filter_map(|row| row.remove("note"))
         .filter(|note| note == "look, here")
         .count();
-    assert_eq!(notes, 17, "what somebody noted is kept");
+    assert_eq!(notes, 17, "an added column is kept");
     assert_same(&results, expected());
 }
 
 #[test]
-fn a_row_edited_by_hand_stops_the_run_before_anything_is_changed() {
+fn an_edited_row_stops_the_run_before_anything_is_written() {
     let sandbox = Sandbox::finished(GRID);
     let text = sandbox.text("runs.csv").replacen(",orthogonal_proposed,", ",he_proposed,", 1);
     fs::write(sandbox.sweep().join("runs.csv"), &text).unwrap();
@@ -244,7 +248,7 @@ fn a_row_edited_by_hand_stops_the_run_before_anything_is_changed() {
 }
 
 #[test]
-fn a_changed_grid_says_what_is_kept_new_and_no_longer_asked_for_and_deletes_nothing() {
+fn a_changed_grid_reports_kept_new_and_dropped_jobs_and_deletes_nothing() {
     let sandbox = Sandbox::finished(GRID);
     sandbox.set_grid(&GRID.replace("0.01, 0.02, 0.05", "0.01, 0.03"));
     let (before, plan) = (sandbox.text("runs.csv"), sandbox.text("plan.csv"));
@@ -255,7 +259,7 @@ fn a_changed_grid_says_what_is_kept_new_and_no_longer_asked_for_and_deletes_noth
     assert_eq!(
         (sandbox.text("runs.csv"), sandbox.text("plan.csv")),
         (before, plan),
-        "it only looks"
+        "plan writes nothing"
     );
     output(&mut sandbox.run(&[]))
         .expect(0, &[changed, "finished 4 jobs", "12 were finished before"]);
@@ -271,8 +275,7 @@ fn a_changed_grid_says_what_is_kept_new_and_no_longer_asked_for_and_deletes_noth
     assert_same(&results, expected());
 }
 
-/// A library that, loaded before others, sets the clock of the day back by an hour each time that
-/// a process has looked at it twenty times.
+/// An LD_PRELOAD library that sets the wall clock back by an hour at every twentieth call.
 const CLOCK: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -289,7 +292,7 @@ extern "C" int clock_gettime(clockid_t clock, struct timespec *now) noexcept {
 "#;
 
 #[test]
-fn a_clock_that_jumps_back_during_a_run_and_between_runs_breaks_nothing() {
+fn a_wall_clock_that_jumps_back_changes_no_result() {
     let sandbox = Sandbox::new(GRID);
     fs::write(sandbox.path("clock.cpp"), CLOCK).unwrap();
     let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
@@ -313,7 +316,7 @@ fn a_clock_that_jumps_back_during_a_run_and_between_runs_breaks_nothing() {
     last.expect(0, &[]);
     assert_none_lost(&before, &sandbox.results());
     assert_same(&sandbox.results(), expected());
-    // It did jump: some job ended before it began, or before the one above it.
+    // The clock did jump: end times are not sorted.
     let text = sandbox.text("runs.csv");
     let ends: Vec<&str> = text.lines().skip(1).filter_map(|row| row.rsplit(',').next()).collect();
     assert!(!ends.is_sorted(), "{ends:?}");
@@ -322,7 +325,7 @@ fn a_clock_that_jumps_back_during_a_run_and_between_runs_breaks_nothing() {
 }
 
 #[test]
-fn a_run_that_was_killed_twice_over_the_same_jobs_tries_them_in_halves_and_last() {
+fn jobs_in_training_during_two_kills_are_retried_last_at_half_width() {
     let sandbox = Sandbox::new(
         "[base]\ndataset = \"digits\"\nwidth = 32\nbatch_size = 32\n\
          [[block]]\nbase = { depth = 30, epochs = 60 }\ngrid = { lr = [0.001, 0.002, 0.003, 0.004] }\n\
@@ -343,19 +346,19 @@ fn a_run_that_was_killed_twice_over_the_same_jobs_tries_them_in_halves_and_last(
         assert!(output.was_killed());
         output.stderr
     };
-    assert_eq!(killed(), "", "nothing has happened yet");
+    assert_eq!(killed(), "", "no kill to report yet");
     let once = killed();
     let what = "the last run was killed, or crashed, while it trained 4 jobs: 4 of mlp 30 x 32.\n";
     assert!(once.contains(&format!("{what}They are tried again. ")), "{once}");
 
-    // A look in between changes nothing, and neither does a run that ends by itself.
+    // A run that ends by itself in between changes nothing.
     let twice = format!(
         "{what}It was not the first time, so memory may be short: they come last now, at most 2 at once."
     );
     output(&mut sandbox.run(&["--workers", "1", "--budget", "0s"])).expect(3, &[&twice]);
     let last = output(&mut sandbox.run(&["--workers", "1"]));
     last.expect(0, &["finished 6 jobs"]);
-    assert!(!last.stderr.contains("was killed"), "it is said once: {last:?}");
+    assert!(!last.stderr.contains("was killed"), "reported once: {last:?}");
     let text = sandbox.text("runs.csv");
     let cells = |name: &str| -> Vec<&str> {
         let place = column(&text, name);
@@ -367,17 +370,17 @@ fn a_run_that_was_killed_twice_over_the_same_jobs_tries_them_in_halves_and_last(
     assert_eq!(failures(&sandbox).len(), 0, "nobody knows that it was the jobs' fault");
 }
 
-/// The place of a column in a CSV file.
+/// The index of a column in a CSV file.
 fn column(text: &str, name: &str) -> usize {
     text.lines().next().unwrap().split(',').position(|column| column == name).unwrap()
 }
 
-/// The most private memory that the process had reserved, in bytes.
+/// The peak of reserved private memory, in bytes.
 fn data_memory(process: Process) -> (u64, crate::program::Output) {
     peak(process, "VmData:")
 }
 
-/// The most that a field of the process's status was, in bytes.
+/// The peak of a field of `/proc/PID/status`, in bytes.
 fn peak(mut process: Process, field: &str) -> (u64, crate::program::Output) {
     let status = format!("/proc/{}/status", process.child.id());
     let mut most = 0;
@@ -392,9 +395,9 @@ fn peak(mut process: Process, field: &str) -> (u64, crate::program::Output) {
 }
 
 #[test]
-fn activations_that_are_computed_again_do_not_stay_in_memory() {
-    // 500 layers of 128 units for 1,000 images: 256 MB of activations. Memory that is resident, at its
-    // highest: what allocators reserve says little.
+fn recomputed_activations_do_not_stay_in_memory() {
+    // 500 layers of 128 units for 1,000 images: 256 MB of activations. Peak resident memory is
+    // compared, since allocators reserve more.
     let grid =
         "[base]\ndataset = \"digits\"\ndepth = 500\nwidth = 128\nbatch_size = 1000\nlr = 1e-4\n";
     let most = |recompute: &str| {
@@ -409,7 +412,7 @@ fn activations_that_are_computed_again_do_not_stay_in_memory() {
 }
 
 #[test]
-fn a_checkpoint_of_gigabytes_that_is_none_takes_no_memory() {
+fn an_invalid_checkpoint_of_gigabytes_takes_no_memory() {
     let sandbox = Sandbox::new(GRID);
     let folder = sandbox.sweep().join("checkpoints");
     fs::create_dir_all(&folder).unwrap();
@@ -422,7 +425,7 @@ fn a_checkpoint_of_gigabytes_that_is_none_takes_no_memory() {
 }
 
 #[test]
-fn a_time_or_a_number_of_workers_beyond_all_bounds_is_refused_with_the_bound() {
+fn durations_and_numbers_of_workers_out_of_range_are_rejected_with_the_limit() {
     let sandbox = Sandbox::new(GRID);
     for (option, value, message) in [
         ("--budget", "9.3e18s", "\"9.3e18s\" is too long a time; the longest is 36500d"),
@@ -436,14 +439,14 @@ fn a_time_or_a_number_of_workers_beyond_all_bounds_is_refused_with_the_bound() {
 }
 
 #[test]
-fn where_the_system_starts_no_thread_the_run_says_so_and_blames_no_worker() {
+fn a_run_without_threads_says_so_and_blames_no_worker() {
     let sandbox = Sandbox::new(GRID);
     fs::create_dir(sandbox.path("results")).unwrap();
     for path in [sandbox.dir.path().to_owned(), sandbox.path("results")] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
     }
-    // The limit is one on all processes of a user, and the superuser has none. The user of this id
-    // has no other process, unless these tests run twice at the same time.
+    // RLIMIT_NPROC counts all processes of a user and does not apply to root. The user of this id has no
+    // other process, unless these tests run twice at the same time.
     const USER: u32 = 64_001;
     // SAFETY: geteuid only reads.
     if unsafe { libc::geteuid() } != 0 {
@@ -452,7 +455,7 @@ fn where_the_system_starts_no_thread_the_run_says_so_and_blames_no_worker() {
     }
     let run = |threads: u64| {
         let mut command = sandbox.run(&["--workers", "2"]);
-        // The program is for all to run, but its folders may be not.
+        // The folders of the program may not be readable by that user.
         command.uid(USER).gid(USER);
         limit(&mut command, libc::RLIMIT_NPROC, threads);
         command.env("RAYON_NUM_THREADS", "1");
@@ -473,7 +476,7 @@ fn where_the_system_starts_no_thread_the_run_says_so_and_blames_no_worker() {
 }
 
 #[test]
-fn a_cohort_too_wide_for_the_memory_is_halved_and_a_job_too_large_for_it_is_noted() {
+fn a_cohort_that_runs_out_of_memory_is_halved_and_a_job_that_does_is_a_failure() {
     // Eight members have ten million parameters in all, each with its gradient and momentum.
     let sandbox = Sandbox::new(
         "[base]\ndataset = \"digits\"\ndepth = 3\nwidth = 768\ninit = \"he\"\ntrain_images = 64\nbatch_size = 64\n\
@@ -492,7 +495,7 @@ fn a_cohort_too_wide_for_the_memory_is_halved_and_a_job_too_large_for_it_is_note
     let alone = sandbox.results();
     fs::remove_dir_all(sandbox.sweep()).unwrap();
 
-    // Not enough for one: everything stands in failures.csv, and the program says why and ends.
+    // Not enough for one: every job is in failures.csv, and the run ends with the reason.
     let little = run("8", idle + 8_000_000).output();
     little.expect(
         3,

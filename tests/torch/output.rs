@@ -1,5 +1,5 @@
-//! Whatever becomes of its output, a command ends with an exit code that says how it went, and never
-//! in a panic.
+//! Closed pipes, full disks and closed streams: a command still ends with the correct exit code and never
+//! panics.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Read;
@@ -81,7 +81,7 @@ impl To {
     }
 }
 
-/// The exit code, and what arrived on standard output and standard error.
+/// Exit code, standard output and standard error.
 fn run(sandbox: &Sandbox, args: &[&str], out: To, err: To) -> (i32, String, String) {
     let (out_path, err_path) = (sandbox.path("stdout"), sandbox.path("stderr"));
     let mut command = sandbox.wninit(args);
@@ -105,7 +105,7 @@ fn run(sandbox: &Sandbox, args: &[&str], out: To, err: To) -> (i32, String, Stri
     (code, text(&out_path), text(&err_path))
 }
 
-/// A place in which each of [`COMMANDS`] works.
+/// A folder in which each of [`COMMANDS`] works.
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::new(GRID);
     fs::write(sandbox.path("other.toml"), format!("name = \"other\"{GRID}")).unwrap();
@@ -118,14 +118,14 @@ fn sandbox() -> Sandbox {
     sandbox
 }
 
-/// What each command's exit code is, and whether it prints, where nothing is in its way.
+/// Each command's exit code with working streams, and whether it prints.
 fn expected() -> &'static Vec<(i32, bool)> {
     static EXPECTED: OnceLock<Vec<(i32, bool)>> = OnceLock::new();
     EXPECTED.get_or_init(|| {
         let sandbox = sandbox();
         let found = COMMANDS.map(|args| {
             let (code, out, err) = run(&sandbox, args, To::File, To::File);
-            assert!(!out.is_empty() || !err.is_empty(), "{args:?} says nothing at all");
+            assert!(!out.is_empty() || !err.is_empty(), "{args:?} prints nothing");
             (code, !out.is_empty())
         });
         let codes: Vec<i32> = found.iter().map(|(code, _)| *code).collect();
@@ -151,17 +151,17 @@ fn check(out: To, err: To) {
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_changes_no_exit_code() {
+fn a_closed_pipe_changes_no_exit_code() {
     check(To::ClosedPipe, To::File);
 }
 
 #[test]
-fn output_that_does_not_fit_on_the_disk_is_an_error() {
+fn output_to_a_full_disk_is_an_error() {
     check(To::Full, To::File);
 }
 
 #[test]
-fn output_that_nobody_wants_changes_no_exit_code() {
+fn a_closed_standard_output_changes_no_exit_code() {
     check(To::Nowhere, To::File);
 }
 
@@ -173,14 +173,14 @@ fn messages_that_cannot_be_written_change_no_exit_code() {
 }
 
 #[test]
-fn an_error_that_cannot_be_told_still_has_its_exit_code() {
+fn an_error_that_cannot_be_printed_keeps_its_exit_code() {
     check(To::Full, To::Full);
     check(To::ClosedPipe, To::ClosedPipe);
     check(To::Nowhere, To::Nowhere);
 }
 
 #[test]
-fn a_sweep_trains_to_its_end_whether_or_not_anybody_can_read_of_it() {
+fn a_sweep_completes_whatever_happens_to_its_output() {
     let all = [To::ClosedPipe, To::Full, To::Nowhere];
     let complete = Sandbox::finished(GRID).results();
     for (out, err) in all.into_iter().flat_map(|out| all.map(|err| (out, err))) {
@@ -196,13 +196,12 @@ fn a_sweep_trains_to_its_end_whether_or_not_anybody_can_read_of_it() {
     }
 }
 
-/// What a report is, but for the time at which it was made.
 fn is_report(text: &str) -> bool {
     text.starts_with("<!DOCTYPE html>") && text.trim_end().ends_with("</html>")
 }
 
 #[test]
-fn a_report_goes_through_links_and_into_pipes_and_devices_and_replaces_none() {
+fn a_report_is_written_through_links_into_pipes_and_devices_and_replaces_none() {
     let sandbox = sandbox();
     let report = |to: &str| {
         let mut command = sandbox.wninit(&["report", "results/sweep", "-o", to]);
@@ -211,7 +210,7 @@ fn a_report_goes_through_links_and_into_pipes_and_devices_and_replaces_none() {
     };
     let is_link = |name: &str| fs::symlink_metadata(sandbox.path(name)).unwrap().is_symlink();
 
-    // A link to a file, by way of another link and a folder; and one to a file that is not there yet.
+    // A link to a file through another link and a folder, and one to a file that does not exist yet.
     fs::create_dir(sandbox.path("pages")).unwrap();
     fs::write(sandbox.path("pages/report.html"), "old").unwrap();
     for (link, to) in [("first", "pages/second"), ("pages/second", "report.html")] {
@@ -226,11 +225,11 @@ fn a_report_goes_through_links_and_into_pipes_and_devices_and_replaces_none() {
     std::os::unix::fs::symlink("circle", sandbox.path("circle")).unwrap();
     output(&mut report("circle")).expect(2, &["cannot write circle"]);
 
-    // A pipe with a name.
+    // A named pipe.
     let fifo = std::ffi::CString::new(sandbox.path("fifo").to_str().unwrap()).unwrap();
     // SAFETY: the path is a string that ends in a zero byte.
     assert_eq!(unsafe { libc::mkfifo(fifo.as_ptr(), 0o600) }, 0);
-    // Open for both, so that neither side waits for the other; a page is longer than a pipe.
+    // Open for reading and writing, so that neither side blocks; a page is longer than a pipe's buffer.
     let mut pipe = OpenOptions::new().read(true).write(true).open(sandbox.path("fifo")).unwrap();
     let reader = std::thread::spawn(move || {
         let (mut text, mut bytes) = (Vec::new(), [0; 1 << 12]);
@@ -245,12 +244,12 @@ fn a_report_goes_through_links_and_into_pipes_and_devices_and_replaces_none() {
     assert!(kind.is_fifo(), "it is still a pipe");
     assert!(is_report(&reader.join().unwrap()));
 
-    // Standard output, which is a pipe here; the report's path follows it.
+    // Standard output, a pipe here, which also gets the report's path.
     let found = report("/dev/stdout").stdout(Stdio::piped()).output().unwrap();
     let text = String::from_utf8(found.stdout).unwrap();
     assert!(is_report(text.strip_suffix("/dev/stdout\n").unwrap()), "{text}");
 
-    // A device, by a link: a test that failed would otherwise take it away from everybody.
+    // A device through a link, so that a failing test cannot delete the device.
     std::os::unix::fs::symlink("/dev/full", sandbox.path("full")).unwrap();
     output(&mut report("full")).expect(1, &["cannot write full: No space left"]);
     assert!(is_link("full"));
@@ -258,15 +257,15 @@ fn a_report_goes_through_links_and_into_pipes_and_devices_and_replaces_none() {
     assert!(device.is_char_device());
 }
 
-/// No control character but the end of a line, and no mark that turns the direction of writing.
+/// No control characters but line feeds, and no marks of writing direction.
 fn assert_plain(what: &str, text: &str) {
     let hidden = |c: char| c.is_control() && c != '\n' || matches!(c, '\u{202a}'..='\u{202e}');
     assert!(!text.contains(hidden), "{what}: {text:?}");
 }
 
 #[test]
-fn nothing_that_a_file_says_moves_the_cursor() {
-    // Clears the screen, sets the window's title, rings, goes back to the start, turns around.
+fn no_text_from_a_file_moves_the_cursor() {
+    // Clear the screen, set the title, bell, carriage return, right-to-left override.
     const EVIL: &str = "\\u001B[2J\\u001B]0;x\\u0007\\r\\u009B1m\\u202E";
     let sandbox = Sandbox::new(&format!(
         "about = \"An {EVIL} about.\"\n{}
@@ -304,7 +303,7 @@ source = \"A {EVIL} source.\"
     }
     assert_plain("report.html", &sandbox.text("report.html"));
 
-    // Somebody else has the folder: whoever that says it is.
+    // A lock with a hostile hostname.
     let lock = sandbox.sweep().join(".lock");
     let holder = format!("{{\"pid\":1,\"host\":\"h{EVIL}\",\"since\":\"2026-01-01T00:00:00Z\"}}");
     fs::write(&lock, holder).unwrap();
@@ -315,7 +314,7 @@ source = \"A {EVIL} source.\"
     printed(&run).expect(2, &["is in use by process 1 on h\\u{1b}[2J"]);
     drop(held);
 
-    // A row that somebody edited.
+    // An edited row.
     let runs = sandbox.text("runs.csv").replace(",ok,", ",\u{1b}[2Jok\u{7},");
     fs::write(sandbox.sweep().join("runs.csv"), runs).unwrap();
     for args in [&["summary", "results/sweep"][..], &["status", "results/sweep"], &run] {
@@ -324,7 +323,7 @@ source = \"A {EVIL} source.\"
 }
 
 #[test]
-fn a_folder_is_printed_as_it_is_for_scripts() {
+fn a_folder_is_printed_byte_for_byte_for_scripts() {
     let sandbox = Sandbox::new(GRID);
     let mut command = sandbox.wninit(&["plan", "grid.toml", "--folder", "--results"]);
     let name = std::os::unix::ffi::OsStrExt::from_bytes(b"a\x1b \xff");

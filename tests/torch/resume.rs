@@ -1,9 +1,8 @@
-//! A sweep that was interrupted, in whatever way and as often as you like, ends with the results
-//! of one that was not.
+//! A sweep that was interrupted, in any way and any number of times, ends with the results of one that
+//! was not.
 //!
-//! Rows are compared by `job_id`, not by their place: two workers finish in the order that the
-//! machine's load decides, and jobs that are left after a kill are put into cohorts anew. Columns of
-//! timing and provenance are left out; all others are equal to the last digit.
+//! Rows are compared by `job_id`, since their order depends on timing. Columns of timing and provenance
+//! are left out; all others are equal to the last digit.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -17,7 +16,7 @@ use crate::program::{
 };
 use sha2::{Digest, Sha256};
 
-/// Two depths; initializers and learning rates of which some diverge, at once or later.
+/// Some jobs diverge, at once or later.
 const GRID: &str = r#"
 [base]
 dataset = "digits"
@@ -43,18 +42,16 @@ depth = 30
 lr = [0.01, 0.03, 0.05]
 "#;
 
-/// What [`GRID`] results in.
 fn expected() -> &'static Results {
     static RESULTS: OnceLock<Results> = OnceLock::new();
     RESULTS.get_or_init(|| {
         let results = Sandbox::finished(GRID).results();
         let count = |outcome| results.runs.values().filter(|row| row["outcome"] == outcome).count();
-        assert!(count("ok") > 8 && count("diverged") > 4, "both kinds are in it");
+        assert!(count("ok") > 8 && count("diverged") > 4, "it has both outcomes");
         results
     })
 }
 
-/// What [`LONG`] results in.
 fn expected_of_long() -> &'static Results {
     static RESULTS: OnceLock<Results> = OnceLock::new();
     RESULTS.get_or_init(|| Sandbox::finished(LONG).results())
@@ -65,7 +62,7 @@ fn killed_five_times(workers: &str, seed: u64) {
     let args = ["--workers", workers, "--checkpoint-every", "0.1s"];
     let mut random = Random(seed);
     let (mut kills, mut taken_up) = (0, 0);
-    // On a busy machine the first blows may all come before the first checkpoint.
+    // On a busy machine the first kills may all come before the first checkpoint.
     while kills < 5 || (taken_up == 0 && kills < 30) {
         let before = sandbox.results();
         let output = kill_after(&mut sandbox.run(&args), random.milliseconds(350..900));
@@ -74,7 +71,7 @@ fn killed_five_times(workers: &str, seed: u64) {
         let after = sandbox.results();
         assert_none_lost(&before, &after);
         if !output.was_killed() {
-            // A fast machine was done before the blow.
+            // A fast machine finished before the kill.
             output.expect(0, &[]);
             assert_same(&after, expected());
             sandbox = Sandbox::new(GRID);
@@ -99,7 +96,7 @@ fn killed_five_times_two_workers_end_with_the_same_results() {
 }
 
 #[test]
-fn neither_the_workers_nor_the_width_of_a_cohort_change_a_result() {
+fn workers_and_cohort_width_change_no_result() {
     for args in [
         ["--workers", "1", "--cohort-width", "64"],
         ["--workers", "3", "--cohort-width", "1"],
@@ -111,7 +108,7 @@ fn neither_the_workers_nor_the_width_of_a_cohort_change_a_result() {
     }
 }
 
-/// A sweep under way: some steps are done, and saved.
+/// A running sweep with a checkpoint.
 fn under_way(sandbox: &Sandbox) -> Process {
     let args = ["--workers", "1", "--checkpoint-every", "0.01s"];
     let mut process = Process::start(&mut sandbox.run(&args));
@@ -119,7 +116,6 @@ fn under_way(sandbox: &Sandbox) -> Process {
     process
 }
 
-/// Interrupts [`LONG`] in its middle.
 fn interrupted(signal: i32) -> Sandbox {
     let sandbox = Sandbox::new(LONG);
     let process = under_way(&sandbox);
@@ -138,7 +134,7 @@ fn ctrl_c_sigterm_and_a_terminal_that_is_closed_save_what_is_under_way_and_the_n
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
         let sandbox = interrupted(signal);
         assert!(!sandbox.sweep().join("under_way.json").exists(), "it was not killed");
-        // A checkpoint from the future: the clock was set back since.
+        // As if the clock had been set back since the checkpoint.
         let [file]: [_; 1] = sandbox.checkpoints("checkpoint").try_into().unwrap();
         let future = SystemTime::now() + Duration::from_secs(86_400);
         fs::File::open(&file).unwrap().set_modified(future).unwrap();
@@ -158,7 +154,7 @@ fn ctrl_c_sigterm_and_a_terminal_that_is_closed_save_what_is_under_way_and_the_n
 }
 
 #[test]
-fn a_terminal_that_is_closed_sends_its_signal_twice_and_one_under_nohup_is_not_noticed() {
+fn sighup_may_come_twice_and_is_ignored_under_nohup() {
     let sandbox = Sandbox::new(LONG);
     let process = under_way(&sandbox);
     process.signal(libc::SIGHUP);
@@ -182,8 +178,8 @@ fn a_terminal_that_is_closed_sends_its_signal_twice_and_one_under_nohup_is_not_n
 }
 
 #[test]
-fn a_second_ctrl_c_ends_the_program_in_the_middle_of_a_step() {
-    // A step takes seconds here: without the second signal, it would end in another checkpoint.
+fn a_second_ctrl_c_ends_the_process_during_a_step() {
+    // A step takes seconds here; without the second signal a checkpoint would follow it.
     let sandbox = Sandbox::new(
         "[base]\ndataset = \"digits\"\ninit = \"he\"\ndepth = 8\nwidth = 2000\nbatch_size = 1293\nepochs = 50\n",
     );
@@ -207,7 +203,7 @@ fn a_second_ctrl_c_ends_the_program_in_the_middle_of_a_step() {
     assert_eq!(saved(), before, "it did not wait for the step");
 }
 
-/// Starts nothing, but looks at everything that a run looks at first.
+/// Runs everything but the training.
 fn look(sandbox: &Sandbox) -> crate::program::Output {
     output(&mut sandbox.run(&["--workers", "1", "--budget", "0s"]))
 }
@@ -261,7 +257,7 @@ fn a_damaged_checkpoint_is_set_aside_and_its_jobs_start_over() {
     assert_same(&sandbox.results(), expected_of_long());
 }
 
-/// A checkpoint with a text in its header replaced by one of the same length, and a digest that fits.
+/// A checkpoint with a text in its header replaced by one of the same length, and a matching digest.
 fn forged(path: &Path, from: &str, to: &str) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
     let mut bytes = fs::read(path).unwrap();
@@ -293,13 +289,13 @@ fn a_checkpoint_of_another_model_is_set_aside_and_its_jobs_start_over() {
 }
 
 #[test]
-fn a_checkpoint_of_finished_jobs_is_removed_and_one_of_jobs_not_asked_for_stays() {
+fn a_checkpoint_of_finished_jobs_is_removed_and_one_of_jobs_not_in_the_plan_stays() {
     let sandbox = interrupted(libc::SIGTERM);
     let [file]: [_; 1] = sandbox.checkpoints("checkpoint").try_into().unwrap();
     let bytes = fs::read(&file).unwrap();
     sandbox.set_grid(&LONG.replace("0.01, 0.03, 0.05", "0.02"));
     look(&sandbox).expect(3, &["the grid changed: 0 jobs are kept"]);
-    assert!(file.exists(), "what nobody asks for today may be asked for tomorrow");
+    assert!(file.exists(), "its jobs may be in a later plan");
     sandbox.set_grid(LONG);
     output(&mut sandbox.run(&["--workers", "2"])).expect(0, &["3 jobs go on from a checkpoint"]);
     assert!(!file.exists());

@@ -1,4 +1,4 @@
-//! A sweep that several processes train, each its part.
+//! A sweep trained in shards by several processes.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,7 +7,6 @@ use crate::program::{Process, Results, Sandbox, assert_same, output, rows};
 
 const GRID: &str = "[base]\ndataset = \"digits\"\nepochs = 2\n[grid]\ndepth = [2, 5, 10]\nlr = [0.01, 0.02]\nseed = { count = 4 }\n";
 
-/// Trains a shard.
 fn run(sandbox: &Sandbox, shard: &str) -> Process {
     Process::start(&mut sandbox.run(&["--workers", "1", "--shard", shard]))
 }
@@ -24,7 +23,7 @@ fn finished(sandbox: &Sandbox, shard: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn shards_that_train_at_the_same_time_end_like_one_run() {
+fn concurrent_shards_equal_one_run() {
     let sandbox = Sandbox::new(GRID);
     let shards = ["1/3", "2/3", "3/3"].map(|shard| run(&sandbox, shard));
     for shard in shards {
@@ -41,7 +40,7 @@ fn shards_that_train_at_the_same_time_end_like_one_run() {
 }
 
 #[test]
-fn a_merge_tells_of_a_row_that_is_not_whole_and_of_curves_that_are_missing() {
+fn a_merge_reports_a_torn_row_and_missing_curves() {
     let sandbox =
         Sandbox::new("[base]\ndataset = \"digits\"\nepochs = 2\n[grid]\nseed = { count = 8 }\n");
     for shard in ["1/2", "2/2"] {
@@ -59,8 +58,8 @@ fn a_merge_tells_of_a_row_that_is_not_whole_and_of_curves_that_are_missing() {
         2 * without
     );
     merge(&sandbox).expect(0, &["warning: ", &torn, &curves]);
-    assert_eq!(sandbox.results().runs.len(), 7, "a row that is not whole is none");
-    // Once it is whole it is merged like any other.
+    assert_eq!(sandbox.results().runs.len(), 7, "a torn row does not count");
+    // Once it is complete it is merged.
     fs::write(&runs, text).unwrap();
     let again = merge(&sandbox);
     again.expect(0, &[]);
@@ -88,12 +87,12 @@ fn another_number_of_shards_and_more_seeds_train_only_what_is_missing() {
     }
     assert_eq!(all.len(), 30);
     merge(&sandbox).expect(0, &[]);
-    // And without shards nothing is left at all.
+    // Without shards nothing is left.
     output(&mut sandbox.run(&[])).expect(0, &["30 were finished before"]);
 }
 
 #[test]
-fn a_shard_goes_on_from_its_own_checkpoints() {
+fn a_shard_resumes_its_own_checkpoints() {
     let grid = GRID.replace("epochs = 2", "epochs = 60");
     let sandbox = Sandbox::new(&grid);
     let folder = sandbox.sweep().join("shards/2-of-4");
@@ -103,7 +102,7 @@ fn a_shard_goes_on_from_its_own_checkpoints() {
         || fs::read_dir(folder.join("checkpoints")).is_ok_and(|mut all| all.next().is_some());
     let mut process = Process::start(&mut command);
     process.wait_until("a checkpoint", |_| saved());
-    // A batch system's warning may come twice, and together with the signal that ends a job.
+    // A batch system's warning may come twice, and together with SIGTERM.
     process.signal(libc::SIGUSR1);
     process.signal(libc::SIGUSR1);
     process.signal(libc::SIGTERM);
@@ -123,7 +122,7 @@ fn a_shard_goes_on_from_its_own_checkpoints() {
 }
 
 #[test]
-fn a_shard_is_locked_by_itself() {
+fn each_shard_has_its_own_lock() {
     let grid = GRID.replace("epochs = 2", "epochs = 3000");
     let sandbox = Sandbox::new(&grid);
     let mut first = run(&sandbox, "1/2");
@@ -134,7 +133,7 @@ fn a_shard_is_locked_by_itself() {
 }
 
 #[test]
-fn a_shard_that_cannot_be_is_refused_with_the_rule() {
+fn an_invalid_shard_is_rejected_with_the_rule() {
     let sandbox = Sandbox::new(GRID);
     for shard in ["0/4", "5/4", "x", "1", "1/0", "-1/4"] {
         let refused = output(&mut sandbox.run(&[&format!("--shard={shard}")]));
@@ -144,7 +143,7 @@ fn a_shard_that_cannot_be_is_refused_with_the_rule() {
 }
 
 #[test]
-fn a_plan_says_what_each_shard_has_to_do() {
+fn a_plan_lists_the_jobs_left_in_each_shard() {
     let sandbox = Sandbox::new(GRID);
     run(&sandbox, "2/3").output().expect(0, &[]);
     let plan = output(&mut sandbox.wninit(&["plan", "grid.toml", "--shards", "3"]));

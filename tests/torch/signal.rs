@@ -1,5 +1,5 @@
-//! Signals at initialization are what the theorems say (Arpit, Campos & Bengio 2019, theorems 1
-//! to 4), and `wninit signal` writes them down.
+//! Signals at initialization agree with theorems 1 to 4 of Arpit, Campos & Bengio 2019, and `wninit
+//! signal` writes them to a file.
 
 use std::f64::consts::{E, SQRT_2};
 use std::fs;
@@ -22,7 +22,7 @@ fn mean(seeds: &[Vec<LayerSignal>], value: impl Fn(&[LayerSignal]) -> f64) -> f6
 #[test]
 fn the_proposed_gain_keeps_norm_and_gradient_of_an_mlp_and_gain_1_loses_them() {
     // One layer of n units changes the squared norm by a factor of mean 1 and variance 5/n, so
-    // the norm of 20 layers strays by √(20·5/400)/2 = 0.25, a mean of three seeds by 0.14.
+    // the norm after 20 layers deviates by √(20·5/400)/2 = 0.25, a mean of three seeds by 0.14.
     for scheme in [Scheme::HeProposed, Scheme::OrthogonalProposed] {
         let seeds = seeds(MLP, scheme);
         assert_eq!(seeds[0].len(), 21);
@@ -62,7 +62,7 @@ fn the_proposed_gain_bounds_growth_in_a_residual_network_and_gain_1_explodes() {
 }
 
 #[test]
-fn a_seed_gives_the_same_signals_again_and_another_seed_others() {
+fn signals_are_reproducible_and_depend_on_the_seed() {
     let net = Net::Residual { blocks: 2, m: 60 };
     let measure = |seed| net.measure(Scheme::HeProposed, seed).unwrap();
     assert_eq!(measure(3), measure(3));
@@ -83,7 +83,7 @@ init = "orthogonal_datadep"
 "#;
 
 #[test]
-fn a_grids_networks_are_measured_layer_by_layer_once_for_all_learning_rates() {
+fn each_network_of_a_grid_is_measured_once_for_all_learning_rates() {
     let grid = GRID.replace("width = 200\n", "").replace("[base]", "[base]\nepochs = 3");
     let sandbox = Sandbox::new(&grid);
     let result = output(&mut sandbox.wninit(&["signal", "grid.toml", "--device", "cpu"]));
@@ -108,7 +108,7 @@ fn a_grids_networks_are_measured_layer_by_layer_once_for_all_learning_rates() {
     let last = |name: &str| rows.iter().find(|row| row["name"] == name).unwrap();
     for name in ["hidden.9", "stages.2.5"] {
         let ratio: f64 = last(name)["backward_ratio"].parse().unwrap();
-        assert!((ratio - 1.0).abs() < 1e-12, "the last hidden layer is the measure: {ratio}");
+        assert!((ratio - 1.0).abs() < 1e-12, "the last hidden layer is the reference: {ratio}");
     }
     let documented = fs::read_to_string(sandbox.sweep().join("columns.json")).unwrap();
     assert!(documented.contains("backward_ratio"));
@@ -117,7 +117,7 @@ fn a_grids_networks_are_measured_layer_by_layer_once_for_all_learning_rates() {
 }
 
 #[test]
-fn one_job_of_a_grid_can_be_chosen_and_one_that_it_lacks_is_an_error() {
+fn one_job_of_a_grid_can_be_chosen_and_an_unknown_one_is_an_error() {
     let sandbox = Sandbox::new("[base]\ndataset = \"digits\"\n[grid]\ndepth = [2, 3]\n");
     let list = output(&mut sandbox.wninit(&["plan", "grid.toml", "--csv"])).stdout;
     let id = list.lines().nth(1).unwrap().split(',').next().unwrap().to_owned();
@@ -130,7 +130,7 @@ fn one_job_of_a_grid_can_be_chosen_and_one_that_it_lacks_is_an_error() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_with_exit_code_2_and_a_folder_that_cannot_be_written_is_an_error() {
+fn invalid_arguments_end_with_exit_code_2_and_an_unwritable_folder_is_an_error() {
     let sandbox = Sandbox::new("[base]\ndataset = \"digits\"\ndepth = 2\n");
     output(&mut sandbox.wninit(&["signal", "--set", "depth=2"])).expect(2, &["--set"]);
     output(&mut sandbox.wninit(&["signal", "--seeds", "0"])).expect(2, &["--seeds"]);
@@ -144,7 +144,7 @@ fn what_cannot_be_is_refused_with_exit_code_2_and_a_folder_that_cannot_be_writte
 }
 
 #[test]
-fn a_full_disk_is_an_error_that_leaves_the_old_file_as_it_was() {
+fn a_full_disk_is_an_error_that_leaves_the_old_file_intact() {
     let sandbox = Sandbox::new("[base]\ndataset = \"digits\"\ndepth = 20\n");
     let args = ["signal", "grid.toml", "--device", "cpu"];
     fs::create_dir_all(sandbox.sweep()).unwrap();

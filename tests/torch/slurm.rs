@@ -1,5 +1,5 @@
-//! `wninit slurm`: what it refuses, what it submits, and a sweep on a real Slurm, with tasks that
-//! are killed, warned and preempted in the middle.
+//! `wninit slurm`: what it rejects, what it submits, and a sweep on a real Slurm with tasks that are
+//! killed, warned and preempted.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::program::{Output, PATIENCE, Sandbox, assert_same, output};
 use crate::skip::skip;
 
-/// A grid of 12 jobs that nobody trains here.
+/// 12 jobs, which are not trained here.
 const SMALL: &str =
     "[base]\ndataset = \"digits\"\n[grid]\ndepth = [2, 5]\nlr = [0.1, 0.2, 0.3]\nseed = [0, 1]\n";
 
@@ -21,7 +21,7 @@ fn slurm(sandbox: &Sandbox, args: &[&str]) -> Command {
     sandbox.wninit(&[&["slurm", "grid.toml"], args].concat())
 }
 
-/// Puts a program `sbatch` before all others, which writes down how it was called.
+/// Puts a fake `sbatch` first in PATH.
 fn stand_in(sandbox: &Sandbox, command: &mut Command, script: &str) {
     let bin = sandbox.path("bin");
     fs::create_dir_all(&bin).unwrap();
@@ -75,7 +75,7 @@ fn both_jobs_are_submitted_the_second_after_the_first() {
 }
 
 #[test]
-fn tasks_train_the_grid_that_was_submitted_whatever_is_edited_since() {
+fn tasks_train_the_grid_as_it_was_submitted() {
     let sandbox = Sandbox::new(SMALL);
     let script = output(&mut slurm(&sandbox, &["--array", "2", "--set", "epochs=3"])).stdout;
     let line = script.lines().find_map(|line| line.strip_prefix("grid=")).unwrap().to_owned();
@@ -89,7 +89,7 @@ fn tasks_train_the_grid_that_was_submitted_whatever_is_edited_since() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_before_anything_is_submitted() {
+fn invalid_requests_are_rejected_before_anything_is_submitted() {
     let sandbox = Sandbox::new(SMALL);
     let refused = |args: &[&str], texts: &[&str]| {
         let mut command = slurm(&sandbox, &[args, &["--submit"][..]].concat());
@@ -115,7 +115,7 @@ fn what_cannot_be_is_refused_before_anything_is_submitted() {
 }
 
 #[test]
-fn where_there_is_no_slurm_the_error_says_so() {
+fn without_slurm_the_error_says_so() {
     let sandbox = Sandbox::new(SMALL);
     let mut command = slurm(&sandbox, &["--array", "4", "--submit"]);
     command.env("PATH", "/nonexistent");
@@ -130,17 +130,17 @@ fn where_there_is_no_slurm_the_error_says_so() {
     output(&mut command).expect(1, &["submitted as job 55"]);
 }
 
-/// A Slurm of one node that belongs to one test: nothing of it outlives the test.
+/// A Slurm cluster of one node, stopped at the end of its test.
 struct Cluster {
     dir: tempfile::TempDir,
     daemons: Vec<Child>,
 }
 
-/// By this variable every process of the cluster, and of its jobs, is known.
+/// An environment variable that marks every process of the cluster and its jobs.
 const MARK: &str = "WNINIT_TEST_CLUSTER";
 
 impl Cluster {
-    /// Starts one; an error says why there can be none.
+    /// Starts a cluster.
     fn start() -> Result<Cluster, String> {
         // SAFETY: a plain call.
         if unsafe { libc::geteuid() } != 0 {
@@ -161,7 +161,7 @@ impl Cluster {
             fs::create_dir(at(folder)).unwrap();
         }
         for gpu in 0..4 {
-            // Slurm looks at nothing but that it is a device.
+            // Slurm only checks that it is a device.
             std::os::unix::fs::symlink("/dev/null", at(&format!("gpu{gpu}"))).unwrap();
         }
         fs::write(at("munge.key"), [42; 1024]).unwrap();
@@ -210,7 +210,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// A command that speaks to this cluster.
+    /// A command configured for this cluster.
     fn command(&self, command: &mut Command) {
         let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
         command.env("PATH", path).env(MARK, self.dir.path());
@@ -235,7 +235,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// What a Slurm command printed, whether it succeeded or not.
+    /// A Slurm command's output, even if it failed.
     fn said(&self, program: &str, args: &[&str]) -> String {
         let mut command = Command::new(program);
         self.command(&mut command);
@@ -243,7 +243,7 @@ impl Cluster {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Waits until something is so, or says what the daemons say.
+    /// Waits for a condition; panics with the daemons' logs.
     fn until(&self, what: &str, so: impl Fn(&Cluster) -> bool) -> Result<(), String> {
         let start = Instant::now();
         while !so(self) {
@@ -311,7 +311,7 @@ const SWEEP: &str = "[base]\ndataset = \"digits\"\nepochs = 16\n[grid]\ndepth = 
     lr = [0.001, 0.003, 0.01]\ninit = [\"orthogonal_proposed\", \"orthogonal_datadep\"]\nseed = { count = 4 }\n";
 
 #[test]
-fn a_sweep_on_a_real_slurm_ends_as_on_one_machine_whatever_happens_to_its_tasks() {
+fn a_job_array_on_a_real_slurm_equals_one_run_even_if_tasks_are_killed_and_preempted() {
     let cluster = match Cluster::start() {
         Ok(cluster) => cluster,
         Err(why) => return skip("slurm", &why),
@@ -344,7 +344,7 @@ fn a_sweep_on_a_real_slurm_ends_as_on_one_machine_whatever_happens_to_its_tasks(
             .unwrap_or_else(|why| panic!("{why}\n{}", (1..5).map(log).collect::<String>()));
     };
 
-    // In the middle: something is finished, something is under way.
+    // Some jobs are finished, some in training.
     let at_work = |i: u32| {
         let rows =
             fs::read_to_string(shard(i).join("runs.csv")).unwrap_or_default().lines().count();
@@ -357,7 +357,7 @@ fn a_sweep_on_a_real_slurm_ends_as_on_one_machine_whatever_happens_to_its_tasks(
         until("the task is at work", &|_| at_work(i));
         let task = format!("{array}_{i}");
         match i {
-            // A blow out of nowhere, and an administrator who puts the task back into the queue.
+            // SIGKILL, then an administrator's requeue.
             2 => {
                 let holder = fs::read_to_string(shard(2).join(".lock")).unwrap();
                 let holder: serde_json::Value = serde_json::from_str(&holder).unwrap();
@@ -367,9 +367,9 @@ fn a_sweep_on_a_real_slurm_ends_as_on_one_machine_whatever_happens_to_its_tasks(
                 unsafe { libc::kill(pid, libc::SIGKILL) };
                 cluster.said("scontrol", &["requeue", &task]);
             }
-            // What Slurm does before the time limit.
+            // The warning before the time limit.
             3 => drop(cluster.said("scancel", &["--batch", "--signal=USR1", &task])),
-            // What Slurm does when it preempts.
+            // Preemption.
             _ => drop(cluster.said("scontrol", &["requeue", &task])),
         }
     }

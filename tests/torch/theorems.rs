@@ -1,4 +1,4 @@
-//! What the initializers promise, measured on networks at initialization.
+//! Properties of the initializers, measured on initial networks.
 
 use std::collections::HashMap;
 
@@ -27,7 +27,7 @@ fn init(name: &str) -> Init {
     name.parse().unwrap()
 }
 
-/// What every affine map and every block gives for images `[batch, channel, height, width]`.
+/// The outputs of every affine map and block for images `[batch, channel, height, width]`.
 fn results(model: &Model, images: &Tensor) -> HashMap<String, Tensor> {
     let mut seen = HashMap::new();
     let mut see = |name: &str, result: &Tensor| {
@@ -60,7 +60,7 @@ fn data_dependent_init_gives_every_channel_of_every_layer_mean_0_and_variance_1(
         let model = Model::initialised(config(arch, input), init(name), case, || images.copy());
         let mut layers = 0;
         for (layer, z) in results(&model, &images) {
-            // Blocks are sums, and the head is not normalised.
+            // Blocks and the head are not normalised.
             let is_block = layer.starts_with("stages.") && layer.matches('.').count() == 2;
             if layer == "head" || is_block {
                 continue;
@@ -149,7 +149,7 @@ fn orthogonal_directions_are_orthonormal_and_he_directions_have_their_variance()
 }
 
 #[test]
-fn the_layers_own_backward_pass_is_what_autograd_finds() {
+fn the_layers_backward_pass_equals_autograd() {
     let mut stream = rng::stream(11, "autograd", 0);
     for case in 0..12 {
         let arch = match case % 4 {

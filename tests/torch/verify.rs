@@ -1,4 +1,4 @@
-//! `wninit verify` finds the row that somebody edited, and believes the others.
+//! `wninit verify` detects edited rows and confirms the others.
 
 use std::fs;
 
@@ -25,7 +25,7 @@ fn a_row(sandbox: &Sandbox) -> (String, String) {
 }
 
 #[test]
-fn rows_as_they_were_written_are_equal_and_a_last_digit_changed_by_hand_is_found() {
+fn unchanged_rows_are_equal_and_an_edited_last_digit_is_found() {
     let sandbox = Sandbox::finished(GRID);
     let before = fs::read(sandbox.sweep().join("runs.csv")).unwrap();
     let all = output(&mut sandbox.wninit(&["verify", "results/sweep", "--sample", "100"]));
@@ -37,7 +37,7 @@ fn rows_as_they_were_written_are_equal_and_a_last_digit_changed_by_hand_is_found
     let header = sandbox.text("runs.csv").lines().next().unwrap().to_owned();
     let column = header.split(',').position(|name| name == "test_acc").unwrap();
     let mut cells: Vec<String> = line.split(',').map(str::to_owned).collect();
-    // Five away: a neighbouring digit may stand for the same float.
+    // Changed by five: the next digit may parse to the same float.
     let last = cells[column].pop().and_then(|digit| digit.to_digit(10)).unwrap();
     cells[column].push(char::from_digit((last + 5) % 10, 10).unwrap());
     let text = sandbox.text("runs.csv").replace(&line, &cells.join(","));
@@ -79,7 +79,7 @@ fn an_epoch_that_is_missing_or_edited_is_found() {
 }
 
 #[test]
-fn a_job_whose_data_set_is_missing_is_not_checked_and_a_job_that_is_not_there_is_an_error() {
+fn a_job_without_its_data_set_is_not_checked_and_an_unknown_job_is_an_error() {
     let sandbox = Sandbox::finished(GRID);
     let (line, id) = a_row(&sandbox);
     let none = output(&mut sandbox.wninit(&["verify", "results/sweep", "--job", "0123456789ab"]));
@@ -87,7 +87,7 @@ fn a_job_whose_data_set_is_missing_is_not_checked_and_a_job_that_is_not_there_is
     let empty = output(&mut sandbox.wninit(&["verify", "results", "--sample", "1"]));
     empty.expect(2, &["results holds no finished job"]);
 
-    // The same row as one of a data set that is not here. Its id is that of its fields.
+    // The same row with a missing data set and the matching id.
     let mnist = line.replacen(",digits,", ",mnist,", 1);
     let text = sandbox.text("runs.csv").replace(&line, &mnist);
     fs::write(sandbox.sweep().join("runs.csv"), text).unwrap();

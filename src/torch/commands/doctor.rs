@@ -49,10 +49,11 @@ pub(crate) fn run(args: &Args, commit: &str) -> anyhow::Result<u8> {
         n => {
             let each = (0..n).map(|gpu| device::label(tch::Device::Cuda(gpu)));
             line(true, "GPUs", each.collect::<Vec<_>>().join(", "));
+            let graphs = ffi::cuda_graph::supported();
             line(
-                ffi::cuda::GRAPHS,
+                graphs,
                 "graphs",
-                match ffi::cuda::GRAPHS {
+                match graphs {
                     true => "steps are recorded as CUDA graphs".to_owned(),
                     false => "none: the program was built without CUDA's headers (`make setup` installs \
                               them, or CUDA_HOME names them), so small networks train more slowly"

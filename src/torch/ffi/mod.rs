@@ -2,6 +2,7 @@
 
 pub(crate) mod conv2d;
 pub(crate) mod cuda;
+pub(crate) mod cuda_graph;
 mod faults;
 
 use std::ffi::{CStr, c_char};

@@ -173,6 +173,14 @@ char* wninit_lanes_join(const void* lanes) {
   });
 }
 
+bool wninit_has_graphs() {
+#ifdef WNINIT_CUDA
+  return true;
+#else
+  return false;
+#endif
+}
+
 #ifdef WNINIT_CUDA
 
 // A memory pool for graphs to share.
@@ -200,6 +208,15 @@ char* wninit_graph_replay(void* graph) {
 }
 
 void wninit_graph_free(void* graph) { delete static_cast<at::cuda::CUDAGraph*>(graph); }
+
+#else
+
+static char* no_graphs() { return strdup("the program was built without CUDA's headers"); }
+char* wninit_graph_memory(uint64_t*) { return no_graphs(); }
+char* wninit_graph_begin(void**, const uint64_t*) { return no_graphs(); }
+char* wninit_graph_end(void*) { return no_graphs(); }
+char* wninit_graph_replay(void*) { return no_graphs(); }
+void wninit_graph_free(void*) {}
 
 #endif
 

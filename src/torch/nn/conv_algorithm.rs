@@ -59,8 +59,9 @@ pub(crate) fn forward(
         conv2d::forward(&x, &w, &b, window, 1)
     };
     match algorithm {
-        ConvAlgorithm::Dense => stack((0..members).map(dense).collect()),
-        ConvAlgorithm::Lanes => stack(on_lanes(x.device(), members, dense)),
+        ConvAlgorithm::Dense | ConvAlgorithm::Lanes => {
+            stack(each_member(algorithm, x.device(), members, dense))
+        }
         ConvAlgorithm::Grouped => {
             let (w, b) = (w.flatten(0, 1), b.flatten(0, 1));
             let y = conv2d::forward(&side_by_side(x), &w, &b, window, members);
@@ -89,18 +90,16 @@ pub(crate) fn backward(
         let [dy, x, w] = [dy, x, w].map(|t| t.select(0, m));
         conv2d::backward(&dy, &x, &w, window, 1, need_dx)
     };
-    let stacked = |members: Vec<conv2d::Conv2dGrads>| {
-        let (mut dxs, mut dws, mut dbs) = (Vec::new(), Vec::new(), Vec::new());
-        for grads in members {
-            dxs.extend(grads.dx);
-            dws.push(grads.dw);
-            dbs.push(grads.db);
-        }
-        ConvGrads { dx: need_dx.then(|| stack(dxs)), dw: stack(dws), db: stack(dbs) }
-    };
     match algorithm {
-        ConvAlgorithm::Dense => stacked((0..members).map(dense).collect()),
-        ConvAlgorithm::Lanes => stacked(on_lanes(x.device(), members, dense)),
+        ConvAlgorithm::Dense | ConvAlgorithm::Lanes => {
+            let (mut dxs, mut dws, mut dbs) = (Vec::new(), Vec::new(), Vec::new());
+            for grads in each_member(algorithm, x.device(), members, dense) {
+                dxs.extend(grads.dx);
+                dws.push(grads.dw);
+                dbs.push(grads.db);
+            }
+            ConvGrads { dx: need_dx.then(|| stack(dxs)), dw: stack(dws), db: stack(dbs) }
+        }
         ConvAlgorithm::Grouped => {
             let (x, dy, ws) = (side_by_side(x), side_by_side(dy), w.flatten(0, 1));
             let grads = conv2d::backward(&dy, &x, &ws, window, members, need_dx);
@@ -141,8 +140,16 @@ pub(super) fn stack(members: Vec<Tensor>) -> Tensor {
     stacked
 }
 
-/// Runs `work` for each member on concurrent streams.
-fn on_lanes<T>(device: Device, members: i64, work: impl FnMut(i64) -> T) -> Vec<T> {
+/// Runs `work` for each member, for [`ConvAlgorithm::Lanes`] on concurrent streams.
+fn each_member<T>(
+    algorithm: ConvAlgorithm,
+    device: Device,
+    members: i64,
+    work: impl FnMut(i64) -> T,
+) -> Vec<T> {
+    if algorithm == ConvAlgorithm::Dense {
+        return (0..members).map(work).collect();
+    }
     /// A GPU runs few kernels at once; more streams gain nothing.
     const LANES: usize = 8;
     thread_local! {

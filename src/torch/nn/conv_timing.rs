@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use tch::{Device, Tensor};
 
 use super::conv_algorithm::{ConvAlgorithm, ConvGrads, Window, backward, forward};
-use crate::ffi::cuda::{Graph, GraphMemory, synchronize};
+use crate::ffi::cuda::synchronize;
+use crate::ffi::cuda_graph::{Graph, GraphMemory};
 
 /// What the timings depend on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

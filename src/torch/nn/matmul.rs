@@ -203,7 +203,7 @@ mod tests {
         let zeros = |size: &[i64]| Tensor::zeros(size, CPU);
         let rejects = |work: &dyn Fn(), message: &str| {
             let work = std::panic::AssertUnwindSafe(work);
-            let panic = std::panic::catch_unwind(|| work()).unwrap_err();
+            let panic = std::panic::catch_unwind(work).unwrap_err();
             let text = panic.downcast_ref::<&str>().map(ToString::to_string);
             let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap();
             assert!(text.contains(message), "{text}");

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use tch::{Device, Tensor};
 
-use crate::ffi::cuda::{Graph, GraphMemory};
+use crate::ffi::cuda_graph::{Graph, GraphMemory};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Work {

@@ -31,8 +31,6 @@ pub use summary::{EXIT_UNFINISHED, RunEnd, RunSummary};
 pub struct PoolOptions<'a> {
     /// The device of each worker, as named in `failures.csv`; at least one.
     pub workers: Vec<String>,
-    /// After so many failed cohorts in a row a worker is tested; see the module's documentation.
-    pub breaker: usize,
     /// The cost of a job in any unit, for the progress bar.
     pub cost: &'a dyn Fn(&Job) -> f64,
     /// Set to end the run; the trainer must watch it too. The pool sets it when the journal cannot
@@ -45,16 +43,9 @@ pub struct PoolOptions<'a> {
 }
 
 impl<'a> PoolOptions<'a> {
-    /// One worker per device, a breaker of 3, equal costs, no deadline.
+    /// One worker per device, equal costs, no deadline.
     pub fn new(workers: Vec<String>, stop: &'a AtomicBool) -> PoolOptions<'a> {
-        PoolOptions {
-            workers,
-            breaker: 3,
-            cost: &|_| 1.0,
-            stop,
-            deadline: None,
-            finished_before: 0,
-        }
+        PoolOptions { workers, cost: &|_| 1.0, stop, deadline: None, finished_before: 0 }
     }
 }
 

@@ -219,7 +219,7 @@ impl<'a> Pool<'a> {
 
     /// The next cohort for a worker, no wider than `widths` allows.
     fn next(&mut self, w: usize) -> Option<Task> {
-        let suspected = self.workers[w].streak.len() >= self.options.breaker;
+        let suspected = self.workers[w].streak.len() >= breaker::BREAKER;
         let index = if suspected { self.test_cohort() } else { Some(0) };
         let mut task = self.queue.remove(index?)?;
         let width = self.widths.get(&task.cohort.shape()).copied().unwrap_or(usize::MAX);

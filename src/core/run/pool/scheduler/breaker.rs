@@ -1,6 +1,6 @@
 //! The circuit breaker: stops workers that fail repeatedly.
 //!
-//! After [`PoolOptions::breaker`](crate::run::pool::PoolOptions) failed cohorts in a row, the cause is the worker or its
+//! After [`BREAKER`] failed cohorts in a row, the cause is the worker or its
 //! jobs:
 //!
 //! * If the device failed, or cohorts of a shape in the streak have trained before, the worker stops.
@@ -14,6 +14,8 @@
 use super::{Pool, Task};
 use crate::results::FailureReason;
 
+pub(super) const BREAKER: usize = 3;
+
 impl Pool<'_> {
     /// The queue index of a cohort that distinguishes a broken worker from jobs that cannot run: one of a
     /// shape that has not failed.
@@ -26,7 +28,7 @@ impl Pool<'_> {
         let worker = &self.workers[w];
         let failures = worker.streak.len();
         let others = self.workers.iter().filter(|other| other.orders.is_some()).count() - 1;
-        if failures < self.options.breaker || (others == 0 && self.queue.is_empty()) {
+        if failures < BREAKER || (others == 0 && self.queue.is_empty()) {
             return;
         }
         let Some((reason, message)) = &worker.last_error else {
@@ -34,7 +36,7 @@ impl Pool<'_> {
         };
         let broken = *reason == FailureReason::Device
             || worker.streak.iter().any(|task| self.trained.contains(&task.cohort.shape()))
-            || failures > self.options.breaker
+            || failures > BREAKER
             || self.test_cohort().is_none();
         if !broken {
             return;
