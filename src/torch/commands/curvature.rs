@@ -90,47 +90,44 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
     let (mut done, mut failed) = (0, 0);
     let mut broken: Option<ResultsError> = None;
     let work = |worker: usize, cohort: Cohort| {
-        let mut parts = Vec::new();
-        measure_all(&trainer, worker, cohort, question, &options, &mut parts);
-        (worker, parts)
+        (worker, measure_all(&trainer, worker, cohort, question, &options))
     };
     shared_out(cohorts, names.len(), &stop, work, |(worker, parts)| {
-        for part in parts {
-            match part {
-                Part::Failed(cohort, reason, error) => {
-                    failed += cohort.jobs().len();
-                    let first = by_start.get(&cohort.jobs()[0].id());
-                    let id = first.map_or_else(String::new, |start| start.jobs[0].id().to_string());
-                    let more = cohort.jobs().len() - 1;
-                    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        for (cohort, measured) in parts {
+            let count = cohort.jobs().len();
+            let starts = cohort.jobs().iter().filter_map(|job| by_start.get(&job.id()));
+            let (eigens, images, seconds) = match measured {
+                Ok(measured) => measured,
+                Err((reason, error)) => {
+                    failed += count;
+                    let first = starts.map(|start| start.jobs[0].id().to_string()).next();
+                    let more =
+                        if count > 1 { format!(" and {} more", count - 1) } else { String::new() };
+                    let id = first.unwrap_or_default();
                     say(&format!("failed: job {id}{more}: {reason}: {}", one_line(&error)));
+                    continue;
                 }
-                Part::Found(cohort, found) => {
-                    done += cohort.jobs().len();
-                    for (start, (eigen, images)) in cohort.jobs().iter().zip(&found.each) {
-                        let Some(start) = by_start.get(&start.id()) else { continue };
-                        let row = |job: &Job| Curvature {
-                            job: job.clone(),
-                            question,
-                            images: *images,
-                            iterations: eigen.iterations,
-                            converged: eigen.converged,
-                            residual: eigen.residual,
-                            eigenvalue: eigen.value,
-                            seconds: found.seconds / cohort.jobs().len() as f64,
-                            device: names[worker].clone(),
-                            cohort_size: cohort.jobs().len() as u32,
-                            libtorch: ffi::LIBTORCH.to_owned(),
-                            git_sha: commit.to_owned(),
-                            hostname: hostname(),
-                            finished_at: Utc::now(),
-                        };
-                        rows.retain(|old| {
-                            old.question != question || start_of(&old.job) != start.start
-                        });
-                        rows.extend(start.jobs.iter().map(row));
-                    }
-                }
+            };
+            done += count;
+            for (start, eigen) in starts.zip(eigens) {
+                let row = |job: &Job| Curvature {
+                    job: job.clone(),
+                    question,
+                    images,
+                    iterations: eigen.iterations,
+                    converged: eigen.converged,
+                    residual: eigen.residual,
+                    eigenvalue: eigen.value,
+                    seconds: seconds / count as f64,
+                    device: names[worker].clone(),
+                    cohort_size: count as u32,
+                    libtorch: ffi::LIBTORCH.to_owned(),
+                    git_sha: commit.to_owned(),
+                    hostname: hostname(),
+                    finished_at: Utc::now(),
+                };
+                rows.retain(|old| old.question != question || start_of(&old.job) != start.start);
+                rows.extend(start.jobs.iter().map(row));
             }
         }
         if let Err(error) = write_curvatures(&dir, &ids, &rows) {
@@ -161,18 +158,8 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
     Ok(Ended::Written(Written { dir, code }))
 }
 
-/// The result for a cohort or a part of it.
-enum Part {
-    Found(Cohort, Found),
-    Failed(Cohort, FailureReason, anyhow::Error),
-}
-
-struct Found {
-    /// Each member's eigenvalue and number of images.
-    each: Vec<(Eigen, usize)>,
-    /// Of all members.
-    seconds: f64,
-}
+/// Each member's eigenvalue, the number of images, and the seconds of all members.
+type Measured = Result<(Vec<Eigen>, usize, f64), (FailureReason, anyhow::Error)>;
 
 /// Measures a cohort, in halves if memory runs out.
 fn measure_all(
@@ -181,24 +168,18 @@ fn measure_all(
     cohort: Cohort,
     question: CurvatureQuestion,
     options: &SolverOptions,
-    parts: &mut Vec<Part>,
-) {
+) -> Vec<(Cohort, Measured)> {
     let began = Instant::now();
     match measure(trainer, worker, &cohort, question.share, options) {
         Ok((eigens, images)) => {
-            let seconds = began.elapsed().as_secs_f64();
-            let each = eigens.into_iter().map(|eigen| (eigen, images)).collect();
-            parts.push(Part::Found(cohort, Found { each, seconds }));
+            vec![(cohort, Ok((eigens, images, began.elapsed().as_secs_f64())))]
         }
-        Err(Stop::Failed { reason, error }) => match cohort.halves() {
-            Some(halves) if reason == FailureReason::Memory => {
-                for half in halves {
-                    measure_all(trainer, worker, half, question, options, parts);
-                }
-            }
-            _ => parts.push(Part::Failed(cohort, reason, error)),
-        },
-        Err(Stop::Interrupted) => {}
+        Err(Stop::Interrupted) => Vec::new(),
+        Err(Stop::Failed { reason: FailureReason::Memory, .. }) if cohort.jobs().len() > 1 => {
+            let halves = cohort.halves().into_iter().flatten();
+            halves.flat_map(|half| measure_all(trainer, worker, half, question, options)).collect()
+        }
+        Err(Stop::Failed { reason, error }) => vec![(cohort, Err((reason, error)))],
     }
 }
 
