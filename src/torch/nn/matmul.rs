@@ -204,8 +204,7 @@ mod tests {
         let rejects = |work: &dyn Fn(), message: &str| {
             let work = std::panic::AssertUnwindSafe(work);
             let panic = std::panic::catch_unwind(work).unwrap_err();
-            let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-            let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap();
+            let text = crate::train::failure::panic_message(&*panic);
             assert!(text.contains(message), "{text}");
         };
         for (a, b) in [([3, 4, 5], [2, 5, 6]), ([3, 4, 500], [3, 5, 6])] {
