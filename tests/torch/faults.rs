@@ -141,7 +141,7 @@ fn training_continues_if_a_checkpoint_cannot_be_written() {
     let full = output(&mut command);
     full.expect(
         0,
-        &["warning: cannot write the checkpoint results/sweep/checkpoints/", "training goes on"],
+        &["warning: cannot write the checkpoint results/sweep/checkpoints/", "training continues"],
     );
     assert_eq!(sandbox.results().runs.len(), 20);
     assert_eq!(failures(&sandbox).len(), 0);
@@ -349,11 +349,11 @@ fn jobs_in_training_during_two_kills_are_retried_last_at_half_width() {
     assert_eq!(killed(), "", "no kill to report yet");
     let once = killed();
     let what = "the last run was killed, or crashed, while it trained 4 jobs: 4 of mlp 30 x 32.\n";
-    assert!(once.contains(&format!("{what}They are tried again. ")), "{once}");
+    assert!(once.contains(&format!("{what}They are retried. ")), "{once}");
 
     // A run that ends by itself in between changes nothing.
     let twice = format!(
-        "{what}It was not the first time, so memory may be short: they come last now, at most 2 at once."
+        "{what}It was not the first time, so memory may be short: they are retried last, at most 2 at a time."
     );
     output(&mut sandbox.run(&["--workers", "1", "--budget", "0s"])).expect(3, &[&twice]);
     let last = output(&mut sandbox.run(&["--workers", "1"]));

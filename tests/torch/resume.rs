@@ -61,13 +61,13 @@ fn killed_five_times(workers: &str, seed: u64) {
     let mut sandbox = Sandbox::new(GRID);
     let args = ["--workers", workers, "--checkpoint-every", "0.1s"];
     let mut random = Random(seed);
-    let (mut kills, mut taken_up) = (0, 0);
+    let (mut kills, mut resumed) = (0, 0);
     // On a busy machine the first kills may all come before the first checkpoint.
-    while kills < 5 || (taken_up == 0 && kills < 30) {
+    while kills < 5 || (resumed == 0 && kills < 30) {
         let before = sandbox.results();
         let output = kill_after(&mut sandbox.run(&args), random.milliseconds(350..900));
         kills += usize::from(output.was_killed());
-        taken_up += output.stderr.matches("go on from a checkpoint").count();
+        resumed += output.stderr.matches("resume from a checkpoint").count();
         let after = sandbox.results();
         assert_none_lost(&before, &after);
         if !output.was_killed() {
@@ -79,9 +79,9 @@ fn killed_five_times(workers: &str, seed: u64) {
     }
     let last = output(&mut sandbox.run(&args));
     last.expect(0, &[]);
-    taken_up += last.stderr.matches("go on from a checkpoint").count();
+    resumed += last.stderr.matches("resume from a checkpoint").count();
     assert_same(&sandbox.results(), expected());
-    assert!(taken_up > 0, "what was under way went on from a checkpoint at least once");
+    assert!(resumed > 0, "what was under way went on from a checkpoint at least once");
     assert_eq!(sandbox.checkpoints("checkpoint").len(), 0, "nothing under way is left");
 }
 
@@ -139,7 +139,7 @@ fn ctrl_c_sigterm_and_a_terminal_that_is_closed_save_what_is_under_way_and_the_n
         let future = SystemTime::now() + Duration::from_secs(86_400);
         fs::File::open(&file).unwrap().set_modified(future).unwrap();
         let second = output(&mut sandbox.run(&["--workers", "1"]));
-        second.expect(0, &["3 jobs go on from a checkpoint, at epoch "]);
+        second.expect(0, &["3 jobs resume from a checkpoint, at epoch "]);
         let place_in_epochs = second.stderr.split("at epoch ").nth(1).unwrap();
         let (epoch, step) = place_in_epochs.split_once(", step ").unwrap();
         let step = step.lines().next().unwrap();
@@ -171,7 +171,7 @@ fn sighup_may_come_twice_and_is_ignored_under_nohup() {
         });
     }
     let mut process = Process::start(&mut command);
-    process.wait_until("it goes on", |p| p.stderr().contains("go on from a checkpoint"));
+    process.wait_until("it goes on", |p| p.stderr().contains("resume from a checkpoint"));
     process.signal(libc::SIGHUP);
     process.output().expect(0, &["finished 3 jobs"]);
     assert_same(&sandbox.results(), expected_of_long());
@@ -253,7 +253,7 @@ fn a_damaged_checkpoint_is_set_aside_and_its_jobs_start_over() {
     }
     let last = output(&mut sandbox.run(&["--workers", "1"]));
     last.expect(0, &[]);
-    assert!(!last.stderr.contains("go on from a checkpoint"));
+    assert!(!last.stderr.contains("resume from a checkpoint"));
     assert_same(&sandbox.results(), expected_of_long());
 }
 
@@ -297,7 +297,7 @@ fn a_checkpoint_of_finished_jobs_is_removed_and_one_of_jobs_not_in_the_plan_stay
     look(&sandbox).expect(3, &["the grid changed: 0 jobs are kept"]);
     assert!(file.exists(), "its jobs may be in a later plan");
     sandbox.set_grid(LONG);
-    output(&mut sandbox.run(&["--workers", "2"])).expect(0, &["3 jobs go on from a checkpoint"]);
+    output(&mut sandbox.run(&["--workers", "2"])).expect(0, &["3 jobs resume from a checkpoint"]);
     assert!(!file.exists());
     fs::write(&file, bytes).unwrap();
     fs::write(file.with_extension("partial"), "what a kill left").unwrap();

@@ -5,14 +5,16 @@ use std::f64::consts::{E, SQRT_2};
 use std::fs;
 
 use crate::program::{Sandbox, output};
-use wninit_torch::probe::signal::{LayerSignal, Net, Scheme};
+use wninit_core::job::Init;
+use wninit_torch::probe::signal::{LayerSignal, Net};
 
 const MLP: Net = Net::Mlp { depth: 20, m: 400 };
 const RESIDUAL: Net = Net::Residual { blocks: 40, m: 400 };
 
 /// The layers of three seeds.
-fn seeds(net: Net, scheme: Scheme) -> Vec<Vec<LayerSignal>> {
-    (0..3).map(|seed| net.measure(scheme, seed).unwrap()).collect()
+fn seeds(net: Net, init: &str) -> Vec<Vec<LayerSignal>> {
+    let init: Init = init.parse().unwrap();
+    (0..3).map(|seed| net.measure(init, seed).unwrap()).collect()
 }
 
 fn mean(seeds: &[Vec<LayerSignal>], value: impl Fn(&[LayerSignal]) -> f64) -> f64 {
@@ -23,18 +25,18 @@ fn mean(seeds: &[Vec<LayerSignal>], value: impl Fn(&[LayerSignal]) -> f64) -> f6
 fn the_proposed_gain_keeps_norm_and_gradient_of_an_mlp_and_gain_1_loses_them() {
     // One layer of n units changes the squared norm by a factor of mean 1 and variance 5/n, so
     // the norm after 20 layers deviates by √(20·5/400)/2 = 0.25, a mean of three seeds by 0.14.
-    for scheme in [Scheme::HeProposed, Scheme::OrthogonalProposed] {
-        let seeds = seeds(MLP, scheme);
+    for init in ["he_proposed", "orthogonal_proposed"] {
+        let seeds = seeds(MLP, init);
         assert_eq!(seeds[0].len(), 21);
         for l in 0..=20 {
             let forward = mean(&seeds, |layers| layers[l].forward_ratio);
-            assert!((0.6..1.5).contains(&forward), "{scheme:?} layer {l}: forward {forward}");
+            assert!((0.6..1.5).contains(&forward), "{init} layer {l}: forward {forward}");
             let backward = mean(&seeds, |layers| layers[l].backward_ratio);
-            assert!((0.6..1.5).contains(&backward), "{scheme:?} layer {l}: backward {backward}");
+            assert!((0.6..1.5).contains(&backward), "{init} layer {l}: backward {backward}");
         }
     }
     // Each layer halves the squared norm: 2^(-20/2) = 0.001.
-    let seeds = seeds(MLP, Scheme::UnitGain);
+    let seeds = seeds(MLP, "he");
     let forward = mean(&seeds, |layers| layers[20].forward_ratio);
     assert!((2e-4..5e-3).contains(&forward), "{forward}");
     let backward = mean(&seeds, |layers| layers[1].backward_ratio);
@@ -43,18 +45,18 @@ fn the_proposed_gain_keeps_norm_and_gradient_of_an_mlp_and_gain_1_loses_them() {
 
 #[test]
 fn the_proposed_gain_bounds_growth_in_a_residual_network_and_gain_1_explodes() {
-    for scheme in [Scheme::HeProposed, Scheme::OrthogonalProposed] {
-        let seeds = seeds(RESIDUAL, scheme);
+    for init in ["he_proposed", "orthogonal_proposed"] {
+        let seeds = seeds(RESIDUAL, init);
         // (1 + 1/40)^(40/2) = 1.64 for wide ones, near the upper bound √e = 1.65.
         let bounds = SQRT_2 * 0.95..E.sqrt() * 1.05;
         let forward = mean(&seeds, |layers| layers[40].forward_ratio);
-        assert!(bounds.contains(&forward), "{scheme:?}: {forward}");
+        assert!(bounds.contains(&forward), "{init}: {forward}");
         let backward = mean(&seeds, |layers| layers[0].backward_ratio);
-        assert!(bounds.contains(&backward), "{scheme:?}: {backward}");
+        assert!(bounds.contains(&backward), "{init}: {backward}");
         assert!(seeds.iter().flatten().all(|layer| layer.forward_ratio > 0.9));
     }
     // Each block multiplies the squared norm by 3/2: 1.5^(40/2) = 3325.
-    let seeds = seeds(RESIDUAL, Scheme::UnitGain);
+    let seeds = seeds(RESIDUAL, "he");
     let forward = mean(&seeds, |layers| layers[40].forward_ratio);
     assert!((1500.0..7000.0).contains(&forward), "{forward}");
     let backward = mean(&seeds, |layers| layers[0].backward_ratio);
@@ -64,7 +66,7 @@ fn the_proposed_gain_bounds_growth_in_a_residual_network_and_gain_1_explodes() {
 #[test]
 fn signals_are_reproducible_and_depend_on_the_seed() {
     let net = Net::Residual { blocks: 2, m: 60 };
-    let measure = |seed| net.measure(Scheme::HeProposed, seed).unwrap();
+    let measure = |seed| net.measure("he_proposed".parse().unwrap(), seed).unwrap();
     assert_eq!(measure(3), measure(3));
     assert_ne!(measure(3), measure(4));
 }

@@ -7,11 +7,10 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use crate::job::{Job, JobId};
+use crate::plan::shard::Shard;
 use crate::results::{
     Journal, ResultsError, finished_ids, folders, plan_csv, planned_ids, write_atomically,
 };
-
-pub use crate::plan::shard::Shard;
 
 /// The difference between a new plan and that of a folder. No results are deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -127,7 +127,7 @@ fn warn_of_shards(dir: &Path) -> Result<(), ResultsError> {
     for folder in folders(dir)?.iter().skip(1) {
         if let Some(holder) = holder(folder)? {
             say(&format!(
-                "warning: {} is being trained by {holder}; what it has not finished yet is trained here, too",
+                "warning: {} is being trained by {holder}; its unfinished jobs are trained here, too",
                 folder.display()
             ));
         }

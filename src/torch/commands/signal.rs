@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use super::shared_out::shared_out;
 use crate::device;
-use crate::probe::signal::{self, LayerSignal, Net, Scheme};
+use crate::probe::signal::{self, FIG1_INITS, LayerSignal, Net};
 use crate::train::Libtorch;
 use anyhow::{Context, anyhow};
 use wninit_core::cli::signal::Args;
 use wninit_core::cli::{Ended, UsageError, Written};
 use wninit_core::console::say;
-use wninit_core::job::{Job, JobId};
+use wninit_core::job::{Gain, Init, Job, JobId};
 use wninit_core::plan::start::starts;
 use wninit_core::plan::{Plan, PlannedJob};
 use wninit_core::results::{
@@ -58,22 +58,25 @@ fn synthetic(args: &Args, stop: &AtomicBool) -> anyhow::Result<Ended> {
     }
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from("results/signal"));
     make(&out)?;
-    let mut tasks: Vec<(Net, Scheme, u64)> = Vec::new();
+    let mut tasks: Vec<(Net, Init, u64)> = Vec::new();
     for seed in 0..u64::from(args.seeds.map_or(10, u32::from)) {
         for net in Net::fig1() {
-            tasks.extend(Scheme::ALL.map(|scheme| (net, scheme, seed)));
+            tasks.extend(FIG1_INITS.map(|init| (net, init, seed)));
         }
     }
-    let network = |&(net, scheme, init_seed): &(Net, Scheme, u64)| {
-        let init = scheme.name().to_owned();
+    let network = |&(net, init, init_seed): &(Net, Init, u64)| {
+        let init = match init.gain {
+            Gain::Default => format!("{}, g = 1", init.name()),
+            _ => init.name().to_owned(),
+        };
         Network { job: None, net: net.name(), init, init_seed, data_seed: None }
     };
     let networks: Vec<Network> = tasks.iter().map(network).collect();
     let workers = args.workers.map_or_else(execution::cores, usize::from);
     let mut failure = None;
     let measure = |_, i: usize| {
-        let (net, scheme, seed) = tasks[i];
-        net.measure(scheme, seed)
+        let (net, init, seed) = tasks[i];
+        net.measure(init, seed)
     };
     let found = measure_all(tasks.len(), workers, stop, measure, |_, error| {
         failure = Some(error);

@@ -43,6 +43,13 @@ struct Difference {
     close: bool,
 }
 
+impl Difference {
+    fn new(name: &str, column: String, row: String, again: String) -> Difference {
+        let close = cells_are_close(name, &row, &again);
+        Difference { column, row, again, close }
+    }
+}
+
 /// Trains the jobs named on the command line, or a random sample, and prints the comparison with each
 /// row. The exit code is 1 if a job is different, 3 if one could not be trained, 130 after Ctrl-C.
 ///
@@ -161,7 +168,7 @@ fn retrain(trainer: &Libtorch, worker: usize, row: &Record) -> Comparison {
     }
     match again {
         Some(again) => compare(row, &again),
-        None => Comparison::NotChecked("a bug: the trainer came back without a result".to_owned()),
+        None => Comparison::NotChecked("a bug: the trainer returned no result".to_owned()),
     }
 }
 
@@ -189,43 +196,28 @@ fn made_elsewhere(row: &Record, again: &Record) -> bool {
 fn all_differences(row: &Record, again: &Record) -> Vec<Difference> {
     let mut list: Vec<Difference> = differences(row, again)
         .into_iter()
-        .map(|(column, row, again)| {
-            let close = cells_are_close(column, &row, &again);
-            Difference { column: column.to_owned(), row, again, close }
-        })
+        .map(|(column, row, again)| Difference::new(column, column.to_owned(), row, again))
         .collect();
-    // If a job diverges one epoch earlier, one epoch is missing.
-    let common = row.epochs.len().min(again.epochs.len());
-    let promised = row.epochs_done as usize;
-    if row.epochs.len() != promised {
-        list.push(Difference {
-            column: "rows in epochs.csv".to_owned(),
-            row: row.epochs.len().to_string(),
-            again: again.epochs.len().to_string(),
-            close: false,
-        });
+    if row.epochs.len() != row.epochs_done as usize {
+        let [row, again] = [row, again].map(|record| record.epochs.len().to_string());
+        let column = "rows in epochs.csv".to_owned();
+        list.push(Difference { column, row, again, close: false });
     }
-    for (row, again) in row.epochs[..common].iter().zip(&again.epochs) {
-        list.extend(epoch_differences(row, again));
+    // If a job diverges one epoch earlier, one epoch is missing.
+    for (row, again) in row.epochs.iter().zip(&again.epochs) {
+        let values = |e: &EpochRow| {
+            [f64::from(e.epoch), e.lr, e.train_loss, e.train_acc, e.val_loss, e.val_acc]
+        };
+        let names = ["epoch", "lr", "train_loss", "train_acc", "val_loss", "val_acc"];
+        for (name, (a, b)) in names.into_iter().zip(values(row).into_iter().zip(values(again))) {
+            // NaN is an empty cell; two of them are equal.
+            if a != b && !(a.is_nan() && b.is_nan()) {
+                let column = format!("{name} of epoch {}", again.epoch);
+                list.push(Difference::new(name, column, a.to_string(), b.to_string()));
+            }
+        }
     }
     list
-}
-
-fn epoch_differences(row: &EpochRow, again: &EpochRow) -> Vec<Difference> {
-    let values =
-        |e: &EpochRow| [f64::from(e.epoch), e.lr, e.train_loss, e.train_acc, e.val_loss, e.val_acc];
-    let names = ["epoch", "lr", "train_loss", "train_acc", "val_loss", "val_acc"];
-    let cells = names.into_iter().zip(values(row).into_iter().zip(values(again)));
-    cells
-        // NaN is an empty cell; two of them are equal.
-        .filter(|(_, (a, b))| a != b && !(a.is_nan() && b.is_nan()))
-        .map(|(name, (a, b))| Difference {
-            column: format!("{name} of epoch {}", again.epoch),
-            close: cells_are_close(name, &a.to_string(), &b.to_string()),
-            row: a.to_string(),
-            again: b.to_string(),
-        })
-        .collect()
 }
 
 /// Whether another machine explains such a difference; as documented in `wninit verify --help`.

@@ -91,38 +91,12 @@ pub enum Net {
     },
 }
 
-/// An initializer of Fig. 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Scheme {
-    /// Directions from `he`, all gains 1.
-    UnitGain,
-    /// `he_proposed`.
-    HeProposed,
-    /// `orthogonal_proposed`.
-    OrthogonalProposed,
-}
-
-impl Scheme {
-    pub(crate) const ALL: [Scheme; 3] =
-        [Scheme::UnitGain, Scheme::HeProposed, Scheme::OrthogonalProposed];
-
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Scheme::UnitGain => "he, g = 1",
-            Scheme::HeProposed => "he_proposed",
-            Scheme::OrthogonalProposed => "orthogonal_proposed",
-        }
-    }
-
-    const fn init(self) -> Init {
-        let (direction, gain) = match self {
-            Scheme::UnitGain => (Direction::He, Gain::Default),
-            Scheme::HeProposed => (Direction::He, Gain::Proposed),
-            Scheme::OrthogonalProposed => (Direction::Orthogonal, Gain::Proposed),
-        };
-        Init { direction, gain }
-    }
-}
+/// The initializers of Fig. 1. In these networks a default gain is 1 for every unit, not ‖v‖.
+pub(crate) const FIG1_INITS: [Init; 3] = [
+    Init { direction: Direction::He, gain: Gain::Default },
+    Init { direction: Direction::He, gain: Gain::Proposed },
+    Init { direction: Direction::Orthogonal, gain: Gain::Proposed },
+];
 
 /// Features and samples of the synthetic input.
 const INPUTS: i64 = 500;
@@ -144,14 +118,14 @@ impl Net {
     }
 
     /// Blocks of one linear layer in an mlp, of two in a residual network.
-    fn layers(self, scheme: Scheme, seed: u64) -> Vec<Vec<Linear>> {
+    fn layers(self, init: Init, seed: u64) -> Vec<Vec<Linear>> {
         let linear = |name: String, role, inputs: i64, outputs: i64| {
             let arithmetic = Arithmetic::fp32(Device::Cpu);
             let mut layer = Linear::new(name, role, Norm::Weight, [1, inputs, outputs], arithmetic);
             layer.visit(&mut |part| {
                 let Part::Affine(affine) = part else { return };
-                init::draw(affine, scheme.init(), seed);
-                if scheme == Scheme::UnitGain {
+                init::draw(affine, init, seed);
+                if init.gain == Gain::Default {
                     if let Some(gain) = affine.gain() {
                         let _ = gain.value.fill_(1.0);
                     }
@@ -186,27 +160,27 @@ impl Net {
     }
 
     /// Propagates Gaussian samples forward and a Gaussian gradient backward. All draws come from
-    /// streams of the seed, so schemes share inputs, widths and, where they draw alike, directions.
+    /// streams of the seed, so initializers share inputs, widths and, where they draw alike, directions.
     ///
     /// # Errors
     /// Memory ran out.
-    pub fn measure(self, scheme: Scheme, seed: u64) -> Result<Vec<LayerSignal>, Stop> {
+    pub fn measure(self, init: Init, seed: u64) -> Result<Vec<LayerSignal>, Stop> {
         catch_torch_panic(|| {
             let _no_grad = tch::no_grad_guard();
             tch::set_num_threads(1);
             crate::ffi::flush_denormals();
-            Ok(self.propagate(scheme, seed))
+            Ok(self.propagate(init, seed))
         })
     }
 
-    fn propagate(self, scheme: Scheme, seed: u64) -> Vec<LayerSignal> {
+    fn propagate(self, init: Init, seed: u64) -> Vec<LayerSignal> {
         let skip = matches!(self, Net::Residual { .. });
         let gaussian = |purpose: &str, size: i64| {
             let stream = rng::stream(seed, purpose, 0);
             init::numbers(StandardNormal, stream, (SAMPLES * size) as usize)
                 .view([1, SAMPLES, size])
         };
-        let mut blocks = self.layers(scheme, seed);
+        let mut blocks = self.layers(init, seed);
         let mut tape = Tape::default();
         let mut h = gaussian("signal/input", INPUTS);
         let mut forward = vec![norms(&h)];
@@ -290,17 +264,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn schemes_have_the_names_of_their_initializers() {
-        for scheme in [Scheme::HeProposed, Scheme::OrthogonalProposed] {
-            assert_eq!(scheme.init().name(), scheme.name());
-        }
-        assert_eq!(Scheme::UnitGain.init().name(), "he");
-    }
-
-    #[test]
     fn widths_differ_by_layer_and_seed_and_stay_within_50_of_m() {
         let widths = |seed| -> Vec<i64> {
-            let mut blocks = Net::Mlp { depth: 20, m: 60 }.layers(Scheme::UnitGain, seed);
+            let mut blocks = Net::Mlp { depth: 20, m: 60 }.layers(FIG1_INITS[0], seed);
             let mut widths = Vec::new();
             for layer in blocks.iter_mut().flatten() {
                 layer.visit(&mut |part| {

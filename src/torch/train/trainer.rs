@@ -151,7 +151,7 @@ impl Libtorch {
         match found.resume(cohort, model_config(&cohort.shape(), device), data) {
             Ok(session) => {
                 event(Event::Note(format!(
-                    "{} jobs go on from a checkpoint, at epoch {}, step {}",
+                    "{} jobs resume from a checkpoint, at epoch {}, step {}",
                     cohort.jobs().len(),
                     session.epoch + 1,
                     session.step + 1
@@ -225,7 +225,7 @@ impl Libtorch {
                 // A failed checkpoint does not stop training.
                 if let Err(error) = checkpoint::save(file, &mut session) {
                     let lost =
-                        if stop { "its jobs start over next time" } else { "training goes on" };
+                        if stop { "its jobs start over next time" } else { "training continues" };
                     event(Event::Note(format!("warning: {}; {lost}", one_line(&error))));
                 }
                 last_checkpoint = Instant::now();

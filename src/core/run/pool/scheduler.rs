@@ -282,7 +282,7 @@ impl<'a> Pool<'a> {
                     Ok(Err(Stop::Failed { reason, error })) => (reason, error),
                     Ok(Ok(())) => (
                         FailureReason::Panic,
-                        anyhow!("a bug: the trainer came back without a result for this job"),
+                        anyhow!("a bug: the trainer returned no result for this job"),
                     ),
                     Err(panic) => {
                         (FailureReason::Panic, anyhow!("a bug: the worker panicked: {panic}"))
@@ -480,11 +480,6 @@ impl<'a> Pool<'a> {
         };
         let mut failed: Vec<Failure> = self.failed.into_values().collect();
         failed.sort_by_key(|failure| (failure.at, failure.id));
-        let stopped = self
-            .workers
-            .into_iter()
-            .filter(|worker| worker.orders.is_none())
-            .map(|worker| worker.device);
         RunSummary {
             dir: self.journal.dir().to_owned(),
             finished_before: self.options.finished_before - lost_before,
@@ -496,7 +491,6 @@ impl<'a> Pool<'a> {
             unwritten,
             lost,
             kept,
-            stopped_workers: stopped.collect(),
             ending,
             elapsed: self.started.elapsed(),
         }

@@ -53,8 +53,6 @@ pub struct RunSummary {
     pub lost: usize,
     /// Where results that could not be written are kept; `None` if there are none.
     pub kept: Option<Result<Vec<PathBuf>, ResultsError>>,
-    /// The devices of workers that were stopped after repeated failures.
-    pub stopped_workers: Vec<String>,
     /// Why it ended.
     pub ending: RunEnd,
     /// Its duration.

@@ -160,12 +160,12 @@ fn kill_message(affected: &BTreeMap<String, usize>, width: Option<usize>) -> Str
         networks.join(", ")
     );
     let end = match width {
-        None => "They are tried again. If the system killed it for want of memory, take fewer --workers".to_owned(),
-        Some(1) => "It was not the first time, so memory may be short: they come last now, each by itself. \
-                    If that does not help, take fewer --workers or --recompute on".to_owned(),
+        None => "They are retried. If memory ran out, use fewer --workers".to_owned(),
+        Some(1) => "It was not the first time, so memory may be short: they are retried last, one at a time. \
+                    If that does not help, use fewer --workers or --recompute on".to_owned(),
         Some(width) => format!(
-            "It was not the first time, so memory may be short: they come last now, at most {width} at once. \
-             If that does not help, take fewer --workers or --recompute on"
+            "It was not the first time, so memory may be short: they are retried last, at most {width} at a time. \
+             If that does not help, use fewer --workers or --recompute on"
         ),
     };
     start + &end

@@ -42,9 +42,9 @@ impl Pool<'_> {
             return;
         }
         let rest =
-            if others > 0 { format!("{others} go on") } else { "no worker is left".to_owned() };
+            if others > 0 { format!("{others} continue") } else { "no worker is left".to_owned() };
         self.display.print(&format!(
-            "worker {w} ({}) failed {failures} times in a row and takes no more jobs; {rest}. Its last error: {message}",
+            "worker {w} ({}) is stopped after {failures} failures in a row; {rest}. Its last error: {message}",
             worker.device
         ));
         self.workers[w].orders = None;
