@@ -7,12 +7,13 @@ use std::process::{Command, Output};
 use crate::common::{at, folder, job, jobs, record};
 use chrono::{TimeDelta, Utc};
 use wninit_core::job::Job;
+use wninit_core::plan::shard::Shard;
 use wninit_core::results::{
     Failure, FailureReason, Journal, Record, finished_ids, hostname, read_epochs, read_failures,
     read_runs,
 };
 use wninit_core::run::progress::RunProgress;
-use wninit_core::run::sweep::{self, PlanChange, Shard};
+use wninit_core::run::sweep::{self, PlanChange};
 
 fn records(jobs: &[Job]) -> Vec<Record> {
     jobs.iter().map(record).collect()
