@@ -126,7 +126,7 @@ impl Model {
             Arch::Mlp { .. } => x.flatten(2, -1),
             // Channels last in memory, for the convolutions. With a single channel that looks like
             // channels first as well, and libtorch goes by the strides: give them in full, or a
-            // stack takes another kernel than a single network. See `torch::faults::AMBIGUOUS_LAYOUT`.
+            // stack takes another kernel than a single network. See `faults::AMBIGUOUS_LAYOUT`.
             _ => {
                 let size = x.size();
                 let [_, batch, channels, height, width] = size[..] else {
@@ -172,7 +172,7 @@ impl Model {
     }
 
     /// One training step on a mini-batch: forward, loss, backward and, if `sgd` is given, the
-    /// update; otherwise gradients stay in [`Param::grad`].
+    /// update; otherwise gradients stay in `Param::grad`.
     ///
     /// `x` is `[member, batch, channel, height, width]`, `y` `[member, batch]` (class indices).
     /// At most `micro_batch` images pass through at a time. With `recompute`, only the input of

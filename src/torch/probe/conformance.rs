@@ -28,7 +28,7 @@ pub enum Operation {
         shape: ConvShape,
         /// Images.
         batch: i64,
-        /// The algorithm; [`ConvAlgorithm::Dense`] for one network, others for two.
+        /// The algorithm; `Dense` for one network, others for two.
         algorithm: ConvAlgorithm,
     },
     /// Second derivatives of a convolution by autograd, as for curvature.
