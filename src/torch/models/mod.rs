@@ -222,7 +222,7 @@ impl Model {
             if i % segment == 0 {
                 starts.push(x.shallow_clone());
             }
-            // The last segment's backward pass follows at once, so it is not skimmed.
+            // The last segment's backward pass follows immediately, so it fills the tape.
             let mut pass = if last { Pass::Train(&mut tape) } else { Pass::NoTape };
             x = layer.forward(&x, &mut pass);
         }
