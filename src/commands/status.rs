@@ -12,7 +12,7 @@ use wninit_core::job::JobId;
 use wninit_core::results::{
     Failure, Holder, Outcome, folders, holder, planned_ids, read_failures, read_outcomes,
 };
-use wninit_core::run::progress::{Progress, duration};
+use wninit_core::run::progress::{RunProgress, duration};
 
 /// How far is a sweep, and what went wrong so far?
 ///
@@ -45,7 +45,7 @@ pub struct Run {
     /// Who.
     pub holder: Holder,
     /// What it last said of itself.
-    pub progress: Option<Progress>,
+    pub progress: Option<RunProgress>,
 }
 
 /// The state of a sweep.
@@ -119,7 +119,7 @@ impl Status {
                 let shard = (folder != dir)
                     .then(|| folder.file_name().unwrap_or_default().to_string_lossy().into_owned());
                 // What an earlier process said says nothing about this one.
-                let progress = Progress::read(&folder)
+                let progress = RunProgress::read(&folder)
                     .filter(|p| (p.pid, &p.host) == (holder.pid, &holder.host));
                 runs.push(Run { shard, holder, progress });
             }

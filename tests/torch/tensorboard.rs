@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::program::{Place, output, rows};
+use crate::program::{Sandbox, output, rows};
 use crate::skip::skip;
 
 /// Three jobs, of which the one with the learning rate 1e6 diverges.
@@ -36,13 +36,13 @@ fn events(sweep: &Path) -> BTreeMap<String, (PathBuf, Vec<u8>)> {
 
 #[test]
 fn every_finished_job_gets_one_event_file_also_afterwards() {
-    let place = Place::new(GRID);
-    output(&mut place.run(&[])).expect(0, &[]);
-    assert!(!place.sweep().join("tensorboard").exists(), "nobody asked for it");
+    let sandbox = Sandbox::new(GRID);
+    output(&mut sandbox.run(&[])).expect(0, &[]);
+    assert!(!sandbox.sweep().join("tensorboard").exists(), "nobody asked for it");
 
-    output(&mut place.run(&["--tensorboard"])).expect(0, &[]);
-    let written = events(&place.sweep());
-    let jobs: Vec<String> = rows(&place.sweep().join("runs.csv"))
+    output(&mut sandbox.run(&["--tensorboard"])).expect(0, &[]);
+    let written = events(&sandbox.sweep());
+    let jobs: Vec<String> = rows(&sandbox.sweep().join("runs.csv"))
         .into_iter()
         .map(|mut r| r.remove("job_id").unwrap())
         .collect();
@@ -54,20 +54,20 @@ fn every_finished_job_gets_one_event_file_also_afterwards() {
     fs::remove_file(lost).unwrap();
     fs::write(emptied, "").unwrap();
     let before = fs::metadata(kept).unwrap().modified().unwrap();
-    output(&mut place.run(&["--tensorboard"])).expect(0, &[]);
-    assert_eq!(events(&place.sweep()), written);
+    output(&mut sandbox.run(&["--tensorboard"])).expect(0, &[]);
+    assert_eq!(events(&sandbox.sweep()), written);
     assert_eq!(fs::metadata(kept).unwrap().modified().unwrap(), before);
 }
 
 #[test]
 fn event_files_that_cannot_be_written_are_a_warning_and_fail_no_job() {
-    let place = Place::new(GRID);
-    fs::create_dir_all(place.sweep()).unwrap();
-    fs::write(place.sweep().join("tensorboard"), "in the way").unwrap();
-    output(&mut place.run(&["--tensorboard"]))
+    let sandbox = Sandbox::new(GRID);
+    fs::create_dir_all(sandbox.sweep()).unwrap();
+    fs::write(sandbox.sweep().join("tensorboard"), "in the way").unwrap();
+    output(&mut sandbox.run(&["--tensorboard"]))
         .expect(0, &["warning: ", "TensorBoard", "cannot write"]);
-    assert_eq!(rows(&place.sweep().join("runs.csv")).len(), 3);
-    assert_eq!(rows(&place.sweep().join("failures.csv")).len(), 0);
+    assert_eq!(rows(&sandbox.sweep().join("runs.csv")).len(), 3);
+    assert_eq!(rows(&sandbox.sweep().join("failures.csv")).len(), 0);
 }
 
 /// Reads the sweep in the current folder with TensorBoard's own readers, and compares it with the
@@ -126,11 +126,11 @@ fn tensorboard_reads_what_the_tables_say() {
     if !has.is_ok_and(|output| output.status.success()) {
         return skip("tensorboard", "`make notebooks` installs it into .venv");
     }
-    let place = Place::new(GRID);
-    output(&mut place.run(&["--tensorboard"])).expect(0, &[]);
+    let sandbox = Sandbox::new(GRID);
+    output(&mut sandbox.run(&["--tensorboard"])).expect(0, &[]);
     let read = Command::new(&python)
         .args(["-W", "ignore", "-c", READ_BACK])
-        .current_dir(place.sweep())
+        .current_dir(sandbox.sweep())
         .output()
         .unwrap();
     let error = String::from_utf8_lossy(&read.stderr);
