@@ -31,7 +31,6 @@
 mod commands;
 mod report;
 mod slurm;
-mod tensorboard;
 
 use std::process::ExitCode;
 

@@ -334,7 +334,10 @@ pub(crate) fn sd_ratio(a: Pooled, b: Pooled, level: f64) -> Option<Estimate> {
 /// that cell, and takes the interquartile mean of all that was drawn (Agarwal et al. 2021, and
 /// their library rliable). The draws are the same every time. `None` where a cell has fewer than
 /// [`BOOTSTRAP_MIN`] values.
-pub(crate) fn interquartile_mean_interval<C: AsRef<[f64]>>(cells: &[C], level: f64) -> Option<Interval> {
+pub(crate) fn interquartile_mean_interval<C: AsRef<[f64]>>(
+    cells: &[C],
+    level: f64,
+) -> Option<Interval> {
     let cells: Vec<&[f64]> = cells.iter().map(AsRef::as_ref).collect();
     if cells.is_empty() || cells.iter().any(|cell| cell.len() < BOOTSTRAP_MIN) {
         return None;
@@ -414,7 +417,13 @@ pub(crate) fn power(effect: f64, n: usize, design: Design, level: f64) -> f64 {
 /// The fewest seeds with which the t test at `1 − level` tells the true difference from a margin with
 /// probability `power`, if the difference is `gap` away from it and the sd is `sd` (of the
 /// differences where paired, of a group where not). `None` where more than a million would be needed.
-pub(crate) fn required_seeds(gap: f64, sd: f64, design: Design, level: f64, wanted: f64) -> Option<usize> {
+pub(crate) fn required_seeds(
+    gap: f64,
+    sd: f64,
+    design: Design,
+    level: f64,
+    wanted: f64,
+) -> Option<usize> {
     const MOST: usize = 1_000_000;
     let enough = |n| power(gap / sd, n, design, level) >= wanted;
     if sd <= 0.0 {

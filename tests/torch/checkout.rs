@@ -71,7 +71,7 @@ fn a_sweep_trains_though_there_is_evidence_of_it_and_git_sees_nothing_of_what_it
 
     output(&mut place.run(&["--shard", "1/2"])).expect(0, &["finished 2 jobs"]);
     output(&mut place.run(&["--budget", "0s"])).expect(3, &["2 jobs left"]);
-    output(&mut place.run(&["--summary", "--tensorboard"])).expect(0, &["finished 2 jobs"]);
+    output(&mut place.run(&["--summary"])).expect(0, &["finished 2 jobs"]);
     output(&mut place.run(&[])).expect(0, &["finished 0 jobs", "4 were finished before"]);
     for command in [
         &["report", "results/sweep"][..],

@@ -156,7 +156,10 @@ impl Table {
     }
 
     /// A table from a file's bytes, which are given back if not even a header in them is whole.
-    pub(crate) fn parse(path: &Path, bytes: Vec<u8>) -> Result<Result<Table, Vec<u8>>, ResultsError> {
+    pub(crate) fn parse(
+        path: &Path,
+        bytes: Vec<u8>,
+    ) -> Result<Result<Table, Vec<u8>>, ResultsError> {
         let mut lines = Vec::new();
         let mut start = 0;
         for (number, line) in bytes.split_inclusive(|&b| b == b'\n').enumerate() {
@@ -304,7 +307,10 @@ impl Row<'_> {
     }
 
     /// The value of a cell; `None` if it is empty.
-    pub(crate) fn optional<V: std::str::FromStr>(&self, column: &str) -> Result<Option<V>, ResultsError> {
+    pub(crate) fn optional<V: std::str::FromStr>(
+        &self,
+        column: &str,
+    ) -> Result<Option<V>, ResultsError> {
         match self.cell(column) {
             "" => Ok(None),
             cell => match cell.trim().parse() {
