@@ -8,11 +8,12 @@ use anyhow::{Context, Result, bail};
 use chrono::Utc;
 
 use wninit_core::console;
+use wninit_core::fmt::duration;
 use wninit_core::job::JobId;
 use wninit_core::results::{
     Failure, Holder, Outcome, folders, holder, planned_ids, read_failures, read_outcomes,
 };
-use wninit_core::run::progress::{Progress, duration};
+use wninit_core::run::progress::Progress;
 
 /// How far is a sweep, and what went wrong so far?
 ///

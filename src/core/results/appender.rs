@@ -10,7 +10,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::ResultsError;
-use super::table::{self, Table};
+use super::csv_file::{self, CsvFile};
 
 /// How much of the end of the file is compared before each write. The first line is, too; to
 /// compare all of it would take longer than training does.
@@ -62,7 +62,7 @@ impl Appender {
         path: PathBuf,
         columns: &[&'static str],
         take: impl FnOnce(&File) -> Result<(), ResultsError>,
-    ) -> Result<(Appender, Option<Table>), ResultsError> {
+    ) -> Result<(Appender, Option<CsvFile>), ResultsError> {
         let error = |source| ResultsError::io("open", &path, source);
         let open = OpenOptions::new().read(true).append(true).create(true).open(&path);
         let mut file = open.map_err(error)?;
@@ -76,9 +76,9 @@ impl Appender {
         }
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(error)?;
-        let ours = table::line(columns);
+        let ours = csv_file::line(columns);
         let length = bytes.len();
-        let (table, head, header, pending) = match Table::parse(&path, bytes)? {
+        let (table, head, header, pending) = match CsvFile::parse(&path, bytes)? {
             Ok(table) => {
                 table.demand(columns.iter().copied())?;
                 let (head, header) = (table.first_line().to_vec(), table.header.clone());
@@ -111,7 +111,7 @@ impl Appender {
         if self.head.ends_with(b"\n") {
             return Ok(());
         }
-        let ours = table::line(&self.header);
+        let ours = csv_file::line(&self.header);
         if let Err(error) = self.write(&ours[self.head.len()..]) {
             self.withdraw().ok();
             return Err(error);
@@ -138,7 +138,7 @@ impl Appender {
 
     /// Text of a row, in the file's own order of columns.
     pub(crate) fn line(&self, cells: &[String]) -> String {
-        table::line(self.order.iter().map(|ours| ours.map_or("", |i| cells[i].as_str())))
+        csv_file::line(self.order.iter().map(|ours| ours.map_or("", |i| cells[i].as_str())))
     }
 
     fn error(&self, action: &'static str) -> impl Fn(io::Error) -> ResultsError {

@@ -13,10 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use super::appender::{Appender, is_at};
 use super::aside::{self, DROPPED, Files, UNWRITTEN};
-use super::table::{Table, write_atomically};
+use super::columns::{
+    document_columns, epoch_cells, epoch_columns, failure_cells, failure_columns, run_cells,
+    run_columns,
+};
+use super::csv_file::CsvFile;
 use super::{
-    EPOCHS, FAILURES, Failure, JOB_ID, RUNS, Record, ResultsError, document_columns, epoch_cells,
-    epoch_columns, failure_cells, failure_columns, hostname, read, run_cells, run_columns,
+    EPOCHS, FAILURES, Failure, JOB_ID, RUNS, Record, ResultsError, hostname, read, write_atomically,
 };
 use crate::job::JobId;
 
@@ -235,7 +238,7 @@ impl Journal {
     pub fn left_aside(&self) -> Result<Vec<String>, ResultsError> {
         let mut told = Vec::new();
         for files in Files::unwritten(&self.dir)? {
-            let Ok(Some(table)) = Table::load(&files.runs) else { continue };
+            let Ok(Some(table)) = CsvFile::load(&files.runs) else { continue };
             let ids = table.rows().filter_map(|row| row.ok()?.required(JOB_ID).ok());
             let new = ids.filter(|id| !self.finished.contains(id)).count();
             if new > 0 {
@@ -342,7 +345,7 @@ impl Journal {
     /// many epochs of each are in `epochs.csv`. A file that cannot be read has no rows.
     pub(crate) fn standing(&self) -> HashMap<JobId, usize> {
         let ids = |path: &Path| -> Vec<JobId> {
-            let Ok(Some(table)) = Table::load(path) else { return Vec::new() };
+            let Ok(Some(table)) = CsvFile::load(path) else { return Vec::new() };
             table.rows().filter_map(|row| row.ok()?.required(JOB_ID).ok()).collect()
         };
         let mut standing: HashMap<JobId, usize> =
@@ -423,7 +426,7 @@ fn open(
     dir: &Path,
     name: &str,
     columns: &[&'static str],
-) -> Result<(Appender, Option<Table>), ResultsError> {
+) -> Result<(Appender, Option<CsvFile>), ResultsError> {
     let path = dir.join(name);
     Appender::open(path.clone(), columns, |file| {
         let locked = acquire(file, PATIENCE);
@@ -457,7 +460,7 @@ fn widen(
         return Ok(file);
     }
     let path = file.path().to_owned();
-    let table = Table::load(&path)?.ok_or_else(|| ResultsError::Changed(path.clone()))?;
+    let table = CsvFile::load(&path)?.ok_or_else(|| ResultsError::Changed(path.clone()))?;
     let late = replace(&file, &table.widened(&new)?)?;
     if !late.is_empty() {
         let kept = aside::keep(dir, DROPPED, &[(RUNS, [file.head(), &late].concat())])?;
@@ -473,7 +476,7 @@ fn widen(
 }
 
 /// A last row that is not whole, with its header, and what to tell of it.
-fn torn_row(file: &'static str, table: &Table) -> Option<(&'static str, Vec<u8>, String)> {
+fn torn_row(file: &'static str, table: &CsvFile) -> Option<(&'static str, Vec<u8>, String)> {
     let torn = table.torn.as_ref()?;
     let text: String = torn.text.chars().take(200).collect();
     let message = format!(
@@ -493,7 +496,7 @@ fn listed(paths: &[PathBuf]) -> String {
 fn drop_orphans(
     dir: &Path,
     epochs: &Appender,
-    table: &Table,
+    table: &CsvFile,
     orphans: &[bool],
 ) -> Result<String, ResultsError> {
     let rest: Vec<bool> = orphans.iter().map(|orphan| !orphan).collect();

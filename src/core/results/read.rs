@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::believable;
-use super::table::{Row, Table};
+use super::columns::{RESULT_COLUMNS, epoch_columns, failure_columns, plan_columns, run_columns};
+use super::csv_file::{CsvFile, Row};
 use super::{
-    EPOCHS, EpochRow, FAILURES, Failure, INSTRUCTION_SET, JOB_ID, Outcome, Provenance,
-    RESULT_COLUMNS, RUNS, Record, ResultsError, epoch_columns, failure_columns, plan_columns,
-    run_columns,
+    EPOCHS, EpochRow, FAILURES, Failure, INSTRUCTION_SET, JOB_ID, Outcome, Provenance, RUNS,
+    Record, ResultsError,
 };
 use crate::job::{Draft, FIELDS, Field, Job, JobId, Value};
 
@@ -77,7 +77,7 @@ pub fn differences(a: &Record, b: &Record) -> Vec<(&'static str, String, String)
     RESULT_COLUMNS
         .iter()
         .filter(|column| !INCIDENTAL.contains(&column.name))
-        .map(|column| (column.name, (column.cell)(a), (column.cell)(b)))
+        .map(|column| (column.name, (column.value)(a).csv(), (column.value)(b).csv()))
         .filter(|(_, a, b)| a != b)
         .collect()
 }
@@ -134,7 +134,7 @@ pub fn read_runs(dir: &Path) -> Result<Runs, ResultsError> {
     let mut places: HashMap<JobId, (usize, String)> = HashMap::new();
     for folder in folders(dir)? {
         let path = folder.join(RUNS);
-        let Some(table) = Table::load(&path)? else {
+        let Some(table) = CsvFile::load(&path)? else {
             continue;
         };
         add_runs(&table, &mut all, &mut places)?;
@@ -143,14 +143,14 @@ pub fn read_runs(dir: &Path) -> Result<Runs, ResultsError> {
 }
 
 /// The finished jobs of one file.
-pub(super) fn runs_in(table: &Table) -> Result<Runs, ResultsError> {
+pub(super) fn runs_in(table: &CsvFile) -> Result<Runs, ResultsError> {
     let mut runs = Runs::default();
     add_runs(table, &mut runs, &mut HashMap::new())?;
     Ok(runs)
 }
 
 fn add_runs(
-    table: &Table,
+    table: &CsvFile,
     all: &mut Runs,
     places: &mut HashMap<JobId, (usize, String)>,
 ) -> Result<(), ResultsError> {
@@ -281,7 +281,7 @@ fn each<T>(
 ) -> Result<Vec<T>, ResultsError> {
     let mut values = Vec::new();
     for folder in folders(dir)? {
-        if let Some(table) = Table::load(&folder.join(file))? {
+        if let Some(table) = CsvFile::load(&folder.join(file))? {
             table.demand(columns.iter().copied())?;
             for row in table.rows() {
                 values.push(value(&row?)?);
@@ -317,7 +317,7 @@ pub fn read_outcomes(dir: &Path) -> Result<HashMap<JobId, Outcome>, ResultsError
 /// # Errors
 /// The file cannot be read, or has no `job_id`.
 pub fn planned_ids(dir: &Path) -> Result<Option<Vec<JobId>>, ResultsError> {
-    let Some(table) = Table::load(&dir.join("plan.csv"))? else {
+    let Some(table) = CsvFile::load(&dir.join("plan.csv"))? else {
         return Ok(None);
     };
     table.demand([JOB_ID])?;
@@ -329,7 +329,7 @@ pub fn planned_ids(dir: &Path) -> Result<Option<Vec<JobId>>, ResultsError> {
 /// # Errors
 /// As [`read_runs`].
 pub fn planned_jobs(dir: &Path) -> Result<Option<Vec<(JobId, Job)>>, ResultsError> {
-    let Some(table) = Table::load(&dir.join("plan.csv"))? else {
+    let Some(table) = CsvFile::load(&dir.join("plan.csv"))? else {
         return Ok(None);
     };
     table.demand(plan_columns())?;
@@ -339,7 +339,7 @@ pub fn planned_jobs(dir: &Path) -> Result<Option<Vec<(JobId, Job)>>, ResultsErro
 }
 
 /// The places of [`FIELDS`] in a table.
-pub(super) fn fields_in(table: &Table) -> Vec<Option<usize>> {
+pub(super) fn fields_in(table: &CsvFile) -> Vec<Option<usize>> {
     FIELDS.iter().map(|field| table.position(field.name)).collect()
 }
 
@@ -352,7 +352,7 @@ pub fn read_failures(dir: &Path) -> Result<Vec<Failure>, ResultsError> {
 }
 
 /// The failed attempts of one file.
-pub(super) fn failures_in(table: &Table) -> Result<Vec<Failure>, ResultsError> {
+pub(super) fn failures_in(table: &CsvFile) -> Result<Vec<Failure>, ResultsError> {
     table.demand(failure_columns())?;
     table.rows().map(|row| failure(&row?)).collect()
 }
@@ -379,13 +379,13 @@ pub fn read_epochs(dir: &Path) -> Result<HashMap<JobId, Vec<EpochRow>>, ResultsE
     let mut curves: HashMap<JobId, Vec<EpochRow>> = HashMap::new();
     for folder in folders(dir)? {
         // Runs first: whatever they hold at this moment, its epochs are there already.
-        let Some(runs) = Table::load(&folder.join(RUNS))? else {
+        let Some(runs) = CsvFile::load(&folder.join(RUNS))? else {
             continue;
         };
         runs.demand([JOB_ID])?;
         let finished =
             runs.rows().map(|row| row?.required(JOB_ID)).collect::<Result<HashSet<JobId>, _>>()?;
-        let Some(table) = Table::load(&folder.join(EPOCHS))? else {
+        let Some(table) = CsvFile::load(&folder.join(EPOCHS))? else {
             continue;
         };
         table.demand(epoch_columns())?;

@@ -18,12 +18,12 @@ use wninit_core::job::{Job, JobId};
 use wninit_core::plan::start::starts;
 use wninit_core::plan::{Plan, PlannedJob};
 use wninit_core::results::{
-    ColumnDoc, SIGNALS, describe_columns, document_columns, one_line, write_atomically,
+    SIGNALS, Signal, describe_columns, document_columns, one_line, signal_docs, signals_csv,
+    write_atomically,
 };
 use wninit_core::run::interrupt::{self, EXIT_INTERRUPTED};
 use wninit_core::run::pool::EXIT_UNFINISHED;
 use wninit_core::run::trainer::Stop;
-use wninit_core::table::{Datum, Table};
 use wninit_core::{data, execution};
 
 /// The network of one seed.
@@ -101,8 +101,8 @@ fn synthetic(args: &Args, stop: &AtomicBool) -> anyhow::Result<Ended> {
             layers,
         })
         .collect();
-    write_atomically(&out.join(SIGNALS), &csv(&measured)?)?;
-    let documented = describe_columns(&[(SIGNALS.to_owned(), columns())]);
+    write_atomically(&out.join(SIGNALS), csv(measured).as_bytes())?;
+    let documented = describe_columns(&[signal_docs()]);
     write_atomically(&out.join("columns.json"), documented.as_bytes())?;
     Ok(Ended::Written(Written { dir: out, code: 0 }))
 }
@@ -168,8 +168,8 @@ fn of_grid(args: &Args, stop: &Arc<AtomicBool>, commit: &'static str) -> anyhow:
             }
         })
         .collect();
-    write_atomically(&out.join(SIGNALS), &csv(&measured)?)?;
-    document_columns(&out, &[(SIGNALS.to_owned(), columns())])?;
+    write_atomically(&out.join(SIGNALS), csv(measured).as_bytes())?;
+    document_columns(&out, &[signal_docs()])?;
     let code = if failures > 0 { EXIT_UNFINISHED } else { 0 };
     Ok(Ended::Written(Written { dir: out, code }))
 }
@@ -215,65 +215,26 @@ fn make(out: &std::path::Path) -> anyhow::Result<()> {
     })
 }
 
-/// The columns of `signal.csv`.
-fn columns() -> Vec<ColumnDoc> {
-    let column = |name, unit, meaning, empty| ColumnDoc { name, unit, meaning, empty };
-    let lost = "not a finite number";
-    vec![
-        column("job_id", "", "the first job of the plan that starts so", "a synthetic network"),
-        column(
-            "net",
-            "",
-            "the network: the synthetic one, or what tells it from the grid's others",
-            "",
-        ),
-        column("init", "", "the initializer", ""),
-        column("init_seed", "", "seed of the initial parameters", ""),
-        column("data_seed", "", "seed of the images", "a synthetic network"),
-        column("layer", "", "0 for the input, then 1, 2, ... to the last hidden layer", ""),
-        column("name", "", "the layer's name", ""),
-        column("forward_norm", "", "mean over samples of the norm of what leaves the layer", lost),
-        column("forward_ratio", "", "mean over samples of that norm divided by the input's", lost),
-        column(
-            "backward_norm",
-            "",
-            "mean over samples of the norm of the gradient with respect to what leaves the layer",
-            lost,
-        ),
-        column(
-            "backward_ratio",
-            "",
-            "mean over samples of that norm divided by the last hidden layer's",
-            lost,
-        ),
-    ]
+/// A row for each layer of the network.
+fn rows(run: Measured) -> impl Iterator<Item = Signal> {
+    let Measured { job, net, init, init_seed, data_seed, layers } = run;
+    layers.into_iter().map(move |layer| Signal {
+        job,
+        net: net.clone(),
+        init: init.clone(),
+        init_seed,
+        data_seed,
+        layer: layer.layer,
+        name: layer.name,
+        forward_norm: layer.forward_norm,
+        forward_ratio: layer.forward_ratio,
+        backward_norm: layer.backward_norm,
+        backward_ratio: layer.backward_ratio,
+    })
 }
 
-fn csv(measured: &[Measured]) -> anyhow::Result<Vec<u8>> {
-    let mut rows = Vec::new();
-    for run in measured {
-        for layer in &run.layers {
-            rows.push(vec![
-                run.job.map(|id| id.to_string()).into(),
-                run.net.clone().into(),
-                run.init.clone().into(),
-                Datum::Text(run.init_seed.to_string()),
-                run.data_seed.map(|seed| seed.to_string()).into(),
-                layer.layer.into(),
-                layer.name.clone().into(),
-                layer.forward_norm.into(),
-                layer.forward_ratio.into(),
-                layer.backward_norm.into(),
-                layer.backward_ratio.into(),
-            ]);
-        }
-    }
-    let columns = columns().iter().map(|column| column.name.to_owned()).collect();
-    let mut text = Vec::new();
-    Table { name: "signal", columns, rows }
-        .write_csv(&mut text)
-        .context("cannot write signal.csv")?;
-    Ok(text)
+fn csv(measured: Vec<Measured>) -> String {
+    signals_csv(&measured.into_iter().flat_map(rows).collect::<Vec<_>>())
 }
 
 /// Says on stderr how far a command is, now and then.

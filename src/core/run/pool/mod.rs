@@ -40,7 +40,8 @@ use crate::results::{
     Failure, FailureReason, Journal, Outcome, Record, ResultsError, hostname, one_line,
 };
 use crate::run::interrupt::EXIT_INTERRUPTED;
-use crate::run::progress::{Display, Progress, duration};
+use crate::fmt::duration;
+use crate::run::progress::{Display, Progress};
 use crate::run::trainer::{Event, Stop, Trainer};
 use under_way::UnderWay;
 
