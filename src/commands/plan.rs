@@ -85,7 +85,7 @@ fn one(grid: &Grid, args: &Args, speeds: &Speeds) -> anyhow::Result<()> {
     }
 }
 
-/// The plan of a grid; what a user should know of it is said.
+/// The plan of a grid; its warnings are printed.
 fn planned(grid: &Grid) -> anyhow::Result<Plan> {
     let plan = Plan::of(grid)?;
     for warning in &plan.warnings {
@@ -188,14 +188,14 @@ fn hours(hours: f64) -> String {
 /// A job a line: `3f2a… depth=10 lr=0.1 seed=0`.
 fn list(plan: &Plan, out: &mut dyn io::Write) -> io::Result<()> {
     let varying = plan.varying();
-    // init_seed and data_seed say nothing new where seed says it all.
+    // init_seed and data_seed are redundant where seed sets both.
     let seed = varying.iter().any(|field| field.name == "seed")
         && plan.jobs.iter().all(|planned| planned.job.init_seed == planned.job.data_seed);
     for planned in &plan.jobs {
         write!(out, "{}", planned.id)?;
         for field in &varying {
-            let told = seed && matches!(field.name, "init_seed" | "data_seed");
-            if let Some(value) = field.get(&planned.job).filter(|_| !told) {
+            let redundant = seed && matches!(field.name, "init_seed" | "data_seed");
+            if let Some(value) = field.get(&planned.job).filter(|_| !redundant) {
                 write!(out, " {}={value}", field.name)?;
             }
         }
@@ -327,12 +327,12 @@ fn models(plan: &Plan) -> String {
 /// The values of an axis, the middle of a long list left out.
 fn values(axis: &Axis) -> String {
     const WIDTH: usize = 72;
-    let word = |value: &Value| match value {
+    let short = |value: &Value| match value {
         // The shorter of 0.000001 and 1e-6.
         Value::Float(x) if format!("{x:e}").len() < x.to_string().len() => format!("{x:e}"),
         other => other.to_string(),
     };
-    let all: Vec<String> = axis.values.iter().take(WIDTH).map(word).collect();
+    let all: Vec<String> = axis.values.iter().take(WIDTH).map(short).collect();
     let joined = all.join(", ");
     let Some(last) =
         axis.values.last().filter(|_| joined.len() > WIDTH || all.len() < axis.values.len())
@@ -340,10 +340,10 @@ fn values(axis: &Axis) -> String {
         return joined;
     };
     let mut room = WIDTH;
-    let shown = all.iter().take_while(|word| {
-        room = room.saturating_sub(word.len() + 2);
+    let shown = all.iter().take_while(|text| {
+        room = room.saturating_sub(text.len() + 2);
         room > 0
     });
     let shown: Vec<&str> = shown.map(String::as_str).collect();
-    format!("{}, …, {} ({})", shown.join(", "), word(last), count(axis.values.len(), "value"))
+    format!("{}, …, {} ({})", shown.join(", "), short(last), count(axis.values.len(), "value"))
 }

@@ -10,9 +10,9 @@ use wninit_core::results::{SIGNALS, Signal, read_signals, signals_csv, write_ato
 use wninit_core::text_table::{Heading, Style, TextTable};
 use wninit_stats::describe;
 
-use crate::report::signal::{Arm, Net as Figure, Spread, signal_page};
+use crate::report::signal::{InitSignals, NetSignals, Spread, signal_page};
 
-/// What the theory says of a network with the proposed gain.
+/// The theory for a network with the proposed gain.
 #[derive(Clone, Copy, PartialEq)]
 enum Theory {
     /// Both ratios stay near 1.
@@ -71,12 +71,12 @@ pub(super) fn show(args: &Args, written: &Written) -> anyhow::Result<u8> {
     Ok(written.code)
 }
 
-/// What the page says of the synthetic networks.
+/// The page's introduction for the synthetic networks.
 const SYNTHETIC: &str = "Norms by layer at initialization: the synthetic networks of Fig. 1 of Arpit, Campos \
                  & Bengio (2019). In theory the proposed gain keeps them near 1 in an MLP, and within \
                  √2 and √e in a residual network.";
 
-/// What the page says of a grid's networks.
+/// The page's introduction for a grid's networks.
 const GRID: &str = "Norms by layer, of the networks from which the grid's jobs start, on one mini-batch of \
                  training images each.";
 
@@ -103,7 +103,7 @@ fn place<'m, 'a, T: Default>(entries: &'m mut Vec<(&'a str, T)>, name: &'a str) 
     &mut entries[at].1
 }
 
-fn figures(measured: &[&Network]) -> Vec<Figure> {
+fn figures(measured: &[&Network]) -> Vec<NetSignals> {
     let mut looks: Vec<&str> = Vec::new();
     for run in measured {
         if !looks.contains(&run[0].init.as_str()) {
@@ -112,7 +112,7 @@ fn figures(measured: &[&Network]) -> Vec<Figure> {
     }
     groups(measured)
         .into_iter()
-        .map(|(net, inits)| Figure {
+        .map(|(net, inits)| NetSignals {
             name: net.to_owned(),
             arms: inits
                 .into_iter()
@@ -125,7 +125,7 @@ fn figures(measured: &[&Network]) -> Vec<Figure> {
                         };
                         (0..layers).map(spread).collect()
                     };
-                    Arm {
+                    InitSignals {
                         init: init.to_owned(),
                         look: looks.iter().position(|other| *other == init).unwrap_or(0),
                         forward: by_layer(|layer| layer.forward_ratio),

@@ -1,4 +1,4 @@
-//! Numbers for people.
+//! Numbers as text.
 
 /// "1 run", "2 runs".
 pub fn plural(n: usize, noun: &str) -> String {

@@ -1,4 +1,4 @@
-//! Tables for people, printed as text, Markdown or LaTeX.
+//! Formatted tables: text for a terminal, Markdown, LaTeX.
 
 use std::fmt::Write as _;
 
@@ -43,14 +43,14 @@ impl Heading {
 /// A heading, and how the cells below it are made from a row.
 pub type TextColumn<'a, T> = (Heading, Box<dyn Fn(&T) -> String + 'a>);
 
-/// A table for people: words that are ready to be read, printed as text, Markdown or LaTeX.
+/// A table of formatted cells, printed as text, Markdown or LaTeX.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TextTable {
     /// The line above it.
     pub title: String,
     /// The columns.
     pub headings: Vec<Heading>,
-    /// How many columns, from the left, tell the rows apart. They are repeated where the table
+    /// How many columns, from the left, identify a row. They are repeated where the table
     /// is split, and in text a value equal to the one above it is left out.
     pub keys: usize,
     /// The rows, each as long as `columns`.
@@ -86,7 +86,7 @@ impl Style {
 const GAP: usize = 2;
 
 impl TextTable {
-    /// A table of rows that are made from `items`; its first `keys` columns tell them apart.
+    /// A table of rows that are made from `items`; its first `keys` columns identify a row.
     pub fn new<T>(
         title: impl Into<String>,
         keys: usize,
@@ -139,7 +139,7 @@ impl TextTable {
         self.narrowed(width).split(width).len() == 1
     }
 
-    /// The table with no more words shortened than the width asks for.
+    /// The table, shortened where it is wider than that.
     fn narrowed(&self, width: usize) -> TextTable {
         let wide = |t: &TextTable| {
             t.widths().iter().sum::<usize>() + GAP * t.headings.len().saturating_sub(1)

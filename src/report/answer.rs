@@ -109,17 +109,17 @@ impl Conclusion {
             @if !layers.is_empty() { b { (listed(&layers, "and")) " layers:" } " " }
             @match self.advice {
                 Advice::NothingTrains => { "no initializer that was tried trains" }
-                _ if self.unknown => { "not known, for want of seeds" }
+                _ if self.unknown => { "not known: too few seeds" }
                 Advice::Alone => { (listed(&all, "and")) " was the only one tried" (reached) }
                 Advice::Clear => {
                     (start) (listed(&all, "and")) (reached) ". Shown to be worse: " (listed(&worse, "and"))
                 }
                 Advice::Tied if worse.is_empty() => {
-                    "open which of " (listed(&all, "and")) " is best" (reached)
+                    (listed(&all, "and")) " are not distinguishable" (reached)
                 }
                 Advice::Tied => {
                     (start) (listed(&all, "or")) (reached)
-                    "; which of them is best is open. Shown to be worse: " (listed(&worse, "and"))
+                    "; these are not distinguishable. Shown to be worse: " (listed(&worse, "and"))
                 }
             }
         }
@@ -165,7 +165,7 @@ fn certainty(summary: &Summary, r: &Recommendation) -> Markup {
         .collect();
     html! {
         @match r.advice {
-            _ if r.n < 2 => { b.maybe { "Not known." } " " (seeds) " cannot tell chance from merit." }
+            _ if r.n < 2 => { b.maybe { "Not known." } " " (seeds) " cannot separate an effect from chance." }
             Advice::NothingTrains => {
                 b.no { "No recommendation." } " Most of its runs diverged or stayed at chance."
             }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use maud::{Markup, PreEscaped, html};
 
 /// A page with this title around what stands in its `main`. Void elements are closed, and characters
-/// that XML cannot hold are left out: the page is well-formed XML, whatever the names in it are.
+/// that XML cannot hold are left out: the page is well-formed XML, for any names.
 pub fn document(title: &str, main: &Markup) -> String {
     let page = html! {
         (PreEscaped("<!DOCTYPE html>\n"))

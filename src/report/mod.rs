@@ -1,8 +1,7 @@
 //! What a sweep has shown, as one HTML page for people.
 //!
 //! The page needs no network, no script and no fonts but the reader's: charts are SVG in it, and each
-//! holds its data as a CSV link. It is well-formed XML as well as HTML, whatever the sweep's
-//! names are, and it reads on a phone, in the dark and on paper.
+//! holds its data as a CSV link. It is well-formed XML as well as HTML, for any names, and it reads on a phone, in the dark and on paper.
 
 mod answer;
 mod chart;
@@ -25,21 +24,16 @@ use wninit_core::results::EpochRow;
 use wninit_core::table::Table;
 use wninit_stats::summary::Summary;
 
-/// What a report is made of.
-pub struct Input<'a> {
-    /// The sweep's name.
+pub struct ReportInput<'a> {
     pub name: &'a str,
-    /// What the sweep asks.
     pub about: Option<&'a str>,
     pub summary: &'a Summary,
-    /// The curves of its jobs.
     pub curves: &'a HashMap<JobId, Vec<EpochRow>>,
-    /// When the last job was finished.
     pub finished_at: Option<DateTime<Utc>>,
 }
 
 /// The report, an HTML page. The same results give the same page.
-pub fn page(input: &Input) -> String {
+pub fn page(input: &ReportInput) -> String {
     let summary = input.summary;
     let tables = summary.tables();
     let figures = Figures::new(summary, input.curves).all();
@@ -60,7 +54,7 @@ pub fn page(input: &Input) -> String {
     document(input.name, &main)
 }
 
-fn header(input: &Input) -> Markup {
+fn header(input: &ReportInput) -> Markup {
     let counts = input.summary.counts;
     let tiles = [
         (counts.planned, "planned", ""),

@@ -57,7 +57,6 @@ pub fn section(summary: &Summary, tables: &[Table]) -> Markup {
     }
 }
 
-/// The cells of an initializer's row.
 fn cells(s: &InitializerSummary) -> [String; 7] {
     let none = || "–".to_owned();
     let percent = |share: Option<f64>| share.map_or_else(none, fmt::percent);

@@ -9,11 +9,8 @@ use wninit_core::fmt::significant;
 /// A number over seeds: its geometric mean, the least and the greatest.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
-    /// Geometric mean.
     pub mean: f64,
-    /// The least.
     pub low: f64,
-    /// The greatest.
     pub high: f64,
 }
 
@@ -31,9 +28,7 @@ impl Spread {
     }
 }
 
-/// The signals of an initializer in a network.
-pub struct Arm {
-    /// The initializer.
+pub struct InitSignals {
     pub init: String,
     /// How it looks, in every network.
     pub look: usize,
@@ -43,16 +38,14 @@ pub struct Arm {
     pub backward: Vec<Option<Spread>>,
 }
 
-/// A network with its initializers.
-pub struct Net {
+pub struct NetSignals {
     /// What it is.
     pub name: String,
-    /// The initializers.
-    pub arms: Vec<Arm>,
+    pub arms: Vec<InitSignals>,
 }
 
 /// The page. The same signals give the same page.
-pub fn signal_page(title: &str, about: &str, nets: &[Net], csv: &[u8]) -> String {
+pub fn signal_page(title: &str, about: &str, nets: &[NetSignals], csv: &[u8]) -> String {
     let main = html! {
         header {
             h1 { (title) }
@@ -83,7 +76,11 @@ pub fn signal_page(title: &str, about: &str, nets: &[Net], csv: &[u8]) -> String
     document(title, &main)
 }
 
-fn chart(label: &str, net: &Net, side: impl Fn(&Arm) -> &Vec<Option<Spread>>) -> Markup {
+fn chart(
+    label: &str,
+    net: &NetSignals,
+    side: impl Fn(&InitSignals) -> &Vec<Option<Spread>>,
+) -> Markup {
     let spreads = || net.arms.iter().flat_map(|arm| side(arm).iter().flatten());
     let low = spreads().map(|spread| spread.low).fold(0.4, f64::min);
     let high = spreads().map(|spread| spread.high).fold(2.5, f64::max);
@@ -152,13 +149,13 @@ mod tests {
     #[test]
     fn the_page_is_well_formed_whatever_the_names_are() {
         let spread = Spread::of(&[0.5, 0.6]);
-        let arm = |init: &str| Arm {
+        let arm = |init: &str| InitSignals {
             init: init.to_owned(),
             look: 1,
             forward: vec![spread, None, spread],
             backward: vec![None; 3],
         };
-        let nets = [Net { name: "<&\"".to_owned(), arms: vec![arm("he & g"), arm("<b>")] }];
+        let nets = [NetSignals { name: "<&\"".to_owned(), arms: vec![arm("he & g"), arm("<b>")] }];
         let page = signal_page("a < b", "\"x\" & y", &nets, b"a,b\n");
         let xml = page.replacen("<!DOCTYPE html>\n", "", 1);
         roxmltree::Document::parse(&xml).unwrap();

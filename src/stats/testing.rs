@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::interval::Interval;
 
-/// Numbers from SciPy and statsmodels, beside the script that asked for them.
+/// Numbers from SciPy and statsmodels; the script that made them is beside the file.
 pub(crate) fn reference(what: &str) -> Vec<Value> {
     let all: Value =
         serde_json::from_str(include_str!("../../tests/fixtures/stats/reference.json")).unwrap();

@@ -14,11 +14,8 @@ use wninit_stats::summary::{Input, Summary};
 
 /// What a sweep's folder holds.
 pub struct Folder {
-    /// The sweep's name.
     pub name: String,
-    /// What the sweep asks.
     pub about: Option<String>,
-    /// The finished jobs.
     pub records: Vec<Record>,
     planned: Vec<(JobId, Job)>,
     curvatures: Vec<Curvature>,

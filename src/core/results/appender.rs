@@ -1,4 +1,4 @@
-//! A CSV file that rows are added to. Nothing else is done to it, whoever else writes to it.
+//! A CSV file that rows are added to. It does nothing else to the file, even if another program writes to it.
 //!
 //! Bytes are only ever added behind those that this process read or wrote, and only those are
 //! taken back that a failed write of our own put there. Any other difference between the file and
@@ -25,11 +25,9 @@ pub(super) struct Appender {
     /// What a write put behind that, or tried to, and does not count so far: a group that is not
     /// committed, or what a crash left of a last row.
     pending: Vec<u8>,
-    /// The file's first line.
     head: Vec<u8>,
     /// The last bytes that count, at most [`TAIL`].
     tail: Vec<u8>,
-    /// The file's columns, in its order.
     header: Vec<String>,
     /// For each of the file's columns, which of ours it is.
     order: Vec<Option<usize>>,
@@ -121,17 +119,14 @@ impl Appender {
         sync_folder_of(&self.path).map_err(self.error("write"))
     }
 
-    /// The file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The file's first line.
     pub(crate) fn head(&self) -> &[u8] {
         &self.head
     }
 
-    /// The file's columns, in its order.
     pub(crate) fn header(&self) -> &[String] {
         &self.header
     }
@@ -179,7 +174,7 @@ impl Appender {
     }
 
     /// How many bytes stand behind the rows that count, all of which are pending: the file is as
-    /// this process left it, or read it, as far as that can be told quickly.
+    /// this process left it, or read it, as far as a quick check shows.
     ///
     /// # Errors
     /// It is not, or cannot be read.

@@ -1,4 +1,4 @@
-//! Files that are put in place as a whole.
+//! Files that are replaced atomically.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -14,8 +14,8 @@ use super::ResultsError;
 /// How the name of a file that is not written to its end ends; it begins with a dot.
 const PARTIAL: &str = ".wninit-partial";
 
-/// Deletes what processes that were killed left of files that they were about to put into a
-/// folder. Who still writes to one holds its lock.
+/// Deletes the temporary files that killed processes left in a folder. A process that still writes to
+/// one holds its lock.
 fn sweep(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
@@ -53,7 +53,7 @@ fn partial(folder: &Path, name: &str) -> io::Result<NamedTempFile> {
     }
 }
 
-/// Puts a file in place as a whole: a reader, or a crash, meets the old one or the new one. Links are
+/// Replaces a file atomically: a reader, or a crash, finds the old one or the new one. Links are
 /// followed, and what is no regular file, such as a pipe or a device, is written to instead.
 ///
 /// # Errors

@@ -15,6 +15,11 @@ use crate::columns;
 use crate::job::{FIELDS, Field, Job, JobId, SCHEMA};
 use crate::table::{Column, ColumnDoc, Datum};
 
+/// When cells are empty. [`validate`](super::validate) holds rows to it.
+pub(super) const IF_DIVERGED: &str = "the job diverged";
+pub(super) const IF_OK: &str = "the outcome is ok";
+pub(super) const IF_NO_EPOCH: &str = "no epoch was whole";
+
 /// A measured number; empty if there is none.
 pub(super) fn float(value: impl Into<Option<f64>>) -> Datum {
     value.into().map_or(Datum::Empty, Datum::Float)
@@ -29,32 +34,32 @@ pub(super) fn instant(at: DateTime<Utc>) -> String {
 pub static RESULT_COLUMNS: &[Column<Record>] = columns![Record;
     "outcome": "", "ok (trained to the last epoch), or diverged (a loss or a parameter became infinite or NaN)", ""
         => |r| r.outcome.name();
-    "reason": "", "what was not finite in a diverged job: loss, validation loss, test loss or parameters", "the outcome is ok"
+    "reason": "", "what was not finite in a diverged job: loss, validation loss, test loss or parameters", IF_OK
         => |r| r.reason.as_deref();
     "epochs_done": "epochs", "whole epochs with finite losses", ""
         => |r| r.epochs_done;
-    "diverged_epoch": "epoch", "the epoch, counted from 1, in which the job diverged", "the outcome is ok"
+    "diverged_epoch": "epoch", "the epoch, counted from 1, in which the job diverged", IF_OK
         => |r| r.diverged_epoch;
     "diverged_step": "step", "the step of that epoch, counted from 1, whose loss was not finite",
         "the outcome is ok, or no loss of a step showed it"
         => |r| r.diverged_step;
     "train_loss": "nats", "mean cross-entropy over the last epoch's training images, each when it was trained on",
-        "the job diverged"
+        IF_DIVERGED
         => |r| float(r.train_loss);
     "train_acc": "fraction", "accuracy over the last epoch's training images, each when it was trained on",
-        "the job diverged"
+        IF_DIVERGED
         => |r| float(r.train_acc);
-    "val_loss": "nats", "mean cross-entropy over the validation images after the last epoch", "the job diverged"
+    "val_loss": "nats", "mean cross-entropy over the validation images after the last epoch", IF_DIVERGED
         => |r| float(r.val_loss);
-    "val_acc": "fraction", "accuracy over the validation images after the last epoch", "the job diverged"
+    "val_acc": "fraction", "accuracy over the validation images after the last epoch", IF_DIVERGED
         => |r| float(r.val_acc);
-    "best_val_acc": "fraction", "the best validation accuracy of all whole epochs", "no epoch was whole"
+    "best_val_acc": "fraction", "the best validation accuracy of all whole epochs", IF_NO_EPOCH
         => |r| float(r.best_val_acc);
-    "best_epoch": "epoch", "the first epoch, counted from 1, that reached best_val_acc", "no epoch was whole"
+    "best_epoch": "epoch", "the first epoch, counted from 1, that reached best_val_acc", IF_NO_EPOCH
         => |r| r.best_epoch;
-    "test_loss": "nats", "mean cross-entropy over the test images with the parameters of best_epoch", "the job diverged"
+    "test_loss": "nats", "mean cross-entropy over the test images with the parameters of best_epoch", IF_DIVERGED
         => |r| float(r.test_loss);
-    "test_acc": "fraction", "accuracy over the test images with the parameters of best_epoch", "the job diverged"
+    "test_acc": "fraction", "accuracy over the test images with the parameters of best_epoch", IF_DIVERGED
         => |r| float(r.test_acc);
     "train_seconds": "seconds", "wall-clock time of the cohort, divided by its jobs", "not measured"
         => |r| float(r.train_seconds);
@@ -175,7 +180,7 @@ pub(super) fn docs<T>(with_fields: bool, columns: &[Column<T>]) -> Vec<ColumnDoc
     iter::once(id).chain(fields).chain(columns.iter().map(|column| column.doc)).collect()
 }
 
-/// What `columns.json` says of files: under the name of each, its columns.
+/// The content of `columns.json`: under the name of each file, its columns.
 fn described(files: &[(String, Vec<ColumnDoc>)]) -> serde_json::Map<String, serde_json::Value> {
     let column = |doc: &ColumnDoc| {
         let empty = if doc.empty.is_empty() { "never" } else { doc.empty };
@@ -187,12 +192,12 @@ fn described(files: &[(String, Vec<ColumnDoc>)]) -> serde_json::Map<String, serd
     files.iter().map(|(name, columns)| (name.clone(), file(columns))).collect()
 }
 
-/// The text of a `columns.json` that speaks of these files alone, for a folder that is no sweep's.
+/// The text of a `columns.json` for these files alone, in a folder that is no sweep's.
 pub fn describe_columns(files: &[(String, Vec<ColumnDoc>)]) -> String {
     format!("{:#}\n", serde_json::Value::Object(described(files)))
 }
 
-/// What is said of the files that a [`Journal`](super::Journal) keeps.
+/// The documentation of the files that a [`Journal`](super::Journal) writes.
 fn own_columns() -> serde_json::Map<String, serde_json::Value> {
     let mut all = serde_json::Map::new();
     all.insert("schema".to_owned(), SCHEMA.into());
@@ -212,7 +217,7 @@ pub fn columns_json() -> String {
 }
 
 /// Brings a folder's `columns.json` up to date, with further files beside the folder's own. What
-/// it says of others stays.
+/// stands there of others stays.
 ///
 /// # Errors
 /// The file cannot be written.

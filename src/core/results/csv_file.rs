@@ -1,7 +1,7 @@
 //! CSV files of which every row is one line.
 //!
-//! That a row never spans lines is what makes the files safe to append to: whatever a crash
-//! leaves behind is one unfinished last line, and it can be told from a finished one.
+//! That a row never spans lines is what makes the files safe to append to: a crash
+//! leaves at most one unfinished last line, which is recognised as such.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -76,9 +76,7 @@ fn unquote(text: &str) -> (Cow<'_, str>, Option<&str>) {
 
 /// What a crash left of a row.
 pub(super) struct Torn {
-    /// The line's number, counted from 1.
     pub line: usize,
-    /// Its text.
     pub text: String,
 }
 
@@ -86,7 +84,6 @@ pub(super) struct Torn {
 pub(super) struct CsvFile {
     pub path: PathBuf,
     bytes: Vec<u8>,
-    /// Where the header's line ends.
     body: usize,
     /// The header's words, in the file's order.
     pub header: Vec<String>,
@@ -162,7 +159,6 @@ impl CsvFile {
         &self.bytes[self.whole..]
     }
 
-    /// The place of a column in the rows.
     pub(crate) fn position(&self, column: &str) -> Option<usize> {
         self.index.get(column).copied()
     }
@@ -188,12 +184,10 @@ impl CsvFile {
         (0..self.rows.len()).map(|i| self.row(i))
     }
 
-    /// Number of whole rows.
     pub(crate) fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// The text of a row, without the end of its line.
     pub(crate) fn line(&self, i: usize) -> Result<&str, ResultsError> {
         let (number, range) = &self.rows[i];
         text(&self.bytes[range.clone()])
@@ -236,7 +230,6 @@ impl CsvFile {
     }
 }
 
-/// A line without its end, if it is UTF-8.
 fn text(line: &[u8]) -> Option<&str> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     std::str::from_utf8(line.strip_suffix(b"\r").unwrap_or(line)).ok()
@@ -245,7 +238,6 @@ fn text(line: &[u8]) -> Option<&str> {
 /// A whole row of a [`CsvFile`].
 pub(super) struct Row<'a> {
     table: &'a CsvFile,
-    /// The line's number, counted from 1.
     pub line: usize,
     cells: Vec<Cow<'a, str>>,
 }
@@ -292,12 +284,10 @@ impl Row<'_> {
         }
     }
 
-    /// Free text.
     pub(crate) fn text(&self, column: &str) -> String {
         text::from_cell(self.cell(column)).to_owned()
     }
 
-    /// An error about this row.
     pub(crate) fn error(&self, message: impl Into<String>) -> ResultsError {
         ResultsError::row(&self.table.path, self.line, message)
     }

@@ -43,34 +43,23 @@ pub struct CurvatureQuestion {
 
 /// A row of `curvature.csv`.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)] // CURVATURE_COLUMNS documents each
 pub struct Curvature {
-    /// The job.
     pub job: Job,
-    /// How it was measured.
     pub question: CurvatureQuestion,
-    /// Images over which the loss was taken.
     pub images: usize,
-    /// Hessian-vector products that it took.
     pub iterations: u32,
-    /// Whether the residual met the tolerance.
     pub converged: bool,
     /// `‖Hx − θx‖` of the estimate; `None` where a product was not finite.
     pub residual: Option<f64>,
     /// The eigenvalue of largest absolute value, with its sign; `None` as `residual`.
     pub eigenvalue: Option<f64>,
-    /// Wall-clock seconds of the cohort, divided by its networks.
     pub seconds: f64,
-    /// As in `runs.csv`. Likewise the rest.
     pub device: String,
-    /// Networks that were measured together.
     pub cohort_size: u32,
-    /// libtorch's version.
     pub libtorch: String,
-    /// The program's commit.
     pub git_sha: String,
-    /// The machine's name.
     pub hostname: String,
-    /// When the row was measured.
     pub finished_at: DateTime<Utc>,
 }
 
@@ -85,7 +74,7 @@ impl Curvature {
         self.spectral_norm().map(f64::ln).filter(|log| log.is_finite())
     }
 
-    /// Whether measuring again with at most this many iterations could say no more.
+    /// Whether measuring again with at most this many iterations would add nothing.
     pub fn is_final(&self, max_iterations: u32) -> bool {
         self.converged || self.eigenvalue.is_none() || self.iterations >= max_iterations
     }
@@ -136,7 +125,7 @@ fn header() -> impl Iterator<Item = &'static str> {
     plan_columns().chain(CURVATURE_COLUMNS.iter().map(|column| column.name))
 }
 
-/// What `columns.json` says of the file.
+/// The documentation of the file for `columns.json`.
 pub fn curvature_docs() -> (String, Vec<ColumnDoc>) {
     (CURVATURE.to_owned(), docs(true, CURVATURE_COLUMNS))
 }
@@ -144,7 +133,7 @@ pub fn curvature_docs() -> (String, Vec<ColumnDoc>) {
 /// The rows of a sweep's `curvature.csv`; none if there is no such file.
 ///
 /// # Errors
-/// The file lacks a column, or has a row that cannot be believed.
+/// The file lacks a column, or has a row that fails validation.
 pub fn read_curvatures(dir: &Path) -> Result<Vec<Curvature>, ResultsError> {
     let Some(table) = CsvFile::load(&dir.join(CURVATURE))? else {
         return Ok(Vec::new());
@@ -184,7 +173,7 @@ pub fn read_curvatures(dir: &Path) -> Result<Vec<Curvature>, ResultsError> {
         .collect()
 }
 
-/// Of several rows of a job the one that says most: converged before not, then the larger share,
+/// Of several rows of a job the most reliable: converged before not, then the larger share,
 /// the finer tolerance, and Lanczos' method before a power iteration. In the order of the rows.
 pub fn best_curvatures(rows: Vec<Curvature>) -> Vec<Curvature> {
     let worth = |row: &Curvature| {

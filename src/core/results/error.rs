@@ -25,7 +25,7 @@ pub enum ResultsError {
         /// The columns' names.
         missing: String,
     },
-    /// A row cannot be believed.
+    /// A row fails validation.
     #[error("{}:{line}: {message}; correct the line, or delete it (its job is then trained again)", .file.display())]
     Row {
         /// The file.
@@ -41,7 +41,7 @@ pub enum ResultsError {
     Changed(PathBuf),
     /// The lock of the folder that this process is writing to is not its own any more.
     #[error("{} was removed or replaced by another program while the sweep was running, so that a second \
-             process could have begun to write to the folder; see that nobody else does, and run the sweep again", .0.display())]
+             process could have begun to write to the folder; make sure that none does, and run the sweep again", .0.display())]
     Unlocked(PathBuf),
     /// The operating system refused.
     #[error("cannot {action} {}: {source}{}", .path.display(), hint(.source))]

@@ -67,7 +67,7 @@ pub fn is_mergeable(dir: &Path) -> Result<bool, ResultsError> {
 /// their text is copied as it stands. What was read stays as it is.
 ///
 /// # Errors
-/// Another process writes to the sweep's folder, or a file cannot be read, believed or written.
+/// Another process writes to the sweep's folder, or a file cannot be read or written, or has a row that fails validation.
 /// What was copied before stays; the same call goes on from there.
 pub fn merge(dir: &Path) -> Result<Merged, ResultsError> {
     let mut journal = Journal::open(dir)?;
@@ -80,7 +80,7 @@ pub fn merge(dir: &Path) -> Result<Merged, ResultsError> {
     let sources = sources(dir)?;
     merged.unwritten = sources.len() - 1 - merged.shards;
     for files in &sources {
-        // Runs first: whatever they hold at this moment, its epochs are there already.
+        // Runs first: the epochs of every row in them are on disk already.
         let Some(table) = CsvFile::load(&files.runs)? else { continue };
         if let Some(torn) = &table.torn {
             merged.warnings.push(format!(
@@ -196,7 +196,7 @@ fn conflict(
     Ok((!differences.is_empty()).then(conflict))
 }
 
-/// Adds some rows of a shard, and the curves of their jobs, to a group. Gives what to tell if
+/// Adds some rows of a shard, and the curves of their jobs, to a group. Gives a warning if
 /// epochs are missing.
 fn copy(
     runs: &CsvFile,

@@ -2,12 +2,11 @@
 //! `epochs.csv`, a [`Failure`] one of `failures.csv`.
 //!
 //! [`Journal`] writes them, one process at a time; [`read_runs`] and its siblings read them, at
-//! any time. The columns in `columns.rs` decide what the CSV files and `columns.json` say.
+//! any time. The columns in `columns.rs` declare what the CSV files and `columns.json` hold.
 
 mod appender;
 mod aside;
 mod atomic;
-mod believable;
 mod columns;
 mod csv_file;
 mod curvature;
@@ -17,6 +16,7 @@ mod merge;
 mod read;
 mod record;
 mod signal;
+mod validate;
 
 pub use atomic::write_atomically;
 pub use columns::{

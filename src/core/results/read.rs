@@ -8,12 +8,11 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::believable;
 use super::columns::{RESULT_COLUMNS, epoch_columns, failure_columns, plan_columns, run_columns};
 use super::csv_file::{CsvFile, Row};
 use super::{
     EPOCHS, EpochRow, FAILURES, Failure, INSTRUCTION_SET, JOB_ID, Outcome, Provenance, RUNS,
-    Record, ResultsError,
+    Record, ResultsError, validate,
 };
 use crate::job::{Draft, FIELDS, Field, Job, JobId, Value};
 
@@ -67,7 +66,7 @@ pub struct Runs {
     pub records: Vec<Record>,
     /// Jobs with several rows that do not agree; the first row is among the records.
     pub conflicts: Vec<Conflict>,
-    /// What looked odd, for the user to read.
+    /// Warnings for the user.
     pub warnings: Vec<String>,
 }
 
@@ -82,7 +81,7 @@ pub fn differences(a: &Record, b: &Record) -> Vec<(&'static str, String, String)
         .collect()
 }
 
-/// Whether two records of the same job say the same: every column of `runs.csv`, timing and
+/// Whether two records of the same job are equal in every column of `runs.csv`, timing and
 /// provenance aside. Curves are not compared.
 pub fn equal_results(a: &Record, b: &Record) -> bool {
     a.job == b.job && differences(a, b).is_empty()
@@ -127,7 +126,7 @@ fn shard(name: &str) -> Option<(u32, u32)> {
 /// The finished jobs of a sweep and of its shards.
 ///
 /// # Errors
-/// A file lacks a column or has a row that cannot be believed: it is cut short, a cell has no
+/// A file lacks a column or has a row that fails validation: it is cut short, a cell has no
 /// value of its column, or its fields are not those of the job that `job_id` names.
 pub fn read_runs(dir: &Path) -> Result<Runs, ResultsError> {
     let mut all = Runs::default();
@@ -142,7 +141,6 @@ pub fn read_runs(dir: &Path) -> Result<Runs, ResultsError> {
     Ok(all)
 }
 
-/// The finished jobs of one file.
 pub(super) fn runs_in(table: &CsvFile) -> Result<Runs, ResultsError> {
     let mut runs = Runs::default();
     add_runs(table, &mut runs, &mut HashMap::new())?;
@@ -183,7 +181,7 @@ fn add_runs(
                         differences,
                     });
                 } else if first_place.starts_with(&format!("{file}:")) {
-                    // Between files it is what a merge leaves; within one it is somebody's doing.
+                    // A merge leaves the same row in two files; within one file it was copied by hand.
                     all.warnings.push(format!(
                         "{second}: job {id} stands in {first_place} too, with the same results"
                     ));
@@ -230,7 +228,7 @@ pub(super) fn record(
         },
         epochs: Vec::new(),
     };
-    believable::record(&record).map_err(|message| row.error(message))?;
+    validate::record(&record).map_err(|message| row.error(message))?;
     Ok((id, record))
 }
 
@@ -351,7 +349,6 @@ pub fn read_failures(dir: &Path) -> Result<Vec<Failure>, ResultsError> {
     each(dir, FAILURES, &failure_columns().collect::<Vec<_>>(), failure)
 }
 
-/// The failed attempts of one file.
 pub(super) fn failures_in(table: &CsvFile) -> Result<Vec<Failure>, ResultsError> {
     table.demand(failure_columns())?;
     table.rows().map(|row| failure(&row?)).collect()
@@ -378,7 +375,7 @@ fn failure(row: &Row<'_>) -> Result<Failure, ResultsError> {
 pub fn read_epochs(dir: &Path) -> Result<HashMap<JobId, Vec<EpochRow>>, ResultsError> {
     let mut curves: HashMap<JobId, Vec<EpochRow>> = HashMap::new();
     for folder in folders(dir)? {
-        // Runs first: whatever they hold at this moment, its epochs are there already.
+        // Runs first: the epochs of every row in them are on disk already.
         let Some(runs) = CsvFile::load(&folder.join(RUNS))? else {
             continue;
         };
@@ -403,7 +400,6 @@ pub fn read_epochs(dir: &Path) -> Result<HashMap<JobId, Vec<EpochRow>>, ResultsE
     Ok(curves)
 }
 
-/// An epoch from its row.
 pub(super) fn epoch(row: &Row<'_>) -> Result<EpochRow, ResultsError> {
     let number = |column| Ok(row.finite(column)?.unwrap_or(f64::NAN));
     let epoch = EpochRow {
@@ -415,6 +411,6 @@ pub(super) fn epoch(row: &Row<'_>) -> Result<EpochRow, ResultsError> {
         val_acc: number("val_acc")?,
         seconds: number("seconds")?,
     };
-    believable::epoch(&epoch).map_err(|message| row.error(message))?;
+    validate::epoch(&epoch).map_err(|message| row.error(message))?;
     Ok(epoch)
 }

@@ -47,7 +47,7 @@ static SIGNAL_COLUMNS: &[Column<Signal>] = columns![Signal;
         => |s| s.backward_ratio;
 ];
 
-/// What `columns.json` says of the file.
+/// The documentation of the file for `columns.json`.
 pub fn signal_docs() -> (String, Vec<ColumnDoc>) {
     (SIGNALS.to_owned(), SIGNAL_COLUMNS.iter().map(|column| column.doc).collect())
 }

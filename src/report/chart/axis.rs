@@ -5,7 +5,6 @@ use wninit_core::fmt::significant;
 /// How numbers become places.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Scale {
-    /// Evenly.
     Linear(f64, f64),
     /// By their logarithms; both ends are positive.
     Log(f64, f64),
@@ -33,7 +32,6 @@ impl Scale {
         }
     }
 
-    /// Round numbers within the scale.
     pub fn ticks(self) -> Vec<f64> {
         match self {
             Scale::Linear(low, high) => {
@@ -62,23 +60,19 @@ impl Scale {
     }
 }
 
-/// One axis of a chart.
 #[derive(Clone, Debug)]
 pub struct ChartAxis {
     /// The quantity, with its unit.
     pub label: String,
     pub scale: Scale,
-    /// The numbers beside it.
     pub ticks: Vec<f64>,
 }
 
 impl ChartAxis {
-    /// An axis with round numbers.
     pub fn new(label: impl Into<String>, scale: Scale) -> ChartAxis {
         ChartAxis { label: label.into(), scale, ticks: scale.ticks() }
     }
 
-    /// An axis with these numbers.
     pub fn with_ticks(label: impl Into<String>, scale: Scale, ticks: Vec<f64>) -> ChartAxis {
         ChartAxis { label: label.into(), scale, ticks }
     }
@@ -103,7 +97,6 @@ impl ChartAxis {
     }
 }
 
-/// A number beside an axis.
 pub(super) fn tick_label(x: f64) -> String {
     // Powers of ten that take too much room are short.
     match x.abs().log10() {

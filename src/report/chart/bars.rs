@@ -5,7 +5,6 @@ use maud::{Markup, html};
 use super::{Look, WIDTH, svg};
 use crate::report::markup::px;
 
-/// A bar an arm.
 #[derive(Clone, Debug)]
 pub struct Bars {
     /// The bars: a name and the lengths of its parts, one for each of [`PARTS`].

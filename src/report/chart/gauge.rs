@@ -11,7 +11,6 @@ use crate::report::markup::px;
 pub struct Gauge {
     /// For screen readers.
     pub description: String,
-    /// The axis's label.
     pub label: String,
     pub estimate: Option<f64>,
     pub interval: Option<(f64, f64)>,

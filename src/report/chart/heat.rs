@@ -5,10 +5,8 @@ use maud::{Markup, html};
 use super::{WIDTH, svg};
 use crate::report::markup::px;
 
-/// A coloured table of numbers.
 #[derive(Clone, Debug)]
 pub struct Heat {
-    /// Above it.
     pub title: String,
     pub x_label: String,
     pub y_label: String,

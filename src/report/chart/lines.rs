@@ -14,7 +14,6 @@ const TOP: f64 = 26.0;
 const PLOT: f64 = 190.0;
 const BOTTOM: f64 = 42.0;
 
-/// A point with its interval.
 #[derive(Clone, Debug)]
 pub struct Point {
     pub x: f64,
@@ -25,7 +24,6 @@ pub struct Point {
     pub tooltip: String,
 }
 
-/// The points of one arm.
 #[derive(Clone, Debug)]
 pub struct Series {
     pub look: Look,
@@ -45,10 +43,8 @@ pub enum Drawing {
     Steps,
 }
 
-/// Numbers over numbers.
 #[derive(Clone, Debug)]
 pub struct Lines {
-    /// Above the chart.
     pub title: String,
     pub x: ChartAxis,
     pub y: ChartAxis,

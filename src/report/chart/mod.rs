@@ -2,8 +2,8 @@
 //!
 //! A chart is a panel 360 units wide, which is a phone's width, with text of 11 and 12 units: it
 //! is never scaled down. Colours are CSS variables that the page sets for light, dark and paper; the
-//! palette is that of Okabe & Ito (2008), and an arm is told from the others by its dashes and its
-//! marker as well.
+//! palette is that of Okabe & Ito (2008), and arms differ in their dashes and markers
+//! as well.
 
 mod axis;
 mod bars;
@@ -23,7 +23,6 @@ pub use heat::{Heat, Square, heat_legend};
 pub use lines::{Drawing, Lines, Point, Series};
 pub use strips::{Strip, Strips};
 
-/// Units from side to side.
 const WIDTH: f64 = 360.0;
 
 /// Colours of the palette, `--c0` and so on; after as many arms they repeat, with other dashes.
@@ -52,7 +51,6 @@ const MARKERS: [(&[(f64, f64)], bool); 7] = [
 pub struct Look(pub usize);
 
 impl Look {
-    /// `var(--c…)`.
     fn colour(self) -> String {
         format!("var(--c{})", self.0 % COLOURS)
     }
@@ -61,7 +59,6 @@ impl Look {
         DASHES[self.0 % DASHES.len()]
     }
 
-    /// The arm's marker around a point.
     fn marker(self, x: f64, y: f64, r: f64) -> Markup {
         let (corners, hollow) = MARKERS[self.0 % MARKERS.len()];
         let fill = if hollow { "var(--paper)".to_owned() } else { self.colour() };

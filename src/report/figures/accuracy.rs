@@ -13,9 +13,7 @@ use wninit_stats::summary::CellSummary;
 /// What the horizontal axis is.
 struct Over {
     title: &'static str,
-    /// The axis's label.
     label: &'static str,
-    /// The column of the data.
     column: &'static str,
     value: fn(&CellSummary) -> f64,
 }

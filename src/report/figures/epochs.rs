@@ -7,7 +7,7 @@ use crate::report::chart::{ChartAxis, Drawing, Lines, Point};
 use wninit_core::fmt::{percent, plural};
 use wninit_stats::describe;
 use wninit_stats::interval::{LEVEL, wilson};
-use wninit_stats::summary::{Ending, chance};
+use wninit_stats::summary::{RunEnding, chance};
 
 /// The most epochs of a curve that are drawn; of longer ones, every second, third, … is.
 const MOST_EPOCHS: usize = 120;
@@ -19,7 +19,6 @@ fn shown_epochs(epochs: u32) -> impl Iterator<Item = u32> {
 }
 
 impl Figures<'_> {
-    /// The most epochs of a job.
     fn epochs(&self, cells: &[usize]) -> u32 {
         cells.iter().map(|&i| self.cell(i).job.epochs).max().unwrap_or(0)
     }
@@ -41,7 +40,7 @@ impl Figures<'_> {
                 let runs: Vec<bool> = cells
                     .filter(|cell| cell.job.epochs >= epoch)
                     .flat_map(|cell| &cell.runs)
-                    .map(|run| run.ending != Ending::Diverged || run.epochs_done >= epoch)
+                    .map(|run| run.ending != RunEnding::Diverged || run.epochs_done >= epoch)
                     .collect();
                 let (n, alive) = (runs.len(), runs.iter().filter(|alive| **alive).count());
                 let interval = wilson(alive, n, LEVEL)?;
@@ -127,7 +126,7 @@ impl Figures<'_> {
         let runs = cells.iter().flat_map(|&i| self.cell(i).runs.iter().map(move |run| (i, run)));
         let accuracy = |(i, run): (usize, &wninit_stats::summary::RunSummary)| {
             // After it has diverged, a network predicts nothing.
-            if run.ending == Ending::Diverged && run.epochs_done < epoch {
+            if run.ending == RunEnding::Diverged && run.epochs_done < epoch {
                 return Some(chance(&self.cell(i).job));
             }
             let row = self.curves.get(&run.id)?.get(epoch as usize - 1)?;

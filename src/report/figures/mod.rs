@@ -1,8 +1,8 @@
 //! What the report shows: from a [`Summary`] to charts. A figure that does not apply is not made.
 //!
 //! All figures are made alike: cells are grouped into panels by their place on some axes, and in a panel by
-//! arm ([`Figures::panels`]); a figure says what is drawn of the cells of an arm, and which rows of its data
-//! that makes.
+//! arm ([`Figures::panels`]); a figure defines what is drawn of the cells of an arm, and which rows its data
+//! gets.
 
 mod accuracy;
 mod epochs;
@@ -34,15 +34,15 @@ pub struct Figure {
     /// May be empty.
     pub legend: Markup,
     pub panels: Vec<Markup>,
-    pub data: Data,
+    pub data: FigureData,
 }
 
 /// The data of a figure: its columns, then its rows.
-pub struct Data(Vec<Vec<Datum>>);
+pub struct FigureData(Vec<Vec<Datum>>);
 
-impl Data {
-    fn new(columns: &[&str]) -> Data {
-        Data(vec![columns.iter().map(|&name| Datum::from(name)).collect()])
+impl FigureData {
+    fn new(columns: &[&str]) -> FigureData {
+        FigureData(vec![columns.iter().map(|&name| Datum::from(name)).collect()])
     }
 
     pub fn csv(&self) -> Vec<u8> {
@@ -64,11 +64,9 @@ pub struct Figures<'a> {
 }
 
 /// The cells of an arm in a panel.
-struct Group<'g> {
-    /// All cells of the panel.
+struct ArmCells<'g> {
     panel: &'g [usize],
     arm: usize,
-    /// The arm's name.
     name: &'g str,
     cells: &'g [usize],
 }
@@ -114,9 +112,9 @@ impl<'a> Figures<'a> {
         columns: &[&str],
         axes: &[usize],
         cells: impl IntoIterator<Item = usize>,
-        marks: impl Fn(&Group, &mut dyn FnMut(Vec<Datum>)) -> Option<Vec<M>>,
-    ) -> (Vec<Panel<M>>, Data) {
-        let mut data = Data::new(columns);
+        marks: impl Fn(&ArmCells, &mut dyn FnMut(Vec<Datum>)) -> Option<Vec<M>>,
+    ) -> (Vec<Panel<M>>, FigureData) {
+        let mut data = FigureData::new(columns);
         let mut panels = Vec::new();
         for (title, panel) in self.by(axes, cells) {
             let mut by_arm: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
@@ -131,7 +129,7 @@ impl<'a> Figures<'a> {
                     data.0.push(keys.into_iter().chain(cells).collect());
                 };
                 if let Some(marks) =
-                    marks(&Group { panel: &panel, arm, name, cells: &cells }, &mut row)
+                    marks(&ArmCells { panel: &panel, arm, name, cells: &cells }, &mut row)
                 {
                     arms.push((arm, marks));
                 }
@@ -141,7 +139,6 @@ impl<'a> Figures<'a> {
         (panels, data)
     }
 
-    /// The lines of a panel.
     fn series(&self, arms: Vec<(usize, Vec<Point>)>) -> Vec<Series> {
         let series =
             |(arm, points)| Series { look: Look(arm), name: self.name(arm).to_owned(), points };
@@ -167,7 +164,7 @@ impl<'a> Figures<'a> {
         text: Markup,
         cells: impl IntoIterator<Item = usize>,
         mut panels: Vec<Markup>,
-        data: Data,
+        data: FigureData,
     ) -> Figure {
         let text = html! {
             (text)
@@ -230,7 +227,7 @@ impl<'a> Figures<'a> {
         })
     }
 
-    /// The axes of what is tuned, and does not tell the arms apart.
+    /// The axes of hyper-parameters that are not part of an arm.
     fn tuned_axes(&self) -> Vec<usize> {
         let mut axes = self.axes_where(|name| HYPERPARAMETERS.contains(&name));
         axes.retain(|axis| !self.summary.arm_axes.contains(axis));
@@ -274,7 +271,6 @@ impl<'a> Figures<'a> {
     }
 }
 
-/// The charts of some panels.
 fn charts<M>(panels: Vec<Panel<M>>, lines: impl Fn(Panel<M>) -> Option<Lines>) -> Vec<Markup> {
     panels.into_iter().filter_map(|panel| Some(lines(panel)?.svg())).collect()
 }

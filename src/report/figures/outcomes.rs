@@ -2,14 +2,14 @@
 
 use maud::html;
 
-use super::{Data, Figure, Figures};
+use super::{Figure, FigureData, Figures};
 use crate::report::chart::{Bars, Look, PARTS};
 use wninit_core::table::Datum;
 
 impl Figures<'_> {
     pub(super) fn outcomes(&self) -> Figure {
         let mut data =
-            Data::new(&["init", "trained", "at_chance", "diverged", "failed", "missing"]);
+            FigureData::new(&["init", "trained", "at_chance", "diverged", "failed", "missing"]);
         let mut bars = Vec::new();
         for (arm, s) in self.summary.initializers.iter().enumerate() {
             let counts = s.counts;

@@ -2,7 +2,7 @@
 
 use maud::html;
 
-use super::{Data, Figure, Figures};
+use super::{Figure, FigureData, Figures};
 use crate::report::chart::{ChartAxis, Drawing, Lines, Point};
 use wninit_core::fmt::percent;
 use wninit_stats::interval::LEVEL;
@@ -15,7 +15,7 @@ impl Figures<'_> {
             return None; // nothing to compare
         }
         let points = || profiles.iter().flat_map(|profile| &profile.points);
-        let mut data = Data::new(&["init", "accuracy", "share", "low", "high", "runs"]);
+        let mut data = FigureData::new(&["init", "accuracy", "share", "low", "high", "runs"]);
         data.0.extend(points().map(|p| {
             let (low, high) = (p.band.map(|i| i.low), p.band.map(|i| i.high));
             let name = p.init.as_str();

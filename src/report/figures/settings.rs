@@ -5,7 +5,6 @@ use maud::html;
 use super::{Figure, Figures, charts};
 use crate::report::chart::{ChartAxis, Drawing, Lines, Point};
 
-/// The fewest settings of a curve.
 const FEWEST: usize = 8;
 
 impl Figures<'_> {

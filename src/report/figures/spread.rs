@@ -4,12 +4,11 @@ use maud::html;
 
 use super::{Figure, Figures};
 use crate::report::chart::{ChartAxis, Look, Strip, Strips};
-use wninit_stats::summary::Ending;
+use wninit_stats::summary::RunEnding;
 
 /// The most points of a row of single runs.
 const MOST_POINTS: usize = 150;
 
-/// The most settings that are shown.
 const MOST_GROUPS: usize = 10;
 
 impl Figures<'_> {
@@ -26,9 +25,9 @@ impl Figures<'_> {
                 let cell = self.cell(i);
                 for run in &cell.runs {
                     let outcome = match run.ending {
-                        Ending::Success => "trained",
-                        Ending::AtChance => "at chance",
-                        Ending::Diverged => "diverged",
+                        RunEnding::Success => "trained",
+                        RunEnding::AtChance => "at chance",
+                        RunEnding::Diverged => "diverged",
                     };
                     let (init_seed, data_seed) = run.seed;
                     let lr = cell.job.lr.into();

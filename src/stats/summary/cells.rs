@@ -49,7 +49,7 @@ pub type Seed = (u64, u64);
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub enum RunEnding {
     /// It converged to something better than guessing.
     Success,
     /// It converged, and its test accuracy is no better than guessing ([`CHANCE_CONFIDENCE`]).
@@ -68,7 +68,7 @@ pub(crate) struct Run<'a> {
     /// Its seeds.
     pub seed: Seed,
     /// How it ended.
-    pub ending: Ending,
+    pub ending: RunEnding,
     /// Test accuracy, 1/classes if it diverged; `None` if it was not measured.
     pub accuracy: Option<f64>,
 }
@@ -87,7 +87,7 @@ impl Run<'_> {
     /// The best validation accuracy; 1/classes if the run diverged. This chooses learning rates.
     fn validation(&self) -> Option<f64> {
         match self.ending {
-            Ending::Diverged => Some(chance(&self.record.job)),
+            RunEnding::Diverged => Some(chance(&self.record.job)),
             _ => self.record.best_val_acc.filter(|x| x.is_finite()),
         }
     }
@@ -117,7 +117,7 @@ pub(crate) struct Cell<'a> {
 
 impl Cell<'_> {
     /// Runs that ended so.
-    pub(crate) fn count(&self, ending: Ending) -> usize {
+    pub(crate) fn count(&self, ending: RunEnding) -> usize {
         self.runs.iter().filter(|run| run.ending == ending).count()
     }
 
@@ -128,7 +128,7 @@ impl Cell<'_> {
 
     /// Whether most of its finished runs succeeded.
     pub(crate) fn trains(&self) -> bool {
-        2 * self.count(Ending::Success) > self.runs.len()
+        2 * self.count(RunEnding::Success) > self.runs.len()
     }
 
     pub(super) fn validation(&self) -> Option<f64> {
@@ -144,7 +144,7 @@ pub struct RunSummary {
     /// Its seeds.
     pub seed: Seed,
     /// How it ended.
-    pub ending: Ending,
+    pub ending: RunEnding,
     /// Test accuracy, 1/classes if it diverged; `None` if it was not measured.
     pub accuracy: Option<f64>,
     /// Whole epochs before it ended.
@@ -166,13 +166,13 @@ pub struct Counts {
 
 impl Counts {
     pub(super) fn of(cell: &Cell) -> Counts {
-        let (finished, diverged) = (cell.runs.len(), cell.count(Ending::Diverged));
+        let (finished, diverged) = (cell.runs.len(), cell.count(RunEnding::Diverged));
         Counts {
             planned: cell.planned,
             finished,
             ok: finished - diverged,
             diverged,
-            at_chance: cell.count(Ending::AtChance),
+            at_chance: cell.count(RunEnding::AtChance),
             failed: cell.failed,
             missing: cell.planned.saturating_sub(finished + cell.failed),
         }
@@ -193,7 +193,7 @@ impl Sum for Counts {
     }
 }
 
-/// What is said of a cell: a row of `cells.csv`, which `COLUMNS` documents.
+/// A cell's statistics: a row of `cells.csv`, which `COLUMNS` documents.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // COLUMNS documents each
 pub struct CellSummary {
@@ -224,11 +224,11 @@ impl CellSummary {
         let converged: Vec<f64> = cell
             .runs
             .iter()
-            .filter(|run| run.ending != Ending::Diverged)
+            .filter(|run| run.ending != RunEnding::Diverged)
             .filter_map(|run| run.accuracy)
             .collect();
         let counts = Counts::of(cell);
-        let successes = cell.count(Ending::Success);
+        let successes = cell.count(RunEnding::Success);
         CellSummary {
             at: cell.at.clone(),
             arm,
@@ -339,9 +339,9 @@ impl<'a> Cells<'a> {
             });
             let measured = record.test_acc.filter(|x| x.is_finite());
             let (ending, accuracy) = match (record.outcome, measured) {
-                (Outcome::Diverged, _) => (Ending::Diverged, Some(chance(job))),
-                (Outcome::Ok, Some(x)) if x > bound => (Ending::Success, Some(x)),
-                (Outcome::Ok, measured) => (Ending::AtChance, measured),
+                (Outcome::Diverged, _) => (RunEnding::Diverged, Some(chance(job))),
+                (Outcome::Ok, Some(x)) if x > bound => (RunEnding::Success, Some(x)),
+                (Outcome::Ok, measured) => (RunEnding::AtChance, measured),
             };
             cells[cell].runs.push(Run {
                 record,

@@ -5,7 +5,7 @@ use std::fmt;
 
 use super::cells::Cells;
 use super::columns;
-use super::series::{Series, in_words, interval_of};
+use super::sample::{Sample, in_words, interval_of};
 use crate::describe;
 use crate::interval::{self, Interval, LEVEL};
 use crate::power::{POWER, required_seeds};
@@ -14,19 +14,18 @@ use wninit_core::fmt::{duration, plural};
 use wninit_core::grid::{Claim, Condition, Expectation, Metric};
 use wninit_core::table::Column;
 
-/// What came of a claim.
+/// The outcome of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
-    /// The whole interval lies where the claim says.
+    /// The whole interval lies inside the region of the claim.
     Supported,
-    /// The whole interval lies where the claim denies.
+    /// The whole interval lies outside of it.
     Refuted,
-    /// The interval lies on both sides, or there is none.
+    /// The interval lies partly inside, or there is none.
     Undecided,
 }
 
 impl Verdict {
-    /// The word for it.
     const fn name(self) -> &'static str {
         match self {
             Verdict::Supported => "supported",
@@ -42,38 +41,25 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// A claim and what came of it: a row of `claims.csv`.
+/// A claim with its verdict: a row of `claims.csv`.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)] // COLUMNS documents each
 pub struct ClaimResult {
-    /// In words.
     pub text: String,
-    /// About what.
     pub metric: Metric,
-    /// About which jobs, in words.
     pub r#where: String,
     /// What was tested, in words: `a - b > 0.1`.
     pub test: String,
     /// The values that it allows the mean; an end may be infinite.
     pub wanted: Interval,
-    /// What came of it.
     pub verdict: Verdict,
-    /// The mean, or the mean difference in favour of the better one.
     pub estimate: Option<f64>,
-    /// Its interval.
     pub interval: Option<Interval>,
-    /// The sd between seeds of what `estimate` is the mean of.
     pub sd: Option<f64>,
-    /// Seeds that went into it.
     pub n: usize,
-    /// Settings (contexts) over which each seed is averaged.
     pub n_contexts: usize,
-    /// Runs of the plan that it is about, and that are not finished.
     pub n_missing: usize,
-    /// For an undecided claim: how many seeds in all would decide it with probability
-    /// [`POWER`], at the observed mean and sd. `None` if it is decided, or would not be by
-    /// `MOST_SEEDS` more.
     pub seeds_needed: Option<usize>,
-    /// What the seeds beyond `n` would cost, in seconds of training.
     pub seconds_needed: Option<f64>,
 }
 
@@ -142,7 +128,7 @@ pub(super) fn settle(sweep: &Cells, claim: &Claim) -> ClaimResult {
             let side = |conditions: &[Condition]| {
                 let filter: Vec<Condition> =
                     claim.filter.iter().chain(conditions).cloned().collect();
-                Series::new(sweep, claim.metric, &filter, &named)
+                Sample::new(sweep, claim.metric, &filter, &named)
             };
             let (mut ours, mut theirs) = (side(better), side(than));
             ours.keep_common(&theirs);
@@ -162,7 +148,7 @@ pub(super) fn settle(sweep: &Cells, claim: &Claim) -> ClaimResult {
             )
         }
         Expectation::Within { at_least, at_most } => {
-            let series = Series::new(sweep, claim.metric, &claim.filter, &[]);
+            let sample = Sample::new(sweep, claim.metric, &claim.filter, &[]);
             let test = match (at_least, at_most) {
                 (Some(low), Some(high)) => format!("{low} <= mean <= {high}"),
                 (Some(low), None) => format!("mean >= {low}"),
@@ -170,16 +156,16 @@ pub(super) fn settle(sweep: &Cells, claim: &Claim) -> ClaimResult {
                 (None, None) => "any mean".to_owned(),
             };
             (
-                series.by_seed().into_values().collect(),
+                sample.by_seed().into_values().collect(),
                 Region {
                     low: at_least.unwrap_or(f64::NEG_INFINITY),
                     high: at_most.unwrap_or(f64::INFINITY),
                     strict: false,
                 },
                 test,
-                series.contexts.len(),
-                series.missing,
-                series.seconds_a_seed,
+                sample.contexts.len(),
+                sample.missing,
+                sample.seconds_a_seed,
             )
         }
     };

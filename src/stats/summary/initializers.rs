@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::arms::{Arms, common_seeds};
-use super::cells::{Cell, Cells, Counts, Ending};
+use super::cells::{Cell, Cells, Counts, RunEnding};
 use super::{Seed, columns};
 use crate::interval::{self, Interval, LEVEL, Paired};
 use crate::{describe, resample};
@@ -118,7 +118,7 @@ impl Arms {
             .enumerate()
             .map(|(i, arm)| {
                 let cells = &cells_of[i];
-                let successes = cells.iter().map(|c| c.count(Ending::Success)).sum();
+                let successes = cells.iter().map(|c| c.count(RunEnding::Success)).sum();
                 let counts: Counts = cells.iter().map(|cell| Counts::of(cell)).sum();
                 let finished_of = || cells.iter().map(|c| c.runs.len());
                 let share = |n: usize, of: usize| (of > 0).then(|| n as f64 / of as f64);

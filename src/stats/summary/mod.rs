@@ -6,8 +6,8 @@
 //! that it is for, and a warm-up that only some have) is the *arm*, the thing that is compared; `lr` is chosen for each arm on
 //! validation accuracy, never on test accuracy; what is left is the *context* of a comparison.
 //!
-//! No run drops out in silence. A diverged run predicts nothing, so wherever an accuracy is
-//! asked of it, it counts as a guess, 1/classes; a run that the machine cut short is no result and
+//! No run is dropped without being counted. A diverged run predicts nothing, so its accuracy counts as that of
+//! a guess, 1/classes; a run that the machine cut short is no result and
 //! is counted as failed; what was planned and is not there is counted as missing. Means over
 //! converged runs alone are named so.
 
@@ -21,7 +21,7 @@ mod pairs;
 mod profiles;
 mod published;
 mod recommend;
-mod series;
+mod sample;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -37,7 +37,7 @@ use wninit_core::job::{Init, Job, JobId};
 use wninit_core::results::{Curvature, Record, field_doc};
 use wninit_core::table::{Column, Table};
 
-pub use cells::{CellSummary, Counts, Ending, RunSummary, Seed, SweepAxis, chance};
+pub use cells::{CellSummary, Counts, RunEnding, RunSummary, Seed, SweepAxis, chance};
 pub use claims::{ClaimResult, Verdict};
 pub use initializers::{HYPERPARAMETERS, InitializerSummary, NEAR_BEST};
 pub use pairs::PairSummary;
@@ -49,7 +49,7 @@ pub use variance::{Scope, VarianceSummary};
 /// What a summary is made of.
 #[derive(Clone, Copy, Default)]
 pub struct Input<'a> {
-    /// The plan; where it is empty, the finished jobs are taken for it.
+    /// The plan; if it is empty, the finished jobs stand in for it.
     pub planned: &'a [(JobId, Job)],
     /// The finished jobs.
     pub records: &'a [Record],
@@ -107,7 +107,7 @@ pub struct Summary {
     pub profiles: Vec<Profile>,
     /// Seed variance.
     pub variance: Vec<VarianceSummary>,
-    /// What was claimed, and what came of it.
+    /// The claims with their verdicts.
     pub claims: Vec<ClaimResult>,
     /// Published numbers beside ours.
     pub published: Vec<PublishedResult>,

@@ -2,7 +2,7 @@
 
 use super::cells::Cells;
 use super::columns;
-use super::series::{Series, in_words, interval_of};
+use super::sample::{Sample, in_words, interval_of};
 use crate::describe;
 use crate::interval::Interval;
 use wninit_core::columns;
@@ -11,28 +11,19 @@ use wninit_core::table::Column;
 
 /// A published number beside ours: a row of `published.csv`.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)] // COLUMNS documents each
 pub struct PublishedResult {
-    /// About which jobs, in words.
     pub r#where: String,
     /// The same in as few words as a line of a terminal has room for.
     pub briefly: String,
-    /// About what.
     pub metric: Metric,
-    /// The published number.
     pub published: f64,
-    /// Its uncertainty, as published.
     pub spread: Option<f64>,
-    /// Where it was published.
     pub source: Option<String>,
-    /// Seeds of ours.
     pub n: usize,
-    /// Our mean over seeds.
     pub mean: Option<f64>,
-    /// Our sd between seeds.
     pub sd: Option<f64>,
-    /// The interval of our mean.
     pub interval: Option<Interval>,
-    /// Our mean minus the published number.
     pub difference: Option<f64>,
 }
 
@@ -54,8 +45,8 @@ pub(super) static COLUMNS: &[Column<PublishedResult>] = columns![PublishedResult
 ];
 
 pub(super) fn beside(sweep: &Cells, number: &Published) -> PublishedResult {
-    let series = Series::new(sweep, number.metric, &number.filter, &[]);
-    let values: Vec<f64> = series.by_seed().into_values().collect();
+    let sample = Sample::new(sweep, number.metric, &number.filter, &[]);
+    let values: Vec<f64> = sample.by_seed().into_values().collect();
     let mean = describe::mean(&values);
     PublishedResult {
         r#where: in_words(&number.filter),
@@ -67,12 +58,12 @@ pub(super) fn beside(sweep: &Cells, number: &Published) -> PublishedResult {
         n: values.len(),
         mean,
         sd: describe::sd(&values),
-        interval: interval_of(&values, number.metric.is_binary() && series.contexts.len() == 1),
+        interval: interval_of(&values, number.metric.is_binary() && sample.contexts.len() == 1),
         difference: mean.map(|mean| mean - number.value),
     }
 }
 
-/// `blocks 1/16 he_proposed`: of fields whose values say what they are the value alone.
+/// `blocks 1/16 he_proposed`: fields with self-explanatory values without their name.
 fn briefly(filter: &[Condition]) -> String {
     const PLAIN: [&str; 5] = ["dataset", "model", "norm", "init", "precision"];
     let words = |condition: &Condition| {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Seed;
 use super::arms::{Arms, common_seeds};
-use super::cells::{Cell, Cells, Ending};
+use super::cells::{Cell, Cells, RunEnding};
 use crate::describe;
 use crate::interval::{self, Interval, LEVEL, Paired};
 
@@ -125,7 +125,7 @@ impl Arms {
             cell.runs.iter().filter_map(|r| Some((r.seed, (r.accuracy?, 0.0)))).collect()
         });
         let values: Vec<f64> = by_seed(accuracies).into_iter().map(|(x, _)| x).collect();
-        let successes = own.iter().map(|cell| cell.count(Ending::Success)).sum();
+        let successes = own.iter().map(|cell| cell.count(RunEnding::Success)).sum();
         let runs = own.iter().map(|cell| cell.runs.len()).sum();
         let rates = || own.iter().map(|cell| cell.job.lr);
         let tried = || sweep.cells.iter().map(|cell| cell.job.lr);

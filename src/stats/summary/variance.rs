@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::arms::Arms;
-use super::cells::{Cells, Ending, Run, place};
+use super::cells::{Cells, Run, RunEnding, place};
 use super::columns;
 use crate::describe;
 use crate::interval::{self, Estimate, LEVEL};
@@ -20,7 +20,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// Its word in `variance.csv`.
+    /// The value in `variance.csv`.
     pub fn name(self) -> &'static str {
         match self {
             Scope::All => "all",
@@ -69,7 +69,7 @@ impl Arms {
             let mut by_arm: Vec<BTreeMap<Vec<usize>, Vec<f64>>> =
                 vec![BTreeMap::new(); self.arms.len()];
             for (arm, cell) in self.cells(sweep) {
-                let taken = |run: &&Run| scope == Scope::All || run.ending == Ending::Success;
+                let taken = |run: &&Run| scope == Scope::All || run.ending == RunEnding::Success;
                 let values: Vec<f64> =
                     cell.runs.iter().filter(taken).filter_map(|run| run.accuracy).collect();
                 if values.len() > 1 {

@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Seed;
-use super::cells::{Cells, Ending, Run, chance};
+use super::cells::{Cells, Run, RunEnding, chance};
 use crate::describe;
 use crate::interval::{self, Interval, LEVEL};
 use wninit_core::grid::{Condition, Metric};
 
-/// What a metric says of a run; `None` if it was not measured. A diverged run predicts nothing, so
+/// The value of a metric for a run; `None` if it was not measured. A diverged run predicts nothing, so
 /// its accuracies are those of a guess, 1/classes, and its losses ln(classes).
 fn measure(metric: Metric, run: &Run) -> Option<f64> {
     let measured = |value: Option<f64>, guess: f64| match run.ending {
-        Ending::Diverged => Some(guess),
+        RunEnding::Diverged => Some(guess),
         _ => value.filter(|x| x.is_finite()),
     };
     let record = run.record;
@@ -26,13 +26,13 @@ fn measure(metric: Metric, run: &Run) -> Option<f64> {
         Metric::TestLoss => measured(record.test_loss, -chance.ln()),
         Metric::ValLoss => measured(record.val_loss, -chance.ln()),
         Metric::TrainLoss => measured(record.train_loss, -chance.ln()),
-        Metric::Diverged => yes(run.ending == Ending::Diverged),
-        Metric::Success => yes(run.ending == Ending::Success),
+        Metric::Diverged => yes(run.ending == RunEnding::Diverged),
+        Metric::Success => yes(run.ending == RunEnding::Success),
         Metric::EpochsDone => Some(f64::from(record.epochs_done)),
         Metric::BestEpoch => record.best_epoch.map(f64::from),
         Metric::TrainSeconds => Some(record.train_seconds).filter(|x| x.is_finite()),
         Metric::ImagesPerSecond => record.images_per_second.filter(|x| x.is_finite()),
-        // Measured before training, see `Series::new`.
+        // Measured before training, see `Sample::new`.
         Metric::LogSpectralNorm => None,
     }
 }
@@ -40,7 +40,7 @@ fn measure(metric: Metric, run: &Run) -> Option<f64> {
 /// One value a seed, averaged over contexts, each at the learning rate that validation chose, or,
 /// for a share of runs, over the learning rates as well. Hyperparameters that a side
 /// of a comparison does not fix are selected on validation accuracy.
-pub(super) struct Series {
+pub(super) struct Sample {
     /// By context, then by seed.
     pub contexts: BTreeMap<Vec<usize>, BTreeMap<Seed, f64>>,
     /// Planned runs that are not finished.
@@ -50,13 +50,13 @@ pub(super) struct Series {
     pub seconds_a_seed: f64,
 }
 
-impl Series {
+impl Sample {
     pub(super) fn new(
         sweep: &Cells,
         metric: Metric,
         filter: &[Condition],
         besides: &[usize],
-    ) -> Series {
+    ) -> Sample {
         let (seeds, settings): (Vec<&Condition>, Vec<&Condition>) =
             filter.iter().partition(|condition| condition.is_about_seeds());
         let cells: BTreeSet<usize> = (0..sweep.cells.len())
@@ -66,7 +66,7 @@ impl Series {
         // many runs train, every one counts.
         let lr = sweep.axis("lr").filter(|lr| !besides.contains(lr) && !metric.is_binary());
         let context = sweep.axes_without(&besides.iter().copied().chain(lr).collect::<Vec<_>>());
-        let mut series = Series { contexts: BTreeMap::new(), missing: 0, seconds_a_seed: 0.0 };
+        let mut sample = Sample { contexts: BTreeMap::new(), missing: 0, seconds_a_seed: 0.0 };
         for (at, group) in sweep.group(&context) {
             let group: Vec<usize> = group.into_iter().filter(|i| cells.contains(i)).collect();
             if metric == Metric::LogSpectralNorm {
@@ -74,7 +74,7 @@ impl Series {
                 let measured = |&i: &usize| sweep.cells[i].curvatures.len();
                 let Some(cell) = group.into_iter().max_by_key(measured) else { continue };
                 let cell = &sweep.cells[cell];
-                series.missing += cell.planned.saturating_sub(cell.curvatures.len());
+                sample.missing += cell.planned.saturating_sub(cell.curvatures.len());
                 let chosen = cell.curvatures.iter().filter(|(_, measured)| {
                     seeds.iter().all(|condition| condition.holds(&measured.job))
                 });
@@ -82,15 +82,15 @@ impl Series {
                     .filter_map(|(seed, measured)| Some((*seed, measured.log_spectral_norm()?)))
                     .collect();
                 if !values.is_empty() {
-                    series.contexts.insert(at, values);
+                    sample.contexts.insert(at, values);
                 }
                 continue;
             }
             for cell in group.iter().map(|&i| &sweep.cells[i]) {
-                series.missing += cell.planned.saturating_sub(cell.runs.len());
+                sample.missing += cell.planned.saturating_sub(cell.runs.len());
                 let seconds: Vec<f64> =
                     cell.runs.iter().filter_map(|run| measure(Metric::TrainSeconds, run)).collect();
-                series.seconds_a_seed += describe::mean(&seconds).unwrap_or(0.0);
+                sample.seconds_a_seed += describe::mean(&seconds).unwrap_or(0.0);
             }
             let Some(best) = sweep.best(group) else {
                 continue;
@@ -102,10 +102,10 @@ impl Series {
                 .filter_map(|run| Some((run.seed, measure(metric, run)?)))
                 .collect();
             if !values.is_empty() {
-                series.contexts.insert(at, values);
+                sample.contexts.insert(at, values);
             }
         }
-        series
+        sample
     }
 
     /// The means over contexts of the seeds that every context has.
@@ -121,7 +121,7 @@ impl Series {
     }
 
     /// Leaves out the contexts that the other lacks.
-    pub(super) fn keep_common(&mut self, other: &Series) {
+    pub(super) fn keep_common(&mut self, other: &Sample) {
         self.contexts.retain(|at, _| other.contexts.contains_key(at));
     }
 }
