@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::iter::Sum;
+use std::ops::Deref;
 
 use rayon::prelude::*;
 
@@ -61,29 +62,18 @@ pub enum RunEnding {
 /// A finished run in its cell.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Run<'a> {
-    /// The run.
     pub record: &'a Record,
-    /// Its job's id.
-    pub id: JobId,
-    /// Its seeds.
-    pub seed: Seed,
-    /// How it ended.
-    pub ending: RunEnding,
-    /// Test accuracy, 1/classes if it diverged; `None` if it was not measured.
-    pub accuracy: Option<f64>,
+    pub summary: RunSummary,
+}
+
+impl Deref for Run<'_> {
+    type Target = RunSummary;
+    fn deref(&self) -> &RunSummary {
+        &self.summary
+    }
 }
 
 impl Run<'_> {
-    fn summary(&self) -> RunSummary {
-        RunSummary {
-            id: self.id,
-            seed: self.seed,
-            ending: self.ending,
-            accuracy: self.accuracy,
-            epochs_done: self.record.epochs_done,
-        }
-    }
-
     /// The best validation accuracy; 1/classes if the run diverged. This chooses learning rates.
     fn validation(&self) -> Option<f64> {
         match self.ending {
@@ -233,7 +223,7 @@ impl CellSummary {
             at: cell.at.clone(),
             arm,
             job: cell.job.clone(),
-            runs: cell.runs.iter().map(Run::summary).collect(),
+            runs: cell.runs.iter().map(|run| run.summary).collect(),
             counts,
             success_rate: (counts.finished > 0).then(|| successes as f64 / counts.finished as f64),
             success: interval::wilson(successes, counts.finished, LEVEL),
@@ -343,13 +333,10 @@ impl<'a> Cells<'a> {
                 (Outcome::Ok, Some(x)) if x > bound => (RunEnding::Success, Some(x)),
                 (Outcome::Ok, measured) => (RunEnding::AtChance, measured),
             };
-            cells[cell].runs.push(Run {
-                record,
-                id,
-                seed: (job.init_seed, job.data_seed),
-                ending,
-                accuracy,
-            });
+            let seed = (job.init_seed, job.data_seed);
+            let epochs_done = record.epochs_done;
+            let summary = RunSummary { id, seed, ending, accuracy, epochs_done };
+            cells[cell].runs.push(Run { record, summary });
         }
         for curvature in input.curvatures {
             if let Some(&cell) = cell_of.get(&curvature.job.id()) {
