@@ -10,7 +10,7 @@ pub(super) fn record(record: &Record) -> Result<(), String> {
     let Record { job, outcome, epochs_done, .. } = record;
     let is_ok = *outcome == Outcome::Ok;
     let (done, last) = (u64::from(*epochs_done), u64::from(job.epochs));
-    counts("epochs_done", Some(done), u64::from(is_ok), last, "`epochs` of the job")?;
+    counts("epochs_done", Some(done), 0, last, "`epochs` of the job")?;
     counts("best_epoch", record.best_epoch.map(u64::from), 1, done, "`epochs_done`")?;
     let steps = Shape::of(job).steps() as u64;
     counts("diverged_epoch", record.diverged_epoch.map(u64::from), 1, last, "`epochs` of the job")?;
@@ -34,7 +34,7 @@ pub(super) fn record(record: &Record) -> Result<(), String> {
             return Err(format!("the column `{}` {is}, but {but}", column.name));
         }
     }
-    Ok(())
+    counts("epochs_done", Some(done), u64::from(is_ok), last, "")
 }
 
 /// Why no epoch is like that.
