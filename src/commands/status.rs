@@ -13,7 +13,7 @@ use wninit_core::job::JobId;
 use wninit_core::results::{
     Failure, Holder, Outcome, folders, holder, planned_ids, read_failures, read_outcomes,
 };
-use wninit_core::run::progress::Progress;
+use wninit_core::run::progress::RunProgress;
 
 /// How far is a sweep, and what went wrong so far?
 ///
@@ -44,7 +44,7 @@ pub struct Process {
     /// The shard's folder name; `None` for the whole sweep.
     pub shard: Option<String>,
     pub holder: Holder,
-    pub progress: Option<Progress>,
+    pub progress: Option<RunProgress>,
 }
 
 #[derive(Clone, Debug)]
@@ -112,7 +112,7 @@ impl Status {
                 let shard = (folder != dir)
                     .then(|| folder.file_name().unwrap_or_default().to_string_lossy().into_owned());
                 // An earlier process may have left its progress report.
-                let progress = Progress::read(&folder)
+                let progress = RunProgress::read(&folder)
                     .filter(|p| (p.pid, &p.host) == (holder.pid, &holder.host));
                 runs.push(Process { shard, holder, progress });
             }

@@ -1,10 +1,10 @@
 //! `mlp`: `depth` hidden layers of `width` units, each followed by a ReLU.
 
-use super::{Blueprint, Trunk};
+use super::{Backbone, ModelConfig};
 use crate::nn::{Layer, Linear, Role};
 
-pub(super) fn trunk(depth: u32, width: u32, blueprint: &Blueprint, members: i64) -> Trunk {
-    let &Blueprint { norm, input, arithmetic, .. } = blueprint;
+pub(super) fn backbone(depth: u32, width: u32, config: &ModelConfig, members: i64) -> Backbone {
+    let &ModelConfig { norm, input, arithmetic, .. } = config;
     let width = i64::from(width);
     let mut features = input.iter().product();
     let layers = (0..depth)
@@ -15,5 +15,5 @@ pub(super) fn trunk(depth: u32, width: u32, blueprint: &Blueprint, members: i64)
                 as Box<dyn Layer>
         })
         .collect();
-    Trunk { layers, features }
+    Backbone { layers, features }
 }

@@ -7,13 +7,14 @@ mod residual;
 use tch::{Device, Kind, Tensor};
 
 use crate::nn::{
-    Affine, Arithmetic, Buffer, Layer, Linear, Param, Part, Pass, Role, Sgd, Step, Tape, init,
+    Accumulation, Affine, Arithmetic, Buffer, Layer, Linear, Param, Part, Pass, Role, Sgd, Tape,
+    init,
 };
 use wninit_core::job::{Arch, Gain, Init, Norm, Precision};
 
 /// What a model is made for.
 #[derive(Clone, Copy, Debug)]
-pub struct Blueprint {
+pub struct ModelConfig {
     /// The network and its sizes.
     pub arch: Arch,
     /// How its layers are normalised.
@@ -26,7 +27,7 @@ pub struct Blueprint {
     pub arithmetic: Arithmetic,
 }
 
-impl Blueprint {
+impl ModelConfig {
     /// The arithmetic of a job's precision on a device.
     pub(crate) fn arithmetic(precision: Precision, device: Device) -> Arithmetic {
         match precision {
@@ -37,14 +38,14 @@ impl Blueprint {
 }
 
 /// The layers between the images and the head, and how many features reach the head.
-struct Trunk {
+struct Backbone {
     layers: Vec<Box<dyn Layer>>,
     features: i64,
 }
 
 /// A stack of networks of one shape.
 pub struct Model {
-    blueprint: Blueprint,
+    config: ModelConfig,
     members: i64,
     layers: Vec<Box<dyn Layer>>,
 }
@@ -59,26 +60,26 @@ pub struct StepResult {
 
 impl Model {
     /// A stack of networks with all parameters 0 (batch norms at their start).
-    pub fn zeros(blueprint: Blueprint, members: i64) -> Model {
-        let trunk = match blueprint.arch {
-            Arch::Mlp { depth, width } => mlp::trunk(depth, width, &blueprint, members),
-            Arch::Cnn { depth, width } => cnn::trunk(depth, width, &blueprint, members),
-            Arch::ResNet { blocks, width } => residual::resnet(blocks, width, &blueprint, members),
+    pub fn zeros(config: ModelConfig, members: i64) -> Model {
+        let backbone = match config.arch {
+            Arch::Mlp { depth, width } => mlp::backbone(depth, width, &config, members),
+            Arch::Cnn { depth, width } => cnn::backbone(depth, width, &config, members),
+            Arch::ResNet { blocks, width } => residual::resnet(blocks, width, &config, members),
             Arch::Wrn { blocks, k, reduced_memory } => {
-                residual::wrn(blocks, k, reduced_memory, &blueprint, members)
+                residual::wrn(blocks, k, reduced_memory, &config, members)
             }
         };
-        let sizes = [members, trunk.features, blueprint.classes];
-        let (name, arithmetic) = ("head".to_owned(), blueprint.arithmetic);
+        let sizes = [members, backbone.features, config.classes];
+        let (name, arithmetic) = ("head".to_owned(), config.arithmetic);
         let head = Linear::new(name, Role::Head, Norm::None, sizes, arithmetic);
-        let mut layers = trunk.layers;
+        let mut layers = backbone.layers;
         layers.push(Box::new(head));
-        Model { blueprint, members, layers }
+        Model { config, members, layers }
     }
 
     /// A single network as its initializer draws it; a data-dependent one is not done with that.
-    pub(crate) fn drawn(blueprint: Blueprint, init: Init, seed: u64) -> Model {
-        let mut model = Model::zeros(blueprint, 1);
+    pub(crate) fn drawn(config: ModelConfig, init: Init, seed: u64) -> Model {
+        let mut model = Model::zeros(config, 1);
         for affine in model.affines() {
             init::draw(affine, init, seed);
         }
@@ -88,12 +89,12 @@ impl Model {
     /// A single network, initialised. `batch` gives the images of the data-dependent pass,
     /// `[batch, channel, height, width]`, and is asked only if the initializer needs them.
     pub fn initialised(
-        blueprint: Blueprint,
+        config: ModelConfig,
         init: Init,
         seed: u64,
         batch: impl FnOnce() -> Tensor,
     ) -> Model {
-        let mut model = Model::drawn(blueprint, init, seed);
+        let mut model = Model::drawn(config, init, seed);
         if init.gain == Gain::Datadep {
             model.data_dependent(&batch().unsqueeze(0));
         }
@@ -109,8 +110,8 @@ impl Model {
     }
 
     /// What the model was made for.
-    pub fn blueprint(&self) -> Blueprint {
-        self.blueprint
+    pub fn config(&self) -> ModelConfig {
+        self.config
     }
 
     /// How many networks are stacked.
@@ -120,8 +121,8 @@ impl Model {
 
     /// Images `[member, batch, channel, height, width]` as the first layer takes them.
     fn enter(&self, x: &Tensor) -> Tensor {
-        let x = x.to_kind(self.blueprint.arithmetic.compute);
-        match self.blueprint.arch {
+        let x = x.to_kind(self.config.arithmetic.compute);
+        match self.config.arch {
             Arch::Mlp { .. } => x.flatten(2, -1),
             // Channels last in memory, for the convolutions. With a single channel that looks like
             // channels first as well, and libtorch goes by the strides: give them in full, or a
@@ -150,7 +151,7 @@ impl Model {
         for layer in &self.layers {
             x = layer.forward(&x, pass);
         }
-        x.to_kind(self.blueprint.arithmetic.params)
+        x.to_kind(self.config.arithmetic.params)
     }
 
     /// What leaves each layer that has a name (after its ReLU, where it ends in one): of an `mlp`
@@ -190,8 +191,8 @@ impl Model {
         while start < batch {
             let size = micro_batch.min(batch - start);
             let (x, y) = (x.narrow(1, start, size), y.narrow(1, start, size));
-            let step = Step { first: start == 0, last: start + size == batch, sgd };
-            let part = self.forward_backward(&x, &y, batch, step, recompute);
+            let accum = Accumulation { first: start == 0, last: start + size == batch, sgd };
+            let part = self.forward_backward(&x, &y, batch, accum, recompute);
             result = Some(match result {
                 None => part,
                 Some(sum) => {
@@ -208,7 +209,7 @@ impl Model {
         x: &Tensor,
         y: &Tensor,
         batch: i64,
-        step: Step,
+        accum: Accumulation,
         recompute: bool,
     ) -> StepResult {
         let depth = self.layers.len();
@@ -222,20 +223,20 @@ impl Model {
                 starts.push(x.shallow_clone());
             }
             // The last segment's backward pass follows at once, so it is not skimmed.
-            let mut pass = if last { Pass::Train(&mut tape) } else { Pass::Skim };
+            let mut pass = if last { Pass::Train(&mut tape) } else { Pass::NoTape };
             x = layer.forward(&x, &mut pass);
         }
-        let (result, mut dy) = cross_entropy(&x, y, batch, self.blueprint.arithmetic.params);
+        let (result, mut dy) = cross_entropy(&x, y, batch, self.config.arithmetic.params);
         for (s, start) in starts.into_iter().enumerate().rev() {
             let range = s * segment..depth.min((s + 1) * segment);
             if tape.is_empty() {
                 let mut x = start;
                 for layer in &self.layers[range.clone()] {
-                    x = layer.forward(&x, &mut Pass::Again(&mut tape));
+                    x = layer.forward(&x, &mut Pass::Recompute(&mut tape));
                 }
             }
             for i in range.rev() {
-                dy = self.layers[i].backward(dy, &mut tape, step, i > 0);
+                dy = self.layers[i].backward(dy, &mut tape, accum, i > 0);
             }
         }
         result
@@ -290,7 +291,7 @@ impl Model {
 
     /// Keeps only these members, in this order.
     pub(crate) fn keep(&mut self, members: &[i64]) {
-        let device = self.blueprint.arithmetic.device;
+        let device = self.config.arithmetic.device;
         let index = Tensor::from_slice(members).to_device(device);
         let keep = |t: &mut Tensor| *t = t.index_select(0, &index);
         for param in self.params() {

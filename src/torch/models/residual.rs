@@ -7,16 +7,16 @@
 
 use tch::Tensor;
 
-use super::{Blueprint, Trunk};
+use super::{Backbone, ModelConfig};
 use crate::nn::conv::ConvSize;
-use crate::nn::pool::GlobalAveragePool;
-use crate::nn::{Arithmetic, BatchNorm, Conv, Layer, Part, Pass, Role, Step, Tape};
+use crate::nn::pooling::GlobalAveragePooling;
+use crate::nn::{Accumulation, Arithmetic, BatchNorm, Conv, Layer, Part, Pass, Role, Tape};
 use wninit_core::job::Norm;
 
 /// ResNet-(6·blocks+2): stages of `width`, 2·`width` and 4·`width` channels; with batch norm also
 /// one after the stem and one before the pooling.
-pub(super) fn resnet(blocks: u32, width: u32, blueprint: &Blueprint, members: i64) -> Trunk {
-    let &Blueprint { norm, input, arithmetic, .. } = blueprint;
+pub(super) fn resnet(blocks: u32, width: u32, config: &ModelConfig, members: i64) -> Backbone {
+    let &ModelConfig { norm, input, arithmetic, .. } = config;
     let width = i64::from(width);
     let build = Build { norm, members, arithmetic };
     let stem = build.conv("stem", Role::Relu, [input[0], width], 3, 1, false);
@@ -28,8 +28,8 @@ pub(super) fn resnet(blocks: u32, width: u32, blueprint: &Blueprint, members: i6
     if norm == Norm::Batch {
         layers.push(Box::new(BatchNorm::new("bn_final", members, features, arithmetic)));
     }
-    layers.push(Box::new(GlobalAveragePool));
-    Trunk { layers, features }
+    layers.push(Box::new(GlobalAveragePooling));
+    Backbone { layers, features }
 }
 
 /// WRN-(6·blocks+4)-k: a stem of 16 channels (stride 2 with `reduced_memory`), stages of 16k, 32k
@@ -38,10 +38,10 @@ pub(super) fn wrn(
     blocks: u32,
     k: u32,
     reduced_memory: bool,
-    blueprint: &Blueprint,
+    config: &ModelConfig,
     members: i64,
-) -> Trunk {
-    let &Blueprint { norm, input, arithmetic, .. } = blueprint;
+) -> Backbone {
+    let &ModelConfig { norm, input, arithmetic, .. } = config;
     const STEM: i64 = 16;
     let k = i64::from(k);
     let build = Build { norm, members, arithmetic };
@@ -49,8 +49,8 @@ pub(super) fn wrn(
     let stem = build.conv("stem", Role::Linear, [input[0], STEM], 3, stride, false);
     let mut layers: Vec<Box<dyn Layer>> = vec![Box::new(stem)];
     let features = build.stages(blocks, STEM, [16 * k, 32 * k, 64 * k], &mut layers);
-    layers.push(Box::new(GlobalAveragePool));
-    Trunk { layers, features }
+    layers.push(Box::new(GlobalAveragePooling));
+    Backbone { layers, features }
 }
 
 /// What all layers of a model share.
@@ -163,27 +163,33 @@ impl Layer for ResidualBlock {
         y
     }
 
-    fn backward(&mut self, dy: Tensor, tape: &mut Tape, step: Step, _need_dx: bool) -> Tensor {
+    fn backward(
+        &mut self,
+        dy: Tensor,
+        tape: &mut Tape,
+        accum: Accumulation,
+        _need_dx: bool,
+    ) -> Tensor {
         // A stem comes before it, so the gradient is always wanted.
-        let mut dh = self.conv2.backward(dy.shallow_clone(), tape, step, true);
+        let mut dh = self.conv2.backward(dy.shallow_clone(), tape, accum, true);
         if let Some(bn) = &mut self.bn2 {
             let dh_bn = tape.pop().threshold_backward(&dh, 0);
-            dh = bn.backward(dh_bn, tape, step, true);
+            dh = bn.backward(dh_bn, tape, accum, true);
         }
-        let mut dz = self.conv1.backward(dh, tape, step, true);
+        let mut dz = self.conv1.backward(dh, tape, accum, true);
         if self.bn1.is_some() {
             dz = tape.pop().threshold_backward(&dz, 0);
         }
         // A shortcut convolution branches off behind bn1, an identity before it.
         let identity = match &mut self.shortcut {
             Some(shortcut) => {
-                dz = dz.g_add_(&shortcut.backward(dy, tape, step, true));
+                dz = dz.g_add_(&shortcut.backward(dy, tape, accum, true));
                 None
             }
             None => Some(dy),
         };
         let mut dx = match &mut self.bn1 {
-            Some(bn) => bn.backward(dz, tape, step, true),
+            Some(bn) => bn.backward(dz, tape, accum, true),
             None => dz,
         };
         match identity {

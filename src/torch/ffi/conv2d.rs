@@ -1,5 +1,5 @@
-//! The one place that calls libtorch's convolution, forward and backward: a test holds all other
-//! code off. So no shape reaches a kernel that is known to be wrong, see [`super::faults`].
+//! The only caller of libtorch's convolution, forward and backward (a test enforces it), so that no
+//! shape reaches a kernel that is known to be wrong: see `faults`.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -34,24 +34,23 @@ pub struct Window {
 }
 
 impl Window {
-    /// Height or width of the result, from that of the image.
+    /// Height or width of the result, given that of the image.
     pub(crate) fn result(self, size: i64) -> i64 {
         (size + 2 * (self.kernel / 2) - self.kernel) / self.stride + 1
     }
 
-    /// Whether it is a 1×1 convolution with a stride; see
-    /// [`STRIDED_POINTWISE`](super::faults::STRIDED_POINTWISE).
+    /// Whether `faults::STRIDED_POINTWISE` applies.
     fn is_strided_pointwise(self) -> bool {
         self.kernel == 1 && self.stride > 1
     }
 }
 
-/// The same convolution on the pixels that the stride leaves.
+/// The same convolution on the strided pixels.
 const POINTWISE: Window = Window { kernel: 1, stride: 1 };
 
-/// What of a convolution decides which kernel computes it, the batch and the type aside.
+/// The sizes on which a library's choice of kernel depends, besides batch and type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Shape {
+pub struct ConvShape {
     /// Input channels.
     pub inputs: i64,
     /// Output channels.
@@ -63,8 +62,8 @@ pub struct Shape {
 }
 
 /// Gradients of `y = conv2d(x, w) + b`.
-pub(crate) struct Grads {
-    /// `[batch, in, height, width]`, where asked for.
+pub(crate) struct Conv2dGrads {
+    /// `[batch, in, height, width]`, if `need_dx`.
     pub dx: Option<Tensor>,
     /// `[out, in / groups, k, k]`.
     pub dw: Tensor,
@@ -72,10 +71,10 @@ pub(crate) struct Grads {
     pub db: Tensor,
 }
 
-/// `x [batch, in, h, w]` with `w [out, in / groups, k, k]` and `b [out]`. Differentiable, twice.
+/// `x [batch, in, h, w]` with `w [out, in / groups, k, k]` and `b [out]`. Twice differentiable.
 ///
 /// # Panics
-/// If the shapes do not fit, or memory runs out, with libtorch's message.
+/// If the shapes do not match, or memory runs out, with libtorch's message.
 pub(crate) fn forward(x: &Tensor, w: &Tensor, b: &Tensor, window: Window, groups: i64) -> Tensor {
     result_size(x, w, window, groups);
     assert_eq!(b.size(), w.size()[..1], "one bias for each output channel");
@@ -95,7 +94,7 @@ pub(crate) fn forward(x: &Tensor, w: &Tensor, b: &Tensor, window: Window, groups
 /// The gradients of [`forward`], with `dx` only if `need_dx`.
 ///
 /// # Panics
-/// If the shapes do not fit, or memory runs out, with libtorch's message.
+/// If the shapes do not match, or memory runs out, with libtorch's message.
 pub(crate) fn backward(
     dy: &Tensor,
     x: &Tensor,
@@ -103,8 +102,8 @@ pub(crate) fn backward(
     window: Window,
     groups: i64,
     need_dx: bool,
-) -> Grads {
-    // libtorch does not compare dy's shape with the others before it hands out their memory.
+) -> Conv2dGrads {
+    // libtorch does not check dy's shape.
     assert_eq!(dy.size(), result_size(x, w, window, groups), "dy has the shape of the result");
     for t in [dy, w] {
         assert_eq!(
@@ -121,19 +120,18 @@ pub(crate) fn backward(
             pixels(&dx, stride).copy_(&of_pixels);
             dx
         });
-        return Grads { dx, ..grads };
+        return Conv2dGrads { dx, ..grads };
     }
     if emulates_bf16(x) {
         let [dy, x, w] = [dy, x, w].map(|t| t.to_kind(Kind::Float));
-        let Grads { dx, dw, db } = backward(&dy, &x, &w, window, groups, need_dx);
+        let Conv2dGrads { dx, dw, db } = backward(&dy, &x, &w, window, groups, need_dx);
         let rounded = |t: Tensor| t.to_kind(Kind::BFloat16);
-        return Grads { dx: dx.map(rounded), dw: rounded(dw), db: rounded(db) };
+        return Conv2dGrads { dx: dx.map(rounded), dw: rounded(dw), db: rounded(db) };
     }
     assert!(!window.is_strided_pointwise(), "oneDNN must not see one");
     let mut out = [std::ptr::null_mut(); 3];
     let mask = if need_dx { 0b111 } else { 0b110 };
-    // SAFETY: the pointers are live tensors for the length of the call, and their shapes, kinds and
-    // devices fit together.
+    // SAFETY: the pointers are live tensors of matching shapes, kinds and devices.
     check(unsafe {
         wninit_convolution_backward(
             out.as_mut_ptr(),
@@ -148,19 +146,16 @@ pub(crate) fn backward(
     });
     let [dx, dw, db] = adopt(out);
     let (dw, db) = dw.zip(db).expect("the mask asks for the gradients of weight and bias");
-    Grads { dx, dw, db }
+    Conv2dGrads { dx, dw, db }
 }
 
-/// The pixels that a 1×1 convolution with a stride reads: a view, whose copy lies in memory in the
-/// order of the image.
+/// The pixels that a strided 1×1 convolution reads, as a view. A copy of it keeps the image's layout.
 fn pixels(x: &Tensor, stride: i64) -> Tensor {
     x.slice(2, None, None, stride).slice(3, None, None, stride)
 }
 
-/// The size of the result.
-///
 /// # Panics
-/// If `x` and `w` do not fit together.
+/// If the shapes of `x` and `w` do not match.
 fn result_size(x: &Tensor, w: &Tensor, window: Window, groups: i64) -> [i64; 4] {
     let Window { kernel, stride } = window;
     let ([batch, inputs, height, width], [outputs, of_group, rows, columns]) =
@@ -190,21 +185,21 @@ fn result_size(x: &Tensor, w: &Tensor, window: Window, groups: i64) -> [i64; 4] 
 }
 
 thread_local! {
-    /// What [`shapes_of`] has seen on this thread.
-    static SEEN: RefCell<Option<BTreeSet<Shape>>> = const { RefCell::new(None) };
+    /// What [`shapes_of`] has recorded on this thread.
+    static SEEN: RefCell<Option<BTreeSet<ConvShape>>> = const { RefCell::new(None) };
 }
 
 fn record(x: &Tensor, w: &Tensor, window: Window, groups: i64) {
     SEEN.with_borrow_mut(|seen| {
         if let (Some(seen), [_, inputs, height, width], 1) = (seen, &x.size()[..], groups) {
             let (inputs, outputs) = (*inputs, w.size()[0]);
-            seen.insert(Shape { inputs, outputs, window, image: [*height, *width] });
+            seen.insert(ConvShape { inputs, outputs, window, image: [*height, *width] });
         }
     });
 }
 
-/// The shapes of the convolutions that `work` asks for on this thread, those in groups aside.
-pub(crate) fn shapes_of(work: impl FnOnce()) -> BTreeSet<Shape> {
+/// The shapes of the ungrouped convolutions that `work` computes on this thread.
+pub(crate) fn shapes_of(work: impl FnOnce()) -> BTreeSet<ConvShape> {
     SEEN.set(Some(BTreeSet::new()));
     work();
     SEEN.take().unwrap_or_default()
@@ -238,9 +233,9 @@ mod tests {
         assert!(f64::try_from(off).unwrap() < 1e-5);
         // The call that reached libtorch is the one with stride 1.
         let seen = shapes_of(|| drop(forward(&x, &w, &b, STRIDED, 1)));
-        let last = Shape { inputs: 3, outputs: 4, window: POINTWISE, image: [3, 3] };
+        let last = ConvShape { inputs: 3, outputs: 4, window: POINTWISE, image: [3, 3] };
         assert!(seen.contains(&last), "{seen:?}");
-        // The gradients are autograd's, and these have gradients of their own.
+        // The gradients equal autograd's, which are differentiable in turn.
         let theirs = Tensor::run_backward(&[(&y * &dy).sum(Kind::Float)], &[&x, &w], true, true);
         let ours = tch::no_grad(|| backward(&dy, &x, &w, STRIDED, 1, true));
         for (ours, theirs) in [(ours.dx.unwrap(), &theirs[0]), (ours.dw, &theirs[1])] {
@@ -254,21 +249,21 @@ mod tests {
 
     #[test]
     #[should_panic(expected = "dy has the shape of the result")]
-    fn a_gradient_of_another_shape_is_refused() {
+    fn a_gradient_of_another_shape_is_rejected() {
         let [dy, x, w, _] = operands();
         backward(&dy.narrow(2, 0, 2), &x, &w, STRIDED, 1, true);
     }
 
     #[test]
     #[should_panic(expected = "operands of one kind and device")]
-    fn a_gradient_of_another_kind_is_refused() {
+    fn a_gradient_of_another_kind_is_rejected() {
         let [dy, x, w, _] = operands();
         backward(&dy.to_kind(Kind::Double), &x, &w, STRIDED, 1, true);
     }
 
     #[test]
     #[should_panic(expected = "does not fit images")]
-    fn kernels_for_other_channels_are_refused() {
+    fn kernels_for_other_channels_are_rejected() {
         let [_, x, w, b] = operands();
         let _ = forward(&x, &w.narrow(1, 0, 2), &b, STRIDED, 1);
     }

@@ -1,13 +1,13 @@
-//! The mean over each channel.
+//! Global average pooling.
 
 use tch::{Kind, Tensor};
 
-use super::{Layer, Part, Pass, Step, Tape};
+use super::{Accumulation, Layer, Part, Pass, Tape};
 
 /// `[member, batch, channel, height, width]` to `[member, batch, channel]`.
-pub(crate) struct GlobalAveragePool;
+pub(crate) struct GlobalAveragePooling;
 
-impl Layer for GlobalAveragePool {
+impl Layer for GlobalAveragePooling {
     fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
         if let Some(tape) = pass.tape() {
             tape.push(x);
@@ -15,11 +15,17 @@ impl Layer for GlobalAveragePool {
         x.mean_dim([3, 4].as_slice(), false, None::<Kind>)
     }
 
-    fn backward(&mut self, dy: Tensor, tape: &mut Tape, _step: Step, _need_dx: bool) -> Tensor {
+    fn backward(
+        &mut self,
+        dy: Tensor,
+        tape: &mut Tape,
+        _accumulation: Accumulation,
+        _need_dx: bool,
+    ) -> Tensor {
         let x = tape.pop();
         let size = x.size();
         let scaled = dy / (size[3] * size[4]) as f64;
-        let dx = x.empty_like(); // keeps the layout that the convolutions want
+        let dx = x.empty_like(); // channels last, as x
         dx.shallow_clone().copy_(&scaled.unsqueeze(-1).unsqueeze(-1).expand_as(&x));
         dx
     }

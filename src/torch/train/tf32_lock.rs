@@ -1,7 +1,6 @@
-//! Whether TF32 is allowed is a setting of the whole process, and part of a job. So cohorts on GPUs
-//! that allow it and cohorts that do not take turns: those of one kind run at the same time, those
-//! of the other wait until they are done. They are served in the order in which they came, so none
-//! waits for ever. A cohort on the CPU knows no TF32 and does not wait.
+//! Serialises cohorts that need different TF32 settings, since libtorch's setting applies to the whole
+//! process. GPU cohorts with the same setting run concurrently, others wait, in the order of their
+//! arrival, so that none starves. CPU cohorts do not use TF32 and never wait.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -9,55 +8,54 @@ use std::marker::PhantomData;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
-/// Those who run and those who wait.
-pub(crate) struct Turns {
+pub(crate) struct Tf32Lock {
     state: Mutex<State>,
     changed: Condvar,
 }
 
 struct State {
-    /// The setting, while somebody runs.
+    /// The setting of the running cohorts.
     tf32: bool,
     running: usize,
-    /// Who waits, the first one in front.
+    /// Tickets of the waiting cohorts, in order.
     queue: VecDeque<u64>,
     next: u64,
 }
 
-/// The turn of a cohort, until it is dropped.
-pub(crate) struct Turn<'t> {
-    turns: &'t Turns,
-    /// It is the thread's that took it.
+/// Holds the setting until it is dropped.
+#[must_use]
+pub(crate) struct Tf32Guard<'t> {
+    lock: &'t Tf32Lock,
+    /// Not `Send`: see `TAKEN`.
     _thread: PhantomData<*mut ()>,
 }
 
 thread_local! {
-    /// Whether the thread has its turn: if it waited for another one, it waited for itself.
+    /// Whether the thread holds a guard: waiting for another would deadlock.
     static TAKEN: Cell<bool> = const { Cell::new(false) };
 }
 
-impl Turns {
-    pub(crate) const fn new() -> Turns {
+impl Tf32Lock {
+    pub(crate) const fn new() -> Tf32Lock {
         let state = State { tf32: false, running: 0, queue: VecDeque::new(), next: 0 };
-        Turns { state: Mutex::new(state), changed: Condvar::new() }
+        Tf32Lock { state: Mutex::new(state), changed: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// Waits for the turn of a cohort that allows TF32 or does not, and then has `set` change the
-    /// process's setting. `None` if `stopped` says so meanwhile.
+    /// Waits until the setting may be `tf32` and calls `set`. `None` if `stopped` becomes true.
     ///
     /// # Panics
-    /// If the calling thread has its turn already.
+    /// If the calling thread holds a guard.
     pub(crate) fn take(
         &self,
         tf32: bool,
         set: impl FnOnce(bool),
         stopped: impl Fn() -> bool,
-    ) -> Option<Turn<'_>> {
-        assert!(!TAKEN.get(), "a thread takes one turn at a time");
+    ) -> Option<Tf32Guard<'_>> {
+        assert!(!TAKEN.get(), "a thread takes one guard at a time");
         let mut state = self.lock();
         let own = state.next;
         state.next += 1;
@@ -77,15 +75,15 @@ impl Turns {
         set(tf32);
         TAKEN.set(true);
         self.changed.notify_all();
-        Some(Turn { turns: self, _thread: PhantomData })
+        Some(Tf32Guard { lock: self, _thread: PhantomData })
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for Tf32Guard<'_> {
     fn drop(&mut self) {
         TAKEN.set(false);
-        self.turns.lock().running -= 1;
-        self.turns.changed.notify_all();
+        self.lock.lock().running -= 1;
+        self.lock.changed.notify_all();
     }
 }
 
@@ -97,26 +95,26 @@ mod tests {
     use std::sync::mpsc;
 
     #[test]
-    fn nobody_runs_under_the_other_setting_and_everybody_runs() {
-        let turns = Turns::new();
+    fn no_cohort_runs_with_the_other_setting_and_all_run() {
+        let lock = Tf32Lock::new();
         let setting = AtomicBool::new(false);
         let (running, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let done = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for worker in 0..6 {
-                let (turns, setting, done) = (&turns, &setting, &done);
+                let (lock, setting, done) = (&lock, &setting, &done);
                 let (running, most) = (&running, &most);
                 scope.spawn(move || {
                     for cohort in 0..50 {
                         let tf32 = (worker + cohort / 2) % 2 == 0;
-                        let turn = turns.take(tf32, |tf32| setting.store(tf32, SeqCst), || false);
+                        let guard = lock.take(tf32, |tf32| setting.store(tf32, SeqCst), || false);
                         most.fetch_max(running.fetch_add(1, SeqCst) + 1, SeqCst);
                         for _ in 0..20 {
                             assert_eq!(setting.load(SeqCst), tf32);
                             std::thread::yield_now();
                         }
                         running.fetch_sub(1, SeqCst);
-                        drop(turn.unwrap());
+                        drop(guard.unwrap());
                         done.fetch_add(1, SeqCst);
                     }
                 });
@@ -126,53 +124,53 @@ mod tests {
     }
 
     #[test]
-    fn cohorts_of_one_kind_run_at_the_same_time() {
-        let turns = Turns::new();
-        let first = turns.take(true, |_| (), || false);
+    fn cohorts_with_the_same_setting_run_concurrently() {
+        let lock = Tf32Lock::new();
+        let first = lock.take(true, |_| (), || false);
         std::thread::scope(|scope| {
-            let second = scope.spawn(|| turns.take(true, |_| (), || false).is_some());
+            let second = scope.spawn(|| lock.take(true, |_| (), || false).is_some());
             assert!(second.join().unwrap());
         });
         drop(first);
     }
 
     #[test]
-    fn the_first_who_waits_is_served_first_and_a_stop_ends_the_wait() {
-        let turns = Turns::new();
-        let first = turns.take(false, |_| (), || false).unwrap();
+    fn waiting_is_first_come_first_served_and_a_stop_ends_it() {
+        let lock = Tf32Lock::new();
+        let first = lock.take(false, |_| (), || false).unwrap();
         let (order, served) = mpsc::channel();
         let stop = AtomicBool::new(false);
         let waiting = |n: usize| {
-            while turns.lock().queue.len() != n {
+            while lock.lock().queue.len() != n {
                 std::thread::yield_now();
             }
         };
         std::thread::scope(|scope| {
-            let stopped = scope.spawn(|| turns.take(true, |_| (), || stop.load(SeqCst)).is_none());
+            let stopped = scope.spawn(|| lock.take(true, |_| (), || stop.load(SeqCst)).is_none());
             waiting(1);
             for (i, tf32) in [true, false].into_iter().enumerate() {
-                let (turns, order) = (&turns, order.clone());
+                let (lock, order) = (&lock, order.clone());
                 scope.spawn(move || {
-                    // One of fp32 that came later does not overtake the TF32 one before it.
-                    let turn = turns.take(tf32, |_| (), || false);
+                    // The later fp32 cohort does not overtake the TF32 cohort.
+                    let guard = lock.take(tf32, |_| (), || false);
                     order.send(tf32).unwrap();
-                    drop(turn);
+                    drop(guard);
                 });
                 waiting(2 + i);
             }
             stop.store(true, SeqCst);
             assert!(stopped.join().unwrap());
-            assert!(served.try_recv().is_err(), "nobody is served while the first one runs");
+            assert!(served.try_recv().is_err(), "none is served while the first one runs");
             drop(first);
         });
         assert_eq!(served.try_iter().collect::<Vec<bool>>(), [true, false]);
     }
 
     #[test]
-    #[should_panic(expected = "one turn at a time")]
-    fn a_thread_does_not_wait_for_itself() {
-        let turns = Turns::new();
-        let _first = turns.take(false, |_| (), || false);
-        let _second = turns.take(true, |_| (), || false);
+    #[should_panic(expected = "one guard at a time")]
+    fn a_thread_cannot_deadlock_with_itself() {
+        let lock = Tf32Lock::new();
+        let _first = lock.take(false, |_| (), || false);
+        let _second = lock.take(true, |_| (), || false);
     }
 }
