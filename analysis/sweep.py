@@ -1,7 +1,7 @@
-"""A sweep's results for the notebooks: what was planned, how each run ended, and a look for each initializer.
+"""A sweep's results for the notebooks: the plan, the outcome of each run, and the style of each initializer.
 
-A diverged run is a result: wherever an accuracy is asked of it, it counts as a guess among the
-classes. A run that failed or is missing is no result, and is only counted.
+A diverged run is a result: its accuracy counts as that of a guess among the classes. A run that failed or is
+missing is no result, and is only counted.
 """
 
 import os
@@ -34,14 +34,14 @@ class Sweep:
                 f"{self.folder.resolve()} holds no plan.csv: name a sweep's folder in RESULTS, "
                 "or make one with `make sweep GRID=sweeps/depth.toml`"
             )
-        #: What `wninit summary` made of the sweep: its initializers, and its cells (the runs that differ in their seeds alone).
+        #: Tables of `wninit summary`: the initializers, and its cells (the runs that differ in their seeds alone).
         self.initializers, self.cells = self.summary("initializers"), self.summary("cells")
         plan, finished, failures = self.read("plan.csv"), self.read("runs.csv"), self.read("failures.csv")
         self.plan = plan
         axes = list(self.cells.columns[: self.cells.columns.get_loc("n_planned")])
         numbered = self.cells[axes].assign(cell=self.cells.index)
         plan["cell"] = plan[axes].merge(numbered, on=axes, how="left")["cell"] if axes else 0
-        #: The names of what is compared.
+        #: The initializers, with what else tells them apart.
         self.inits = list(self.initializers["init"])
         arms = [field for field, mark in ARM_FIELDS.items() if any(re.search(mark, name) for name in self.inits)]
         plan["init"] = arm_names(plan, arms)
@@ -58,6 +58,8 @@ class Sweep:
         classes = runs["synthetic_classes"].fillna(runs["dataset"].map({"cifar100": 100})).fillna(10).astype(float)
         runs["chance"] = 1 / classes
         done = runs[runs["outcome"].isin(["ok", "diverged"])].copy()
+        if len(done) != self.cells["n_finished"].sum():
+            raise RuntimeError(f"{self.folder}/summary is older than the results: run `wninit summary {self.folder}`")
         # The `n_at_chance` converged runs of a cell that are no better than guessing are those with the lowest accuracies.
         converged = done[done["outcome"] == "ok"]
         rank = converged.groupby("cell")["test_acc"].rank(method="first", na_option="top")
