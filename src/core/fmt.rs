@@ -49,7 +49,8 @@ pub fn duration(seconds: f64) -> String {
         s if s < 1.5 * MINUTE => format!("{s:.0} s"),
         s if s < 1.5 * HOUR => format!("{:.0} min", s / MINUTE),
         s if s < 1.5 * DAY => format!("{:.1} h", s / HOUR),
-        s if s < 1000.0 * DAY => format!("{:.1} d", s / DAY),
+        s if s < 10.0 * DAY => format!("{:.1} d", s / DAY),
+        s if s < 1000.0 * DAY => format!("{:.0} d", s / DAY),
         s => format!("{:.0} years", s / (365.25 * DAY)),
     }
 }
