@@ -77,7 +77,7 @@ impl Cli {
 /// Whatever stopped it; [`wninit_core::cli::fail`] prints it.
 pub fn run(cli: &Cli) -> anyhow::Result<u8> {
     match (&cli.command, &cli.written) {
-        (Command::Run(args), Some(written)) => Ok(run::show(args, written)),
+        (Command::Run(_), Some(written)) => Ok(run::show(written)),
         (Command::Signal(args), Some(written)) => signal::show(args, written),
         (Command::Curvature(args), Some(written)) => curvature::show(args, written),
         (Command::Plan(args), Some(written)) => plan::show(args, written),

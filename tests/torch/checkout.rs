@@ -71,7 +71,7 @@ fn a_sweep_with_committed_results_trains_and_leaves_git_status_clean() {
 
     output(&mut sandbox.run(&["--shard", "1/2"])).expect(0, &["finished 2 jobs"]);
     output(&mut sandbox.run(&["--budget", "0s"])).expect(3, &["2 jobs left"]);
-    output(&mut sandbox.run(&["--summary", "--tensorboard"])).expect(0, &["finished 2 jobs"]);
+    output(&mut sandbox.run(&["--summary"])).expect(0, &["finished 2 jobs"]);
     output(&mut sandbox.run(&[])).expect(0, &["finished 0 jobs", "4 were finished before"]);
     for command in [
         &["report", "results/sweep"][..],

@@ -21,7 +21,6 @@ mod skip;
 mod slurm;
 mod stacked_equals_alone;
 mod starts_fast;
-mod tensorboard;
 mod theorems;
 mod verify;
 

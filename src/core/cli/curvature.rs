@@ -24,7 +24,7 @@ pub struct Args {
     #[arg(long, value_name = "ROOT", default_value = "results")]
     pub results: PathBuf,
     /// How the eigenvalue of largest absolute value is found
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t = CurvatureMethod::Lanczos)]
     pub method: CurvatureMethod,
     /// Share of the first epoch's mini-batches to take the loss over, rounded up
     #[arg(long, value_name = "SHARE", default_value_t = 0.1, value_parser = share)]

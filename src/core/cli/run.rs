@@ -44,7 +44,4 @@ pub struct Args {
     /// Print the summary of the sweep at the end, also of one that was interrupted or has failures
     #[arg(long)]
     pub summary: bool,
-    /// Write an event file for TensorBoard at the end, for each finished job that has none
-    #[arg(long)]
-    pub tensorboard: bool,
 }

@@ -10,6 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
 use crate::console::{say, stderr_is_terminal};
+use crate::fmt::duration;
 use crate::results::write_atomically;
 
 const FILE: &str = "progress.json";
@@ -62,18 +63,6 @@ impl RunProgress {
             line.push_str(&format!(", about {} left", duration(seconds)));
         }
         line
-    }
-}
-
-/// Formats a duration: `8 s`, `12 min`, `3 h 20 min`, `2 d 4 h`.
-pub fn duration(seconds: f64) -> String {
-    let seconds = seconds.max(0.0).round() as u64;
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7200 => format!("{minutes} min"),
-        7200..172_800 => format!("{hours} h {} min", minutes % 60),
-        _ => format!("{days} d {} h", hours % 24),
     }
 }
 
@@ -139,16 +128,5 @@ impl Display {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_have_at_most_two_units() {
-        let texts = [8.2, 119.0, 720.0, 12_000.0, 187_200.0, -3.0].map(duration);
-        assert_eq!(texts, ["8 s", "119 s", "12 min", "3 h 20 min", "2 d 4 h", "0 s"]);
     }
 }

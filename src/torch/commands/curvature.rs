@@ -26,7 +26,7 @@ use wninit_core::results::{
 };
 use wninit_core::run::interrupt::{self, EXIT_INTERRUPTED};
 use wninit_core::run::pool::EXIT_UNFINISHED;
-use wninit_core::run::progress::duration;
+use wninit_core::fmt::duration;
 use wninit_core::run::sweep;
 use wninit_core::run::trainer::Stop;
 

@@ -116,7 +116,7 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
     }
     say(&format!("{}: {summary}", sweep.journal.dir().display()));
     let code = summary.exit_code();
-    if args.summary || args.tensorboard {
+    if args.summary {
         return Ok(Ended::Written(Written { dir, code }));
     }
     Ok(Ended::Exit(code))

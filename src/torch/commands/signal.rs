@@ -19,12 +19,12 @@ use wninit_core::job::{Gain, Init, Job, JobId};
 use wninit_core::plan::start::starts;
 use wninit_core::plan::{Plan, PlannedJob};
 use wninit_core::results::{
-    ColumnDoc, SIGNALS, describe_columns, document_columns, one_line, write_atomically,
+    SIGNALS, Signal, describe_columns, document_columns, one_line, signal_docs, signals_csv,
+    write_atomically,
 };
 use wninit_core::run::interrupt::{self, EXIT_INTERRUPTED};
 use wninit_core::run::pool::EXIT_UNFINISHED;
 use wninit_core::run::trainer::Stop;
-use wninit_core::table::{Datum, Table};
 use wninit_core::{data, execution};
 
 /// A network as named in `signal.csv`.
@@ -86,8 +86,8 @@ fn synthetic(args: &Args, stop: &AtomicBool) -> anyhow::Result<Ended> {
         return Err(error.context("the synthetic networks could not be measured"));
     }
     let Some(found) = found else { return Ok(Ended::Exit(EXIT_INTERRUPTED)) };
-    write_atomically(&out.join(SIGNALS), &csv(&networks, &found)?)?;
-    let documented = describe_columns(&[(SIGNALS.to_owned(), columns())]);
+    write_atomically(&out.join(SIGNALS), csv(&networks, &found).as_bytes())?;
+    let documented = describe_columns(&[signal_docs()]);
     write_atomically(&out.join("columns.json"), documented.as_bytes())?;
     Ok(Ended::Written(Written { dir: out, code: 0 }))
 }
@@ -133,8 +133,8 @@ fn of_grid(
         say("no network could be measured; nothing was written");
         return Ok(Ended::Exit(EXIT_UNFINISHED));
     }
-    write_atomically(&out.join(SIGNALS), &csv(&networks, &found)?)?;
-    document_columns(&out, &[(SIGNALS.to_owned(), columns())])?;
+    write_atomically(&out.join(SIGNALS), csv(&networks, &found).as_bytes())?;
+    document_columns(&out, &[signal_docs()])?;
     let code = if found.iter().any(Option::is_none) { EXIT_UNFINISHED } else { 0 };
     Ok(Ended::Written(Written { dir: out, code }))
 }
@@ -218,62 +218,22 @@ fn make(out: &Path) -> anyhow::Result<()> {
     })
 }
 
-fn columns() -> Vec<ColumnDoc> {
-    let column = |name, unit, meaning, empty| ColumnDoc { name, unit, meaning, empty };
-    let lost = "not a finite number";
-    vec![
-        column("job_id", "", "the first job of the plan that starts so", "a synthetic network"),
-        column(
-            "net",
-            "",
-            "the network: the synthetic one, or what tells it from the grid's others",
-            "",
-        ),
-        column("init", "", "the initializer", ""),
-        column("init_seed", "", "seed of the initial parameters", ""),
-        column("data_seed", "", "seed of the images", "a synthetic network"),
-        column("layer", "", "0 for the input, then 1, 2, ... to the last hidden layer", ""),
-        column("name", "", "the layer's name", ""),
-        column("forward_norm", "", "mean over samples of the norm of what leaves the layer", lost),
-        column("forward_ratio", "", "mean over samples of that norm divided by the input's", lost),
-        column(
-            "backward_norm",
-            "",
-            "mean over samples of the norm of the gradient with respect to what leaves the layer",
-            lost,
-        ),
-        column(
-            "backward_ratio",
-            "",
-            "mean over samples of that norm divided by the last hidden layer's",
-            lost,
-        ),
-    ]
-}
-
-fn csv(networks: &[Network], found: &[Option<Vec<LayerSignal>>]) -> anyhow::Result<Vec<u8>> {
+fn csv(networks: &[Network], found: &[Option<Vec<LayerSignal>>]) -> String {
     let mut rows = Vec::new();
     for (network, layers) in networks.iter().zip(found) {
-        for layer in layers.iter().flatten() {
-            rows.push(vec![
-                network.job.map(|id| id.to_string()).into(),
-                network.net.clone().into(),
-                network.init.clone().into(),
-                Datum::Text(network.init_seed.to_string()),
-                network.data_seed.map(|seed| seed.to_string()).into(),
-                layer.layer.into(),
-                layer.name.clone().into(),
-                layer.forward_norm.into(),
-                layer.forward_ratio.into(),
-                layer.backward_norm.into(),
-                layer.backward_ratio.into(),
-            ]);
-        }
+        rows.extend(layers.iter().flatten().map(|layer| Signal {
+            job: network.job,
+            net: network.net.clone(),
+            init: network.init.clone(),
+            init_seed: network.init_seed,
+            data_seed: network.data_seed,
+            layer: layer.layer,
+            name: layer.name.clone(),
+            forward_norm: layer.forward_norm,
+            forward_ratio: layer.forward_ratio,
+            backward_norm: layer.backward_norm,
+            backward_ratio: layer.backward_ratio,
+        }));
     }
-    let columns = columns().iter().map(|column| column.name.to_owned()).collect();
-    let mut text = Vec::new();
-    Table { name: "signal", columns, rows }
-        .write_csv(&mut text)
-        .context("cannot write signal.csv")?;
-    Ok(text)
+    signals_csv(&rows)
 }

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::execution::NO_THREAD;
+use crate::fmt::duration;
 use crate::results::{Failure, ResultsError};
 use crate::run::interrupt::EXIT_INTERRUPTED;
-use crate::run::progress::duration;
 
 /// The exit code of a run that leaves jobs of its plan unfinished.
 pub const EXIT_UNFINISHED: u8 = 3;

@@ -1,63 +1,18 @@
 //! CSV files of which every row is one line.
 //!
-//! That a row never spans lines is what makes the files safe to append to: whatever a crash
-//! leaves behind is one unfinished last line, and it can be told from a finished one.
+//! That a row never spans lines is what makes the files safe to append to: a crash
+//! leaves at most one unfinished last line, which is recognised as such.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Write};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
 use std::ops::Range;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
-use chrono::{DateTime, SecondsFormat, Utc};
-use tempfile::NamedTempFile;
-
-use super::{ResultsError, is_later};
+use super::ResultsError;
+use super::columns::is_later;
 use crate::text;
-
-/// A column of a CSV file whose rows are made from a `T`.
-pub struct Column<T> {
-    /// The header's word for it.
-    pub name: &'static str,
-    /// Its unit, or an empty string.
-    pub unit: &'static str,
-    /// What it is, for people.
-    pub meaning: &'static str,
-    /// What an empty cell means, or an empty string if it is never empty.
-    pub empty: &'static str,
-    /// The cell, before quoting.
-    pub(super) cell: fn(&T) -> String,
-}
-
-/// A measured number: the shortest text that reads back as the same number; empty if there is
-/// none. A number that is not finite is none.
-pub(super) fn number(value: impl Into<Option<f64>>) -> String {
-    match value.into() {
-        Some(x) if x.is_finite() => format!("{x:?}"),
-        _ => String::new(),
-    }
-}
-
-/// A count; empty if there is none.
-pub(super) fn count<N: ToString>(value: Option<N>) -> String {
-    value.map_or_else(String::new, |n| n.to_string())
-}
-
-/// An instant: RFC 3339 in UTC, to the millisecond.
-pub(super) fn instant(at: DateTime<Utc>) -> String {
-    at.to_rfc3339_opts(SecondsFormat::Millis, true)
-}
-
-/// The longest free text that a cell holds, in characters.
-const LONGEST: usize = 4000;
-
-/// Free text (an error message, a host's name) as a cell.
-pub(super) fn free_text(text: &str) -> String {
-    text::cell(text).chars().take(LONGEST).collect()
-}
 
 /// One line of CSV, newline included.
 pub(super) fn line<C: AsRef<str>>(cells: impl IntoIterator<Item = C>) -> String {
@@ -121,17 +76,14 @@ fn unquote(text: &str) -> (Cow<'_, str>, Option<&str>) {
 
 /// What a crash left of a row.
 pub(super) struct Torn {
-    /// The line's number, counted from 1.
     pub line: usize,
-    /// Its text.
     pub text: String,
 }
 
 /// A CSV file in memory.
-pub(super) struct Table {
+pub(super) struct CsvFile {
     pub path: PathBuf,
     bytes: Vec<u8>,
-    /// Where the header's line ends.
     body: usize,
     /// The header's words, in the file's order.
     pub header: Vec<String>,
@@ -143,20 +95,23 @@ pub(super) struct Table {
     pub torn: Option<Torn>,
 }
 
-impl Table {
+impl CsvFile {
     /// Reads a file; `None` if there is none, or if not even its header is whole.
-    pub(crate) fn load(path: &Path) -> Result<Option<Table>, ResultsError> {
+    pub(crate) fn load(path: &Path) -> Result<Option<CsvFile>, ResultsError> {
         let mut bytes = Vec::new();
         match File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)) {
             Ok(_) => {}
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(ResultsError::io("read", path, error)),
         }
-        Ok(Table::parse(path, bytes)?.ok())
+        Ok(CsvFile::parse(path, bytes)?.ok())
     }
 
     /// A table from a file's bytes, which are given back if not even a header in them is whole.
-    pub(crate) fn parse(path: &Path, bytes: Vec<u8>) -> Result<Result<Table, Vec<u8>>, ResultsError> {
+    pub(crate) fn parse(
+        path: &Path,
+        bytes: Vec<u8>,
+    ) -> Result<Result<CsvFile, Vec<u8>>, ResultsError> {
         let mut lines = Vec::new();
         let mut start = 0;
         for (number, line) in bytes.split_inclusive(|&b| b == b'\n').enumerate() {
@@ -187,11 +142,11 @@ impl Table {
         });
         let torn = torn.map(|(line, range)| {
             whole = range.start;
-            Torn { line, text: free_text(&String::from_utf8_lossy(&bytes[range])) }
+            Torn { line, text: text::cell(&String::from_utf8_lossy(&bytes[range])) }
         });
         lines.retain(|(_, range)| text(&bytes[range.clone()]) != Some(""));
         let path = path.to_owned();
-        Ok(Ok(Table { path, bytes, body, header, index, rows: lines, whole, torn }))
+        Ok(Ok(CsvFile { path, bytes, body, header, index, rows: lines, whole, torn }))
     }
 
     /// The header's line as it stands in the file, its end included.
@@ -204,7 +159,6 @@ impl Table {
         &self.bytes[self.whole..]
     }
 
-    /// The place of a column in the rows.
     pub(crate) fn position(&self, column: &str) -> Option<usize> {
         self.index.get(column).copied()
     }
@@ -230,12 +184,10 @@ impl Table {
         (0..self.rows.len()).map(|i| self.row(i))
     }
 
-    /// Number of whole rows.
     pub(crate) fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// The text of a row, without the end of its line.
     pub(crate) fn line(&self, i: usize) -> Result<&str, ResultsError> {
         let (number, range) = &self.rows[i];
         text(&self.bytes[range.clone()])
@@ -278,16 +230,14 @@ impl Table {
     }
 }
 
-/// A line without its end, if it is UTF-8.
 fn text(line: &[u8]) -> Option<&str> {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     std::str::from_utf8(line.strip_suffix(b"\r").unwrap_or(line)).ok()
 }
 
-/// A whole row of a [`Table`].
+/// A whole row of a [`CsvFile`].
 pub(super) struct Row<'a> {
-    table: &'a Table,
-    /// The line's number, counted from 1.
+    table: &'a CsvFile,
     pub line: usize,
     cells: Vec<Cow<'a, str>>,
 }
@@ -298,13 +248,16 @@ impl Row<'_> {
         self.table.position(column).map_or("", |place| self.at(place))
     }
 
-    /// The cell at a place that [`Table::position`] gave.
+    /// The cell at a place that [`CsvFile::position`] gave.
     pub(crate) fn at(&self, place: usize) -> &str {
         &self.cells[place]
     }
 
     /// The value of a cell; `None` if it is empty.
-    pub(crate) fn optional<V: std::str::FromStr>(&self, column: &str) -> Result<Option<V>, ResultsError> {
+    pub(crate) fn optional<V: std::str::FromStr>(
+        &self,
+        column: &str,
+    ) -> Result<Option<V>, ResultsError> {
         match self.cell(column) {
             "" => Ok(None),
             cell => match cell.trim().parse() {
@@ -331,109 +284,19 @@ impl Row<'_> {
         }
     }
 
-    /// Free text.
     pub(crate) fn text(&self, column: &str) -> String {
         text::from_cell(self.cell(column)).to_owned()
     }
 
-    /// An error about this row.
     pub(crate) fn error(&self, message: impl Into<String>) -> ResultsError {
         ResultsError::row(&self.table.path, self.line, message)
     }
-}
-
-/// How the name of a file that is not written to its end ends; it begins with a dot.
-const PARTIAL: &str = ".wninit-partial";
-
-/// Deletes what processes that were killed left of files that they were about to put into a
-/// folder. Who still writes to one holds its lock.
-fn sweep(folder: &Path) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let name = name.as_encoded_bytes();
-        let partial = name.starts_with(b".") && name.ends_with(PARTIAL.as_bytes());
-        if !partial || !entry.file_type().is_ok_and(|kind| kind.is_file()) {
-            continue;
-        }
-        let file = OpenOptions::new().read(true).write(true).open(entry.path());
-        if file.as_ref().is_ok_and(|file| file.try_lock().is_ok()) {
-            let _ = fs::remove_file(entry.path());
-        }
-    }
-}
-
-/// A file under another name, which will be put in place of the one of that name in the folder.
-fn partial(folder: &Path, name: &str) -> io::Result<NamedTempFile> {
-    static SWEPT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
-    let mut swept = SWEPT.lock().unwrap_or_else(PoisonError::into_inner);
-    if swept.insert(folder.to_owned()) {
-        sweep(folder);
-    }
-    drop(swept);
-    let (prefix, mode) = (format!(".{name}."), fs::Permissions::from_mode(0o666));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(&prefix).suffix(PARTIAL).permissions(mode); // less the umask
-    loop {
-        let file = builder.tempfile_in(folder)?;
-        // Before the lock was taken, another process's sweep may have come.
-        let swept = matches!(file.as_file().try_lock(), Err(TryLockError::WouldBlock));
-        if !swept && file.as_file().metadata()?.nlink() > 0 {
-            return Ok(file);
-        }
-    }
-}
-
-/// Puts a file in place as a whole: a reader, or a crash, meets the old one or the new one. Links are
-/// followed, and what is no regular file, such as a pipe or a device, is written to instead.
-///
-/// # Errors
-/// The file could not be written; the old one, if any, is still there.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), ResultsError> {
-    let special = fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir());
-    let written = match special {
-        true => OpenOptions::new().write(true).open(path).and_then(|mut to| to.write_all(bytes)),
-        false => end_of_links(path).and_then(|path| replace(&path, bytes)),
-    };
-    written.map_err(|error| ResultsError::io("write", path, error))
-}
-
-/// The path that a link leads to in the end, whether or not there is a file.
-fn end_of_links(path: &Path) -> io::Result<PathBuf> {
-    const MOST: usize = 40; // as many as Linux follows
-    let mut path = path.to_owned();
-    for _ in 0..MOST {
-        let Ok(target) = fs::read_link(&path) else {
-            return Ok(path);
-        };
-        path = path.parent().unwrap_or(Path::new("")).join(target);
-    }
-    Err(io::Error::other("too many links lead to each other"))
-}
-
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = partial(folder, &name)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_number_that_is_not_finite_is_no_number() {
-        assert_eq!([f64::NAN, f64::INFINITY, f64::NEG_INFINITY].map(number), ["", "", ""]);
-        assert_eq!(number(None), "");
-        for x in [0.1 + 0.2, 1e-300, 5e-324, f64::MAX, 2.0] {
-            assert_eq!(number(x).parse(), Ok(x));
-        }
-    }
 
     #[test]
     fn what_is_written_is_read_back() {
