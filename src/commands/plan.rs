@@ -323,8 +323,7 @@ fn models(plan: &Plan) -> String {
             scaled(cost.parameters as f64, ""),
             scaled(cost.forward_flop, "FLOP"),
             scaled(
-                cost::PROGRAM_MEMORY
-                    + cost::memory(shape, cost::cpu_width(shape).min(*jobs), false),
+                cost::PROGRAM_MEMORY + cost::memory(shape, cost::cpu_width(shape).min(*jobs)),
                 "B",
             ),
         ]);

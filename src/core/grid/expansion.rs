@@ -7,7 +7,7 @@ use super::{
     Axis, Claim, Condition, Exclude, Expectation, GridError, MAX_JOBS, Place, Setting, Zip,
     canonical, list_of, same, write,
 };
-use crate::job::{Draft, FIELDS, Field, Job, JobError, SEED_FIELDS, Value, nearest, unknown};
+use crate::job::{Draft, FIELDS, Field, Job, JobError, SEED_FIELDS, Value, did_you_mean, unknown};
 
 /// Every combination of some axes on top of some settings.
 ///
@@ -342,14 +342,8 @@ pub(super) fn occurs(
         let setters: Vec<&&Expansion> =
             expansions.iter().filter(|e| e.place_of(key).is_some()).collect();
         if setters.is_empty() && unset == Unset::Refused {
-            let set: Vec<&str> = FIELDS
-                .iter()
-                .map(|f| f.name)
-                .filter(|name| expansions.iter().any(|e| e.place_of(name).is_some()))
-                .collect();
-            let hint = nearest(key, set)
-                .map(|word| format!("; did you mean \"{word}\"?"))
-                .unwrap_or_default();
+            let is_set = |name: &&str| expansions.iter().any(|e| e.place_of(name).is_some());
+            let hint = did_you_mean(key, FIELDS.iter().map(|f| f.name).filter(is_set));
             return Err(condition.place.error(format!(
                 "{key} is neither an axis nor in [base], so it matches no job{hint}"
             )));

@@ -36,13 +36,12 @@ mod write;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 
 pub(crate) use expansion::Expansion;
 use expansion::{Unset, occurs};
 
-use crate::job::{Draft, FIELDS, Field, Job, SEED_FIELDS, Value, choices, nearest, unknown};
+use crate::job::{Draft, FIELDS, Field, Job, SEED_FIELDS, Value, choices, did_you_mean, unknown};
 use crate::text::visible_line;
 
 /// The most combinations that a grid may have, excluded ones included.
@@ -852,16 +851,12 @@ fn fields_of<'a>(
 
 fn not_on(axis: &Axis, value: &Value) -> String {
     let text = canonical(value);
-    let words: Vec<String> = axis.values.iter().take(1000).map(canonical).collect();
+    let values: Vec<String> = axis.values.iter().take(1000).map(canonical).collect();
+    let words = || values.iter().map(String::as_str);
     let is_word = matches!(value, Value::Text(_));
-    let near = nearest(&text, words.iter().map(String::as_str)).filter(|_| is_word);
-    let hint = near.map(|word| format!("; did you mean \"{word}\"?")).unwrap_or_default();
-    let values = axis.values.iter().take(1000).map(canonical).collect::<Vec<_>>();
-    format!(
-        "{text} is not on the axis {}{hint} (values: {})",
-        axis.field.name,
-        list_of(values.iter().map(String::as_str), 20)
-    )
+    let hint = if is_word { did_you_mean(&text, words()) } else { String::new() };
+    let (name, list) = (axis.field.name, list_of(words(), 20));
+    format!("{text} is not on the axis {name}{hint} (values: {list})")
 }
 
 /// The words with commas, the middle of a long list left out.

@@ -350,8 +350,8 @@ impl Source {
         let count =
             count.ok_or_else(|| place.error("count is missing: how many values the axis has"))?;
         let accepts = |value: Value| field.set(&mut Draft::default(), &value);
-        let whole = field.kind == job::Kind::Whole;
-        let number = field.kind == job::Kind::Number;
+        let whole = matches!(field.kind, job::Kind::Whole(..));
+        let number = matches!(field.kind, job::Kind::Number(..));
         let values = match (log, from) {
             (Some(_), Some((_, place))) => {
                 return Err(place.error("log and from exclude each other"));
