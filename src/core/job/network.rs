@@ -161,6 +161,11 @@ impl Network {
         &self.runs
     }
 
+    /// Whether images are flattened in front of the first layer.
+    pub fn takes_flat_images(&self) -> bool {
+        matches!(self.runs.first(), Some(Run { layer: Layer::Linear(_), .. }))
+    }
+
     fn places(&self) -> u64 {
         self.size.iter().product()
     }

@@ -186,7 +186,7 @@ pub(crate) fn seconds(shape: &Shape, members: usize, rates: &Rates) -> f64 {
 pub fn cpu_width(shape: &Shape) -> usize {
     const MOST: usize = 8;
     const MEMORY: f64 = 512e6;
-    if !network(shape).runs().iter().all(|run| matches!(run.layer, Layer::Linear(_))) {
+    if !network(shape).takes_flat_images() {
         return 1;
     }
     ((MEMORY / memory(shape, 1)) as usize).clamp(1, MOST)

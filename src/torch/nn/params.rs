@@ -5,7 +5,7 @@ use tch::{Kind, Tensor};
 
 use super::kernels::Gradient;
 use super::{Arithmetic, Step, kernels};
-use wninit_core::job::Norm;
+use wninit_core::job::{Norm, Role};
 
 /// A trainable tensor `[member, …]`.
 pub struct Param {
@@ -63,26 +63,6 @@ pub struct Buffer {
     pub name: String,
     /// Its value, contiguous.
     pub value: Tensor,
-}
-
-/// What an affine map is for: decides γ in the gain `sqrt(γ·fan_in/fan_out)` of the paper's
-/// initialization (Arpit, Campos & Bengio 2019, sections 3 and 4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Followed by a ReLU, or the stem of a `resnet`, or the first convolution of a residual
-    /// block: γ = 2.
-    Relu,
-    /// The second convolution of a residual block.
-    Residual {
-        /// Blocks in its stage; γ = 1/blocks.
-        blocks: u32,
-        /// The block's place in its stage, counted from 1; for Hanin & Rolnick's γ = (0.9^b)².
-        block: u32,
-    },
-    /// A shortcut, or the stem of a `wrn`: γ = 1.
-    Linear,
-    /// The output layer: PyTorch's default, never weight-normalised.
-    Head,
 }
 
 /// What the effective weight `w = g·v/‖v‖` has beside `v`.
