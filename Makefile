@@ -94,7 +94,7 @@ test: setup ## Run the tests; the end says what was skipped, and why
 	exit $$code
 
 .PHONY: check
-check: setup ## Check format and lints, run the tests that need no libtorch (1 min)
+check: setup ## Check format, lints and the tests without libtorch (1 min)
 	cargo fmt --all --check
 	cargo clippy $(CHECKED) --all-targets -- -D warnings
 	cargo test $(CHECKED) -p wninit -p wninit-core -p wninit-stats

@@ -89,10 +89,10 @@ pub struct UsageError(pub anyhow::Error);
 #[derive(Args, Clone, Debug)]
 pub struct Written {
     /// The folder
-    #[arg(long = "written", value_name = "DIR", hide = true)]
+    #[arg(long = "written", value_name = "DIR", hide = true, required = false, requires = "code")]
     pub dir: PathBuf,
     /// The exit code, if showing it works
-    #[arg(long, value_name = "CODE", hide = true)]
+    #[arg(long, value_name = "CODE", hide = true, required = false, requires = "dir")]
     pub code: u8,
 }
 
