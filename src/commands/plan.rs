@@ -305,7 +305,7 @@ fn models(plan: &Plan) -> String {
     type Row = (Shape, usize);
     let memory = |(shape, jobs): &Row| {
         let width = cost::cpu_width(shape).min(*jobs);
-        scaled(cost::PROGRAM_MEMORY + cost::memory(shape, width, false), "B")
+        scaled(cost::PROGRAM_MEMORY + cost::memory(shape, width), "B")
     };
     let columns = vec![
         Heading::new("model").cell(|(shape, _): &Row| shape.arch.to_string()),

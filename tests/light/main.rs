@@ -13,6 +13,7 @@ mod plan_command;
 mod pool;
 mod readme;
 mod report;
+mod schema;
 mod shipped_sweeps;
 #[path = "../skip/mod.rs"]
 mod skip;

@@ -25,7 +25,7 @@ seed = { count = 2 }
 ";
 
 /// Every command, on a sweep that is finished.
-const COMMANDS: [&[&str]; 27] = [
+const COMMANDS: [&[&str]; 28] = [
     &["plan", "grid.toml"],
     &["plan", "grid.toml", "--list"],
     &["plan", "grid.toml", "--csv"],
@@ -44,6 +44,7 @@ const COMMANDS: [&[&str]; 27] = [
     &["merge", "results/sweep"],
     &["fetch", "digits", "synthetic"],
     &["verify", "results/sweep", "--sample", "2", "--workers", "1", "--device", "cpu"],
+    &["schema"],
     &["doctor"],
     &["signal", "grid.toml", "--workers", "1", "--device", "cpu"],
     &["curvature", "grid.toml", "--workers", "1", "--device", "cpu"],
@@ -129,7 +130,7 @@ fn expected() -> &'static Vec<(i32, bool)> {
             (code, !out.is_empty())
         });
         let codes: Vec<i32> = found.iter().map(|(code, _)| *code).collect();
-        assert_eq!(codes.iter().filter(|code| **code == 0).count(), 24, "{codes:?}");
+        assert_eq!(codes.iter().filter(|code| **code == 0).count(), 25, "{codes:?}");
         found.into()
     })
 }

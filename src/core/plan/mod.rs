@@ -201,11 +201,11 @@ fn axis_settings<'s>(expansion: &Expansion, settings: &'s [Setting]) -> Vec<&'s 
 
 /// A warning for each setting of the base that makes no difference to any job.
 fn idle_settings(base: &[Setting], jobs: &[PlannedJob]) -> Vec<String> {
-    // Where these say what the default is, the job forgets them, but they do apply.
-    const FORGOTTEN: [&str; 3] = ["seed", "train_images", "micro_batch"];
+    // A job forgets these where they have their default, but they do apply.
+    let forgotten = |field: &Field| field.optional || field.name == "seed";
     let applies =
         |setting: &Setting| jobs.iter().any(|planned| setting.field.get(&planned.job).is_some());
-    let idle = base.iter().filter(|s| !FORGOTTEN.contains(&s.field.name) && !applies(s));
+    let idle = base.iter().filter(|s| !forgotten(s.field) && !applies(s));
     idle.map(|s| format!("{}", s.place.error(format!("no job uses it: {}", s.field.empty))))
         .collect()
 }
@@ -294,7 +294,7 @@ mod tests {
         let warnings = plan("[base]\nmodel = \"wrn\"\ndepth = 5\nmicro_batch = 128\n").warnings;
         assert_eq!(
             warnings,
-            ["test.toml:4: base.depth: no job uses it: the model is sized by blocks"]
+            ["test.toml:4: base.depth: no job uses it: the model is resnet or wrn"]
         );
     }
 

@@ -2,9 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::fmt;
 use std::path::Path;
-use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 
@@ -13,7 +11,7 @@ use super::csv_file::{self, CsvFile};
 use super::read::{fields_in, identified};
 use super::{ResultsError, write_atomically};
 use crate::columns;
-use crate::job::{Job, JobId, choices, unknown};
+use crate::job::{Job, JobId, choices};
 use crate::table::{Column, ColumnDoc};
 
 /// The file's name.

@@ -1,12 +1,10 @@
 //! What a job leaves: a [`Record`] where it was finished, a [`Failure`] for an attempt that was cut short.
 
-use std::fmt;
-use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::job::{Job, JobId, choices, unknown};
+use crate::job::{Job, JobId, choices};
 
 choices! {
     /// How a finished job ended.

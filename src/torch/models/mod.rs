@@ -1,16 +1,18 @@
 //! The networks: a [`Model`] is a list of layers and a head, for a whole stack of members.
 
-mod cnn;
-mod mlp;
 mod residual;
 
 use tch::{Device, Kind, Tensor};
 
+use crate::nn::conv::ConvSize;
+use crate::nn::pooling::GlobalAveragePooling;
 use crate::nn::{
-    Accumulation, Affine, Arithmetic, Buffer, Layer, Linear, Param, Part, Pass, Role, Sgd, Tape,
+    Affine, Arithmetic, BatchNorm, Buffer, Conv, Layer, Linear, Param, Part, Pass, Sgd, Accumulation, Tape,
     init,
 };
-use wninit_core::job::{Arch, Gain, Init, Norm, Precision};
+use wninit_core::job::{self, Arch, Gain, Init, Network, Norm, Precision};
+
+use residual::ResidualBlock;
 
 /// What a model is made for.
 #[derive(Clone, Copy, Debug)]
@@ -35,12 +37,44 @@ impl ModelConfig {
             Precision::Bf16 => Arithmetic::bf16(device),
         }
     }
+
+    fn network(&self) -> Network {
+        self.arch.network(self.input.map(|size| size as usize), self.classes as usize, self.norm)
+    }
 }
 
-/// The layers between the images and the head, and how many features reach the head.
-struct Backbone {
-    layers: Vec<Box<dyn Layer>>,
-    features: i64,
+/// Makes layers of zeros from their descriptions.
+#[derive(Clone, Copy)]
+struct Builder {
+    members: i64,
+    arithmetic: Arithmetic,
+}
+
+impl Builder {
+    fn layer(self, number: u32, name: String, layer: job::Layer) -> Box<dyn Layer> {
+        let Builder { members, arithmetic } = self;
+        match layer {
+            job::Layer::Linear(job::Linear { role, norm, inputs, outputs }) => {
+                let sizes = [members, inputs as i64, outputs as i64];
+                Box::new(Linear::new(name, role, norm, sizes, arithmetic))
+            }
+            job::Layer::Conv(conv) => Box::new(self.conv(name, conv)),
+            job::Layer::Block(block) => Box::new(ResidualBlock::new(name, number, block, self)),
+            job::Layer::BatchNorm(bn) => Box::new(self.batch_norm(&name, bn)),
+            job::Layer::GlobalAveragePool => Box::new(GlobalAveragePooling),
+        }
+    }
+
+    fn conv(self, name: String, conv: job::Conv) -> Conv {
+        let [inputs, outputs, kernel, stride] =
+            [conv.inputs, conv.outputs, conv.kernel, conv.stride].map(|size| size as i64);
+        let size = ConvSize { inputs, outputs, kernel, stride };
+        Conv::new(name, conv.role, conv.norm, self.members, size, conv.relu, self.arithmetic)
+    }
+
+    fn batch_norm(self, name: &str, bn: job::BatchNorm) -> BatchNorm {
+        BatchNorm::new(name, self.members, bn.channels as i64, self.arithmetic)
+    }
 }
 
 /// A stack of networks of one shape.
@@ -48,6 +82,8 @@ pub struct Model {
     config: ModelConfig,
     members: i64,
     layers: Vec<Box<dyn Layer>>,
+    /// Whether the first layer takes flattened images.
+    flat: bool,
 }
 
 /// What a training step found, before its update.
@@ -61,20 +97,11 @@ pub struct StepResult {
 impl Model {
     /// A stack of networks with all parameters 0 (batch norms at their start).
     pub fn zeros(config: ModelConfig, members: i64) -> Model {
-        let backbone = match config.arch {
-            Arch::Mlp { depth, width } => mlp::backbone(depth, width, &config, members),
-            Arch::Cnn { depth, width } => cnn::backbone(depth, width, &config, members),
-            Arch::ResNet { blocks, width } => residual::resnet(blocks, width, &config, members),
-            Arch::Wrn { blocks, k, reduced_memory } => {
-                residual::wrn(blocks, k, reduced_memory, &config, members)
-            }
-        };
-        let sizes = [members, backbone.features, config.classes];
-        let (name, arithmetic) = ("head".to_owned(), config.arithmetic);
-        let head = Linear::new(name, Role::Head, Norm::None, sizes, arithmetic);
-        let mut layers = backbone.layers;
-        layers.push(Box::new(head));
-        Model { config, members, layers }
+        let network = config.network();
+        let builder = Builder { members, arithmetic: config.arithmetic };
+        let runs = network.runs().iter().flat_map(|run| run.each());
+        let layers = runs.map(|(number, name, layer)| builder.layer(number, name, layer)).collect();
+        Model { config, members, layers, flat: network.takes_flat_images() }
     }
 
     /// A single network as its initializer draws it; a data-dependent one is not done with that.
@@ -122,27 +149,20 @@ impl Model {
     /// Images `[member, batch, channel, height, width]` as the first layer takes them.
     fn enter(&self, x: &Tensor) -> Tensor {
         let x = x.to_kind(self.config.arithmetic.compute);
-        match self.config.arch {
-            Arch::Mlp { .. } => x.flatten(2, -1),
-            // Channels last in memory, for the convolutions. With a single channel that looks like
-            // channels first as well, and libtorch goes by the strides: give them in full, or a
-            // stack takes another kernel than a single network. See `faults::AMBIGUOUS_LAYOUT`.
-            _ => {
-                let size = x.size();
-                let [_, batch, channels, height, width] = size[..] else {
-                    panic!("images of a stack have five axes, not {size:?}")
-                };
-                let last = x.permute([0, 1, 3, 4, 2]).contiguous();
-                let stride = [
-                    batch * height * width * channels,
-                    height * width * channels,
-                    1,
-                    width * channels,
-                    channels,
-                ];
-                last.as_strided(&size, stride, None)
-            }
+        if self.flat {
+            return x.flatten(2, -1);
         }
+        // Channels last in memory, for the convolutions. With a single channel that looks like
+        // channels first as well, and libtorch goes by the strides: give them in full, or a
+        // stack takes another kernel than a single network. See `torch::faults::AMBIGUOUS_LAYOUT`.
+        let size = x.size();
+        let [_, batch, channels, height, width] = size[..] else {
+            panic!("images of a stack have five axes, not {size:?}")
+        };
+        let last = x.permute([0, 1, 3, 4, 2]).contiguous();
+        let row = width * channels;
+        let stride = [batch * height * row, height * row, 1, row, channels];
+        last.as_strided(&size, stride, None)
     }
 
     /// Class scores `[member, batch, class]` of images `[member, batch, channel, height, width]`.
@@ -172,7 +192,7 @@ impl Model {
     }
 
     /// One training step on a mini-batch: forward, loss, backward and, if `sgd` is given, the
-    /// update; otherwise gradients stay in `Param::grad`.
+    /// update; otherwise gradients stay in [`Param::grad`].
     ///
     /// `x` is `[member, batch, channel, height, width]`, `y` `[member, batch]` (class indices).
     /// At most `micro_batch` images pass through at a time. With `recompute`, only the input of
@@ -222,7 +242,7 @@ impl Model {
             if i % segment == 0 {
                 starts.push(x.shallow_clone());
             }
-            // The last segment's backward pass follows immediately, so it fills the tape.
+            // The last segment's backward pass follows at once, so it is not skimmed.
             let mut pass = if last { Pass::Train(&mut tape) } else { Pass::NoTape };
             x = layer.forward(&x, &mut pass);
         }

@@ -20,7 +20,8 @@ pub use batch_norm::BatchNorm;
 pub use conv::Conv;
 pub use kernels::Sgd;
 pub(crate) use linear::Linear;
-pub(crate) use params::{Affine, Buffer, Param, Role};
+pub(crate) use params::{Affine, Buffer, Param};
+pub(crate) use wninit_core::job::Role;
 
 use tch::{Device, Kind, Tensor};
 

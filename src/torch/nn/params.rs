@@ -5,7 +5,7 @@ use tch::{Kind, Tensor};
 
 use super::kernels::Gradient;
 use super::{Accumulation, Arithmetic, kernels};
-use wninit_core::job::Norm;
+use wninit_core::job::{Norm, Role};
 
 /// A trainable tensor `[member, …]`.
 pub struct Param {
@@ -58,26 +58,6 @@ pub struct Buffer {
     pub name: String,
     /// Contiguous.
     pub value: Tensor,
-}
-
-/// The role of an affine map, which determines γ in the gain `sqrt(γ·fan_in/fan_out)` of the paper's
-/// initialization (Arpit, Campos & Bengio 2019, sections 3 and 4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Followed by a ReLU, or the stem of a `resnet`, or the first convolution of a residual
-    /// block: γ = 2.
-    Relu,
-    /// The second convolution of a residual block.
-    Residual {
-        /// Blocks in its stage; γ = 1/blocks.
-        blocks: u32,
-        /// Index in its stage, from 1; for Hanin & Rolnick's γ = (0.9^b)².
-        block: u32,
-    },
-    /// A shortcut, or the stem of a `wrn`: γ = 1.
-    Linear,
-    /// The output layer: PyTorch's default, never weight-normalised.
-    Head,
 }
 
 /// Gain and norms of a weight-normalised map.

@@ -249,7 +249,7 @@ impl Libtorch {
             Recompute::Auto => {
                 let device = self.devices[worker];
                 let sharing = self.devices.iter().filter(|other| **other == device).count() as f64;
-                let needed = cost::memory(&cohort.shape(), cohort.jobs().len(), false);
+                let needed = cost::memory(&cohort.shape(), cohort.jobs().len());
                 device::free_memory(device).is_some_and(|free| needed > 0.7 * free / sharing)
             }
         }
