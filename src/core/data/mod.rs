@@ -35,6 +35,11 @@ impl Images {
         self.labels.len()
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
     /// Says what is not as expected: the number of images, their shape, a label that no class
     /// has, a class that no image has.
     fn check(&self, expected: Dataset, images: usize) -> Result<(), String> {
