@@ -1,6 +1,5 @@
 //! What a job leaves: a [`Record`] where it was finished, a [`Failure`] for an attempt that was cut short.
 
-
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 

@@ -15,6 +15,7 @@ use wninit_core::cli::curvature::Args;
 use wninit_core::cli::{Ended, UsageError, Written};
 use wninit_core::console::say;
 use wninit_core::data;
+use wninit_core::fmt::duration;
 use wninit_core::job::{Job, JobId};
 use wninit_core::plan::Plan;
 use wninit_core::plan::cohort::{self, Cohort};
@@ -26,7 +27,6 @@ use wninit_core::results::{
 };
 use wninit_core::run::interrupt::{self, EXIT_INTERRUPTED};
 use wninit_core::run::pool::EXIT_UNFINISHED;
-use wninit_core::fmt::duration;
 use wninit_core::run::sweep;
 use wninit_core::run::trainer::Stop;
 

@@ -7,8 +7,8 @@ use tch::{Device, Kind, Tensor};
 use crate::nn::conv::ConvSize;
 use crate::nn::pooling::GlobalAveragePooling;
 use crate::nn::{
-    Affine, Arithmetic, BatchNorm, Buffer, Conv, Layer, Linear, Param, Part, Pass, Sgd, Accumulation, Tape,
-    init,
+    Accumulation, Affine, Arithmetic, BatchNorm, Buffer, Conv, Layer, Linear, Param, Part, Pass,
+    Sgd, Tape, init,
 };
 use wninit_core::job::{self, Arch, Gain, Init, Network, Norm, Precision};
 

@@ -8,7 +8,7 @@
 use tch::Tensor;
 
 use super::Builder;
-use crate::nn::{BatchNorm, Conv, Layer, Part, Pass, Accumulation, Tape};
+use crate::nn::{Accumulation, BatchNorm, Conv, Layer, Part, Pass, Tape};
 use wninit_core::job::Block;
 
 pub(super) struct ResidualBlock {
@@ -67,7 +67,13 @@ impl Layer for ResidualBlock {
         y
     }
 
-    fn backward(&mut self, dy: Tensor, tape: &mut Tape, accum: Accumulation, _need_dx: bool) -> Tensor {
+    fn backward(
+        &mut self,
+        dy: Tensor,
+        tape: &mut Tape,
+        accum: Accumulation,
+        _need_dx: bool,
+    ) -> Tensor {
         // A stem comes before it, so the gradient is always wanted.
         let mut dh = self.conv2.backward(dy.shallow_clone(), tape, accum, true);
         if let Some(bn) = &mut self.bn2 {
