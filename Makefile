@@ -12,7 +12,8 @@ BENCH   ?=## options of `make bench`, such as --workloads mlp-128
 OUT     ?=## the folder that `make bench-gpu` writes
 ARRAY   ?= 4## tasks of `make slurm`; 16%4 lets 4 of them run at a time
 SLURM   ?=## options of `wninit slurm`: SLURM="--gres gpu:1 --time 04:00:00"
-RESULTS ?= results/paper/depth-lr## the sweep's folder that the notebooks read
+RESULTS ?= results/paper/depth-lr## the sweep's folder for notebooks and export
+TO      ?= tensorboard## where to export to: tensorboard, wandb or mlflow
 PYTHON  ?= python3## the Python that .venv is made with
 WHEELS  ?=## a folder of wheels to install from, without a network
 
@@ -130,6 +131,10 @@ lint: setup ## Check format, lints and documentation
 notebooks: .venv/.notebooks-installed ## Execute analysis/*.ipynb on RESULTS, into analysis/out/*.html
 	@RESULTS="$$(realpath -m -- $(call quoted,$(RESULTS)))" .venv/bin/python -m nbconvert \
 	  --execute --to html --output-dir analysis/out $(NOTEBOOKS)
+
+.PHONY: export
+export: .venv/.notebooks-installed ## Export RESULTS TO tensorboard, wandb or mlflow
+	@.venv/bin/python analysis/export.py --to $(call quoted,$(TO)) $(call quoted,$(RESULTS))
 
 .PHONY: build
 build: setup ## Build target/release/wninit

@@ -1,22 +1,24 @@
-"""A sweep's results for the notebooks: what was planned, how each run ended, and a look for each initializer.
+"""A sweep's results for the notebooks: the plan, the outcome of each run, and the style of each initializer.
 
-A diverged run is a result: wherever an accuracy is asked of it, it counts as a guess among the
-classes. A run that failed or is missing is no result, and is only counted.
+A diverged run is a result: its accuracy counts as that of a guess among the classes. A run that failed or is
+missing is no result, and is only counted.
 """
 
 import os
+import re
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 SEEDS = ["seed", "init_seed", "data_seed"]
-OUTCOMES = ["ok", "diverged", "failed", "missing"]
+OUTCOMES = ["planned", "ok", "diverged", "failed", "missing"]
 # What a practitioner tunes; what is left beside these and the initializer is the task.
 TUNED = ["lr", "momentum", "weight_decay", "schedule", "warmup_epochs", "warmup_lr", "batch_size", "micro_batch"]
-TEST_IMAGES = {"digits": 360}  # all other data sets have 10,000
+
+# The fields besides the initializer that tell apart what is compared, and what shows that in a name.
+ARM_FIELDS = {"norm": r"\+(batch|no)norm", "warmup_epochs": r"\+warmup"}
 
 # Okabe and Ito's colours, one a gain; the direction shows in line and marker.
 GAINS = {"": "#000000", "datadep": "#D55E00", "proposed": "#0072B2", "proposed_backward": "#56B4E9", "hanin": "#009E73"}
@@ -32,9 +34,16 @@ class Sweep:
                 f"{self.folder.resolve()} holds no plan.csv: name a sweep's folder in RESULTS, "
                 "or make one with `make sweep GRID=sweeps/depth.toml`"
             )
+        #: Tables of `wninit summary`: the initializers, and its cells (the runs that differ in their seeds alone).
+        self.initializers, self.cells = self.summary("initializers"), self.summary("cells")
         plan, finished, failures = self.read("plan.csv"), self.read("runs.csv"), self.read("failures.csv")
         self.plan = plan
-        arms = arm_fields(plan)
+        axes = list(self.cells.columns[: self.cells.columns.get_loc("n_planned")])
+        numbered = self.cells[axes].assign(cell=self.cells.index)
+        plan["cell"] = plan[axes].merge(numbered, on=axes, how="left")["cell"] if axes else 0
+        #: The initializers, with what else tells them apart.
+        self.inits = list(self.initializers["init"])
+        arms = [field for field, mark in ARM_FIELDS.items() if any(re.search(mark, name) for name in self.inits)]
         plan["init"] = arm_names(plan, arms)
 
         measured = finished.reindex(columns=["job_id", "outcome", "best_val_acc", "test_acc"])
@@ -47,26 +56,26 @@ class Sweep:
         self.runs = runs
 
         classes = runs["synthetic_classes"].fillna(runs["dataset"].map({"cifar100": 100})).fillna(10).astype(float)
-        images = np.maximum(runs["synthetic_images"] // 5, classes).fillna(runs["dataset"].map(TEST_IMAGES))
         runs["chance"] = 1 / classes
-        # The most that guessing explains: it stays at or below this with a probability of 0.9999.
-        images = images.fillna(10_000).astype(float)
-        bound = pd.Series(stats.binom.ppf(0.9999, images, runs["chance"]) / images, runs.index)
         done = runs[runs["outcome"].isin(["ok", "diverged"])].copy()
+        if len(done) != self.cells["n_finished"].sum():
+            raise RuntimeError(f"{self.folder}/summary is older than the results: run `wninit summary {self.folder}`")
+        # The `n_at_chance` converged runs of a cell that are no better than guessing are those with the lowest accuracies.
+        converged = done[done["outcome"] == "ok"]
+        rank = converged.groupby("cell")["test_acc"].rank(method="first", na_option="top")
+        done["success"] = (rank > converged["cell"].map(self.cells["n_at_chance"])).reindex(done.index, fill_value=False)
         for metric in ["best_val_acc", "test_acc"]:
             done[metric] = done[metric].astype(float).where(done["outcome"] == "ok", done["chance"])
-        done["success"] = (done["outcome"] == "ok") & (done["test_acc"] > bound.loc[done.index])
         #: The finished runs, the diverged ones at chance; `success`: converged and better than guessing.
         self.done = done
         self.chance = runs["chance"].mean()
 
         #: What the plan varies, the seeds aside and what is part of an initializer's name.
-        self.varying = [c for c in plan.columns if c not in ["job_id", *SEEDS, *arms] and plan[c].nunique(dropna=False) > 1]
+        self.varying = [c for c in plan.columns if c not in ["job_id", "cell", *SEEDS, *arms] and plan[c].nunique(dropna=False) > 1]
         self.size = "depth" if plan["depth"].notna().any() else "blocks"
         self.size_label = {"depth": "depth (layers)", "blocks": "residual blocks per stage"}[self.size]
         #: The sizes, ascending.
         self.sizes = sorted(plan[self.size].dropna().unique())
-        self.inits = list(dict.fromkeys(plan["init"]))
         #: Whatever else varies is chosen on validation, as a learning rate is.
         self.chosen = [c for c in self.varying if c not in [self.size, "init"]]
         #: The tasks: what varies beside the initializer and what one tunes.
@@ -79,11 +88,17 @@ class Sweep:
         tables = [table for table in tables if len(table)]
         return pd.concat(tables).drop_duplicates("job_id", keep="first") if tables else pd.DataFrame(columns=["job_id"])
 
+    def summary(self, name):
+        """A table of `wninit summary`."""
+        file = self.folder / "summary" / f"{name}.csv"
+        if not file.exists():
+            raise FileNotFoundError(f"{file.resolve()} is missing: `wninit summary {self.folder}` writes it")
+        return pd.read_csv(file, keep_default_na=False, na_values=[""])
+
     def counts(self):
         """Runs by initializer and outcome, the planned ones first."""
-        runs = self.runs
-        counts = pd.crosstab(runs["init"], runs["outcome"]).reindex(index=self.inits, columns=OUTCOMES, fill_value=0)
-        counts.insert(0, "planned", counts.sum(axis=1))
+        counts = self.initializers.set_index("init")[[f"n_{outcome}" for outcome in OUTCOMES]]
+        counts.columns = pd.Index(OUTCOMES, name="outcome")
         counts.loc["all"] = counts.sum()
         return counts
 
@@ -126,20 +141,6 @@ class Sweep:
     def chance_line(self, axes):
         """A dotted line at chance, where diverged runs count."""
         axes.axhline(self.chance, color="0.5", linewidth=1, linestyle=":")
-
-
-def arm_fields(plan):
-    """The fields besides the initializer that tell apart what is compared, as in `wninit summary`.
-
-    The norm is one; the warm-up is one where it goes with some initializers only.
-    """
-    varying = lambda field: plan[field].nunique(dropna=False) > 1
-    fields = ["norm"] if varying("norm") else []
-    if varying("warmup_epochs"):
-        crossed = len(plan[["norm", "init"]].drop_duplicates()) * plan["warmup_epochs"].nunique(dropna=False)
-        if len(plan[["norm", "init", "warmup_epochs"]].drop_duplicates()) < crossed:
-            fields.append("warmup_epochs")
-    return fields
 
 
 def arm_names(plan, fields):

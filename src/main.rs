@@ -1,6 +1,6 @@
 //! Which initialization survives depth, learning rate and seed?
 //!
-//! `wninit` trains thousands of small networks to answer that. A TOML grid says which, and a CSV that
+//! `wninit` trains thousands of small networks to answer that. A TOML grid lists them, and a CSV that
 //! survives being killed at any moment has the answer. This is the program that a user starts; each
 //! subcommand is a file in `commands/`.
 //!
@@ -26,12 +26,11 @@
 //! 4. `wninit` prints the summary of DIR and ends with CODE.
 //!
 //! The process is the same one all the time, so signals, resource limits, its id and its exit code need
-//! no forwarding. Whoever only asks for a plan or a summary never loads libtorch.
+//! no forwarding. `plan`, `status` and `summary` never load libtorch.
 
 mod commands;
 mod report;
 mod slurm;
-mod tensorboard;
 
 use std::process::ExitCode;
 

@@ -3,7 +3,7 @@
 //! Each task of the array trains one shard. Shortly before its time limit Slurm signals the task's
 //! script, which lets the program write its checkpoints and puts the task back into the queue; a
 //! task that Slurm ends for other reasons is put back, or not, by Slurm itself. A second job, which
-//! starts when the array is through, merges the shards and says what came out.
+//! starts when the array is through, merges the shards and prints the summary.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -15,7 +15,7 @@ pub struct JobArray<'a> {
     pub name: &'a str,
     /// The program `wninit`. This and the other paths are absolute.
     pub program: &'a str,
-    /// A grid that nobody edits while tasks wait in the queue.
+    /// A copy of the grid, so that edits do not reach queued tasks.
     pub grid: &'a str,
     /// The folder of all results.
     pub results: &'a str,

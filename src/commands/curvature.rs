@@ -10,8 +10,8 @@ use wninit_core::job::{Field, JobId, SEED_FIELDS};
 use wninit_core::plan::start::{Start, starts};
 use wninit_core::plan::{Plan, PlannedJob};
 use wninit_core::results::{CURVATURE, Curvature, CurvatureQuestion, read_curvatures};
-use wninit_core::table::{Column, Display, Style};
-use wninit_stats::estimates;
+use wninit_core::text_table::{Heading, Style, TextColumn, TextTable};
+use wninit_stats::describe;
 
 /// Prints a table of the sweep's curvatures.
 ///
@@ -31,7 +31,7 @@ pub(super) fn show(args: &Args, written: &Written) -> anyhow::Result<u8> {
 }
 
 /// A row a cell: all that tells starts apart but the seeds; over the distinct networks in it.
-fn table(starts: &[Start], rows: &[Curvature], question: CurvatureQuestion) -> Display {
+fn table(starts: &[Start], rows: &[Curvature], question: CurvatureQuestion) -> TextTable {
     let by_job: HashMap<JobId, &Curvature> =
         rows.iter().filter(|row| row.question == question).map(|row| (row.job.id(), row)).collect();
     let plan = Plan {
@@ -47,48 +47,49 @@ fn table(starts: &[Start], rows: &[Curvature], question: CurvatureQuestion) -> D
     if fields.is_empty() {
         fields.extend(Field::named("init"));
     }
-    let mut cells: Vec<(Vec<String>, Vec<Option<&Curvature>>)> = Vec::new();
+    // The values of the fields, and the row of each start, if it was measured.
+    type Cell<'a> = (Vec<String>, Vec<Option<&'a Curvature>>);
+    let mut cells: Vec<Cell> = Vec::new();
     for start in starts {
-        let cell: Vec<String> = fields
+        let at: Vec<String> = fields
             .iter()
             .map(|field| field.get(&start.start).map_or_else(String::new, |v| v.to_string()))
             .collect();
         let row = start.jobs.iter().find_map(|job| by_job.get(&job.id()).copied());
-        match cells.iter_mut().find(|(other, _)| *other == cell) {
+        match cells.iter_mut().find(|(other, _)| *other == at) {
             Some((_, found)) => found.push(row),
-            None => cells.push((cell, vec![row])),
+            None => cells.push((at, vec![row])),
         }
     }
-    let rows = cells
-        .into_iter()
-        .map(|(mut cell, found)| {
-            let measured: Vec<&Curvature> = found.iter().flatten().copied().collect();
-            let logs: Vec<f64> = measured.iter().filter_map(|c| c.log_spectral_norm()).collect();
-            let n = |count: usize| if count == 0 { "·".to_owned() } else { count.to_string() };
-            let mean = match (estimates::mean(&logs), estimates::sd(&logs)) {
-                (Some(mean), Some(sd)) => format!("{mean:.2} ± {sd:.2}"),
-                (Some(mean), None) => format!("{mean:.2}"),
-                _ => "–".to_owned(),
-            };
-            let is_negative = |c: &&&Curvature| c.eigenvalue.is_some_and(|x| x < 0.0);
-            cell.extend([
-                logs.len().to_string(),
-                mean,
-                n(measured.iter().filter(is_negative).count()),
-                n(measured.iter().filter(|c| !c.converged).count()),
-                n(found.len() - measured.len()),
-            ]);
-            cell
-        })
+    let logs = |(_, found): &Cell| -> Vec<f64> {
+        found.iter().flatten().filter_map(|c| c.log_spectral_norm()).collect()
+    };
+    let mean = move |cell: &Cell| match (describe::mean(&logs(cell)), describe::sd(&logs(cell))) {
+        (Some(mean), Some(sd)) => format!("{mean:.2} ± {sd:.2}"),
+        (Some(mean), None) => format!("{mean:.2}"),
+        _ => "–".to_owned(),
+    };
+    fn count(found: &[Option<&Curvature>], is: impl Fn(Option<&Curvature>) -> bool) -> String {
+        match found.iter().filter(|row| is(**row)).count() {
+            0 => "·".to_owned(),
+            n => n.to_string(),
+        }
+    }
+    let mut columns: Vec<TextColumn<Cell>> = (0..fields.len())
+        .map(|i| Heading::new(fields[i].name).cell(move |(at, _): &Cell| at[i].clone()))
         .collect();
-    let keys = fields.len();
-    let mut columns: Vec<Column> = fields.iter().map(|field| Column::new(field.name)).collect();
     columns.extend([
-        Column::number("n"),
-        Column::number("ln spectral norm").or("ln norm"),
-        Column::number("negative").or("neg"),
-        Column::number("not converged").or("open"),
-        Column::number("missing").or("miss"),
+        Heading::number("n").cell(move |cell: &Cell| logs(cell).len().to_string()),
+        Heading::number("ln spectral norm").or("ln norm").cell(mean),
+        Heading::number("negative").or("neg").cell(|(_, found): &Cell| {
+            count(found, |row| row.and_then(|c| c.eigenvalue).is_some_and(|x| x < 0.0))
+        }),
+        Heading::number("not converged")
+            .or("open")
+            .cell(|(_, found): &Cell| count(found, |row| row.is_some_and(|c| !c.converged))),
+        Heading::number("missing")
+            .or("miss")
+            .cell(|(_, found): &Cell| count(found, |row| row.is_none())),
     ]);
-    Display { title: String::new(), columns, keys, rows }
+    TextTable::new("", fields.len(), columns, cells)
 }

@@ -8,6 +8,7 @@ mod merge;
 mod plan;
 mod report;
 mod run;
+mod schema;
 mod signal;
 mod slurm;
 mod status;
@@ -58,6 +59,8 @@ pub enum Command {
     Fetch(fetch::Args),
     /// Train a sweep on a Slurm cluster, as a job array
     Slurm(slurm::Args),
+    /// Print the grid format as a JSON schema, for editors and other programs
+    Schema,
     /// Say what this machine offers, and what is missing
     Doctor(cli::doctor::Args),
 }
@@ -77,7 +80,7 @@ impl Cli {
 /// Whatever stopped it; [`wninit_core::cli::fail`] prints it.
 pub fn run(cli: &Cli) -> anyhow::Result<u8> {
     match (&cli.command, &cli.written) {
-        (Command::Run(args), Some(written)) => Ok(run::show(args, written)),
+        (Command::Run(_), Some(written)) => Ok(run::show(written)),
         (Command::Signal(args), Some(written)) => signal::show(args, written),
         (Command::Curvature(args), Some(written)) => curvature::show(args, written),
         (Command::Plan(args), Some(written)) => plan::show(args, written),
@@ -91,6 +94,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<u8> {
         (Command::Merge(args), None) => merge::run(args),
         (Command::Fetch(args), None) => fetch::run(args),
         (Command::Slurm(args), None) => slurm::run(args),
+        (Command::Schema, None) => schema::run(),
         (
             Command::Plan(_)
             | Command::Run(_)

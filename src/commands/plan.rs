@@ -5,12 +5,11 @@ use std::fmt::Write as _;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 
-use comfy_table::{CellAlignment, Table, presets};
-
 use wninit_core::cli::plan::Args;
 use wninit_core::cli::{UsageError, Written};
 use wninit_core::console::{self, say};
 use wninit_core::execution::cores;
+use wninit_core::fmt::{count, duration, scaled, thousands};
 use wninit_core::grid::{Axis, Grid, Metric};
 use wninit_core::job::{Job, JobId, Value};
 use wninit_core::plan::Plan;
@@ -20,6 +19,13 @@ use wninit_core::plan::shard;
 use wninit_core::plan::speed::Speeds;
 use wninit_core::results::{self, ResultsError};
 use wninit_core::run::sweep::PlanChange;
+use wninit_core::text_table::{Heading, Style, TextTable};
+
+/// A table of a plan: indented by a space, and never split or shortened.
+fn text(table: &TextTable) -> String {
+    let text = table.text(Style { width: usize::MAX, colour: false });
+    text.lines().map(|line| format!(" {line}\n")).collect()
+}
 
 /// Prints the plan, with the costs that are known of this machine.
 ///
@@ -60,7 +66,8 @@ fn one(grid: &Grid, args: &Args, speeds: &Speeds) -> anyhow::Result<()> {
     }
     let plan = planned(grid)?;
     if args.csv {
-        console::print_with(|out| Ok(plan.write_csv(out)?))
+        let jobs: Vec<Job> = plan.jobs.into_iter().map(|planned| planned.job).collect();
+        Ok(console::print_raw(results::plan_csv(&jobs).as_bytes())?)
     } else if args.list {
         console::print_with(|out| Ok(list(&plan, out)?))
     } else if let Some(count) = args.shards {
@@ -78,7 +85,7 @@ fn one(grid: &Grid, args: &Args, speeds: &Speeds) -> anyhow::Result<()> {
     }
 }
 
-/// The plan of a grid; what a user should know of it is said.
+/// The plan of a grid; its warnings are printed.
 fn planned(grid: &Grid) -> anyhow::Result<Plan> {
     let plan = Plan::of(grid)?;
     for warning in &plan.warnings {
@@ -115,9 +122,7 @@ fn epochs_for(grid: &Grid) -> f64 {
 /// A row for each grid, and the sum.
 fn suite(args: &Args, speeds: &Speeds) -> anyhow::Result<String> {
     let [core, gpu] = speeds.clone().of_a_core_and_a_gpu();
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    table.set_header(["sweep", "jobs", "finished", "core-hours", "GPU-hours", "disk"]);
+    let mut rows = Vec::new();
     let (mut sums, mut measured) = ([0.0; 5], true);
     for path in &args.grids {
         let grid = args.overrides.load(path)?;
@@ -136,14 +141,22 @@ fn suite(args: &Args, speeds: &Speeds) -> anyhow::Result<String> {
             plan.jobs.iter().map(|planned| disk(&planned.job)).sum(),
         ];
         measured &= cohorts.iter().all(|c| speeds.knows(&c.shape(), c.jobs().len()));
-        table.add_row(suite_row(&grid.name, row));
+        rows.push((grid.name, row));
         sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
     }
-    table.add_row(suite_row("all", sums));
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    let mut text = lines(&table);
+    rows.push(("all".to_owned(), sums));
+    let number = |heading: &str, at: usize, show: fn(f64) -> String| {
+        Heading::number(heading).cell(move |(_, row): &(String, [f64; 5])| show(row[at]))
+    };
+    let columns = vec![
+        Heading::new("sweep").cell(|(name, _): &(String, _)| name.clone()),
+        number("jobs", 0, |n| thousands(n as usize)),
+        number("finished", 1, |n| thousands(n as usize)),
+        number("core-hours", 2, hours),
+        number("GPU-hours", 3, hours),
+        number("disk", 4, |bytes| scaled(bytes, "B")),
+    ];
+    let mut text = text(&TextTable::new("", 1, columns, rows));
     let flops = scaled(Rates::GPU.fp32, "FLOP/s");
     let here = |rest| if measured { "as measured here".to_owned() } else { rest };
     let guess = "from the arithmetic, roughly".to_owned();
@@ -163,42 +176,26 @@ fn suite(args: &Args, speeds: &Speeds) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// A table's text, a line a row.
-fn lines(table: &Table) -> String {
-    table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
-}
-
-fn suite_row(name: &str, [jobs, finished, cpu, gpu, disk]: [f64; 5]) -> [String; 6] {
-    [
-        name.to_owned(),
-        digits(jobs as usize),
-        digits(finished as usize),
-        hours(cpu),
-        hours(gpu),
-        scaled(disk, "B"),
-    ]
-}
-
 /// Hours with as many digits as an estimate deserves.
 fn hours(hours: f64) -> String {
     match hours {
         h if h < 0.095 => format!("{h:.2}"),
         h if h < 9.95 => format!("{h:.1}"),
-        h => digits(h.round() as usize),
+        h => thousands(h.round() as usize),
     }
 }
 
 /// A job a line: `3f2a… depth=10 lr=0.1 seed=0`.
 fn list(plan: &Plan, out: &mut dyn io::Write) -> io::Result<()> {
     let varying = plan.varying();
-    // init_seed and data_seed say nothing new where seed says it all.
+    // init_seed and data_seed are redundant where seed sets both.
     let seed = varying.iter().any(|field| field.name == "seed")
         && plan.jobs.iter().all(|planned| planned.job.init_seed == planned.job.data_seed);
     for planned in &plan.jobs {
         write!(out, "{}", planned.id)?;
         for field in &varying {
-            let told = seed && matches!(field.name, "init_seed" | "data_seed");
-            if let Some(value) = field.get(&planned.job).filter(|_| !told) {
+            let redundant = seed && matches!(field.name, "init_seed" | "data_seed");
+            if let Some(value) = field.get(&planned.job).filter(|_| !redundant) {
                 write!(out, " {}={value}", field.name)?;
             }
         }
@@ -209,9 +206,6 @@ fn list(plan: &Plan, out: &mut dyn io::Write) -> io::Result<()> {
 
 /// A line for each shard: its jobs, what is left of them, and what it costs beside the others.
 fn shards(plan: &Plan, count: u32, finished: &HashSet<JobId>) -> String {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    table.set_header(["shard", "jobs", "remaining", "cohorts", "cost", "of the mean"]);
     let parts = shard::partition(&plan.jobs, count);
     let costs: Vec<(usize, f64, f64)> = parts
         .iter()
@@ -224,21 +218,19 @@ fn shards(plan: &Plan, count: u32, finished: &HashSet<JobId>) -> String {
         })
         .collect();
     let mean = costs.iter().map(|(.., seconds)| seconds).sum::<f64>() / costs.len() as f64;
-    for (i, (part, (cohorts, flop, seconds))) in parts.iter().zip(&costs).enumerate() {
-        let left = part.iter().filter(|&&i| !finished.contains(&plan.jobs[i].id)).count();
-        table.add_row([
-            format!("{}/{count}", i + 1),
-            digits(part.len()),
-            digits(left),
-            digits(*cohorts),
-            scaled(*flop, "FLOP"),
-            format!("{:.1} %", 100.0 * seconds / mean),
-        ]);
-    }
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    lines(&table)
+    let left =
+        |part: &[usize]| part.iter().filter(|&&i| !finished.contains(&plan.jobs[i].id)).count();
+    type Row<'a> = (usize, (Vec<usize>, (usize, f64, f64)));
+    let columns = vec![
+        Heading::new("shard").cell(|(i, _): &Row| format!("{}/{count}", i + 1)),
+        Heading::number("jobs").cell(|(_, (part, _)): &Row| thousands(part.len())),
+        Heading::number("remaining").cell(|(_, (part, _)): &Row| thousands(left(part))),
+        Heading::number("cohorts").cell(|(_, (_, (cohorts, ..))): &Row| thousands(*cohorts)),
+        Heading::number("cost").cell(|(_, (_, (_, flop, _))): &Row| scaled(*flop, "FLOP")),
+        Heading::number("of the mean")
+            .cell(|(_, (_, (.., seconds))): &Row| format!("{:.1} %", 100.0 * seconds / mean)),
+    ];
+    text(&TextTable::new("", 1, columns, parts.into_iter().zip(costs).enumerate()))
 }
 
 fn describe(
@@ -265,8 +257,8 @@ fn describe(
         text,
         "{}: {} finished, {} remaining in {}",
         count(jobs, "job"),
-        digits(jobs - left),
-        digits(left),
+        thousands(jobs - left),
+        thousands(left),
         count(cohorts.len(), "cohort")
     );
     if let Some(change) = change {
@@ -277,8 +269,8 @@ fn describe(
         let measured = cohorts.iter().all(|c| speeds.knows(&c.shape(), c.jobs().len()));
         let _ = writeln!(
             text,
-            "cost of the rest: {} on {}{} ({})",
-            duration(speeds.sweep_seconds(&cohorts, workers)),
+            "cost of the rest: about {} on {}{} ({})",
+            duration(speeds.sweep_seconds(&cohorts, workers).max(1.0)),
             count(workers, if speeds.gpu().is_some() { "GPU" } else { "core" }),
             if measured { "" } else { ", roughly" },
             scaled(flop, "FLOP")
@@ -310,42 +302,37 @@ fn models(plan: &Plan) -> String {
         });
         rows[row].1 += 1;
     }
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    table.set_header(["model", "norm", "data", "jobs", "parameters", "forward/image", "memory"]);
-    for (shape, jobs) in rows.iter().take(MAX_MODELS) {
-        let cost = ModelCost::of(shape);
-        table.add_row([
-            shape.arch.to_string(),
-            shape.norm.to_string(),
-            shape.dataset.name().to_string(),
-            jobs.to_string(),
-            scaled(cost.parameters as f64, ""),
-            scaled(cost.forward_flop, "FLOP"),
-            scaled(
-                cost::PROGRAM_MEMORY
-                    + cost::memory(shape, cost::cpu_width(shape).min(*jobs), false),
-                "B",
-            ),
-        ]);
-    }
-    for column in table.column_iter_mut().skip(3) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
+    type Row = (Shape, usize);
+    let memory = |(shape, jobs): &Row| {
+        let width = cost::cpu_width(shape).min(*jobs);
+        scaled(cost::PROGRAM_MEMORY + cost::memory(shape, width), "B")
+    };
+    let columns = vec![
+        Heading::new("model").cell(|(shape, _): &Row| shape.arch.to_string()),
+        Heading::new("norm").cell(|(shape, _): &Row| shape.norm.to_string()),
+        Heading::new("data").cell(|(shape, _): &Row| shape.dataset.name().to_string()),
+        Heading::number("jobs").cell(|(_, jobs): &Row| jobs.to_string()),
+        Heading::number("parameters")
+            .cell(|(shape, _): &Row| scaled(ModelCost::of(shape).parameters as f64, "")),
+        Heading::number("forward/image")
+            .cell(|(shape, _): &Row| scaled(ModelCost::of(shape).forward_flop, "FLOP")),
+        Heading::number("memory").cell(memory),
+    ];
     let more = rows.len().saturating_sub(MAX_MODELS);
     let more = if more > 0 { format!("\n… and {more} more") } else { String::new() };
-    format!("{}{more}", lines(&table).trim_end())
+    let table = text(&TextTable::new("", 0, columns, rows.into_iter().take(MAX_MODELS)));
+    format!("{}{more}", table.trim_end())
 }
 
 /// The values of an axis, the middle of a long list left out.
 fn values(axis: &Axis) -> String {
     const WIDTH: usize = 72;
-    let word = |value: &Value| match value {
+    let short = |value: &Value| match value {
         // The shorter of 0.000001 and 1e-6.
         Value::Float(x) if format!("{x:e}").len() < x.to_string().len() => format!("{x:e}"),
         other => other.to_string(),
     };
-    let all: Vec<String> = axis.values.iter().take(WIDTH).map(word).collect();
+    let all: Vec<String> = axis.values.iter().take(WIDTH).map(short).collect();
     let joined = all.join(", ");
     let Some(last) =
         axis.values.last().filter(|_| joined.len() > WIDTH || all.len() < axis.values.len())
@@ -353,78 +340,10 @@ fn values(axis: &Axis) -> String {
         return joined;
     };
     let mut room = WIDTH;
-    let shown = all.iter().take_while(|word| {
-        room = room.saturating_sub(word.len() + 2);
+    let shown = all.iter().take_while(|text| {
+        room = room.saturating_sub(text.len() + 2);
         room > 0
     });
     let shown: Vec<&str> = shown.map(String::as_str).collect();
-    format!("{}, …, {} ({})", shown.join(", "), word(last), count(axis.values.len(), "value"))
-}
-
-/// `1 job`, `1,797 jobs`
-fn count(n: usize, noun: &str) -> String {
-    format!("{} {noun}{}", digits(n), if n == 1 { "" } else { "s" })
-}
-
-/// A number with commas: `1,000,000`.
-fn digits(n: usize) -> String {
-    let digits = n.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// Three digits and a prefix: `55.8 M`.
-fn scaled(number: f64, unit: &str) -> String {
-    const PREFIXES: [&str; 8] = ["", "k", "M", "G", "T", "P", "E", "Z"];
-    let (mut rest, mut prefix) = (number, 0);
-    while rest >= 999.5 && prefix + 1 < PREFIXES.len() {
-        rest /= 1000.0;
-        prefix += 1;
-    }
-    let digits = if prefix == 0 || rest >= 99.95 {
-        0
-    } else if rest >= 9.995 {
-        1
-    } else {
-        2
-    };
-    format!("{rest:.digits$} {}{unit}", PREFIXES[prefix]).trim_end().to_owned()
-}
-
-/// A time in words, as exact as an estimate deserves: `12 min`, `3.5 h`.
-fn duration(seconds: f64) -> String {
-    const MINUTE: f64 = 60.0;
-    const HOUR: f64 = 3600.0;
-    const DAY: f64 = 24.0 * HOUR;
-    match seconds {
-        s if s < 1.5 => "about 1 s".to_owned(),
-        s if s < 1.5 * MINUTE => format!("about {s:.0} s"),
-        s if s < 1.5 * HOUR => format!("about {:.0} min", s / MINUTE),
-        s if s < 2.0 * DAY => format!("about {:.1} h", s / HOUR),
-        s if s < 1000.0 * DAY => format!("about {:.0} days", s / DAY),
-        s => format!("about {:.0} years", s / (365.25 * DAY)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_written_for_people() {
-        assert_eq!(count(1, "job"), "1 job");
-        assert_eq!(count(1_234_567, "job"), "1,234,567 jobs");
-        assert_eq!(scaled(55_800_000.0, ""), "55.8 M");
-        assert_eq!(scaled(999.0, "B"), "999 B");
-        assert_eq!(scaled(999_700.0, "FLOP"), "1.00 MFLOP");
-        assert_eq!(duration(12.0 * 60.0), "about 12 min");
-        assert_eq!(duration(0.0), "about 1 s");
-        assert_eq!(duration(3.5 * 3600.0), "about 3.5 h");
-    }
+    format!("{}, …, {} ({})", shown.join(", "), short(last), count(axis.values.len(), "value"))
 }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use anyhow::Context;
 
 use super::summary::Folder;
-use crate::report::{Input, page};
+use crate::report::{ReportInput, page};
 use wninit_core::console;
 use wninit_core::job::Init;
 use wninit_core::results::{read_epochs, write_atomically};
@@ -35,7 +35,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let folder = Folder::read(&args.dir)?;
     let summary = folder.summary(args.baseline)?;
     let curves = read_epochs(&args.dir)?;
-    let html = page(&Input {
+    let html = page(&ReportInput {
         name: &folder.name,
         about: folder.about.as_deref(),
         summary: &summary,

@@ -2,61 +2,30 @@
 
 use std::f64::consts::{E, SQRT_2};
 
-use anyhow::Context;
 use wninit_core::cli::Written;
 use wninit_core::cli::signal::Args;
 use wninit_core::console::print;
-use wninit_core::results::{SIGNALS, write_atomically};
-use wninit_core::table::{Column, Display, Style, significant};
-use wninit_stats::estimates;
+use wninit_core::fmt::significant;
+use wninit_core::results::{SIGNALS, Signal, read_signals, signals_csv, write_atomically};
+use wninit_core::text_table::{Heading, Style, TextTable};
+use wninit_stats::describe;
 
-use crate::report::signal::{Arm, Net as Figure, Spread, signal_page};
+use crate::report::signal::{InitSignals, NetSignals, Spread, signal_page};
 
-/// What the theory says of a network with the proposed gain.
-#[derive(Clone, Copy, PartialEq)]
-enum Theory {
-    /// Both ratios stay near 1.
-    Level,
-    /// Both grow to somewhere between √2 and √e.
-    Bounded,
-    /// Nothing that could be held against these numbers.
-    None,
-}
-
-impl Theory {
-    /// Of the kind of network with which a network's name begins; `residual` is a synthetic one.
-    fn of(net: &str) -> Theory {
-        match net.split(' ').next() {
-            Some("mlp") => Theory::Level,
-            Some("residual") => Theory::Bounded,
-            _ => Theory::None,
-        }
-    }
-
-    /// Where a mean over seeds may lie. The theorems are about expectations in wide networks: a
-    /// network of 20 layers of some 200 units strays by a third in one draw, and ten seeds by a
-    /// tenth; residual networks by a few per cent.
-    fn bounds(self) -> Option<(f64, f64)> {
-        match self {
-            Theory::Level => Some((2.0 / 3.0, 1.5)),
-            Theory::Bounded => Some((SQRT_2 * 0.95, E.sqrt() * 1.05)),
-            Theory::None => None,
-        }
+/// Where theory puts the mean over seeds of both ratios of a network with the proposed gain: near 1 in
+/// an MLP, between √2 and √e in a synthetic residual network. The theorems are about expectations in
+/// wide networks: a network of 20 layers of some 200 units strays by a third in one draw, and ten
+/// seeds by a tenth; residual networks by a few per cent.
+fn bounds(net: &str) -> Option<(f64, f64)> {
+    match net.split(' ').next() {
+        Some("mlp") => Some((2.0 / 3.0, 1.5)),
+        Some("residual") => Some((SQRT_2 * 0.95, E.sqrt() * 1.05)),
+        _ => None,
     }
 }
 
-/// The network of one seed.
-struct Measured {
-    net: String,
-    init: String,
-    layers: Vec<LayerSignal>,
-}
-
-/// The ratios of a layer; infinite where they were not finite.
-struct LayerSignal {
-    forward_ratio: f64,
-    backward_ratio: f64,
-}
+/// The network of one seed: its layers.
+type Network = [Signal];
 
 /// Makes `signal.html` beside `signal.csv`, and prints a table.
 ///
@@ -64,9 +33,9 @@ struct LayerSignal {
 /// `signal.csv` cannot be read, or the page not be written.
 pub(super) fn show(args: &Args, written: &Written) -> anyhow::Result<u8> {
     let path = written.dir.join(SIGNALS);
-    let unreadable = || format!("cannot read {}", path.display());
-    let csv = std::fs::read(&path).with_context(unreadable)?;
-    let measured = read(&csv).with_context(unreadable)?;
+    let rows = read_signals(&path)?;
+    // The rows of a network follow each other layer by layer.
+    let measured: Vec<&Network> = rows.chunk_by(|_, next| next.layer > 0).collect();
     let (title, about) = match &args.grid {
         Some(grid) => {
             (format!("{}: signals at initialization", args.overrides.load(grid)?.name), GRID)
@@ -74,62 +43,31 @@ pub(super) fn show(args: &Args, written: &Written) -> anyhow::Result<u8> {
         None => ("Signals at initialization".to_owned(), SYNTHETIC),
     };
     let page = written.dir.join("signal.html");
-    let html = signal_page(&title, about, &figures(&measured), &csv);
+    let html = signal_page(&title, about, &figures(&measured), signals_csv(&rows).as_bytes());
     write_atomically(&page, html.as_bytes())?;
     let shown = table(&measured).text(STYLE);
     print(&format!("{shown}{}\n", page.display()))?;
     Ok(written.code)
 }
 
-/// What the page says of the synthetic networks.
+/// The page's introduction for the synthetic networks.
 const SYNTHETIC: &str = "Norms by layer at initialization: the synthetic networks of Fig. 1 of Arpit, Campos \
                  & Bengio (2019). In theory the proposed gain keeps them near 1 in an MLP, and within \
                  √2 and √e in a residual network.";
 
-/// What the page says of a grid's networks.
+/// The page's introduction for a grid's networks.
 const GRID: &str = "Norms by layer, of the networks from which the grid's jobs start, on one mini-batch of \
                  training images each.";
 
-/// The networks of a `signal.csv`, whose rows follow each other layer by layer.
-fn read(csv: &[u8]) -> anyhow::Result<Vec<Measured>> {
-    let mut reader = csv::Reader::from_reader(csv);
-    let columns = reader.headers()?.clone();
-    let mut measured: Vec<Measured> = Vec::new();
-    for row in reader.records() {
-        let row = row?;
-        let cell = |name: &str| {
-            let column = columns.iter().position(|column| column == name);
-            column.and_then(|column| row.get(column)).with_context(|| format!("no column {name}"))
-        };
-        let number = |name| match cell(name)? {
-            "" => Ok(f64::INFINITY),
-            text => text.parse::<f64>().with_context(|| format!("{name} is {text:?}")),
-        };
-        let layer = LayerSignal {
-            forward_ratio: number("forward_ratio")?,
-            backward_ratio: number("backward_ratio")?,
-        };
-        match measured.last_mut() {
-            Some(run) if cell("layer")? != "0" => run.layers.push(layer),
-            _ => measured.push(Measured {
-                net: cell("net")?.to_owned(),
-                init: cell("init")?.to_owned(),
-                layers: vec![layer],
-            }),
-        }
-    }
-    Ok(measured)
-}
-
 /// The initializers of a network, with the runs of their seeds.
-type ByInit<'a> = Vec<(&'a str, Vec<&'a Measured>)>;
+type ByInit<'a> = Vec<(&'a str, Vec<&'a Network>)>;
 
 /// Networks and initializers in the order in which they first appear, with their seeds' runs.
-fn groups(measured: &[Measured]) -> Vec<(&str, ByInit<'_>)> {
+fn groups<'a>(measured: &[&'a Network]) -> Vec<(&'a str, ByInit<'a>)> {
     let mut nets: Vec<(&str, ByInit)> = Vec::new();
-    for run in measured {
-        let net = place(&mut nets, &run.net);
-        place(net, &run.init).push(run);
+    for &run in measured {
+        let net = place(&mut nets, &run[0].net);
+        place(net, &run[0].init).push(run);
     }
     nets
 }
@@ -144,30 +82,29 @@ fn place<'m, 'a, T: Default>(entries: &'m mut Vec<(&'a str, T)>, name: &'a str) 
     &mut entries[at].1
 }
 
-fn figures(measured: &[Measured]) -> Vec<Figure> {
+fn figures(measured: &[&Network]) -> Vec<NetSignals> {
     let mut looks: Vec<&str> = Vec::new();
     for run in measured {
-        if !looks.contains(&run.init.as_str()) {
-            looks.push(&run.init);
+        if !looks.contains(&run[0].init.as_str()) {
+            looks.push(&run[0].init);
         }
     }
     groups(measured)
         .into_iter()
-        .map(|(net, inits)| Figure {
+        .map(|(net, inits)| NetSignals {
             name: net.to_owned(),
             arms: inits
                 .into_iter()
                 .map(|(init, runs)| {
-                    let layers = runs.iter().map(|run| run.layers.len()).min().unwrap_or(0);
-                    let by_layer = |value: fn(&LayerSignal) -> f64| {
+                    let layers = runs.iter().map(|run| run.len()).min().unwrap_or(0);
+                    let by_layer = |value: fn(&Signal) -> f64| {
                         let spread = |l: usize| {
-                            let values: Vec<f64> =
-                                runs.iter().map(|run| value(&run.layers[l])).collect();
+                            let values: Vec<f64> = runs.iter().map(|run| value(&run[l])).collect();
                             Spread::of(&values)
                         };
                         (0..layers).map(spread).collect()
                     };
-                    Arm {
+                    InitSignals {
                         init: init.to_owned(),
                         look: looks.iter().position(|other| *other == init).unwrap_or(0),
                         forward: by_layer(|layer| layer.forward_ratio),
@@ -190,53 +127,37 @@ fn number(x: Option<f64>) -> String {
 }
 
 /// A row a network and initializer: means over seeds.
-fn table(measured: &[Measured]) -> Display {
-    let mut rows = Vec::new();
-    for (net, inits) in groups(measured) {
-        for (init, runs) in inits {
-            let mean = |value: &dyn Fn(&Measured) -> Option<f64>| {
-                estimates::mean(&runs.iter().filter_map(|run| value(run)).collect::<Vec<_>>())
-            };
-            let forward = |run: &Measured| -> Vec<f64> {
-                run.layers.iter().skip(1).map(|layer| layer.forward_ratio).collect()
-            };
-            let last = mean(&|run| forward(run).last().copied());
-            let low = mean(&|run| forward(run).into_iter().reduce(f64::min));
-            let high = mean(&|run| forward(run).into_iter().reduce(f64::max));
-            let back = mean(&|run| run.layers.get(1).map(|layer| layer.backward_ratio));
-            let theory = Theory::of(net);
-            let verdict = match (theory.bounds(), last, back) {
-                (Some((low, high)), Some(last), Some(back)) => {
-                    let inside = |x: f64| (low..=high).contains(&x);
-                    if inside(last) && inside(back) { "yes" } else { "no" }
-                }
-                _ => "–",
-            };
-            rows.push(vec![
-                net.to_owned(),
-                init.to_owned(),
-                runs.len().to_string(),
-                number(last),
-                number(low),
-                number(high),
-                number(back),
-                verdict.to_owned(),
-            ]);
-        }
+fn table(measured: &[&Network]) -> TextTable {
+    type Row<'a> = (&'a str, &'a str, Vec<&'a Network>);
+    let rows = groups(measured)
+        .into_iter()
+        .flat_map(|(net, inits)| inits.into_iter().map(move |(init, runs)| (net, init, runs)));
+    let mean = |runs: &[&Network], value: fn(&Network) -> Option<f64>| {
+        describe::mean(&runs.iter().filter_map(|run| value(run)).collect::<Vec<_>>())
+    };
+    fn forward(run: &Network) -> impl Iterator<Item = f64> {
+        run.iter().skip(1).map(|layer| layer.forward_ratio)
     }
-    Display {
-        title: String::new(),
-        columns: vec![
-            Column::new("net"),
-            Column::new("init"),
-            Column::number("n"),
-            Column::number("last"),
-            Column::number("min"),
-            Column::number("max"),
-            Column::number("backward"),
-            Column::new("in bounds").or("bounds"),
-        ],
-        keys: 2,
-        rows,
-    }
+    let last = |runs: &[&Network]| mean(runs, |run| forward(run).last());
+    let back = |runs: &[&Network]| mean(runs, |run| Some(run.get(1)?.backward_ratio));
+    let in_bounds = |(net, _, runs): &Row| {
+        let ((low, high), last, back) = (bounds(net)?, last(runs)?, back(runs)?);
+        let inside = |x: f64| (low..=high).contains(&x);
+        Some(if inside(last) && inside(back) { "yes" } else { "no" })
+    };
+    let columns = vec![
+        Heading::new("net").cell(|(net, ..): &Row| (*net).to_owned()),
+        Heading::new("init").cell(|(_, init, _): &Row| (*init).to_owned()),
+        Heading::number("n").cell(|(.., runs): &Row| runs.len().to_string()),
+        Heading::number("last").cell(|(.., runs): &Row| number(last(runs))),
+        Heading::number("min")
+            .cell(|(.., runs): &Row| number(mean(runs, |run| forward(run).reduce(f64::min)))),
+        Heading::number("max")
+            .cell(|(.., runs): &Row| number(mean(runs, |run| forward(run).reduce(f64::max)))),
+        Heading::number("backward").cell(|(.., runs): &Row| number(back(runs))),
+        Heading::new("in bounds")
+            .or("bounds")
+            .cell(|row: &Row| in_bounds(row).unwrap_or("–").to_owned()),
+    ];
+    TextTable::new("", 2, columns, rows)
 }

@@ -222,7 +222,7 @@ fn run_options(args: &Args) -> anyhow::Result<RunOptions> {
     if !run.grid.overrides.is_empty() {
         return Err(usage("--set, --only and --profile belong before the --"));
     }
-    let cpu = device == Some("cpu") || run.device == wninit_core::execution::Choice::Cpu;
+    let cpu = device == Some("cpu") || run.device == wninit_core::execution::DeviceChoice::Cpu;
     Ok(RunOptions { words, worker_a_cpu: cpu && run.workers.is_none() })
 }
 

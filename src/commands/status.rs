@@ -8,11 +8,12 @@ use anyhow::{Context, Result, bail};
 use chrono::Utc;
 
 use wninit_core::console;
+use wninit_core::fmt::duration;
 use wninit_core::job::JobId;
 use wninit_core::results::{
     Failure, Holder, Outcome, folders, holder, planned_ids, read_failures, read_outcomes,
 };
-use wninit_core::run::progress::{Progress, duration};
+use wninit_core::run::progress::RunProgress;
 
 /// How far is a sweep, and what went wrong so far?
 ///
@@ -39,37 +40,29 @@ pub fn run(args: &Args) -> Result<u8> {
 
 /// A process that works on a sweep, or on a shard of it.
 #[derive(Clone, Debug)]
-pub struct Run {
+pub struct Process {
     /// The shard's folder name; `None` for the whole sweep.
     pub shard: Option<String>,
-    /// Who.
     pub holder: Holder,
-    /// What it last said of itself.
-    pub progress: Option<Progress>,
+    pub progress: Option<RunProgress>,
 }
 
-/// The state of a sweep.
 #[derive(Clone, Debug)]
 pub struct Status {
-    /// The sweep's folder.
     pub dir: PathBuf,
-    /// Jobs of the plan.
     pub planned: usize,
-    /// Those that trained to the end.
     pub ok: usize,
-    /// Those that diverged.
     pub diverged: usize,
     /// Those that failed and were not finished since.
     pub failed: usize,
-    /// Those of which nothing is known, the ones under way included.
+    /// Those without a result, in-flight ones included.
     pub missing: usize,
-    /// Finished jobs that the plan no longer asks for.
+    /// Finished jobs that are no longer in the plan.
     pub orphaned: usize,
-    /// Why jobs failed, as the last attempt at each says: reason, message, number of jobs. The most
+    /// Why jobs failed, by the last attempt at each: reason, message, number of jobs. The most
     /// frequent first.
     pub reasons: Vec<(String, String, usize)>,
-    /// Who works on it.
-    pub runs: Vec<Run>,
+    pub runs: Vec<Process>,
 }
 
 impl Status {
@@ -118,10 +111,10 @@ impl Status {
             if let Some(holder) = held {
                 let shard = (folder != dir)
                     .then(|| folder.file_name().unwrap_or_default().to_string_lossy().into_owned());
-                // What an earlier process said says nothing about this one.
-                let progress = Progress::read(&folder)
+                // An earlier process may have left its progress report.
+                let progress = RunProgress::read(&folder)
                     .filter(|p| (p.pid, &p.host) == (holder.pid, &holder.host));
-                runs.push(Run { shard, holder, progress });
+                runs.push(Process { shard, holder, progress });
             }
         }
         let count = |outcome| plan.iter().filter(|id| outcomes.get(id) == Some(&outcome)).count();
@@ -159,7 +152,7 @@ impl fmt::Display for Status {
         if self.orphaned > 0 {
             writeln!(
                 f,
-                "  {} more finished jobs are in runs.csv that the plan no longer asks for",
+                "  {} more finished jobs are in runs.csv that are no longer in the plan",
                 self.orphaned
             )?;
         }
@@ -192,7 +185,7 @@ impl fmt::Display for Status {
                 }
                 let silent = (Utc::now() - progress.updated_at).num_seconds();
                 if silent > 60 {
-                    write!(f, "; it has said nothing for {}", duration(silent as f64))?;
+                    write!(f, "; no progress report for {}", duration(silent as f64))?;
                 }
             }
             writeln!(f)?;

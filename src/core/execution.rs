@@ -1,4 +1,4 @@
-//! How a sweep is executed. None of it is part of a job, because none of it may change a result.
+//! Execution options. They are not part of a job, since they must not change a result.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -8,27 +8,28 @@ pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// What `--device` may say.
+/// The values of `--device`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Choice {
-    /// Every GPU there is, or else the CPU.
+pub enum DeviceChoice {
+    /// Every GPU, or the CPU if there is none.
     Auto,
     /// The CPU.
     Cpu,
-    /// Every GPU; an error where there is none.
+    /// Every GPU; an error if there is none.
     AllGpus,
     /// These GPUs.
     Gpus(Vec<usize>),
 }
 
-impl FromStr for Choice {
+impl FromStr for DeviceChoice {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let expected = || format!("\"{text}\" is no device; expected auto, cpu, cuda or cuda:0,1");
+        let expected =
+            || format!("\"{text}\" is not a device; expected auto, cpu, cuda or cuda:0,1");
         match text {
-            "auto" => Ok(Choice::Auto),
-            "cpu" => Ok(Choice::Cpu),
-            "cuda" => Ok(Choice::AllGpus),
+            "auto" => Ok(DeviceChoice::Auto),
+            "cpu" => Ok(DeviceChoice::Cpu),
+            "cuda" => Ok(DeviceChoice::AllGpus),
             _ => {
                 let list = text.strip_prefix("cuda:").ok_or_else(expected)?;
                 let gpus: Vec<usize> = list
@@ -38,17 +39,21 @@ impl FromStr for Choice {
                 let mut distinct = gpus.clone();
                 distinct.sort_unstable();
                 distinct.dedup();
-                if distinct.len() == gpus.len() { Ok(Choice::Gpus(gpus)) } else { Err(expected()) }
+                if distinct.len() == gpus.len() {
+                    Ok(DeviceChoice::Gpus(gpus))
+                } else {
+                    Err(expected())
+                }
             }
         }
     }
 }
 
-/// Whether to compute activations again on the way back instead of keeping them all. Changes
-/// memory and time, never a result.
+/// Whether to recompute activations in the backward pass instead of keeping them. Changes memory and
+/// time, never a result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Recompute {
-    /// Where the activations would not fit into memory.
+    /// If the activations would not fit into memory.
     #[default]
     Auto,
     /// Always.
@@ -57,20 +62,17 @@ pub enum Recompute {
     Off,
 }
 
-/// How many workers there may be. Each is a thread, and thousands of them only hinder each other.
+/// The allowed numbers of workers. Each is a thread; thousands would only compete.
 pub(crate) const WORKERS: std::ops::RangeInclusive<i64> = 1..=1024;
 
-/// The longest time that can be asked for. A clock that goes on for much longer overflows.
+/// The longest accepted duration. Adding much longer ones to an `Instant` overflows.
 const LONGEST: Duration = Duration::from_secs(36_500 * 86_400);
 
-/// What to do where the system starts no thread.
+/// What to do if no thread can be started.
 pub const NO_THREAD: &str =
     "end other processes, or raise the limits on processes and memory (`ulimit -u`, `ulimit -v`)";
 
-/// A time such as `90s`, `30m`, `1.5h` or `1d`.
-///
-/// # Errors
-/// Says what is expected.
+/// Parses a duration such as `90s`, `30m`, `1.5h` or `1d`.
 pub(crate) fn parse_time(text: &str) -> Result<Duration, String> {
     let expected = || format!("\"{text}\" is no time; expected 90s, 30m, 2h or 1d");
     let unit = text.chars().last().ok_or_else(expected)?;
@@ -94,11 +96,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn devices_are_asked_for_by_name_and_number() {
-        assert_eq!("auto".parse(), Ok(Choice::Auto));
-        assert_eq!("cuda:0,2".parse(), Ok(Choice::Gpus(vec![0, 2])));
+    fn devices_are_parsed_by_name_and_number() {
+        assert_eq!("auto".parse(), Ok(DeviceChoice::Auto));
+        assert_eq!("cuda:0,2".parse(), Ok(DeviceChoice::Gpus(vec![0, 2])));
         for wrong in ["gpu", "cuda:", "cuda:x", "cuda:0,0", "cuda:-1", ""] {
-            assert!(wrong.parse::<Choice>().is_err(), "{wrong}");
+            assert!(wrong.parse::<DeviceChoice>().is_err(), "{wrong}");
         }
     }
 

@@ -1,8 +1,8 @@
 //! Random streams named by (seed, purpose, epoch).
 //!
-//! Every random draw of a job comes from a stream of its own, so that no draw depends on what
-//! was drawn before it: not on the neighbours in a cohort, not on the number of workers and not
-//! on whether the job was interrupted. Draws happen on the CPU, the same on every machine.
+//! Each purpose has its own stream, so that draws do not depend on other draws: on the neighbours in a
+//! cohort, the number of workers, or an interruption. Draws happen on the CPU and are the same on
+//! every machine.
 
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -12,8 +12,8 @@ use sha2::{Digest, Sha256};
 /// A stream of random numbers.
 pub type Stream = ChaCha8Rng;
 
-/// The stream for one purpose, such as `"order"` or `"init/hidden.3.weight_v"`, in one epoch
-/// (0 where epochs have no meaning).
+/// The stream of a purpose, such as `"order"` or `"init/hidden.3.weight_v"`, in an epoch (0 if epochs do
+/// not apply).
 pub fn stream(seed: u64, purpose: &str, epoch: u64) -> Stream {
     let mut hash = Sha256::new();
     hash.update(format!("wninit stream 1\n{seed}\n{epoch}\n{purpose}"));
@@ -33,7 +33,7 @@ mod tests {
     use rand::Rng;
 
     #[test]
-    fn streams_differ_by_seed_purpose_and_epoch_and_in_nothing_else() {
+    fn streams_depend_on_seed_purpose_and_epoch_alone() {
         let first = |seed, purpose, epoch| stream(seed, purpose, epoch).random::<u64>();
         assert_eq!(first(1, "order", 2), first(1, "order", 2));
         let others = [
@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn the_streams_stay_what_they_were_in_the_first_release() {
+    fn the_streams_are_those_of_the_first_release() {
         // If this fails, every result changes: raise the schema number of the job.
         assert_eq!(permutation(8, &mut stream(0, "order", 0)), PINNED);
     }

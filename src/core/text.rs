@@ -34,10 +34,14 @@ pub fn one_line(text: &str) -> String {
 /// The characters that make a spreadsheet take a cell for a formula.
 const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
 
+/// The most characters of a cell.
+const LONGEST: usize = 4000;
+
 /// The text as a cell of a CSV file: one line, which no spreadsheet evaluates.
 pub(crate) fn cell(text: &str) -> String {
     let line = one_line(text);
-    if text.starts_with(FORMULA) || line.starts_with(FORMULA) { format!("'{line}") } else { line }
+    let formula = text.starts_with(FORMULA) || line.starts_with(FORMULA);
+    if formula { "'" } else { "" }.chars().chain(line.chars()).take(LONGEST).collect()
 }
 
 /// Undoes what [`cell`] put before a would-be formula.
@@ -46,6 +50,29 @@ pub(crate) fn from_cell(cell: &str) -> &str {
         Some(rest) if rest.starts_with(FORMULA) => rest,
         _ => cell,
     }
+}
+
+/// The text in lines of at most `width` columns, all but the first indented.
+pub fn wrap(text: &str, width: usize, indent: usize) -> String {
+    let (mut wrapped, mut column) = (String::new(), 0);
+    for word in one_line(text).split_whitespace() {
+        if column > 0 && column + 1 + length(word) > width {
+            wrapped.push('\n');
+            wrapped.push_str(&" ".repeat(indent));
+            column = indent;
+        } else if column > 0 {
+            wrapped.push(' ');
+            column += 1;
+        }
+        wrapped.push_str(word);
+        column += length(word);
+    }
+    wrapped
+}
+
+/// Columns of a terminal.
+pub(crate) fn length(text: &str) -> usize {
+    text.chars().count()
 }
 
 #[cfg(test)]
@@ -69,5 +96,11 @@ mod tests {
         assert_eq!(cell("one\r\ntwo\u{1b}\u{0}"), "one  two");
         assert_eq!(from_cell(&cell("=1+1")), "=1+1");
         assert_eq!(from_cell("'quoted'"), "'quoted'");
+    }
+
+    #[test]
+    fn long_text_is_wrapped_and_loses_what_moves_the_cursor() {
+        assert_eq!(wrap("one two three", 7, 2), "one two\n  three");
+        assert_eq!(wrap("a\x1b[2Jb\n c", 80, 0), "a [2Jb c");
     }
 }

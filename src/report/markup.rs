@@ -1,35 +1,64 @@
-//! HTML and SVG text that is well-formed whatever the names in it are.
+//! Pieces of HTML that every page is made of.
 
 use std::fmt::Write;
 
-/// The text as it stands in an element or in a quoted attribute. Characters that XML has no way to
-/// write, control characters first of all, become spaces.
-pub fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped += "&amp;",
-            '<' => escaped += "&lt;",
-            '>' => escaped += "&gt;",
-            '"' => escaped += "&quot;",
-            '\'' => escaped += "&#39;",
-            // Marks that turn the direction of writing could make a name look like another.
-            '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {}
-            '\u{fffe}' | '\u{ffff}' => {}
-            c if c.is_control() => escaped.push(' '),
-            c => escaped.push(c),
+use maud::{Markup, PreEscaped, html};
+
+/// A page with this title around what stands in its `main`. Void elements are closed, and characters
+/// that XML cannot hold are left out: the page is well-formed XML, for any names.
+pub fn document(title: &str, main: &Markup) -> String {
+    let page = html! {
+        (PreEscaped("<!DOCTYPE html>\n"))
+        html lang="en" {
+            head {
+                (PreEscaped(
+                    "<meta charset=\"utf-8\" />\
+                     <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\" />\
+                     <meta name=\"color-scheme\" content=\"light dark\" />\
+                     <link rel=\"icon\" href=\"data:,\" />"
+                ))
+                title { (title) " – wninit" }
+                style { (PreEscaped(include_str!("style.css"))) }
+            }
+            body { main { (main) } }
         }
+    };
+    page.into_string().chars().filter_map(visible).collect()
+}
+
+/// A character as it may stand in a page.
+fn visible(c: char) -> Option<char> {
+    match c {
+        '\n' => Some(c),
+        c if c.is_control() => Some(' '),
+        // Marks that turn the direction of writing could make a name look like another.
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fffe}' | '\u{ffff}' => None,
+        c => Some(c),
     }
-    escaped
 }
 
 /// A name, which may be broken after an underscore where space is short.
-pub fn name(text: &str) -> String {
-    escape(text).replace('_', "_<wbr />")
+pub fn name(text: &str) -> Markup {
+    html! {
+        @for (i, part) in text.split('_').enumerate() {
+            @if i > 0 { "_" (PreEscaped("<wbr />")) }
+            (part)
+        }
+    }
+}
+
+/// "a, b and c", or another word before the last.
+pub fn listed(items: &[Markup], before_last: &str) -> Markup {
+    html! {
+        @for (i, item) in items.iter().enumerate() {
+            @if i > 0 && i + 1 == items.len() { " " (before_last) " " } @else if i > 0 { ", " }
+            (item)
+        }
+    }
 }
 
 /// A link that holds a CSV file.
-pub fn csv_link(file: &str, text: &str, csv: &[u8]) -> String {
+pub fn csv_link(file: &str, text: &str, csv: &[u8]) -> Markup {
     let mut uri = String::with_capacity(csv.len() * 5 / 4);
     for &byte in csv {
         match byte {
@@ -41,11 +70,7 @@ pub fn csv_link(file: &str, text: &str, csv: &[u8]) -> String {
             }
         }
     }
-    format!(
-        "<a class=\"csv\" download=\"{}.csv\" href=\"data:text/csv;charset=utf-8,{uri}\">{}</a>",
-        escape(file),
-        escape(text)
-    )
+    html! { a.csv download={ (file) ".csv" } href={ "data:text/csv;charset=utf-8," (uri) } { (text) } }
 }
 
 /// A name as the title of a link or the id of a section: lower-case letters, digits and dashes.
@@ -73,15 +98,15 @@ mod tests {
 
     #[test]
     fn no_text_can_leave_its_element_or_its_attribute() {
-        assert_eq!(
-            escape("<script>\"a\" & 'b'\u{0}\u{1b}\u{202e}"),
-            "&lt;script&gt;&quot;a&quot; &amp; &#39;b&#39;  "
-        );
+        let nasty = "<script>\"a\" & 'b'\u{0}\u{1b}\u{202e}";
+        let page = document(nasty, &html! { p title=(nasty) { (name(nasty)) } });
+        assert_eq!(page.matches("&lt;script&gt;").count(), 3);
+        assert!(page.contains("<p title=\"&lt;script&gt;&quot;a&quot; &amp; 'b'  \">"), "{page}");
     }
 
     #[test]
     fn a_csv_link_holds_every_byte() {
-        let link = csv_link("a\"b", "data", "x,\"1 %\"\nü".as_bytes());
+        let link = csv_link("a\"b", "data", "x,\"1 %\"\nü".as_bytes()).into_string();
         assert!(link.contains("x,%221%20%25%22%0A%C3%BC\""), "{link}");
         assert!(link.contains("download=\"a&quot;b.csv\""));
     }

@@ -1,20 +1,16 @@
 //! How far signals get at initialization, as a page of the report's style.
 
-use std::fmt::Write;
+use maud::{Markup, html};
 
-use super::chart::{Axis, Drawing, Lines, Look, Point, Scale, Series};
-use super::html;
-use super::markup::{csv_link, escape, name, slug};
-use wninit_core::table::significant;
+use super::chart::{ChartAxis, Drawing, Lines, Look, Point, Scale, Series};
+use super::markup::{csv_link, document, name, slug};
+use wninit_core::fmt::significant;
 
 /// A number over seeds: its geometric mean, the least and the greatest.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
-    /// Geometric mean.
     pub mean: f64,
-    /// The least.
     pub low: f64,
-    /// The greatest.
     pub high: f64,
 }
 
@@ -32,9 +28,7 @@ impl Spread {
     }
 }
 
-/// The signals of an initializer in a network.
-pub struct Arm {
-    /// The initializer.
+pub struct InitSignals {
     pub init: String,
     /// How it looks, in every network.
     pub look: usize,
@@ -44,51 +38,49 @@ pub struct Arm {
     pub backward: Vec<Option<Spread>>,
 }
 
-/// A network with its initializers.
-pub struct Net {
+pub struct NetSignals {
     /// What it is.
     pub name: String,
-    /// The initializers.
-    pub arms: Vec<Arm>,
+    pub arms: Vec<InitSignals>,
 }
 
 /// The page. The same signals give the same page.
-pub fn signal_page(title: &str, about: &str, nets: &[Net], csv: &[u8]) -> String {
-    let mut body = String::new();
-    let _ = write!(
-        body,
-        "<header>\n<h1>{}</h1>\n<p class=\"about\">{}</p>\n<p class=\"fine\">Lines: geometric mean over \
-         seeds; bands: from the least to the greatest. Layer 0 is the input. A line ends where a norm has \
-         become zero or infinite.</p>\n<p class=\"data\">{}</p>\n</header>\n",
-        escape(title),
-        escape(about),
-        csv_link("signal", "Data (CSV)", csv)
-    );
-    body.push_str("<div class=\"figures\">\n");
-    for net in nets {
-        let legend: String = net
-            .arms
-            .iter()
-            .map(|arm| {
-                format!("<span class=\"key\">{}{}</span>", Look(arm.look).swatch(), name(&arm.init))
-            })
-            .collect();
-        let forward = chart("forward: ‖h‖ / ‖x‖", net, |arm| &arm.forward);
-        let backward =
-            chart("backward: ‖∂L/∂h‖ / ‖∂L/∂h last‖", net, |arm| &arm.backward);
-        let _ = writeln!(
-            body,
-            "<section id=\"{}\" class=\"several\">\n<h2>{}</h2>\n<figure>\n<p class=\"legend\">{legend}</p>\n\
-             <div class=\"panels\">\n{forward}\n{backward}\n</div>\n</figure>\n</section>",
-            slug(&net.name),
-            escape(&net.name),
-        );
-    }
-    body.push_str("</div>\n");
-    html(title, &body)
+pub fn signal_page(title: &str, about: &str, nets: &[NetSignals], csv: &[u8]) -> String {
+    let main = html! {
+        header {
+            h1 { (title) }
+            p.about { (about) }
+            p.fine {
+                "Lines: geometric mean over seeds; bands: from the least to the greatest. Layer 0 is the input. A line \
+                 ends where a norm has become zero or infinite."
+            }
+            p.data { (csv_link("signal", "Data (CSV)", csv)) }
+        }
+        div.figures {
+            @for net in nets {
+                section.several id=(slug(&net.name)) {
+                    h2 { (net.name) }
+                    figure {
+                        p.legend {
+                            @for arm in &net.arms { span.key { (Look(arm.look).swatch()) (name(&arm.init)) } }
+                        }
+                        div.panels {
+                            (chart("forward: ‖h‖ / ‖x‖", net, |arm| &arm.forward))
+                            (chart("backward: ‖∂L/∂h‖ / ‖∂L/∂h last‖", net, |arm| &arm.backward))
+                        }
+                    }
+                }
+            }
+        }
+    };
+    document(title, &main)
 }
 
-fn chart(label: &str, net: &Net, side: impl Fn(&Arm) -> &Vec<Option<Spread>>) -> String {
+fn chart(
+    label: &str,
+    net: &NetSignals,
+    side: impl Fn(&InitSignals) -> &Vec<Option<Spread>>,
+) -> Markup {
     let spreads = || net.arms.iter().flat_map(|arm| side(arm).iter().flatten());
     let low = spreads().map(|spread| spread.low).fold(0.4, f64::min);
     let high = spreads().map(|spread| spread.high).fold(2.5, f64::max);
@@ -97,15 +89,15 @@ fn chart(label: &str, net: &Net, side: impl Fn(&Arm) -> &Vec<Option<Spread>>) ->
         let points = side(arm).iter().enumerate().filter_map(|(layer, spread)| {
             let Spread { mean, low, high } = (*spread)?;
             let [m, l, h] = [mean, low, high].map(|x| significant(x, 3));
-            let says = format!("{}, layer {layer}: {m} ({l} to {h})", arm.init);
-            Some(Point { x: layer as f64, y: mean, interval: Some((low, high)), says })
+            let tooltip = format!("{}, layer {layer}: {m} ({l} to {h})", arm.init);
+            Some(Point { x: layer as f64, y: mean, interval: Some((low, high)), tooltip })
         });
         Series { look: Look(arm.look), name: arm.init.clone(), points: points.collect() }
     });
     Lines {
         title: String::new(),
-        x: Axis::whole("layer", 0.0, (layers.max(2) - 1) as f64),
-        y: Axis::with_ticks(label, Scale::Log(low, high), powers(low, high)),
+        x: ChartAxis::whole("layer", 0.0, (layers.max(2) - 1) as f64),
+        y: ChartAxis::with_ticks(label, Scale::Log(low, high), powers(low, high)),
         rule: Some((1.0, "")),
         series: series.collect(),
         drawing: Drawing::Bands,
@@ -157,13 +149,13 @@ mod tests {
     #[test]
     fn the_page_is_well_formed_whatever_the_names_are() {
         let spread = Spread::of(&[0.5, 0.6]);
-        let arm = |init: &str| Arm {
+        let arm = |init: &str| InitSignals {
             init: init.to_owned(),
             look: 1,
             forward: vec![spread, None, spread],
             backward: vec![None; 3],
         };
-        let nets = [Net { name: "<&\"".to_owned(), arms: vec![arm("he & g"), arm("<b>")] }];
+        let nets = [NetSignals { name: "<&\"".to_owned(), arms: vec![arm("he & g"), arm("<b>")] }];
         let page = signal_page("a < b", "\"x\" & y", &nets, b"a,b\n");
         let xml = page.replacen("<!DOCTYPE html>\n", "", 1);
         roxmltree::Document::parse(&xml).unwrap();

@@ -1,6 +1,6 @@
 //! The mean of values that are bounded and of any shape.
 
-use crate::estimates::Interval;
+use crate::interval::Interval;
 
 /// The one-sided p value of "the mean is at most `bound`" for independent values in `range`.
 ///

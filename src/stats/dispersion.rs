@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::estimates::{self, Estimate, Interval};
+use crate::describe;
+use crate::interval::{self, Estimate, Interval};
 
 /// The ratio of two arms' sds within settings, pooled over settings, with the interval of the
 /// delete-one-seed jackknife of its logarithm (Miller 1968, "Jackknifing variances"). A seed is left out of all
@@ -34,7 +35,7 @@ pub fn sd_ratio(
                     .map(|(_, value)| value)
                     .collect();
                 let freedom = values.len() as f64 - 1.0;
-                squares += estimates::sd(&values)?.powi(2) * freedom;
+                squares += describe::sd(&values)?.powi(2) * freedom;
                 df += freedom;
             }
             let sd = (squares / df).sqrt();
@@ -51,9 +52,9 @@ pub fn sd_ratio(
         .map(|seed| Some(count * whole - (count - 1.0) * ln_ratio(Some(*seed))?))
         .collect();
     let pseudo = pseudo?;
-    let error = estimates::sd(&pseudo)? / count.sqrt();
-    let half = estimates::t_quantile(0.5 + level / 2.0, count - 1.0) * error;
-    let centre = estimates::mean(&pseudo)?;
+    let error = describe::sd(&pseudo)? / count.sqrt();
+    let half = interval::t_quantile(0.5 + level / 2.0, count - 1.0) * error;
+    let centre = describe::mean(&pseudo)?;
     // Around the jackknife's own estimate, which corrects the bias; widened to contain the plain ratio.
     let interval =
         Interval { low: (centre - half).min(whole).exp(), high: (centre + half).max(whole).exp() };

@@ -1,7 +1,7 @@
 //! What is inferred of one number: its estimate, its interval, and p values against bounds.
 
 use crate::bounded;
-use crate::estimates::Interval;
+use crate::interval::Interval;
 use crate::proportion::{self, Difference};
 use crate::sequential;
 use crate::student::Mean;

@@ -1,8 +1,8 @@
 //! What the results of a sweep show: numbers in, estimates, intervals and verdicts out.
 //!
-//! [`estimates`] are functions of numbers: means, quantiles, intervals, tests, required sample sizes.
-//! Each names the paper or the textbook that it follows, and is compared with an independent
-//! implementation (`tests/fixtures/stats`).
+//! [`describe`] (means, quantiles, spreads), [`interval`] (intervals and tests), [`resample`] (the
+//! bootstrap) and `power` (required seeds) are functions of numbers. Each names the paper or the textbook
+//! that it follows, and is compared with an independent implementation (`tests/fixtures/stats`).
 //!
 //! [`summary`] applies them to a sweep. Runs that differ in their seeds alone form a cell; the seed is
 //! the unit of replication. The learning rate of each initializer is chosen on validation accuracy, and
@@ -13,12 +13,17 @@
 //! records give the same summary, byte for byte.
 
 pub mod bounded;
+pub mod describe;
 pub mod dispersion;
-pub mod estimates;
 pub mod inference;
+pub mod interval;
 pub mod planning;
+mod power;
 pub mod proportion;
+pub mod resample;
 pub mod sequential;
 pub mod student;
 pub mod summary;
+#[cfg(test)]
+mod testing;
 pub mod verdict;

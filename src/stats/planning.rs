@@ -1,6 +1,8 @@
 //! How many seeds a decision takes, and what a number of seeds can decide.
 
-use crate::estimates::{self, Interval, LEVEL, POWER};
+use crate::describe;
+use crate::interval::{Interval, LEVEL};
+use crate::power::{self, POWER, required_seeds};
 use crate::proportion::Difference;
 use crate::verdict::{ALPHA, Design};
 
@@ -21,16 +23,15 @@ pub struct SeedsNeeded {
 /// How many fresh seeds decide whether the mean of roughly normal values lies in `wanted`; the range is that of
 /// [`effect_interval`]. `None` for fewer than two values, no spread, or no finite end.
 pub fn seeds_needed(values: &[f64], wanted: Interval) -> Option<SeedsNeeded> {
-    let mean = estimates::mean(values)?;
+    let mean = describe::mean(values)?;
     let far = |end: f64| (mean - end).abs();
     let nearer = if far(wanted.low) <= far(wanted.high) { wanted.low } else { wanted.high };
     let likely = effect_interval(values, nearer)?;
     let needed = |effect: f64| {
-        let design = estimates::Design::Paired;
-        let needed = estimates::required_seeds(effect.max(0.0), 1.0, design, LEVEL, POWER);
+        let needed = required_seeds(effect.max(0.0), 1.0, LEVEL, POWER);
         needed.filter(|n| *n <= MOST)
     };
-    let observed = far(nearer) / estimates::sd(values)?;
+    let observed = far(nearer) / describe::sd(values)?;
     Some(SeedsNeeded { n: needed(observed), low: needed(likely.high), high: needed(likely.low) })
 }
 
@@ -38,7 +39,7 @@ pub fn seeds_needed(values: &[f64], wanted: Interval) -> Option<SeedsNeeded> {
 /// noncentral t distribution gives the observed statistic the tail probabilities (Hedges & Olkin
 /// 1985, §5.E; Cumming & Finch 2001). `None` for fewer than two values or no spread.
 pub fn effect_interval(values: &[f64], margin: f64) -> Option<Interval> {
-    let (mean, sd, n) = (estimates::mean(values)?, estimates::sd(values)?, values.len());
+    let (mean, sd, n) = (describe::mean(values)?, describe::sd(values)?, values.len());
     if sd < crate::student::EQUAL || margin.is_infinite() {
         return None;
     }
@@ -48,7 +49,7 @@ pub fn effect_interval(values: &[f64], margin: f64) -> Option<Interval> {
         let (mut low, mut high) = (-37.0, 37.0);
         for _ in 0..60 {
             let middle = f64::midpoint(low, high);
-            let more = estimates::noncentral_t_cdf(t, n as f64 - 1.0, middle) > below;
+            let more = power::noncentral_t_cdf(t, n as f64 - 1.0, middle) > below;
             if more { low = middle } else { high = middle }
         }
         f64::midpoint(low, high) / root
@@ -60,14 +61,10 @@ pub fn effect_interval(values: &[f64], margin: f64) -> Option<Interval> {
 /// The smallest distance to a margin that `n` seeds (in each arm) decide with probability [`POWER`], if
 /// the sd is that of the differences (paired) or of an arm (unpaired). `None` for fewer than two.
 pub fn detectable_mean(n: usize, sd: f64, design: Design) -> Option<f64> {
-    let design = match design {
-        Design::Paired => estimates::Design::Paired,
-        Design::Unpaired => estimates::Design::Unpaired,
-    };
     if n < 2 {
         return None;
     }
-    let effect = smallest(0.0, 37.0, |effect| estimates::power(effect, n, design, LEVEL) >= POWER)?;
+    let effect = smallest(0.0, 37.0, |effect| power::power(effect, n, design, LEVEL) >= POWER)?;
     Some(effect * sd)
 }
 

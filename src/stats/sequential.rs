@@ -5,7 +5,7 @@
 //! so the reciprocal of its largest value so far is a p value at every look. Values are in the order
 //! in which they came: the same seeds give the same answer, whatever batches they came in.
 
-use crate::estimates::Interval;
+use crate::interval::Interval;
 
 /// The anytime-valid one-sided p value of "the mean is at most `bound`" for values in `range`,
 /// of any shape: the capital of a gambler who bets on values above the bound, averaged over a grid of

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use statrs::function::beta::beta_reg;
 
-use crate::estimates;
+use crate::describe;
 
 /// Values that differ by no more than this are equal: differences of fractions differ in the last
 /// bits about half the time.
@@ -40,7 +40,7 @@ impl Mean {
         let seeds: BTreeSet<u64> = settings.iter().flat_map(|s| s.keys().copied()).collect();
         let partial: Vec<f64> = seeds.iter().map(|seed| mean_without(Some(*seed))).collect();
         let n = partial.len() as f64;
-        let variance = (n - 1.0).powi(2) / n * estimates::sd(&partial)?.powi(2);
+        let variance = (n - 1.0).powi(2) / n * describe::sd(&partial)?.powi(2);
         Some(Mean { value: mean_without(None), error: variance.sqrt(), df: least as f64 - 1.0 })
     }
 

@@ -16,8 +16,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::estimates::{self, Interval};
+use crate::describe;
 use crate::inference::Inference;
+use crate::interval::{self, Interval};
 use crate::planning::{self, SeedsNeeded};
 use crate::proportion::Difference;
 use crate::student::{EQUAL, Mean, sign_flip};
@@ -94,7 +95,7 @@ impl Arm {
                     runs.iter().map(|run| run.unwrap_or(question.guess)).collect()
                 }
             };
-            estimates::mean(&values)
+            describe::mean(&values)
         };
         self.seeds.iter().filter_map(|(seed, runs)| Some((*seed, of_seed(runs)?))).collect()
     }
@@ -328,7 +329,7 @@ pub fn decide(question: &Question, settings: &[Setting]) -> Answer {
 pub fn adjust(decisions: &mut [&mut Decision]) {
     let p: Vec<f64> = decisions.iter().filter_map(|decision| decision.p).collect();
     let tested = decisions.iter_mut().filter(|decision| decision.p.is_some());
-    for (decision, adjusted) in tested.zip(estimates::holm(&p)) {
+    for (decision, adjusted) in tested.zip(interval::holm(&p)) {
         decision.p_holm = Some(adjusted);
     }
 }
@@ -564,7 +565,7 @@ fn interaction(question: &Question, settings: &[&Setting]) -> Option<f64> {
         let against = |(seed, value): (&u64, &f64)| {
             let others = series.iter().enumerate().filter(|(k, _)| *k != j);
             let others: Vec<f64> = others.filter_map(|(_, s)| s.get(seed).copied()).collect();
-            Some((*seed, value - estimates::mean(&others)?))
+            Some((*seed, value - describe::mean(&others)?))
         };
         let contrasts: BTreeMap<u64, f64> = series[j].iter().filter_map(against).collect();
         let mean = Mean::over(&[contrasts])?;

@@ -1,15 +1,14 @@
-//! Compiles the part of libtorch's interface that is C++, and finds out which libtorch this is.
-//! It runs again only where that file or libtorch changes.
+//! Compiles `ffi/torch.cpp` and finds libtorch's version. It reruns only if one of them changes.
 
-#![allow(clippy::print_stdout)] // this is how cargo is told
+#![allow(clippy::print_stdout)] // cargo reads it
 
 use std::path::{Path, PathBuf};
 
 fn main() -> anyhow::Result<()> {
-    // torch-sys says where libtorch is; see the dependency's comment in Cargo.toml.
+    // From torch-sys; see the dependency's comment in Cargo.toml.
     let libtorch = std::env::var("DEP_TCH_LIBTORCH_LIB")?;
     println!("cargo:libtorch={libtorch}"); // for the program's build script
-    // Tests of this library start without environment variables.
+    // So that tests of this library start without environment variables.
     println!("cargo:rustc-link-search=native={libtorch}");
     println!("cargo:rustc-link-arg=-Wl,-rpath,{libtorch}");
     println!("cargo:rerun-if-changed=build.rs");
@@ -17,7 +16,6 @@ fn main() -> anyhow::Result<()> {
     let include = Path::new(&libtorch).with_file_name("include");
     println!("cargo:rerun-if-changed=ffi/torch.cpp");
     println!("cargo:rerun-if-env-changed=CUDA_HOME");
-    println!("cargo:rustc-check-cfg=cfg(wninit_cuda)");
     let mut shim = cc::Build::new();
     shim.cpp(true)
         .std("c++17")
@@ -28,11 +26,10 @@ fn main() -> anyhow::Result<()> {
     let cuda = cuda_headers(Path::new(&libtorch));
     if let Some(headers) = &cuda {
         shim.include(headers).define("WNINIT_CUDA", None);
-        println!("cargo:rustc-cfg=wninit_cuda");
     }
     shim.compile("wninit_torch");
     if cuda.is_some() {
-        // After the shim, which refers to them.
+        // After the shim, which references them.
         println!("cargo:rustc-link-lib=dylib=torch_cuda");
         println!("cargo:rustc-link-lib=dylib=c10_cuda");
     }
@@ -41,8 +38,8 @@ fn main() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where CUDA's headers are, if libtorch is one for GPUs and its graphs can be built against:
-/// PyTorch's own packages have them beside it.
+/// The folder of CUDA's headers, if libtorch has GPU support: `CUDA_HOME`, the NVIDIA packages beside
+/// PyTorch, or /usr/local/cuda.
 fn cuda_headers(libtorch: &Path) -> Option<PathBuf> {
     if !libtorch.join("libtorch_cuda.so").exists() {
         return None;
@@ -59,7 +56,7 @@ fn cuda_headers(libtorch: &Path) -> Option<PathBuf> {
         })
 }
 
-/// The version of the libtorch that is linked, with its build: `2.11.0+cu130`.
+/// The linked libtorch's version with its build, such as `2.11.0+cu130`.
 fn libtorch_version(lib: &str) -> String {
     let file = Path::new(lib).with_file_name("version.py");
     println!("cargo:rerun-if-changed={}", file.display());

@@ -1,4 +1,4 @@
-//! What the machine offers: GPUs, cores, and workers on them.
+//! The machine's devices, and the workers on them.
 
 pub(crate) mod memory;
 
@@ -8,32 +8,29 @@ use anyhow::{Result, bail};
 use tch::{Cuda, Device};
 
 use crate::ffi;
-use wninit_core::execution::{Choice, cores};
+use wninit_core::execution::{DeviceChoice, cores};
 
-/// GPUs that libtorch sees.
+/// The number of GPUs that libtorch sees.
 pub(crate) fn gpus() -> usize {
     if Cuda::is_available() { Cuda::device_count() as usize } else { 0 }
 }
 
-/// The device of each worker, and how many CPU threads each has: one, however many cores there are.
-/// Two threads share a sum out differently than one does, its last digit changes, and training makes
-/// that grow (30 layers: test accuracy 0.46 or 0.53). A job's result must not depend on the machine's
-/// cores or on the number of workers; cores are put to use by more workers.
+/// The device of each worker.
 ///
 /// # Errors
-/// A GPU is asked for that is not there.
-pub(crate) fn workers(choice: &Choice, workers: Option<usize>) -> Result<(Vec<Device>, i32)> {
+/// A requested GPU does not exist.
+pub(crate) fn workers(choice: &DeviceChoice, workers: Option<usize>) -> Result<Vec<Device>> {
     let there = gpus();
     let wanted: Vec<usize> = match choice {
-        Choice::Cpu => Vec::new(),
-        Choice::Auto => (0..there).collect(),
-        Choice::AllGpus if there == 0 => {
+        DeviceChoice::Cpu => Vec::new(),
+        DeviceChoice::Auto => (0..there).collect(),
+        DeviceChoice::AllGpus if there == 0 => {
             bail!(
                 "--device cuda: libtorch sees no GPU here (`wninit doctor` says why); use --device cpu"
             )
         }
-        Choice::AllGpus => (0..there).collect(),
-        Choice::Gpus(gpus) => match gpus.iter().find(|gpu| **gpu >= there) {
+        DeviceChoice::AllGpus => (0..there).collect(),
+        DeviceChoice::Gpus(gpus) => match gpus.iter().find(|gpu| **gpu >= there) {
             Some(gpu) => bail!(
                 "--device cuda:{gpu}: libtorch sees {there} GPUs here (`wninit doctor` lists them)"
             ),
@@ -45,10 +42,10 @@ pub(crate) fn workers(choice: &Choice, workers: Option<usize>) -> Result<(Vec<De
         true => Device::Cpu,
         false => Device::Cuda(wanted[i % wanted.len()]),
     });
-    Ok((devices.collect(), 1))
+    Ok(devices.collect())
 }
 
-/// Bytes of memory that are free for training on a device; `None` where that cannot be told.
+/// Bytes free for training on a device; `None` if unknown.
 pub(crate) fn free_memory(device: Device) -> Option<f64> {
     match device {
         Device::Cuda(index) => ffi::cuda::free_memory(index),
@@ -56,7 +53,7 @@ pub(crate) fn free_memory(device: Device) -> Option<f64> {
     }
 }
 
-/// What kind of device it is: `cpu`, or a GPU's model, such as `NVIDIA H200`.
+/// `cpu`, or a GPU's model, such as `NVIDIA H200`.
 pub(crate) fn model(device: Device) -> String {
     match device {
         Device::Cuda(index) => ffi::cuda::model(index).unwrap_or_else(|| name(device)),
@@ -64,7 +61,7 @@ pub(crate) fn model(device: Device) -> String {
     }
 }
 
-/// As results have it: `cpu`, or `cuda:0 NVIDIA H200`.
+/// The device in results: `cpu`, or `cuda:0 NVIDIA H200`.
 pub(crate) fn label(device: Device) -> String {
     let (name, model) = (name(device), model(device));
     if name == model { name } else { format!("{name} {model}") }

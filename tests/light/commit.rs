@@ -1,13 +1,13 @@
 //! Results name the commit of the program that made them, and say so where its sources were others.
 
 #[path = "../../src/torch/program/commit.rs"]
-mod commit;
+mod stamp;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use commit::Commit;
+use stamp::Commit;
 
 fn git(folder: &Path, args: &[&str]) {
     let identity = ["-c", "user.name=A", "-c", "user.email=a@example.org"];

@@ -5,6 +5,7 @@ mod bad_grids;
 mod commit;
 #[path = "../common/mod.rs"]
 mod common;
+mod export;
 mod fetch;
 mod journal;
 mod makefile;
@@ -12,6 +13,7 @@ mod plan_command;
 mod pool;
 mod readme;
 mod report;
+mod schema;
 mod shipped_sweeps;
 #[path = "../skip/mod.rs"]
 mod skip;

@@ -1,4 +1,4 @@
-//! What the worker pool promises, whatever its trainer does.
+//! The worker pool with fake trainers.
 
 use std::collections::{HashMap, HashSet};
 use std::os::unix::process::ExitStatusExt;
@@ -16,11 +16,11 @@ use wninit_core::results::{
     FailureReason, Journal, Outcome, equal_results, finished_ids, read_epochs, read_failures,
     read_runs,
 };
-use wninit_core::run::pool::{self, Ending, Options, Summary};
-use wninit_core::run::progress::Progress;
+use wninit_core::run::pool::{self, PoolOptions, RunEnd, RunSummary};
+use wninit_core::run::progress::RunProgress;
 use wninit_core::run::trainer::{Event, Stop, Trainer};
 
-/// A trainer that does what a function says before it finishes each job of a cohort.
+/// A trainer that calls a function before it finishes each job of a cohort.
 struct Fake<F>(F);
 
 impl<F> Trainer for Fake<F>
@@ -50,14 +50,13 @@ fn fine(_: usize, _: &Cohort, _: &Job) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Runs cohorts on some workers.
-fn run<F>(dir: &Path, workers: usize, cohorts: Vec<Cohort>, train: F) -> Summary
+fn run<F>(dir: &Path, workers: usize, cohorts: Vec<Cohort>, train: F) -> RunSummary
 where
     F: Fn(usize, &Cohort, &Job) -> Result<(), Stop> + Sync,
 {
     let stop = AtomicBool::new(false);
     let mut journal = Journal::open(dir).unwrap();
-    let options = Options::new((0..workers).map(|i| format!("cuda:{i}")).collect(), &stop);
+    let options = PoolOptions::new((0..workers).map(|i| format!("cuda:{i}")).collect(), &stop);
     pool::run(cohorts, &Fake(train), &mut journal, &options)
 }
 
@@ -85,7 +84,7 @@ fn every_job_is_finished_once_with_one_worker_and_with_many() {
             assert!(equal_results(found, &record(&found.job)));
             assert_eq!(epochs[&found.job.id()].len(), found.epochs_done as usize);
         }
-        let progress = Progress::read(dir.path()).unwrap();
+        let progress = RunProgress::read(dir.path()).unwrap();
         assert_eq!((progress.planned, progress.finished, progress.fraction), (101, 101, 1.0));
     }
 }
@@ -122,7 +121,7 @@ fn a_finished_job_is_on_disk_before_the_worker_starts_the_next_cohort() {
 }
 
 #[test]
-fn a_panic_costs_only_the_jobs_that_it_hit() {
+fn a_panic_fails_only_the_jobs_of_its_cohort() {
     let dir = folder();
     let jobs = jobs(12);
     let bad = jobs[4].id();
@@ -151,7 +150,7 @@ fn a_panic_costs_only_the_jobs_that_it_hit() {
 }
 
 #[test]
-fn a_cohort_too_wide_for_the_memory_is_halved_until_it_fits() {
+fn a_cohort_that_runs_out_of_memory_is_halved_until_it_fits() {
     let dir = folder();
     let widths = Mutex::new(Vec::new());
     let summary = run(dir.path(), 1, cohorts(&jobs(64), 32), |_, cohort, job| {
@@ -168,7 +167,7 @@ fn a_cohort_too_wide_for_the_memory_is_halved_until_it_fits() {
     assert_eq!(
         *widths.lock().unwrap(),
         [32, 16, 8, 8, 8, 8, 8, 8, 8, 8],
-        "what did not fit is not tried again"
+        "a width that did not fit is not tried again"
     );
     assert!(read_failures(dir.path()).unwrap().is_empty(), "nothing failed in the end");
 }
@@ -198,7 +197,8 @@ fn a_broken_worker_stops_and_the_others_finish_everything() {
             Ok(())
         }
     });
-    assert_eq!(summary.stopped_workers, ["cuda:0"]);
+    let failures = read_failures(dir.path()).unwrap();
+    assert!(failures.iter().all(|failure| failure.device == "cuda:0"));
     assert_eq!((summary.finished, summary.failed.len(), summary.exit_code()), (60, 0, 0));
     assert_eq!(
         reasons(dir.path()),
@@ -214,11 +214,11 @@ fn when_no_worker_is_left_the_sweep_ends_with_the_reasons() {
         let error = anyhow!("no such device").context(format!("cannot open cuda:{worker}"));
         Err(Stop::Failed { reason: FailureReason::Device, error })
     });
-    assert!(matches!(summary.ending, Ending::NoWorker), "{:?}", summary.ending);
-    assert_eq!(summary.stopped_workers.len(), 2);
+    assert!(matches!(summary.ending, RunEnd::NoWorker), "{:?}", summary.ending);
+    let text = summary.to_string();
+    assert!(text.contains("every worker failed repeatedly"), "{text}");
     assert_eq!((summary.finished, summary.exit_code()), (0, 3));
     assert_eq!(summary.failed.len() + summary.left, 60);
-    let text = summary.to_string();
     assert!(text.contains("x device: cannot open cuda:"), "{text}");
     assert!(text.contains("\n    caused by: no such device"), "the first error in full: {text}");
     assert_eq!(
@@ -228,10 +228,10 @@ fn when_no_worker_is_left_the_sweep_ends_with_the_reasons() {
 }
 
 #[test]
-fn jobs_that_can_run_nowhere_do_not_keep_the_others_from_running() {
+fn jobs_that_cannot_run_anywhere_do_not_stop_the_others() {
     for workers in [1, 2] {
         let dir = folder();
-        // Five of the ten depths are too much for any machine, and they come first.
+        // Some depths fail on any machine, and they come first.
         let jobs: Vec<Job> =
             (0..3).flat_map(|seed| (1..=10).rev().map(move |depth| job(depth, seed))).collect();
         let summary = run(dir.path(), workers, cohorts(&jobs, 1), |_, cohort, _| {
@@ -246,13 +246,12 @@ fn jobs_that_can_run_nowhere_do_not_keep_the_others_from_running() {
             (21, 9, 0),
             "{workers} workers"
         );
-        assert!(summary.stopped_workers.is_empty());
         assert_eq!(summary.exit_code(), 3);
     }
 }
 
 #[test]
-fn when_all_that_is_left_cannot_run_the_sweep_does_not_try_each() {
+fn if_no_remaining_job_can_run_not_every_one_is_tried() {
     let dir = folder();
     let summary = run(dir.path(), 1, cohorts(&jobs(500), 1), |_, _, _| {
         failed(FailureReason::Data, "no such file")
@@ -261,7 +260,7 @@ fn when_all_that_is_left_cannot_run_the_sweep_does_not_try_each() {
 }
 
 #[test]
-fn an_interrupted_sweep_keeps_what_is_finished_and_exits_with_130() {
+fn an_interrupted_sweep_keeps_finished_jobs_and_exits_with_130() {
     let dir = folder();
     let stop = AtomicBool::new(false);
     let jobs = jobs(40);
@@ -279,35 +278,35 @@ fn an_interrupted_sweep_keeps_what_is_finished_and_exits_with_130() {
         cohorts(&jobs, 4),
         &trainer,
         &mut journal,
-        &Options::new(vec!["cpu".into()], &stop),
+        &PoolOptions::new(vec!["cpu".into()], &stop),
     );
     assert_eq!((summary.finished, summary.left, summary.exit_code()), (12, 28, 130));
     assert!(read_failures(dir.path()).unwrap().is_empty(), "an interrupt is no failure");
 }
 
 #[test]
-fn after_the_deadline_nothing_new_starts_and_the_exit_code_says_that_jobs_are_left() {
+fn after_the_deadline_nothing_starts_and_the_exit_code_is_3() {
     let dir = folder();
     let stop = AtomicBool::new(false);
     let mut journal = Journal::open(dir.path()).unwrap();
     let deadline = Some(Instant::now() + Duration::from_millis(30));
-    let options = Options { deadline, ..Options::new(vec!["cpu".into()], &stop) };
+    let options = PoolOptions { deadline, ..PoolOptions::new(vec!["cpu".into()], &stop) };
     let trainer = Fake(|_: usize, _: &Cohort, _: &Job| {
         std::thread::sleep(Duration::from_millis(20));
         Ok(())
     });
     let summary = pool::run(cohorts(&jobs(40), 2), &trainer, &mut journal, &options);
-    assert!(matches!(summary.ending, Ending::Deadline));
+    assert!(matches!(summary.ending, RunEnd::Deadline));
     assert_eq!(
         (summary.finished % 2, summary.exit_code()),
         (0, 3),
-        "what had started was finished"
+        "started cohorts were finished"
     );
     assert!(summary.left > 0);
 }
 
 #[test]
-fn a_trainer_that_forgets_a_job_or_reports_one_twice_cannot_spoil_the_results() {
+fn a_trainer_that_omits_a_job_or_reports_one_twice_cannot_corrupt_the_results() {
     struct Confused;
     impl Trainer for Confused {
         fn train(
@@ -332,14 +331,14 @@ fn a_trainer_that_forgets_a_job_or_reports_one_twice_cannot_spoil_the_results() 
         cohorts(&jobs(4), 4),
         &Confused,
         &mut journal,
-        &Options::new(vec!["cpu".into()], &stop),
+        &PoolOptions::new(vec!["cpu".into()], &stop),
     );
     assert_eq!((summary.finished, summary.failed.len(), summary.exit_code()), (3, 1, 3));
     assert_eq!(read_runs(dir.path()).unwrap().records.len(), 3);
 }
 
 #[test]
-fn two_workers_killed_at_any_moment_and_run_again_end_like_one_that_was_never_killed() {
+fn two_workers_killed_repeatedly_end_like_one_that_was_never_killed() {
     let dir = folder();
     let child = || {
         Command::new(std::env::current_exe().unwrap())
@@ -352,7 +351,7 @@ fn two_workers_killed_at_any_moment_and_run_again_end_like_one_that_was_never_ki
     };
     for round in 1..=8 {
         let mut killed = child();
-        // Each blow falls among the rows of this process, some hundred before the end.
+        // Each kill hits while this process writes rows.
         while finished_ids(dir.path()).unwrap().len() < 150 * round {
             assert_eq!(killed.try_wait().unwrap(), None, "it ended by itself in round {round}");
             std::thread::sleep(Duration::from_millis(1));
@@ -371,7 +370,7 @@ fn two_workers_killed_at_any_moment_and_run_again_end_like_one_that_was_never_ki
 }
 
 #[test]
-fn when_the_disk_is_full_the_sweep_stops_and_says_what_to_do() {
+fn on_a_full_disk_the_sweep_stops_and_says_what_to_do() {
     let dir = folder();
     let child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "pool::sweep_process", "--nocapture", "--test-threads=1"])
@@ -385,7 +384,7 @@ fn when_the_disk_is_full_the_sweep_stops_and_says_what_to_do() {
     let runs = read_runs(dir.path()).unwrap();
     assert!(!runs.records.is_empty() && runs.warnings.is_empty());
     assert!(runs.records.iter().all(|r| r.outcome == Outcome::Diverged || r.test_acc.is_some()));
-    // With room again, the rest is done and nothing twice.
+    // With room again, only the rest is trained.
     let summary = {
         let finished = finished_ids(dir.path()).unwrap();
         let left: Vec<Job> =
@@ -396,7 +395,7 @@ fn when_the_disk_is_full_the_sweep_stops_and_says_what_to_do() {
     assert_eq!(read_runs(dir.path()).unwrap().records.len(), 2000);
 }
 
-/// Not a test by itself: the process that the tests above start.
+/// The process that the tests above start; does nothing by itself.
 #[test]
 fn sweep_process() {
     let Ok(dir) = std::env::var("WNINIT_TEST_DIR") else {
@@ -420,13 +419,13 @@ fn sweep_process() {
         Ok(())
     });
     let mut journal = sweep.journal;
-    let options = Options::new(vec!["cpu".into(); 2], &stop);
+    let options = PoolOptions::new(vec!["cpu".into(); 2], &stop);
     let summary = pool::run(cohorts(&sweep.remaining, 7), &trainer, &mut journal, &options);
     println!("{summary}\nexit code {}", summary.exit_code());
 }
 
 #[test]
-fn ctrl_c_ends_a_run_in_order_and_a_second_one_at_once() {
+fn the_first_ctrl_c_stops_a_run_in_order_and_the_second_at_once() {
     use std::io::{BufRead, BufReader};
     use std::os::unix::process::CommandExt;
     use wninit_core::run::interrupt::EXIT_INTERRUPTED;
@@ -464,7 +463,7 @@ fn ctrl_c_ends_a_run_in_order_and_a_second_one_at_once() {
     }
 }
 
-/// Not a test by itself: the process that the test above interrupts.
+/// The process that the test above interrupts; does nothing by itself.
 #[test]
 fn interrupted_process() {
     let Ok(patient) = std::env::var("WNINIT_TEST_PATIENT") else {
@@ -488,7 +487,7 @@ fn interrupted_process() {
         cohorts(&jobs(4), 2),
         &trainer,
         &mut journal,
-        &Options::new(vec!["cpu".into()], &stop),
+        &PoolOptions::new(vec!["cpu".into()], &stop),
     );
     println!("in order");
     std::process::exit(summary.exit_code().into());

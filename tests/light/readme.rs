@@ -1,4 +1,5 @@
-//! What the README says is so: its grids plan, its tables are the program's.
+//! What the README and the pages of `docs/` say is so: their grids plan, their tables are the
+//! program's.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,13 +10,25 @@ use wninit_core::job::{FIELDS, Init, ModelName};
 use wninit_core::plan::Plan;
 use wninit_core::results::{EPOCH_COLUMNS, FAILURE_COLUMNS, RESULT_COLUMNS};
 
-fn readme() -> String {
-    std::fs::read_to_string(root().join("README.md")).unwrap()
+/// The README and every page of `docs/`, with their paths.
+fn pages() -> Vec<(PathBuf, String)> {
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(root().join("docs"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+        .chain([root().join("README.md")])
+        .collect();
+    paths.sort();
+    let read = |path: PathBuf| (path.clone(), std::fs::read_to_string(path).unwrap());
+    paths.into_iter().map(read).collect()
 }
 
-/// The fenced blocks of a language, in order.
-fn blocks(language: &str) -> Vec<String> {
-    let text = readme();
+fn page(name: &str) -> String {
+    std::fs::read_to_string(root().join("docs").join(name)).unwrap()
+}
+
+/// The fenced blocks of a language in a text, in order.
+fn blocks(text: &str, language: &str) -> Vec<String> {
     let fence = format!("```{language}\n");
     let parts = text.split(&fence).skip(1);
     parts.map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
@@ -27,57 +40,57 @@ fn row(cells: &[&str]) -> String {
     format!("| {} |\n", cells.join(" | "))
 }
 
-fn assert_has_table(head: &[&str], rows: impl Iterator<Item = String>) {
+fn assert_has_table(page_name: &str, head: &[&str], rows: impl Iterator<Item = String>) {
     let rule = format!("|{}\n", "---|".repeat(head.len()));
     let table = row(head) + &rule + &rows.collect::<String>();
     assert!(
-        readme().contains(&(table.clone() + "\n")),
-        "the README should have this table:\n{table}"
+        page(page_name).contains(&(table.clone() + "\n")),
+        "docs/{page_name} should have this table:\n{table}"
     );
 }
 
 #[test]
-fn every_field_of_a_job_is_in_the_readme_with_its_default_and_meaning() {
+fn every_field_of_a_job_is_documented_with_its_default_and_meaning() {
     let rows = FIELDS.iter().map(|f| row(&[&format!("`{}`", f.name), f.default, f.about]));
-    assert_has_table(&["field", "default", "meaning"], rows);
+    assert_has_table("grids.md", &["field", "default", "meaning"], rows);
 }
 
 #[test]
-fn every_result_column_is_in_the_readme_with_its_unit_and_meaning() {
+fn every_result_column_is_documented_with_its_unit_and_meaning() {
     let empty = |empty: &'static str| if empty.is_empty() { "never" } else { empty };
     let rows = RESULT_COLUMNS
         .iter()
         .map(|c| row(&[&format!("`{}`", c.name), c.unit, c.meaning, empty(c.empty)]));
-    assert_has_table(&["column", "unit", "meaning", "empty means"], rows);
+    assert_has_table("results.md", &["column", "unit", "meaning", "empty means"], rows);
     let list = |names: &mut dyn Iterator<Item = &str>| {
         names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
     };
-    for list in [
-        list(&mut EPOCH_COLUMNS.iter().map(|c| c.name)),
-        list(&mut FAILURE_COLUMNS.iter().map(|c| c.name)),
-        list(&mut Metric::ALL.iter().map(|m| m.name())),
+    for (name, list) in [
+        ("results.md", list(&mut EPOCH_COLUMNS.iter().map(|c| c.name))),
+        ("results.md", list(&mut FAILURE_COLUMNS.iter().map(|c| c.name))),
+        ("grids.md", list(&mut Metric::ALL.iter().map(|m| m.name()))),
     ] {
-        assert!(readme().contains(&list), "the README should list {list}");
+        assert!(page(name).contains(&list), "docs/{name} should list {list}");
     }
 }
 
 #[test]
-fn every_initializer_and_model_is_in_the_readme() {
+fn every_initializer_and_model_is_documented() {
     for name in Init::all().map(Init::name).chain(ModelName::ALL.iter().map(|m| m.name())) {
-        assert!(readme().contains(&format!("`{name}`")), "{name} is missing");
+        assert!(page("networks.md").contains(&format!("`{name}`")), "{name} is missing");
     }
 }
 
 #[test]
-fn the_grids_in_the_readme_plan_and_the_first_has_every_key() {
-    let grids = blocks("toml");
-    for text in &grids {
+fn documented_grids_plan_and_the_reference_has_every_key() {
+    for text in pages().iter().flat_map(|(_, text)| blocks(text, "toml")) {
         let file = root().join("sweeps/readme.toml"); // so that `extends` finds the shipped ones
-        let grid = Grid::parse(text, &file, &Overrides::default())
+        let grid = Grid::parse(&text, &file, &Overrides::default())
             .unwrap_or_else(|error| panic!("{error}"));
         let plan = Plan::of(&grid).unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(plan.warnings, Vec::<String>::new());
     }
+    let grids = blocks(&page("grids.md"), "toml");
     let smoke = Overrides { profile: Some("smoke".into()), ..Overrides::default() };
     let grid = Grid::parse(&grids[0], Path::new("readme.toml"), &smoke).unwrap();
     assert_eq!(grid.name, "reference-smoke");
@@ -100,8 +113,8 @@ fn the_grids_in_the_readme_plan_and_the_first_has_every_key() {
 }
 
 #[test]
-fn the_plan_in_the_readme_is_what_the_program_prints() {
-    let shown = blocks("text");
+fn the_plan_in_the_tutorial_is_what_the_program_prints() {
+    let shown = blocks(&page("tutorial.md"), "text");
     let output = Command::new(crate::WNINIT)
         .args(["plan", "sweeps/quick.toml", "--results", "/nonexistent"])
         .current_dir(root())
@@ -112,7 +125,7 @@ fn the_plan_in_the_readme_is_what_the_program_prints() {
     for line in
         shown[0].lines().filter(|line| !line.starts_with("cost") && !line.contains(" cohorts"))
     {
-        assert!(printed.contains(line), "the README says:\n{line}\nthe program says:\n{printed}");
+        assert!(printed.contains(line), "the tutorial says:\n{line}\nthe program says:\n{printed}");
     }
 }
 
@@ -122,8 +135,8 @@ fn in_one_line(text: &str) -> String {
 }
 
 #[test]
-fn the_summary_in_the_readme_is_of_the_sweep_that_ships() {
-    let shown = in_one_line(&blocks("text")[1]);
+fn the_summary_in_the_tutorial_is_of_the_sweep_that_ships() {
+    let shown = in_one_line(&blocks(&page("tutorial.md"), "text")[1]);
     let path = root().join("sweeps/quick.toml");
     let grid = Grid::load(&path, &Overrides::default()).unwrap();
     let jobs = Plan::of(&grid).unwrap().jobs.len();
@@ -136,15 +149,16 @@ fn the_summary_in_the_readme_is_of_the_sweep_that_ships() {
 #[test]
 fn the_evidence_that_is_named_is_committed() {
     let mut named = 0;
-    for file in ["README.md", "results/README.md"] {
-        let text = std::fs::read_to_string(root().join(file)).unwrap();
+    let results = root().join("results/README.md");
+    let text = std::fs::read_to_string(&results).unwrap();
+    for (file, text) in pages().into_iter().chain([(results, text)]) {
         for rest in text.split("results/paper/").skip(1) {
             let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '-');
             let name = &rest[..end.unwrap_or(rest.len())];
             if !name.is_empty() {
                 let folder = root().join("results/paper").join(name);
                 let holds = |file| folder.join(file).exists();
-                assert!(holds("runs.csv") || holds("signal.csv"), "{file}: {}", folder.display());
+                assert!(holds("runs.csv") || holds("signal.csv"), "{file:?}: {}", folder.display());
                 named += 1;
             }
         }
@@ -153,21 +167,33 @@ fn the_evidence_that_is_named_is_committed() {
 }
 
 #[test]
-fn the_files_that_the_readme_links_to_exist() {
-    let text = readme();
-    let links = text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
-    let files: Vec<PathBuf> =
-        links.filter(|link| !link.contains("://")).map(|link| root().join(link)).collect();
-    assert!(files.len() >= 2);
-    for file in files {
-        assert!(file.exists(), "{} is missing", file.display());
+fn linked_files_exist() {
+    let mut found = 0;
+    for (path, text) in pages() {
+        let links = text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
+        for link in links.filter(|link| !link.contains("://")) {
+            let file = link.split('#').next().unwrap();
+            assert!(path.with_file_name(file).exists(), "{path:?} links to {link}");
+            found += 1;
+        }
+    }
+    assert!(found >= 20, "only {found} links found");
+}
+
+#[test]
+fn every_page_is_in_the_table_of_contents() {
+    for (path, _) in pages() {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let listed = page("SUMMARY.md").contains(&format!("]({name})"));
+        assert!(listed || ["README.md", "SUMMARY.md"].contains(&name), "{name} is not listed");
     }
 }
 
 #[test]
-fn the_make_targets_and_variables_in_the_readme_exist() {
+fn documented_make_targets_and_variables_exist() {
     let makefile = std::fs::read_to_string(root().join("Makefile")).unwrap();
-    let commands = blocks("sh").join("\n");
+    let commands: Vec<String> = pages().iter().flat_map(|(_, text)| blocks(text, "sh")).collect();
+    let commands = commands.join("\n");
     for line in commands.lines().filter_map(|line| line.strip_prefix("make ")) {
         for word in line.split_whitespace() {
             let found = match word.split_once('=') {

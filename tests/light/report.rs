@@ -152,7 +152,7 @@ fn the_page_says_first_what_diverged_and_is_missing_then_what_to_use() {
     let order = ["24 planned", "23 finished", "6 diverged", "1 missing", "Which initializer?"];
     assert!(order.windows(2).all(|pair| at(pair[0]) < at(pair[1])));
     for said in [
-        "2 layers: open which of orthogonal_datadep and orthogonal_proposed is best",
+        "2 layers: orthogonal_datadep and orthogonal_proposed are not distinguishable",
         "50 layers: use orthogonal_proposed (test accuracy 0.800). Shown to be worse: orthogonal_datadep.",
         "Guessing gives a test accuracy of 0.100.",
         "Not measured: 1 run of the plan; 6 other initializers; all that was held fixed.",

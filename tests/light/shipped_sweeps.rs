@@ -9,7 +9,7 @@ use wninit_core::plan::cost;
 use wninit_core::plan::{Plan, PlannedJob};
 
 /// The grids under a folder, at any depth.
-fn grids(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn grids(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();

@@ -7,12 +7,13 @@ use std::process::{Command, Output};
 use crate::common::{at, folder, job, jobs, record};
 use chrono::{TimeDelta, Utc};
 use wninit_core::job::Job;
+use wninit_core::plan::shard::Shard;
 use wninit_core::results::{
     Failure, FailureReason, Journal, Record, finished_ids, hostname, read_epochs, read_failures,
     read_runs,
 };
-use wninit_core::run::progress::Progress;
-use wninit_core::run::sweep::{self, PlanChange, Shard};
+use wninit_core::run::progress::RunProgress;
+use wninit_core::run::sweep::{self, PlanChange};
 
 fn records(jobs: &[Job]) -> Vec<Record> {
     jobs.iter().map(record).collect()
@@ -114,7 +115,7 @@ fn a_clock_that_was_set_back_does_not_bring_back_an_old_failure_or_odd_times() {
     sweep.journal.append_failures(&[failure(&jobs[0], 0, "first"), second]).unwrap();
     // What the process that runs said an hour ago, by a clock that was two hours fast.
     let future = Utc::now() + TimeDelta::hours(1);
-    let progress = Progress {
+    let progress = RunProgress {
         pid: std::process::id(),
         host: hostname(),
         started_at: future,

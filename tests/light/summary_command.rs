@@ -8,8 +8,9 @@ use crate::common::{at, folder, record};
 use wninit_core::grid::{Grid, Overrides};
 use wninit_core::job::Job;
 use wninit_core::plan::Plan;
+use wninit_core::plan::shard::Shard;
 use wninit_core::results::{Failure, FailureReason, Journal, Outcome, Record};
-use wninit_core::run::sweep::{self, Shard};
+use wninit_core::run::sweep;
 
 const GRID: &str = r#"
 name = "deep"

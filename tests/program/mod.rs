@@ -1,5 +1,5 @@
-//! The program as a user has it: its files, processes, signals and results, and nothing of its
-//! insides. No process outlives its test, and none is waited for without end.
+//! Runs the programs as a user does, with files, processes and signals. No process outlives its test, and
+//! every wait has a timeout.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-/// Longer than anything here takes on a busy machine: who needs more hangs.
+/// The timeout of every wait, sufficient for a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Columns that may differ between two runs of the same job: timing and provenance.
@@ -27,25 +27,41 @@ const INCIDENTAL: [&str; 11] = [
     "seconds",
 ];
 
+/// The program that trains.
+pub const WNINIT_TORCH: &str = env!("CARGO_BIN_EXE_wninit-torch");
+
+/// `wninit`, which cargo builds beside `wninit-torch`, but not for a test program of this package.
+pub fn wninit() -> PathBuf {
+    let program = Path::new(WNINIT_TORCH).with_file_name("wninit");
+    let path = program.display();
+    assert!(program.exists(), "{path} is missing: run `cargo build` with the same profile");
+    program
+}
+
+/// The repository.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(3).unwrap()
+}
+
 /// A folder for one test, with a grid in it and results under it.
-pub struct Place {
+pub struct Sandbox {
     pub dir: tempfile::TempDir,
     pub name: String,
 }
 
-impl Place {
+impl Sandbox {
     /// A folder that holds this grid, as `grid.toml`.
-    pub fn new(grid: &str) -> Place {
-        let place = Place { dir: tempfile::tempdir().unwrap(), name: "sweep".to_owned() };
-        place.set_grid(grid);
-        place
+    pub fn new(grid: &str) -> Sandbox {
+        let sandbox = Sandbox { dir: tempfile::tempdir().unwrap(), name: "sweep".to_owned() };
+        sandbox.set_grid(grid);
+        sandbox
     }
 
-    /// A folder in which the sweep of this grid has run to its end.
-    pub fn finished(grid: &str) -> Place {
-        let place = Place::new(grid);
-        output(&mut place.run(&["--workers", "2"])).expect(0, &[]);
-        place
+    /// A folder with a completed sweep of this grid.
+    pub fn finished(grid: &str) -> Sandbox {
+        let sandbox = Sandbox::new(grid);
+        output(&mut sandbox.run(&["--workers", "2"])).expect(0, &[]);
+        sandbox
     }
 
     pub fn set_grid(&self, grid: &str) {
@@ -70,7 +86,7 @@ impl Place {
 
     /// `wninit` in this folder.
     pub fn wninit(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(crate::wninit());
+        let mut command = Command::new(wninit());
         command.args(args).current_dir(self.dir.path());
         command.env_remove("WNINIT_DATA").env_remove("WNINIT_SOURCES");
         // SAFETY: signal is async-signal-safe and touches nothing of this process.
@@ -83,7 +99,7 @@ impl Place {
         command
     }
 
-    /// The files under `checkpoints/` that end so.
+    /// The files in `checkpoints/` with this extension.
     pub fn checkpoints(&self, extension: &str) -> Vec<PathBuf> {
         let Ok(entries) = fs::read_dir(self.sweep().join("checkpoints")) else {
             return Vec::new();
@@ -103,10 +119,10 @@ impl Place {
     }
 }
 
-/// A row by its columns, those of timing and provenance left out.
+/// A row by columns, without those of timing and provenance.
 pub type Row = BTreeMap<String, String>;
 
-/// What a sweep has measured.
+/// The results of a sweep.
 #[derive(Debug, PartialEq, Eq, Default, Clone)]
 pub struct Results {
     /// By `job_id`.
@@ -119,7 +135,7 @@ impl Results {
     /// Reads `runs.csv` and `epochs.csv`.
     ///
     /// # Panics
-    /// If a job, or an epoch of one, stands there twice.
+    /// If a job or an epoch has two rows.
     pub fn read(sweep: &Path) -> Results {
         let mut results = Results::default();
         for row in rows(&sweep.join("runs.csv")) {
@@ -136,7 +152,7 @@ impl Results {
 }
 
 /// # Panics
-/// If a row that was there before is not there any more, or is another one.
+/// If a row of `before` is missing or different in `after`.
 pub fn assert_none_lost(before: &Results, after: &Results) {
     for (id, row) in &before.runs {
         assert_eq!(after.runs.get(id), Some(row), "a finished row was lost");
@@ -144,7 +160,7 @@ pub fn assert_none_lost(before: &Results, after: &Results) {
 }
 
 /// # Panics
-/// If the results differ, with the first cells that do.
+/// If the results differ.
 pub fn assert_same(found: &Results, expected: &Results) {
     let ids = |results: &Results| results.runs.keys().cloned().collect::<Vec<_>>();
     assert_eq!(ids(found), ids(expected), "other jobs");
@@ -172,7 +188,7 @@ pub fn rows(path: &Path) -> Vec<Row> {
         return Vec::new();
     }
     let text = fs::read_to_string(path).unwrap();
-    // What a kill left of a last line is no row.
+    // A torn last line is not a row.
     let whole = text.rfind('\n').map_or(0, |end| end + 1);
     let mut reader = csv::Reader::from_reader(&text.as_bytes()[..whole]);
     let rows = reader.deserialize().map(Result::<Row, _>::unwrap);
@@ -183,7 +199,7 @@ pub fn rows(path: &Path) -> Vec<Row> {
     .collect()
 }
 
-/// What a process left.
+/// Exit status and output of a process.
 #[derive(Debug)]
 pub struct Output {
     pub status: ExitStatus,
@@ -192,7 +208,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// Its exit code.
+    /// The exit code.
     ///
     /// # Panics
     /// If a signal ended it.
@@ -206,7 +222,7 @@ impl Output {
     }
 
     /// # Panics
-    /// If its exit code is another one, or a text is not in its standard error.
+    /// If the exit code is different or a text is missing in standard error.
     pub fn expect(&self, code: i32, texts: &[&str]) -> &Output {
         assert_eq!(self.code(), code, "{self:?}");
         for text in texts {
@@ -226,7 +242,7 @@ impl Process {
     pub fn start(command: &mut Command) -> Process {
         let folder = tempfile::tempdir().unwrap();
         let file = |name| Stdio::from(File::create(folder.path().join(name)).unwrap());
-        // Files, not pipes: nobody needs to read for the process to go on.
+        // Files, because pipes would block unless they are read.
         let command = command.stdin(Stdio::null()).stdout(file("out")).stderr(file("err"));
         Process { child: command.spawn().unwrap(), folder }
     }
@@ -240,7 +256,7 @@ impl Process {
         unsafe { libc::kill(self.child.id() as i32, signal) };
     }
 
-    /// Sleeps, unless the process ends before; says whether it still runs.
+    /// Sleeps until the process ends, at most `time`; returns whether it still runs.
     pub fn sleep(&mut self, time: Duration) -> bool {
         let end = Instant::now() + time;
         while Instant::now() < end {
@@ -252,10 +268,10 @@ impl Process {
         true
     }
 
-    /// Waits until something is so.
+    /// Waits for a condition.
     ///
     /// # Panics
-    /// If the process ends before, or is too slow.
+    /// If the process ends before, or after a timeout.
     pub fn wait_until(&mut self, what: &str, so: impl Fn(&Process) -> bool) {
         let start = Instant::now();
         while !so(self) {
@@ -267,7 +283,7 @@ impl Process {
     /// Waits for its end.
     ///
     /// # Panics
-    /// If it hangs.
+    /// After a timeout.
     pub fn output(mut self) -> Output {
         let ended = !self.sleep(PATIENCE);
         assert!(ended, "it hangs: {}", self.stderr());
@@ -291,7 +307,7 @@ pub fn output(command: &mut Command) -> Output {
     Process::start(command).output()
 }
 
-/// Runs a command and kills it with SIGKILL after that time, unless it ended before.
+/// Runs a command and sends SIGKILL after that time, unless it ended before.
 pub fn kill_after(command: &mut Command, time: Duration) -> Output {
     let mut process = Process::start(command);
     process.sleep(time);
@@ -299,10 +315,9 @@ pub fn kill_after(command: &mut Command, time: Duration) -> Output {
     process.output()
 }
 
-/// The folder of Fashion-MNIST, where somebody has fetched it.
+/// The folder of Fashion-MNIST, if it was fetched.
 pub fn fashion_mnist() -> Option<PathBuf> {
-    let data =
-        std::env::var_os("WNINIT_DATA").map_or_else(|| crate::root().join("data"), PathBuf::from);
+    let data = std::env::var_os("WNINIT_DATA").map_or_else(|| root().join("data"), PathBuf::from);
     let folder = data.join("fashion-mnist");
     folder.join("train-images-idx3-ubyte").exists().then_some(folder)
 }
@@ -313,7 +328,7 @@ pub fn limit(command: &mut Command, resource: libc::__rlimit_resource_t, bytes: 
     // SAFETY: setrlimit and signal are async-signal-safe and touch nothing of this process.
     unsafe {
         command.pre_exec(move || {
-            // A write beyond RLIMIT_FSIZE shall be an error, as on a full disk, and no signal.
+            // A write beyond RLIMIT_FSIZE must be an error, as on a full disk, not a signal.
             libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
             match libc::setrlimit(resource, &limit) {
                 0 => Ok(()),
@@ -323,7 +338,7 @@ pub fn limit(command: &mut Command, resource: libc::__rlimit_resource_t, bytes: 
     }
 }
 
-/// Numbers that look random and are the same every time (splitmix64).
+/// Reproducible pseudo-random numbers (splitmix64).
 pub struct Random(pub u64);
 
 impl Random {

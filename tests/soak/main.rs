@@ -1,5 +1,5 @@
-//! `make soak`: hundreds of kills at random points of everything that the program does, and a
-//! table of what they cost. The quick part of it is in `tests/torch/resume.rs` and `tests/torch/faults.rs`.
+//! `make soak`: hundreds of kills at random points of every phase, and a table of their effects. Quick
+//! versions are in `tests/torch/resume.rs` and `tests/torch/faults.rs`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 #[allow(dead_code)] // tests/torch has the rest of the uses
@@ -15,27 +15,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use program::{Place, Process, Random, Results, Row, assert_same, fashion_mnist, output, rows};
+use program::{Process, Random, Results, Row, Sandbox, assert_same, fashion_mnist, output, rows};
 
-const WNINIT_TORCH: &str = env!("CARGO_BIN_EXE_wninit-torch");
-
-/// `wninit`, which cargo builds beside `wninit-torch`, but not for a test program of this package.
-fn wninit() -> PathBuf {
-    let program = Path::new(WNINIT_TORCH).with_file_name("wninit");
-    assert!(
-        program.exists(),
-        "{} is missing: run `cargo build` with the same profile",
-        program.display()
-    );
-    program
-}
-
-/// The repository.
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(3).unwrap()
-}
-
-/// Long cohorts: a kill strikes in the middle of steps.
+/// Long cohorts: kills hit training steps.
 const STEPS: &str = r#"
 [base]
 dataset = "digits"
@@ -49,7 +31,7 @@ lr = [0.01, 0.1, 30.0]
 seed = { count = 2 }
 "#;
 
-/// Many short jobs: rows are written all the time.
+/// Many short jobs: kills hit writes of rows.
 const ROWS: &str = r#"
 [base]
 dataset = "digits"
@@ -63,12 +45,12 @@ momentum = [0.0, 0.5, 0.9]
 seed = { count = 40 }
 "#;
 
-/// What faults of one kind did.
+/// The effects of one kind of fault.
 #[derive(Default)]
 struct Tally {
     fault: &'static str,
     injected: usize,
-    /// Runs that the fault did not reach, because they had ended.
+    /// Runs that ended before the fault.
     missed: usize,
     lost: usize,
     doubled: usize,
@@ -87,7 +69,7 @@ impl Tally {
         )
     }
 
-    /// Compares what a fault left with what stood there before it, and with what is true.
+    /// Compares the rows after a fault with those before it and with an undisturbed sweep.
     fn compare(&mut self, before: &[Row], after: &[Row], truth: &Results) {
         let ids =
             |rows: &[Row]| rows.iter().map(|row| row["job_id"].clone()).collect::<BTreeSet<_>>();
@@ -98,16 +80,16 @@ impl Tally {
             after.iter().filter(|row| truth.runs.get(&row["job_id"]) != Some(*row)).count();
     }
 
-    /// Compares a finished sweep with what is true, its curves included.
-    fn compare_whole(&mut self, place: &Place, truth: &Results) {
-        let rows = rows(&place.sweep().join("runs.csv"));
+    /// Compares a finished sweep with an undisturbed one, including its curves.
+    fn compare_whole(&mut self, sandbox: &Sandbox, truth: &Results) {
+        let rows = rows(&sandbox.sweep().join("runs.csv"));
         self.compare(&[], &rows, truth);
         self.lost += truth.runs.len() - rows.len().min(truth.runs.len());
-        assert_same(&place.results(), truth);
+        assert_same(&sandbox.results(), truth);
     }
 }
 
-/// Runs a sweep and strikes it, again and again; where it ends before the blow, a new one begins.
+/// Signals a sweep at random times, repeatedly; if it has ended before, starts a new one.
 fn strike(
     fault: &'static str,
     grid: &str,
@@ -119,50 +101,52 @@ fn strike(
 ) -> Tally {
     let mut tally = Tally::of(fault);
     let mut random = Random(fault.len() as u64);
-    let mut place = Place::new(grid);
+    let mut sandbox = Sandbox::new(grid);
     while tally.injected < times {
-        let before = rows(&place.sweep().join("runs.csv"));
-        let mut process = Process::start(&mut place.run(args));
+        let before = rows(&sandbox.sweep().join("runs.csv"));
+        let mut process = Process::start(&mut sandbox.run(args));
         process.sleep(random.milliseconds(delay.clone()));
         process.signal(signal);
         let output = process.output();
-        let after = rows(&place.sweep().join("runs.csv"));
+        let after = rows(&sandbox.sweep().join("runs.csv"));
         tally.compare(&before, &after, truth);
         match output.status.code() {
             Some(0) => {
                 tally.missed += 1;
-                tally.compare_whole(&place, truth);
-                place = Place::new(grid);
+                tally.compare_whole(&sandbox, truth);
+                sandbox = Sandbox::new(grid);
                 assert!(tally.missed < 10 * times, "{fault}: the runs are too short to be hit");
             }
             None | Some(130) => tally.injected += 1,
             Some(_) => panic!("{fault}: {output:?}"),
         }
     }
-    output(&mut place.run(&[])).expect(0, &[]);
-    tally.compare_whole(&place, truth);
+    output(&mut sandbox.run(&[])).expect(0, &[]);
+    tally.compare_whole(&sandbox, truth);
     tally
 }
 
-/// Kills while a plan of 60,000 jobs is made and written into a folder with results.
+/// Kills during planning of 60,000 jobs in a folder with results.
 fn planning(times: usize, truth_of_rows: &Results) -> Tally {
     let mut tally = Tally::of("kill -9 while planning");
-    let place = Place::finished(ROWS);
-    place.set_grid(&ROWS.replace("count = 40", "count = 1000"));
+    let sandbox = Sandbox::finished(ROWS);
+    sandbox.set_grid(&ROWS.replace("count = 40", "count = 1000"));
     let mut random = Random(5);
     while tally.injected < times {
-        let before = rows(&place.sweep().join("runs.csv"));
-        let killed =
-            program::kill_after(&mut place.run(&["--budget", "0s"]), random.milliseconds(5..1500));
+        let before = rows(&sandbox.sweep().join("runs.csv"));
+        let killed = program::kill_after(
+            &mut sandbox.run(&["--budget", "0s"]),
+            random.milliseconds(5..1500),
+        );
         match killed.was_killed() {
             true => tally.injected += 1,
             false => tally.missed += 1,
         }
-        tally.compare(&before, &rows(&place.sweep().join("runs.csv")), truth_of_rows);
+        tally.compare(&before, &rows(&sandbox.sweep().join("runs.csv")), truth_of_rows);
     }
-    place.set_grid(ROWS);
-    output(&mut place.run(&[])).expect(0, &["finished 0 jobs"]);
-    tally.compare_whole(&place, truth_of_rows);
+    sandbox.set_grid(ROWS);
+    output(&mut sandbox.run(&[])).expect(0, &["finished 0 jobs"]);
+    tally.compare_whole(&sandbox, truth_of_rows);
     tally
 }
 
@@ -179,7 +163,7 @@ fn serve(folder: PathBuf) -> String {
     url
 }
 
-/// One answer; a client that is killed in its middle is none of our business.
+/// Answers one request; the client may be killed meanwhile.
 fn answer(mut stream: TcpStream, folder: &Path) -> Option<()> {
     let mut lines = BufReader::new(stream.try_clone().ok()?).lines();
     let request = lines.next()?.ok()?;
@@ -207,8 +191,8 @@ fn answer(mut stream: TcpStream, folder: &Path) -> Option<()> {
     Some(())
 }
 
-/// Kills while Fashion-MNIST is fetched. A file counts as a row: in the data folder it is whole, or
-/// it is not there.
+/// Kills during `fetch fashion-mnist`. A file counts as a row: in the data folder it is complete or
+/// missing.
 fn fetching(times: usize) -> Option<Tally> {
     let folder = fashion_mnist()?;
     let names: Vec<String> =
@@ -220,31 +204,32 @@ fn fetching(times: usize) -> Option<Tally> {
     let url = serve(folder);
     let mut tally = Tally::of("kill -9 while fetching");
     let mut random = Random(6);
-    let mut place = Place::new(ROWS);
-    let fetch =
-        |place: &Place| -> Command { place.wninit(&["fetch", "fashion-mnist", "--source", &url]) };
-    let wrong = |place: &Place| {
-        let there = place.path("data/fashion-mnist");
+    let mut sandbox = Sandbox::new(ROWS);
+    let fetch = |sandbox: &Sandbox| -> Command {
+        sandbox.wninit(&["fetch", "fashion-mnist", "--source", &url])
+    };
+    let wrong = |sandbox: &Sandbox| {
+        let there = sandbox.path("data/fashion-mnist");
         let damaged = |(name, bytes): (&String, &Vec<u8>)| {
             fs::read(there.join(name)).is_ok_and(|found| found != *bytes)
         };
         names.iter().zip(&whole).map(damaged).filter(|damaged| *damaged).count()
     };
     while tally.injected < times {
-        let killed = program::kill_after(&mut fetch(&place), random.milliseconds(5..900));
-        tally.wrong += wrong(&place);
+        let killed = program::kill_after(&mut fetch(&sandbox), random.milliseconds(5..900));
+        tally.wrong += wrong(&sandbox);
         match killed.was_killed() {
             true => tally.injected += 1,
             false => {
                 tally.missed += 1;
-                place = Place::new(ROWS);
+                sandbox = Sandbox::new(ROWS);
             }
         }
     }
-    output(&mut fetch(&place)).expect(0, &[]);
-    tally.wrong += wrong(&place);
+    output(&mut fetch(&sandbox)).expect(0, &[]);
+    tally.wrong += wrong(&sandbox);
     tally.lost +=
-        names.iter().filter(|name| !place.path("data/fashion-mnist").join(name).exists()).count();
+        names.iter().filter(|name| !sandbox.path("data/fashion-mnist").join(name).exists()).count();
     Some(tally)
 }
 
@@ -252,7 +237,7 @@ fn fetching(times: usize) -> Option<Tally> {
 #[ignore = "takes minutes: `make soak`"]
 fn hundreds_of_kills_at_random_points_lose_double_and_falsify_nothing() {
     let start = Instant::now();
-    let (steps, short) = (Place::finished(STEPS).results(), Place::finished(ROWS).results());
+    let (steps, short) = (Sandbox::finished(STEPS).results(), Sandbox::finished(ROWS).results());
     let kill = libc::SIGKILL;
     let one = ["--workers", "1"];
     let saving = ["--workers", "2", "--checkpoint-every", "0.001s"];

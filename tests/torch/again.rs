@@ -1,8 +1,8 @@
-//! Runs tests in processes of their own, with less of the CPU than it has.
+//! Runs tests in child processes, with a limited instruction set.
 
 use std::process::{Command, Output};
 
-/// Limits oneDNN, ATen and MKL to AVX2. The `gemm` crate and our own kernels choose by the CPU alone.
+/// Limits oneDNN, ATen and MKL to AVX2. The `gemm` crate and our own kernels cannot be limited.
 pub const AVX2: &[(&str, &str)] = &[
     ("ONEDNN_MAX_CPU_ISA", "AVX2"),
     ("ATEN_CPU_CAPABILITY", "avx2"),
@@ -17,27 +17,27 @@ pub fn is_child() -> bool {
     std::env::var_os(AGAIN).is_some()
 }
 
-/// This program, with variables of its environment set.
+/// This program, with environment variables set.
 fn program(variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.envs(variables.iter().copied()).env(AGAIN, "1");
     command
 }
 
-/// The end of what a process printed.
+/// The last lines of a process's output.
 fn end_of(output: &Output) -> String {
     let text = [&output.stdout[..], &output.stderr].map(String::from_utf8_lossy).concat();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(60)..].join("\n")
 }
 
-/// Runs all tests of a module once more, with these variables. The process must end as it should, too:
-/// memory that was corrupted is often noticed by the exit alone.
+/// Runs all tests of a module again, with these variables. The process must exit normally: corrupted
+/// memory often shows only at exit.
 pub fn all(module: &str, variables: &[(&str, &str)]) {
     if is_child() {
         return;
     }
-    // Tests go without the crate's name, which stands in front of a module's path.
+    // Names of tests lack the crate's name.
     let tests = format!("{}::", module.split_once("::").unwrap().1);
     let output = program(variables).arg(&tests).output().unwrap();
     let ran = !String::from_utf8_lossy(&output.stdout).contains("running 0 tests");
@@ -49,7 +49,7 @@ pub fn all(module: &str, variables: &[(&str, &str)]) {
     );
 }
 
-/// Runs one test of the calling program, an ignored one too, with these variables.
+/// Runs one test of this program, even an ignored one, with these variables.
 pub fn one(test: &str, variables: &[(&str, &str)]) -> Result<(), String> {
     let arguments = ["--exact", test, "--include-ignored", "--nocapture", "--test-threads=1"];
     let output = program(variables).args(arguments).output().unwrap();

@@ -1,19 +1,19 @@
-//! What is trained in a checkout is the user's: git sees nothing of it, and the committed results
-//! are neither read nor written.
+//! Results trained in a checkout are ignored by git, and the committed results are neither read nor
+//! written.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::program::{Place, output};
+use crate::program::{Sandbox, output};
 use crate::root;
 use wninit_core::grid::{Grid, Overrides};
 
 const GRID: &str =
     "[base]\ndataset = \"digits\"\nwidth = 16\n[grid]\ndepth = [2, 3]\nseed = { count = 2 }\n";
 
-/// What git says in a folder.
+/// Git's output in a folder.
 fn git(folder: &Path, args: &[&str]) -> String {
     let mut command = Command::new("git");
     command.current_dir(folder).args(["-c", "user.name=n", "-c", "user.email=e"]).args(args);
@@ -36,22 +36,22 @@ fn tree(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files
 }
 
-/// A repository with this one's rules and a finished sweep as evidence.
-fn checkout() -> Place {
-    let place = Place::new(GRID);
-    fs::copy(root().join(".gitignore"), place.path(".gitignore")).unwrap();
-    output(&mut place.run(&["--results", "results/paper"])).expect(0, &["finished 4 jobs"]);
-    fs::write(place.path("results/README.md"), "what is where").unwrap();
-    git(place.dir.path(), &["init", "-q"]);
-    git(place.dir.path(), &["add", "-A"]);
-    git(place.dir.path(), &["commit", "-qm", "all"]);
-    place
+/// A repository with this one's .gitignore and a committed sweep.
+fn checkout() -> Sandbox {
+    let sandbox = Sandbox::new(GRID);
+    fs::copy(root().join(".gitignore"), sandbox.path(".gitignore")).unwrap();
+    output(&mut sandbox.run(&["--results", "results/paper"])).expect(0, &["finished 4 jobs"]);
+    fs::write(sandbox.path("results/README.md"), "what is where").unwrap();
+    git(sandbox.dir.path(), &["init", "-q"]);
+    git(sandbox.dir.path(), &["add", "-A"]);
+    git(sandbox.dir.path(), &["commit", "-qm", "all"]);
+    sandbox
 }
 
 #[test]
-fn a_sweep_trains_though_there_is_evidence_of_it_and_git_sees_nothing_of_what_it_leaves() {
-    let place = checkout();
-    let tracked = git(place.dir.path(), &["ls-files", "results"]);
+fn a_sweep_with_committed_results_trains_and_leaves_git_status_clean() {
+    let sandbox = checkout();
+    let tracked = git(sandbox.dir.path(), &["ls-files", "results"]);
     let names: Vec<&str> = tracked.lines().collect();
     assert_eq!(
         names,
@@ -67,12 +67,12 @@ fn a_sweep_trains_though_there_is_evidence_of_it_and_git_sees_nothing_of_what_it
         .map(|name| format!("results/{name}")),
         "no lock and no progress"
     );
-    let evidence = tree(&place.path("results/paper"));
+    let evidence = tree(&sandbox.path("results/paper"));
 
-    output(&mut place.run(&["--shard", "1/2"])).expect(0, &["finished 2 jobs"]);
-    output(&mut place.run(&["--budget", "0s"])).expect(3, &["2 jobs left"]);
-    output(&mut place.run(&["--summary", "--tensorboard"])).expect(0, &["finished 2 jobs"]);
-    output(&mut place.run(&[])).expect(0, &["finished 0 jobs", "4 were finished before"]);
+    output(&mut sandbox.run(&["--shard", "1/2"])).expect(0, &["finished 2 jobs"]);
+    output(&mut sandbox.run(&["--budget", "0s"])).expect(3, &["2 jobs left"]);
+    output(&mut sandbox.run(&["--summary"])).expect(0, &["finished 2 jobs"]);
+    output(&mut sandbox.run(&[])).expect(0, &["finished 0 jobs", "4 were finished before"]);
     for command in [
         &["report", "results/sweep"][..],
         &["merge", "results/sweep"],
@@ -80,14 +80,14 @@ fn a_sweep_trains_though_there_is_evidence_of_it_and_git_sees_nothing_of_what_it
         &["curvature", "grid.toml", "--device", "cpu"],
         &["slurm", "grid.toml", "--array", "2"],
     ] {
-        output(&mut place.wninit(command)).expect(0, &[]);
+        output(&mut sandbox.wninit(command)).expect(0, &[]);
     }
-    assert_eq!(git(place.dir.path(), &["status", "--porcelain"]), "");
-    assert!(tree(&place.path("results/paper")) == evidence, "no run touches it");
+    assert_eq!(git(sandbox.dir.path(), &["status", "--porcelain"]), "");
+    assert!(tree(&sandbox.path("results/paper")) == evidence, "no run touches it");
 
-    // Only who names the evidence changes it, and git shows that.
-    output(&mut place.wninit(&["summary", "results/paper/sweep"])).expect(0, &[]);
-    let status = git(place.dir.path(), &["status", "--porcelain"]);
+    // Committed results change only if they are named, and git shows it.
+    output(&mut sandbox.wninit(&["summary", "results/paper/sweep"])).expect(0, &[]);
+    let status = git(sandbox.dir.path(), &["status", "--porcelain"]);
     assert!(status.contains("results/paper/sweep/summary/"), "{status}");
 }
 
@@ -108,7 +108,7 @@ fn no_shipped_sweep_is_finished_in_a_fresh_clone() {
     for name in &names {
         git(folder.path(), &["check-ignore", "-q", &format!("results/{name}/runs.csv")]);
     }
-    // A file may be committed in spite of the rules.
+    // A file may be committed although it is ignored.
     if root().join(".git").exists() {
         assert_eq!(git(root(), &["ls-files", "--cached", "--ignored", "--exclude-standard"]), "");
     }

@@ -1,21 +1,22 @@
-//! `wninit curvature` finds the Hessian's largest eigenvalue, for a stack as for each network alone,
-//! and what it has found it does not compute again.
+//! `wninit curvature` finds the Hessian's largest eigenvalue, in a stack as alone, and computes nothing
+//! twice.
 
 use std::fs;
 
-use crate::program::{Place, Process, Row, output};
+use crate::program::{Process, Row, Sandbox, output};
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 use tch::{Device, Kind, Tensor};
 use wninit_core::data::Moments;
 use wninit_core::job::{Augment, Draft, Job, Value};
+use wninit_core::results::CurvatureMethod;
 use wninit_core::rng;
-use wninit_torch::models::{Blueprint, Model};
+use wninit_torch::models::{Model, ModelConfig};
 use wninit_torch::nn::Arithmetic;
 use wninit_torch::probe::curvature::Hessian;
-use wninit_torch::probe::eigen::{Method, Options, dominant};
+use wninit_torch::probe::eigen::{SolverOptions, dominant};
 use wninit_torch::train::augment::Preprocess;
-use wninit_torch::train::{DeviceData, Images};
+use wninit_torch::train::{DeviceData, DeviceImages};
 
 const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
 
@@ -36,7 +37,7 @@ fn data(job: &Job) -> DeviceData {
         let pixels: Vec<u8> = (0..60 * c * h * w).map(|_| stream.random()).collect();
         let classes = job.dataset.classes() as i64;
         let labels: Vec<i64> = (0..60).map(|_| stream.random_range(0..classes)).collect();
-        Images {
+        DeviceImages {
             pixels: Tensor::from_slice(&pixels).view([60, c, h, w]),
             labels: Tensor::from_slice(&labels),
         }
@@ -46,7 +47,7 @@ fn data(job: &Job) -> DeviceData {
 }
 
 fn as_they_are(job: &Job) -> Preprocess {
-    Preprocess::new(job.dataset, Augment::None, Device::Cpu)
+    Preprocess::new(job.dataset, Augment::None, job.input, &data(job).moments, Device::Cpu)
 }
 
 /// `[n]` Gaussian numbers.
@@ -62,17 +63,17 @@ fn model(job: &Job) -> Model {
 
 fn in_precision(job: &Job, kind: Kind) -> Model {
     tch::set_num_threads(1); // tests run beside each other, and threads that wait would spin
-    let blueprint = Blueprint {
+    let config = ModelConfig {
         arch: job.arch,
         norm: job.norm,
         input: job.dataset.shape().map(|size| size as i64),
         classes: job.dataset.classes() as i64,
         arithmetic: Arithmetic { device: Device::Cpu, params: kind, compute: kind },
     };
-    Model::initialised(blueprint, job.init, job.init_seed, || unreachable!("no datadep here"))
+    Model::initialised(config, job.init, job.init_seed, || unreachable!("no datadep here"))
 }
 
-/// Two batches of 20 and 10 images, others for each seed.
+/// Two batches of 20 and 10 images, different for each seed.
 fn images(seed: u64) -> Vec<Vec<u32>> {
     let from = 5 * seed as u32;
     vec![(from..from + 20).collect(), (from + 20..from + 30).collect()]
@@ -94,7 +95,7 @@ const NETS: [&[(&str, &str)]; 4] = [
 ];
 
 #[test]
-fn both_methods_find_what_a_dense_hessian_has_as_its_largest_eigenvalue() {
+fn both_methods_find_a_dense_hessians_largest_eigenvalue() {
     for net in NETS {
         let job = job(net);
         let data = data(&job);
@@ -109,10 +110,13 @@ fn both_methods_find_what_a_dense_hessian_has_as_its_largest_eigenvalue() {
         let values: Vec<f64> = Vec::try_from(values).unwrap();
         let expected = *values.iter().max_by(|a, b| a.abs().total_cmp(&b.abs())).unwrap();
         // Power iteration takes hundreds of products where another eigenvalue is nearly as large.
-        let methods =
-            if n < 200 { &[Method::Lanczos, Method::Power][..] } else { &[Method::Lanczos] };
+        let methods = if n < 200 {
+            &[CurvatureMethod::Lanczos, CurvatureMethod::Power][..]
+        } else {
+            &[CurvatureMethod::Lanczos]
+        };
         for &method in methods {
-            let options = Options { method, tolerance: 1e-3, max_iterations: 500, basis: 30 };
+            let options = SolverOptions { method, tolerance: 1e-3, max_iterations: 500, basis: 30 };
             let start = gaussian(n, 1).unsqueeze(0);
             let found = dominant(&start, &options, |v| hessian.times(v))[0];
             let value = found.value.unwrap();
@@ -143,27 +147,27 @@ fn moved(job: &Job, shift: &Tensor) -> Model {
 fn gradient(job: &Job, data: &DeviceData, mut model: Model) -> Tensor {
     let indices: Vec<i64> = images(0)[0].iter().map(|&i| i64::from(i)).collect();
     let (pixels, labels) = data.train.gather(&Tensor::from_slice(&indices).unsqueeze(0));
-    let x = wninit_torch::train::augment::normalise(job.dataset, &pixels);
+    let x = as_they_are(job).eval(&pixels);
     let _ = model.train_step(&x, &labels, None, 1000, false);
     let grads = model.params().into_iter().map(|param| param.grad.take().unwrap().view(-1));
     Tensor::cat(&grads.collect::<Vec<_>>(), 0)
 }
 
 #[test]
-fn a_product_with_the_hessian_is_how_trainings_own_gradient_changes() {
+fn a_hessian_vector_product_is_the_derivative_of_trainings_gradient() {
     for net in NETS {
         let job = job(net);
         let data = data(&job);
         let batch = vec![images(0)[0].clone()];
         let count = model(&job).params().iter().map(|param| param.value.numel() as i64).sum();
         let random = |seed| gaussian(count, seed).to_kind(Kind::Double);
-        // At the start all biases are 0, and where no unit of a layer is active the next one stands
-        // on the kink of its ReLU, where there is no second derivative.
+        // Initial biases are 0, so behind a layer without active units a ReLU is at its kink, where there
+        // is no second derivative.
         let (start, v) = (random(5) * 0.05, random(2));
         let network = moved(&job, &start);
         let mut hessian = Hessian::new(network, &data, as_they_are(&job), &[batch], 1000);
         let product = hessian.times(&v.unsqueeze(0)).squeeze();
-        // So near that no ReLU switches.
+        // Small enough that no ReLU switches.
         let eps = 1e-6;
         let slope = (gradient(&job, &data, moved(&job, &(&start + &v * eps)))
             - gradient(&job, &data, moved(&job, &(&start - &v * eps))))
@@ -175,16 +179,20 @@ fn a_product_with_the_hessian_is_how_trainings_own_gradient_changes() {
 }
 
 #[test]
-fn a_stack_of_networks_has_the_curvatures_that_they_have_alone() {
+fn curvatures_in_a_stack_equal_those_alone() {
     for net in [NETS[0], NETS[2], NETS[3]] {
         let members: Vec<Job> = (0..3)
             .map(|seed: u64| job(net).with(&[("seed", Value::Integer(seed as i64))]).unwrap())
             .collect();
         let data = data(&members[0]);
-        let options =
-            Options { method: Method::Lanczos, tolerance: 1e-3, max_iterations: 100, basis: 30 };
+        let options = SolverOptions {
+            method: CurvatureMethod::Lanczos,
+            tolerance: 1e-3,
+            max_iterations: 100,
+            basis: 30,
+        };
         let solve = |jobs: &[&Job], seeds: &[u64]| {
-            let mut stack = Model::zeros(model(jobs[0]).blueprint(), jobs.len() as i64);
+            let mut stack = Model::zeros(model(jobs[0]).config(), jobs.len() as i64);
             for (m, job) in jobs.iter().enumerate() {
                 stack.set_member(m as i64, &mut model(job));
             }
@@ -217,24 +225,24 @@ lr = [0.1, 0.01]
 seed = { count = 3 }
 "#;
 
-/// The rows, without time and place.
-fn rows(place: &Place) -> Vec<Row> {
-    crate::program::rows(&place.sweep().join("curvature.csv"))
+/// The rows, without timing and provenance.
+fn rows(sandbox: &Sandbox) -> Vec<Row> {
+    crate::program::rows(&sandbox.sweep().join("curvature.csv"))
 }
 
-fn curvature(place: &Place, args: &[&str]) -> crate::program::Output {
-    let mut command = place.wninit(&["curvature", "grid.toml", "--device", "cpu"]);
+fn curvature(sandbox: &Sandbox, args: &[&str]) -> crate::program::Output {
+    let mut command = sandbox.wninit(&["curvature", "grid.toml", "--device", "cpu"]);
     output(command.args(args))
 }
 
 #[test]
-fn every_job_gets_a_row_and_jobs_with_one_start_share_its_numbers() {
-    let place = Place::new(GRID);
-    let result = curvature(&place, &[]);
+fn every_job_has_a_row_and_jobs_with_the_same_start_share_its_numbers() {
+    let sandbox = Sandbox::new(GRID);
+    let result = curvature(&sandbox, &[]);
     result.expect(0, &["6/6 networks"]);
     assert!(result.stdout.lines().all(|line| line.chars().count() <= 80), "{}", result.stdout);
-    let rows = rows(&place);
-    let plan = crate::program::rows(&place.sweep().join("plan.csv"));
+    let rows = rows(&sandbox);
+    let plan = crate::program::rows(&sandbox.sweep().join("plan.csv"));
     let ids = |rows: &[Row]| rows.iter().map(|row| row["job_id"].clone()).collect::<Vec<_>>();
     assert_eq!(ids(&rows), ids(&plan), "in the plan's order");
     for row in &rows {
@@ -253,48 +261,50 @@ fn every_job_gets_a_row_and_jobs_with_one_start_share_its_numbers() {
     distinct.dedup();
     assert_eq!(distinct.len(), 6);
     assert!(
-        fs::read_to_string(place.sweep().join("columns.json")).unwrap().contains("curvature.csv")
+        fs::read_to_string(sandbox.sweep().join("columns.json")).unwrap().contains("curvature.csv")
     );
 }
 
 #[test]
-fn a_file_that_was_cut_short_is_completed_to_what_an_uninterrupted_one_holds() {
-    let place = Place::new(GRID);
-    curvature(&place, &["--workers", "1"]).expect(0, &[]);
-    let file = place.sweep().join("curvature.csv");
-    let (whole, text) = (rows(&place), fs::read_to_string(&file).unwrap());
-    // What is there is not computed again: nothing is announced, nothing changes.
-    let again = curvature(&place, &[]);
+fn a_truncated_file_is_completed_to_an_uninterrupted_one() {
+    let sandbox = Sandbox::new(GRID);
+    curvature(&sandbox, &["--workers", "1"]).expect(0, &[]);
+    let file = sandbox.sweep().join("curvature.csv");
+    let (whole, text) = (rows(&sandbox), fs::read_to_string(&file).unwrap());
+    // Existing rows are not computed again.
+    let again = curvature(&sandbox, &[]);
     again.expect(0, &[]);
     assert!(!again.stderr.contains("networks"), "{again:?}");
     assert_eq!(fs::read_to_string(&file).unwrap(), text);
-    // One seed is gone, with all that starts from it.
+    // Without the rows of one seed.
     let seed = text.lines().next().unwrap().split(',').position(|c| c == "init_seed").unwrap();
     let kept = |line: &&str| line.split(',').nth(seed) != Some("1");
     let part: Vec<&str> = text.lines().filter(kept).collect();
     fs::write(&file, part.join("\n") + "\n").unwrap();
-    curvature(&place, &["--workers", "2"]).expect(0, &["2/2 networks"]);
-    assert_eq!(rows(&place), whole);
-    // One job is gone, whose start has another row: that is copied, not measured.
+    curvature(&sandbox, &["--workers", "2"]).expect(0, &["2/2 networks"]);
+    assert_eq!(rows(&sandbox), whole);
+    // Without one row whose start has another row: that is copied, not measured.
     let part: Vec<&str> =
         text.lines().enumerate().filter(|(i, _)| *i != 2).map(|(_, l)| l).collect();
     fs::write(&file, part.join("\n") + "\n").unwrap();
-    let copied = curvature(&place, &[]);
+    let copied = curvature(&sandbox, &[]);
     assert!(!copied.expect(0, &[]).stderr.contains("networks"), "{copied:?}");
-    assert_eq!(rows(&place), whole);
+    assert_eq!(rows(&sandbox), whole);
 }
 
 #[test]
-fn another_way_of_measuring_adds_rows_and_more_iterations_replace_what_was_not_converged() {
-    let place = Place::new(GRID);
+fn another_method_adds_rows_and_more_iterations_replace_rows_that_did_not_converge() {
+    let sandbox = Sandbox::new(GRID);
     let only = ["--only", "seed=0", "--only", "lr=0.1"];
-    let run = |args: &[&str]| curvature(&place, &[&only, args].concat());
+    let run = |args: &[&str]| curvature(&sandbox, &[&only, args].concat());
     run(&["--method", "power", "--max-iterations", "2"]).expect(0, &[]);
-    assert!(rows(&place).iter().all(|row| row["converged"] == "false" && row["iterations"] == "2"));
+    assert!(
+        rows(&sandbox).iter().all(|row| row["converged"] == "false" && row["iterations"] == "2")
+    );
     run(&[]).expect(0, &["2/2 networks"]);
-    assert_eq!(rows(&place).len(), 4);
+    assert_eq!(rows(&sandbox).len(), 4);
     run(&["--method", "power", "--max-iterations", "2000"]).expect(0, &["2/2 networks"]);
-    let rows = rows(&place);
+    let rows = rows(&sandbox);
     assert_eq!(rows.len(), 4);
     for row in &rows {
         let same =
@@ -306,31 +316,31 @@ fn another_way_of_measuring_adds_rows_and_more_iterations_replace_what_was_not_c
 }
 
 #[test]
-fn an_interrupt_loses_no_row_and_the_same_command_goes_on() {
+fn an_interrupt_loses_no_row_and_the_same_command_continues() {
     let grid = GRID.replace("count = 3", "count = 30");
     let args = ["--workers", "1", "--cohort-width", "1"];
-    let place = Place::new(&grid);
-    let mut command = place.wninit(&["curvature", "grid.toml", "--device", "cpu"]);
+    let sandbox = Sandbox::new(&grid);
+    let mut command = sandbox.wninit(&["curvature", "grid.toml", "--device", "cpu"]);
     let mut process = Process::start(command.args(args));
-    process.wait_until("the first row", |_| !rows(&place).is_empty());
+    process.wait_until("the first row", |_| !rows(&sandbox).is_empty());
     process.signal(libc::SIGINT);
     process.output().expect(130, &["interrupted", "are left"]);
-    let before = rows(&place);
+    let before = rows(&sandbox);
     assert!((2..120).contains(&before.len()), "{} rows", before.len());
-    curvature(&place, &args).expect(0, &["more are known"]);
-    let after = rows(&place);
+    curvature(&sandbox, &args).expect(0, &["more are known"]);
+    let after = rows(&sandbox);
     assert!(before.iter().all(|row| after.contains(row)));
-    let whole = Place::new(&grid);
+    let whole = Sandbox::new(&grid);
     curvature(&whole, &args).expect(0, &[]);
     assert_eq!(after, rows(&whole));
 }
 
 #[test]
-fn networks_that_cannot_be_measured_do_not_keep_the_others_from_it() {
-    let place = Place::new("[base]\ndepth = 2\n[grid]\ndataset = [\"cifar10\", \"digits\"]\n");
-    let result = curvature(&place, &["--data", "nowhere"]);
+fn networks_that_cannot_be_measured_do_not_stop_the_others() {
+    let sandbox = Sandbox::new("[base]\ndepth = 2\n[grid]\ndataset = [\"cifar10\", \"digits\"]\n");
+    let result = curvature(&sandbox, &["--data", "nowhere"]);
     result.expect(3, &["failed", "nowhere", "2/2 networks"]);
-    let rows = rows(&place);
+    let rows = rows(&sandbox);
     assert_eq!(rows.iter().map(|row| row["dataset"].as_str()).collect::<Vec<_>>(), ["digits"]);
 }
 
@@ -351,14 +361,14 @@ metric = "log_spectral_norm"
 value = 1.31
 spread = 0.12
 "#;
-    let place = Place::new(&format!("{GRID}{claims}"));
-    curvature(&place, &["--workers", "2"]).expect(0, &[]);
-    let summary = output(&mut place.wninit(&["summary", "results/sweep"]));
+    let sandbox = Sandbox::new(&format!("{GRID}{claims}"));
+    curvature(&sandbox, &["--workers", "2"]).expect(0, &[]);
+    let summary = output(&mut sandbox.wninit(&["summary", "results/sweep"]));
     summary.expect(0, &[]);
-    let csv = |file: &str| crate::program::rows(&place.sweep().join("summary").join(file));
+    let csv = |file: &str| crate::program::rows(&sandbox.sweep().join("summary").join(file));
     let claims = csv("claims.csv");
     let logs = |init: &str| -> Vec<f64> {
-        let rows = rows(&place).into_iter().filter(|r| r["init"] == init && r["lr"] == "0.1");
+        let rows = rows(&sandbox).into_iter().filter(|r| r["init"] == init && r["lr"] == "0.1");
         rows.map(|row| row["log_spectral_norm"].parse().unwrap()).collect()
     };
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
@@ -378,20 +388,20 @@ spread = 0.12
 }
 
 #[test]
-fn bad_numbers_an_edited_file_and_a_busy_folder_are_refused_with_exit_code_2() {
-    let place = Place::new(GRID);
+fn invalid_numbers_an_edited_file_and_a_locked_folder_end_with_exit_code_2() {
+    let sandbox = Sandbox::new(GRID);
     for args in
         [["--share", "0"], ["--share", "1.5"], ["--tolerance", "0"], ["--max-iterations", "0"]]
     {
-        curvature(&place, &args).expect(2, &[args[0]]);
+        curvature(&sandbox, &args).expect(2, &[args[0]]);
     }
-    assert!(!place.sweep().exists(), "nothing was made");
-    curvature(&place, &["--only", "seed=0"]).expect(0, &[]);
-    let file = place.sweep().join("curvature.csv");
+    assert!(!sandbox.sweep().exists(), "nothing was made");
+    curvature(&sandbox, &["--only", "seed=0"]).expect(0, &[]);
+    let file = sandbox.sweep().join("curvature.csv");
     let text = fs::read_to_string(&file).unwrap();
     fs::write(&file, text.replacen("lanczos", "magic", 1)).unwrap();
-    curvature(&place, &[]).expect(2, &["curvature.csv:2", "magic"]);
-    let lock = fs::File::open(place.sweep().join(".lock")).unwrap();
+    curvature(&sandbox, &[]).expect(2, &["curvature.csv:2", "magic"]);
+    let lock = fs::File::open(sandbox.sweep().join(".lock")).unwrap();
     lock.lock().unwrap();
-    curvature(&place, &[]).expect(2, &["in use"]);
+    curvature(&sandbox, &[]).expect(2, &["in use"]);
 }

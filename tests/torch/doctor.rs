@@ -1,4 +1,4 @@
-//! `wninit doctor` checks the arithmetic of this machine, under any instruction set.
+//! `wninit doctor` checks this machine's arithmetic, also with a limited instruction set.
 
 use std::process::Command;
 

@@ -1,7 +1,7 @@
-//! Whatever the machine or somebody does to a sweep, no finished row is lost, none is doubled,
-//! none is wrong, and the message says what to do next.
+//! Full disks, too little memory, kills, edited files: no finished row is lost, doubled or wrong, and
+//! the message says what to do.
 //!
-//! `tests/soak.rs` does the like at length, `tests/journal.rs` and `tests/pool.rs` without training.
+//! See also `tests/soak/main.rs`, and `tests/light/journal.rs` and `pool.rs`, which do not train.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::program::{
-    Place, Process, Results, assert_none_lost, assert_same, fashion_mnist, limit, output, rows,
+    Process, Results, Sandbox, assert_none_lost, assert_same, fashion_mnist, limit, output, rows,
 };
 use crate::skip::skip;
 
@@ -32,32 +32,32 @@ seed = { count = 2 }
 fn expected() -> &'static Results {
     static RESULTS: OnceLock<Results> = OnceLock::new();
     RESULTS.get_or_init(|| {
-        let results = Place::finished(GRID).results();
+        let results = Sandbox::finished(GRID).results();
         assert_eq!(results.runs.len(), 20);
         results
     })
 }
 
-/// Runs the sweep to its end, which must be as if nothing had happened.
-fn assert_heals(place: &Place) -> String {
-    let before = place.results();
-    let last = output(&mut place.run(&["--workers", "2"]));
+/// Completes the sweep, and compares it with an undisturbed one.
+fn assert_heals(sandbox: &Sandbox) -> String {
+    let before = sandbox.results();
+    let last = output(&mut sandbox.run(&["--workers", "2"]));
     last.expect(0, &[]);
-    let after = place.results();
+    let after = sandbox.results();
     assert_none_lost(&before, &after);
     assert_same(&after, expected());
     last.stderr
 }
 
-fn failures(place: &Place) -> Vec<crate::program::Row> {
-    rows(&place.sweep().join("failures.csv"))
+fn failures(sandbox: &Sandbox) -> Vec<crate::program::Row> {
+    rows(&sandbox.sweep().join("failures.csv"))
 }
 
 #[test]
-fn the_second_run_on_a_folder_learns_who_has_it_and_disturbs_nobody() {
-    let place = Place::new(&GRID.replace("epochs = 12", "epochs = 400"));
-    let mut first = Process::start(&mut place.run(&["--workers", "2"]));
-    let progress = place.sweep().join("progress.json");
+fn a_second_run_on_a_folder_names_the_lock_holder_and_leaves_it_running() {
+    let sandbox = Sandbox::new(&GRID.replace("epochs = 12", "epochs = 400"));
+    let mut first = Process::start(&mut sandbox.run(&["--workers", "2"]));
+    let progress = sandbox.sweep().join("progress.json");
     first.wait_until("it has begun", |_| progress.exists());
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     let process = format!(
@@ -65,19 +65,19 @@ fn the_second_run_on_a_folder_learns_who_has_it_and_disturbs_nobody() {
         first.child.id(),
         host.trim()
     );
-    output(&mut place.run(&[]))
+    output(&mut sandbox.run(&[]))
         .expect(2, &[&process, "wait for it, stop it, or choose another folder with --results"]);
     assert!(first.sleep(Duration::from_millis(50)), "the first one goes on");
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_is_named_with_the_remedy() {
-    let place = Place::new(GRID);
-    let root = place.path("results");
+fn an_unwritable_folder_is_named_with_what_to_do() {
+    let sandbox = Sandbox::new(GRID);
+    let root = sandbox.path("results");
     fs::create_dir(&root).unwrap();
     fs::set_permissions(&root, fs::Permissions::from_mode(0o555)).unwrap();
-    fs::set_permissions(place.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let mut command = place.run(&[]);
+    fs::set_permissions(sandbox.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut command = sandbox.run(&[]);
     // SAFETY: geteuid only reads.
     if unsafe { libc::geteuid() } == 0 {
         command.uid(65534).gid(65534); // the superuser may write anywhere
@@ -86,15 +86,19 @@ fn a_folder_that_cannot_be_written_is_named_with_the_remedy() {
         "cannot make results/sweep: Permission denied",
         "make the folder writable, or choose another with --results",
     ];
-    let said = output(&mut command);
-    assert_eq!(said.expect(2, &text).stderr.matches("Permission denied").count(), 1, "said once");
+    let failed = output(&mut command);
+    assert_eq!(
+        failed.expect(2, &text).stderr.matches("Permission denied").count(),
+        1,
+        "reported once"
+    );
 }
 
 #[test]
-fn when_the_disk_is_full_everything_finished_stays_and_the_next_run_goes_on() {
-    // Files may grow to 4 kB: too little for columns.json, and the sweep does not even begin.
-    let place = Place::new(GRID);
-    let mut command = place.run(&[]);
+fn on_a_full_disk_finished_rows_stay_and_the_next_run_continues() {
+    // Files may grow to 4 kB: too little for columns.json, so the sweep does not start.
+    let sandbox = Sandbox::new(GRID);
+    let mut command = sandbox.run(&[]);
     limit(&mut command, libc::RLIMIT_FSIZE, 4_000);
     output(&mut command).expect(
         3,
@@ -103,53 +107,54 @@ fn when_the_disk_is_full_everything_finished_stays_and_the_next_run_goes_on() {
             "make room and run the same command again",
         ],
     );
-    assert_heals(&place);
+    assert_heals(&sandbox);
 
     // Enough for some of the curves, but not for all.
-    let place = Place::new(GRID);
-    let mut command = place.run(&["--workers", "2", "--cohort-width", "2"]);
+    let sandbox = Sandbox::new(GRID);
+    let mut command = sandbox.run(&["--workers", "2", "--cohort-width", "2"]);
     limit(&mut command, libc::RLIMIT_FSIZE, 17_000);
     let full = output(&mut command);
     full.expect(3, &["stopping, because the results cannot be written: cannot write results/sweep/epochs.csv: File too large", "make room and run the same command again"]);
-    let finished = place.results().runs.len();
+    let finished = sandbox.results().runs.len();
     assert!(finished > 3 && finished < 20, "{finished} jobs were finished");
     assert!(full.stderr.contains(&format!("finished {finished} jobs")), "{full:?}");
-    assert_heals(&place);
+    assert_heals(&sandbox);
 
-    // The log is a file on that disk too: not even then does the program break off.
-    let place = Place::new(GRID);
+    // With the log on the full disk as well.
+    let sandbox = Sandbox::new(GRID);
     let mut command =
-        place.run(&["--workers", "2", "--cohort-width", "2", "--checkpoint-every", "0.001s"]);
+        sandbox.run(&["--workers", "2", "--cohort-width", "2", "--checkpoint-every", "0.001s"]);
     limit(&mut command, libc::RLIMIT_FSIZE, 17_000);
     let full = output(&mut command);
     assert_eq!((full.code(), full.stderr.len()), (3, 17_000), "{full:?}");
-    assert_heals(&place);
+    assert_heals(&sandbox);
 }
 
 #[test]
-fn a_checkpoint_that_cannot_be_written_does_not_cost_the_job() {
-    let place =
-        Place::new(&GRID.replace("width = 32", "width = 512").replace("epochs = 12", "epochs = 1"));
+fn training_continues_if_a_checkpoint_cannot_be_written() {
+    let sandbox = Sandbox::new(
+        &GRID.replace("width = 32", "width = 512").replace("epochs = 12", "epochs = 1"),
+    );
     let args = ["--workers", "2", "--checkpoint-every", "0.01s"];
-    let mut command = place.run(&args);
+    let mut command = sandbox.run(&args);
     limit(&mut command, libc::RLIMIT_FSIZE, 100_000);
     let full = output(&mut command);
     full.expect(
         0,
-        &["warning: cannot write the checkpoint results/sweep/checkpoints/", "training goes on"],
+        &["warning: cannot write the checkpoint results/sweep/checkpoints/", "training continues"],
     );
-    assert_eq!(place.results().runs.len(), 20);
-    assert_eq!(failures(&place).len(), 0);
+    assert_eq!(sandbox.results().runs.len(), 20);
+    assert_eq!(failures(&sandbox).len(), 0);
 }
 
 #[test]
-fn a_data_file_cut_short_or_with_one_byte_flipped_is_named_and_once_mended_the_sweep_finishes() {
+fn a_truncated_or_corrupt_data_file_is_named_and_the_sweep_finishes_once_it_is_fixed() {
     let Some(folder) = fashion_mnist() else {
         return skip("fashion-mnist", "`wninit fetch fashion-mnist` gets it into data/");
     };
     let grid = "[base]\ntrain_images = 500\ndepth = 2\nwidth = 16\n[grid]\nlr = [0.01, 0.1]\n";
-    let place = Place::new(grid);
-    let copy = place.path("data/fashion-mnist");
+    let sandbox = Sandbox::new(grid);
+    let copy = sandbox.path("data/fashion-mnist");
     fs::create_dir_all(&copy).unwrap();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -165,7 +170,7 @@ fn a_data_file_cut_short_or_with_one_byte_flipped_is_named_and_once_mended_the_s
     ];
     for (attempt, (bytes, problem)) in damages.into_iter().enumerate() {
         fs::write(&file, bytes).unwrap();
-        let run = output(&mut place.run(&["--workers", "1"]));
+        let run = output(&mut sandbox.run(&["--workers", "1"]));
         let message = format!("data/fashion-mnist/t10k-labels-idx1-ubyte: {problem}");
         run.expect(
             3,
@@ -175,7 +180,7 @@ fn a_data_file_cut_short_or_with_one_byte_flipped_is_named_and_once_mended_the_s
                 "to try them again, run the same command again",
             ],
         );
-        let failures = failures(&place);
+        let failures = failures(&sandbox);
         assert_eq!(failures.len(), 2 * (attempt + 1));
         for failure in &failures[2 * attempt..] {
             assert_eq!(
@@ -184,17 +189,17 @@ fn a_data_file_cut_short_or_with_one_byte_flipped_is_named_and_once_mended_the_s
             );
             assert!(failure["message"].contains(&message), "{failure:?}");
         }
-        assert_eq!(place.results().runs.len(), 0);
+        assert_eq!(sandbox.results().runs.len(), 0);
     }
     fs::write(&file, whole).unwrap();
-    output(&mut place.run(&["--workers", "1"])).expect(0, &["finished 2 jobs"]);
-    assert_eq!(place.results().runs.len(), 2);
+    output(&mut sandbox.run(&["--workers", "1"])).expect(0, &["finished 2 jobs"]);
+    assert_eq!(sandbox.results().runs.len(), 2);
 }
 
 #[test]
-fn rows_that_somebody_deleted_are_trained_again_and_a_spreadsheets_changes_are_understood() {
-    let place = Place::finished(GRID);
-    let text = place.text("runs.csv");
+fn deleted_rows_are_trained_again_and_a_spreadsheets_format_is_understood() {
+    let sandbox = Sandbox::finished(GRID);
+    let text = sandbox.text("runs.csv");
     let lines: Vec<&str> = text.lines().collect();
     let noted: String = lines
         .iter()
@@ -205,8 +210,8 @@ fn rows_that_somebody_deleted_are_trained_again_and_a_spreadsheets_changes_are_u
             format!("{note},{line}\r\n")
         })
         .collect();
-    fs::write(place.sweep().join("runs.csv"), noted).unwrap();
-    let last = output(&mut place.run(&[]));
+    fs::write(sandbox.sweep().join("runs.csv"), noted).unwrap();
+    let last = output(&mut sandbox.run(&[]));
     last.expect(
         0,
         &[
@@ -215,23 +220,23 @@ fn rows_that_somebody_deleted_are_trained_again_and_a_spreadsheets_changes_are_u
             "warning: results/sweep/epochs.csv: dropped ",
         ],
     );
-    let mut results = place.results();
+    let mut results = sandbox.results();
     let notes = results
         .runs
         .values_mut()
         .filter_map(|row| row.remove("note"))
         .filter(|note| note == "look, here")
         .count();
-    assert_eq!(notes, 17, "what somebody noted is kept");
+    assert_eq!(notes, 17, "an added column is kept");
     assert_same(&results, expected());
 }
 
 #[test]
-fn a_row_edited_by_hand_stops_the_run_before_anything_is_changed() {
-    let place = Place::finished(GRID);
-    let text = place.text("runs.csv").replacen(",orthogonal_proposed,", ",he_proposed,", 1);
-    fs::write(place.sweep().join("runs.csv"), &text).unwrap();
-    output(&mut place.run(&[])).expect(
+fn an_edited_row_stops_the_run_before_anything_is_written() {
+    let sandbox = Sandbox::finished(GRID);
+    let text = sandbox.text("runs.csv").replacen(",orthogonal_proposed,", ",he_proposed,", 1);
+    fs::write(sandbox.sweep().join("runs.csv"), &text).unwrap();
+    output(&mut sandbox.run(&[])).expect(
         2,
         &[
             "results/sweep/runs.csv:2: the fields are those of job ",
@@ -239,34 +244,38 @@ fn a_row_edited_by_hand_stops_the_run_before_anything_is_changed() {
             "correct the line, or delete it (its job is then trained again)",
         ],
     );
-    assert_eq!(place.text("runs.csv"), text);
+    assert_eq!(sandbox.text("runs.csv"), text);
 }
 
 #[test]
-fn a_changed_grid_says_what_is_kept_new_and_no_longer_asked_for_and_deletes_nothing() {
-    let place = Place::finished(GRID);
-    place.set_grid(&GRID.replace("0.01, 0.02, 0.05", "0.01, 0.03"));
-    let (before, plan) = (place.text("runs.csv"), place.text("plan.csv"));
+fn a_changed_grid_reports_kept_new_and_dropped_jobs_and_deletes_nothing() {
+    let sandbox = Sandbox::finished(GRID);
+    sandbox.set_grid(&GRID.replace("0.01, 0.02, 0.05", "0.01, 0.03"));
+    let (before, plan) = (sandbox.text("runs.csv"), sandbox.text("plan.csv"));
     let changed = "the grid changed: 12 jobs are kept (12 of them finished), 4 are new,\n8 are no longer asked for (8 of them finished; their rows stay in runs.csv)";
-    let planned = output(&mut place.wninit(&["plan", "grid.toml"]));
+    let planned = output(&mut sandbox.wninit(&["plan", "grid.toml"]));
     assert!(planned.expect(0, &[]).stdout.contains(&format!("\n{changed}\n")), "{planned:?}");
     assert!(planned.stdout.lines().all(|line| line.chars().count() <= 80), "{planned:?}");
-    assert_eq!((place.text("runs.csv"), place.text("plan.csv")), (before, plan), "it only looks");
-    output(&mut place.run(&[])).expect(0, &[changed, "finished 4 jobs", "12 were finished before"]);
-    assert_eq!(place.results().runs.len(), 24);
-    let planned = output(&mut place.wninit(&["plan", "grid.toml"]));
+    assert_eq!(
+        (sandbox.text("runs.csv"), sandbox.text("plan.csv")),
+        (before, plan),
+        "plan writes nothing"
+    );
+    output(&mut sandbox.run(&[]))
+        .expect(0, &[changed, "finished 4 jobs", "12 were finished before"]);
+    assert_eq!(sandbox.results().runs.len(), 24);
+    let planned = output(&mut sandbox.wninit(&["plan", "grid.toml"]));
     assert!(!planned.stdout.contains("the grid changed"), "it is the folder's now: {planned:?}");
-    place.set_grid(GRID);
-    let back = output(&mut place.run(&[]));
+    sandbox.set_grid(GRID);
+    let back = output(&mut sandbox.run(&[]));
     back.expect(0, &["the grid changed: ", "finished 0 jobs", "20 were finished before"]);
-    let mut results = place.results();
+    let mut results = sandbox.results();
     results.runs.retain(|id, _| expected().runs.contains_key(id));
     results.epochs.retain(|(id, _), _| expected().runs.contains_key(id));
     assert_same(&results, expected());
 }
 
-/// A library that, loaded before others, sets the clock of the day back by an hour each time that
-/// a process has looked at it twenty times.
+/// An LD_PRELOAD library that sets the wall clock back by an hour at every twentieth call.
 const CLOCK: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -283,50 +292,50 @@ extern "C" int clock_gettime(clockid_t clock, struct timespec *now) noexcept {
 "#;
 
 #[test]
-fn a_clock_that_jumps_back_during_a_run_and_between_runs_breaks_nothing() {
-    let place = Place::new(GRID);
-    fs::write(place.path("clock.cpp"), CLOCK).unwrap();
+fn a_wall_clock_that_jumps_back_changes_no_result() {
+    let sandbox = Sandbox::new(GRID);
+    fs::write(sandbox.path("clock.cpp"), CLOCK).unwrap();
     let compiler = std::env::var("CXX").unwrap_or_else(|_| "c++".to_owned());
     let mut compile = Command::new(compiler);
-    compile.current_dir(place.dir.path()).args(["-shared", "-fPIC", "-w", "-o", "clock.so"]);
+    compile.current_dir(sandbox.dir.path()).args(["-shared", "-fPIC", "-w", "-o", "clock.so"]);
     assert!(compile.args(["clock.cpp", "-ldl"]).status().unwrap().success());
     let jumping = |args: &[&str]| {
-        let mut command = place.run(args);
-        command.env("LD_PRELOAD", place.path("clock.so"));
+        let mut command = sandbox.run(args);
+        command.env("LD_PRELOAD", sandbox.path("clock.so"));
         command
     };
     let narrow = ["--workers", "2", "--cohort-width", "2", "--checkpoint-every", "0.01s"];
     output(&mut jumping(&["--budget", "0s"])).expect(3, &["the time is up with 20 jobs left"]);
     let mut first = Process::start(&mut jumping(&narrow));
-    first.wait_until("a job is finished", |_| !place.results().runs.is_empty());
-    output(&mut place.wninit(&["status", "results/sweep"])).expect(0, &[]);
+    first.wait_until("a job is finished", |_| !sandbox.results().runs.is_empty());
+    output(&mut sandbox.wninit(&["status", "results/sweep"])).expect(0, &[]);
     first.signal(libc::SIGTERM);
     assert!([0, 130].contains(&first.output().code()));
-    let before = place.results();
+    let before = sandbox.results();
     let last = output(&mut jumping(&[&narrow[..], &["--budget", "1h"]].concat()));
     last.expect(0, &[]);
-    assert_none_lost(&before, &place.results());
-    assert_same(&place.results(), expected());
-    // It did jump: some job ended before it began, or before the one above it.
-    let text = place.text("runs.csv");
+    assert_none_lost(&before, &sandbox.results());
+    assert_same(&sandbox.results(), expected());
+    // The clock did jump: end times are not sorted.
+    let text = sandbox.text("runs.csv");
     let ends: Vec<&str> = text.lines().skip(1).filter_map(|row| row.rsplit(',').next()).collect();
     assert!(!ends.is_sorted(), "{ends:?}");
-    output(&mut place.wninit(&["verify", "results/sweep", "--sample", "3"])).expect(0, &[]);
-    output(&mut place.wninit(&["summary", "results/sweep"])).expect(0, &[]);
+    output(&mut sandbox.wninit(&["verify", "results/sweep", "--sample", "3"])).expect(0, &[]);
+    output(&mut sandbox.wninit(&["summary", "results/sweep"])).expect(0, &[]);
 }
 
 #[test]
-fn a_run_that_was_killed_twice_over_the_same_jobs_tries_them_in_halves_and_last() {
-    let place = Place::new(
+fn jobs_in_training_during_two_kills_are_retried_last_at_half_width() {
+    let sandbox = Sandbox::new(
         "[base]\ndataset = \"digits\"\nwidth = 32\nbatch_size = 32\n\
          [[block]]\nbase = { depth = 30, epochs = 60 }\ngrid = { lr = [0.001, 0.002, 0.003, 0.004] }\n\
          [[block]]\nbase = { depth = 2 }\ngrid = { lr = [0.001, 0.002] }\n",
     );
-    let note = place.sweep().join("under_way.json");
+    let note = sandbox.sweep().join("under_way.json");
     let inode = || fs::metadata(&note).ok().map(|file| file.ino());
     let killed = || {
         let before = inode();
-        let mut process = Process::start(&mut place.run(&["--workers", "1"]));
+        let mut process = Process::start(&mut sandbox.run(&["--workers", "1"]));
         process.wait_until("the long jobs are under way", |_| {
             inode() != before
                 && fs::read_to_string(&note)
@@ -337,41 +346,41 @@ fn a_run_that_was_killed_twice_over_the_same_jobs_tries_them_in_halves_and_last(
         assert!(output.was_killed());
         output.stderr
     };
-    assert_eq!(killed(), "", "nothing has happened yet");
+    assert_eq!(killed(), "", "no kill to report yet");
     let once = killed();
     let what = "the last run was killed, or crashed, while it trained 4 jobs: 4 of mlp 30 x 32.\n";
-    assert!(once.contains(&format!("{what}They are tried again. ")), "{once}");
+    assert!(once.contains(&format!("{what}They are retried. ")), "{once}");
 
-    // A look in between changes nothing, and neither does a run that ends by itself.
+    // A run that ends by itself in between changes nothing.
     let twice = format!(
-        "{what}It was not the first time, so memory may be short: they come last now, at most 2 at once."
+        "{what}It was not the first time, so memory may be short: they are retried last, at most 2 at a time."
     );
-    output(&mut place.run(&["--workers", "1", "--budget", "0s"])).expect(3, &[&twice]);
-    let last = output(&mut place.run(&["--workers", "1"]));
+    output(&mut sandbox.run(&["--workers", "1", "--budget", "0s"])).expect(3, &[&twice]);
+    let last = output(&mut sandbox.run(&["--workers", "1"]));
     last.expect(0, &["finished 6 jobs"]);
-    assert!(!last.stderr.contains("was killed"), "it is said once: {last:?}");
-    let text = place.text("runs.csv");
+    assert!(!last.stderr.contains("was killed"), "reported once: {last:?}");
+    let text = sandbox.text("runs.csv");
     let cells = |name: &str| -> Vec<&str> {
         let place = column(&text, name);
         text.lines().skip(1).map(|row| row.split(',').nth(place).unwrap()).collect()
     };
     assert_eq!(cells("cohort_size"), ["2"; 6]);
     assert_eq!(cells("depth"), ["2", "2", "30", "30", "30", "30"], "they come last");
-    assert!(!place.sweep().join("under_way.json").exists(), "all is forgotten");
-    assert_eq!(failures(&place).len(), 0, "nobody knows that it was the jobs' fault");
+    assert!(!sandbox.sweep().join("under_way.json").exists(), "all is forgotten");
+    assert_eq!(failures(&sandbox).len(), 0, "nobody knows that it was the jobs' fault");
 }
 
-/// The place of a column in a CSV file.
+/// The index of a column in a CSV file.
 fn column(text: &str, name: &str) -> usize {
     text.lines().next().unwrap().split(',').position(|column| column == name).unwrap()
 }
 
-/// The most private memory that the process had reserved, in bytes.
+/// The peak of reserved private memory, in bytes.
 fn data_memory(process: Process) -> (u64, crate::program::Output) {
     peak(process, "VmData:")
 }
 
-/// The most that a field of the process's status was, in bytes.
+/// The peak of a field of `/proc/PID/status`, in bytes.
 fn peak(mut process: Process, field: &str) -> (u64, crate::program::Output) {
     let status = format!("/proc/{}/status", process.child.id());
     let mut most = 0;
@@ -386,15 +395,15 @@ fn peak(mut process: Process, field: &str) -> (u64, crate::program::Output) {
 }
 
 #[test]
-fn activations_that_are_computed_again_do_not_stay_in_memory() {
-    // 500 layers of 128 units for 1,000 images: 256 MB of activations. Memory that is resident, at its
-    // highest: what allocators reserve says little.
+fn recomputed_activations_do_not_stay_in_memory() {
+    // 500 layers of 128 units for 1,000 images: 256 MB of activations. Peak resident memory is
+    // compared, since allocators reserve more.
     let grid =
         "[base]\ndataset = \"digits\"\ndepth = 500\nwidth = 128\nbatch_size = 1000\nlr = 1e-4\n";
     let most = |recompute: &str| {
-        let place = Place::new(grid);
+        let sandbox = Sandbox::new(grid);
         let args = ["--workers", "1", "--recompute", recompute];
-        let (most, run) = peak(Process::start(&mut place.run(&args)), "VmHWM:");
+        let (most, run) = peak(Process::start(&mut sandbox.run(&args)), "VmHWM:");
         run.expect(0, &["finished 1 job"]);
         most
     };
@@ -403,41 +412,41 @@ fn activations_that_are_computed_again_do_not_stay_in_memory() {
 }
 
 #[test]
-fn a_checkpoint_of_gigabytes_that_is_none_takes_no_memory() {
-    let place = Place::new(GRID);
-    let folder = place.sweep().join("checkpoints");
+fn an_invalid_checkpoint_of_gigabytes_takes_no_memory() {
+    let sandbox = Sandbox::new(GRID);
+    let folder = sandbox.sweep().join("checkpoints");
     fs::create_dir_all(&folder).unwrap();
     let file = folder.join("000000000000-00000000.checkpoint");
     fs::write(&file, "wninit checkpoint 1\n").unwrap();
     fs::File::options().write(true).open(&file).unwrap().set_len(3 << 30).unwrap(); // a hole
-    let (most, looked) = data_memory(Process::start(&mut place.run(&["--budget", "0s"])));
+    let (most, looked) = data_memory(Process::start(&mut sandbox.run(&["--budget", "0s"])));
     looked.expect(3, &["000000000000-00000000.checkpoint cannot be used: ", "it is kept as "]);
     assert!(most < 1 << 30, "it took {most} bytes");
 }
 
 #[test]
-fn a_time_or_a_number_of_workers_beyond_all_bounds_is_refused_with_the_bound() {
-    let place = Place::new(GRID);
+fn durations_and_numbers_of_workers_out_of_range_are_rejected_with_the_limit() {
+    let sandbox = Sandbox::new(GRID);
     for (option, value, message) in [
         ("--budget", "9.3e18s", "\"9.3e18s\" is too long a time; the longest is 36500d"),
         ("--checkpoint-every", "1e300d", "the longest is 36500d"),
         ("--workers", "65535", "65535 is not in 1..=1024"),
         ("--workers", "0", "0 is not in 1..=1024"),
     ] {
-        output(&mut place.run(&[option, value])).expect(2, &[message]);
+        output(&mut sandbox.run(&[option, value])).expect(2, &[message]);
     }
-    assert!(!place.path("results").exists());
+    assert!(!sandbox.path("results").exists());
 }
 
 #[test]
-fn where_the_system_starts_no_thread_the_run_says_so_and_blames_no_worker() {
-    let place = Place::new(GRID);
-    fs::create_dir(place.path("results")).unwrap();
-    for path in [place.dir.path().to_owned(), place.path("results")] {
+fn a_run_without_threads_says_so_and_blames_no_worker() {
+    let sandbox = Sandbox::new(GRID);
+    fs::create_dir(sandbox.path("results")).unwrap();
+    for path in [sandbox.dir.path().to_owned(), sandbox.path("results")] {
         fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
     }
-    // The limit is one on all processes of a user, and the superuser has none. The user of this id
-    // has no other process, unless these tests run twice at the same time.
+    // RLIMIT_NPROC counts all processes of a user and does not apply to root. The user of this id has no
+    // other process, unless these tests run twice at the same time.
     const USER: u32 = 64_001;
     // SAFETY: geteuid only reads.
     if unsafe { libc::geteuid() } != 0 {
@@ -445,8 +454,8 @@ fn where_the_system_starts_no_thread_the_run_says_so_and_blames_no_worker() {
         return;
     }
     let run = |threads: u64| {
-        let mut command = place.run(&["--workers", "2"]);
-        // The program is for all to run, but its folders may be not.
+        let mut command = sandbox.run(&["--workers", "2"]);
+        // The folders of the program may not be readable by that user.
         command.uid(USER).gid(USER);
         limit(&mut command, libc::RLIMIT_NPROC, threads);
         command.env("RAYON_NUM_THREADS", "1");
@@ -455,51 +464,51 @@ fn where_the_system_starts_no_thread_the_run_says_so_and_blames_no_worker() {
     let none = run(1);
     none.expect(3, &["error: cannot start ", "ulimit -u"]);
     let no_worker = run(2);
-    let text = "the system starts no thread for a worker (Resource temporarily unavailable";
+    let text = "no worker thread could be started (Resource temporarily unavailable";
     no_worker.expect(3, &[text, "so 20 jobs were not started", "ulimit -u", "same command again"]);
     for output in [&none, &no_worker] {
         assert!(!output.stderr.contains("panicked"), "{output:?}");
-        assert!(!output.stderr.contains("failed too often"), "{output:?}");
+        assert!(!output.stderr.contains("failed repeatedly"), "{output:?}");
     }
     let one = run(3);
-    one.expect(0, &["the system starts threads for 1 of 2 workers (", "finished 20 jobs"]);
-    assert_same(&place.results(), expected());
+    one.expect(0, &["threads could be started for 1 of 2 workers only (", "finished 20 jobs"]);
+    assert_same(&sandbox.results(), expected());
 }
 
 #[test]
-fn a_cohort_too_wide_for_the_memory_is_halved_and_a_job_too_large_for_it_is_noted() {
+fn a_cohort_that_runs_out_of_memory_is_halved_and_a_job_that_does_is_a_failure() {
     // Eight members have ten million parameters in all, each with its gradient and momentum.
-    let place = Place::new(
+    let sandbox = Sandbox::new(
         "[base]\ndataset = \"digits\"\ndepth = 3\nwidth = 768\ninit = \"he\"\ntrain_images = 64\nbatch_size = 64\n\
          [grid]\nlr = { log = [1e-3, 1e-1], count = 8 }\n",
     );
-    let program = output(&mut place.run(&["--budget", "0s"]));
+    let program = output(&mut sandbox.run(&["--budget", "0s"]));
     program.expect(3, &["the time is up with 8 jobs left"]);
-    let (idle, _) = data_memory(Process::start(&mut place.run(&["--budget", "0s"])));
+    let (idle, _) = data_memory(Process::start(&mut sandbox.run(&["--budget", "0s"])));
     let run = |width: &str, bytes: u64| {
-        let mut command = place.run(&["--workers", "1", "--cohort-width", width]);
+        let mut command = sandbox.run(&["--workers", "1", "--cohort-width", width]);
         limit(&mut command, libc::RLIMIT_DATA, bytes);
         Process::start(&mut command)
     };
     let (narrow, unlimited) = data_memory(run("1", libc::RLIM_INFINITY));
     unlimited.expect(0, &[]);
-    let alone = place.results();
-    fs::remove_dir_all(place.sweep()).unwrap();
+    let alone = sandbox.results();
+    fs::remove_dir_all(sandbox.sweep()).unwrap();
 
-    // Not enough for one: everything stands in failures.csv, and the program says why and ends.
+    // Not enough for one: every job is in failures.csv, and the run ends with the reason.
     let little = run("8", idle + 8_000_000).output();
     little.expect(
         3,
         &["out of memory with ", "trying again with half as many", "jobs failed", "memory: "],
     );
-    let failed = failures(&place);
+    let failed = failures(&sandbox);
     assert!(
         !failed.is_empty() && failed.iter().all(|failure| failure["reason"] == "memory"),
         "{failed:?}"
     );
     assert!(!little.stderr.contains("frame #"), "no C++ stack: {little:?}");
     assert!(!little.stderr.contains("unwrap"), "no Rust: {little:?}");
-    assert_eq!(place.results().runs.len(), 0);
+    assert_eq!(sandbox.results().runs.len(), 0);
 
     // Enough for one, but not for eight.
     let halved = run("8", narrow + 40_000_000).output();
@@ -511,5 +520,5 @@ fn a_cohort_too_wide_for_the_memory_is_halved_and_a_job_too_large_for_it_is_note
             "finished 8 jobs",
         ],
     );
-    assert_same(&place.results(), &alone);
+    assert_same(&sandbox.results(), &alone);
 }

@@ -1,5 +1,5 @@
-//! Other programs may do what they like with a sweep's files while it runs: what they wrote stays,
-//! byte for byte, and nothing that the run has measured is lost or claimed to be where it is not.
+//! Another program changes a sweep's files while it runs: its bytes stay, and no measurement is lost or
+//! reported as written when it is not.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use crate::program::{Output, Place, Process, Results, Row, assert_same, output, rows};
+use crate::program::{Output, Process, Results, Row, Sandbox, assert_same, output, rows};
 
-/// Twenty jobs, each a cohort of its own below.
+/// Twenty jobs; each is a cohort below.
 const GRID: &str = r#"
 [base]
 dataset = "digits"
@@ -26,50 +26,50 @@ seed = { count = 2 }
 
 fn expected() -> &'static Results {
     static RESULTS: OnceLock<Results> = OnceLock::new();
-    RESULTS.get_or_init(|| Place::finished(GRID).results())
+    RESULTS.get_or_init(|| Sandbox::finished(GRID).results())
 }
 
 /// The row of a job that another program has trained.
 fn foreign_row() -> &'static str {
     static ROW: OnceLock<String> = OnceLock::new();
     ROW.get_or_init(|| {
-        let place = Place::finished("[base]\ndataset = \"digits\"\ndepth = 3\nepochs = 1\n");
-        place.text("runs.csv").lines().nth(1).unwrap().to_owned()
+        let sandbox = Sandbox::finished("[base]\ndataset = \"digits\"\ndepth = 3\nepochs = 1\n");
+        sandbox.text("runs.csv").lines().nth(1).unwrap().to_owned()
     })
 }
 
-fn narrow(place: &Place) -> Process {
-    let mut command = place.run(&["--workers", "1", "--cohort-width", "1"]);
-    fs::create_dir_all(place.path("tmp")).unwrap();
-    Process::start(command.env("TMPDIR", place.path("tmp")))
+fn narrow(sandbox: &Sandbox) -> Process {
+    let mut command = sandbox.run(&["--workers", "1", "--cohort-width", "1"]);
+    fs::create_dir_all(sandbox.path("tmp")).unwrap();
+    Process::start(command.env("TMPDIR", sandbox.path("tmp")))
 }
 
-/// Starts a run, stops it when it has written some rows, does something, and lets it go on.
-fn disturbed(disturb: impl FnOnce(&Place)) -> (Place, Output) {
-    let place = Place::new(GRID);
-    let mut process = narrow(&place);
-    let written = || fs::read(place.sweep().join("runs.csv")).unwrap_or_default();
+/// Starts a run, stops it after some rows, calls `disturb`, and continues it.
+fn disturbed(disturb: impl FnOnce(&Sandbox)) -> (Sandbox, Output) {
+    let sandbox = Sandbox::new(GRID);
+    let mut process = narrow(&sandbox);
+    let written = || fs::read(sandbox.sweep().join("runs.csv")).unwrap_or_default();
     process.wait_until("some jobs are finished", |_| {
         written().iter().filter(|&&byte| byte == b'\n').count() > 3
     });
     process.signal(libc::SIGSTOP);
     let stat = format!("/proc/{}/stat", process.child.id());
-    process.wait_until("it stands still", |_| {
+    process.wait_until("it is stopped", |_| {
         fs::read_to_string(&stat).unwrap().rsplit(')').next().unwrap().starts_with(" T")
     });
-    disturb(&place);
+    disturb(&sandbox);
     process.signal(libc::SIGCONT);
     let output = process.output();
-    (place, output)
+    (sandbox, output)
 }
 
-/// The number before some words.
+/// The number before a text.
 fn number(text: &str, after: &str) -> usize {
     let (before, _) = text.split_once(after).unwrap_or_else(|| panic!("{after:?} not in {text}"));
     before.rsplit(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
 }
 
-/// The files of a folder in which rows are kept.
+/// The files of rows that could not be written.
 fn kept(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries.filter(|path| path.to_string_lossy().contains(".unwritten-")).collect()
@@ -79,9 +79,9 @@ fn ids(rows: &[Row]) -> BTreeSet<String> {
     rows.iter().map(|row| row["job_id"].clone()).collect()
 }
 
-/// What a run that found its files changed must have done: every job that it finished is in
-/// `runs.csv`, or is kept with its whole curve, or is said to be lost.
-fn assert_honest(place: &Place, run: &Output, folder: &Path) {
+/// Every job finished by a run that found its files changed is in `runs.csv`, kept aside with its whole
+/// curve, or reported as lost.
+fn assert_honest(sandbox: &Sandbox, run: &Output, folder: &Path) {
     run.expect(3, &["\nstopped, because the results could not be written: "]);
     assert!(!run.stderr.contains("after all"), "{run:?}");
     let files = kept(folder);
@@ -104,7 +104,7 @@ fn assert_honest(place: &Place, run: &Output, folder: &Path) {
         assert_eq!(curve.to_string(), row["epochs_done"], "so is its curve");
     }
     let claimed = number(&run.stderr, " jobs in ");
-    let standing = standing(&place.sweep().join("runs.csv"));
+    let standing = standing(&sandbox.sweep().join("runs.csv"));
     let ours = standing.iter().filter(|id| expected().runs.contains_key(*id)).count();
     assert!(claimed <= ours, "{claimed} are claimed, and {ours} are there: {run:?}");
     let lost = if run.stderr.contains(" of them were, until") {
@@ -113,35 +113,34 @@ fn assert_honest(place: &Place, run: &Output, folder: &Path) {
         0
     };
     let unwritten = number(&run.stderr, " finished jobs are not on disk");
-    // The process may have stood still between a write and the look at what came of it. Then the
-    // row is kept although it is in the file.
+    // If the process was stopped between a write and its check, the row is kept although it is in the file.
     let kept = ids(&runs).len();
     assert!(kept >= unwritten - lost && unwritten > 0, "{kept} are kept: {run:?}");
 }
 
-/// The ids in a file, as far as it can be read.
+/// The ids in the readable part of a file.
 fn standing(path: &Path) -> BTreeSet<String> {
     let text = fs::read_to_string(path).unwrap_or_default();
     text.lines().skip(1).filter_map(|line| Some(line.split(',').next()?.to_owned())).collect()
 }
 
-/// Puts back what was kept and runs the sweep to its end, which must be as if nothing had happened.
-fn assert_heals(place: &Place) {
-    let finished = |place: &Place| ids(&rows(&place.sweep().join("runs.csv")));
-    let was_kept: Vec<Row> = kept(&place.sweep())
+/// Merges what was kept and completes the sweep, which must equal an undisturbed one.
+fn assert_heals(sandbox: &Sandbox) {
+    let finished = |sandbox: &Sandbox| ids(&rows(&sandbox.sweep().join("runs.csv")));
+    let was_kept: Vec<Row> = kept(&sandbox.sweep())
         .iter()
         .filter(|file| file.file_name().unwrap().to_str().unwrap().starts_with("runs."))
         .flat_map(|file| rows(file))
         .collect();
-    if !kept(&place.sweep()).is_empty() {
-        output(&mut place.wninit(&["merge", "results/sweep"])).expect(0, &[]);
+    if !kept(&sandbox.sweep()).is_empty() {
+        output(&mut sandbox.wninit(&["merge", "results/sweep"])).expect(0, &[]);
     }
-    assert!(ids(&was_kept).is_subset(&finished(place)), "a merge adds what was kept");
-    output(&mut place.run(&["--workers", "2"])).expect(0, &[]);
-    let mut results = place.results();
+    assert!(ids(&was_kept).is_subset(&finished(sandbox)), "merge adds what was kept");
+    output(&mut sandbox.run(&["--workers", "2"])).expect(0, &[]);
+    let mut results = sandbox.results();
     results.runs.retain(|id, _| expected().runs.contains_key(id));
     assert_same(&results, expected());
-    let status = output(&mut place.wninit(&["summary", "results/sweep"]));
+    let status = output(&mut sandbox.wninit(&["summary", "results/sweep"]));
     status.expect(0, &[]);
 }
 
@@ -155,21 +154,21 @@ fn append(path: &Path, row: &str) {
     writeln!(file, "{row}").unwrap();
 }
 
-/// A file is changed in place, and is to be exactly as it was left.
+/// Changes a file in place during a run, which must leave it unchanged.
 fn in_place(name: &str, change: impl FnOnce(&Path), mend: impl FnOnce(&Path, &[u8])) {
     let (mut before, mut left) = (Vec::new(), Vec::new());
-    let (place, run) = disturbed(|place| {
-        let path = place.sweep().join(name);
+    let (sandbox, run) = disturbed(|sandbox| {
+        let path = sandbox.sweep().join(name);
         before = fs::read(&path).unwrap();
         change(&path);
         left = fs::read(&path).unwrap();
     });
-    let path = place.sweep().join(name);
+    let path = sandbox.sweep().join(name);
     run.expect(3, &[&format!("results/sweep/{name} was changed by another program")]);
-    assert_honest(&place, &run, &place.sweep());
-    assert!(fs::read(&path).unwrap() == left, "what another program wrote stays as it is");
+    assert_honest(&sandbox, &run, &sandbox.sweep());
+    assert!(fs::read(&path).unwrap() == left, "another program's bytes stay");
     mend(&path, &before);
-    assert_heals(&place);
+    assert_heals(&sandbox);
 }
 
 fn as_it_is(_: &Path, _: &[u8]) {}
@@ -179,19 +178,19 @@ fn as_before(path: &Path, before: &[u8]) {
 }
 
 #[test]
-fn a_file_saved_with_other_line_ends_is_left_as_it_is() {
+fn a_file_saved_with_other_line_ends_is_not_written() {
     in_place("runs.csv", crlf, as_it_is);
     in_place("epochs.csv", crlf, as_it_is);
 }
 
 #[test]
-fn a_file_that_was_emptied_is_not_filled_with_zeros_and_nothing_is_claimed_to_be_in_it() {
+fn an_emptied_file_is_not_written_and_nothing_is_reported_to_be_in_it() {
     in_place("runs.csv", |path| fs::write(path, "").unwrap(), as_it_is);
     in_place("epochs.csv", |path| fs::write(path, "").unwrap(), as_before);
 }
 
 #[test]
-fn a_file_that_was_shortened_is_not_extended() {
+fn a_truncated_file_is_not_extended() {
     let cut = |path: &Path| {
         let text = fs::read_to_string(path).unwrap();
         let end = text.trim_end().rfind('\n').unwrap() + 1;
@@ -212,7 +211,7 @@ fn a_row_that_another_process_added_stays() {
 }
 
 #[test]
-fn a_header_or_a_last_row_that_was_edited_is_noticed_though_the_length_is_the_same() {
+fn an_edited_header_or_last_row_of_the_same_length_is_detected() {
     let edit = |from: &'static str, to: &'static str| {
         move |path: &Path| {
             let text = fs::read_to_string(path).unwrap();
@@ -226,7 +225,7 @@ fn a_header_or_a_last_row_that_was_edited_is_noticed_though_the_length_is_the_sa
 }
 
 #[test]
-fn a_file_that_was_replaced_or_deleted_is_kept_with_all_its_rows() {
+fn all_rows_of_a_replaced_or_deleted_file_are_kept() {
     type Disturb = fn(&Path);
     let disturb: [Disturb; 4] = [
         |path| {
@@ -246,10 +245,10 @@ fn a_file_that_was_replaced_or_deleted_is_kept_with_all_its_rows() {
     ];
     for (i, disturb) in disturb.into_iter().enumerate() {
         for name in ["runs.csv", "epochs.csv"] {
-            let (place, run) = disturbed(|place| disturb(&place.sweep().join(name)));
-            let path = place.sweep().join(name);
+            let (sandbox, run) = disturbed(|sandbox| disturb(&sandbox.sweep().join(name)));
+            let path = sandbox.sweep().join(name);
             run.expect(3, &[&format!("results/sweep/{name} was changed by another program")]);
-            assert_honest(&place, &run, &place.sweep());
+            assert_honest(&sandbox, &run, &sandbox.sweep());
             match i {
                 1 => assert!(!path.exists()),
                 2 => fs::remove_dir(&path).unwrap(), // it is empty
@@ -260,74 +259,77 @@ fn a_file_that_was_replaced_or_deleted_is_kept_with_all_its_rows() {
                 }
                 _ => {}
             }
-            assert_heals(&place);
+            assert_heals(&sandbox);
         }
     }
 }
 
 #[test]
-fn a_folder_that_was_moved_costs_nothing_either() {
-    let (place, run) = disturbed(|place| {
-        fs::rename(place.sweep(), place.path("results/moved")).unwrap();
+fn all_rows_of_a_moved_folder_are_kept() {
+    let (sandbox, run) = disturbed(|sandbox| {
+        fs::rename(sandbox.sweep(), sandbox.path("results/moved")).unwrap();
     });
-    let [folder] = &fs::read_dir(place.path("tmp"))
+    let [folder] = &fs::read_dir(sandbox.path("tmp"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .collect::<Vec<_>>()[..]
     else {
         panic!("{run:?}");
     };
-    assert_honest(&place, &run, folder);
+    assert_honest(&sandbox, &run, folder);
     run.expect(3, &["move that to results/sweep; "]);
-    fs::remove_dir_all(place.sweep()).ok(); // a checkpoint, at most
-    fs::rename(place.path("results/moved"), place.sweep()).unwrap();
+    fs::remove_dir_all(sandbox.sweep()).ok(); // a checkpoint, at most
+    fs::rename(sandbox.path("results/moved"), sandbox.sweep()).unwrap();
     for file in kept(folder) {
-        fs::rename(&file, place.sweep().join(file.file_name().unwrap())).unwrap();
+        fs::rename(&file, sandbox.sweep().join(file.file_name().unwrap())).unwrap();
     }
-    assert_heals(&place);
+    assert_heals(&sandbox);
 }
 
 #[test]
-fn of_two_processes_of_which_one_lost_its_lock_never_both_write() {
-    let place = Place::new(&GRID.replace("epochs = 8", "epochs = 40"));
-    let lock = place.sweep().join(".lock");
-    let mut first = narrow(&place);
-    first.wait_until("a job is finished", |_| !place.results().runs.is_empty());
+fn two_processes_never_both_write_if_one_loses_its_lock() {
+    let sandbox = Sandbox::new(&GRID.replace("epochs = 8", "epochs = 40"));
+    let lock = sandbox.sweep().join(".lock");
+    let mut first = narrow(&sandbox);
+    first.wait_until("a job is finished", |_| !sandbox.results().runs.is_empty());
     fs::remove_file(&lock).unwrap();
-    let mut second = narrow(&place);
-    // The first one stops at the next look, and only then the second one begins.
+    let mut second = narrow(&sandbox);
+    // The first one stops at its next check; only then does the second one start.
     let stopped = first.output();
     stopped.expect(3, &["results/sweep/.lock was removed or replaced by another program"]);
     assert!(!stopped.stderr.contains("could not be kept"), "{stopped:?}");
     second.sleep(Duration::from_millis(1));
     second.output().expect(0, &[]);
-    let runs = rows(&place.sweep().join("runs.csv"));
-    assert_eq!((runs.len(), place.results().runs.len()), (20, 20), "no job twice");
+    let runs = rows(&sandbox.sweep().join("runs.csv"));
+    assert_eq!((runs.len(), sandbox.results().runs.len()), (20, 20), "no job twice");
     for row in &runs {
-        let curve = place.results().epochs.keys().filter(|(id, _)| *id == row["job_id"]).count();
+        let curve = sandbox.results().epochs.keys().filter(|(id, _)| *id == row["job_id"]).count();
         assert_eq!(curve.to_string(), row["epochs_done"]);
     }
-    assert!(place.text("epochs.csv").lines().all(|line| line.split(',').count() == 8));
-    output(&mut place.run(&[])).expect(0, &["20 were finished before"]);
+    assert!(sandbox.text("epochs.csv").lines().all(|line| line.split(',').count() == 8));
+    output(&mut sandbox.run(&[])).expect(0, &["20 were finished before"]);
 }
 
 #[test]
-fn a_lock_that_another_process_has_put_in_place_stops_the_run_before_it_writes() {
-    let (place, run) = disturbed(|place| {
-        let lock = place.sweep().join(".lock");
+fn a_replaced_lock_stops_the_run_before_it_writes() {
+    let (sandbox, run) = disturbed(|sandbox| {
+        let lock = sandbox.sweep().join(".lock");
         fs::remove_file(&lock).unwrap();
         fs::write(&lock, "somebody else's").unwrap();
-        fs::write(place.sweep().join("before"), fs::read(place.sweep().join("runs.csv")).unwrap())
-            .unwrap();
+        fs::write(
+            sandbox.sweep().join("before"),
+            fs::read(sandbox.sweep().join("runs.csv")).unwrap(),
+        )
+        .unwrap();
     });
     run.expect(3, &["results/sweep/.lock was removed or replaced by another program"]);
-    assert_eq!(place.text("runs.csv"), place.text("before"));
-    assert_heals(&place);
+    assert_eq!(sandbox.text("runs.csv"), sandbox.text("before"));
+    assert_heals(&sandbox);
 }
 
 #[test]
-fn a_change_that_costs_no_row_is_told_and_the_run_has_done_its_work() {
-    let (place, run) = disturbed(|place| crlf(&place.sweep().join("failures.csv")));
+fn a_change_that_loses_no_row_is_a_warning() {
+    let (sandbox, run) = disturbed(|sandbox| crlf(&sandbox.sweep().join("failures.csv")));
     run.expect(
         0,
         &[
@@ -336,5 +338,5 @@ fn a_change_that_costs_no_row_is_told_and_the_run_has_done_its_work() {
             "finished 20 jobs",
         ],
     );
-    assert_same(&place.results(), expected());
+    assert_same(&sandbox.results(), expected());
 }

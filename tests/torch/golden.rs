@@ -1,8 +1,8 @@
-//! Every network computes what an independent float64 implementation computed: logits, losses,
-//! gradients, parameters after some steps, running statistics; alone and beside neighbours.
+//! Every network agrees with an independent float64 implementation: logits, losses, gradients,
+//! parameters after some steps, running statistics; alone and in a stack.
 //!
-//! The cases and the script that made them are in `fixtures/golden`. `WNINIT_GOLDEN=DIR` runs
-//! those of another folder as well.
+//! The cases and the script that generated them are in `fixtures/golden`. `WNINIT_GOLDEN=DIR` adds the
+//! cases of another folder. `make golden` prints every case by name.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -12,11 +12,11 @@ use crate::skip::skip;
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
 use wninit_core::job::{Arch, Direction, Gain, Init, Norm};
-use wninit_torch::models::{Blueprint, Model};
+use wninit_torch::models::{Model, ModelConfig};
 use wninit_torch::nn::{Arithmetic, Pass, Sgd};
 
-/// What single and double precision may be off by, as a share of the largest number. The double one
-/// takes the operators that a GPU takes too, and its learning rates are single.
+/// Tolerances relative to the largest number. Double precision uses the operators that a GPU uses, and
+/// its learning rates are single precision.
 const TOLERANCE: f64 = 1e-4;
 const DOUBLE_TOLERANCE: f64 = 1e-6;
 
@@ -51,7 +51,7 @@ struct Optimizer {
 }
 
 impl CaseArch {
-    /// The architecture, or `None` for one that does not exist here.
+    /// `None` if there is no such architecture.
     fn arch(&self) -> Option<Arch> {
         Some(match self.kind.as_str() {
             "mlp" => Arch::Mlp { depth: self.depth?, width: self.width? },
@@ -67,7 +67,7 @@ impl CaseArch {
 
 struct Golden {
     case: Case,
-    blueprint: Blueprint,
+    config: ModelConfig,
     tensors: HashMap<String, Tensor>,
 }
 
@@ -78,14 +78,14 @@ impl Golden {
 
     fn sgd(&self, members: usize) -> Sgd {
         let Optimizer { lr, momentum, weight_decay } = self.case.optimizer;
-        let device = self.blueprint.arithmetic.device;
+        let device = self.config.arithmetic.device;
         let each = |number: f32| Tensor::from_slice(&vec![number; members]).to_device(device);
         Sgd { lr: each(lr), momentum: each(momentum), weight_decay: Some(each(weight_decay)) }
     }
 
     /// The case's network at its initial state.
     fn model(&self) -> Model {
-        let mut model = Model::zeros(self.blueprint, 1);
+        let mut model = Model::zeros(self.config, 1);
         self.set(&mut model, "init");
         model
     }
@@ -101,9 +101,8 @@ impl Golden {
         self.expect_at(what, ours, theirs, largest(theirs));
     }
 
-    /// Compares a parameter (`final`) or its gradient (`grad0`). Where the gradient cancels, such as
-    /// that of a bias before a batch norm, which is 0, the rounding of what was added up is left: it
-    /// is judged beside the rest of the layer.
+    /// Compares a parameter (`final`) or its gradient (`grad0`). If a gradient cancels to rounding errors,
+    /// such as that of a bias before a batch norm, it is compared at the scale of its layer.
     fn expect_of_layer(&self, state: &str, name: &str, ours: &Tensor) {
         let what = format!("{state}/{name}");
         let theirs = self.get(&what);
@@ -116,7 +115,7 @@ impl Golden {
     }
 
     fn expect_at(&self, what: &str, ours: &Tensor, theirs: &Tensor, scale: f64) {
-        let tolerance = match self.blueprint.arithmetic.params {
+        let tolerance = match self.config.arithmetic.params {
             Kind::Double => DOUBLE_TOLERANCE,
             _ => TOLERANCE,
         };
@@ -132,7 +131,7 @@ impl Golden {
     }
 }
 
-/// The largest absolute value; not a number if there is one that is not.
+/// The largest absolute value; NaN if there is a NaN.
 fn largest(t: &Tensor) -> f64 {
     f64::try_from(t.to_kind(Kind::Double).abs().max()).unwrap()
 }
@@ -148,7 +147,7 @@ fn read(path: &Path, arithmetic: Arithmetic) -> Result<Golden, String> {
         .ok_or("no case in the metadata")?;
     let case: Case = serde_json::from_str(text).map_err(|e| e.to_string())?;
     let arch = case.arch.arch().ok_or_else(|| format!("no model {}", case.arch.kind))?;
-    let blueprint = Blueprint {
+    let config = ModelConfig {
         arch,
         norm: case.norm.parse::<Norm>()?,
         input: case.input,
@@ -160,11 +159,11 @@ fn read(path: &Path, arithmetic: Arithmetic) -> Result<Golden, String> {
         .into_iter()
         .map(|(name, tensor)| (name, tensor.to_device(arithmetic.device)))
         .collect();
-    Ok(Golden { case, blueprint, tensors })
+    Ok(Golden { case, config, tensors })
 }
 
 fn folders() -> Vec<PathBuf> {
-    // A prebuilt test (benches/gpu.sh) may run where it was not built.
+    // A prebuilt test (benches/gpu.sh) may run on another machine.
     let own = std::env::var_os("WNINIT_FIXTURES")
         .map_or_else(|| crate::root().join("tests/fixtures"), PathBuf::from)
         .join("golden");
@@ -172,9 +171,10 @@ fn folders() -> Vec<PathBuf> {
     std::iter::once(own).chain(other).collect()
 }
 
-/// Runs `check` on every case of these schemes (all, if none is named). A case that cannot be read
-/// here, of a model that does not exist perhaps, is skipped.
-fn for_each_case(arithmetic: Arithmetic, schemes: &[&str], check: impl Fn(&Golden)) {
+/// Runs `check` on every case of these schemes (all, if none is named), and prints its name. A case
+/// that cannot be read, perhaps because its model does not exist here, is skipped.
+#[allow(clippy::print_stdout)] // shown by --nocapture
+fn for_each_case(what: &str, arithmetic: Arithmetic, schemes: &[&str], check: impl Fn(&Golden)) {
     let mut run = 0;
     for folder in folders() {
         let entries =
@@ -185,7 +185,9 @@ fn for_each_case(arithmetic: Arithmetic, schemes: &[&str], check: impl Fn(&Golde
         for path in paths {
             match read(&path, arithmetic) {
                 Ok(golden) if schemes.is_empty() || schemes.contains(&&*golden.case.scheme) => {
-                    println!("{}, {:?}", golden.case.name, arithmetic);
+                    let Arithmetic { device, params, .. } = arithmetic;
+                    let name = format!("{} ({what}, {params:?}, {device:?})", golden.case.name);
+                    println!("golden {name}");
                     tch::no_grad(|| check(&golden));
                     run += 1;
                 }
@@ -198,8 +200,7 @@ fn for_each_case(arithmetic: Arithmetic, schemes: &[&str], check: impl Fn(&Golde
     assert!(run >= least, "only {run} golden cases were run");
 }
 
-/// Trains `model` on the case's batches; member `m` is the case, the others only keep it company.
-/// The last losses, `[member]`.
+/// Trains `model` on the case's batches; member `m` is the case. Returns the last losses, `[member]`.
 fn check_training(golden: &Golden, mut model: Model, m: i64, sgd: &Sgd) -> Vec<f64> {
     let members = model.members();
     let batch = |name: &str, s: i64| {
@@ -209,10 +210,10 @@ fn check_training(golden: &Golden, mut model: Model, m: i64, sgd: &Sgd) -> Vec<f
         t.expand(&size, false)
     };
     let logits = {
-        // Skimmed in training mode, on a copy: batch norm's averages must not move yet.
-        let mut copy = Model::zeros(golden.blueprint, 1);
+        // In training mode on a copy, because this updates batch norm's averages.
+        let mut copy = Model::zeros(golden.config, 1);
         golden.set(&mut copy, "init");
-        copy.logits(&golden.get("x").get(0).unsqueeze(0), &mut Pass::Skim)
+        copy.logits(&golden.get("x").get(0).unsqueeze(0), &mut Pass::NoTape)
     };
     golden.expect("logits0", &logits.get(0), golden.get("logits0"));
 
@@ -254,7 +255,7 @@ fn alone(golden: &Golden) {
 }
 
 fn beside_neighbours(golden: &Golden) {
-    let mut stack = Model::zeros(golden.blueprint, 3);
+    let mut stack = Model::zeros(golden.config, 3);
     let mut neighbour = golden.model();
     for param in neighbour.params() {
         let _ = param.value.g_mul_scalar_(1.1);
@@ -269,7 +270,7 @@ fn beside_neighbours(golden: &Golden) {
     let _ = sgd.lr.get(2).fill_(1e30); // diverges at once
     let losses = check_training(golden, stack, 1, &sgd);
     assert!(losses[0].is_finite() && losses[0] != losses[1], "{losses:?}: no other neighbour");
-    if golden.blueprint.arithmetic.params == Kind::Float {
+    if golden.config.arithmetic.params == Kind::Float {
         assert!(!losses[2].is_finite(), "{losses:?}: no neighbour diverged");
     }
 }
@@ -278,7 +279,7 @@ fn initial_gains(golden: &Golden) {
     let gain = if golden.case.scheme == "hanin" { Gain::Hanin } else { Gain::Proposed };
     let init = Init { direction: Direction::Orthogonal, gain };
     let mut model =
-        Model::initialised(golden.blueprint, init, 0, || unreachable!("no batch is needed"));
+        Model::initialised(golden.config, init, 0, || unreachable!("no batch is needed"));
     let mut gains = 0;
     for param in model.params() {
         if param.name.ends_with("weight_g") {
@@ -294,7 +295,7 @@ fn initial_gains(golden: &Golden) {
 }
 
 fn data_dependent(golden: &Golden) {
-    let mut model = Model::zeros(golden.blueprint, 1);
+    let mut model = Model::zeros(golden.config, 1);
     golden.set(&mut model, "raw");
     model.data_dependent(&golden.get("x_init").unsqueeze(0));
     for param in model.params() {
@@ -324,24 +325,26 @@ fn arithmetics() -> Vec<Arithmetic> {
 
 #[test]
 fn every_network_trains_as_the_reference_does_alone() {
-    arithmetics().into_iter().for_each(|arithmetic| for_each_case(arithmetic, &[], alone));
+    arithmetics().into_iter().for_each(|arithmetic| for_each_case("alone", arithmetic, &[], alone));
 }
 
 #[test]
 fn every_network_trains_as_the_reference_does_beside_neighbours_that_differ_and_diverge() {
     arithmetics()
         .into_iter()
-        .for_each(|arithmetic| for_each_case(arithmetic, &[], beside_neighbours));
+        .for_each(|arithmetic| for_each_case("in a stack", arithmetic, &[], beside_neighbours));
 }
 
 #[test]
 fn gains_at_initialization_are_those_of_the_reference() {
-    for_each_case(Arithmetic::fp32(Device::Cpu), &["proposed", "hanin"], initial_gains);
+    let cpu = Arithmetic::fp32(Device::Cpu);
+    for_each_case("gains", cpu, &["proposed", "hanin"], initial_gains);
 }
 
 #[test]
 fn the_data_dependent_pass_sets_what_the_reference_sets() {
-    for_each_case(Arithmetic::fp32(Device::Cpu), &["datadep"], data_dependent);
+    let cpu = Arithmetic::fp32(Device::Cpu);
+    for_each_case("data-dependent pass", cpu, &["datadep"], data_dependent);
 }
 
 #[test]

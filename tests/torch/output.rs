@@ -1,5 +1,5 @@
-//! Whatever becomes of its output, a command ends with an exit code that says how it went, and never
-//! in a panic.
+//! Closed pipes, full disks and closed streams: a command still ends with the correct exit code and never
+//! panics.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Read;
@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::sync::OnceLock;
 
-use crate::program::{Place, assert_same, output};
+use crate::program::{Sandbox, assert_same, output};
 
 const GRID: &str = "
 about = \"Nothing much.\"
@@ -25,7 +25,7 @@ seed = { count = 2 }
 ";
 
 /// Every command, on a sweep that is finished.
-const COMMANDS: [&[&str]; 27] = [
+const COMMANDS: [&[&str]; 28] = [
     &["plan", "grid.toml"],
     &["plan", "grid.toml", "--list"],
     &["plan", "grid.toml", "--csv"],
@@ -44,6 +44,7 @@ const COMMANDS: [&[&str]; 27] = [
     &["merge", "results/sweep"],
     &["fetch", "digits", "synthetic"],
     &["verify", "results/sweep", "--sample", "2", "--workers", "1", "--device", "cpu"],
+    &["schema"],
     &["doctor"],
     &["signal", "grid.toml", "--workers", "1", "--device", "cpu"],
     &["curvature", "grid.toml", "--workers", "1", "--device", "cpu"],
@@ -81,12 +82,12 @@ impl To {
     }
 }
 
-/// The exit code, and what arrived on standard output and standard error.
-fn run(place: &Place, args: &[&str], out: To, err: To) -> (i32, String, String) {
-    let (out_path, err_path) = (place.path("stdout"), place.path("stderr"));
-    let mut command = place.wninit(args);
-    command.env("WNINIT_CACHE", place.path("cache"));
-    command.env("PATH", format!("{}:/usr/bin:/bin", place.path("bin").display()));
+/// Exit code, standard output and standard error.
+fn run(sandbox: &Sandbox, args: &[&str], out: To, err: To) -> (i32, String, String) {
+    let (out_path, err_path) = (sandbox.path("stdout"), sandbox.path("stderr"));
+    let mut command = sandbox.wninit(args);
+    command.env("WNINIT_CACHE", sandbox.path("cache"));
+    command.env("PATH", format!("{}:/usr/bin:/bin", sandbox.path("bin").display()));
     command.stdin(Stdio::null()).stdout(out.stdio(&out_path)).stderr(err.stdio(&err_path));
     // SAFETY: close is async-signal-safe and touches nothing of this process.
     unsafe {
@@ -105,39 +106,39 @@ fn run(place: &Place, args: &[&str], out: To, err: To) -> (i32, String, String) 
     (code, text(&out_path), text(&err_path))
 }
 
-/// A place in which each of [`COMMANDS`] works.
-fn place() -> Place {
-    let place = Place::new(GRID);
-    fs::write(place.path("other.toml"), format!("name = \"other\"{GRID}")).unwrap();
-    fs::create_dir(place.path("bin")).unwrap();
-    let sbatch = place.path("bin/sbatch");
+/// A folder in which each of [`COMMANDS`] works.
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::new(GRID);
+    fs::write(sandbox.path("other.toml"), format!("name = \"other\"{GRID}")).unwrap();
+    fs::create_dir(sandbox.path("bin")).unwrap();
+    let sbatch = sandbox.path("bin/sbatch");
     fs::write(&sbatch, "#!/bin/sh\necho 'a note' >&2\necho 7\n").unwrap();
     fs::set_permissions(&sbatch, fs::Permissions::from_mode(0o755)).unwrap();
-    output(&mut place.run(&["--workers", "1", "--shard", "1/1"])).expect(0, &[]);
-    output(&mut place.wninit(&["merge", "results/sweep"])).expect(0, &[]);
-    place
+    output(&mut sandbox.run(&["--workers", "1", "--shard", "1/1"])).expect(0, &[]);
+    output(&mut sandbox.wninit(&["merge", "results/sweep"])).expect(0, &[]);
+    sandbox
 }
 
-/// What each command's exit code is, and whether it prints, where nothing is in its way.
+/// Each command's exit code with working streams, and whether it prints.
 fn expected() -> &'static Vec<(i32, bool)> {
     static EXPECTED: OnceLock<Vec<(i32, bool)>> = OnceLock::new();
     EXPECTED.get_or_init(|| {
-        let place = place();
+        let sandbox = sandbox();
         let found = COMMANDS.map(|args| {
-            let (code, out, err) = run(&place, args, To::File, To::File);
-            assert!(!out.is_empty() || !err.is_empty(), "{args:?} says nothing at all");
+            let (code, out, err) = run(&sandbox, args, To::File, To::File);
+            assert!(!out.is_empty() || !err.is_empty(), "{args:?} prints nothing");
             (code, !out.is_empty())
         });
         let codes: Vec<i32> = found.iter().map(|(code, _)| *code).collect();
-        assert_eq!(codes.iter().filter(|code| **code == 0).count(), 24, "{codes:?}");
+        assert_eq!(codes.iter().filter(|code| **code == 0).count(), 25, "{codes:?}");
         found.into()
     })
 }
 
 fn check(out: To, err: To) {
-    let place = place();
+    let sandbox = sandbox();
     for (args, &(code, prints)) in COMMANDS.iter().zip(expected()) {
-        let (found, _, message) = run(&place, args, out, err);
+        let (found, _, message) = run(&sandbox, args, out, err);
         let unprintable = out == To::Full && prints;
         let expected = if unprintable { 1 } else { code };
         assert_eq!(found, expected, "{args:?}, output to {out:?}, errors to {err:?}: {message}");
@@ -151,17 +152,17 @@ fn check(out: To, err: To) {
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_changes_no_exit_code() {
+fn a_closed_pipe_changes_no_exit_code() {
     check(To::ClosedPipe, To::File);
 }
 
 #[test]
-fn output_that_does_not_fit_on_the_disk_is_an_error() {
+fn output_to_a_full_disk_is_an_error() {
     check(To::Full, To::File);
 }
 
 #[test]
-fn output_that_nobody_wants_changes_no_exit_code() {
+fn a_closed_standard_output_changes_no_exit_code() {
     check(To::Nowhere, To::File);
 }
 
@@ -173,65 +174,64 @@ fn messages_that_cannot_be_written_change_no_exit_code() {
 }
 
 #[test]
-fn an_error_that_cannot_be_told_still_has_its_exit_code() {
+fn an_error_that_cannot_be_printed_keeps_its_exit_code() {
     check(To::Full, To::Full);
     check(To::ClosedPipe, To::ClosedPipe);
     check(To::Nowhere, To::Nowhere);
 }
 
 #[test]
-fn a_sweep_trains_to_its_end_whether_or_not_anybody_can_read_of_it() {
+fn a_sweep_completes_whatever_happens_to_its_output() {
     let all = [To::ClosedPipe, To::Full, To::Nowhere];
-    let complete = Place::finished(GRID).results();
+    let complete = Sandbox::finished(GRID).results();
     for (out, err) in all.into_iter().flat_map(|out| all.map(|err| (out, err))) {
-        let place = Place::new(GRID);
+        let sandbox = Sandbox::new(GRID);
         let args = ["run", "grid.toml", "--device", "cpu", "--workers", "2", "--summary"];
-        let (code, ..) = run(&place, &args, out, err);
+        let (code, ..) = run(&sandbox, &args, out, err);
         assert_eq!(
             code,
             i32::from(out == To::Full),
             "{out:?} {err:?}: the summary is lost, if any"
         );
-        assert_same(&place.results(), &complete);
+        assert_same(&sandbox.results(), &complete);
     }
 }
 
-/// What a report is, but for the time at which it was made.
 fn is_report(text: &str) -> bool {
     text.starts_with("<!DOCTYPE html>") && text.trim_end().ends_with("</html>")
 }
 
 #[test]
-fn a_report_goes_through_links_and_into_pipes_and_devices_and_replaces_none() {
-    let place = place();
+fn a_report_is_written_through_links_into_pipes_and_devices_and_replaces_none() {
+    let sandbox = sandbox();
     let report = |to: &str| {
-        let mut command = place.wninit(&["report", "results/sweep", "-o", to]);
+        let mut command = sandbox.wninit(&["report", "results/sweep", "-o", to]);
         command.stdin(Stdio::null());
         command
     };
-    let is_link = |name: &str| fs::symlink_metadata(place.path(name)).unwrap().is_symlink();
+    let is_link = |name: &str| fs::symlink_metadata(sandbox.path(name)).unwrap().is_symlink();
 
-    // A link to a file, by way of another link and a folder; and one to a file that is not there yet.
-    fs::create_dir(place.path("pages")).unwrap();
-    fs::write(place.path("pages/report.html"), "old").unwrap();
+    // A link to a file through another link and a folder, and one to a file that does not exist yet.
+    fs::create_dir(sandbox.path("pages")).unwrap();
+    fs::write(sandbox.path("pages/report.html"), "old").unwrap();
     for (link, to) in [("first", "pages/second"), ("pages/second", "report.html")] {
-        std::os::unix::fs::symlink(to, place.path(link)).unwrap();
+        std::os::unix::fs::symlink(to, sandbox.path(link)).unwrap();
     }
-    std::os::unix::fs::symlink("pages/new.html", place.path("dangling")).unwrap();
+    std::os::unix::fs::symlink("pages/new.html", sandbox.path("dangling")).unwrap();
     for (link, file) in [("first", "pages/report.html"), ("dangling", "pages/new.html")] {
         output(&mut report(link)).expect(0, &[]);
         assert!(is_link(link) && is_link("pages/second"), "{link}");
-        assert!(is_report(&fs::read_to_string(place.path(file)).unwrap()), "{link}");
+        assert!(is_report(&fs::read_to_string(sandbox.path(file)).unwrap()), "{link}");
     }
-    std::os::unix::fs::symlink("circle", place.path("circle")).unwrap();
+    std::os::unix::fs::symlink("circle", sandbox.path("circle")).unwrap();
     output(&mut report("circle")).expect(2, &["cannot write circle"]);
 
-    // A pipe with a name.
-    let fifo = std::ffi::CString::new(place.path("fifo").to_str().unwrap()).unwrap();
+    // A named pipe.
+    let fifo = std::ffi::CString::new(sandbox.path("fifo").to_str().unwrap()).unwrap();
     // SAFETY: the path is a string that ends in a zero byte.
     assert_eq!(unsafe { libc::mkfifo(fifo.as_ptr(), 0o600) }, 0);
-    // Open for both, so that neither side waits for the other; a page is longer than a pipe.
-    let mut pipe = OpenOptions::new().read(true).write(true).open(place.path("fifo")).unwrap();
+    // Open for reading and writing, so that neither side blocks; a page is longer than a pipe's buffer.
+    let mut pipe = OpenOptions::new().read(true).write(true).open(sandbox.path("fifo")).unwrap();
     let reader = std::thread::spawn(move || {
         let (mut text, mut bytes) = (Vec::new(), [0; 1 << 12]);
         while !text.ends_with(b"</html>\n") {
@@ -241,34 +241,34 @@ fn a_report_goes_through_links_and_into_pipes_and_devices_and_replaces_none() {
         String::from_utf8(text).unwrap()
     });
     output(&mut report("fifo")).expect(0, &[]);
-    let kind = fs::symlink_metadata(place.path("fifo")).unwrap().file_type();
+    let kind = fs::symlink_metadata(sandbox.path("fifo")).unwrap().file_type();
     assert!(kind.is_fifo(), "it is still a pipe");
     assert!(is_report(&reader.join().unwrap()));
 
-    // Standard output, which is a pipe here; the report's path follows it.
+    // Standard output, a pipe here, which also gets the report's path.
     let found = report("/dev/stdout").stdout(Stdio::piped()).output().unwrap();
     let text = String::from_utf8(found.stdout).unwrap();
     assert!(is_report(text.strip_suffix("/dev/stdout\n").unwrap()), "{text}");
 
-    // A device, by a link: a test that failed would otherwise take it away from everybody.
-    std::os::unix::fs::symlink("/dev/full", place.path("full")).unwrap();
+    // A device through a link, so that a failing test cannot delete the device.
+    std::os::unix::fs::symlink("/dev/full", sandbox.path("full")).unwrap();
     output(&mut report("full")).expect(1, &["cannot write full: No space left"]);
     assert!(is_link("full"));
     let device = fs::symlink_metadata("/dev/full").unwrap().file_type();
     assert!(device.is_char_device());
 }
 
-/// No control character but the end of a line, and no mark that turns the direction of writing.
+/// No control characters but line feeds, and no marks of writing direction.
 fn assert_plain(what: &str, text: &str) {
     let hidden = |c: char| c.is_control() && c != '\n' || matches!(c, '\u{202a}'..='\u{202e}');
     assert!(!text.contains(hidden), "{what}: {text:?}");
 }
 
 #[test]
-fn nothing_that_a_file_says_moves_the_cursor() {
-    // Clears the screen, sets the window's title, rings, goes back to the start, turns around.
+fn no_text_from_a_file_moves_the_cursor() {
+    // Clear the screen, set the title, bell, carriage return, right-to-left override.
     const EVIL: &str = "\\u001B[2J\\u001B]0;x\\u0007\\r\\u009B1m\\u202E";
-    let place = Place::new(&format!(
+    let sandbox = Sandbox::new(&format!(
         "about = \"An {EVIL} about.\"\n{}
 [[claim]]
 text = \"A {EVIL} claim.\"
@@ -281,9 +281,9 @@ source = \"A {EVIL} source.\"
 ",
         GRID.replace("about = \"Nothing much.\"", "")
     ));
-    output(&mut place.run(&["--workers", "1"])).expect(0, &[]);
+    output(&mut sandbox.run(&["--workers", "1"])).expect(0, &[]);
     let printed = |args: &[&str]| {
-        let found = output(&mut place.wninit(args));
+        let found = output(&mut sandbox.wninit(args));
         assert_plain(&format!("{args:?}, output"), &found.stdout);
         assert_plain(&format!("{args:?}, errors"), &found.stderr);
         found
@@ -298,14 +298,14 @@ source = \"A {EVIL} source.\"
     }
     printed(&["report", "results/sweep"]);
     for file in ["claims", "published", "cells"] {
-        let text = place.text(&format!("summary/{file}.csv"));
+        let text = sandbox.text(&format!("summary/{file}.csv"));
         assert_plain(file, &text);
         assert!(text.lines().count() > 1, "{file}: {text}");
     }
-    assert_plain("report.html", &place.text("report.html"));
+    assert_plain("report.html", &sandbox.text("report.html"));
 
-    // Somebody else has the folder: whoever that says it is.
-    let lock = place.sweep().join(".lock");
+    // A lock with a hostile hostname.
+    let lock = sandbox.sweep().join(".lock");
     let holder = format!("{{\"pid\":1,\"host\":\"h{EVIL}\",\"since\":\"2026-01-01T00:00:00Z\"}}");
     fs::write(&lock, holder).unwrap();
     let held = File::open(&lock).unwrap();
@@ -315,18 +315,18 @@ source = \"A {EVIL} source.\"
     printed(&run).expect(2, &["is in use by process 1 on h\\u{1b}[2J"]);
     drop(held);
 
-    // A row that somebody edited.
-    let runs = place.text("runs.csv").replace(",ok,", ",\u{1b}[2Jok\u{7},");
-    fs::write(place.sweep().join("runs.csv"), runs).unwrap();
+    // An edited row.
+    let runs = sandbox.text("runs.csv").replace(",ok,", ",\u{1b}[2Jok\u{7},");
+    fs::write(sandbox.sweep().join("runs.csv"), runs).unwrap();
     for args in [&["summary", "results/sweep"][..], &["status", "results/sweep"], &run] {
         printed(args).expect(2, &["runs.csv:", r#""\u{1b}[2Jok\u{7}" "#]);
     }
 }
 
 #[test]
-fn a_folder_is_printed_as_it_is_for_scripts() {
-    let place = Place::new(GRID);
-    let mut command = place.wninit(&["plan", "grid.toml", "--folder", "--results"]);
+fn a_folder_is_printed_byte_for_byte_for_scripts() {
+    let sandbox = Sandbox::new(GRID);
+    let mut command = sandbox.wninit(&["plan", "grid.toml", "--folder", "--results"]);
     let name = std::os::unix::ffi::OsStrExt::from_bytes(b"a\x1b \xff");
     let found = command.arg::<&std::ffi::OsStr>(name).output().unwrap();
     assert_eq!(found.stdout, b"a\x1b \xff/sweep\n");

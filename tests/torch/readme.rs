@@ -1,28 +1,28 @@
-//! The commands in the README run.
+//! The commands in the README and in `docs/` run.
 
 use std::process::Command;
 
 use crate::root;
 
-fn readme() -> String {
-    std::fs::read_to_string(root().join("README.md")).unwrap()
+/// The pages with commands, in the order of reading.
+const PAGES: [&str; 5] =
+    ["README.md", "docs/tutorial.md", "docs/networks.md", "docs/cluster.md", "docs/commands.md"];
+
+/// The lines of the fenced blocks of shell commands.
+fn commands() -> Vec<String> {
+    let read = |page| std::fs::read_to_string(root().join(page)).unwrap();
+    let text = PAGES.map(read).join("\n");
+    let blocks = text.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    blocks.flat_map(str::lines).map(str::to_owned).collect()
 }
 
-/// The fenced blocks of a language, in order.
-fn blocks(language: &str) -> Vec<String> {
-    let text = readme();
-    let fence = format!("```{language}\n");
-    let parts = text.split(&fence).skip(1);
-    parts.map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
-}
-
-/// Every `wninit` command of the README, in its order, in a folder with the shipped sweeps.
+/// Every documented `wninit` command, in a folder with the shipped sweeps.
 #[test]
-fn the_commands_in_the_readme_run() {
+fn documented_commands_run() {
     let folder = tempfile::tempdir().unwrap();
     std::os::unix::fs::symlink(root().join("sweeps"), folder.path().join("sweeps")).unwrap();
     let mut ran = 0;
-    for line in blocks("sh").iter().flat_map(|block| block.lines()) {
+    for line in commands() {
         let Some(arguments) = line.strip_prefix("wninit ") else {
             let known = ["make ", "export "].iter().any(|start| line.starts_with(start));
             assert!(known, "what is `{line}`?");

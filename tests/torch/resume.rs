@@ -1,9 +1,8 @@
-//! A sweep that was interrupted, in whatever way and as often as you like, ends with the results
-//! of one that was not.
+//! A sweep that was interrupted, in any way and any number of times, ends with the results of one that
+//! was not.
 //!
-//! Rows are compared by `job_id`, not by their place: two workers finish in the order that the
-//! machine's load decides, and jobs that are left after a kill are put into cohorts anew. Columns of
-//! timing and provenance are left out; all others are equal to the last digit.
+//! Rows are compared by `job_id`, since their order depends on timing. Columns of timing and provenance
+//! are left out; all others are equal to the last digit.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -13,11 +12,11 @@ use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use crate::program::{
-    Place, Process, Random, Results, assert_none_lost, assert_same, kill_after, output,
+    Process, Random, Results, Sandbox, assert_none_lost, assert_same, kill_after, output,
 };
 use sha2::{Digest, Sha256};
 
-/// Two depths; initializers and learning rates of which some diverge, at once or later.
+/// Some jobs diverge, at once or later.
 const GRID: &str = r#"
 [base]
 dataset = "digits"
@@ -43,49 +42,47 @@ depth = 30
 lr = [0.01, 0.03, 0.05]
 "#;
 
-/// What [`GRID`] results in.
 fn expected() -> &'static Results {
     static RESULTS: OnceLock<Results> = OnceLock::new();
     RESULTS.get_or_init(|| {
-        let results = Place::finished(GRID).results();
+        let results = Sandbox::finished(GRID).results();
         let count = |outcome| results.runs.values().filter(|row| row["outcome"] == outcome).count();
-        assert!(count("ok") > 8 && count("diverged") > 4, "both kinds are in it");
+        assert!(count("ok") > 8 && count("diverged") > 4, "it has both outcomes");
         results
     })
 }
 
-/// What [`LONG`] results in.
 fn expected_of_long() -> &'static Results {
     static RESULTS: OnceLock<Results> = OnceLock::new();
-    RESULTS.get_or_init(|| Place::finished(LONG).results())
+    RESULTS.get_or_init(|| Sandbox::finished(LONG).results())
 }
 
 fn killed_five_times(workers: &str, seed: u64) {
-    let mut place = Place::new(GRID);
+    let mut sandbox = Sandbox::new(GRID);
     let args = ["--workers", workers, "--checkpoint-every", "0.1s"];
     let mut random = Random(seed);
-    let (mut kills, mut taken_up) = (0, 0);
-    // On a busy machine the first blows may all come before the first checkpoint.
-    while kills < 5 || (taken_up == 0 && kills < 30) {
-        let before = place.results();
-        let output = kill_after(&mut place.run(&args), random.milliseconds(350..900));
+    let (mut kills, mut resumed) = (0, 0);
+    // On a busy machine the first kills may all come before the first checkpoint.
+    while kills < 5 || (resumed == 0 && kills < 30) {
+        let before = sandbox.results();
+        let output = kill_after(&mut sandbox.run(&args), random.milliseconds(350..900));
         kills += usize::from(output.was_killed());
-        taken_up += output.stderr.matches("go on from a checkpoint").count();
-        let after = place.results();
+        resumed += output.stderr.matches("resume from a checkpoint").count();
+        let after = sandbox.results();
         assert_none_lost(&before, &after);
         if !output.was_killed() {
-            // A fast machine was done before the blow.
+            // A fast machine finished before the kill.
             output.expect(0, &[]);
             assert_same(&after, expected());
-            place = Place::new(GRID);
+            sandbox = Sandbox::new(GRID);
         }
     }
-    let last = output(&mut place.run(&args));
+    let last = output(&mut sandbox.run(&args));
     last.expect(0, &[]);
-    taken_up += last.stderr.matches("go on from a checkpoint").count();
-    assert_same(&place.results(), expected());
-    assert!(taken_up > 0, "what was under way went on from a checkpoint at least once");
-    assert_eq!(place.checkpoints("checkpoint").len(), 0, "nothing under way is left");
+    resumed += last.stderr.matches("resume from a checkpoint").count();
+    assert_same(&sandbox.results(), expected());
+    assert!(resumed > 0, "what was under way went on from a checkpoint at least once");
+    assert_eq!(sandbox.checkpoints("checkpoint").len(), 0, "nothing under way is left");
 }
 
 #[test]
@@ -99,70 +96,73 @@ fn killed_five_times_two_workers_end_with_the_same_results() {
 }
 
 #[test]
-fn neither_the_workers_nor_the_width_of_a_cohort_change_a_result() {
+fn workers_and_cohort_width_change_no_result() {
     for args in [
         ["--workers", "1", "--cohort-width", "64"],
         ["--workers", "3", "--cohort-width", "1"],
         ["--workers", "2", "--cohort-width", "5"],
     ] {
-        let place = Place::new(GRID);
-        output(&mut place.run(&args)).expect(0, &[]);
-        assert_same(&place.results(), expected());
+        let sandbox = Sandbox::new(GRID);
+        output(&mut sandbox.run(&args)).expect(0, &[]);
+        assert_same(&sandbox.results(), expected());
     }
 }
 
-/// A sweep under way: some steps are done, and saved.
-fn under_way(place: &Place) -> Process {
+/// A running sweep with a checkpoint.
+fn under_way(sandbox: &Sandbox) -> Process {
     let args = ["--workers", "1", "--checkpoint-every", "0.01s"];
-    let mut process = Process::start(&mut place.run(&args));
-    process.wait_until("a checkpoint", |_| !place.checkpoints("checkpoint").is_empty());
+    let mut process = Process::start(&mut sandbox.run(&args));
+    process.wait_until("a checkpoint", |_| !sandbox.checkpoints("checkpoint").is_empty());
     process
 }
 
-/// Interrupts [`LONG`] in its middle.
-fn interrupted(signal: i32) -> Place {
-    let place = Place::new(LONG);
-    let process = under_way(&place);
+fn interrupted(signal: i32) -> Sandbox {
+    let sandbox = Sandbox::new(LONG);
+    let process = under_way(&sandbox);
     process.signal(signal);
     process
         .output()
         .expect(130, &["interrupted with 3 jobs left; to go on, run the same command again"]);
-    assert_eq!(place.checkpoints("checkpoint").len(), 1);
-    assert_eq!(place.results(), Results::default(), "no job was finished");
-    place
+    assert_eq!(sandbox.checkpoints("checkpoint").len(), 1);
+    assert_eq!(sandbox.results(), Results::default(), "no job was finished");
+    sandbox
 }
 
 #[test]
 fn ctrl_c_sigterm_and_a_terminal_that_is_closed_save_what_is_under_way_and_the_next_run_goes_on_from_there()
  {
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
-        let place = interrupted(signal);
-        assert!(!place.sweep().join("under_way.json").exists(), "it was not killed");
-        // A checkpoint from the future: the clock was set back since.
-        let [file]: [_; 1] = place.checkpoints("checkpoint").try_into().unwrap();
+        let sandbox = interrupted(signal);
+        assert!(!sandbox.sweep().join("under_way.json").exists(), "it was not killed");
+        // As if the clock had been set back since the checkpoint.
+        let [file]: [_; 1] = sandbox.checkpoints("checkpoint").try_into().unwrap();
         let future = SystemTime::now() + Duration::from_secs(86_400);
         fs::File::open(&file).unwrap().set_modified(future).unwrap();
-        let second = output(&mut place.run(&["--workers", "1"]));
-        second.expect(0, &["3 jobs go on from a checkpoint, at epoch "]);
+        let second = output(&mut sandbox.run(&["--workers", "1"]));
+        second.expect(0, &["3 jobs resume from a checkpoint, at epoch "]);
         let place_in_epochs = second.stderr.split("at epoch ").nth(1).unwrap();
         let (epoch, step) = place_in_epochs.split_once(", step ").unwrap();
         let step = step.lines().next().unwrap();
         assert!((epoch, step) != ("1", "1"), "it had done something: {place_in_epochs}");
-        assert_same(&place.results(), expected_of_long());
-        assert_eq!(place.checkpoints("checkpoint").len(), 0, "a finished job needs no checkpoint");
+        assert_same(&sandbox.results(), expected_of_long());
+        assert_eq!(
+            sandbox.checkpoints("checkpoint").len(),
+            0,
+            "a finished job needs no checkpoint"
+        );
     }
 }
 
 #[test]
-fn a_terminal_that_is_closed_sends_its_signal_twice_and_one_under_nohup_is_not_noticed() {
-    let place = Place::new(LONG);
-    let process = under_way(&place);
+fn sighup_may_come_twice_and_is_ignored_under_nohup() {
+    let sandbox = Sandbox::new(LONG);
+    let process = under_way(&sandbox);
     process.signal(libc::SIGHUP);
     process.signal(libc::SIGHUP);
     process.signal(libc::SIGCONT);
     process.output().expect(130, &["interrupted with 3 jobs left"]);
-    assert_eq!(place.checkpoints("checkpoint").len(), 1);
-    let mut command = place.run(&["--workers", "1"]);
+    assert_eq!(sandbox.checkpoints("checkpoint").len(), 1);
+    let mut command = sandbox.run(&["--workers", "1"]);
     // SAFETY: signal is async-signal-safe and touches nothing of this process.
     unsafe {
         command.pre_exec(|| {
@@ -171,21 +171,21 @@ fn a_terminal_that_is_closed_sends_its_signal_twice_and_one_under_nohup_is_not_n
         });
     }
     let mut process = Process::start(&mut command);
-    process.wait_until("it goes on", |p| p.stderr().contains("go on from a checkpoint"));
+    process.wait_until("it goes on", |p| p.stderr().contains("resume from a checkpoint"));
     process.signal(libc::SIGHUP);
     process.output().expect(0, &["finished 3 jobs"]);
-    assert_same(&place.results(), expected_of_long());
+    assert_same(&sandbox.results(), expected_of_long());
 }
 
 #[test]
-fn a_second_ctrl_c_ends_the_program_in_the_middle_of_a_step() {
-    // A step takes seconds here: without the second signal, it would end in another checkpoint.
-    let place = Place::new(
+fn a_second_ctrl_c_ends_the_process_during_a_step() {
+    // A step takes seconds here; without the second signal a checkpoint would follow it.
+    let sandbox = Sandbox::new(
         "[base]\ndataset = \"digits\"\ninit = \"he\"\ndepth = 8\nwidth = 2000\nbatch_size = 1293\nepochs = 50\n",
     );
-    let mut process = under_way(&place);
+    let mut process = under_way(&sandbox);
     let saved = || {
-        place
+        sandbox
             .checkpoints("checkpoint")
             .iter()
             .map(|f| fs::metadata(f).unwrap().ino())
@@ -203,15 +203,15 @@ fn a_second_ctrl_c_ends_the_program_in_the_middle_of_a_step() {
     assert_eq!(saved(), before, "it did not wait for the step");
 }
 
-/// Starts nothing, but looks at everything that a run looks at first.
-fn look(place: &Place) -> crate::program::Output {
-    output(&mut place.run(&["--workers", "1", "--budget", "0s"]))
+/// Runs everything but the training.
+fn look(sandbox: &Sandbox) -> crate::program::Output {
+    output(&mut sandbox.run(&["--workers", "1", "--budget", "0s"]))
 }
 
 #[test]
 fn a_damaged_checkpoint_is_set_aside_and_its_jobs_start_over() {
-    let place = interrupted(libc::SIGTERM);
-    let [file]: [_; 1] = place.checkpoints("checkpoint").try_into().unwrap();
+    let sandbox = interrupted(libc::SIGTERM);
+    let [file]: [_; 1] = sandbox.checkpoints("checkpoint").try_into().unwrap();
     let whole = fs::read(&file).unwrap();
     let digest = b"wninit checkpoint 1\n".len();
     let header = digest + 32;
@@ -239,7 +239,7 @@ fn a_damaged_checkpoint_is_set_aside_and_its_jobs_start_over() {
     }
     for (how, bytes) in damaged {
         fs::write(&file, bytes).unwrap();
-        let output = look(&place);
+        let output = look(&sandbox);
         output.expect(
             3,
             &[
@@ -249,15 +249,15 @@ fn a_damaged_checkpoint_is_set_aside_and_its_jobs_start_over() {
             ],
         );
         assert!(!file.exists(), "{how}");
-        assert_eq!(place.checkpoints("damaged").len(), 1, "{how}");
+        assert_eq!(sandbox.checkpoints("damaged").len(), 1, "{how}");
     }
-    let last = output(&mut place.run(&["--workers", "1"]));
+    let last = output(&mut sandbox.run(&["--workers", "1"]));
     last.expect(0, &[]);
-    assert!(!last.stderr.contains("go on from a checkpoint"));
-    assert_same(&place.results(), expected_of_long());
+    assert!(!last.stderr.contains("resume from a checkpoint"));
+    assert_same(&sandbox.results(), expected_of_long());
 }
 
-/// A checkpoint with a text in its header replaced by one of the same length, and a digest that fits.
+/// A checkpoint with a text in its header replaced by one of the same length, and a matching digest.
 fn forged(path: &Path, from: &str, to: &str) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
     let mut bytes = fs::read(path).unwrap();
@@ -272,12 +272,12 @@ fn forged(path: &Path, from: &str, to: &str) -> Vec<u8> {
 
 #[test]
 fn a_checkpoint_of_another_model_is_set_aside_and_its_jobs_start_over() {
-    let place = interrupted(libc::SIGTERM);
-    let [file]: [_; 1] = place.checkpoints("checkpoint").try_into().unwrap();
+    let sandbox = interrupted(libc::SIGTERM);
+    let [file]: [_; 1] = sandbox.checkpoints("checkpoint").try_into().unwrap();
     for (from, to, message) in
         [("value/", "valve/", " is missing"), ("[3,64]", "[64,3]", " has shape [")]
     {
-        let copy = Place::new(LONG);
+        let copy = Sandbox::new(LONG);
         fs::create_dir_all(copy.sweep().join("checkpoints")).unwrap();
         let path = copy.sweep().join("checkpoints").join(file.file_name().unwrap());
         fs::write(&path, forged(&file, from, to)).unwrap();
@@ -289,20 +289,20 @@ fn a_checkpoint_of_another_model_is_set_aside_and_its_jobs_start_over() {
 }
 
 #[test]
-fn a_checkpoint_of_finished_jobs_is_removed_and_one_of_jobs_not_asked_for_stays() {
-    let place = interrupted(libc::SIGTERM);
-    let [file]: [_; 1] = place.checkpoints("checkpoint").try_into().unwrap();
+fn a_checkpoint_of_finished_jobs_is_removed_and_one_of_jobs_not_in_the_plan_stays() {
+    let sandbox = interrupted(libc::SIGTERM);
+    let [file]: [_; 1] = sandbox.checkpoints("checkpoint").try_into().unwrap();
     let bytes = fs::read(&file).unwrap();
-    place.set_grid(&LONG.replace("0.01, 0.03, 0.05", "0.02"));
-    look(&place).expect(3, &["the grid changed: 0 jobs are kept"]);
-    assert!(file.exists(), "what nobody asks for today may be asked for tomorrow");
-    place.set_grid(LONG);
-    output(&mut place.run(&["--workers", "2"])).expect(0, &["3 jobs go on from a checkpoint"]);
+    sandbox.set_grid(&LONG.replace("0.01, 0.03, 0.05", "0.02"));
+    look(&sandbox).expect(3, &["the grid changed: 0 jobs are kept"]);
+    assert!(file.exists(), "its jobs may be in a later plan");
+    sandbox.set_grid(LONG);
+    output(&mut sandbox.run(&["--workers", "2"])).expect(0, &["3 jobs resume from a checkpoint"]);
     assert!(!file.exists());
     fs::write(&file, bytes).unwrap();
     fs::write(file.with_extension("partial"), "what a kill left").unwrap();
-    output(&mut place.run(&["--workers", "2"])).expect(0, &["3 were finished before"]);
+    output(&mut sandbox.run(&["--workers", "2"])).expect(0, &["3 were finished before"]);
     assert!(!file.exists());
-    assert_eq!(place.checkpoints("partial").len(), 0);
-    assert_same(&place.results(), expected_of_long());
+    assert_eq!(sandbox.checkpoints("partial").len(), 0);
+    assert_same(&sandbox.results(), expected_of_long());
 }

@@ -1,109 +1,108 @@
-//! A sweep that several processes train, each its part.
+//! A sweep trained in shards by several processes.
 
 use std::collections::BTreeSet;
 use std::fs;
 
-use crate::program::{Place, Process, Results, assert_same, output, rows};
+use crate::program::{Process, Results, Sandbox, assert_same, output, rows};
 
 const GRID: &str = "[base]\ndataset = \"digits\"\nepochs = 2\n[grid]\ndepth = [2, 5, 10]\nlr = [0.01, 0.02]\nseed = { count = 4 }\n";
 
-/// Trains a shard.
-fn run(place: &Place, shard: &str) -> Process {
-    Process::start(&mut place.run(&["--workers", "1", "--shard", shard]))
+fn run(sandbox: &Sandbox, shard: &str) -> Process {
+    Process::start(&mut sandbox.run(&["--workers", "1", "--shard", shard]))
 }
 
-fn merge(place: &Place) -> crate::program::Output {
-    let dir = place.sweep();
-    output(&mut place.wninit(&["merge", dir.to_str().unwrap()]))
+fn merge(sandbox: &Sandbox) -> crate::program::Output {
+    let dir = sandbox.sweep();
+    output(&mut sandbox.wninit(&["merge", dir.to_str().unwrap()]))
 }
 
 /// The jobs that a shard has finished.
-fn finished(place: &Place, shard: &str) -> BTreeSet<String> {
-    let runs = rows(&place.sweep().join("shards").join(shard).join("runs.csv"));
+fn finished(sandbox: &Sandbox, shard: &str) -> BTreeSet<String> {
+    let runs = rows(&sandbox.sweep().join("shards").join(shard).join("runs.csv"));
     runs.into_iter().map(|row| row["job_id"].clone()).collect()
 }
 
 #[test]
-fn shards_that_train_at_the_same_time_end_like_one_run() {
-    let place = Place::new(GRID);
-    let shards = ["1/3", "2/3", "3/3"].map(|shard| run(&place, shard));
+fn concurrent_shards_equal_one_run() {
+    let sandbox = Sandbox::new(GRID);
+    let shards = ["1/3", "2/3", "3/3"].map(|shard| run(&sandbox, shard));
     for shard in shards {
         shard.output().expect(0, &[]);
     }
-    let status = output(&mut place.wninit(&["status", "results/sweep", "--check"]));
+    let status = output(&mut sandbox.wninit(&["status", "results/sweep", "--check"]));
     status.expect(0, &[]);
     assert!(status.stdout.contains("24 jobs planned"), "{}", status.stdout);
-    let parts = ["1-of-3", "2-of-3", "3-of-3"].map(|shard| finished(&place, shard));
+    let parts = ["1-of-3", "2-of-3", "3-of-3"].map(|shard| finished(&sandbox, shard));
     assert_eq!(parts.iter().map(BTreeSet::len).sum::<usize>(), 24, "no job twice: {parts:?}");
-    merge(&place).expect(0, &[]);
-    output(&mut place.run(&["--results", "alone"])).expect(0, &[]);
-    assert_same(&place.results(), &Results::read(&place.path("alone/sweep")));
+    merge(&sandbox).expect(0, &[]);
+    output(&mut sandbox.run(&["--results", "alone"])).expect(0, &[]);
+    assert_same(&sandbox.results(), &Results::read(&sandbox.path("alone/sweep")));
 }
 
 #[test]
-fn a_merge_tells_of_a_row_that_is_not_whole_and_of_curves_that_are_missing() {
-    let place =
-        Place::new("[base]\ndataset = \"digits\"\nepochs = 2\n[grid]\nseed = { count = 8 }\n");
+fn a_merge_reports_a_torn_row_and_missing_curves() {
+    let sandbox =
+        Sandbox::new("[base]\ndataset = \"digits\"\nepochs = 2\n[grid]\nseed = { count = 8 }\n");
     for shard in ["1/2", "2/2"] {
-        run(&place, shard).output().expect(0, &[]);
+        run(&sandbox, shard).output().expect(0, &[]);
     }
-    let file = |shard: &str, name: &str| place.sweep().join("shards").join(shard).join(name);
+    let file = |shard: &str, name: &str| sandbox.sweep().join("shards").join(shard).join(name);
     let runs = file("1-of-2", "runs.csv");
     let text = fs::read_to_string(&runs).unwrap();
     fs::write(&runs, text.trim_end()).unwrap();
     fs::remove_file(file("2-of-2", "epochs.csv")).unwrap();
-    let (lines, without) = (text.lines().count(), finished(&place, "2-of-2").len());
+    let (lines, without) = (text.lines().count(), finished(&sandbox, "2-of-2").len());
     let torn = format!("1-of-2/runs.csv:{lines}: the last row is not whole and was left out");
     let curves = format!(
         "2-of-2/epochs.csv: {} epochs of {without} jobs are missing; the jobs were merged, but",
         2 * without
     );
-    merge(&place).expect(0, &["warning: ", &torn, &curves]);
-    assert_eq!(place.results().runs.len(), 7, "a row that is not whole is none");
-    // Once it is whole it is merged like any other.
+    merge(&sandbox).expect(0, &["warning: ", &torn, &curves]);
+    assert_eq!(sandbox.results().runs.len(), 7, "a torn row does not count");
+    // Once it is complete it is merged.
     fs::write(&runs, text).unwrap();
-    let again = merge(&place);
+    let again = merge(&sandbox);
     again.expect(0, &[]);
     assert!(
         again.stdout.contains("1 finished jobs and 0 failed attempts from 2 shards"),
         "{again:?}"
     );
-    assert_eq!(place.results().runs.len(), 8);
+    assert_eq!(sandbox.results().runs.len(), 8);
 }
 
 #[test]
 fn another_number_of_shards_and_more_seeds_train_only_what_is_missing() {
-    let place = Place::new(GRID);
-    run(&place, "1/2").output().expect(0, &[]);
-    let first = finished(&place, "1-of-2");
+    let sandbox = Sandbox::new(GRID);
+    run(&sandbox, "1/2").output().expect(0, &[]);
+    let first = finished(&sandbox, "1-of-2");
     assert!((4..20).contains(&first.len()), "{first:?}");
 
-    place.set_grid(&GRID.replace("count = 4", "count = 5"));
+    sandbox.set_grid(&GRID.replace("count = 4", "count = 5"));
     let mut all = first;
     for shard in ["1/3", "2/3", "3/3"] {
-        run(&place, shard).output().expect(0, &[]);
-        for id in finished(&place, &shard.replace('/', "-of-")) {
+        run(&sandbox, shard).output().expect(0, &[]);
+        for id in finished(&sandbox, &shard.replace('/', "-of-")) {
             assert!(all.insert(id), "a job was trained again");
         }
     }
     assert_eq!(all.len(), 30);
-    merge(&place).expect(0, &[]);
-    // And without shards nothing is left at all.
-    output(&mut place.run(&[])).expect(0, &["30 were finished before"]);
+    merge(&sandbox).expect(0, &[]);
+    // Without shards nothing is left.
+    output(&mut sandbox.run(&[])).expect(0, &["30 were finished before"]);
 }
 
 #[test]
-fn a_shard_goes_on_from_its_own_checkpoints() {
+fn a_shard_resumes_its_own_checkpoints() {
     let grid = GRID.replace("epochs = 2", "epochs = 60");
-    let place = Place::new(&grid);
-    let folder = place.sweep().join("shards/2-of-4");
+    let sandbox = Sandbox::new(&grid);
+    let folder = sandbox.sweep().join("shards/2-of-4");
     let mut command =
-        place.run(&["--workers", "1", "--shard", "2/4", "--checkpoint-every", "0.1s"]);
+        sandbox.run(&["--workers", "1", "--shard", "2/4", "--checkpoint-every", "0.1s"]);
     let saved =
         || fs::read_dir(folder.join("checkpoints")).is_ok_and(|mut all| all.next().is_some());
     let mut process = Process::start(&mut command);
     process.wait_until("a checkpoint", |_| saved());
-    // A batch system's warning may come twice, and together with the signal that ends a job.
+    // A batch system's warning may come twice, and together with SIGTERM.
     process.signal(libc::SIGUSR1);
     process.signal(libc::SIGUSR1);
     process.signal(libc::SIGTERM);
@@ -111,39 +110,43 @@ fn a_shard_goes_on_from_its_own_checkpoints() {
     assert!(saved());
     output(&mut command).expect(0, &[]);
     assert_eq!(fs::read_dir(folder.join("checkpoints")).unwrap().count(), 0, "all are used up");
-    let part = finished(&place, "2-of-4");
-    let alone = output(&mut place.run(&["--results", "alone", "--shard", "2/4", "--workers", "2"]));
+    let part = finished(&sandbox, "2-of-4");
+    let alone =
+        output(&mut sandbox.run(&["--results", "alone", "--shard", "2/4", "--workers", "2"]));
     alone.expect(0, &[]);
     assert!(!part.is_empty());
-    assert_same(&Results::read(&folder), &Results::read(&place.path("alone/sweep/shards/2-of-4")));
+    assert_same(
+        &Results::read(&folder),
+        &Results::read(&sandbox.path("alone/sweep/shards/2-of-4")),
+    );
 }
 
 #[test]
-fn a_shard_is_locked_by_itself() {
+fn each_shard_has_its_own_lock() {
     let grid = GRID.replace("epochs = 2", "epochs = 3000");
-    let place = Place::new(&grid);
-    let mut first = run(&place, "1/2");
-    first.wait_until("its lock", |_| place.sweep().join("shards/1-of-2/progress.json").exists());
-    run(&place, "1/2").output().expect(2, &["1-of-2 is in use by process"]);
-    let mut whole = Process::start(&mut place.run(&["--workers", "1"]));
+    let sandbox = Sandbox::new(&grid);
+    let mut first = run(&sandbox, "1/2");
+    first.wait_until("its lock", |_| sandbox.sweep().join("shards/1-of-2/progress.json").exists());
+    run(&sandbox, "1/2").output().expect(2, &["1-of-2 is in use by process"]);
+    let mut whole = Process::start(&mut sandbox.run(&["--workers", "1"]));
     whole.wait_until("a warning", |whole| whole.stderr().contains("1-of-2 is being trained by"));
 }
 
 #[test]
-fn a_shard_that_cannot_be_is_refused_with_the_rule() {
-    let place = Place::new(GRID);
+fn an_invalid_shard_is_rejected_with_the_rule() {
+    let sandbox = Sandbox::new(GRID);
     for shard in ["0/4", "5/4", "x", "1", "1/0", "-1/4"] {
-        let refused = output(&mut place.run(&[&format!("--shard={shard}")]));
+        let refused = output(&mut sandbox.run(&[&format!("--shard={shard}")]));
         refused.expect(2, &["1 ≤ i ≤ n", "3/16"]);
     }
-    assert!(!place.path("results").exists());
+    assert!(!sandbox.path("results").exists());
 }
 
 #[test]
-fn a_plan_says_what_each_shard_has_to_do() {
-    let place = Place::new(GRID);
-    run(&place, "2/3").output().expect(0, &[]);
-    let plan = output(&mut place.wninit(&["plan", "grid.toml", "--shards", "3"]));
+fn a_plan_lists_the_jobs_left_in_each_shard() {
+    let sandbox = Sandbox::new(GRID);
+    run(&sandbox, "2/3").output().expect(0, &[]);
+    let plan = output(&mut sandbox.wninit(&["plan", "grid.toml", "--shards", "3"]));
     plan.expect(0, &[]);
     let lines: Vec<Vec<&str>> =
         plan.stdout.lines().map(|line| line.split_whitespace().collect()).collect();

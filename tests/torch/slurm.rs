@@ -1,5 +1,5 @@
-//! `wninit slurm`: what it refuses, what it submits, and a sweep on a real Slurm, with tasks that
-//! are killed, warned and preempted in the middle.
+//! `wninit slurm`: what it rejects, what it submits, and a sweep on a real Slurm with tasks that are
+//! killed, warned and preempted.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,20 +10,20 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::program::{Output, PATIENCE, Place, assert_same, output};
+use crate::program::{Output, PATIENCE, Sandbox, assert_same, output};
 use crate::skip::skip;
 
-/// A grid of 12 jobs that nobody trains here.
+/// 12 jobs, which are not trained here.
 const SMALL: &str =
     "[base]\ndataset = \"digits\"\n[grid]\ndepth = [2, 5]\nlr = [0.1, 0.2, 0.3]\nseed = [0, 1]\n";
 
-fn slurm(place: &Place, args: &[&str]) -> Command {
-    place.wninit(&[&["slurm", "grid.toml"], args].concat())
+fn slurm(sandbox: &Sandbox, args: &[&str]) -> Command {
+    sandbox.wninit(&[&["slurm", "grid.toml"], args].concat())
 }
 
-/// Puts a program `sbatch` before all others, which writes down how it was called.
-fn stand_in(place: &Place, command: &mut Command, script: &str) {
-    let bin = place.path("bin");
+/// Puts a fake `sbatch` first in PATH.
+fn stand_in(sandbox: &Sandbox, command: &mut Command, script: &str) {
+    let bin = sandbox.path("bin");
     fs::create_dir_all(&bin).unwrap();
     let sbatch = bin.join("sbatch");
     fs::write(&sbatch, format!("#!/bin/sh\n{script}\n")).unwrap();
@@ -33,70 +33,72 @@ fn stand_in(place: &Place, command: &mut Command, script: &str) {
 
 #[test]
 fn the_script_is_printed_and_nothing_is_submitted() {
-    let place = Place::new(SMALL);
-    let mut command = slurm(&place, &["--array", "4%2", "--gres", "gpu:1", "--time", "04:00:00"]);
-    stand_in(&place, &mut command, "echo called > called; echo 7");
+    let sandbox = Sandbox::new(SMALL);
+    let mut command = slurm(&sandbox, &["--array", "4%2", "--gres", "gpu:1", "--time", "04:00:00"]);
+    stand_in(&sandbox, &mut command, "echo called > called; echo 7");
     let printed = output(&mut command);
     printed.expect(0, &["array.sbatch"]);
     for line in ["#SBATCH --array=1-4%2", "#SBATCH --gres=gpu:1", "#SBATCH --time=04:00:00"] {
         assert!(printed.stdout.lines().any(|found| found == line), "{line}: {}", printed.stdout);
     }
     assert!(printed.stdout.contains("options=(--device cuda)"), "{}", printed.stdout);
-    assert_eq!(place.text("slurm/array.sbatch"), printed.stdout);
-    let finish = place.text("slurm/finish.sbatch");
+    assert_eq!(sandbox.text("slurm/array.sbatch"), printed.stdout);
+    let finish = sandbox.text("slurm/finish.sbatch");
     assert!(finish.contains("--time=04:00:00") && !finish.contains("gpu"), "{finish}");
-    assert!(!place.path("called").exists());
-    assert!(!place.sweep().join("plan.csv").exists(), "it was only looked at");
+    assert!(!sandbox.path("called").exists());
+    assert!(!sandbox.sweep().join("plan.csv").exists(), "it was only looked at");
 }
 
 #[test]
 fn both_jobs_are_submitted_the_second_after_the_first() {
-    let place = Place::new(SMALL);
-    let mut command =
-        slurm(&place, &["--array", "4", "--cpus-per-task", "3", "--sbatch=--qos=high", "--submit"]);
-    stand_in(&place, &mut command, "echo \"$*\" >> called; echo '41;cluster'");
+    let sandbox = Sandbox::new(SMALL);
+    let mut command = slurm(
+        &sandbox,
+        &["--array", "4", "--cpus-per-task", "3", "--sbatch=--qos=high", "--submit"],
+    );
+    stand_in(&sandbox, &mut command, "echo \"$*\" >> called; echo '41;cluster'");
     let submitted = output(&mut command);
     submitted.expect(0, &[]);
     assert!(submitted.stdout.contains("12 jobs in 4 tasks: job 41"), "{}", submitted.stdout);
-    let folder = place.sweep().join("slurm");
+    let folder = sandbox.sweep().join("slurm");
     let folder = folder.display();
-    let called = fs::read_to_string(place.path("called")).unwrap();
+    let called = fs::read_to_string(sandbox.path("called")).unwrap();
     let calls: Vec<&str> = called.lines().collect();
     assert_eq!(calls[0], format!("--parsable {folder}/array.sbatch"));
     assert_eq!(calls[1], format!("--parsable --dependency=afterany:41 {folder}/finish.sbatch"));
-    let script = place.text("slurm/array.sbatch");
+    let script = sandbox.text("slurm/array.sbatch");
     assert!(script.contains("#SBATCH --qos=high") && script.contains("SBATCH --cpus-per-task=3"));
     assert!(script.contains("--device cpu --workers \"${SLURM_CPUS_PER_TASK:-1}\""), "{script}");
-    let status = output(&mut place.wninit(&["status", "results/sweep", "--check"]));
+    let status = output(&mut sandbox.wninit(&["status", "results/sweep", "--check"]));
     status.expect(3, &[]);
     assert!(status.stdout.contains("12 jobs planned"), "{}", status.stdout);
 }
 
 #[test]
-fn tasks_train_the_grid_that_was_submitted_whatever_is_edited_since() {
-    let place = Place::new(SMALL);
-    let script = output(&mut slurm(&place, &["--array", "2", "--set", "epochs=3"])).stdout;
+fn tasks_train_the_grid_as_it_was_submitted() {
+    let sandbox = Sandbox::new(SMALL);
+    let script = output(&mut slurm(&sandbox, &["--array", "2", "--set", "epochs=3"])).stdout;
     let line = script.lines().find_map(|line| line.strip_prefix("grid=")).unwrap().to_owned();
     let before = fs::read_to_string(&line).unwrap();
-    place.set_grid("[base]\ndataset = \"digits\"\n");
-    output(&mut slurm(&place, &["--array", "2"])).expect(0, &[]);
+    sandbox.set_grid("[base]\ndataset = \"digits\"\n");
+    output(&mut slurm(&sandbox, &["--array", "2"])).expect(0, &[]);
     assert_eq!(fs::read_to_string(&line).unwrap(), before);
-    let list = output(&mut place.wninit(&["plan", &line, "--csv"]));
+    let list = output(&mut sandbox.wninit(&["plan", &line, "--csv"]));
     assert_eq!(list.stdout.lines().count(), 1 + 12);
     assert!(list.stdout.lines().skip(1).all(|row| row.contains(",128,,3,")), "{}", list.stdout);
 }
 
 #[test]
-fn what_cannot_be_is_refused_before_anything_is_submitted() {
-    let place = Place::new(SMALL);
+fn invalid_requests_are_rejected_before_anything_is_submitted() {
+    let sandbox = Sandbox::new(SMALL);
     let refused = |args: &[&str], texts: &[&str]| {
-        let mut command = slurm(&place, &[args, &["--submit"][..]].concat());
+        let mut command = slurm(&sandbox, &[args, &["--submit"][..]].concat());
         if args.contains(&"--") {
-            command = slurm(&place, &[&["--submit"][..], args].concat());
+            command = slurm(&sandbox, &[&["--submit"][..], args].concat());
         }
-        stand_in(&place, &mut command, "echo called > called; echo 7");
+        stand_in(&sandbox, &mut command, "echo called > called; echo 7");
         output(&mut command).expect(2, texts);
-        assert!(!place.path("called").exists() && !place.path("results").exists(), "{args:?}");
+        assert!(!sandbox.path("called").exists() && !sandbox.path("results").exists(), "{args:?}");
     };
     for array in ["0", "x", "4%0", "4%", "-1", "1-4", "100001"] {
         refused(&[&format!("--array={array}")], &["16%4"]);
@@ -113,32 +115,32 @@ fn what_cannot_be_is_refused_before_anything_is_submitted() {
 }
 
 #[test]
-fn where_there_is_no_slurm_the_error_says_so() {
-    let place = Place::new(SMALL);
-    let mut command = slurm(&place, &["--array", "4", "--submit"]);
+fn without_slurm_the_error_says_so() {
+    let sandbox = Sandbox::new(SMALL);
+    let mut command = slurm(&sandbox, &["--array", "4", "--submit"]);
     command.env("PATH", "/nonexistent");
     output(&mut command).expect(2, &["there is no sbatch here"]);
 
-    let mut command = slurm(&place, &["--array", "4", "--submit"]);
-    stand_in(&place, &mut command, "echo 'sbatch: error: invalid partition' >&2; exit 1");
+    let mut command = slurm(&sandbox, &["--array", "4", "--submit"]);
+    stand_in(&sandbox, &mut command, "echo 'sbatch: error: invalid partition' >&2; exit 1");
     output(&mut command).expect(1, &["sbatch refuses", "invalid partition"]);
 
-    let mut command = slurm(&place, &["--array", "4", "--submit"]);
-    stand_in(&place, &mut command, "case $* in *depend*) exit 1 ;; esac; echo 55");
+    let mut command = slurm(&sandbox, &["--array", "4", "--submit"]);
+    stand_in(&sandbox, &mut command, "case $* in *depend*) exit 1 ;; esac; echo 55");
     output(&mut command).expect(1, &["submitted as job 55"]);
 }
 
-/// A Slurm of one node that belongs to one test: nothing of it outlives the test.
+/// A Slurm cluster of one node, stopped at the end of its test.
 struct Cluster {
     dir: tempfile::TempDir,
     daemons: Vec<Child>,
 }
 
-/// By this variable every process of the cluster, and of its jobs, is known.
+/// An environment variable that marks every process of the cluster and its jobs.
 const MARK: &str = "WNINIT_TEST_CLUSTER";
 
 impl Cluster {
-    /// Starts one; an error says why there can be none.
+    /// Starts a cluster.
     fn start() -> Result<Cluster, String> {
         // SAFETY: a plain call.
         if unsafe { libc::geteuid() } != 0 {
@@ -159,7 +161,7 @@ impl Cluster {
             fs::create_dir(at(folder)).unwrap();
         }
         for gpu in 0..4 {
-            // Slurm looks at nothing but that it is a device.
+            // Slurm only checks that it is a device.
             std::os::unix::fs::symlink("/dev/null", at(&format!("gpu{gpu}"))).unwrap();
         }
         fs::write(at("munge.key"), [42; 1024]).unwrap();
@@ -208,7 +210,7 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// A command that speaks to this cluster.
+    /// A command configured for this cluster.
     fn command(&self, command: &mut Command) {
         let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
         command.env("PATH", path).env(MARK, self.dir.path());
@@ -233,7 +235,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// What a Slurm command printed, whether it succeeded or not.
+    /// A Slurm command's output, even if it failed.
     fn said(&self, program: &str, args: &[&str]) -> String {
         let mut command = Command::new(program);
         self.command(&mut command);
@@ -241,7 +243,7 @@ impl Cluster {
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
-    /// Waits until something is so, or says what the daemons say.
+    /// Waits for a condition; panics with the daemons' logs.
     fn until(&self, what: &str, so: impl Fn(&Cluster) -> bool) -> Result<(), String> {
         let start = Instant::now();
         while !so(self) {
@@ -309,20 +311,20 @@ const SWEEP: &str = "[base]\ndataset = \"digits\"\nepochs = 16\n[grid]\ndepth = 
     lr = [0.001, 0.003, 0.01]\ninit = [\"orthogonal_proposed\", \"orthogonal_datadep\"]\nseed = { count = 4 }\n";
 
 #[test]
-fn a_sweep_on_a_real_slurm_ends_as_on_one_machine_whatever_happens_to_its_tasks() {
+fn a_job_array_on_a_real_slurm_equals_one_run_even_if_tasks_are_killed_and_preempted() {
     let cluster = match Cluster::start() {
         Ok(cluster) => cluster,
         Err(why) => return skip("slurm", &why),
     };
     let grid = SWEEP;
-    let mut place = Place::new(grid);
-    place.name = "it's a $(sweep) %j #1".to_owned();
-    place.set_grid(grid);
-    let shard = |i: u32| place.sweep().join(format!("shards/{i}-of-4"));
+    let mut sandbox = Sandbox::new(grid);
+    sandbox.name = "it's a $(sweep) %j #1".to_owned();
+    sandbox.set_grid(grid);
+    let shard = |i: u32| sandbox.sweep().join(format!("shards/{i}-of-4"));
 
     let submit = ["--array=4", "--gres=gpu:1", "--cpus-per-task=1", "--submit", "--"];
     let run = ["--device=cpu", "--workers=1", "--checkpoint-every=0.2s", "--cohort-width=2"];
-    let mut command = slurm(&place, &[&submit[..], &run[..]].concat());
+    let mut command = slurm(&sandbox, &[&submit[..], &run[..]].concat());
     cluster.command(&mut command);
     let submitted: Output = output(&mut command);
     submitted.expect(0, &[]);
@@ -333,7 +335,7 @@ fn a_sweep_on_a_real_slurm_ends_as_on_one_machine_whatever_happens_to_its_tasks(
         .collect();
     let [array, finish] = ids[..] else { panic!("{submitted:?}") };
     let log = |i: u32| {
-        let log = place.sweep().join(format!("slurm/{array}_{i}.log"));
+        let log = sandbox.sweep().join(format!("slurm/{array}_{i}.log"));
         fs::read_to_string(log).unwrap_or_default()
     };
     let until = |what: &str, so: &dyn Fn(&Cluster) -> bool| {
@@ -342,7 +344,7 @@ fn a_sweep_on_a_real_slurm_ends_as_on_one_machine_whatever_happens_to_its_tasks(
             .unwrap_or_else(|why| panic!("{why}\n{}", (1..5).map(log).collect::<String>()));
     };
 
-    // In the middle: something is finished, something is under way.
+    // Some jobs are finished, some in training.
     let at_work = |i: u32| {
         let rows =
             fs::read_to_string(shard(i).join("runs.csv")).unwrap_or_default().lines().count();
@@ -355,7 +357,7 @@ fn a_sweep_on_a_real_slurm_ends_as_on_one_machine_whatever_happens_to_its_tasks(
         until("the task is at work", &|_| at_work(i));
         let task = format!("{array}_{i}");
         match i {
-            // A blow out of nowhere, and an administrator who puts the task back into the queue.
+            // SIGKILL, then an administrator's requeue.
             2 => {
                 let holder = fs::read_to_string(shard(2).join(".lock")).unwrap();
                 let holder: serde_json::Value = serde_json::from_str(&holder).unwrap();
@@ -365,13 +367,14 @@ fn a_sweep_on_a_real_slurm_ends_as_on_one_machine_whatever_happens_to_its_tasks(
                 unsafe { libc::kill(pid, libc::SIGKILL) };
                 cluster.said("scontrol", &["requeue", &task]);
             }
-            // What Slurm does before the time limit.
+            // The warning before the time limit.
             3 => drop(cluster.said("scancel", &["--batch", "--signal=USR1", &task])),
-            // What Slurm does when it preempts.
+            // Preemption.
             _ => drop(cluster.said("scontrol", &["requeue", &task])),
         }
     }
-    let alone = output(&mut place.wninit(&["run", "grid.toml", "--device=cpu", "--results=local"]));
+    let alone =
+        output(&mut sandbox.wninit(&["run", "grid.toml", "--device=cpu", "--results=local"]));
     alone.expect(0, &[]);
 
     let state = |cluster: &Cluster| {
@@ -383,17 +386,17 @@ fn a_sweep_on_a_real_slurm_ends_as_on_one_machine_whatever_happens_to_its_tasks(
         !["PENDING", "RUNNING", "COMPLETING", ""].contains(&&*state(cluster))
     });
     let summary =
-        fs::read_to_string(place.sweep().join(format!("slurm/finish-{finish}.log"))).unwrap();
+        fs::read_to_string(sandbox.sweep().join(format!("slurm/finish-{finish}.log"))).unwrap();
     assert_eq!(state(&cluster), "COMPLETED", "{summary}");
 
     assert_same(
-        &place.results(),
-        &crate::program::Results::read(&place.path("local").join(&place.name)),
+        &sandbox.results(),
+        &crate::program::Results::read(&sandbox.path("local").join(&sandbox.name)),
     );
-    assert_eq!(place.results().runs.len(), 48);
+    assert_eq!(sandbox.results().runs.len(), 48);
     assert!(summary.contains("48 finished jobs and 0 failed attempts from 4 shards"), "{summary}");
-    assert!(place.sweep().join("report.html").exists());
-    assert!(place.sweep().join("summary").is_dir());
+    assert!(sandbox.sweep().join("report.html").exists());
+    assert!(sandbox.sweep().join("summary").is_dir());
     for i in 1..=4 {
         let log = log(i);
         assert_eq!(log.contains("restart 1"), i > 1, "{log}");

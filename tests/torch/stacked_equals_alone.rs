@@ -1,5 +1,5 @@
-//! A job's result depends on the job alone: not on its neighbours in a cohort, not on whether
-//! activations were kept or computed again, and (without batch norm) not on micro-batches.
+//! A job's result depends on the job alone: not on its neighbours in a cohort, not on recomputation, and
+//! without batch norm not on micro-batches.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,14 +20,14 @@ use wninit_torch::train::Libtorch;
 
 fn train_on(device: Device, jobs: &[Job], recompute: Recompute) -> Vec<Record> {
     let mut trainer =
-        Libtorch::new(vec![device], 1, PathBuf::from("no data needed"), Arc::default(), "test");
+        Libtorch::new(vec![device], PathBuf::from("no data needed"), Arc::default(), "test");
     trainer.recompute = recompute;
     let mut records = Vec::new();
     let cohort = Cohort::new(jobs.to_vec());
     trainer
         .train(0, &cohort, &mut |event| match event {
             Event::Finished(record) => records.push(*record),
-            Event::Note(note) => panic!("{jobs:?}: {note}"), // such as steps that are not recorded
+            Event::Note(note) => panic!("{jobs:?}: {note}"), // such as a failed CUDA graph
             Event::Progress(_) => {}
         })
         .unwrap_or_else(|stop| panic!("{jobs:?}: {stop:?}"));
@@ -49,7 +49,7 @@ fn draft(settings: &[(&str, &str)]) -> Draft {
     draft
 }
 
-/// A small network of any kind on small images.
+/// A random small network and data set.
 fn any_shape(stream: &mut Stream) -> Vec<(&'static str, String)> {
     let mut pick = |choices: &[&str]| (*choices.choose(stream).unwrap()).to_owned();
     let model = pick(&["mlp", "mlp", "cnn", "resnet", "resnet", "wrn"]);
@@ -81,7 +81,7 @@ fn any_shape(stream: &mut Stream) -> Vec<(&'static str, String)> {
     shape
 }
 
-/// A member of a cohort of that shape; one in four has a learning rate that makes it diverge.
+/// A random job of that shape; one in four diverges.
 fn any_member(shape: &[(&str, String)], stream: &mut Stream) -> Job {
     let shape: Vec<(&str, &str)> =
         shape.iter().map(|(name, text)| (*name, text.as_str())).collect();
@@ -128,14 +128,14 @@ fn a_job_has_the_same_result_to_the_last_bit_alone_and_beside_any_neighbours() {
     assert!(diverged >= 10, "only {diverged} members diverged: the test has lost its neighbours");
 }
 
-/// How a run ended: the reason, or `ok`, and in which epoch.
-type Ending = (String, Option<u32>);
+/// The reason of a divergence, or `ok`, and its epoch.
+type TrainingEnd = (String, Option<u32>);
 
-fn ending(record: &Record) -> Ending {
+fn ending(record: &Record) -> TrainingEnd {
     (record.reason.clone().unwrap_or("ok".to_owned()), record.diverged_epoch)
 }
 
-/// Trains jobs of which some end together, and demands the rows that they have alone.
+/// Trains jobs of which some end together, and compares with the rows that they have alone.
 fn assert_as_alone(alone: &[&Record]) {
     let jobs: Vec<Job> = alone.iter().map(|record| record.job.clone()).collect();
     for recompute in [Recompute::Off, Recompute::On] {
@@ -147,8 +147,8 @@ fn assert_as_alone(alone: &[&Record]) {
 }
 
 #[test]
-fn members_that_all_end_at_once_have_the_rows_that_they_have_alone() {
-    // Few images, so that an epoch is one to three steps, and rates up to where numbers end.
+fn members_that_end_in_the_same_step_have_the_rows_that_they_have_alone() {
+    // Few images, so that an epoch is one to three steps, and learning rates up to the largest numbers.
     let common: &[(&str, &str)] =
         &[("dataset", "synthetic"), ("synthetic_images", "30"), ("epochs", "3")];
     let residual: &[(&str, &str)] =
@@ -174,14 +174,14 @@ fn members_that_all_end_at_once_have_the_rows_that_they_have_alone() {
         [common, residual, &[("norm", "batch"), ("micro_batch", "4")]].concat(),
         [common, residual, &[("augment", "crop_flip_cutout")]].concat(),
     ];
-    let mut seen: BTreeMap<Ending, usize> = BTreeMap::new();
+    let mut seen: BTreeMap<TrainingEnd, usize> = BTreeMap::new();
     for shape in shapes {
         let job = |exponent: f64, seed: &str| {
             let lr = format!("{:e}", 10_f64.powf(exponent));
             draft(&[&shape[..], &[("lr", &lr), ("seed", seed)]].concat()).resolve().unwrap()
         };
-        // Every way in which this shape ends, with jobs that end so.
-        let mut endings: BTreeMap<Ending, Vec<Record>> = BTreeMap::new();
+        // The jobs by how they end.
+        let mut endings: BTreeMap<TrainingEnd, Vec<Record>> = BTreeMap::new();
         for step in -4..=152 {
             for seed in ["0", "1"] {
                 let record = train(&[job(f64::from(step) / 4.0, seed)], Recompute::Off).remove(0);
@@ -212,7 +212,7 @@ fn members_that_all_end_at_once_have_the_rows_that_they_have_alone() {
 }
 
 #[test]
-fn computing_activations_again_changes_no_result() {
+fn recomputation_changes_no_result() {
     let mut stream = rng::stream(8, "recompute", 0);
     for _ in 0..20 {
         let shape = any_shape(&mut stream);
@@ -267,8 +267,7 @@ fn a_very_deep_network_trains_without_a_deep_stack() {
         ("lr", "0.0001"),
         ("train_images", "4"),
     ]);
-    // 2,404 layers. libtorch itself needs 300 kB of stack; 200 bytes more for each layer would be
-    // too much.
+    // 2,404 layers. libtorch needs 300 kB of stack; another 200 bytes per layer would overflow it.
     let job = deep.resolve().unwrap();
     let small = std::thread::Builder::new().stack_size(768 << 10);
     let thread = small.spawn(move || train(&[job], Recompute::On).remove(0)).unwrap();

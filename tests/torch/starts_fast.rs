@@ -1,7 +1,7 @@
-//! `wninit` answers at once: it does not load libtorch, which alone takes a quarter of a second.
-//! `wninit-torch` loads all of it, or no GPU would be seen.
+//! `wninit` does not load libtorch, which takes a quarter of a second. `wninit-torch` loads all of it, so
+//! that GPUs are found.
 
-/// Whether a program asks the dynamic linker for a library.
+/// Whether a program needs a shared library.
 fn links(program: &std::path::Path, library: &str) -> bool {
     let bytes = std::fs::read(program).unwrap();
     bytes.windows(library.len() + 1).any(|window| window == [library.as_bytes(), b"\0"].concat())
@@ -15,7 +15,7 @@ fn planning_and_summarising_do_not_load_libtorch() {
 }
 
 #[test]
-fn training_loads_the_libraries_of_gpus_where_libtorch_has_them() {
+fn training_loads_libtorchs_gpu_libraries() {
     assert!(links(crate::WNINIT_TORCH.as_ref(), "libtorch_cpu.so"));
     assert!(
         links(crate::WNINIT_TORCH.as_ref(), "libtorch.so"),

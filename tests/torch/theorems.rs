@@ -1,4 +1,4 @@
-//! What the initializers promise, measured on networks at initialization.
+//! Properties of the initializers, measured on initial networks.
 
 use std::collections::HashMap;
 
@@ -8,13 +8,13 @@ use rand::seq::IndexedRandom;
 use tch::{Device, Kind, Tensor};
 use wninit_core::job::{Arch, Init, Norm};
 use wninit_core::rng;
-use wninit_torch::models::{Blueprint, Model};
+use wninit_torch::models::{Model, ModelConfig};
 use wninit_torch::nn::{Arithmetic, Pass};
 
 const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
 
-fn blueprint(arch: Arch, input: [i64; 3]) -> Blueprint {
-    Blueprint {
+fn config(arch: Arch, input: [i64; 3]) -> ModelConfig {
+    ModelConfig {
         arch,
         norm: Norm::Weight,
         input,
@@ -27,7 +27,7 @@ fn init(name: &str) -> Init {
     name.parse().unwrap()
 }
 
-/// What every affine map and every block gives for images `[batch, channel, height, width]`.
+/// The outputs of every affine map and block for images `[batch, channel, height, width]`.
 fn results(model: &Model, images: &Tensor) -> HashMap<String, Tensor> {
     let mut seen = HashMap::new();
     let mut see = |name: &str, result: &Tensor| {
@@ -57,10 +57,10 @@ fn data_dependent_init_gives_every_channel_of_every_layer_mean_0_and_variance_1(
         let input = *[[1, 8, 8], [3, 12, 10]].choose(&mut stream).unwrap();
         let images = Tensor::randn([64, input[0], input[1], input[2]], CPU);
         let name = ["he_datadep", "orthogonal_datadep"].choose(&mut stream).unwrap();
-        let model = Model::initialised(blueprint(arch, input), init(name), case, || images.copy());
+        let model = Model::initialised(config(arch, input), init(name), case, || images.copy());
         let mut layers = 0;
         for (layer, z) in results(&model, &images) {
-            // Blocks are sums, and the head is not normalised.
+            // Blocks and the head are not normalised.
             let is_block = layer.starts_with("stages.") && layer.matches('.').count() == 2;
             if layer == "head" || is_block {
                 continue;
@@ -81,8 +81,7 @@ fn the_proposed_gain_keeps_the_norm_of_an_mlp_through_50_layers_and_the_default_
     let images = Tensor::randn([200, 1, 20, 25], CPU);
     let arch = Arch::Mlp { depth: 50, width: 500 };
     let ratio = |name: &str| {
-        let model =
-            Model::initialised(blueprint(arch, [1, 20, 25]), init(name), 3, || unreachable!());
+        let model = Model::initialised(config(arch, [1, 20, 25]), init(name), 3, || unreachable!());
         let seen = results(&model, &images);
         // The ReLU keeps half of the squared norm.
         let h = |layer: &str| norm(&seen[layer].relu());
@@ -102,7 +101,7 @@ fn a_residual_stage_with_the_proposed_gain_grows_the_norm_by_sqrt_2_to_sqrt_e() 
         let arch = Arch::ResNet { blocks, width: 32 };
         let growth: Vec<f64> = (0..4)
             .map(|seed| {
-                let start = blueprint(arch, [3, 32, 32]);
+                let start = config(arch, [3, 32, 32]);
                 let model =
                     Model::initialised(start, init("orthogonal_proposed"), seed, || unreachable!());
                 let seen = results(&model, &images);
@@ -124,7 +123,7 @@ fn orthogonal_directions_are_orthonormal_and_he_directions_have_their_variance()
         ("orthogonal", Arch::Cnn { depth: 2, width: 40 }),
     ] {
         let mut model =
-            Model::initialised(blueprint(arch, [3, 8, 8]), init(name), 5, || unreachable!());
+            Model::initialised(config(arch, [3, 8, 8]), init(name), 5, || unreachable!());
         for affine in model.affines() {
             if affine.name == "head" {
                 continue;
@@ -142,7 +141,7 @@ fn orthogonal_directions_are_orthonormal_and_he_directions_have_their_variance()
     {
         let arch = Arch::Mlp { depth: 2, width: 400 };
         let images = || Tensor::randn([50, 3, 8, 8], CPU);
-        let mut model = Model::initialised(blueprint(arch, [3, 8, 8]), init(name), 6, images);
+        let mut model = Model::initialised(config(arch, [3, 8, 8]), init(name), 6, images);
         let affine = &model.affines()[1].direction.value;
         let variance = f64::try_from(affine.var(true)).unwrap();
         assert!((variance * 400.0 / scale - 1.0).abs() < 0.02, "{name}: variance {variance}");
@@ -150,7 +149,7 @@ fn orthogonal_directions_are_orthonormal_and_he_directions_have_their_variance()
 }
 
 #[test]
-fn the_layers_own_backward_pass_is_what_autograd_finds() {
+fn the_layers_backward_pass_equals_autograd() {
     let mut stream = rng::stream(11, "autograd", 0);
     for case in 0..12 {
         let arch = match case % 4 {
@@ -163,7 +162,7 @@ fn the_layers_own_backward_pass_is_what_autograd_finds() {
         let norm = *[Norm::Weight, Norm::None, Norm::Batch][..if residual { 3 } else { 2 }]
             .choose(&mut stream)
             .unwrap();
-        let plan = Blueprint { norm, ..blueprint(arch, [3, 8, 8]) };
+        let plan = ModelConfig { norm, ..config(arch, [3, 8, 8]) };
         let mut model = Model::zeros(plan, 2);
         for m in 0..2 {
             let mut single = Model::initialised(plan, init("he"), m as u64, || unreachable!());

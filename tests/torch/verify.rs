@@ -1,8 +1,8 @@
-//! `wninit verify` finds the row that somebody edited, and believes the others.
+//! `wninit verify` detects edited rows and confirms the others.
 
 use std::fs;
 
-use crate::program::{Place, output};
+use crate::program::{Sandbox, output};
 
 const GRID: &str = r#"
 [base]
@@ -17,37 +17,37 @@ lr = [0.01, 30.0]
 "#;
 
 /// The line of `runs.csv` and the id of a job that did not diverge.
-fn a_row(place: &Place) -> (String, String) {
-    let text = place.text("runs.csv");
+fn a_row(sandbox: &Sandbox) -> (String, String) {
+    let text = sandbox.text("runs.csv");
     let line = text.lines().find(|line| line.contains(",ok,")).unwrap().to_owned();
     let id = line.split(',').next().unwrap().to_owned();
     (line, id)
 }
 
 #[test]
-fn rows_as_they_were_written_are_equal_and_a_last_digit_changed_by_hand_is_found() {
-    let place = Place::finished(GRID);
-    let before = fs::read(place.sweep().join("runs.csv")).unwrap();
-    let all = output(&mut place.wninit(&["verify", "results/sweep", "--sample", "100"]));
+fn unchanged_rows_are_equal_and_an_edited_last_digit_is_found() {
+    let sandbox = Sandbox::finished(GRID);
+    let before = fs::read(sandbox.sweep().join("runs.csv")).unwrap();
+    let all = output(&mut sandbox.wninit(&["verify", "results/sweep", "--sample", "100"]));
     all.expect(0, &[]);
     assert!(all.stdout.ends_with("8 of 8 finished jobs trained again: 8 equal, 0 close, 0 different; 0 could not be checked\n"), "{all:?}");
-    assert_eq!(fs::read(place.sweep().join("runs.csv")).unwrap(), before, "nothing is written");
+    assert_eq!(fs::read(sandbox.sweep().join("runs.csv")).unwrap(), before, "nothing is written");
 
-    let (line, id) = a_row(&place);
-    let header = place.text("runs.csv").lines().next().unwrap().to_owned();
+    let (line, id) = a_row(&sandbox);
+    let header = sandbox.text("runs.csv").lines().next().unwrap().to_owned();
     let column = header.split(',').position(|name| name == "test_acc").unwrap();
     let mut cells: Vec<String> = line.split(',').map(str::to_owned).collect();
-    // Five away: a neighbouring digit may stand for the same float.
+    // Changed by five: the next digit may parse to the same float.
     let last = cells[column].pop().and_then(|digit| digit.to_digit(10)).unwrap();
     cells[column].push(char::from_digit((last + 5) % 10, 10).unwrap());
-    let text = place.text("runs.csv").replace(&line, &cells.join(","));
-    fs::write(place.sweep().join("runs.csv"), text).unwrap();
+    let text = sandbox.text("runs.csv").replace(&line, &cells.join(","));
+    fs::write(sandbox.sweep().join("runs.csv"), text).unwrap();
 
-    let named = output(&mut place.wninit(&["verify", "results/sweep", "--job", &id]));
+    let named = output(&mut sandbox.wninit(&["verify", "results/sweep", "--job", &id]));
     named.expect(1, &[]);
     assert!(named.stdout.contains(&format!("different    {id}\n  test_acc ")), "{named:?}");
     assert!(named.stdout.contains(&cells[column]), "{named:?}");
-    assert!(named.stdout.contains("somebody edited the row"), "{named:?}");
+    assert!(named.stdout.contains("the row was edited"), "{named:?}");
     assert!(
         named.stdout.contains("1 of 8 finished jobs trained again: 0 equal, 0 close, 1 different"),
         "{named:?}"
@@ -56,12 +56,12 @@ fn rows_as_they_were_written_are_equal_and_a_last_digit_changed_by_hand_is_found
 
 #[test]
 fn an_epoch_that_is_missing_or_edited_is_found() {
-    let place = Place::finished(GRID);
-    let (_, id) = a_row(&place);
-    let text = place.text("epochs.csv");
+    let sandbox = Sandbox::finished(GRID);
+    let (_, id) = a_row(&sandbox);
+    let text = sandbox.text("epochs.csv");
     let line = text.lines().find(|line| line.starts_with(&id)).unwrap();
-    fs::write(place.sweep().join("epochs.csv"), text.replace(&format!("{line}\n"), "")).unwrap();
-    let verify = || output(&mut place.wninit(&["verify", "results/sweep", "--job", &id]));
+    fs::write(sandbox.sweep().join("epochs.csv"), text.replace(&format!("{line}\n"), "")).unwrap();
+    let verify = || output(&mut sandbox.wninit(&["verify", "results/sweep", "--job", &id]));
     let missing = verify();
     missing.expect(1, &[]);
     assert!(missing.stdout.contains("rows in epochs.csv"), "{missing:?}");
@@ -69,7 +69,7 @@ fn an_epoch_that_is_missing_or_edited_is_found() {
     // The second cell after the epoch, the training loss.
     let mut cells: Vec<String> = line.split(',').map(str::to_owned).collect();
     let before = std::mem::replace(&mut cells[3], "0.125".to_owned());
-    fs::write(place.sweep().join("epochs.csv"), text.replace(line, &cells.join(","))).unwrap();
+    fs::write(sandbox.sweep().join("epochs.csv"), text.replace(line, &cells.join(","))).unwrap();
     let edited = verify();
     edited.expect(1, &[]);
     assert!(
@@ -79,24 +79,24 @@ fn an_epoch_that_is_missing_or_edited_is_found() {
 }
 
 #[test]
-fn a_job_whose_data_set_is_missing_is_not_checked_and_a_job_that_is_not_there_is_an_error() {
-    let place = Place::finished(GRID);
-    let (line, id) = a_row(&place);
-    let none = output(&mut place.wninit(&["verify", "results/sweep", "--job", "0123456789ab"]));
+fn a_job_without_its_data_set_is_not_checked_and_an_unknown_job_is_an_error() {
+    let sandbox = Sandbox::finished(GRID);
+    let (line, id) = a_row(&sandbox);
+    let none = output(&mut sandbox.wninit(&["verify", "results/sweep", "--job", "0123456789ab"]));
     none.expect(2, &["--job 0123456789ab: results/sweep has no row of it"]);
-    let empty = output(&mut place.wninit(&["verify", "results", "--sample", "1"]));
+    let empty = output(&mut sandbox.wninit(&["verify", "results", "--sample", "1"]));
     empty.expect(2, &["results holds no finished job"]);
 
-    // The same row as one of a data set that is not here. Its id is that of its fields.
+    // The same row with a missing data set and the matching id.
     let mnist = line.replacen(",digits,", ",mnist,", 1);
-    let text = place.text("runs.csv").replace(&line, &mnist);
-    fs::write(place.sweep().join("runs.csv"), text).unwrap();
-    let edited = output(&mut place.wninit(&["verify", "results/sweep", "--job", &id]));
+    let text = sandbox.text("runs.csv").replace(&line, &mnist);
+    fs::write(sandbox.sweep().join("runs.csv"), text).unwrap();
+    let edited = output(&mut sandbox.wninit(&["verify", "results/sweep", "--job", &id]));
     let message = edited.expect(2, &["a cell was edited by hand"]).stderr.clone();
     let other = message.split("the fields are those of job ").nth(1).unwrap()[..12].to_owned();
-    let text = place.text("runs.csv").replace(&mnist, &mnist.replace(&id, &other));
-    fs::write(place.sweep().join("runs.csv"), text).unwrap();
-    let missing = output(&mut place.wninit(&[
+    let text = sandbox.text("runs.csv").replace(&mnist, &mnist.replace(&id, &other));
+    fs::write(sandbox.sweep().join("runs.csv"), text).unwrap();
+    let missing = output(&mut sandbox.wninit(&[
         "verify",
         "results/sweep",
         "--job",

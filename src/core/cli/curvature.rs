@@ -4,7 +4,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
 use crate::cli::GridArgs;
-use crate::execution::{Choice, WORKERS};
+use crate::execution::{DeviceChoice, WORKERS};
 use crate::results::CurvatureMethod;
 
 /// The command line of `wninit curvature`.
@@ -24,7 +24,7 @@ pub struct Args {
     #[arg(long, value_name = "ROOT", default_value = "results")]
     pub results: PathBuf,
     /// How the eigenvalue of largest absolute value is found
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t = CurvatureMethod::Lanczos)]
     pub method: CurvatureMethod,
     /// Share of the first epoch's mini-batches to take the loss over, rounded up
     #[arg(long, value_name = "SHARE", default_value_t = 0.1, value_parser = share)]
@@ -37,7 +37,7 @@ pub struct Args {
     pub max_iterations: NonZeroU32,
     /// Where to compute: auto, cpu, cuda (every GPU) or cuda:0,1
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    pub device: Choice,
+    pub device: DeviceChoice,
     /// Cohorts at a time [default: one a core, or one a GPU]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(WORKERS))]
     pub workers: Option<u16>,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cli::GridArgs;
-use crate::execution::{Choice, Recompute, WORKERS, parse_time};
+use crate::execution::{DeviceChoice, Recompute, WORKERS, parse_time};
 use crate::plan::shard::Shard;
 
 /// The command line of `wninit run`.
@@ -21,7 +21,7 @@ pub struct Args {
     pub shard: Option<Shard>,
     /// Where to train: auto, cpu, cuda (every GPU) or cuda:0,1
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    pub device: Choice,
+    pub device: DeviceChoice,
     /// Cohorts trained at a time [default: one a core, or one a GPU]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(WORKERS))]
     pub workers: Option<u16>,
@@ -44,7 +44,4 @@ pub struct Args {
     /// Print the summary of the sweep at the end, also of one that was interrupted or has failures
     #[arg(long)]
     pub summary: bool,
-    /// Write an event file for TensorBoard at the end, for each finished job that has none
-    #[arg(long)]
-    pub tensorboard: bool,
 }

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use crate::cli::OverrideArgs;
-use crate::execution::{Choice, WORKERS};
+use crate::execution::{DeviceChoice, WORKERS};
 use crate::job::JobId;
 
 /// The command line of `wninit signal`.
@@ -39,7 +39,7 @@ pub struct Args {
     pub out: Option<PathBuf>,
     /// Where to compute, with a grid: auto, cpu, cuda (every GPU) or cuda:0,1
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    pub device: Choice,
+    pub device: DeviceChoice,
     /// Networks at a time [default: one a core, or one a GPU]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(WORKERS))]
     pub workers: Option<u16>,

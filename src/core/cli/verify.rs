@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::execution::{Choice, WORKERS};
+use crate::execution::{DeviceChoice, WORKERS};
 use crate::job::JobId;
 
 /// The command line of `wninit verify`.
@@ -30,7 +30,7 @@ pub struct Args {
     pub job: Vec<JobId>,
     /// Where to train: auto, cpu, cuda (every GPU) or cuda:0,1
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    pub device: Choice,
+    pub device: DeviceChoice,
     /// Jobs trained at a time [default: one a core, or one a GPU]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(WORKERS))]
     pub workers: Option<u16>,

@@ -40,7 +40,11 @@ impl Place {
     }
 
     /// A [`DataError::Corrupt`]: `problem` completes a sentence that begins with the file.
-    pub(crate) fn corrupt(&self, file: impl Into<PathBuf>, problem: impl fmt::Display) -> DataError {
+    pub(crate) fn corrupt(
+        &self,
+        file: impl Into<PathBuf>,
+        problem: impl fmt::Display,
+    ) -> DataError {
         DataError::Corrupt { place: self.clone(), file: file.into(), problem: problem.to_string() }
     }
 
@@ -253,7 +257,10 @@ fn read_at_most(reader: impl Read, limit: u64) -> Result<Vec<u8>, Problem> {
 ///
 /// # Errors
 /// [`Problem`].
-pub(crate) fn read_archive(path: &Path, spec: &ArchiveSpec) -> Result<HashMap<String, Vec<u8>>, Problem> {
+pub(crate) fn read_archive(
+    path: &Path,
+    spec: &ArchiveSpec,
+) -> Result<HashMap<String, Vec<u8>>, Problem> {
     let file = File::open(path)?;
     let length = file.metadata()?.len();
     if length > spec.max_bytes {

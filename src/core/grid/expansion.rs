@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
 
 use super::{
-    Axis, Claim, Condition, Exclude, Expectation, GridError, MAX_JOBS, Place, Setting, Zip,
+    Axis, Block, Claim, Condition, Exclude, Expectation, GridError, MAX_JOBS, Place, Setting,
     canonical, list_of, same, write,
 };
-use crate::job::{Draft, FIELDS, Field, Job, JobError, SEED_FIELDS, Value, nearest, unknown};
+use crate::job::{Draft, FIELDS, Field, Job, JobError, SEED_FIELDS, Value, did_you_mean, unknown};
 
 /// Every combination of some axes on top of some settings.
 ///
@@ -107,15 +107,12 @@ impl IndexedAxis<'_> {
 impl<'g> Expansion<'g> {
     pub(super) fn new(
         base: Vec<&'g Setting>,
-        grid: &'g [Axis],
-        zip: &'g [Zip],
-        exclude: [&'g [Exclude]; 2],
+        block: &'g Block,
+        exclude: &'g [Exclude],
         total: &mut usize,
     ) -> Result<Expansion<'g>, GridError> {
-        let dimensions = grid
-            .iter()
-            .map(|axis| vec![axis])
-            .chain(zip.iter().map(|zip| zip.axes.iter().collect()));
+        let zipped = block.zip.iter().map(|zip| zip.axes.iter().collect());
+        let dimensions = block.grid.iter().map(|axis| vec![axis]).chain(zipped);
         let (mut seeds, rest): (Vec<Vec<&Axis>>, _) = dimensions.partition(|dimension| {
             dimension.iter().any(|axis| SEED_FIELDS.contains(&axis.field.name))
         });
@@ -155,7 +152,7 @@ impl<'g> Expansion<'g> {
             excluded: Excluded::default(),
         };
         let mut excluded = Excluded::default();
-        for exclude in exclude.into_iter().flatten() {
+        for exclude in exclude.iter().chain(&block.exclude) {
             if let Some(selection) = expansion.compile(&exclude.conditions, Unset::Refused) {
                 excluded.add(selection, &expansion.lengths);
             }
@@ -342,14 +339,8 @@ pub(super) fn occurs(
         let setters: Vec<&&Expansion> =
             expansions.iter().filter(|e| e.place_of(key).is_some()).collect();
         if setters.is_empty() && unset == Unset::Refused {
-            let set: Vec<&str> = FIELDS
-                .iter()
-                .map(|f| f.name)
-                .filter(|name| expansions.iter().any(|e| e.place_of(name).is_some()))
-                .collect();
-            let hint = nearest(key, set)
-                .map(|word| format!("; did you mean \"{word}\"?"))
-                .unwrap_or_default();
+            let is_set = |name: &&str| expansions.iter().any(|e| e.place_of(name).is_some());
+            let hint = did_you_mean(key, FIELDS.iter().map(|f| f.name).filter(is_set));
             return Err(condition.place.error(format!(
                 "{key} is neither an axis nor in [base], so it matches no job{hint}"
             )));

@@ -29,385 +29,36 @@
 //! key and what to do. Every value keeps the [`Place`] where it was written, so that an error found
 //! late, such as an `init` that its `norm` cannot have, still points there.
 
+mod axis;
+mod claim;
+mod error;
 mod expansion;
+mod keys;
+mod layers;
+mod overrides;
 mod parse;
+mod schema;
 mod write;
 
 use std::collections::{HashMap, HashSet};
-use std::fmt;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
-use std::sync::Arc;
+use std::path::Path;
 
+pub use axis::{Axis, Condition};
+use axis::{Block, Exclude, Zip, canonical};
+pub(crate) use axis::{Setting, same};
+pub use claim::{Claim, Expectation, Metric, Published};
+use error::shorten;
+pub use error::{GridError, Place};
 pub(crate) use expansion::Expansion;
 use expansion::{Unset, occurs};
+use layers::{Layer, extend, overlay};
+pub use overrides::Overrides;
+pub use schema::json_schema;
 
-use crate::job::{Draft, FIELDS, Field, Job, SEED_FIELDS, Value, choices, nearest, unknown};
-use crate::text::visible_line;
+use crate::job::{FIELDS, Field, SEED_FIELDS, unknown};
 
 /// The most combinations that a grid may have, excluded ones included.
 pub(crate) const MAX_JOBS: usize = 2_000_000;
-
-/// The longest chain of `extends`.
-const MAX_EXTENDS: usize = 16;
-
-/// What is wrong with a grid, and where.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{}", self.line_of_text())]
-pub struct GridError {
-    /// The file, or the command-line option.
-    pub file: String,
-    /// The line in the file, counted from 1.
-    pub line: Option<usize>,
-    /// The key with its table, for example `grid.lr`; empty where no key is at fault.
-    pub key: String,
-    /// What is wrong and what to do.
-    pub message: String,
-}
-
-impl GridError {
-    /// `file:line: key: message`, safe to print: one line, no control characters.
-    fn line_of_text(&self) -> String {
-        let mut text = self.file.clone();
-        if let Some(line) = self.line {
-            text += &format!(":{line}");
-        }
-        text += ": ";
-        if !self.key.is_empty() {
-            text += &format!("{}: ", shorten(&self.key, 200));
-        }
-        text += &shorten(&self.message, 1500);
-        visible_line(&text)
-    }
-}
-
-/// The text, with its end replaced by `…` where it is longer than `limit` characters.
-fn shorten(text: &str, limit: usize) -> String {
-    match text.char_indices().nth(limit) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
-/// Where something was written: a line of a file, or an option of the command line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    file: Arc<str>,
-    line: Option<usize>,
-    key: Arc<str>,
-}
-
-impl Place {
-    /// An error at this place.
-    pub(crate) fn error(&self, message: impl Into<String>) -> GridError {
-        GridError {
-            file: self.file.to_string(),
-            line: self.line,
-            key: self.key.to_string(),
-            message: message.into(),
-        }
-    }
-
-    /// The place of what a program made up.
-    fn nowhere() -> Place {
-        Place::of("(not from a file)")
-    }
-
-    /// A place that is a whole file or a command-line option.
-    fn of(file: &str) -> Place {
-        Place { file: file.into(), line: None, key: "".into() }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.file)?;
-        self.line.map_or(Ok(()), |line| write!(f, ":{line}"))
-    }
-}
-
-/// A field with one value.
-#[derive(Clone, Debug)]
-pub(crate) struct Setting {
-    /// Which field.
-    pub field: &'static Field,
-    /// Its value; valid for the field.
-    pub value: Value,
-    /// Where it was set.
-    pub place: Place,
-}
-
-/// A field with the values that it takes in turn.
-#[derive(Clone, Debug)]
-pub struct Axis {
-    /// Which field.
-    pub field: &'static Field,
-    /// Its values, at least one; each valid for the field. None twice, unless it is zipped.
-    pub values: Vec<Value>,
-    /// Where the axis was written.
-    pub place: Place,
-    /// The line of each value; empty if they all stand on the axis's line.
-    lines: Vec<usize>,
-}
-
-impl Axis {
-    /// Where the value of that index was written.
-    fn place_of(&self, index: usize) -> Place {
-        let line = self.lines.get(index).copied().or(self.place.line);
-        Place { line, ..self.place.clone() }
-    }
-
-    fn has(&self, value: &Value) -> bool {
-        self.values.iter().any(|v| same(v, value))
-    }
-
-    /// Keeps the values of which `keep` says so, by index.
-    fn retain(&mut self, keep: &[bool]) {
-        let mut kept = keep.iter();
-        self.values.retain(|_| *kept.next().unwrap_or(&false));
-        let mut kept = keep.iter();
-        self.lines.retain(|_| *kept.next().unwrap_or(&false));
-    }
-}
-
-/// Axes of one length that move together.
-#[derive(Clone, Debug)]
-pub(crate) struct Zip {
-    /// At least one; all of one length.
-    pub axes: Vec<Axis>,
-}
-
-/// A condition on one field: its value is one of these.
-#[derive(Clone, Debug)]
-pub struct Condition {
-    /// Which field.
-    pub field: &'static Field,
-    /// The values, at least one; valid for the field.
-    pub values: Vec<Value>,
-    /// Where it was written.
-    pub place: Place,
-}
-
-impl Condition {
-    /// A condition that no file holds; the values must be valid for the field.
-    pub fn new(field: &'static Field, values: Vec<Value>) -> Condition {
-        Condition { field, values, place: Place::nowhere() }
-    }
-
-    /// Whether it tells replicates of one setting apart.
-    pub fn is_about_seeds(&self) -> bool {
-        SEED_FIELDS.contains(&self.field.name)
-    }
-
-    /// The values in words.
-    pub fn values_joined(&self, separator: &str) -> String {
-        self.values.iter().map(Value::to_string).collect::<Vec<_>>().join(separator)
-    }
-
-    /// Whether the value is one of these.
-    pub(crate) fn accepts(&self, value: &Value) -> bool {
-        self.values.iter().any(|v| same(v, value))
-    }
-
-    /// Whether the job's value is one of these.
-    pub fn holds(&self, job: &Job) -> bool {
-        self.field.get(job).is_some_and(|value| self.accepts(&value))
-    }
-}
-
-impl fmt::Display for Condition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} = {}", self.field.name, self.values_joined(" or "))
-    }
-}
-
-/// Combinations to leave out: those that meet every condition.
-#[derive(Clone, Debug)]
-pub(crate) struct Exclude {
-    conditions: Vec<Condition>,
-    place: Place,
-    /// Written in a file or profile that another one builds upon, so that it need not match.
-    inherited: bool,
-}
-
-/// A further expansion on top of the file's base.
-#[derive(Clone, Debug, Default)]
-struct Block {
-    base: Vec<Setting>,
-    grid: Vec<Axis>,
-    zip: Vec<Zip>,
-    exclude: Vec<Exclude>,
-}
-
-choices! {
-    /// What is measured of a finished job.
-    Metric, "metric" {
-        /// Test accuracy at the best validation epoch, a fraction; of a diverged job, which predicts
-        /// nothing, that of a guess, 1/classes, as for every accuracy.
-        TestAcc = "test_acc",
-        /// Test loss at the best validation epoch, in nats; of a diverged job that of a guess,
-        /// ln(classes), as for every loss.
-        TestLoss = "test_loss",
-        /// Best validation accuracy of all epochs, a fraction.
-        BestValAcc = "best_val_acc",
-        /// Validation accuracy of the last epoch, a fraction.
-        ValAcc = "val_acc",
-        /// Validation loss of the last epoch, in nats.
-        ValLoss = "val_loss",
-        /// Training accuracy of the last epoch, a fraction.
-        TrainAcc = "train_acc",
-        /// Training loss of the last epoch, in nats.
-        TrainLoss = "train_loss",
-        /// The epoch with the best validation accuracy, counted from 1; none for a job that
-        /// diverged in its first.
-        BestEpoch = "best_epoch",
-        /// Whole epochs with finite losses.
-        EpochsDone = "epochs_done",
-        /// 1 if the job diverged, 0 if not.
-        Diverged = "diverged",
-        /// 1 if the job trained (it neither diverged nor stayed at chance), 0 if not.
-        Success = "success",
-        /// Wall-clock seconds of the job.
-        TrainSeconds = "train_seconds",
-        /// Training images per second.
-        ImagesPerSecond = "images_per_second",
-        /// Natural logarithm of the Hessian's spectral norm where the job starts, as `wninit
-        /// curvature` measured it; needs no training.
-        LogSpectralNorm = "log_spectral_norm",
-    }
-}
-
-impl Metric {
-    /// Whether a smaller number is the better one.
-    pub fn lower_is_better(self) -> bool {
-        use Metric::*;
-        matches!(
-            self,
-            TestLoss | ValLoss | TrainLoss | Diverged | TrainSeconds | BestEpoch | LogSpectralNorm
-        )
-    }
-
-    /// Whether it is a share of something, from 0 to 1.
-    pub fn is_fraction(self) -> bool {
-        use Metric::*;
-        matches!(self, TestAcc | BestValAcc | ValAcc | TrainAcc | Diverged | Success)
-    }
-
-    /// Whether it is 0 or 1 for every job.
-    pub fn is_binary(self) -> bool {
-        matches!(self, Metric::Diverged | Metric::Success)
-    }
-}
-
-/// A statement that the sweep's results are to decide.
-#[derive(Clone, Debug)]
-pub struct Claim {
-    /// The statement in words.
-    pub text: String,
-    /// What it is about.
-    pub metric: Metric,
-    /// The jobs that it is about.
-    pub filter: Vec<Condition>,
-    /// What it says about them.
-    pub expect: Expectation,
-    place: Place,
-    inherited: bool,
-}
-
-impl Claim {
-    /// A claim that no file holds.
-    pub fn new(
-        text: impl Into<String>,
-        metric: Metric,
-        filter: Vec<Condition>,
-        expect: Expectation,
-    ) -> Claim {
-        let (text, place) = (text.into(), Place::nowhere());
-        Claim { text, metric, filter, expect, place, inherited: false }
-    }
-}
-
-/// What a claim says about the mean of its metric.
-#[derive(Clone, Debug)]
-pub enum Expectation {
-    /// Some jobs do better than others, all else being equal. Better is higher, or lower where
-    /// [`Metric::lower_is_better`]. All else are the axes that neither side names.
-    Compare {
-        /// The jobs that do better …
-        better: Vec<Condition>,
-        /// … than these …
-        than: Vec<Condition>,
-        /// … by more than this. Below 0 they are no worse than by that (non-inferiority).
-        margin: f64,
-    },
-    /// The mean lies between bounds; at least one of them is given.
-    Within {
-        /// Lower bound.
-        at_least: Option<f64>,
-        /// Upper bound.
-        at_most: Option<f64>,
-    },
-}
-
-impl Expectation {
-    /// One value of an axis does better than another, by more than `margin`.
-    pub fn compare(axis: &'static Field, better: Value, than: Value, margin: f64) -> Expectation {
-        let side = |value| vec![Condition::new(axis, vec![value])];
-        Expectation::Compare { better: side(better), than: side(than), margin }
-    }
-}
-
-/// A number from the literature to print beside ours.
-#[derive(Clone, Debug)]
-pub struct Published {
-    /// The jobs that it is about.
-    pub filter: Vec<Condition>,
-    /// What it is.
-    pub metric: Metric,
-    /// The number.
-    pub value: f64,
-    /// Its uncertainty, as published.
-    pub spread: Option<f64>,
-    /// Where it was published.
-    pub source: Option<String>,
-    place: Place,
-    inherited: bool,
-}
-
-impl Published {
-    /// A number that no file holds, without spread or source.
-    pub fn new(filter: Vec<Condition>, metric: Metric, value: f64) -> Published {
-        let place = Place::nowhere();
-        Published { filter, metric, value, spread: None, source: None, place, inherited: false }
-    }
-}
-
-/// What the command line changes in a grid.
-#[derive(Clone, Debug, Default)]
-pub struct Overrides {
-    /// `key=value`: sets a field for all jobs.
-    pub set: Vec<String>,
-    /// `axis=a,b`: keeps part of an axis.
-    pub only: Vec<String>,
-    /// The overlay `[profile.NAME]` to apply.
-    pub profile: Option<String>,
-}
-
-/// What one file, or one profile in it, says.
-#[derive(Clone, Debug, Default)]
-struct Layer {
-    name: Option<(String, Option<Place>)>,
-    about: Option<String>,
-    extends: Option<(PathBuf, Place)>,
-    base: Vec<Setting>,
-    grid: Vec<Axis>,
-    zip: Option<Vec<Zip>>,
-    exclude: Option<Vec<Exclude>>,
-    block: Option<Vec<Block>>,
-    claim: Option<Vec<Claim>>,
-    published: Option<Vec<Published>>,
-    profile: Vec<(String, Layer)>,
-}
 
 /// A grid, complete: `extends` merged, profile and overrides applied, every value checked.
 #[derive(Clone, Debug)]
@@ -423,10 +74,7 @@ pub struct Grid {
     /// What a user should know and that is no error.
     pub warnings: Vec<String>,
     place: Place,
-    base: Vec<Setting>,
-    grid: Vec<Axis>,
-    zip: Vec<Zip>,
-    exclude: Vec<Exclude>,
+    own: Block,
     block: Vec<Block>,
 }
 
@@ -480,10 +128,12 @@ impl Grid {
             published: layer.published.unwrap_or_default(),
             warnings: Vec::new(),
             place: file,
-            base: layer.base,
-            grid: layer.grid,
-            zip: layer.zip.unwrap_or_default(),
-            exclude: layer.exclude.unwrap_or_default(),
+            own: Block {
+                base: layer.base,
+                grid: layer.grid,
+                zip: layer.zip.unwrap_or_default(),
+                exclude: layer.exclude.unwrap_or_default(),
+            },
             block: layer.block.unwrap_or_default(),
         };
         grid.check_seeds()?;
@@ -500,7 +150,7 @@ impl Grid {
 
     /// Whether the file's own axes make jobs: without axes, blocks stand alone.
     fn has_own_jobs(&self) -> bool {
-        self.block.is_empty() || !self.grid.is_empty() || !self.zip.is_empty()
+        self.block.is_empty() || self.own.axes().next().is_some()
     }
 
     /// The expansions whose union is the sweep.
@@ -510,33 +160,22 @@ impl Grid {
     pub(crate) fn expansions(&self) -> Result<Vec<Expansion<'_>>, GridError> {
         let mut all = Vec::new();
         let mut total = 0;
+        let own = &self.own;
         if self.has_own_jobs() {
-            all.push(Expansion::new(
-                self.base.iter().collect(),
-                &self.grid,
-                &self.zip,
-                [&self.exclude[..], &[]],
-                &mut total,
-            )?);
+            all.push(Expansion::new(own.base.iter().collect(), own, &[], &mut total)?);
         }
         for block in &self.block {
-            let own: Vec<&Field> = fields_of(&block.base, &block.grid, &block.zip).collect();
-            let inherited = self.base.iter().filter(|setting| !own.contains(&setting.field));
+            let set: Vec<&Field> = block.fields().map(|(field, _)| field).collect();
+            let inherited = own.base.iter().filter(|setting| !set.contains(&setting.field));
             let base = inherited.chain(&block.base).collect();
-            all.push(Expansion::new(
-                base,
-                &block.grid,
-                &block.zip,
-                [&self.exclude[..], &block.exclude],
-                &mut total,
-            )?);
+            all.push(Expansion::new(base, block, &own.exclude, &mut total)?);
         }
         Ok(all)
     }
 
     /// The settings that all jobs share unless a block says otherwise.
     pub(crate) fn base(&self) -> &[Setting] {
-        &self.base
+        &self.own.base
     }
 
     /// Every axis with its values, each once: those of equal name in several blocks joined, in
@@ -585,7 +224,7 @@ impl Grid {
             Err(error) if !lenient && !inherited => Err(error),
             problem => Ok(problem),
         };
-        for exclude in &self.exclude {
+        for exclude in &self.own.exclude {
             keep.push(verdict(exclude.occurs(&all), exclude.inherited)?.is_ok());
         }
         let mut keep_in_blocks = Vec::new();
@@ -608,7 +247,7 @@ impl Grid {
             keep_published.push(verdict(problem, published.inherited)?.is_ok());
         }
         drop(expansions);
-        retain(&mut self.exclude, keep);
+        retain(&mut self.own.exclude, keep);
         retain(&mut self.claims, keep_claims);
         retain(&mut self.published, keep_published);
         let mut keep = keep_in_blocks.into_iter();
@@ -619,78 +258,8 @@ impl Grid {
         Ok(())
     }
 
-    /// `--set key=value`
-    fn set(&mut self, option: &str) -> Result<(), GridError> {
-        let place = Place::of(&format!("--set {option}"));
-        let (key, text) = option
-            .split_once('=')
-            .ok_or_else(|| place.error("expected key=value, for example --set epochs=3"))?;
-        let (key, text) = (key.trim(), text.trim());
-        let field = field_named(key).map_err(|message| place.error(message))?;
-        let value = from_option(text);
-        field.set(&mut Draft::default(), &value).map_err(|message| place.error(message))?;
-        if let Some(axis) = self.all_axes().find(|axis| axis.field == field) {
-            return Err(place.error(format!(
-                "{key} is an axis of this grid ({}); keep part of it with --only {key}={text}",
-                axis.place
-            )));
-        }
-        for block in &mut self.block {
-            block.base.retain(|setting| setting.field != field);
-        }
-        self.base.retain(|setting| setting.field != field);
-        self.base.push(Setting { field, value, place });
-        Ok(())
-    }
-
-    /// `--only axis=a,b`
-    fn keep_only(&mut self, option: &str) -> Result<(), GridError> {
-        let place = Place::of(&format!("--only {option}"));
-        let (key, list) = option.split_once('=').ok_or_else(|| {
-            place.error("expected axis=value,value, for example --only depth=2,10")
-        })?;
-        let key = key.trim();
-        let axes = self.axes();
-        let Some(axis) = axes.iter().find(|axis| axis.field.name == key) else {
-            let hint = if Field::named(key).is_some() {
-                "; use --set for a field that is none"
-            } else {
-                ""
-            };
-            return Err(place.error(if axes.is_empty() {
-                format!("this grid has no axes{hint}")
-            } else {
-                unknown("axis", key, axes.iter().map(|axis| axis.field.name)) + hint
-            }));
-        };
-        let wanted: Vec<Value> = list.split(',').map(|text| from_option(text.trim())).collect();
-        if let Some(value) = wanted.iter().find(|value| !axis.has(value)) {
-            return Err(place.error(not_on(axis, value)));
-        }
-        let field = axis.field;
-        // A part of the sweep in which the field has no wanted value is left out as a whole.
-        let base_fits = |base: &[Setting]| {
-            base.iter().find(|s| s.field == field).map(|s| wanted.iter().any(|w| same(w, &s.value)))
-        };
-        let own_fits = keep_values(&mut self.grid, &mut self.zip, field, &wanted);
-        if own_fits.or(base_fits(&self.base)) == Some(false) && !self.block.is_empty() {
-            self.grid.clear();
-            self.zip.clear();
-        }
-        let outer = base_fits(&self.base);
-        self.block.retain_mut(|block| {
-            let fits = keep_values(&mut block.grid, &mut block.zip, field, &wanted);
-            fits.or(base_fits(&block.base)).or(outer) != Some(false)
-        });
-        Ok(())
-    }
-
     fn all_axes(&self) -> impl Iterator<Item = &Axis> {
-        let blocks = self
-            .block
-            .iter()
-            .flat_map(|block| block.grid.iter().chain(block.zip.iter().flat_map(|z| &z.axes)));
-        self.grid.iter().chain(self.zip.iter().flat_map(|zip| &zip.axes)).chain(blocks)
+        self.own.axes().chain(self.block.iter().flat_map(Block::axes))
     }
 
     /// The grid as a TOML file that stands alone and means the same jobs.
@@ -704,164 +273,15 @@ impl Grid {
     }
 }
 
-/// Keeps the wanted values of the field's axis; `None` if it is no axis here, `Some(false)` if
-/// none is left.
-fn keep_values(
-    grid: &mut [Axis],
-    zips: &mut [Zip],
-    field: &Field,
-    wanted: &[Value],
-) -> Option<bool> {
-    let mut found = None;
-    let keep = |axis: &Axis| -> Vec<bool> {
-        axis.values.iter().map(|value| wanted.iter().any(|w| same(w, value))).collect()
-    };
-    if let Some(axis) = grid.iter_mut().find(|axis| axis.field == field) {
-        let keep = keep(axis);
-        axis.retain(&keep);
-        found = Some(keep.contains(&true));
-    }
-    if let Some(zip) = zips.iter_mut().find(|zip| zip.axes.iter().any(|axis| axis.field == field)) {
-        let keep = zip.axes.iter().find(|axis| axis.field == field).map(keep).unwrap_or_default();
-        zip.axes.iter_mut().for_each(|axis| axis.retain(&keep));
-        found = Some(keep.contains(&true));
-    }
-    found
-}
-
 fn retain<T>(items: &mut Vec<T>, keep: Vec<bool>) {
     let mut keep = keep.into_iter();
     items.retain(|_| keep.next().unwrap_or(true));
-}
-
-/// The layer on top of all that it extends.
-fn extend(child: Layer, path: &Path) -> Result<Layer, GridError> {
-    let identity = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let mut seen = vec![identity(path)];
-    let mut directory = path.parent().unwrap_or(Path::new("")).to_owned();
-    let mut chain = vec![child];
-    while let Some((parent, place)) = chain.last_mut().and_then(|layer| layer.extends.take()) {
-        let parent = directory.join(parent);
-        if seen.contains(&identity(&parent)) {
-            return Err(place.error(format!(
-                "{} extends itself in the end; break the circle",
-                parent.display()
-            )));
-        }
-        if chain.len() >= MAX_EXTENDS {
-            return Err(place.error(format!("more than {MAX_EXTENDS} files extend each other")));
-        }
-        seen.push(identity(&parent));
-        chain.push(parse::file(&parent, Some(&place))?);
-        directory = parent.parent().unwrap_or(Path::new("")).to_owned();
-    }
-    let root = chain.pop().unwrap_or_default();
-    Ok(chain.into_iter().rev().fold(root, overlay))
-}
-
-/// `child` on top of `parent`: tables merge key by key, lists and words are replaced.
-fn overlay(mut parent: Layer, child: Layer) -> Layer {
-    let mut given: Vec<&Field> = child.base.iter().map(|s| s.field).collect();
-    given.extend(child.zip.iter().flatten().flat_map(|zip| &zip.axes).map(|axis| axis.field));
-    let axes: Vec<&Field> = child.grid.iter().map(|axis| axis.field).collect();
-
-    parent.grid.retain(|axis| !given.contains(&axis.field));
-    for axis in child.grid {
-        match parent.grid.iter_mut().find(|old| old.field == axis.field) {
-            Some(old) => *old = axis, // the order of the axes stays the parent's
-            None => parent.grid.push(axis),
-        }
-    }
-    given.extend(axes);
-    parent.base.retain(|setting| !given.contains(&setting.field));
-    parent.base.extend(child.base);
-    for zip in parent.zip.iter_mut().flatten() {
-        zip.axes.retain(|axis| !given.contains(&axis.field));
-    }
-    parent.zip.iter_mut().for_each(|zips| zips.retain(|zip| !zip.axes.is_empty()));
-
-    parent.exclude.iter_mut().flatten().for_each(|exclude| exclude.inherited = true);
-    let in_blocks = parent.block.iter_mut().flatten().flat_map(|block| &mut block.exclude);
-    in_blocks.for_each(|exclude| exclude.inherited = true);
-    parent.claim.iter_mut().flatten().for_each(|claim| claim.inherited = true);
-    parent.published.iter_mut().flatten().for_each(|published| published.inherited = true);
-    parent.profile.retain(|(name, _)| !child.profile.iter().any(|(own, _)| own == name));
-    parent.profile.extend(child.profile);
-    Layer {
-        name: child.name.or(parent.name),
-        about: child.about.or(parent.about),
-        zip: child.zip.or(parent.zip),
-        exclude: child.exclude.or(parent.exclude),
-        block: child.block.or(parent.block),
-        claim: child.claim.or(parent.claim),
-        published: child.published.or(parent.published),
-        ..parent
-    }
-}
-
-/// Whether two values mean the same: `1`, `1.0` and `"1"` do, and so do `[1, 8, 8]` and `"1x8x8"`.
-pub(crate) fn same(a: &Value, b: &Value) -> bool {
-    match (a, b) {
-        (Value::Integer(a), Value::Integer(b)) => a == b,
-        (Value::Text(a), Value::Text(b)) if a == b => true,
-        _ => canonical(a) == canonical(b),
-    }
-}
-
-/// A text that is equal for values that mean the same.
-fn canonical(value: &Value) -> String {
-    let number = |x: f64| (x + 0.0).to_string(); // + 0.0 makes -0 a 0
-    match value {
-        Value::Float(x) => number(*x),
-        Value::Text(text) => match (text.trim().parse::<i128>(), text.trim().parse::<f64>()) {
-            (Ok(n), _) => n.to_string(),
-            (_, Ok(x)) => number(x),
-            _ => text.clone(),
-        },
-        other => other.to_string(),
-    }
-}
-
-/// What a word of the command line means.
-fn from_option(text: &str) -> Value {
-    if let Ok(n) = text.parse::<i64>() {
-        Value::Integer(n)
-    } else if let Ok(truth) = text.parse::<bool>() {
-        Value::Boolean(truth)
-    } else if let Some(x) = text.parse::<f64>().ok().filter(|x| x.is_finite()) {
-        Value::Float(x)
-    } else {
-        Value::Text(text.to_owned())
-    }
 }
 
 /// The field of that name, or what to say if there is none.
 fn field_named(name: &str) -> Result<&'static Field, String> {
     Field::named(name)
         .ok_or_else(|| unknown("key", &shorten(name, 100), FIELDS.iter().map(|f| f.name)))
-}
-
-fn fields_of<'a>(
-    base: &'a [Setting],
-    grid: &'a [Axis],
-    zip: &'a [Zip],
-) -> impl Iterator<Item = &'static Field> + 'a {
-    let axes = grid.iter().chain(zip.iter().flat_map(|zip| &zip.axes)).map(|axis| axis.field);
-    base.iter().map(|setting| setting.field).chain(axes)
-}
-
-fn not_on(axis: &Axis, value: &Value) -> String {
-    let text = canonical(value);
-    let words: Vec<String> = axis.values.iter().take(1000).map(canonical).collect();
-    let is_word = matches!(value, Value::Text(_));
-    let near = nearest(&text, words.iter().map(String::as_str)).filter(|_| is_word);
-    let hint = near.map(|word| format!("; did you mean \"{word}\"?")).unwrap_or_default();
-    let values = axis.values.iter().take(1000).map(canonical).collect::<Vec<_>>();
-    format!(
-        "{text} is not on the axis {}{hint} (values: {})",
-        axis.field.name,
-        list_of(values.iter().map(String::as_str), 20)
-    )
 }
 
 /// The words with commas, the middle of a long list left out.
@@ -873,13 +293,16 @@ fn list_of<'a>(words: impl ExactSizeIterator<Item = &'a str>, limit: usize) -> S
     format!("{}, …, {}", words[..limit - 1].join(", "), words[words.len() - 1])
 }
 
+/// The longest name of a sweep, in bytes.
+const MAX_NAME: usize = 100;
+
 /// A sweep's name becomes the name of a folder.
 fn check_name(name: &str) -> Result<(), String> {
     let wrong =
         |why: &str| Err(format!("{:?} cannot name a results folder: {why}", shorten(name, 120)));
     match name {
         "" => wrong("it is empty"),
-        _ if name.len() > 100 => wrong("it is longer than 100 bytes"),
+        _ if name.len() > MAX_NAME => wrong("it is longer than 100 bytes"),
         _ if name.contains(['/', '\\']) => wrong("it contains a slash or a backslash"),
         _ if name.starts_with(['.', '-']) => wrong("it starts with a dot or a dash"),
         _ if name.contains("..") => wrong("it contains \"..\""),

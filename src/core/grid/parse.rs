@@ -12,17 +12,19 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::axis::fields;
+use super::keys::Table;
 use super::{
     Axis, Block, Claim, Condition, Exclude, Expectation, GridError, Layer, MAX_JOBS, Metric, Place,
     Published, Setting, Zip, canonical, check_name, field_named, shorten,
 };
-use crate::job::{self, Draft, Field, Value, unknown};
+use crate::job::{Field, Kind, Value, unknown};
 
 /// The longest grid file, in bytes: it is written by people.
 const MAX_FILE: u64 = 4 << 20;
 
 /// The most `[[exclude]]`s, `[[block]]`s and so on of each kind in one table.
-const MAX_TABLES: usize = 10_000;
+pub(super) const MAX_TABLES: usize = 10_000;
 
 /// Reads one file; `extended_at` is the place that asked for it, where it was not the user.
 pub(super) fn file(path: &Path, extended_at: Option<&Place>) -> Result<Layer, GridError> {
@@ -69,13 +71,7 @@ pub(super) fn text(text: &str, path: &Path) -> Result<Layer, GridError> {
         let place = source.place(error.span().unwrap_or(0..0), "");
         place.error(message)
     })?;
-    source.layer(table.get_ref(), "", Kind::File)
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    File,
-    Profile,
+    source.layer(table.get_ref(), "", Table::File)
 }
 
 /// A key with its value, in the order of the file.
@@ -99,17 +95,18 @@ impl Source {
         1 + self.newlines.partition_point(|newline| *newline < offset)
     }
 
-    /// The entries of a table in file order, with keys that are not `valid` refused.
+    /// The entries of a table in file order, with keys that it does not have refused.
     fn entries<'t>(
         &self,
         table: &'t DeTable<'t>,
         path: &str,
-        valid: &[&str],
+        kind: Table,
     ) -> Parsed<Vec<(Entry<'t>, Place)>> {
         let entries = self.all_entries(table, path);
+        let valid = || kind.keys().iter().map(|key| key.name);
         for ((key, _), place) in &entries {
-            if !valid.contains(key) {
-                let mut message = unknown("key", &shorten(key, 100), valid.iter().copied());
+            if !valid().any(|name| name == *key) {
+                let mut message = unknown("key", &shorten(key, 100), valid());
                 if Field::named(key).is_some() {
                     message += &format!("; a job's {key} belongs under [base] or [grid]");
                 }
@@ -146,23 +143,9 @@ impl Source {
             .collect()
     }
 
-    fn layer(&self, table: &DeTable, path: &str, kind: Kind) -> Parsed<Layer> {
-        const VALID: &[&str] = &[
-            "about",
-            "base",
-            "grid",
-            "zip",
-            "exclude",
-            "block",
-            "claim",
-            "published",
-            "name",
-            "extends",
-            "profile",
-        ];
-        let valid = if kind == Kind::File { VALID } else { &VALID[..8] };
+    fn layer(&self, table: &DeTable, path: &str, kind: Table) -> Parsed<Layer> {
         let mut layer = Layer::default();
-        for ((key, value), place) in self.entries(table, path, valid)? {
+        for ((key, value), place) in self.entries(table, path, kind)? {
             let inner = place.key.clone();
             match key {
                 "name" => {
@@ -191,22 +174,21 @@ impl Source {
                     {
                         check_name(name).map_err(|message| place.error(message))?;
                         let table = self.table(profile, &place)?;
-                        layer
-                            .profile
-                            .push((name.to_owned(), self.layer(table, &place.key, Kind::Profile)?));
+                        layer.profile.push((
+                            name.to_owned(),
+                            self.layer(table, &place.key, Table::Profile)?,
+                        ));
                     }
                 }
             }
         }
-        in_one_place(&layer.base, &layer.grid, layer.zip.as_deref().unwrap_or_default())?;
+        in_one_place(fields(&layer.base, &layer.grid, layer.zip.as_deref().unwrap_or_default()))?;
         Ok(layer)
     }
 
     fn block(&self, table: &DeTable, place: &Place) -> Parsed<Block> {
         let mut block = Block::default();
-        for ((key, value), place) in
-            self.entries(table, &place.key, &["base", "grid", "zip", "exclude"])?
-        {
+        for ((key, value), place) in self.entries(table, &place.key, Table::Block)? {
             let inner = place.key.clone();
             match key {
                 "base" => block.base = self.base(self.table(value, &place)?, &inner)?,
@@ -215,7 +197,7 @@ impl Source {
                 _ => block.exclude = self.each(value, &place, |t, p| self.exclude(t, p))?,
             }
         }
-        in_one_place(&block.base, &block.grid, &block.zip)?;
+        in_one_place(block.fields())?;
         Ok(block)
     }
 
@@ -223,7 +205,7 @@ impl Source {
         let mut settings = Vec::new();
         for (field, item, place) in self.fields(table, path)? {
             let value = self.value(item, &place)?;
-            if let Err(message) = field.set(&mut Draft::default(), &value) {
+            if let Err(message) = field.check(&value) {
                 let is_axis = matches!(item.get_ref(), DeValue::Array(_) | DeValue::Table(_));
                 let hint =
                     if is_axis { "; several values are an axis: move it to [grid]" } else { "" };
@@ -290,7 +272,7 @@ impl Source {
                 for item in items.iter() {
                     let place = Place { line: Some(self.line(item.span().start)), ..place.clone() };
                     let value = self.value(item, &place)?;
-                    field.set(&mut Draft::default(), &value).map_err(|message| place.error(message))?;
+                    field.check(&value).map_err(|message| place.error(message))?;
                     axis.lines.extend(place.line);
                     axis.values.push(value);
                 }
@@ -310,7 +292,7 @@ impl Source {
     /// `{ log, count }`, `{ from, count }` or `{ count }`.
     fn range(&self, field: &'static Field, table: &DeTable, place: &Place) -> Parsed<Vec<Value>> {
         let (mut log, mut from, mut count) = (None, None, None);
-        for ((key, value), place) in self.entries(table, &place.key, &["log", "from", "count"])? {
+        for ((key, value), place) in self.entries(table, &place.key, Table::Range)? {
             match key {
                 "log" => {
                     let items = match value.get_ref() {
@@ -349,9 +331,8 @@ impl Source {
         }
         let count =
             count.ok_or_else(|| place.error("count is missing: how many values the axis has"))?;
-        let accepts = |value: Value| field.set(&mut Draft::default(), &value);
-        let whole = field.kind == job::Kind::Whole;
-        let number = field.kind == job::Kind::Number;
+        let whole = matches!(field.kind, Kind::Whole(..));
+        let number = matches!(field.kind, Kind::Number(..));
         let values = match (log, from) {
             (Some(_), Some((_, place))) => {
                 return Err(place.error("log and from exclude each other"));
@@ -386,7 +367,7 @@ impl Source {
             }
         };
         for value in [&values[0], &values[values.len() - 1]] {
-            accepts(value.clone()).map_err(|message| place.error(message))?;
+            field.check(value).map_err(|message| place.error(message))?;
         }
         if log.is_some() {
             let words: std::collections::HashSet<String> = values.iter().map(canonical).collect();
@@ -410,26 +391,31 @@ impl Source {
     fn conditions(&self, table: &DeTable, path: &str) -> Parsed<Vec<Condition>> {
         let mut conditions = Vec::new();
         for (field, item, place) in self.fields(table, path)? {
-            let check = |value: &Value| field.set(&mut Draft::default(), value);
-            let value = self.value(item, &place)?;
-            let values = match value {
-                Value::List(items) if check(&Value::List(items.clone())).is_err() => items,
+            // The sizes of an image are one value.
+            let is_one = |items: &[Value]| {
+                let whole = |item: &Value| matches!(item, Value::Integer(_));
+                matches!(field.kind, Kind::Sizes) && items.iter().any(whole)
+            };
+            let values = match self.value(item, &place)? {
+                Value::List(items) if !is_one(&items) => items,
                 single => vec![single],
             };
             if values.is_empty() {
                 return Err(place.error("the list is empty"));
             }
-            values.iter().try_for_each(check).map_err(|message| place.error(message))?;
+            values
+                .iter()
+                .try_for_each(|value| field.check(value))
+                .map_err(|message| place.error(message))?;
             conditions.push(Condition { field, values, place });
         }
         Ok(conditions)
     }
 
     fn claim(&self, table: &DeTable, place: &Place) -> Parsed<Claim> {
-        const VALID: &[&str] = &["text", "metric", "where", "compare", "at_least", "at_most"];
         let (mut text, mut metric, mut filter) = (None, None, Vec::new());
         let (mut compare, mut at_least, mut at_most) = (None, None, None);
-        for ((key, value), place) in self.entries(table, &place.key, VALID)? {
+        for ((key, value), place) in self.entries(table, &place.key, Table::Claim)? {
             match key {
                 "text" => text = Some(self.string(value, &place)?),
                 "metric" => metric = Some(self.metric(value, &place)?),
@@ -468,9 +454,7 @@ impl Source {
         const SHAPES: &str = "expected { axis = \"init\", better = …, than = … } or \
              { better = { init = …, … }, than = { … } }, and a margin if you like";
         let (mut axis, mut better, mut than, mut margin) = (None, None, None, 0.0);
-        for ((key, value), place) in
-            self.entries(table, &place.key, &["axis", "better", "than", "margin"])?
-        {
+        for ((key, value), place) in self.entries(table, &place.key, Table::Compare)? {
             match key {
                 "axis" => {
                     axis = Some(
@@ -490,9 +474,7 @@ impl Source {
             match axis {
                 Some(field) => {
                     let value = self.value(value, place)?;
-                    field
-                        .set(&mut Draft::default(), &value)
-                        .map_err(|message| place.error(message))?;
+                    field.check(&value).map_err(|message| place.error(message))?;
                     Ok(vec![Condition { field, values: vec![value], place: place.clone() }])
                 }
                 None if value.get_ref().is_table() => {
@@ -515,10 +497,9 @@ impl Source {
     }
 
     fn published(&self, table: &DeTable, place: &Place) -> Parsed<Published> {
-        const VALID: &[&str] = &["where", "metric", "value", "spread", "source"];
         let (mut filter, mut metric, mut number, mut spread, mut origin) =
             (Vec::new(), None, None, None, None);
-        for ((key, value), place) in self.entries(table, &place.key, VALID)? {
+        for ((key, value), place) in self.entries(table, &place.key, Table::Published)? {
             match key {
                 "where" => filter = self.conditions(self.table(value, &place)?, &place.key)?,
                 "metric" => metric = Some(self.metric(value, &place)?),
@@ -647,13 +628,11 @@ fn logarithmic(a: f64, b: f64, count: usize) -> Vec<f64> {
 }
 
 /// A field is set in one place: by the base, by one axis, or by an axis of one zip.
-fn in_one_place(base: &[Setting], grid: &[Axis], zip: &[Zip]) -> Result<(), GridError> {
-    let axes = grid
-        .iter()
-        .chain(zip.iter().flat_map(|zip| &zip.axes))
-        .map(|axis| (axis.field, &axis.place));
+fn in_one_place<'a>(
+    fields: impl Iterator<Item = (&'static Field, &'a Place)>,
+) -> Result<(), GridError> {
     let mut seen: Vec<(&Field, &Place)> = Vec::new();
-    for (field, place) in base.iter().map(|setting| (setting.field, &setting.place)).chain(axes) {
+    for (field, place) in fields {
         if let Some((_, first)) = seen.iter().find(|(known, _)| *known == field) {
             return Err(place.error(format!(
                 "{} is already set by {} at {first}; keep one of the two",

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::{Axis, Condition, Exclude, Expectation, Grid, Setting, Zip};
-use crate::job::Value;
+use super::{Axis, Block, Condition, Expectation, Grid};
+use crate::job::{Field, Value};
 
 /// A value as TOML writes it.
 pub(super) fn value(value: &Value) -> String {
@@ -33,10 +33,10 @@ pub(super) fn grid(grid: &Grid) -> String {
     if let Some(about) = &grid.about {
         line(&mut text, "about", &string(about));
     }
-    expansion(&mut text, "", &grid.base, &grid.grid, &grid.zip, &grid.exclude);
+    expansion(&mut text, "", &grid.own);
     for block in &grid.block {
         text += "\n[[block]]\n";
-        expansion(&mut text, "block.", &block.base, &block.grid, &block.zip, &block.exclude);
+        expansion(&mut text, "block.", block);
     }
     for claim in &grid.claims {
         text += "\n[[claim]]\n";
@@ -83,32 +83,23 @@ fn number(text: &mut String, key: &str, number: Option<f64>) {
     }
 }
 
-fn expansion(
-    text: &mut String,
-    prefix: &str,
-    base: &[Setting],
-    grid: &[Axis],
-    zip: &[Zip],
-    exclude: &[Exclude],
-) {
-    if !base.is_empty() {
-        *text += &format!("\n[{prefix}base]\n");
-        base.iter().for_each(|setting| line(text, setting.field.name, &value(&setting.value)));
+fn expansion(text: &mut String, prefix: &str, block: &Block) {
+    let mut table = |header: String, lines: Vec<(&Field, String)>| {
+        if !lines.is_empty() {
+            *text += &format!("\n{header}\n");
+            lines.iter().for_each(|(field, value)| line(text, field.name, value));
+        }
+    };
+    let axes = |axes: &[Axis]| axes.iter().map(|axis| (axis.field, values(axis))).collect();
+    let base = block.base.iter().map(|setting| (setting.field, value(&setting.value)));
+    table(format!("[{prefix}base]"), base.collect());
+    table(format!("[{prefix}grid]"), axes(&block.grid));
+    for zip in &block.zip {
+        table(format!("[[{prefix}zip]]"), axes(&zip.axes));
     }
-    if !grid.is_empty() {
-        *text += &format!("\n[{prefix}grid]\n");
-        grid.iter().for_each(|axis| line(text, axis.field.name, &values(axis)));
-    }
-    for zip in zip {
-        *text += &format!("\n[[{prefix}zip]]\n");
-        zip.axes.iter().for_each(|axis| line(text, axis.field.name, &values(axis)));
-    }
-    for exclude in exclude {
-        *text += &format!("\n[[{prefix}exclude]]\n");
-        exclude
-            .conditions
-            .iter()
-            .for_each(|condition| line(text, condition.field.name, &wanted(condition)));
+    for exclude in &block.exclude {
+        let conditions = exclude.conditions.iter().map(|c| (c.field, wanted(c)));
+        table(format!("[[{prefix}exclude]]"), conditions.collect());
     }
 }
 

@@ -3,233 +3,119 @@
 //! A multiply-add counts as two operations. Only linear layers and convolutions are counted;
 //! normalisation, activations and the update are part of the overhead in [`Rates`].
 
-use crate::job::{Arch, Norm, Precision};
+use crate::job::{Conv, Layer, Network, Norm, Precision, Role};
 use crate::plan::cohort::Shape;
 
 /// What a network costs.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ModelCost {
     /// Trained numbers: weights, gains and biases.
     pub parameters: u64,
     /// Linear layers and convolutions, 1×1 shortcuts included.
-    pub layers: u64,
+    pub(crate) layers: u64,
     /// Floating-point operations of a forward pass of one image.
     pub forward_flop: f64,
-    /// Of these, the first layer's: its input needs no gradient.
-    pub first_flop: f64,
-    /// Memory of what a forward pass keeps for the backward pass, in bytes for each image.
-    pub activation_bytes: f64,
-}
-
-/// Adds up a network layer by layer.
-struct Tally {
-    norm: Norm,
-    cost: ModelCost,
-    /// Numbers kept for the backward pass.
+    /// The first layer's share of them: its input needs no gradient.
+    first_flop: f64,
+    /// Numbers kept for the backward pass, for each image.
     kept: f64,
+    /// The most numbers that leave a layer, for each image.
+    widest: f64,
 }
 
-impl Tally {
-    /// `times` equal layers, each applied to `places` positions of an image.
-    fn layers(&mut self, times: u64, fan_in: u64, out: u64, places: u64, norm: Norm) {
-        let gain = if norm == Norm::Weight { out } else { 0 };
-        let each = fan_in.saturating_mul(out).saturating_add(out + gain);
-        self.cost.parameters = self.cost.parameters.saturating_add(each.saturating_mul(times));
-        let flop = 2.0 * fan_in as f64 * out as f64 * places as f64;
-        if self.cost.layers == 0 {
-            self.cost.first_flop = flop;
-        }
-        self.cost.layers += times;
-        self.cost.forward_flop += flop * times as f64;
-        self.kept += (out * places) as f64 * times as f64;
-    }
-
-    /// A convolution of `kernel`×`kernel`, normalised like the network.
-    fn conv(&mut self, times: u64, from: u64, to: u64, kernel: u64, places: u64) {
-        self.layers(times, from * kernel * kernel, to, places, self.norm);
-    }
-
-    fn batch_norm(&mut self, times: u64, channels: u64, places: u64) {
-        self.cost.parameters += 2 * channels * times;
-        self.kept += (channels * places * times) as f64;
-    }
-}
-
-/// The size of an axis after a 3×3 convolution with padding 1 and this stride.
-fn strided(size: u64, stride: u64) -> u64 {
-    size.div_ceil(stride)
+fn network(shape: &Shape) -> Network {
+    shape.arch.network(shape.dataset.shape(), shape.dataset.classes(), shape.norm)
 }
 
 impl ModelCost {
     /// The cost of one member of a cohort.
     pub fn of(shape: &Shape) -> ModelCost {
-        let [channels, height, width] = shape.dataset.shape().map(|n| n as u64);
-        let classes = shape.dataset.classes() as u64;
-        let cost = ModelCost {
-            parameters: 0,
-            layers: 0,
-            forward_flop: 0.0,
-            first_flop: 0.0,
-            activation_bytes: 0.0,
+        let mut cost = ModelCost::default();
+        for run in network(shape).runs() {
+            cost.add(run.times(), &run.layer);
+        }
+        cost
+    }
+
+    /// `times` equal layers.
+    fn add(&mut self, times: u64, layer: &Layer) {
+        // What a layer keeps, and what leaves it.
+        let (kept, out) = match layer {
+            Layer::Linear(linear) => {
+                self.affine(times, linear.inputs, linear.outputs, 1, linear.norm);
+                // Too little to count for the head.
+                let out = if linear.role == Role::Head { 0 } else { linear.outputs };
+                (out, out)
+            }
+            Layer::Conv(conv) => {
+                self.conv(times, conv);
+                let out = conv.outputs * conv.places;
+                (out, out)
+            }
+            Layer::BatchNorm(bn) => {
+                self.batch_norm(times, bn.channels);
+                (bn.channels * bn.places, bn.channels * bn.places)
+            }
+            Layer::Block(block) => {
+                let (conv1, conv2) = (block.conv1(), block.conv2(1));
+                self.conv(times, &conv1);
+                self.conv(times, &conv2);
+                block.shortcut().iter().for_each(|shortcut| self.conv(times, shortcut));
+                let norms = block.batch_norms();
+                norms.iter().flatten().for_each(|bn| self.batch_norm(times, bn.channels));
+                // The ReLU's result and the sum; with batch norm, the inputs and results of two
+                // normalisations as well.
+                let out = conv2.outputs * conv2.places;
+                (if norms.is_some() { 5 * out } else { 2 * out }, out)
+            }
+            Layer::GlobalAveragePool => (0, 0),
         };
-        let mut tally = Tally { norm: shape.norm, cost, kept: (channels * height * width) as f64 };
-        let features = match shape.arch {
-            Arch::Mlp { depth, width: units } => {
-                let (depth, units) = (u64::from(depth), u64::from(units));
-                tally.layers(1, channels * height * width, units, 1, shape.norm);
-                tally.layers(depth - 1, units, units, 1, shape.norm);
-                units
-            }
-            Arch::Cnn { depth, width: maps } => {
-                let (mut from, to, mut size) = (channels, u64::from(maps), (height, width));
-                let strides = (0..depth.min(2))
-                    .map(|_| (1, 2))
-                    .chain([(u64::from(depth.saturating_sub(2)), 1)]);
-                for (times, stride) in strides {
-                    size = (strided(size.0, stride), strided(size.1, stride));
-                    tally.conv(times, from, to, 3, size.0 * size.1);
-                    from = to;
-                }
-                to
-            }
-            Arch::ResNet { blocks, width: maps } => {
-                let maps = u64::from(maps);
-                residual(
-                    &mut tally,
-                    channels,
-                    maps,
-                    [maps, 2 * maps, 4 * maps],
-                    blocks,
-                    (height, width),
-                    true,
-                )
-            }
-            Arch::Wrn { blocks, k, reduced_memory } => {
-                let k = u64::from(k);
-                let stride = if reduced_memory { 2 } else { 1 };
-                let size = (strided(height, stride), strided(width, stride));
-                residual(&mut tally, channels, 16, [16 * k, 32 * k, 64 * k], blocks, size, false)
-            }
-        };
-        tally.layers(1, features, classes, 1, Norm::None);
-        let bytes = if shape.precision == Precision::Bf16 { 2.0 } else { 4.0 };
-        ModelCost { activation_bytes: tally.kept * bytes, ..tally.cost }
+        self.kept += kept as f64 * times as f64;
+        self.widest = self.widest.max(out as f64);
+    }
+
+    /// `times` affine maps, each applied to `places` positions of an image.
+    fn affine(&mut self, times: u64, fan_in: u64, out: u64, places: u64, norm: Norm) {
+        let gain = if norm == Norm::Weight { out } else { 0 };
+        let each = fan_in.saturating_mul(out).saturating_add(out + gain);
+        self.parameters = self.parameters.saturating_add(each.saturating_mul(times));
+        let flop = 2.0 * fan_in as f64 * out as f64 * places as f64;
+        if self.layers == 0 {
+            self.first_flop = flop;
+        }
+        self.layers += times;
+        self.forward_flop += flop * times as f64;
+    }
+
+    fn conv(&mut self, times: u64, conv: &Conv) {
+        let fan_in = conv.inputs * conv.kernel * conv.kernel;
+        self.affine(times, fan_in, conv.outputs, conv.places, conv.norm);
+    }
+
+    fn batch_norm(&mut self, times: u64, channels: u64) {
+        self.parameters = self.parameters.saturating_add(2 * channels * times);
     }
 
     /// Floating-point operations of one training step's image: forward and backward.
-    pub(crate) fn training_flop(&self) -> f64 {
+    fn training_flop(&self) -> f64 {
         3.0 * self.forward_flop - self.first_flop
     }
 }
 
-/// Stem and three stages; the channels that leave the last one. `size` is the stem's output.
-fn residual(
-    tally: &mut Tally,
-    channels: u64,
-    stem: u64,
-    stages: [u64; 3],
-    blocks: u32,
-    mut size: (u64, u64),
-    outer_norms: bool,
-) -> u64 {
-    let batch = tally.norm == Norm::Batch;
-    let places = |size: (u64, u64)| size.0 * size.1;
-    tally.conv(1, channels, stem, 3, places(size));
-    if batch && outer_norms {
-        tally.batch_norm(1, stem, places(size));
-    }
-    let mut from = stem;
-    for (stage, maps) in stages.into_iter().enumerate() {
-        let before = places(size);
-        let stride = if stage == 0 { 1 } else { 2 };
-        size = (strided(size.0, stride), strided(size.1, stride));
-        let places = places(size);
-        let rest = u64::from(blocks) - 1;
-        tally.conv(1, from, maps, 3, places);
-        tally.conv(u64::from(blocks) + rest, maps, maps, 3, places);
-        if from != maps || stride != 1 {
-            tally.conv(1, from, maps, 1, places);
-        }
-        if batch {
-            tally.batch_norm(1, from, before);
-            tally.batch_norm(u64::from(blocks) + rest, maps, places);
-        }
-        from = maps;
-    }
-    if batch && outer_norms {
-        tally.batch_norm(1, from, places(size));
-    }
-    from
-}
-
-/// What the layers of a network keep for the backward pass and what they hand on, in numbers for
-/// each image, in the order in which `recompute` cuts the network into segments.
-fn layer_activations(shape: &Shape) -> Vec<(f64, f64)> {
-    let [_, height, width] = shape.dataset.shape().map(|n| n as u64);
-    let (stem, stages, blocks, mut size) = match shape.arch {
-        Arch::Mlp { depth, width } => {
-            return vec![(f64::from(width), f64::from(width)); depth as usize];
-        }
-        Arch::Cnn { depth, width: maps } => {
-            let mut size = (height, width);
-            return (0..depth)
-                .map(|i| {
-                    let stride = if i < 2 { 2 } else { 1 };
-                    size = (strided(size.0, stride), strided(size.1, stride));
-                    let out = f64::from(maps) * (size.0 * size.1) as f64;
-                    (out, out)
-                })
-                .collect();
-        }
-        Arch::ResNet { blocks, width: maps } => {
-            let maps = u64::from(maps);
-            (maps, [maps, 2 * maps, 4 * maps], blocks, (height, width))
-        }
-        Arch::Wrn { blocks, k, reduced_memory } => {
-            let (k, stride) = (u64::from(k), if reduced_memory { 2 } else { 1 });
-            let size = (strided(height, stride), strided(width, stride));
-            (16, [16 * k, 32 * k, 64 * k], blocks, size)
-        }
-    };
-    // Within a block: the ReLU's result and the sum; with batch norm, the inputs and results of
-    // two normalisations as well.
-    let tensors = if shape.norm == Norm::Batch { 5.0 } else { 2.0 };
-    let mut layers = vec![((stem * size.0 * size.1) as f64, (stem * size.0 * size.1) as f64)];
-    for (stage, maps) in stages.into_iter().enumerate() {
-        let stride = if stage == 0 { 1 } else { 2 };
-        size = (strided(size.0, stride), strided(size.1, stride));
-        let out = (maps * size.0 * size.1) as f64;
-        layers.extend(std::iter::repeat_n((tensors * out, out), blocks as usize));
-    }
-    layers
-}
-
-/// What the program itself takes, libtorch and a small data set included, in bytes.
+/// Memory of the program with libtorch and a small data set, in bytes.
 pub const PROGRAM_MEMORY: f64 = 450e6;
 
 /// The most memory, in bytes, that training a stack needs beside the data set and the program
 /// itself: parameters with gradient, momentum and effective weight, and the activations of a
-/// micro-batch, all of them or (`recompute`) those of a segment of √depth layers and of the
-/// segments' inputs.
-pub fn memory(shape: &Shape, members: usize, recompute: bool) -> f64 {
+/// micro-batch.
+pub fn memory(shape: &Shape, members: usize) -> f64 {
     let model = ModelCost::of(shape);
     let bytes = if shape.precision == Precision::Bf16 { 2.0 } else { 4.0 };
-    let layers = layer_activations(shape);
-    let widest = layers.iter().map(|layer| layer.1).fold(0.0, f64::max);
-    let kept = if recompute {
-        let segment = layers.len().isqrt().max(1);
-        let inputs: f64 = layers.iter().step_by(segment).map(|layer| layer.1).sum();
-        let inside =
-            layers.chunks(segment).map(|part| part.iter().map(|layer| layer.0).sum::<f64>());
-        inputs + inside.fold(0.0, f64::max)
-    } else {
-        layers.iter().map(|layer| layer.0).sum()
-    };
     // Passing through a layer holds a few tensors of its size at once; evaluation takes 256
     // images at a time and keeps nothing.
     let images = shape.micro_batch as f64;
-    let training = (kept + 4.0 * widest) * images;
-    let evaluation = 3.0 * widest * 256.0;
+    let training = (model.kept + 4.0 * model.widest) * images;
+    let evaluation = 3.0 * model.widest * 256.0;
     let best = if shape.epochs > 1 { 4.0 } else { 0.0 };
     let parameters = model.parameters as f64 * (12.0 + best);
     members as f64 * (parameters + bytes * training.max(evaluation))
@@ -300,16 +186,16 @@ pub(crate) fn seconds(shape: &Shape, members: usize, rates: &Rates) -> f64 {
 pub fn cpu_width(shape: &Shape) -> usize {
     const MOST: usize = 8;
     const MEMORY: f64 = 512e6;
-    if !matches!(shape.arch, Arch::Mlp { .. }) {
+    if !network(shape).takes_flat_images() {
         return 1;
     }
-    ((MEMORY / memory(shape, 1, false)) as usize).clamp(1, MOST)
+    ((MEMORY / memory(shape, 1)) as usize).clamp(1, MOST)
 }
 
 /// The most jobs of a shape that fit together into that many bytes of a GPU. Recorded steps keep
 /// their memory beside what evaluation takes, and some is lost between the pieces.
 pub fn gpu_width(shape: &Shape, free: f64) -> usize {
-    ((0.6 * free / memory(shape, 1, false)) as usize).max(1)
+    ((0.6 * free / memory(shape, 1)) as usize).max(1)
 }
 
 #[cfg(test)]
@@ -332,7 +218,7 @@ mod tests {
         assert_eq!(cost.parameters, (784 * 100 + 100) + (100 * 100 + 100) + (100 * 10 + 10));
         assert_eq!(cost.forward_flop, 2.0 * (784.0 * 100.0 + 100.0 * 100.0 + 100.0 * 10.0));
         assert_eq!(cost.training_flop(), 3.0 * cost.forward_flop - 2.0 * 78400.0);
-        assert_eq!(cost.activation_bytes, 4.0 * (784.0 + 100.0 + 100.0 + 10.0));
+        assert_eq!((cost.kept, cost.widest), (100.0 + 100.0, 100.0));
         assert_eq!(cost.layers, 3);
         let weight =
             model(&[("model", "mlp"), ("depth", "2"), ("width", "100"), ("norm", "weight")]);

@@ -10,7 +10,6 @@ pub mod speed;
 pub mod start;
 
 use std::collections::HashSet;
-use std::io::Write;
 
 use rayon::prelude::*;
 
@@ -80,25 +79,6 @@ impl Plan {
             self.jobs.par_iter().any(|planned| field.get(&planned.job) != value)
         };
         FIELDS.iter().filter(differs).collect()
-    }
-
-    /// Writes `plan.csv`: a row for each job with its id and every field, as in `runs.csv`.
-    ///
-    /// # Errors
-    /// If `out` cannot be written.
-    pub fn write_csv(&self, out: impl Write) -> csv::Result<()> {
-        let mut csv = csv::Writer::from_writer(out);
-        csv.write_record(["job_id"].into_iter().chain(FIELDS.iter().map(|field| field.name)))?;
-        for planned in &self.jobs {
-            csv.write_field(planned.id.to_string())?;
-            for field in FIELDS {
-                csv.write_field(
-                    field.get(&planned.job).map_or(String::new(), |value| value.to_string()),
-                )?;
-            }
-            csv.write_record(None::<&[u8]>)?;
-        }
-        Ok(csv.flush()?)
     }
 }
 
@@ -221,11 +201,11 @@ fn axis_settings<'s>(expansion: &Expansion, settings: &'s [Setting]) -> Vec<&'s 
 
 /// A warning for each setting of the base that makes no difference to any job.
 fn idle_settings(base: &[Setting], jobs: &[PlannedJob]) -> Vec<String> {
-    // Where these say what the default is, the job forgets them, but they do apply.
-    const FORGOTTEN: [&str; 3] = ["seed", "train_images", "micro_batch"];
+    // A job forgets these where they have their default, but they do apply.
+    let forgotten = |field: &Field| field.optional || field.name == "seed";
     let applies =
         |setting: &Setting| jobs.iter().any(|planned| setting.field.get(&planned.job).is_some());
-    let idle = base.iter().filter(|s| !FORGOTTEN.contains(&s.field.name) && !applies(s));
+    let idle = base.iter().filter(|s| !forgotten(s.field) && !applies(s));
     idle.map(|s| format!("{}", s.place.error(format!("no job uses it: {}", s.field.empty))))
         .collect()
 }
@@ -314,16 +294,16 @@ mod tests {
         let warnings = plan("[base]\nmodel = \"wrn\"\ndepth = 5\nmicro_batch = 128\n").warnings;
         assert_eq!(
             warnings,
-            ["test.toml:4: base.depth: no job uses it: the model is sized by blocks"]
+            ["test.toml:4: base.depth: no job uses it: the model is resnet or wrn"]
         );
     }
 
     #[test]
     fn plan_csv_has_a_row_for_each_job_and_every_field() {
-        let mut csv = Vec::new();
         let plan = plan("[grid]\ndepth = [2, 5]\n");
-        plan.write_csv(&mut csv).unwrap();
-        let mut reader = csv::Reader::from_reader(&csv[..]);
+        let jobs: Vec<Job> = plan.jobs.iter().map(|planned| planned.job.clone()).collect();
+        let csv = crate::results::plan_csv(&jobs);
+        let mut reader = csv::Reader::from_reader(csv.as_bytes());
         assert_eq!(reader.headers().unwrap().len(), FIELDS.len() + 1);
         let ids: Vec<String> = reader.records().map(|row| row.unwrap()[0].to_owned()).collect();
         assert_eq!(ids, plan.jobs.iter().map(|p| p.id.to_string()).collect::<Vec<_>>());

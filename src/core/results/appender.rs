@@ -1,4 +1,4 @@
-//! A CSV file that rows are added to. Nothing else is done to it, whoever else writes to it.
+//! A CSV file that rows are added to. It does nothing else to the file, even if another program writes to it.
 //!
 //! Bytes are only ever added behind those that this process read or wrote, and only those are
 //! taken back that a failed write of our own put there. Any other difference between the file and
@@ -10,7 +10,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::ResultsError;
-use super::table::{self, Table};
+use super::csv_file::{self, CsvFile};
 
 /// How much of the end of the file is compared before each write. The first line is, too; to
 /// compare all of it would take longer than training does.
@@ -25,11 +25,9 @@ pub(super) struct Appender {
     /// What a write put behind that, or tried to, and does not count so far: a group that is not
     /// committed, or what a crash left of a last row.
     pending: Vec<u8>,
-    /// The file's first line.
     head: Vec<u8>,
     /// The last bytes that count, at most [`TAIL`].
     tail: Vec<u8>,
-    /// The file's columns, in its order.
     header: Vec<String>,
     /// For each of the file's columns, which of ours it is.
     order: Vec<Option<usize>>,
@@ -62,7 +60,7 @@ impl Appender {
         path: PathBuf,
         columns: &[&'static str],
         take: impl FnOnce(&File) -> Result<(), ResultsError>,
-    ) -> Result<(Appender, Option<Table>), ResultsError> {
+    ) -> Result<(Appender, Option<CsvFile>), ResultsError> {
         let error = |source| ResultsError::io("open", &path, source);
         let open = OpenOptions::new().read(true).append(true).create(true).open(&path);
         let mut file = open.map_err(error)?;
@@ -76,9 +74,9 @@ impl Appender {
         }
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(error)?;
-        let ours = table::line(columns);
+        let ours = csv_file::line(columns);
         let length = bytes.len();
-        let (table, head, header, pending) = match Table::parse(&path, bytes)? {
+        let (table, head, header, pending) = match CsvFile::parse(&path, bytes)? {
             Ok(table) => {
                 table.demand(columns.iter().copied())?;
                 let (head, header) = (table.first_line().to_vec(), table.header.clone());
@@ -111,7 +109,7 @@ impl Appender {
         if self.head.ends_with(b"\n") {
             return Ok(());
         }
-        let ours = table::line(&self.header);
+        let ours = csv_file::line(&self.header);
         if let Err(error) = self.write(&ours[self.head.len()..]) {
             self.withdraw().ok();
             return Err(error);
@@ -121,24 +119,21 @@ impl Appender {
         sync_folder_of(&self.path).map_err(self.error("write"))
     }
 
-    /// The file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The file's first line.
     pub(crate) fn head(&self) -> &[u8] {
         &self.head
     }
 
-    /// The file's columns, in its order.
     pub(crate) fn header(&self) -> &[String] {
         &self.header
     }
 
     /// Text of a row, in the file's own order of columns.
     pub(crate) fn line(&self, cells: &[String]) -> String {
-        table::line(self.order.iter().map(|ours| ours.map_or("", |i| cells[i].as_str())))
+        csv_file::line(self.order.iter().map(|ours| ours.map_or("", |i| cells[i].as_str())))
     }
 
     fn error(&self, action: &'static str) -> impl Fn(io::Error) -> ResultsError {
@@ -179,7 +174,7 @@ impl Appender {
     }
 
     /// How many bytes stand behind the rows that count, all of which are pending: the file is as
-    /// this process left it, or read it, as far as that can be told quickly.
+    /// this process left it, or read it, as far as a quick check shows.
     ///
     /// # Errors
     /// It is not, or cannot be read.

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use super::appender::sync_folder_of;
 use super::{EPOCHS, FAILURES, RUNS, ResultsError};
 
-/// Rows that could not be written.
 pub(super) const UNWRITTEN: &str = "unwritten";
 /// Lines that were taken out of a file.
 pub(super) const DROPPED: &str = "dropped";
@@ -25,7 +24,6 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// A folder's own.
     pub(crate) fn of(dir: &Path) -> Files {
         Files { runs: dir.join(RUNS), epochs: dir.join(EPOCHS), failures: dir.join(FAILURES) }
     }

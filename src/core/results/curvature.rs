@@ -2,56 +2,29 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::fmt;
 use std::path::Path;
-use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
 
+use super::columns::{cells, docs, float, instant, job_cells, plan_columns};
+use super::csv_file::{self, CsvFile};
 use super::read::{fields_in, identified};
-use super::table::{self, Column, Table, free_text, instant, number};
-use super::{ColumnDoc, JOB_ID, JOB_ID_MEANING, ResultsError, job_cells, write_atomically};
-use crate::job::{FIELDS, Job, JobId};
+use super::{ResultsError, write_atomically};
+use crate::columns;
+use crate::job::{Job, JobId, choices};
+use crate::table::{Column, ColumnDoc};
 
 /// The file's name.
 pub const CURVATURE: &str = "curvature.csv";
 
-/// The file of signals at initialization.
-pub const SIGNALS: &str = "signal.csv";
-
-/// How the Hessian's eigenvalue of largest absolute value is found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, clap::ValueEnum)]
-pub enum CurvatureMethod {
-    /// Lanczos' method, until the residual meets the tolerance
-    #[default]
-    Lanczos,
-    /// Power iteration on Hessian-vector products, as in the paper
-    Power,
-}
-
-impl CurvatureMethod {
-    /// The word for it.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            CurvatureMethod::Lanczos => "lanczos",
-            CurvatureMethod::Power => "power",
-        }
-    }
-}
-
-impl fmt::Display for CurvatureMethod {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for CurvatureMethod {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        [CurvatureMethod::Lanczos, CurvatureMethod::Power]
-            .into_iter()
-            .find(|method| method.name() == text)
-            .ok_or_else(|| crate::job::unknown("method", text, ["lanczos", "power"]))
+choices! {
+    /// How the Hessian's eigenvalue of largest absolute value is found.
+    #[derive(clap::ValueEnum)]
+    CurvatureMethod, "method" {
+        /// Lanczos' method, until the residual meets the tolerance
+        Lanczos = "lanczos",
+        /// Power iteration on Hessian-vector products, as in the paper
+        Power = "power",
     }
 }
 
@@ -68,34 +41,23 @@ pub struct CurvatureQuestion {
 
 /// A row of `curvature.csv`.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)] // CURVATURE_COLUMNS documents each
 pub struct Curvature {
-    /// The job.
     pub job: Job,
-    /// How it was measured.
     pub question: CurvatureQuestion,
-    /// Images over which the loss was taken.
     pub images: usize,
-    /// Hessian-vector products that it took.
     pub iterations: u32,
-    /// Whether the residual met the tolerance.
     pub converged: bool,
     /// `‖Hx − θx‖` of the estimate; `None` where a product was not finite.
     pub residual: Option<f64>,
     /// The eigenvalue of largest absolute value, with its sign; `None` as `residual`.
     pub eigenvalue: Option<f64>,
-    /// Wall-clock seconds of the cohort, divided by its networks.
     pub seconds: f64,
-    /// As in `runs.csv`. Likewise the rest.
     pub device: String,
-    /// Networks that were measured together.
     pub cohort_size: u32,
-    /// libtorch's version.
     pub libtorch: String,
-    /// The program's commit.
     pub git_sha: String,
-    /// The machine's name.
     pub hostname: String,
-    /// When the row was measured.
     pub finished_at: DateTime<Utc>,
 }
 
@@ -110,7 +72,7 @@ impl Curvature {
         self.spectral_norm().map(f64::ln).filter(|log| log.is_finite())
     }
 
-    /// Whether measuring again with at most this many iterations could say no more.
+    /// Whether measuring again with at most this many iterations would add nothing.
     pub fn is_final(&self, max_iterations: u32) -> bool {
         self.converged || self.eigenvalue.is_none() || self.iterations >= max_iterations
     }
@@ -119,67 +81,59 @@ impl Curvature {
 /// The columns of `curvature.csv` after `job_id` and the job's [`FIELDS`].
 pub static CURVATURE_COLUMNS: &[Column<Curvature>] = columns![Curvature;
     "method": "", "how the eigenvalue was found: lanczos, or power (iteration)", ""
-        => |c| c.question.method.name().to_owned();
+        => |c| c.question.method.name();
     "share": "fraction", "share of the first epoch's mini-batches over which the loss was taken", ""
-        => |c| number(c.question.share);
+        => |c| float(c.question.share);
     "tolerance": "", "the residual, relative to the eigenvalue, at which the search ends", ""
-        => |c| number(c.question.tolerance);
+        => |c| float(c.question.tolerance);
     "images": "images", "images over which the loss was taken", ""
-        => |c| c.images.to_string();
+        => |c| c.images;
     "iterations": "", "Hessian-vector products that it took", ""
-        => |c| c.iterations.to_string();
+        => |c| c.iterations;
     "converged": "", "true if the residual met the tolerance", ""
         => |c| c.converged.to_string();
     "residual": "nats", "norm of Hx - eigenvalue*x, with x of norm 1: an eigenvalue lies this near",
         "a product with the Hessian was not finite"
-        => |c| number(c.residual);
+        => |c| float(c.residual);
     "eigenvalue": "nats", "the Hessian's eigenvalue of largest absolute value, with its sign",
         "a product with the Hessian was not finite"
-        => |c| number(c.eigenvalue);
+        => |c| float(c.eigenvalue);
     "spectral_norm": "nats", "its absolute value", "a product with the Hessian was not finite"
-        => |c| number(c.spectral_norm());
+        => |c| float(c.spectral_norm());
     "log_spectral_norm": "", "natural logarithm of spectral_norm",
         "the Hessian is zero, or a product with it was not finite"
-        => |c| number(c.log_spectral_norm());
+        => |c| float(c.log_spectral_norm());
     "seconds": "seconds", "wall-clock time of the networks that were measured together, divided by their number", ""
-        => |c| number(c.seconds);
+        => |c| float(c.seconds);
     "device": "", "what it was measured on: cpu, or cuda:0", ""
-        => |c| free_text(&c.device);
+        => |c| c.device.as_str();
     "cohort_size": "networks", "networks that were measured together with this one, itself included", ""
-        => |c| c.cohort_size.to_string();
+        => |c| c.cohort_size;
     "libtorch": "", "version of libtorch", ""
-        => |c| free_text(&c.libtorch);
+        => |c| c.libtorch.as_str();
     "git_sha": "", "commit of the program, with -dirty where its sources had changes", ""
-        => |c| free_text(&c.git_sha);
+        => |c| c.git_sha.as_str();
     "hostname": "", "name of the machine", ""
-        => |c| free_text(&c.hostname);
+        => |c| c.hostname.as_str();
     "finished_at": "RFC 3339, UTC", "when it was measured", ""
         => |c| instant(c.finished_at);
 ];
 
 fn header() -> impl Iterator<Item = &'static str> {
-    super::plan_columns().chain(CURVATURE_COLUMNS.iter().map(|column| column.name))
+    plan_columns().chain(CURVATURE_COLUMNS.iter().map(|column| column.name))
 }
 
-/// What `columns.json` says of the file.
+/// The documentation of the file for `columns.json`.
 pub fn curvature_docs() -> (String, Vec<ColumnDoc>) {
-    let id = ColumnDoc { name: JOB_ID, unit: "", meaning: JOB_ID_MEANING, empty: "" };
-    let own = CURVATURE_COLUMNS.iter().map(|c| ColumnDoc {
-        name: c.name,
-        unit: c.unit,
-        meaning: c.meaning,
-        empty: c.empty,
-    });
-    let columns = std::iter::once(id).chain(FIELDS.iter().map(ColumnDoc::of)).chain(own);
-    (CURVATURE.to_owned(), columns.collect())
+    (CURVATURE.to_owned(), docs(true, CURVATURE_COLUMNS))
 }
 
 /// The rows of a sweep's `curvature.csv`; none if there is no such file.
 ///
 /// # Errors
-/// The file lacks a column, or has a row that cannot be believed.
+/// The file lacks a column, or has a row that fails validation.
 pub fn read_curvatures(dir: &Path) -> Result<Vec<Curvature>, ResultsError> {
-    let Some(table) = Table::load(&dir.join(CURVATURE))? else {
+    let Some(table) = CsvFile::load(&dir.join(CURVATURE))? else {
         return Ok(Vec::new());
     };
     table.demand(header())?;
@@ -217,7 +171,7 @@ pub fn read_curvatures(dir: &Path) -> Result<Vec<Curvature>, ResultsError> {
         .collect()
 }
 
-/// Of several rows of a job the one that says most: converged before not, then the larger share,
+/// Of several rows of a job the most reliable: converged before not, then the larger share,
 /// the finer tolerance, and Lanczos' method before a power iteration. In the order of the rows.
 pub fn best_curvatures(rows: Vec<Curvature>) -> Vec<Curvature> {
     let worth = |row: &Curvature| {
@@ -257,10 +211,9 @@ pub fn write_curvatures(
     let place = |row: &&Curvature| places.get(&row.job.id()).copied().unwrap_or(usize::MAX);
     let mut rows: Vec<&Curvature> = rows.iter().collect();
     rows.sort_by_cached_key(place);
-    let mut text = table::line(header());
+    let mut text = csv_file::line(header());
     for row in rows {
-        let cells = CURVATURE_COLUMNS.iter().map(|column| (column.cell)(row));
-        text.push_str(&table::line(job_cells(&row.job).chain(cells)));
+        text += &csv_file::line(job_cells(&row.job).chain(cells(CURVATURE_COLUMNS, row)));
     }
     write_atomically(&dir.join(CURVATURE), text.as_bytes())
 }

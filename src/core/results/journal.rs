@@ -13,10 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use super::appender::{Appender, is_at};
 use super::aside::{self, DROPPED, Files, UNWRITTEN};
-use super::table::{Table, write_atomically};
+use super::columns::{
+    document_columns, epoch_cells, epoch_columns, failure_cells, failure_columns, run_cells,
+    run_columns,
+};
+use super::csv_file::CsvFile;
 use super::{
-    EPOCHS, FAILURES, Failure, JOB_ID, RUNS, Record, ResultsError, document_columns, epoch_cells,
-    epoch_columns, failure_cells, failure_columns, hostname, read, run_cells, run_columns,
+    EPOCHS, FAILURES, Failure, JOB_ID, RUNS, Record, ResultsError, hostname, read, write_atomically,
 };
 use crate::job::JobId;
 
@@ -43,7 +46,7 @@ impl fmt::Display for Holder {
     }
 }
 
-/// Who writes to a sweep's folder at this moment, if anyone does.
+/// The process that writes to a sweep's folder now, if there is one.
 ///
 /// # Errors
 /// The lock file cannot be read.
@@ -74,7 +77,7 @@ fn unknown() -> Holder {
     Holder { pid: 0, host: "an unknown machine".into(), since: Utc::now() }
 }
 
-/// Locks a file, if need be by waiting for the one who has it; whether that was of use.
+/// Locks a file, and waits for the process that holds it; false if that takes too long.
 fn acquire(file: &File, patience: Duration) -> std::io::Result<bool> {
     let start = Instant::now();
     loop {
@@ -96,7 +99,7 @@ fn lock(dir: &Path) -> Result<File, ResultsError> {
     let error = |source| ResultsError::io("lock", &path, source);
     let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
     let mut file = open.map_err(error)?;
-    // A `status` may be looking: it holds the lock for microseconds.
+    // A `status` holds the lock for microseconds.
     if !acquire(&file, Duration::from_millis(100)).map_err(error)? {
         return Err(ResultsError::Held { dir: dir.to_owned(), holder: read_holder(&mut file) });
     }
@@ -112,8 +115,8 @@ fn lock(dir: &Path) -> Result<File, ResultsError> {
 /// and ends after the steps that it is at.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The CSV files of a sweep's folder, open for adding rows. One process at a time has them: who
-/// holds `.lock`, and the CSV files themselves, in case somebody removes `.lock`.
+/// The CSV files of a sweep's folder, open for adding rows. One process at a time has them: it
+/// locks `.lock`, and the CSV files as well, in case `.lock` is removed.
 ///
 /// A job is finished when its row in `runs.csv` is on the disk; the rows of `epochs.csv` get
 /// there first, so a finished job has its whole curve, and after a crash the curve of a job
@@ -133,7 +136,7 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens a folder, which is made if there is none, and mends what a crash left: a torn last
+    /// Opens a folder, which is made if there is none, and repairs what a crash left: a torn last
     /// row, and epochs of jobs that are not finished. What is taken out is kept aside.
     ///
     /// # Errors
@@ -143,7 +146,7 @@ impl Journal {
         fs::create_dir_all(dir).map_err(|source| ResultsError::io("make", dir, source))?;
         let lock = lock(dir)?;
         let open = |name, columns: Vec<&'static str>| open(dir, name, &columns);
-        // Read everything before anything is mended: an error must leave the files alone.
+        // Read everything before anything is repaired: an error must leave the files alone.
         let mut warnings = Vec::new();
         let mut torn = Vec::new();
         let (mut runs, table) = open(RUNS, run_columns().collect())?;
@@ -217,7 +220,7 @@ impl Journal {
         &self.dir
     }
 
-    /// What was mended or looked odd when the folder was opened, for the user to read.
+    /// Warnings for the user, of what was repaired when the folder was opened.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
@@ -227,19 +230,19 @@ impl Journal {
         &self.finished
     }
 
-    /// What to tell of finished jobs that an earlier run could not write, and that are not finished
+    /// Warnings of finished jobs that an earlier run could not write, and that are not finished
     /// otherwise.
     ///
     /// # Errors
     /// The folder cannot be listed.
     pub fn left_aside(&self) -> Result<Vec<String>, ResultsError> {
-        let mut told = Vec::new();
+        let mut warnings = Vec::new();
         for files in Files::unwritten(&self.dir)? {
-            let Ok(Some(table)) = Table::load(&files.runs) else { continue };
+            let Ok(Some(table)) = CsvFile::load(&files.runs) else { continue };
             let ids = table.rows().filter_map(|row| row.ok()?.required(JOB_ID).ok());
             let new = ids.filter(|id| !self.finished.contains(id)).count();
             if new > 0 {
-                told.push(format!(
+                warnings.push(format!(
                     "{} holds {new} finished jobs that an earlier run could not write; \
                      `wninit merge {}` adds them, and without it they are trained again",
                     files.runs.display(),
@@ -247,7 +250,7 @@ impl Journal {
                 ));
             }
         }
-        Ok(told)
+        Ok(warnings)
     }
 
     /// How often the job has failed, in this run and before.
@@ -313,7 +316,7 @@ impl Journal {
         }
     }
 
-    /// That this process has the folder, still.
+    /// Checks that this process still holds the folder.
     ///
     /// # Errors
     /// Its lock was removed or replaced, or cannot be examined.
@@ -321,7 +324,7 @@ impl Journal {
         let path = self.dir.join(LOCK);
         let ours = self.lock.metadata().and_then(|lock| is_at(&lock, &path));
         let ours = ours.map_err(|source| ResultsError::io("examine", &path, source))?;
-        // To lock once more what is locked already does nothing.
+        // Locking it again has no effect.
         if ours && self.lock.try_lock().is_ok() {
             Ok(())
         } else {
@@ -329,7 +332,7 @@ impl Journal {
         }
     }
 
-    /// That the files are as this process left them, as far as that can be told quickly.
+    /// Checks quickly that the files are as this process left them.
     ///
     /// # Errors
     /// One of them is not, or cannot be read.
@@ -338,11 +341,11 @@ impl Journal {
         files.into_iter().try_for_each(|file| file.unchanged().map(drop))
     }
 
-    /// The jobs that have a row in `runs.csv` as it is at this moment, whoever wrote it, and how
+    /// The jobs that have a row in `runs.csv` now, whichever process wrote it, and how
     /// many epochs of each are in `epochs.csv`. A file that cannot be read has no rows.
     pub(crate) fn standing(&self) -> HashMap<JobId, usize> {
         let ids = |path: &Path| -> Vec<JobId> {
-            let Ok(Some(table)) = Table::load(path) else { return Vec::new() };
+            let Ok(Some(table)) = CsvFile::load(path) else { return Vec::new() };
             table.rows().filter_map(|row| row.ok()?.required(JOB_ID).ok()).collect()
         };
         let mut standing: HashMap<JobId, usize> =
@@ -355,7 +358,7 @@ impl Journal {
 
     /// Keeps what cannot be written in files beside the folder's own, which [`super::merge`] adds
     /// to them; their paths. If a file was moved or deleted, all rows are kept: without those of
-    /// `runs.csv`, curves would be dropped as belonging to nobody.
+    /// `runs.csv`, curves would be dropped as those of no job.
     ///
     /// # Errors
     /// Neither the folder nor that for temporary files takes them.
@@ -383,12 +386,10 @@ impl Journal {
         aside::keep(&self.dir, UNWRITTEN, &kept)
     }
 
-    /// The file of finished jobs.
     pub(super) fn runs(&self) -> &Appender {
         &self.runs
     }
 
-    /// The file of curves.
     pub(super) fn epochs(&self) -> &Appender {
         &self.epochs
     }
@@ -423,7 +424,7 @@ fn open(
     dir: &Path,
     name: &str,
     columns: &[&'static str],
-) -> Result<(Appender, Option<Table>), ResultsError> {
+) -> Result<(Appender, Option<CsvFile>), ResultsError> {
     let path = dir.join(name);
     Appender::open(path.clone(), columns, |file| {
         let locked = acquire(file, PATIENCE);
@@ -457,7 +458,7 @@ fn widen(
         return Ok(file);
     }
     let path = file.path().to_owned();
-    let table = Table::load(&path)?.ok_or_else(|| ResultsError::Changed(path.clone()))?;
+    let table = CsvFile::load(&path)?.ok_or_else(|| ResultsError::Changed(path.clone()))?;
     let late = replace(&file, &table.widened(&new)?)?;
     if !late.is_empty() {
         let kept = aside::keep(dir, DROPPED, &[(RUNS, [file.head(), &late].concat())])?;
@@ -472,8 +473,8 @@ fn widen(
     open(dir, &name, &columns).map(|(file, _)| file)
 }
 
-/// A last row that is not whole, with its header, and what to tell of it.
-fn torn_row(file: &'static str, table: &Table) -> Option<(&'static str, Vec<u8>, String)> {
+/// A last row that is not whole, with its header, and a warning.
+fn torn_row(file: &'static str, table: &CsvFile) -> Option<(&'static str, Vec<u8>, String)> {
     let torn = table.torn.as_ref()?;
     let text: String = torn.text.chars().take(200).collect();
     let message = format!(
@@ -489,11 +490,11 @@ fn listed(paths: &[PathBuf]) -> String {
 }
 
 /// Takes the epochs of jobs that are not finished out of `epochs.csv`, by putting another file in
-/// its place; what to tell of that.
+/// its place. Gives a warning.
 fn drop_orphans(
     dir: &Path,
     epochs: &Appender,
-    table: &Table,
+    table: &CsvFile,
     orphans: &[bool],
 ) -> Result<String, ResultsError> {
     let rest: Vec<bool> = orphans.iter().map(|orphan| !orphan).collect();

@@ -8,10 +8,11 @@ use rayon::prelude::*;
 
 use super::appender::Appender;
 use super::aside::Files;
+use super::columns::{epoch_columns, run_columns};
+use super::csv_file::{self, CsvFile};
 use super::journal::Journal;
 use super::read::{self, Conflict};
-use super::table::{self, Table};
-use super::{Failure, JOB_ID, Record, ResultsError, epoch_columns, folders, run_columns};
+use super::{Failure, JOB_ID, Record, ResultsError, folders};
 use crate::job::JobId;
 
 /// What a merge did.
@@ -66,21 +67,21 @@ pub fn is_mergeable(dir: &Path) -> Result<bool, ResultsError> {
 /// their text is copied as it stands. What was read stays as it is.
 ///
 /// # Errors
-/// Another process writes to the sweep's folder, or a file cannot be read, believed or written.
+/// Another process writes to the sweep's folder, or a file cannot be read or written, or has a row that fails validation.
 /// What was copied before stays; the same call goes on from there.
 pub fn merge(dir: &Path) -> Result<Merged, ResultsError> {
     let mut journal = Journal::open(dir)?;
     let mut merged = Merged { warnings: journal.warnings().to_vec(), ..Merged::default() };
     // The tables that were read, and where in them each job stands first.
-    let mut tables: Vec<Table> = Vec::new();
+    let mut tables: Vec<CsvFile> = Vec::new();
     let mut places: HashMap<JobId, (usize, usize)> = HashMap::new();
     let mut group = Group::default();
     merged.shards = folders(dir)?.len() - 1;
     let sources = sources(dir)?;
     merged.unwritten = sources.len() - 1 - merged.shards;
     for files in &sources {
-        // Runs first: whatever they hold at this moment, its epochs are there already.
-        let Some(table) = Table::load(&files.runs)? else { continue };
+        // Runs first: the epochs of every row in them are on disk already.
+        let Some(table) = CsvFile::load(&files.runs)? else { continue };
         if let Some(torn) = &table.torn {
             merged.warnings.push(format!(
                 "{}:{}: the last row is not whole and was left out; where its shard still runs, merge again later",
@@ -106,7 +107,7 @@ pub fn merge(dir: &Path) -> Result<Merged, ResultsError> {
             }
         }
         if !new.is_empty() {
-            let epochs = Table::load(&files.epochs)?;
+            let epochs = CsvFile::load(&files.epochs)?;
             let warning = copy(&table, epochs.as_ref(), &new, &journal, &mut group)?;
             merged.warnings.extend(warning.map(|w| format!("{}: {w}", files.epochs.display())));
             merged.jobs += new.len();
@@ -125,7 +126,7 @@ pub fn merge(dir: &Path) -> Result<Merged, ResultsError> {
     let mut known = HashSet::new();
     let mut failures: Vec<Failure> = Vec::new();
     for (number, files) in sources.iter().enumerate() {
-        if let Some(table) = Table::load(&files.failures)? {
+        if let Some(table) = CsvFile::load(&files.failures)? {
             let new = read::failures_in(&table)?.into_iter().filter(|f| known.insert(key(f)));
             failures.extend(new.filter(|_| number > 0)); // the first source is the folder itself
         }
@@ -145,7 +146,7 @@ fn write(journal: &mut Journal, group: &mut Group) -> Result<(), ResultsError> {
 fn add_curves(sources: &[Files], journal: &mut Journal) -> Result<(), ResultsError> {
     let mut standing = journal.standing();
     for files in sources {
-        let Some(table) = Table::load(&files.epochs)? else { continue };
+        let Some(table) = CsvFile::load(&files.epochs)? else { continue };
         table.demand(epoch_columns())?;
         let mut text = String::new();
         let mut added: HashMap<JobId, usize> = HashMap::new();
@@ -163,7 +164,7 @@ fn add_curves(sources: &[Files], journal: &mut Journal) -> Result<(), ResultsErr
 }
 
 /// The job of each row, all of which were found sound, and how many epochs it has.
-fn checked_runs(table: &Table) -> Result<Vec<(JobId, usize)>, ResultsError> {
+fn checked_runs(table: &CsvFile) -> Result<Vec<(JobId, usize)>, ResultsError> {
     table.demand(run_columns())?;
     let fields = read::fields_in(table);
     let rows = (0..table.len()).into_par_iter();
@@ -181,10 +182,10 @@ struct New {
 /// What two rows of a job differ in.
 fn conflict(
     id: JobId,
-    first: (&Table, usize),
-    second: (&Table, usize),
+    first: (&CsvFile, usize),
+    second: (&CsvFile, usize),
 ) -> Result<Option<Conflict>, ResultsError> {
-    let record = |(table, row): (&Table, usize)| -> Result<(Record, String), ResultsError> {
+    let record = |(table, row): (&CsvFile, usize)| -> Result<(Record, String), ResultsError> {
         let row = table.row(row)?;
         let (_, record) = read::record(&row, &read::fields_in(table))?;
         Ok((record, format!("{}:{}", table.path.display(), row.line)))
@@ -195,11 +196,11 @@ fn conflict(
     Ok((!differences.is_empty()).then(conflict))
 }
 
-/// Adds some rows of a shard, and the curves of their jobs, to a group. Gives what to tell if
+/// Adds some rows of a shard, and the curves of their jobs, to a group. Gives a warning if
 /// epochs are missing.
 fn copy(
-    runs: &Table,
-    epochs: Option<&Table>,
+    runs: &CsvFile,
+    epochs: Option<&CsvFile>,
     new: &[New],
     journal: &Journal,
     group: &mut Group,
@@ -241,7 +242,7 @@ fn copy(
 
 /// Adds a row to the text that goes into another file, with that file's columns.
 fn copy_row(
-    from: &Table,
+    from: &CsvFile,
     row: usize,
     to: &Appender,
     text: &mut String,
@@ -251,7 +252,7 @@ fn copy_row(
         text.push('\n');
     } else {
         let row = from.row(row)?;
-        text.push_str(&table::line(to.header().iter().map(|name| row.cell(name))));
+        text.push_str(&csv_file::line(to.header().iter().map(|name| row.cell(name))));
     }
     Ok(())
 }

@@ -8,12 +8,11 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::believable;
-use super::table::{Row, Table};
+use super::columns::{RESULT_COLUMNS, epoch_columns, failure_columns, plan_columns, run_columns};
+use super::csv_file::{CsvFile, Row};
 use super::{
-    EPOCHS, EpochRow, FAILURES, Failure, INSTRUCTION_SET, JOB_ID, Outcome, Provenance,
-    RESULT_COLUMNS, RUNS, Record, ResultsError, epoch_columns, failure_columns, plan_columns,
-    run_columns,
+    EPOCHS, EpochRow, FAILURES, Failure, INSTRUCTION_SET, JOB_ID, Outcome, Provenance, RUNS,
+    Record, ResultsError, validate,
 };
 use crate::job::{Draft, FIELDS, Field, Job, JobId, Value};
 
@@ -67,7 +66,7 @@ pub struct Runs {
     pub records: Vec<Record>,
     /// Jobs with several rows that do not agree; the first row is among the records.
     pub conflicts: Vec<Conflict>,
-    /// What looked odd, for the user to read.
+    /// Warnings for the user.
     pub warnings: Vec<String>,
 }
 
@@ -77,12 +76,12 @@ pub fn differences(a: &Record, b: &Record) -> Vec<(&'static str, String, String)
     RESULT_COLUMNS
         .iter()
         .filter(|column| !INCIDENTAL.contains(&column.name))
-        .map(|column| (column.name, (column.cell)(a), (column.cell)(b)))
+        .map(|column| (column.name, (column.value)(a).csv(), (column.value)(b).csv()))
         .filter(|(_, a, b)| a != b)
         .collect()
 }
 
-/// Whether two records of the same job say the same: every column of `runs.csv`, timing and
+/// Whether two records of the same job are equal in every column of `runs.csv`, timing and
 /// provenance aside. Curves are not compared.
 pub fn equal_results(a: &Record, b: &Record) -> bool {
     a.job == b.job && differences(a, b).is_empty()
@@ -127,14 +126,14 @@ fn shard(name: &str) -> Option<(u32, u32)> {
 /// The finished jobs of a sweep and of its shards.
 ///
 /// # Errors
-/// A file lacks a column or has a row that cannot be believed: it is cut short, a cell has no
+/// A file lacks a column or has a row that fails validation: it is cut short, a cell has no
 /// value of its column, or its fields are not those of the job that `job_id` names.
 pub fn read_runs(dir: &Path) -> Result<Runs, ResultsError> {
     let mut all = Runs::default();
     let mut places: HashMap<JobId, (usize, String)> = HashMap::new();
     for folder in folders(dir)? {
         let path = folder.join(RUNS);
-        let Some(table) = Table::load(&path)? else {
+        let Some(table) = CsvFile::load(&path)? else {
             continue;
         };
         add_runs(&table, &mut all, &mut places)?;
@@ -142,15 +141,14 @@ pub fn read_runs(dir: &Path) -> Result<Runs, ResultsError> {
     Ok(all)
 }
 
-/// The finished jobs of one file.
-pub(super) fn runs_in(table: &Table) -> Result<Runs, ResultsError> {
+pub(super) fn runs_in(table: &CsvFile) -> Result<Runs, ResultsError> {
     let mut runs = Runs::default();
     add_runs(table, &mut runs, &mut HashMap::new())?;
     Ok(runs)
 }
 
 fn add_runs(
-    table: &Table,
+    table: &CsvFile,
     all: &mut Runs,
     places: &mut HashMap<JobId, (usize, String)>,
 ) -> Result<(), ResultsError> {
@@ -183,7 +181,7 @@ fn add_runs(
                         differences,
                     });
                 } else if first_place.starts_with(&format!("{file}:")) {
-                    // Between files it is what a merge leaves; within one it is somebody's doing.
+                    // A merge leaves the same row in two files; within one file it was copied by hand.
                     all.warnings.push(format!(
                         "{second}: job {id} stands in {first_place} too, with the same results"
                     ));
@@ -230,7 +228,7 @@ pub(super) fn record(
         },
         epochs: Vec::new(),
     };
-    believable::record(&record).map_err(|message| row.error(message))?;
+    validate::record(&record).map_err(|message| row.error(message))?;
     Ok((id, record))
 }
 
@@ -281,7 +279,7 @@ fn each<T>(
 ) -> Result<Vec<T>, ResultsError> {
     let mut values = Vec::new();
     for folder in folders(dir)? {
-        if let Some(table) = Table::load(&folder.join(file))? {
+        if let Some(table) = CsvFile::load(&folder.join(file))? {
             table.demand(columns.iter().copied())?;
             for row in table.rows() {
                 values.push(value(&row?)?);
@@ -317,7 +315,7 @@ pub fn read_outcomes(dir: &Path) -> Result<HashMap<JobId, Outcome>, ResultsError
 /// # Errors
 /// The file cannot be read, or has no `job_id`.
 pub fn planned_ids(dir: &Path) -> Result<Option<Vec<JobId>>, ResultsError> {
-    let Some(table) = Table::load(&dir.join("plan.csv"))? else {
+    let Some(table) = CsvFile::load(&dir.join("plan.csv"))? else {
         return Ok(None);
     };
     table.demand([JOB_ID])?;
@@ -329,7 +327,7 @@ pub fn planned_ids(dir: &Path) -> Result<Option<Vec<JobId>>, ResultsError> {
 /// # Errors
 /// As [`read_runs`].
 pub fn planned_jobs(dir: &Path) -> Result<Option<Vec<(JobId, Job)>>, ResultsError> {
-    let Some(table) = Table::load(&dir.join("plan.csv"))? else {
+    let Some(table) = CsvFile::load(&dir.join("plan.csv"))? else {
         return Ok(None);
     };
     table.demand(plan_columns())?;
@@ -339,7 +337,7 @@ pub fn planned_jobs(dir: &Path) -> Result<Option<Vec<(JobId, Job)>>, ResultsErro
 }
 
 /// The places of [`FIELDS`] in a table.
-pub(super) fn fields_in(table: &Table) -> Vec<Option<usize>> {
+pub(super) fn fields_in(table: &CsvFile) -> Vec<Option<usize>> {
     FIELDS.iter().map(|field| table.position(field.name)).collect()
 }
 
@@ -351,8 +349,7 @@ pub fn read_failures(dir: &Path) -> Result<Vec<Failure>, ResultsError> {
     each(dir, FAILURES, &failure_columns().collect::<Vec<_>>(), failure)
 }
 
-/// The failed attempts of one file.
-pub(super) fn failures_in(table: &Table) -> Result<Vec<Failure>, ResultsError> {
+pub(super) fn failures_in(table: &CsvFile) -> Result<Vec<Failure>, ResultsError> {
     table.demand(failure_columns())?;
     table.rows().map(|row| failure(&row?)).collect()
 }
@@ -378,14 +375,14 @@ fn failure(row: &Row<'_>) -> Result<Failure, ResultsError> {
 pub fn read_epochs(dir: &Path) -> Result<HashMap<JobId, Vec<EpochRow>>, ResultsError> {
     let mut curves: HashMap<JobId, Vec<EpochRow>> = HashMap::new();
     for folder in folders(dir)? {
-        // Runs first: whatever they hold at this moment, its epochs are there already.
-        let Some(runs) = Table::load(&folder.join(RUNS))? else {
+        // Runs first: the epochs of every row in them are on disk already.
+        let Some(runs) = CsvFile::load(&folder.join(RUNS))? else {
             continue;
         };
         runs.demand([JOB_ID])?;
         let finished =
             runs.rows().map(|row| row?.required(JOB_ID)).collect::<Result<HashSet<JobId>, _>>()?;
-        let Some(table) = Table::load(&folder.join(EPOCHS))? else {
+        let Some(table) = CsvFile::load(&folder.join(EPOCHS))? else {
             continue;
         };
         table.demand(epoch_columns())?;
@@ -403,7 +400,6 @@ pub fn read_epochs(dir: &Path) -> Result<HashMap<JobId, Vec<EpochRow>>, ResultsE
     Ok(curves)
 }
 
-/// An epoch from its row.
 pub(super) fn epoch(row: &Row<'_>) -> Result<EpochRow, ResultsError> {
     let number = |column| Ok(row.finite(column)?.unwrap_or(f64::NAN));
     let epoch = EpochRow {
@@ -415,6 +411,6 @@ pub(super) fn epoch(row: &Row<'_>) -> Result<EpochRow, ResultsError> {
         val_acc: number("val_acc")?,
         seconds: number("seconds")?,
     };
-    believable::epoch(&epoch).map_err(|message| row.error(message))?;
+    validate::epoch(&epoch).map_err(|message| row.error(message))?;
     Ok(epoch)
 }

@@ -1,4 +1,4 @@
-//! How a sweep is run, whoever trains: cohorts to workers, records to the journal.
+//! Running a sweep: cohorts to workers, records to the journal.
 
 pub mod interrupt;
 pub mod pool;

@@ -1,4 +1,4 @@
-//! How far a run is: a bar on a terminal, a line now and then elsewhere, and `progress.json` for
+//! Progress of a run: a bar on a terminal, occasional lines elsewhere, and `progress.json` for
 //! `wninit status`.
 
 use std::fs;
@@ -10,42 +10,42 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
 use crate::console::{say, stderr_is_terminal};
+use crate::fmt::duration;
 use crate::results::write_atomically;
 
 const FILE: &str = "progress.json";
 const STEPS: u64 = 10_000;
 
-/// Where a run stands: the contents of `progress.json`.
+/// The contents of `progress.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Progress {
-    /// The running process.
+pub struct RunProgress {
+    /// Of the running process.
     pub pid: u32,
-    /// The machine on which it runs.
+    /// Its hostname.
     pub host: String,
-    /// When it started.
+    /// The start of the run.
     pub started_at: DateTime<Utc>,
-    /// When this was written.
+    /// The time of writing.
     pub updated_at: DateTime<Utc>,
     /// Jobs of the plan.
     pub planned: usize,
-    /// Jobs that are finished, by this run or before it.
+    /// Finished jobs, of this run and of earlier ones.
     pub finished: usize,
-    /// Jobs that this run finished and that diverged.
+    /// Diverged jobs of this run.
     pub diverged: usize,
-    /// Jobs that failed in this run and were not finished since.
+    /// Jobs that failed in this run and have not finished since.
     pub failed: usize,
-    /// Jobs being trained at this moment.
+    /// Jobs in training.
     pub running: usize,
-    /// Share of this run's work that is done, weighted by cost, from 0 to 1.
+    /// The fraction of this run's work that is done, weighted by cost.
     pub fraction: f64,
-    /// Seconds that the rest will take at the pace so far; `None` while there is none.
+    /// Estimated remaining seconds; `None` before the first progress.
     pub eta_seconds: Option<f64>,
 }
 
-impl Progress {
-    /// The last words of the process that ran, or runs, the sweep; `None` if it left none that
-    /// can be read.
-    pub fn read(dir: &Path) -> Option<Progress> {
+impl RunProgress {
+    /// Reads `progress.json` of the last or current run; `None` if it is missing or unreadable.
+    pub fn read(dir: &Path) -> Option<RunProgress> {
         serde_json::from_slice(&fs::read(dir.join(FILE)).ok()?).ok()
     }
 
@@ -66,30 +66,18 @@ impl Progress {
     }
 }
 
-/// A duration for people: `8 s`, `12 min`, `3 h 20 min`, `2 d 4 h`.
-pub fn duration(seconds: f64) -> String {
-    let seconds = seconds.max(0.0).round() as u64;
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    match seconds {
-        0..120 => format!("{seconds} s"),
-        120..7200 => format!("{minutes} min"),
-        7200..172_800 => format!("{hours} h {} min", minutes % 60),
-        _ => format!("{days} d {} h", hours % 24),
-    }
-}
-
 /// Shows a run's progress on stderr and keeps `progress.json` up to date.
 pub(crate) struct Display {
     file: PathBuf,
     bar: Option<ProgressBar>,
     written: Option<Instant>,
-    said: Instant,
+    printed: Instant,
 }
 
 impl Display {
     /// How often `progress.json` is written.
     const FILE_EVERY: Duration = Duration::from_secs(1);
-    /// How often a line is printed where stderr is no terminal.
+    /// How often a line is printed if stderr is not a terminal.
     const LINE_EVERY: Duration = Duration::from_secs(5);
 
     pub(crate) fn new(dir: &Path) -> Display {
@@ -100,17 +88,16 @@ impl Display {
             }
             bar
         });
-        Display { file: dir.join(FILE), bar, written: None, said: Instant::now() }
+        Display { file: dir.join(FILE), bar, written: None, printed: Instant::now() }
     }
 
-    /// Whether [`Display::show`] has something to do, so that nobody counts jobs for nothing.
+    /// Whether it is time for [`Display::show`].
     pub(crate) fn due(&self) -> bool {
         self.written.is_none_or(|at| at.elapsed() >= Self::FILE_EVERY)
     }
 
-    /// Shows where the run stands.
-    pub(crate) fn show(&mut self, progress: &Progress) {
-        // Not being able to say how far it is must not stop a sweep; the journal will complain.
+    pub(crate) fn show(&mut self, progress: &RunProgress) {
+        // A write error must not stop a sweep; the journal reports it.
         if let Ok(json) = serde_json::to_string_pretty(progress) {
             write_atomically(&self.file, format!("{json}\n").as_bytes()).ok();
         }
@@ -120,37 +107,26 @@ impl Display {
                 bar.set_position((progress.fraction * STEPS as f64) as u64);
                 bar.set_message(progress.line());
             }
-            None if self.said.elapsed() >= Self::LINE_EVERY => {
-                self.said = Instant::now();
+            None if self.printed.elapsed() >= Self::LINE_EVERY => {
+                self.printed = Instant::now();
                 say(&progress.line());
             }
             None => {}
         }
     }
 
-    /// Prints a message without disturbing the bar.
-    pub(crate) fn say(&self, message: &str) {
+    /// Prints a message above the bar.
+    pub(crate) fn print(&self, message: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| say(message)),
             None => say(message),
         }
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub(crate) fn end(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn durations_read_like_people_say_them() {
-        let texts = [8.2, 119.0, 720.0, 12_000.0, 187_200.0, -3.0].map(duration);
-        assert_eq!(texts, ["8 s", "119 s", "12 min", "3 h 20 min", "2 d 4 h", "0 s"]);
     }
 }

@@ -1,4 +1,4 @@
-//! A sweep's folder, from what was asked to what is left to do.
+//! Opens a sweep's folder: records the plan and finds the jobs that are left.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -7,30 +7,28 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use crate::job::{Job, JobId};
+use crate::plan::shard::Shard;
 use crate::results::{
     Journal, ResultsError, finished_ids, folders, plan_csv, planned_ids, write_atomically,
 };
 
-pub use crate::plan::shard::Shard;
-
-/// What a new plan means for the results that a folder holds. Nothing is deleted.
+/// The difference between a new plan and that of a folder. No results are deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlanChange {
-    /// Jobs of the new plan that the old one had.
+    /// Jobs in both plans.
     pub kept: usize,
-    /// Those of them that are finished.
+    /// Those that are finished.
     pub kept_finished: usize,
-    /// Jobs that the old plan did not have.
+    /// Jobs only in the new plan.
     pub new: usize,
-    /// Jobs that only the old plan had.
+    /// Jobs only in the old plan.
     pub orphaned: usize,
-    /// Those of them that are finished; their rows stay.
+    /// Those that are finished; their rows stay.
     pub orphaned_finished: usize,
 }
 
 impl PlanChange {
-    /// Compares the jobs of a plan with those of a folder's, of which some are finished; `None` if
-    /// it has no plan, or the same.
+    /// Compares the jobs of a plan with those of a folder's plan; `None` if there is none, or the same.
     ///
     /// # Errors
     /// The folder's `plan.csv` cannot be read.
@@ -71,38 +69,37 @@ impl fmt::Display for PlanChange {
     }
 }
 
-/// A sweep's folder that this process may write to.
-pub struct Sweep {
-    /// Where finished jobs go.
+/// A sweep's folder, locked by this process.
+pub struct SweepFolder {
+    /// The writer of results.
     pub journal: Journal,
-    /// The jobs that are left to do, in the plan's order.
+    /// Unfinished jobs, in the plan's order.
     pub remaining: Vec<Job>,
-    /// Jobs of this part that were finished before.
+    /// The number of finished jobs of this part.
     pub finished: usize,
-    /// Every job that is finished in the sweep's folder or in that of any shard.
+    /// All jobs that are finished in the sweep's folder or in that of any shard.
     pub finished_anywhere: HashSet<JobId>,
-    /// How the plan differs from the one before.
+    /// How the plan differs from the folder's previous one.
     pub change: Option<PlanChange>,
 }
 
-/// Takes a sweep's folder (or, of a shard, its own) for this process and writes down what was
-/// asked: `grid.toml`, `plan.csv` and `columns.json`. `plan` is every job of the sweep, `part`
-/// those that this process shall do: all of them, or a shard's.
+/// Locks a sweep's folder (or a shard's) and writes `grid.toml`, `plan.csv` and `columns.json`. `plan`
+/// is every job of the sweep, `part` those of this process: all, or a shard's.
 ///
-/// A job that is finished in any shard of the sweep is not done again. Call it only with a plan
-/// that was validated: an error in a grid must leave no trace on the disk.
+/// A job that is finished in any shard of the sweep is not trained again. Call it only with a
+/// validated plan: an invalid grid must not change the disk.
 ///
 /// # Errors
-/// Another process has the folder, a file in it cannot be believed, or the disk refuses.
+/// Another process has the lock, a file fails validation, or a write fails.
 pub fn open(
     dir: &Path,
     shard: Option<Shard>,
     grid_toml: &str,
     plan: &[Job],
     part: &[Job],
-) -> Result<Sweep, ResultsError> {
+) -> Result<SweepFolder, ResultsError> {
     let journal = Journal::open(&shard.map_or_else(|| dir.to_owned(), |shard| shard.folder(dir)))?;
-    // The journal has read its own folder, and most sweeps have no other.
+    // The journal has already read its own folder; most sweeps have no other.
     let finished = match folders(dir)?.as_slice() {
         [only] if only == journal.dir() => journal.finished().clone(),
         _ => finished_ids(dir)?,
@@ -112,7 +109,7 @@ pub fn open(
     describe(dir, grid_toml, plan)?;
     let remaining: Vec<Job> =
         part.par_iter().filter(|job| !finished.contains(&job.id())).cloned().collect();
-    Ok(Sweep {
+    Ok(SweepFolder {
         journal,
         finished: part.len() - remaining.len(),
         remaining,
@@ -121,17 +118,16 @@ pub fn open(
     })
 }
 
-/// Writes down what is asked of a sweep: `grid.toml` and `plan.csv`. Several processes may do so
-/// at once, as shards do.
+/// Writes `grid.toml` and `plan.csv`. Several processes may do so at once, as shards do.
 ///
 /// # Errors
-/// The disk refuses.
+/// A write fails.
 pub fn describe(dir: &Path, grid_toml: &str, plan: &[Job]) -> Result<(), ResultsError> {
     replace(&dir.join("grid.toml"), grid_toml)?;
     replace(&dir.join("plan.csv"), &plan_csv(plan))
 }
 
-/// Puts a file in place, unless it is there already: a notebook that watches it need not wake up.
+/// Writes a file unless it has these contents, so that notebooks that watch it are not triggered.
 fn replace(path: &Path, text: &str) -> Result<(), ResultsError> {
     match std::fs::read(path) {
         Ok(found) if found == text.as_bytes() => Ok(()),

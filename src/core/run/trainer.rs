@@ -1,35 +1,35 @@
-//! What the pool asks of whoever trains.
+//! The interface between the pool and what trains.
 
 use crate::plan::cohort::Cohort;
 use crate::results::{FailureReason, Record};
 
-/// What a trainer tells while it works.
+/// What a trainer reports while it works.
 pub enum Event {
     /// A member of the cohort is finished; its record is final.
     Finished(Box<Record>),
-    /// The share of the cohort's work that is done, from 0 to 1.
+    /// The fraction of the cohort's work that is done.
     Progress(f64),
-    /// What the user should know.
+    /// A message for the user.
     Note(String),
 }
 
-/// Why a trainer came back before every member was finished.
+/// Why a trainer returned before every member was finished.
 #[derive(Debug)]
 pub enum Stop {
-    /// It was asked to; what is worth keeping is in a checkpoint.
+    /// The stop flag was set; the state is in a checkpoint.
     Interrupted,
-    /// The machine failed it.
+    /// The machine failed.
     Failed {
         /// The kind of failure.
         reason: FailureReason,
-        /// What happened.
+        /// The error, with its causes.
         error: anyhow::Error,
     },
 }
 
-/// Trains cohorts. The pool takes one as an argument, so that a test can pass a fake.
+/// Trains cohorts: libtorch in the program, a fake in tests of the pool.
 pub trait Trainer: Sync {
-    /// Trains the cohort on worker `worker` of the pool and reports each member as it finishes.
+    /// Trains the cohort on worker `worker` and reports each member when it finishes.
     ///
     /// # Errors
     /// [`Stop`]; members that were already reported stay finished.

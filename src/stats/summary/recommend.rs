@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::initializers::{Arms, common_seeds};
-use super::{Cell, Ending, Seed, Sweep};
-use crate::estimates::{self, Interval, LEVEL, Paired};
+use super::Seed;
+use super::arms::{Arms, common_seeds};
+use super::cells::{Cell, Cells, RunEnding};
+use crate::describe;
+use crate::interval::{self, Interval, LEVEL, Paired};
 
 /// What to conclude for a depth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +72,7 @@ pub struct Recommendation {
 
 impl Arms {
     /// A recommendation for every depth that has a finished run.
-    pub(super) fn recommendations(&self, sweep: &Sweep) -> Vec<Recommendation> {
+    pub(super) fn recommendations(&self, sweep: &Cells) -> Vec<Recommendation> {
         // By depth, the contexts' chosen cells by arm.
         let mut depths: BTreeMap<u32, Vec<&BTreeMap<usize, usize>>> = BTreeMap::new();
         for arms in self.chosen.values() {
@@ -90,7 +92,7 @@ impl Arms {
 
     fn recommend(
         &self,
-        sweep: &Sweep,
+        sweep: &Cells,
         layers: Option<u32>,
         contexts: &[&BTreeMap<usize, usize>],
     ) -> Option<Recommendation> {
@@ -101,7 +103,7 @@ impl Arms {
             .filter_map(|arm| {
                 let scores: Vec<f64> =
                     cells_of(arm).iter().filter_map(|c| c.validation()).collect();
-                Some((estimates::mean(&scores)?, arm))
+                Some((describe::mean(&scores)?, arm))
             })
             .collect();
         ranking.sort_by(|a, b| b.0.total_cmp(&a.0)); // stable: of equals the first
@@ -115,7 +117,7 @@ impl Arms {
                     let (own, other) = (*arms.get(&best)?, *arms.get(&arm)?);
                     Some(common_seeds(&sweep.cells[own], &sweep.cells[other]))
                 });
-                Rival { arm, difference: estimates::paired(&by_seed(pairs), level) }
+                Rival { arm, difference: interval::paired(&by_seed(pairs), level) }
             })
             .collect();
         let own = cells_of(best);
@@ -123,7 +125,7 @@ impl Arms {
             cell.runs.iter().filter_map(|r| Some((r.seed, (r.accuracy?, 0.0)))).collect()
         });
         let values: Vec<f64> = by_seed(accuracies).into_iter().map(|(x, _)| x).collect();
-        let successes = own.iter().map(|cell| cell.count(Ending::Success)).sum();
+        let successes = own.iter().map(|cell| cell.count(RunEnding::Success)).sum();
         let runs = own.iter().map(|cell| cell.runs.len()).sum();
         let rates = || own.iter().map(|cell| cell.job.lr);
         let tried = || sweep.cells.iter().map(|cell| cell.job.lr);
@@ -144,8 +146,8 @@ impl Arms {
             advice,
             n: values.len(),
             n_contexts: own.len(),
-            mean: estimates::mean(&values),
-            interval: estimates::mean_interval(&values, LEVEL),
+            mean: describe::mean(&values),
+            interval: interval::mean_interval(&values, LEVEL),
             successes,
             runs,
             lr,

@@ -7,8 +7,8 @@ mod simulation;
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use wninit_stats::estimates::{Interval, LEVEL};
 use wninit_stats::inference::Inference;
+use wninit_stats::interval::{Interval, LEVEL};
 use wninit_stats::proportion::{self, Difference};
 use wninit_stats::student::{Mean, sign_flip};
 use wninit_stats::verdict::{

@@ -1,13 +1,13 @@
-//! `wninit curvature`: how curved the loss is where a grid's jobs start.
+//! `wninit curvature`: the curvature of the loss at a grid's initial networks.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use super::shared_out::shared_out;
 use crate::probe::curvature::measure;
-use crate::probe::eigen::{Eigen, Method, Options};
-use crate::probe::shared_out;
+use crate::probe::eigen::{Eigen, SolverOptions};
 use crate::train::Libtorch;
 use crate::{device, ffi};
 use chrono::Utc;
@@ -15,29 +15,29 @@ use wninit_core::cli::curvature::Args;
 use wninit_core::cli::{Ended, UsageError, Written};
 use wninit_core::console::say;
 use wninit_core::data;
+use wninit_core::fmt::duration;
 use wninit_core::job::{Job, JobId};
 use wninit_core::plan::Plan;
 use wninit_core::plan::cohort::{self, Cohort};
 use wninit_core::plan::cost;
 use wninit_core::plan::start::{Start, start_of, starts};
 use wninit_core::results::{
-    Curvature, CurvatureMethod, CurvatureQuestion, FailureReason, ResultsError, curvature_docs,
-    document_columns, hostname, one_line, read_curvatures, write_curvatures,
+    Curvature, CurvatureQuestion, FailureReason, ResultsError, curvature_docs, document_columns,
+    hostname, one_line, read_curvatures, write_curvatures,
 };
 use wninit_core::run::interrupt::{self, EXIT_INTERRUPTED};
 use wninit_core::run::pool::EXIT_UNFINISHED;
-use wninit_core::run::progress::duration;
 use wninit_core::run::sweep;
 use wninit_core::run::trainer::Stop;
 
-/// Measures what has no row yet; the exit code.
+/// Measures the initial networks that have no final row.
 ///
 /// # Errors
-/// If the grid or the command line is bad, or the results folder cannot be used.
+/// The grid or the command line is invalid, or the results folder cannot be used.
 pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
     let grid = args.grid.load()?;
     let plan = Plan::of(&grid)?;
-    let (devices, threads) =
+    let devices =
         device::workers(&args.device, args.workers.map(usize::from)).map_err(UsageError)?;
     for warning in &plan.warnings {
         say(&format!("warning: {warning}"));
@@ -46,7 +46,7 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
     let ids: Vec<JobId> = jobs.iter().map(Job::id).collect();
     let dir = args.results.join(&grid.name);
     let stop = interrupt::install()?;
-    // The lock is held, and the folder is a sweep's, until the end.
+    // Holds the folder's lock until the end.
     let sweep = sweep::open(&dir, None, &grid.to_toml(), &jobs, &jobs)?;
     if let Some(change) = &sweep.change {
         say(&change.to_string());
@@ -83,61 +83,51 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
     }
     let names: Vec<String> = devices.iter().map(|device| device::name(*device)).collect();
     let folder = args.data.clone().unwrap_or_else(data::default_dir);
-    let trainer = Libtorch::new(devices, threads, folder, Arc::clone(&stop), commit);
-    let options = Options {
-        method: match args.method {
-            CurvatureMethod::Lanczos => Method::Lanczos,
-            CurvatureMethod::Power => Method::Power,
-        },
-        tolerance: args.tolerance,
-        max_iterations,
-        basis: 40,
-    };
+    let trainer = Libtorch::new(devices, folder, Arc::clone(&stop), commit);
+    let options =
+        SolverOptions { method: args.method, tolerance: args.tolerance, max_iterations, basis: 40 };
     let began = Instant::now();
     let (mut done, mut failed) = (0, 0);
     let mut broken: Option<ResultsError> = None;
     let work = |worker: usize, cohort: Cohort| {
-        let mut parts = Vec::new();
-        measure_all(&trainer, worker, cohort, question, &options, &mut parts);
-        (worker, parts)
+        (worker, measure_all(&trainer, worker, cohort, question, &options))
     };
     shared_out(cohorts, names.len(), &stop, work, |(worker, parts)| {
-        for part in parts {
-            match part {
-                Part::Failed(cohort, reason, error) => {
-                    failed += cohort.jobs().len();
-                    let first = by_start.get(&cohort.jobs()[0].id());
-                    let id = first.map_or_else(String::new, |start| start.jobs[0].id().to_string());
-                    let more = cohort.jobs().len() - 1;
-                    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        for (cohort, measured) in parts {
+            let count = cohort.jobs().len();
+            let starts = cohort.jobs().iter().filter_map(|job| by_start.get(&job.id()));
+            let (eigens, images, seconds) = match measured {
+                Ok(measured) => measured,
+                Err((reason, error)) => {
+                    failed += count;
+                    let first = starts.map(|start| start.jobs[0].id().to_string()).next();
+                    let more =
+                        if count > 1 { format!(" and {} more", count - 1) } else { String::new() };
+                    let id = first.unwrap_or_default();
                     say(&format!("failed: job {id}{more}: {reason}: {}", one_line(&error)));
+                    continue;
                 }
-                Part::Found(cohort, found) => {
-                    done += cohort.jobs().len();
-                    for (start, (eigen, images)) in cohort.jobs().iter().zip(&found.each) {
-                        let Some(start) = by_start.get(&start.id()) else { continue };
-                        let row = |job: &Job| Curvature {
-                            job: job.clone(),
-                            question,
-                            images: *images,
-                            iterations: eigen.iterations,
-                            converged: eigen.converged,
-                            residual: eigen.residual,
-                            eigenvalue: eigen.value,
-                            seconds: found.seconds / cohort.jobs().len() as f64,
-                            device: names[worker].clone(),
-                            cohort_size: cohort.jobs().len() as u32,
-                            libtorch: ffi::LIBTORCH.to_owned(),
-                            git_sha: commit.to_owned(),
-                            hostname: hostname(),
-                            finished_at: Utc::now(),
-                        };
-                        rows.retain(|old| {
-                            old.question != question || start_of(&old.job) != start.start
-                        });
-                        rows.extend(start.jobs.iter().map(row));
-                    }
-                }
+            };
+            done += count;
+            for (start, eigen) in starts.zip(eigens) {
+                let row = |job: &Job| Curvature {
+                    job: job.clone(),
+                    question,
+                    images,
+                    iterations: eigen.iterations,
+                    converged: eigen.converged,
+                    residual: eigen.residual,
+                    eigenvalue: eigen.value,
+                    seconds: seconds / count as f64,
+                    device: names[worker].clone(),
+                    cohort_size: count as u32,
+                    libtorch: ffi::LIBTORCH.to_owned(),
+                    git_sha: commit.to_owned(),
+                    hostname: hostname(),
+                    finished_at: Utc::now(),
+                };
+                rows.retain(|old| old.question != question || start_of(&old.job) != start.start);
+                rows.extend(start.jobs.iter().map(row));
             }
         }
         if let Err(error) = write_curvatures(&dir, &ids, &rows) {
@@ -168,47 +158,32 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
     Ok(Ended::Written(Written { dir, code }))
 }
 
-/// What came of some networks.
-enum Part {
-    Found(Cohort, Found),
-    Failed(Cohort, FailureReason, anyhow::Error),
-}
+/// Each member's eigenvalue, the number of images, and the seconds of all members.
+type Measured = Result<(Vec<Eigen>, usize, f64), (FailureReason, anyhow::Error)>;
 
-/// The eigenvalues of a cohort's members, over how many images, and the seconds that all took.
-struct Found {
-    each: Vec<(Eigen, usize)>,
-    seconds: f64,
-}
-
-/// Measures a cohort; in halves where memory runs out.
+/// Measures a cohort, in halves if memory runs out.
 fn measure_all(
     trainer: &Libtorch,
     worker: usize,
     cohort: Cohort,
     question: CurvatureQuestion,
-    options: &Options,
-    parts: &mut Vec<Part>,
-) {
+    options: &SolverOptions,
+) -> Vec<(Cohort, Measured)> {
     let began = Instant::now();
     match measure(trainer, worker, &cohort, question.share, options) {
         Ok((eigens, images)) => {
-            let seconds = began.elapsed().as_secs_f64();
-            let each = eigens.into_iter().map(|eigen| (eigen, images)).collect();
-            parts.push(Part::Found(cohort, Found { each, seconds }));
+            vec![(cohort, Ok((eigens, images, began.elapsed().as_secs_f64())))]
         }
-        Err(Stop::Failed { reason, error }) => match cohort.halves() {
-            Some(halves) if reason == FailureReason::Memory => {
-                for half in halves {
-                    measure_all(trainer, worker, half, question, options, parts);
-                }
-            }
-            _ => parts.push(Part::Failed(cohort, reason, error)),
-        },
-        Err(Stop::Interrupted) => {}
+        Err(Stop::Interrupted) => Vec::new(),
+        Err(Stop::Failed { reason: FailureReason::Memory, .. }) if cohort.jobs().len() > 1 => {
+            let halves = cohort.halves().into_iter().flatten();
+            halves.flat_map(|half| measure_all(trainer, worker, half, question, options)).collect()
+        }
+        Err(Stop::Failed { reason, error }) => vec![(cohort, Err((reason, error)))],
     }
 }
 
-/// The rows that answer the question for good, by job.
+/// The final rows of a question, by job.
 fn finished(
     rows: &[Curvature],
     question: CurvatureQuestion,
@@ -220,8 +195,7 @@ fn finished(
         .collect()
 }
 
-/// Gives a row to jobs that start from a network of which another job's row speaks already;
-/// whether there were any.
+/// Copies rows to jobs with the same initial network; returns whether there were any.
 fn copy_rows(
     rows: &mut Vec<Curvature>,
     starts: &[Start],

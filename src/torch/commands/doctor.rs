@@ -1,4 +1,4 @@
-//! `wninit doctor`: what the program found on this machine, and how to mend what is missing.
+//! `wninit doctor`: checks this machine, and says how to fix what is missing.
 
 use std::process::{Command, Output};
 
@@ -11,7 +11,7 @@ use crate::{device, ffi};
 use wninit_core::job::{Dataset, DatasetName};
 use wninit_core::{data, execution};
 
-/// Prints what it finds; the exit code is 1 if training cannot work here.
+/// The exit code is 1 if training cannot work here.
 ///
 /// # Errors
 /// Standard output cannot be written to.
@@ -49,10 +49,11 @@ pub(crate) fn run(args: &Args, commit: &str) -> anyhow::Result<u8> {
         n => {
             let each = (0..n).map(|gpu| device::label(tch::Device::Cuda(gpu)));
             line(true, "GPUs", each.collect::<Vec<_>>().join(", "));
+            let graphs = ffi::cuda_graph::supported();
             line(
-                ffi::cuda::GRAPHS,
+                graphs,
                 "graphs",
-                match ffi::cuda::GRAPHS {
+                match graphs {
                     true => "steps are recorded as CUDA graphs".to_owned(),
                     false => "none: the program was built without CUDA's headers (`make setup` installs \
                               them, or CUDA_HOME names them), so small networks train more slowly"
@@ -105,7 +106,7 @@ pub(crate) fn run(args: &Args, commit: &str) -> anyhow::Result<u8> {
     Ok(u8::from(broken))
 }
 
-/// Compares convolutions and products with float64, and prints what it finds.
+/// Compares convolutions and products with float64.
 fn numbers() -> anyhow::Result<u8> {
     let (cases, failed) = conformance::in_short();
     let (found, code) = match failed.first() {
@@ -120,8 +121,7 @@ fn numbers() -> anyhow::Result<u8> {
     Ok(code)
 }
 
-/// What [`numbers`] finds, in a process of its own: a library that writes out of bounds may end the
-/// process, often at its exit.
+/// Runs [`numbers`] in a child process: a library that writes out of bounds may crash it, often at exit.
 fn numbers_in_a_process_of_their_own() -> Result<String, String> {
     std::env::current_exe()
         .and_then(|program| Command::new(program).args(["doctor", "--numbers"]).output())
@@ -139,7 +139,7 @@ fn verdict(check: &Output) -> Result<String, String> {
     Err(format!("wrong: {wrong}. Do not train here: results would be wrong"))
 }
 
-/// Tries to make a file in the folder, or where the folder would be made.
+/// Tries to create a file in the folder, or in the nearest existing parent.
 fn writable(dir: &std::path::Path) -> std::io::Result<()> {
     let there = dir.ancestors().find(|path| path.is_dir()).unwrap_or(std::path::Path::new("."));
     tempfile::tempfile_in(there).map(drop)
@@ -152,7 +152,7 @@ mod tests {
     use std::process::ExitStatus;
 
     #[test]
-    fn wrong_numbers_and_a_check_that_dies_are_failures() {
+    fn wrong_numbers_and_a_crash_of_the_check_are_failures() {
         let check = |status: i32, found: &str| {
             let status = ExitStatus::from_raw(status);
             verdict(&Output { status, stdout: found.into(), stderr: Vec::new() })
@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(check(0, "84 agree\n"), Ok("84 agree".to_owned()));
         let wrong = check(1 << 8, "2 of 84 differ\n").expect_err("exit code 1");
         assert!(wrong.starts_with("wrong: 2 of 84 differ."), "{wrong}");
-        // Memory corrupted, noticed at the exit.
+        // A crash at exit.
         let died = check(11, "84 agree\n").expect_err("signal 11");
         assert!(died.contains("signal: 11"), "{died}");
     }

@@ -1,4 +1,4 @@
-//! `wninit plan --measure`: times the networks of a plan that were not timed here before.
+//! `wninit plan --measure`: times the networks of a plan that have not been timed on this machine.
 
 use std::collections::HashSet;
 use std::sync::atomic::Ordering;
@@ -12,7 +12,7 @@ use wninit_core::cli::Written;
 use wninit_core::cli::plan::Args;
 use wninit_core::console::say;
 use wninit_core::data;
-use wninit_core::execution::{Choice, NO_THREAD};
+use wninit_core::execution::{DeviceChoice, NO_THREAD};
 use wninit_core::job::Job;
 use wninit_core::plan::Plan;
 use wninit_core::plan::cohort::{self, Cohort, Shape};
@@ -26,7 +26,7 @@ use wninit_core::run::trainer::Stop;
 /// Times a few steps of each network and number of members, on all workers at once, as in a sweep.
 ///
 /// # Errors
-/// If a grid is bad, or what was measured cannot be handed over.
+/// A grid is invalid, or the measured speeds cannot be written.
 pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Written> {
     let mut remaining: Vec<Job> = Vec::new();
     for path in &args.grids {
@@ -35,11 +35,11 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Written> 
         let plan = Plan::of(&grid)?;
         remaining.extend(plan.remaining(&finished).map(|planned| planned.job.clone()));
     }
-    let (devices, threads) = device::workers(&Choice::Auto, None)?;
+    let devices = device::workers(&DeviceChoice::Auto, None)?;
     let (name, workers) = (device::model(devices[0]), devices.len());
     let mut speeds = Speeds::of(&name, workers);
     let stop = interrupt::install()?;
-    let trainer = Libtorch::new(devices, threads, data::default_dir(), Arc::clone(&stop), commit);
+    let trainer = Libtorch::new(devices, data::default_dir(), Arc::clone(&stop), commit);
     widths(&trainer, &remaining, &mut speeds);
     let cohorts = cohort::spread(cohort::cohorts(remaining, |shape| speeds.width(shape)), workers);
     let mut seen = HashSet::new();
@@ -68,14 +68,13 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Written> 
             Err(error) => say(&format!("warning: not timed: {error}")),
         }
     }
-    // Not by way of the cache, which may be impossible to write.
+    // Not through the cache, which may not be writable.
     let dir = tempfile::tempdir()?.keep();
     speeds.hand_over(&dir)?;
     Ok(Written { dir, code: 0 })
 }
 
-/// Writes what is known to the cache folder. Where that fails, it is measured again next time, of
-/// which one warning is enough.
+/// Saves the speeds to the cache; warns once if that fails. They are then measured again next time.
 fn keep(speeds: &Speeds) {
     static WARNING: Once = Once::new();
     if let Err(error) = speeds.save() {
@@ -85,8 +84,7 @@ fn keep(speeds: &Speeds) {
     }
 }
 
-/// Finds out how many jobs of each network to train together, where a GPU trains them, and
-/// remembers it.
+/// Measures, for each network, how many jobs to train together on a GPU.
 pub(crate) fn widths<'j>(
     trainer: &Libtorch,
     jobs: impl IntoIterator<Item = &'j Job>,
@@ -122,7 +120,6 @@ pub(crate) fn widths<'j>(
     }
 }
 
-/// Why a measurement came to nothing.
 fn reason(stop: Stop) -> anyhow::Error {
     match stop {
         Stop::Failed { error, .. } => error,
@@ -130,7 +127,7 @@ fn reason(stop: Stop) -> anyhow::Error {
     }
 }
 
-/// The mean over workers that measure the same at the same time.
+/// Measures on all workers at the same time; returns the mean.
 fn together(trainer: &Libtorch, workers: usize, cohort: &Cohort) -> anyhow::Result<Speed> {
     let results: Vec<Result<Speed, Stop>> = std::thread::scope(|scope| {
         let start = |worker| {

@@ -1,16 +1,17 @@
-//! The commands that need tensors, one a file. They write data; `wninit` shows it.
+//! The commands that need tensors, one per file. They write data; `wninit` displays it.
 
 mod curvature;
 mod doctor;
 mod measure;
 mod run;
+mod shared_out;
 mod signal;
 mod verify;
 
 use clap::Subcommand;
 use wninit_core::cli::{self, Ended};
 
-/// What needs tensors.
+/// The commands that need tensors.
 #[derive(Subcommand)]
 #[allow(missing_docs)] // `wninit` has the help text
 pub enum Command {
@@ -22,10 +23,10 @@ pub enum Command {
     Doctor(cli::doctor::Args),
 }
 
-/// Carries out a command. `commit` is the program's, for the provenance of what it writes.
+/// Runs a command. `commit` is the program's, for provenance.
 ///
 /// # Errors
-/// Whatever stopped it; [`wninit_core::cli::fail`] prints it.
+/// Why it failed; [`wninit_core::cli::fail`] prints it.
 pub fn run(command: &Command, commit: &'static str) -> anyhow::Result<Ended> {
     match command {
         Command::Plan(args) => measure::run(args, commit).map(Ended::Written),

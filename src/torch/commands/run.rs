@@ -1,4 +1,4 @@
-//! `wninit run`: train what a grid asks for and is not finished yet.
+//! `wninit run`: trains the jobs of a grid that are not finished.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use super::measure;
 use crate::device;
-use crate::train::checkpoint::{self, Saved};
-use crate::train::{Checkpoints, Libtorch};
+use crate::train::checkpoint::{self, Checkpoint};
+use crate::train::{CheckpointConfig, Libtorch};
 use wninit_core::cli::run::Args;
 use wninit_core::cli::{Ended, UsageError, Written};
 use wninit_core::console::say;
@@ -19,18 +19,16 @@ use wninit_core::plan::cohort::{self, Cohort, Shape};
 use wninit_core::plan::shard;
 use wninit_core::plan::speed::Speeds;
 use wninit_core::results::{ResultsError, folders, holder};
-use wninit_core::run::pool::{self, EXIT_UNFINISHED, Options};
+use wninit_core::run::pool::{self, EXIT_UNFINISHED, PoolOptions};
 use wninit_core::run::{interrupt, sweep};
 
-/// Trains the jobs that are not finished; the exit code is that of the pool.
-///
 /// # Errors
-/// If the grid or the command line is bad, or the results folder cannot be used. Nothing has been
+/// The grid or the command line is invalid, or the results folder cannot be used. Nothing has been
 /// written then.
 pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
     let grid = args.grid.load()?;
     let plan = Plan::of(&grid)?;
-    let (devices, threads) =
+    let devices =
         device::workers(&args.device, args.workers.map(usize::from)).map_err(UsageError)?;
     if let Some(job) = plan.jobs.iter().find(|planned| planned.job.precision == Precision::Tf32)
         && devices.iter().any(|device| !device.is_cuda())
@@ -53,7 +51,7 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
     let stop = interrupt::install()?;
     let part = part.as_deref().unwrap_or(&jobs);
     let mut sweep = match sweep::open(&dir, args.shard, &grid.to_toml(), &jobs, part) {
-        // As where it fills up later: the jobs are left, and the same command will do them.
+        // The same exit code as when the disk fills up later: the same command will continue.
         Err(error) if error.is_full_disk() => {
             say(&format!("error: {error}"));
             return Ok(Ended::Exit(EXIT_UNFINISHED));
@@ -74,20 +72,15 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
     let checkpoints = sweep.journal.dir().join("checkpoints");
     let saved = checkpoint::scan(&checkpoints, |warning| say(&format!("warning: {warning}")))?;
     let (mut cohorts, found) = resumable(&sweep.remaining, &sweep.finished_anywhere, saved);
-    let taken_up: Vec<Arc<Saved>> = found.values().cloned().collect();
+    let resumed: Vec<Arc<Checkpoint>> = found.values().cloned().collect();
     let fresh = sweep.remaining.iter().filter(|job| !found.contains_key(&job.id())).cloned();
     let fresh: Vec<Job> = fresh.collect();
 
-    let mut trainer = Libtorch::new(
-        devices.clone(),
-        threads,
-        args.data.clone().unwrap_or_else(data::default_dir),
-        Arc::clone(&stop),
-        commit,
-    );
+    let data_dir = args.data.clone().unwrap_or_else(data::default_dir);
+    let mut trainer = Libtorch::new(devices.clone(), data_dir, Arc::clone(&stop), commit);
     trainer.recompute = args.recompute;
     trainer.checkpoints =
-        Some(Checkpoints { dir: checkpoints, every: args.checkpoint_every, found });
+        Some(CheckpointConfig { dir: checkpoints, every: args.checkpoint_every, found });
 
     let mut speeds = Speeds::of(&device::model(devices[0]), devices.len());
     let width = args.cohort_width.map(usize::from);
@@ -108,33 +101,33 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
         let width = speeds.width(&shape);
         speeds.seconds(&shape, width) / width as f64
     };
-    let options = Options {
+    let options = PoolOptions {
         cost: &cost,
         deadline: args.budget.map(|budget| Instant::now() + budget),
         finished_before: sweep.finished,
-        ..Options::new(devices.into_iter().map(device::name).collect(), &stop)
+        ..PoolOptions::new(devices.into_iter().map(device::name).collect(), &stop)
     };
     let summary = pool::run(cohorts, &trainer, &mut sweep.journal, &options);
-    for saved in taken_up {
-        // Where a cohort went on in halves, each wrote a file of its own.
+    for saved in resumed {
+        // A cohort that was resumed in halves has written other files.
         if saved.ids.iter().all(|id| sweep.journal.finished().contains(id)) {
             let _ = std::fs::remove_file(&saved.path);
         }
     }
     say(&format!("{}: {summary}", sweep.journal.dir().display()));
     let code = summary.exit_code();
-    if args.summary || args.tensorboard {
+    if args.summary {
         return Ok(Ended::Written(Written { dir, code }));
     }
     Ok(Ended::Exit(code))
 }
 
-/// Says if other processes train shards of the sweep, of which this one takes all jobs.
+/// Warns if other processes train shards of the sweep, since this one trains all its jobs.
 fn warn_of_shards(dir: &Path) -> Result<(), ResultsError> {
     for folder in folders(dir)?.iter().skip(1) {
         if let Some(holder) = holder(folder)? {
             say(&format!(
-                "warning: {} is being trained by {holder}; what it has not finished yet is trained here, too",
+                "warning: {} is being trained by {holder}; its unfinished jobs are trained here, too",
                 folder.display()
             ));
         }
@@ -142,17 +135,16 @@ fn warn_of_shards(dir: &Path) -> Result<(), ResultsError> {
     Ok(())
 }
 
-/// The cohorts that earlier checkpoints hold, without their finished members, and the checkpoint
-/// of each of their jobs: of several, the one that is furthest along. A checkpoint whose jobs are
-/// all finished or further along elsewhere is deleted; one whose jobs are not asked for this time
-/// stays for the day on which they are.
+/// The cohorts of earlier checkpoints, without their finished members, and the checkpoint of each of
+/// their jobs; of several, the one furthest along (`saved` is sorted). Deletes checkpoints whose jobs are
+/// all finished or further along elsewhere, and keeps those whose jobs are not in this plan.
 fn resumable(
     remaining: &[Job],
     finished: &HashSet<JobId>,
-    saved: Vec<Saved>,
-) -> (Vec<Cohort>, HashMap<JobId, Arc<Saved>>) {
+    saved: Vec<Checkpoint>,
+) -> (Vec<Cohort>, HashMap<JobId, Arc<Checkpoint>>) {
     let by_id: HashMap<JobId, &Job> = remaining.iter().map(|job| (job.id(), job)).collect();
-    let mut found: HashMap<JobId, Arc<Saved>> = HashMap::new();
+    let mut found: HashMap<JobId, Arc<Checkpoint>> = HashMap::new();
     let mut cohorts = Vec::new();
     for saved in saved {
         let left = saved.ids.iter().filter(|id| !found.contains_key(id));

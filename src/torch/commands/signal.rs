@@ -1,49 +1,49 @@
-//! `wninit signal`: how far signals get at initialization, layer by layer.
+//! `wninit signal`: signal propagation at initialization, layer by layer.
 
 use std::collections::HashSet;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
+use super::shared_out::shared_out;
 use crate::device;
-use crate::probe::shared_out;
-use crate::probe::signal::{self, LayerSignal, Net, Scheme};
+use crate::probe::signal::{self, FIG1_INITS, LayerSignal, Net};
 use crate::train::Libtorch;
 use anyhow::{Context, anyhow};
 use wninit_core::cli::signal::Args;
 use wninit_core::cli::{Ended, UsageError, Written};
 use wninit_core::console::say;
-use wninit_core::job::{Job, JobId};
+use wninit_core::job::{Gain, Init, Job, JobId};
 use wninit_core::plan::start::starts;
 use wninit_core::plan::{Plan, PlannedJob};
 use wninit_core::results::{
-    ColumnDoc, SIGNALS, describe_columns, document_columns, one_line, write_atomically,
+    SIGNALS, Signal, describe_columns, document_columns, one_line, signal_docs, signals_csv,
+    write_atomically,
 };
 use wninit_core::run::interrupt::{self, EXIT_INTERRUPTED};
 use wninit_core::run::pool::EXIT_UNFINISHED;
 use wninit_core::run::trainer::Stop;
-use wninit_core::table::{Datum, Table};
 use wninit_core::{data, execution};
 
-/// The network of one seed.
-struct Measured {
+/// A network as named in `signal.csv`.
+struct Network {
     job: Option<JobId>,
     net: String,
     init: String,
     init_seed: u64,
     data_seed: Option<u64>,
-    layers: Vec<LayerSignal>,
 }
 
-/// Measures, and writes `signal.csv` and `columns.json`; `wninit` makes a page and a table of them.
+/// Writes `signal.csv` and `columns.json`, of which `wninit` makes a page and a table.
 ///
 /// # Errors
-/// If the grid or the command line is bad, or the folder cannot be written.
+/// The grid or the command line is invalid, or the folder cannot be written.
 pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
     let stop = interrupt::install()?;
     match &args.grid {
-        Some(_) => of_grid(args, &stop, commit),
+        Some(grid) => of_grid(args, grid, &stop, commit),
         None => synthetic(args, &stop),
     }
 }
@@ -58,64 +58,53 @@ fn synthetic(args: &Args, stop: &AtomicBool) -> anyhow::Result<Ended> {
     }
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from("results/signal"));
     make(&out)?;
-    let seeds = args.seeds.map_or(10, u32::from);
-    let mut tasks = Vec::new();
-    for seed in 0..u64::from(seeds) {
+    let mut tasks: Vec<(Net, Init, u64)> = Vec::new();
+    for seed in 0..u64::from(args.seeds.map_or(10, u32::from)) {
         for net in Net::fig1() {
-            tasks.extend(Scheme::ALL.map(|scheme| (net, scheme, seed)));
+            tasks.extend(FIG1_INITS.map(|init| (net, init, seed)));
         }
     }
-    let order: Vec<(Net, Scheme, u64)> = tasks.clone();
-    let workers = args.workers.map_or_else(execution::cores, usize::from);
-    let mut found = Vec::new();
-    let mut failure = None;
-    let mut progress = Said::new(tasks.len());
-    let measure = |_, (net, scheme, seed): (Net, Scheme, u64)| {
-        ((net, scheme, seed), net.measure(scheme, seed))
+    let network = |&(net, init, init_seed): &(Net, Init, u64)| {
+        let init = match init.gain {
+            Gain::Default => format!("{}, g = 1", init.name()),
+            _ => init.name().to_owned(),
+        };
+        Network { job: None, net: net.name(), init, init_seed, data_seed: None }
     };
-    shared_out(tasks, workers, stop, measure, |(task, result)| {
-        progress.one_more();
-        match result {
-            Ok(layers) => found.push((task, layers)),
-            Err(Stop::Failed { error, .. }) => failure = Some(error),
-            Err(Stop::Interrupted) => {}
-        }
-        failure.is_none()
+    let networks: Vec<Network> = tasks.iter().map(network).collect();
+    let workers = args.workers.map_or_else(execution::cores, usize::from);
+    let mut failure = None;
+    let measure = |_, i: usize| {
+        let (net, init, seed) = tasks[i];
+        net.measure(init, seed)
+    };
+    let found = measure_all(tasks.len(), workers, stop, measure, |_, error| {
+        failure = Some(error);
+        false
     });
     if let Some(error) = failure {
         return Err(error.context("the synthetic networks could not be measured"));
     }
-    if stop.load(Ordering::Relaxed) && found.len() < order.len() {
-        say("interrupted; nothing was written");
-        return Ok(Ended::Exit(EXIT_INTERRUPTED));
-    }
-    found.sort_by_key(|(task, _)| order.iter().position(|other| other == task));
-    let measured: Vec<Measured> = found
-        .into_iter()
-        .map(|((net, scheme, seed), layers)| Measured {
-            job: None,
-            net: net.name(),
-            init: scheme.name().to_owned(),
-            init_seed: seed,
-            data_seed: None,
-            layers,
-        })
-        .collect();
-    write_atomically(&out.join(SIGNALS), &csv(&measured)?)?;
-    let documented = describe_columns(&[(SIGNALS.to_owned(), columns())]);
+    let Some(found) = found else { return Ok(Ended::Exit(EXIT_INTERRUPTED)) };
+    write_atomically(&out.join(SIGNALS), csv(&networks, &found).as_bytes())?;
+    let documented = describe_columns(&[signal_docs()]);
     write_atomically(&out.join("columns.json"), documented.as_bytes())?;
     Ok(Ended::Written(Written { dir: out, code: 0 }))
 }
 
-fn of_grid(args: &Args, stop: &Arc<AtomicBool>, commit: &'static str) -> anyhow::Result<Ended> {
-    let Some(path) = &args.grid else { return Ok(Ended::Exit(0)) };
+fn of_grid(
+    args: &Args,
+    path: &Path,
+    stop: &Arc<AtomicBool>,
+    commit: &'static str,
+) -> anyhow::Result<Ended> {
     let grid = args.overrides.load(path)?;
     let mut plan = Plan::of(&grid)?;
     chosen(&mut plan.jobs, &args.job)?;
     for warning in &plan.warnings {
         say(&format!("warning: {warning}"));
     }
-    let (devices, threads) =
+    let devices =
         device::workers(&args.device, args.workers.map(usize::from)).map_err(UsageError)?;
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from("results").join(&grid.name));
     make(&out)?;
@@ -123,58 +112,71 @@ fn of_grid(args: &Args, stop: &Arc<AtomicBool>, commit: &'static str) -> anyhow:
     let first: Vec<PlannedJob> =
         starts.iter().map(|s| PlannedJob { id: s.start.id(), job: s.start.clone() }).collect();
     let nets = net_names(&Plan { jobs: first, axes: Vec::new(), warnings: Vec::new() });
+    let networks = starts.iter().zip(nets).map(|(start, net)| Network {
+        job: start.jobs.first().map(Job::id),
+        net,
+        init: start.start.init.name().to_owned(),
+        init_seed: start.start.init_seed,
+        data_seed: Some(start.start.data_seed),
+    });
+    let networks: Vec<Network> = networks.collect();
     let folder = args.data.clone().unwrap_or_else(data::default_dir);
     let workers = devices.len();
-    let trainer = Libtorch::new(devices, threads, folder, Arc::clone(stop), commit);
-    let mut found = Vec::new();
-    let mut failures = 0;
-    let mut progress = Said::new(starts.len());
-    let tasks: Vec<(usize, Job)> =
-        starts.iter().map(|start| start.start.clone()).enumerate().collect();
-    let measure =
-        |worker, (place, job): (usize, Job)| (place, signal::of_job(&trainer, worker, &job));
-    shared_out(tasks, workers, stop, measure, |(place, result)| {
-        progress.one_more();
+    let trainer = Libtorch::new(devices, folder, Arc::clone(stop), commit);
+    let measure = |worker, i: usize| signal::of_job(&trainer, worker, &starts[i].start);
+    let found = measure_all(starts.len(), workers, stop, measure, |i, error| {
+        say(&format!("failed: job {}: {}", starts[i].jobs[0].id(), one_line(&error)));
+        true
+    });
+    let Some(found) = found else { return Ok(Ended::Exit(EXIT_INTERRUPTED)) };
+    if found.iter().all(Option::is_none) {
+        say("no network could be measured; nothing was written");
+        return Ok(Ended::Exit(EXIT_UNFINISHED));
+    }
+    write_atomically(&out.join(SIGNALS), csv(&networks, &found).as_bytes())?;
+    document_columns(&out, &[signal_docs()])?;
+    let code = if found.iter().any(Option::is_none) { EXIT_UNFINISHED } else { 0 };
+    Ok(Ended::Written(Written { dir: out, code }))
+}
+
+/// The signals of `count` networks, by index; `None` for one that failed. `failed` decides whether to
+/// continue. The result is `None` if not all were tried.
+fn measure_all(
+    count: usize,
+    workers: usize,
+    stop: &AtomicBool,
+    measure: impl Fn(usize, usize) -> Result<Vec<LayerSignal>, Stop> + Sync,
+    mut failed: impl FnMut(usize, anyhow::Error) -> bool,
+) -> Option<Vec<Option<Vec<LayerSignal>>>> {
+    let mut found: Vec<Option<Vec<LayerSignal>>> = vec![None; count];
+    let mut done = 0;
+    let mut printed = Instant::now();
+    let work = |worker, i| (i, measure(worker, i));
+    shared_out((0..count).collect(), workers, stop, work, |(i, result)| {
+        if !matches!(result, Err(Stop::Interrupted)) {
+            done += 1;
+        }
+        if printed.elapsed() >= Duration::from_secs(5) {
+            printed = Instant::now();
+            say(&format!("{done}/{count} networks"));
+        }
         match result {
-            Ok(layers) => found.push((place, layers)),
-            Err(Stop::Failed { error, .. }) => {
-                failures += 1;
-                say(&format!("failed: job {}: {}", starts[place].jobs[0].id(), one_line(&error)));
-            }
+            Ok(layers) => found[i] = Some(layers),
+            Err(Stop::Failed { error, .. }) => return failed(i, error),
             Err(Stop::Interrupted) => {}
         }
         true
     });
-    if found.len() + failures < starts.len() {
-        say("interrupted; nothing was written");
-        return Ok(Ended::Exit(EXIT_INTERRUPTED));
+    if done < count {
+        if stop.load(Ordering::Relaxed) {
+            say("interrupted; nothing was written");
+        }
+        return None;
     }
-    if found.is_empty() {
-        say("no network could be measured; nothing was written");
-        return Ok(Ended::Exit(EXIT_UNFINISHED));
-    }
-    found.sort_by_key(|(place, _)| *place);
-    let measured: Vec<Measured> = found
-        .into_iter()
-        .map(|(place, layers)| {
-            let job = &starts[place].start;
-            Measured {
-                job: starts[place].jobs.first().map(Job::id),
-                net: nets[place].clone(),
-                init: job.init.name().to_owned(),
-                init_seed: job.init_seed,
-                data_seed: Some(job.data_seed),
-                layers,
-            }
-        })
-        .collect();
-    write_atomically(&out.join(SIGNALS), &csv(&measured)?)?;
-    document_columns(&out, &[(SIGNALS.to_owned(), columns())])?;
-    let code = if failures > 0 { EXIT_UNFINISHED } else { 0 };
-    Ok(Ended::Written(Written { dir: out, code }))
+    Some(found)
 }
 
-/// Keeps the jobs that are asked for.
+/// Keeps the wanted jobs; all, if none is named.
 fn chosen(jobs: &mut Vec<PlannedJob>, wanted: &[JobId]) -> anyhow::Result<()> {
     let planned: HashSet<JobId> = jobs.iter().map(|job| job.id).collect();
     if let Some(id) = wanted.iter().find(|id| !planned.contains(id)) {
@@ -189,7 +191,8 @@ fn chosen(jobs: &mut Vec<PlannedJob>, wanted: &[JobId]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What tells the networks of starts apart, initializer and seeds aside.
+/// Names of the initial networks: the model and the fields in which they differ, except initializer
+/// and seeds.
 fn net_names(starts: &Plan) -> Vec<String> {
     let aside = ["init", "seed", "init_seed", "data_seed", "model"];
     let mut fields = starts.varying();
@@ -209,90 +212,28 @@ fn net_names(starts: &Plan) -> Vec<String> {
         .collect()
 }
 
-fn make(out: &std::path::Path) -> anyhow::Result<()> {
+fn make(out: &Path) -> anyhow::Result<()> {
     std::fs::create_dir_all(out).with_context(|| {
         format!("cannot make the folder {}; choose another with --out", out.display())
     })
 }
 
-/// The columns of `signal.csv`.
-fn columns() -> Vec<ColumnDoc> {
-    let column = |name, unit, meaning, empty| ColumnDoc { name, unit, meaning, empty };
-    let lost = "not a finite number";
-    vec![
-        column("job_id", "", "the first job of the plan that starts so", "a synthetic network"),
-        column(
-            "net",
-            "",
-            "the network: the synthetic one, or what tells it from the grid's others",
-            "",
-        ),
-        column("init", "", "the initializer", ""),
-        column("init_seed", "", "seed of the initial parameters", ""),
-        column("data_seed", "", "seed of the images", "a synthetic network"),
-        column("layer", "", "0 for the input, then 1, 2, ... to the last hidden layer", ""),
-        column("name", "", "the layer's name", ""),
-        column("forward_norm", "", "mean over samples of the norm of what leaves the layer", lost),
-        column("forward_ratio", "", "mean over samples of that norm divided by the input's", lost),
-        column(
-            "backward_norm",
-            "",
-            "mean over samples of the norm of the gradient with respect to what leaves the layer",
-            lost,
-        ),
-        column(
-            "backward_ratio",
-            "",
-            "mean over samples of that norm divided by the last hidden layer's",
-            lost,
-        ),
-    ]
-}
-
-fn csv(measured: &[Measured]) -> anyhow::Result<Vec<u8>> {
+fn csv(networks: &[Network], found: &[Option<Vec<LayerSignal>>]) -> String {
     let mut rows = Vec::new();
-    for run in measured {
-        for layer in &run.layers {
-            rows.push(vec![
-                run.job.map(|id| id.to_string()).into(),
-                run.net.clone().into(),
-                run.init.clone().into(),
-                Datum::Text(run.init_seed.to_string()),
-                run.data_seed.map(|seed| seed.to_string()).into(),
-                layer.layer.into(),
-                layer.name.clone().into(),
-                layer.forward_norm.into(),
-                layer.forward_ratio.into(),
-                layer.backward_norm.into(),
-                layer.backward_ratio.into(),
-            ]);
-        }
+    for (network, layers) in networks.iter().zip(found) {
+        rows.extend(layers.iter().flatten().map(|layer| Signal {
+            job: network.job,
+            net: network.net.clone(),
+            init: network.init.clone(),
+            init_seed: network.init_seed,
+            data_seed: network.data_seed,
+            layer: layer.layer,
+            name: layer.name.clone(),
+            forward_norm: layer.forward_norm,
+            forward_ratio: layer.forward_ratio,
+            backward_norm: layer.backward_norm,
+            backward_ratio: layer.backward_ratio,
+        }));
     }
-    let columns = columns().iter().map(|column| column.name.to_owned()).collect();
-    let mut text = Vec::new();
-    Table { name: "signal", columns, rows }
-        .write_csv(&mut text)
-        .context("cannot write signal.csv")?;
-    Ok(text)
-}
-
-/// Says on stderr how far a command is, now and then.
-struct Said {
-    done: usize,
-    all: usize,
-    at: std::time::Instant,
-}
-
-impl Said {
-    fn new(all: usize) -> Said {
-        Said { done: 0, all, at: std::time::Instant::now() }
-    }
-
-    fn one_more(&mut self) {
-        self.done += 1;
-        if self.at.elapsed().as_secs() >= 5 {
-            self.at = std::time::Instant::now();
-            say(&format!("{}/{} networks", self.done, self.all));
-        }
-    }
+    signals_csv(&rows)
 }

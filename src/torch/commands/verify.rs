@@ -1,36 +1,33 @@
-//! `wninit verify`: train finished jobs again and compare with their rows.
+//! `wninit verify`: trains finished jobs again and compares the results with their rows.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
-use std::thread;
+use std::sync::atomic::Ordering;
 
+use super::shared_out::shared_out;
 use crate::train::Libtorch;
 use crate::{device, ffi};
-use anyhow::{Context, anyhow, bail};
+use anyhow::{anyhow, bail};
 use wninit_core::cli::UsageError;
 use wninit_core::cli::verify::Args;
 use wninit_core::console::{self, say};
-use wninit_core::execution::NO_THREAD;
 use wninit_core::job::JobId;
 use wninit_core::plan::cohort::Cohort;
 use wninit_core::results::{
     EpochRow, Outcome, Provenance, Record, differences, one_line, read_epochs, read_runs,
 };
-use wninit_core::run::interrupt;
-use wninit_core::run::interrupt::EXIT_INTERRUPTED;
+use wninit_core::run::interrupt::{self, EXIT_INTERRUPTED};
 use wninit_core::run::pool::EXIT_UNFINISHED;
 use wninit_core::run::trainer::{Event, Stop, Trainer};
 use wninit_core::{data, rng};
 
-/// What came of a job that was trained again.
-enum Verdict {
+/// The outcome of training a job again.
+enum Comparison {
     Equal,
-    /// Other numbers, as small as another machine explains.
+    /// Differences that another machine explains.
     Close(Vec<Difference>),
     Different(Vec<Difference>),
-    /// It could not be trained; the reason.
+    /// Why it could not be trained.
     NotChecked(String),
     Interrupted,
 }
@@ -46,11 +43,18 @@ struct Difference {
     close: bool,
 }
 
-/// Trains the jobs that the command line names, or a random sample; prints a verdict for each. The
-/// exit code is 1 if a job is different, 3 if one could not be trained, 130 after Ctrl-C.
+impl Difference {
+    fn new(name: &str, column: String, row: String, again: String) -> Difference {
+        let close = cells_are_close(name, &row, &again);
+        Difference { column, row, again, close }
+    }
+}
+
+/// Trains the jobs named on the command line, or a random sample, and prints the comparison with each
+/// row. The exit code is 1 if a job is different, 3 if one could not be trained, 130 after Ctrl-C.
 ///
 /// # Errors
-/// The folder holds no finished job, or not the one that is named, or its files cannot be read.
+/// The folder has no finished job, or not the named one, or its files cannot be read.
 pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<u8> {
     let runs = read_runs(&args.dir)?;
     for warning in
@@ -64,87 +68,66 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<u8> {
     for row in &mut rows {
         row.epochs = curves.remove(&row.job.id()).unwrap_or_default();
     }
-    let (devices, threads) =
+    let devices =
         device::workers(&args.device, args.workers.map(usize::from)).map_err(UsageError)?;
-    let workers = devices.len();
+    let (workers, device) = (devices.len(), device::label(devices[0]));
     let stop = interrupt::install()?;
     let data = args.data.clone().unwrap_or_else(data::default_dir);
-    let trainer = Libtorch::new(devices, threads, data, Arc::clone(&stop), commit);
+    let trainer = Libtorch::new(devices, data, Arc::clone(&stop), commit);
 
-    let next = AtomicUsize::new(0);
-    let (report, reports) = mpsc::channel();
+    let chosen = rows.len();
     let [mut equal, mut close, mut different, mut not_checked] = [0; 4];
     let mut printed = Ok(());
-    let mut print = |text: String| {
+    let mut print = |text: &str| {
         if printed.is_ok() {
-            printed = console::print(&text);
+            printed = console::print(text);
         }
         if printed.is_err() {
-            stop.store(true, Ordering::Relaxed); // no verdict is worth its time unread
+            stop.store(true, Ordering::Relaxed); // the rest would not be seen
         }
     };
-    thread::scope(|scope| -> anyhow::Result<()> {
-        for worker in 0..workers {
-            let (report, trainer, rows, next) = (report.clone(), &trainer, &rows, &next);
-            let thread = thread::Builder::new().spawn_scoped(scope, move || {
-                while let Some(row) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    // Nobody listens any more only if the program is about to end.
-                    drop(report.send((row, verdict(trainer, worker, row))));
-                }
-            });
-            if let Err(error) = thread {
-                if worker == 0 {
-                    return Err(error).context(format!("cannot start a thread; {NO_THREAD}"));
-                }
-                break;
+    let again = |worker, row: Record| {
+        let comparison = retrain(&trainer, worker, &row);
+        (row, comparison)
+    };
+    shared_out(rows, workers, &stop, again, |(row, comparison)| {
+        let id = row.job.id();
+        print(&match comparison {
+            Comparison::Interrupted => return true,
+            Comparison::Equal => {
+                equal += 1;
+                format!("equal        {id}\n")
             }
-        }
-        drop(report);
-        for (row, verdict) in reports {
-            let id = row.job.id();
-            let (word, list) = match verdict {
-                Verdict::Interrupted => continue,
-                Verdict::Equal => {
-                    equal += 1;
-                    ("equal", Vec::new())
-                }
-                Verdict::Close(list) => {
-                    close += 1;
-                    ("close", list)
-                }
-                Verdict::Different(list) => {
-                    different += 1;
-                    ("different", list)
-                }
-                Verdict::NotChecked(reason) => {
-                    not_checked += 1;
-                    print(format!("not checked  {id}  {reason}\n"));
-                    continue;
-                }
-            };
-            let mut text = format!("{word:<11}  {id}\n{}", listed(&list));
-            if word == "different" {
-                text += &format!("  {}\n", advice(row, &device::label(trainer.devices[0]), commit));
+            Comparison::Close(list) => {
+                close += 1;
+                format!("close        {id}\n{}", listed(&list))
             }
-            print(text);
-        }
-        Ok(())
-    })?;
+            Comparison::Different(list) => {
+                different += 1;
+                let advice = advice(&row, &device, commit);
+                format!("different    {id}\n{}  {advice}\n", listed(&list))
+            }
+            Comparison::NotChecked(reason) => {
+                not_checked += 1;
+                format!("not checked  {id}  {reason}\n")
+            }
+        });
+        true
+    });
     let checked = equal + close + different;
-    print(format!(
+    print(&format!(
         "{checked} of {finished} finished jobs trained again: {equal} equal, {close} close, {different} different; \
          {not_checked} could not be checked\n"
     ));
     printed?;
     Ok(match () {
         () if different > 0 => 1,
-        () if checked + not_checked < rows.len() => EXIT_INTERRUPTED,
+        () if checked + not_checked < chosen => EXIT_INTERRUPTED,
         () if not_checked > 0 => EXIT_UNFINISHED,
         () => 0,
     })
 }
 
-/// The rows that are to be checked.
 fn chosen(records: Vec<Record>, args: &Args) -> anyhow::Result<Vec<Record>> {
     let dir = args.dir.display();
     if records.is_empty() {
@@ -168,8 +151,8 @@ fn chosen(records: Vec<Record>, args: &Args) -> anyhow::Result<Vec<Record>> {
     args.job.iter().map(find).collect()
 }
 
-/// Trains a job alone and from its beginning.
-fn verdict(trainer: &Libtorch, worker: usize, row: &Record) -> Verdict {
+/// Trains a job alone, from its start.
+fn retrain(trainer: &Libtorch, worker: usize, row: &Record) -> Comparison {
     let mut again = None;
     let mut event = |event| {
         if let Event::Finished(record) = event {
@@ -178,30 +161,30 @@ fn verdict(trainer: &Libtorch, worker: usize, row: &Record) -> Verdict {
     };
     match trainer.train(worker, &Cohort::new(vec![row.job.clone()]), &mut event) {
         Ok(()) => {}
-        Err(Stop::Interrupted) => return Verdict::Interrupted,
+        Err(Stop::Interrupted) => return Comparison::Interrupted,
         Err(Stop::Failed { reason, error }) => {
-            return Verdict::NotChecked(format!("{reason}: {}", one_line(&error)));
+            return Comparison::NotChecked(format!("{reason}: {}", one_line(&error)));
         }
     }
     match again {
         Some(again) => compare(row, &again),
-        None => Verdict::NotChecked("a bug: the trainer came back without a result".to_owned()),
+        None => Comparison::NotChecked("a bug: the trainer returned no result".to_owned()),
     }
 }
 
-fn compare(row: &Record, again: &Record) -> Verdict {
+fn compare(row: &Record, again: &Record) -> Comparison {
     let list = all_differences(row, again);
     if list.is_empty() {
-        Verdict::Equal
+        Comparison::Equal
     } else if made_elsewhere(row, again) && list.iter().all(|difference| difference.close) {
-        Verdict::Close(list)
+        Comparison::Close(list)
     } else {
-        Verdict::Different(list)
+        Comparison::Different(list)
     }
 }
 
-/// Whether the last digits may differ: only a CPU does its sums in the same order every time, and
-/// another one, or another version of the program, may do them in another.
+/// Whether the last digits may differ: only the same CPU and version of the program sum in the same
+/// order.
 fn made_elsewhere(row: &Record, again: &Record) -> bool {
     let place = |record: &Record| {
         let Provenance { device, libtorch, hostname, git_sha, .. } = record.provenance.clone();
@@ -213,54 +196,39 @@ fn made_elsewhere(row: &Record, again: &Record) -> bool {
 fn all_differences(row: &Record, again: &Record) -> Vec<Difference> {
     let mut list: Vec<Difference> = differences(row, again)
         .into_iter()
-        .map(|(column, row, again)| {
-            let close = cells_are_close(column, &row, &again);
-            Difference { column: column.to_owned(), row, again, close }
-        })
+        .map(|(column, row, again)| Difference::new(column, column.to_owned(), row, again))
         .collect();
-    // A job that diverged one epoch sooner has one epoch less.
-    let common = row.epochs.len().min(again.epochs.len());
-    let promised = row.epochs_done as usize;
-    if row.epochs.len() != promised {
-        list.push(Difference {
-            column: "rows in epochs.csv".to_owned(),
-            row: row.epochs.len().to_string(),
-            again: again.epochs.len().to_string(),
-            close: false,
-        });
+    if row.epochs.len() != row.epochs_done as usize {
+        let [row, again] = [row, again].map(|record| record.epochs.len().to_string());
+        let column = "rows in epochs.csv".to_owned();
+        list.push(Difference { column, row, again, close: false });
     }
-    for (row, again) in row.epochs[..common].iter().zip(&again.epochs) {
-        list.extend(epoch_differences(row, again));
+    // If a job diverges one epoch earlier, one epoch is missing.
+    for (row, again) in row.epochs.iter().zip(&again.epochs) {
+        let values = |e: &EpochRow| {
+            [f64::from(e.epoch), e.lr, e.train_loss, e.train_acc, e.val_loss, e.val_acc]
+        };
+        let names = ["epoch", "lr", "train_loss", "train_acc", "val_loss", "val_acc"];
+        for (name, (a, b)) in names.into_iter().zip(values(row).into_iter().zip(values(again))) {
+            // NaN is an empty cell; two of them are equal.
+            if a != b && !(a.is_nan() && b.is_nan()) {
+                let column = format!("{name} of epoch {}", again.epoch);
+                list.push(Difference::new(name, column, a.to_string(), b.to_string()));
+            }
+        }
     }
     list
 }
 
-fn epoch_differences(row: &EpochRow, again: &EpochRow) -> Vec<Difference> {
-    let values =
-        |e: &EpochRow| [f64::from(e.epoch), e.lr, e.train_loss, e.train_acc, e.val_loss, e.val_acc];
-    let names = ["epoch", "lr", "train_loss", "train_acc", "val_loss", "val_acc"];
-    let cells = names.into_iter().zip(values(row).into_iter().zip(values(again)));
-    cells
-        // NaN is an empty cell, and equal to another one.
-        .filter(|(_, (a, b))| a != b && !(a.is_nan() && b.is_nan()))
-        .map(|(name, (a, b))| Difference {
-            column: format!("{name} of epoch {}", again.epoch),
-            close: cells_are_close(name, &a.to_string(), &b.to_string()),
-            row: a.to_string(),
-            again: b.to_string(),
-        })
-        .collect()
-}
-
-/// Whether another machine explains such a difference; `wninit verify --help` says the same.
+/// Whether another machine explains such a difference; as documented in `wninit verify --help`.
 fn cells_are_close(column: &str, a: &str, b: &str) -> bool {
     let (Ok(a), Ok(b)) = (a.parse::<f64>(), b.parse::<f64>()) else {
         return false;
     };
     let apart = (a - b).abs();
     match column {
-        "diverged_step" => true, // diverged_epoch says whether it is close
-        "best_epoch" => true,    // best_val_acc does
+        "diverged_step" => true, // diverged_epoch decides
+        "best_epoch" => true,    // best_val_acc decides
         "epochs_done" | "diverged_epoch" => apart <= 1.0,
         _ if column.ends_with("_acc") => apart <= 0.02,
         _ if column.ends_with("_loss") => apart <= 0.02_f64.max(0.05 * a.abs().max(b.abs())),
@@ -268,11 +236,9 @@ fn cells_are_close(column: &str, a: &str, b: &str) -> bool {
     }
 }
 
-/// The longest list of differences of one job that is printed.
-const LONGEST: usize = 12;
-
-/// A line for each difference.
+/// A line for each difference, at most 12.
 fn listed(list: &[Difference]) -> String {
+    const LONGEST: usize = 12;
     let mut text = String::new();
     for Difference { column, row, again, .. } in list.iter().take(LONGEST) {
         let cell =
@@ -285,14 +251,14 @@ fn listed(list: &[Difference]) -> String {
     text
 }
 
-/// What to make of a job that is different.
+/// Explains a difference to the user.
 fn advice(row: &Record, device: &str, commit: &str) -> String {
     let made = &row.provenance;
     let here = wninit_core::results::hostname();
     if made.device != device || made.hostname != here || made.libtorch != ffi::LIBTORCH {
         return format!(
-            "the row was made on {} of {} with libtorch {}, this on {device} of {here} with {}; only there is a \
-             difference a proof",
+            "the row was made on {} of {} with libtorch {}, this on {device} of {here} with {}; a difference \
+             is conclusive only on the same machine",
             made.device,
             made.hostname,
             made.libtorch,
@@ -302,7 +268,7 @@ fn advice(row: &Record, device: &str, commit: &str) -> String {
     let outcome = if row.outcome == Outcome::Ok { "its results" } else { "its divergence" };
     if made.git_sha == commit {
         format!(
-            "the same program on the same machine: somebody edited the row, or {outcome} cannot be reproduced. To train the job anew, delete its line and run the sweep again"
+            "the same program on the same machine: the row was edited, or {outcome} cannot be reproduced. To train the job again, delete its line and run the sweep"
         )
     } else {
         format!(
@@ -361,27 +327,27 @@ mod tests {
     }
 
     #[test]
-    fn a_last_digit_counts_where_the_row_was_made_here_and_is_close_where_it_was_not() {
+    fn a_last_digit_is_different_on_the_same_machine_and_close_on_another() {
         let row = record();
-        assert!(matches!(compare(&row, &record()), Verdict::Equal));
+        assert!(matches!(compare(&row, &record()), Comparison::Equal));
         let mut again = record();
         again.test_acc = Some(0.690_000_000_1);
         assert!(
-            matches!(compare(&row, &again), Verdict::Different(list) if list[0].column == "test_acc")
+            matches!(compare(&row, &again), Comparison::Different(list) if list[0].column == "test_acc")
         );
         let elsewhere: [fn(&mut Provenance); 2] =
             [|p| p.hostname = "there".into(), |p| p.git_sha = "def".into()];
         for elsewhere in elsewhere {
             again.provenance = record().provenance;
             elsewhere(&mut again.provenance);
-            assert!(matches!(compare(&row, &again), Verdict::Close(_)));
+            assert!(matches!(compare(&row, &again), Comparison::Close(_)));
         }
         again.test_acc = Some(0.6);
-        assert!(matches!(compare(&row, &again), Verdict::Different(_)));
+        assert!(matches!(compare(&row, &again), Comparison::Different(_)));
         again = record();
         again.outcome = Outcome::Diverged;
         again.provenance.device = "cuda:0".into();
-        assert!(matches!(compare(&row, &again), Verdict::Different(_)));
+        assert!(matches!(compare(&row, &again), Comparison::Different(_)));
     }
 
     #[test]
@@ -389,12 +355,12 @@ mod tests {
         let mut again = record();
         again.epochs[0].val_loss = 0.600_000_1;
         assert!(
-            matches!(compare(&record(), &again), Verdict::Different(list) if list[0].column == "val_loss of epoch 1")
+            matches!(compare(&record(), &again), Comparison::Different(list) if list[0].column == "val_loss of epoch 1")
         );
         let mut row = record();
         row.epochs.clear();
         assert!(
-            matches!(compare(&row, &record()), Verdict::Different(list) if list[0].column == "rows in epochs.csv")
+            matches!(compare(&row, &record()), Comparison::Different(list) if list[0].column == "rows in epochs.csv")
         );
     }
 }

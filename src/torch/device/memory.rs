@@ -1,12 +1,10 @@
-//! How much of the machine's memory this process may still take: what the kernel says is available,
-//! and what is left of the limits of its control groups (a container, a batch job of Slurm, a
-//! systemd unit), version 1 and 2. A limit may stand at any level on the way to the root; the one
-//! with the least left counts.
+//! The memory that this process may still allocate: the minimum of what the kernel reports as
+//! available and what remains under the limits of its control groups (a container, a Slurm job, a
+//! systemd unit), of version 1 and 2, at every level up to the root.
 
 use std::path::{Path, PathBuf};
 
-/// Bytes that are free; `None` where that cannot be told. `root` is `/`, or a copy of the files
-/// under `/proc` and `/sys` that are read here.
+/// Free bytes; `None` if unknown. `root` is `/`, or in tests a folder with `proc` and `sys`.
 pub(crate) fn free(root: &Path) -> Option<f64> {
     let machine = kilobytes(&root.join("proc/meminfo"), "MemAvailable:");
     let groups = levels(root).iter().filter_map(Level::free).collect::<Vec<f64>>();
@@ -14,7 +12,7 @@ pub(crate) fn free(root: &Path) -> Option<f64> {
 }
 
 fn number(path: PathBuf) -> Option<f64> {
-    // "max" is no limit, and no number.
+    // "max" means no limit.
     std::fs::read_to_string(path).ok()?.trim().parse::<f64>().ok()
 }
 
@@ -30,23 +28,23 @@ enum Version {
     V2,
 }
 
-/// A control group on the way from the process's own one to the root.
+/// The process's control group or an ancestor of it.
 struct Level {
     version: Version,
     folder: PathBuf,
 }
 
 impl Level {
-    /// What is left of its limit. Pages of files that nobody used lately are the kernel's to take
-    /// back before the limit is felt, so they count as free.
+    /// The bytes left under its limit. Inactive file pages count as free: the kernel reclaims them
+    /// first.
     fn free(&self) -> Option<f64> {
         let read = |name: &str| number(self.folder.join(name));
         let (limits, usage, cache) = match self.version {
-            // Above `high` a group is slowed down until it is of no use.
+            // Above `high` the kernel throttles a group heavily.
             Version::V2 => {
                 ([read("memory.max"), read("memory.high")], "memory.current", "inactive_file ")
             }
-            // Without a limit, the number is near 2⁶³ and never the least.
+            // No limit is a number near 2⁶³, which is never the minimum.
             Version::V1 => (
                 [read("memory.limit_in_bytes"), None],
                 "memory.usage_in_bytes",
@@ -61,7 +59,7 @@ impl Level {
     }
 }
 
-/// The process's groups that govern memory, from its own to the root of what is mounted here.
+/// The memory control groups of the process, from its own to the root of each mount.
 fn levels(root: &Path) -> Vec<Level> {
     let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap_or_default();
     let (groups, mounts) = (read("proc/self/cgroup"), read("proc/self/mountinfo"));
@@ -80,29 +78,29 @@ fn levels(root: &Path) -> Vec<Level> {
         };
         for mount in mounts.lines().filter_map(|line| Mount::parse(line, version)) {
             let top = root.join(mount.point.strip_prefix("/").unwrap_or(&mount.point));
-            // A container may see its own group as the root of the mount, and `..` for what is
-            // outside of its namespace.
+            // In a container the mount's root may be its own group, and a group outside of its
+            // namespace is shown as `..`.
             let inside = Path::new(path).strip_prefix(&mount.root).unwrap_or(Path::new(""));
             let inside = if inside.components().any(|part| part.as_os_str() == "..") {
                 Path::new("")
             } else {
                 inside
             };
-            let way = inside.ancestors().map(|part| top.join(part));
-            levels.extend(way.map(|folder| Level { version, folder }));
+            let groups = inside.ancestors().map(|part| top.join(part));
+            levels.extend(groups.map(|folder| Level { version, folder }));
         }
     }
     levels
 }
 
-/// Where a hierarchy of control groups is mounted, and which of its groups is seen there.
+/// A mount of a control group hierarchy, and the group at its root.
 struct Mount {
     root: PathBuf,
     point: PathBuf,
 }
 
 impl Mount {
-    /// From a line of `/proc/self/mountinfo`, if it mounts this version (for 1, the memory controller).
+    /// Parses a line of `/proc/self/mountinfo` if it mounts this version (of 1, the memory controller).
     fn parse(line: &str, version: Version) -> Option<Mount> {
         let (place, source) = line.split_once(" - ")?;
         let mut source = source.split(' ');
@@ -116,7 +114,7 @@ impl Mount {
     }
 }
 
-/// `mountinfo` writes spaces and the like as `\040`.
+/// Decodes the octal escapes of `mountinfo`, such as `\040` for a space.
 fn unescaped(path: &str) -> String {
     let mut parts = path.split('\\');
     let mut text = parts.next().unwrap_or_default().to_owned();
@@ -160,7 +158,7 @@ mod tests {
     );
 
     #[test]
-    fn without_a_limit_it_is_what_the_machine_has() {
+    fn without_a_limit_it_is_the_machines_memory() {
         assert_eq!(free(root(&[]).path()), Some(64.0 * GB));
         let unlimited = [
             V2,
@@ -173,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_of_a_batch_job_holds_wherever_on_the_way_to_the_root_it_stands() {
+    fn a_limit_at_any_level_up_to_the_root_counts() {
         let own = "sys/fs/cgroup/system.slice/slurmstepd.scope/job_7";
         let files = |own_max: &'static str, job_max: &'static str| {
             root(&[
@@ -189,14 +187,14 @@ mod tests {
                 (&format!("{own}/memory.stat"), "anon 5\ninactive_file 500000000\nactive_file 7\n"),
             ])
         };
-        // 8 GB, of which 3 are used, half a gigabyte of that by a cache that can go.
+        // 8 GB, of which 3 are used, 0.5 of them by inactive cache.
         assert_eq!(free(files("max\n", "8000000000\n").path()), Some(5.5 * GB));
         assert_eq!(free(files("4000000000\n", "8000000000\n").path()), Some(3.0 * GB));
         assert_eq!(free(files("max\n", "2000000000\n").path()), Some(0.0));
     }
 
     #[test]
-    fn groups_of_version_1_count_as_well() {
+    fn limits_of_version_1_count() {
         let folder = "sys/fs/cgroup/memory/slurm/uid_0/job_9";
         let files = root(&[
             (
@@ -218,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_sees_its_own_group_as_the_root() {
+    fn limits_are_found_inside_a_container() {
         // Without a namespace of its own: the mount shows /docker/abc as its root.
         let shown = root(&[
             ("proc/self/cgroup", "4:memory:/docker/abc\n"),

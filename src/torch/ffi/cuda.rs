@@ -1,4 +1,4 @@
-//! A GPU's memory, name, streams and graphs.
+//! Memory, names and streams of CUDA GPUs.
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -17,25 +17,22 @@ unsafe extern "C" {
     fn wninit_lanes_join(lanes: *const c_void) -> *mut c_char;
 }
 
-/// Whether the program was built with what it takes to record graphs.
-pub(crate) const GRAPHS: bool = cfg!(wninit_cuda);
-
-/// A function of the CUDA runtime, which libtorch brings; `None` if it brings none.
+/// A function of the CUDA runtime that libtorch has loaded, if any.
 ///
 /// # Safety
-/// `F` is the type of the function of this name.
+/// `F` is the function's type.
 unsafe fn runtime<F: Copy>(name: &CStr) -> Option<F> {
     const { assert!(size_of::<F>() == size_of::<*mut c_void>()) };
-    // SAFETY: looks a name up; F is a function pointer of the same size (checked above).
+    // SAFETY: F is a function pointer; its size was checked above.
     unsafe {
         let found = libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr());
         (!found.is_null()).then(|| std::mem::transmute_copy(&found))
     }
 }
 
-/// Bytes that are free on a GPU; `None` if the CUDA runtime is not loaded or does not say.
+/// Free bytes of a GPU; `None` if the CUDA runtime is not loaded or fails.
 pub(crate) fn free_memory(gpu: usize) -> Option<f64> {
-    // SAFETY: the signatures are those that the CUDA runtime documents.
+    // SAFETY: the signatures are those of the CUDA runtime's documentation.
     unsafe {
         let set_device = runtime::<unsafe extern "C" fn(c_int) -> c_int>(c"cudaSetDevice")?;
         let mem_get_info =
@@ -46,15 +43,14 @@ pub(crate) fn free_memory(gpu: usize) -> Option<f64> {
     }
 }
 
-/// What its maker calls a GPU, such as `NVIDIA H200`; `None` as for [`free_memory`].
+/// A GPU's model, such as `NVIDIA H200`; `None` as for [`free_memory`].
 pub(crate) fn model(gpu: usize) -> Option<String> {
-    // The structure, of about 1 kB, begins with the name, 256 bytes at most; the rest differs from
-    // version to version.
+    // cudaDeviceProp has about 1 kB and begins with the name, of at most 256 bytes; the rest depends
+    // on the version.
     #[repr(C, align(16))]
     struct Properties([u8; 1 << 14]);
     let mut properties = Properties([0; 1 << 14]);
-    // SAFETY: the signature is the one that the CUDA runtime documents, and the buffer is larger
-    // than any version of the structure.
+    // SAFETY: the documented signature; the buffer is larger than any version of the structure.
     let ok = unsafe {
         let get = runtime::<unsafe extern "C" fn(*mut Properties, c_int) -> c_int>(
             c"cudaGetDeviceProperties",
@@ -65,9 +61,8 @@ pub(crate) fn model(gpu: usize) -> Option<String> {
     (ok && !name.is_empty()).then(|| name.to_owned())
 }
 
-/// From here on the calling thread launches on a stream of its own, always the same one of a GPU:
-/// work on the default stream cannot be recorded, and workers that share a GPU would wait for each
-/// other there.
+/// Makes the calling thread launch on a stream of its own, the same one each time: the default
+/// stream cannot be captured, and workers that share a GPU would wait for each other on it.
 ///
 /// # Panics
 /// If the GPU fails, with libtorch's message.
@@ -82,7 +77,7 @@ pub(crate) fn own_stream(gpu: usize) {
     }
 }
 
-/// Waits for what the calling thread has launched on a GPU.
+/// Waits for all that the calling thread has launched on a GPU.
 ///
 /// # Panics
 /// If the GPU fails, with libtorch's message.
@@ -91,24 +86,22 @@ pub(crate) fn synchronize(gpu: usize) {
     check(unsafe { wninit_synchronize(gpu as c_int) });
 }
 
-/// Whether cuDNN times its algorithms on each shape that it sees for the first time.
+/// Sets `torch.backends.cudnn.benchmark`.
 pub(crate) fn benchmark_cudnn(benchmark: bool) {
     // SAFETY: sets a flag.
     unsafe { wninit_benchmark_cudnn(benchmark) }
 }
 
-/// Streams beside a thread's own, on which independent pieces of work run at the same time.
+/// Streams besides the thread's own, for independent pieces of work to run concurrently.
 #[derive(Debug)]
 pub(crate) struct Lanes {
     handle: *mut c_void,
     count: usize,
-    /// They belong to the thread that made them.
+    /// Not `Send`: they belong to the thread that created them.
     _thread: PhantomData<*mut ()>,
 }
 
 impl Lanes {
-    /// `count` streams beside the current one of the calling thread.
-    ///
     /// # Panics
     /// If the GPU fails, with libtorch's message.
     pub(crate) fn new(gpu: usize, count: usize) -> Lanes {
@@ -118,29 +111,27 @@ impl Lanes {
         Lanes { handle, count, _thread: PhantomData }
     }
 
-    /// Does `work` for 0, 1, … `pieces`, one after the other as far as the CPU goes, on the lanes in
-    /// turn as far as the GPU goes. What follows on the thread's own stream waits for all of it.
-    ///
-    /// Tensors may be handed over in both directions without more ado: a lane begins only once the
-    /// own stream has come this far, and memory that a lane took goes back to that lane.
+    /// Calls `work` for 0, 1, … `pieces` − 1, launching on the lanes in turn. The lanes wait for
+    /// the thread's own stream before, which waits for them after, so tensors may cross in both
+    /// directions. Memory allocated on a lane is reused by that lane.
     ///
     /// # Panics
     /// If the GPU fails, with libtorch's message, or if `work` does.
     pub(crate) fn each<T>(&self, pieces: i64, mut work: impl FnMut(i64) -> T) -> Vec<T> {
-        /// Goes home however the work ends.
+        /// Returns to the own stream even if `work` panics.
         struct Forked(*mut c_void, bool);
         impl Drop for Forked {
             fn drop(&mut self) {
                 if !self.1 {
-                    // SAFETY: the lanes outlive this function. Its message says less than the
-                    // panic that is under way.
+                    // SAFETY: the lanes outlive this function. The message is dropped in favour of
+                    // the panic's.
                     let message = unsafe { wninit_lanes_join(self.0) };
-                    // SAFETY: null or ours to free.
+                    // SAFETY: null or a string from strdup.
                     unsafe { libc::free(message.cast()) };
                 }
             }
         }
-        // SAFETY (here and below): the handle is live, on the thread that made it.
+        // SAFETY (here and below): the handle is live, on the thread that created it.
         check(unsafe { wninit_lanes_fork(self.handle) });
         let mut forked = Forked(self.handle, false);
         let results = (0..pieces)
@@ -161,117 +152,3 @@ impl Drop for Lanes {
         unsafe { wninit_lanes_free(self.handle) }
     }
 }
-
-#[cfg(wninit_cuda)]
-mod graph {
-    use std::ffi::{c_char, c_void};
-    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-
-    use crate::ffi::{check, message_of};
-
-    unsafe extern "C" {
-        fn wninit_graph_pool(out: *mut u64) -> *mut c_char;
-        fn wninit_graph_begin(out: *mut *mut c_void, pool: *const u64) -> *mut c_char;
-        fn wninit_graph_end(graph: *mut c_void) -> *mut c_char;
-        fn wninit_graph_replay(graph: *mut c_void) -> *mut c_char;
-        fn wninit_graph_free(graph: *mut c_void);
-    }
-
-    /// Memory that graphs share which never run at the same time.
-    #[derive(Clone, Copy, Debug)]
-    pub(crate) struct Pool([u64; 2]);
-
-    impl Pool {
-        /// Memory of its own.
-        ///
-        /// # Errors
-        /// libtorch's message.
-        pub(crate) fn new() -> Result<Pool, String> {
-            let mut pool = [0; 2];
-            // SAFETY: writes two numbers.
-            message_of(unsafe { wninit_graph_pool(pool.as_mut_ptr()) }).map(|()| Pool(pool))
-        }
-    }
-
-    /// Work on a GPU that was recorded and is launched again as a whole, on the same memory.
-    #[derive(Debug)]
-    pub(crate) struct Graph(*mut c_void);
-
-    impl Graph {
-        /// Records what `work` launches on the calling thread's stream, instead of launching it.
-        /// Its tensors have their memory, and nothing in it yet.
-        ///
-        /// # Errors
-        /// libtorch's message, if there is something that cannot be recorded.
-        ///
-        /// # Panics
-        /// If `work` runs out of memory, as it would without being recorded.
-        pub(crate) fn record<T>(pool: Pool, work: impl FnOnce() -> T) -> Result<(Graph, T), String> {
-            let mut handle = std::ptr::null_mut();
-            // SAFETY: `handle` is written to, and ours to free.
-            message_of(unsafe { wninit_graph_begin(&mut handle, pool.0.as_ptr()) })?;
-            let graph = Graph(handle);
-            let result = catch_unwind(AssertUnwindSafe(work));
-            // SAFETY: the handle is live.
-            let ended = message_of(unsafe { wninit_graph_end(graph.0) });
-            match result {
-                Ok(result) => ended.map(|()| (graph, result)),
-                Err(panic) => {
-                    let said = panic.downcast_ref::<String>().cloned().unwrap_or_default();
-                    if said.contains("out of memory") { resume_unwind(panic) } else { Err(said) }
-                }
-            }
-        }
-
-        /// Launches it.
-        ///
-        /// # Panics
-        /// If the GPU fails, with libtorch's message.
-        pub(crate) fn replay(&self) {
-            // SAFETY: the handle is live.
-            check(unsafe { wninit_graph_replay(self.0) });
-        }
-    }
-
-    impl Drop for Graph {
-        fn drop(&mut self) {
-            // SAFETY: the handle is ours.
-            unsafe { wninit_graph_free(self.0) }
-        }
-    }
-}
-
-/// What stands for graphs in a program that was built without CUDA's headers.
-#[cfg(not(wninit_cuda))]
-mod graph {
-    /// Memory that graphs share which never run at the same time.
-    #[derive(Clone, Copy, Debug)]
-    pub(crate) struct Pool;
-
-    impl Pool {
-        /// # Errors
-        /// Always.
-        pub(crate) fn new() -> Result<Pool, String> {
-            Err("the program was built without CUDA's headers".to_owned())
-        }
-    }
-
-    /// Work on a GPU that was recorded and is launched again as a whole.
-    #[derive(Debug)]
-    pub(crate) enum Graph {}
-
-    impl Graph {
-        /// # Errors
-        /// Always.
-        pub(crate) fn record<T>(_: Pool, _: impl FnOnce() -> T) -> Result<(Graph, T), String> {
-            Pool::new().map(|_| unreachable!("there are no graphs"))
-        }
-
-        /// Launches it.
-        pub(crate) fn replay(&self) {
-            match *self {}
-        }
-    }
-}
-
-pub(crate) use graph::{Graph, Pool};

@@ -1,8 +1,9 @@
-//! What tch does not offer of libtorch; the other half is `torch.cpp`.
+//! The part of libtorch's API that tch lacks; its C++ half is `torch.cpp`.
 
-pub(crate) mod convolution;
+pub(crate) mod conv2d;
 pub(crate) mod cuda;
-pub mod faults;
+pub(crate) mod cuda_graph;
+mod faults;
 
 use std::ffi::{CStr, c_char};
 use std::sync::OnceLock;
@@ -31,13 +32,13 @@ unsafe extern "C" {
 /// The version of the libtorch that the program was built with, such as `2.11.0+cu130`.
 pub(crate) const LIBTORCH: &str = env!("WNINIT_LIBTORCH");
 
-/// Environment variables that make libtorch use fewer instructions than the CPU has.
+/// Environment variables that limit the instructions that libtorch uses.
 const LIMITS: [&str; 3] = ["ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR"];
 
-/// The CPU's instructions that libtorch uses, on which the last bits of a result depend: `AVX512`,
-/// or `AVX2 ONEDNN_MAX_CPU_ISA=AVX2` where a variable limits them.
+/// The CPU instructions that libtorch uses, on which the last bits of a result depend: `AVX512`, or
+/// `AVX2 ONEDNN_MAX_CPU_ISA=AVX2` if a variable limits them.
 pub(crate) fn instruction_set() -> String {
-    // SAFETY: it takes nothing and returns a string of its own.
+    // SAFETY: it returns a string from strdup.
     let own = unsafe { text_of(wninit_cpu_capability()) }.unwrap_or_default();
     let limits = LIMITS.iter().filter_map(|name| {
         let value = std::env::var_os(name)?;
@@ -46,10 +47,10 @@ pub(crate) fn instruction_set() -> String {
     std::iter::once(own).chain(limits).collect::<Vec<_>>().join(" ")
 }
 
-/// Takes over a string of the shim; `None` for null.
+/// Takes ownership of a string of the shim; `None` for null.
 ///
 /// # Safety
-/// `text` is null, or a string from strdup that nobody else frees.
+/// `text` is null, or a string from strdup that nothing else frees.
 unsafe fn text_of(text: *mut c_char) -> Option<String> {
     if text.is_null() {
         return None;
@@ -62,30 +63,28 @@ unsafe fn text_of(text: *mut c_char) -> Option<String> {
     }
 }
 
-/// What the shim says: null, or a message.
+/// The shim's result: null, or an error message.
 fn message_of(message: *mut c_char) -> Result<(), String> {
-    // SAFETY: the shim returns null or a string from strdup, which is ours to free.
+    // SAFETY: the shim returns null or a string from strdup.
     unsafe { text_of(message) }.map_or(Ok(()), Err)
 }
 
-/// Panics with libtorch's message, as tch's own operators do: a wrong shape is a bug of ours,
-/// and out of memory is told apart where the panic is caught.
+/// Panics with libtorch's message, as tch's operators do. `train::failure` classifies it.
 fn check(message: *mut c_char) {
     message_of(message).unwrap_or_else(|text| panic!("{text}"));
 }
 
-/// Takes over handles that the shim made; null is an undefined tensor.
+/// Takes ownership of the shim's tensors; null is an undefined tensor.
 fn adopt(handles: [*mut C_tensor; 3]) -> [Option<Tensor>; 3] {
-    // SAFETY: each handle is null or a fresh at::Tensor* that nobody else owns.
+    // SAFETY: each handle is null or a new at::Tensor* that nothing else owns.
     handles.map(|handle| (!handle.is_null()).then(|| unsafe { Tensor::from_ptr(handle) }))
 }
 
-/// The gradients `(dx, dweight, dbias)` of batch normalisation that used the batch's statistics.
-///
-/// `dy` and `x` are `[batch, channel, …]`, the others `[channel]`.
+/// The gradients `(dx, dweight, dbias)` of batch norm with batch statistics. `dy` and `x` are
+/// `[batch, channel, …]`, the others `[channel]`.
 ///
 /// # Panics
-/// If the shapes do not fit, or memory runs out, with libtorch's message.
+/// If the shapes do not match, or memory runs out, with libtorch's message.
 pub(crate) fn batch_norm_backward(
     dy: &Tensor,
     x: &Tensor,
@@ -94,7 +93,7 @@ pub(crate) fn batch_norm_backward(
     save_invstd: &Tensor,
     eps: f64,
 ) -> (Tensor, Tensor, Tensor) {
-    // libtorch reads as many channels of each as x has, and does not look whether they are there.
+    // libtorch does not check the sizes and reads x's number of channels from each.
     let size = x.size();
     assert!(size.len() >= 2, "batch norm takes [batch, channel, …], not {size:?}");
     assert_eq!(dy.size(), size, "dy has the shape of x");
@@ -109,8 +108,7 @@ pub(crate) fn batch_norm_backward(
         assert_eq!(t.kind(), weight.kind(), "statistics are of the weight's kind");
     }
     let mut out = [std::ptr::null_mut(); 3];
-    // SAFETY: the pointers are live tensors for the length of the call, and their shapes, kinds and
-    // devices fit together.
+    // SAFETY: the pointers are live tensors of matching shapes, kinds and devices.
     check(unsafe {
         wninit_batch_norm_backward(
             out.as_mut_ptr(),
@@ -122,39 +120,37 @@ pub(crate) fn batch_norm_backward(
             eps,
         )
     });
-    let [dx, dweight, dbias] = adopt(out).map(|grad| grad.expect("all three are asked for"));
+    let [dx, dweight, dbias] = adopt(out).map(|grad| grad.expect("all three are computed"));
     (dx, dweight, dbias)
 }
 
-/// What [`allow_tf32`] was told last.
 static TF32: AtomicBool = AtomicBool::new(false);
 
 /// Whether fp32 matrix products and convolutions may use TF32 on a GPU. libtorch's default is
-/// no for products and yes for convolutions, so it must be set either way. The setting is the
-/// whole process's: cohorts on GPUs take turns (`train::turns`).
+/// no for products and yes for convolutions, so it must always be set. It applies to the whole process:
+/// `train::tf32_lock` serialises cohorts that need different settings.
 pub fn allow_tf32(allow: bool) {
     TF32.store(allow, Ordering::SeqCst);
     // SAFETY: sets two flags.
     unsafe { wninit_allow_tf32(allow) }
 }
 
-/// Whether TF32 is allowed now.
 pub(crate) fn tf32_is_allowed() -> bool {
     TF32.load(Ordering::SeqCst)
 }
 
-/// Whether products and convolutions of bf16 tensors like this one are computed in fp32 from
-/// their bf16 operands; see [`faults::BF16_WITHOUT_AVX512`].
+/// Whether products and convolutions of such bf16 tensors are computed in fp32; see
+/// `faults::BF16_WITHOUT_AVX512`.
 pub(crate) fn emulates_bf16(operand: &Tensor) -> bool {
     static NATIVE: OnceLock<bool> = OnceLock::new();
     operand.kind() == Kind::BFloat16
         && operand.device() == Device::Cpu
-        // SAFETY: asks a question.
+        // SAFETY: has no preconditions.
         && !*NATIVE.get_or_init(|| unsafe { wninit_native_bf16() })
 }
 
-/// Keeps freed memory in the process. Activations are of megabytes and come and go with every
-/// step; handed back to the system each time, they cost a page fault for each of their pages.
+/// Keeps freed memory in the process. Every step allocates and frees megabytes of activations;
+/// returned to the system each time, each of their pages would cost a page fault.
 pub(crate) fn keep_freed_memory() {
     // SAFETY: sets two parameters of glibc's allocator.
     unsafe {
@@ -163,8 +159,8 @@ pub(crate) fn keep_freed_memory() {
     }
 }
 
-/// Flushes denormal numbers to zero on the calling thread. Vanishing networks make denormals,
-/// which some CPUs compute tens of times more slowly.
+/// Flushes denormals to zero on the calling thread; false if the CPU cannot. Vanishing networks
+/// produce denormals, which are tens of times slower on some CPUs.
 pub(crate) fn flush_denormals() -> bool {
     // SAFETY: sets the calling thread's floating-point control register.
     unsafe { wninit_flush_denormals(true) }

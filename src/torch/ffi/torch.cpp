@@ -1,6 +1,6 @@
-// What tch does not offer of libtorch: kernels whose signature holds a bool array, flags, and a
-// GPU's streams and graphs. Graphs need CUDA's headers (WNINIT_CUDA); streams do not.
-// Tensors cross as tch's own handles (pointers to at::Tensor). No exception leaves this file:
+// The part of libtorch's API that tch lacks: kernels with a bool array in their signature, flags,
+// CUDA streams and graphs. Graphs need CUDA's headers (WNINIT_CUDA); streams do not.
+// Tensors are passed as tch's handles (pointers to at::Tensor). No exception leaves this file:
 // each function returns nullptr or a message that the caller frees with wninit_free.
 
 #include <ATen/Context.h>
@@ -45,7 +45,7 @@ char* guarded(F&& body) {
 
 constexpr auto GPU = c10::DeviceType::CUDA;
 
-// Streams beside the one that forks them.
+// Streams besides the one that forks them.
 struct Lanes {
   c10::Stream home;
   std::vector<c10::Stream> streams;
@@ -86,7 +86,7 @@ char* wninit_convolution_backward(at::Tensor** out, const at::Tensor* dy, const 
   });
 }
 
-// Gradients of batch normalisation with batch statistics: out = {dx, dweight, dbias}.
+// Gradients of batch norm with batch statistics: out = {dx, dweight, dbias}.
 char* wninit_batch_norm_backward(at::Tensor** out, const at::Tensor* dy, const at::Tensor* x,
                                  const at::Tensor* weight, const at::Tensor* save_mean,
                                  const at::Tensor* save_invstd, double eps) {
@@ -106,7 +106,7 @@ void wninit_allow_tf32(bool allow) {
   at::globalContext().setAllowTF32CuDNN(allow);
 }
 
-// Whether oneDNN has kernels of its own for bf16 on this CPU.
+// Whether oneDNN has native bf16 kernels for this CPU.
 bool wninit_native_bf16() {
   try {
     auto op = c10::Dispatcher::singleton().findSchema({"mkldnn::_is_mkldnn_bf16_supported", ""});
@@ -116,12 +116,11 @@ bool wninit_native_bf16() {
   }
 }
 
-// Whether cuDNN times its algorithms on each shape that it sees for the first time.
 void wninit_benchmark_cudnn(bool benchmark) {
   at::globalContext().setBenchmarkCuDNN(benchmark);
 }
 
-// From here on the calling thread launches on a stream of its own, on this GPU.
+// Makes the calling thread launch on a stream of its own, on this GPU.
 char* wninit_own_stream(int gpu) {
   return guarded([&] {
     c10::Device device(GPU, static_cast<c10::DeviceIndex>(gpu));
@@ -144,7 +143,7 @@ char* wninit_lanes_new(void** out, int gpu, int64_t count) {
 
 void wninit_lanes_free(void* lanes) { delete static_cast<Lanes*>(lanes); }
 
-// Lets the lanes begin once what is on their home stream is done.
+// Makes the lanes wait for their home stream.
 char* wninit_lanes_fork(const void* lanes) {
   return guarded([&] {
     auto& l = *static_cast<const Lanes*>(lanes);
@@ -156,12 +155,12 @@ char* wninit_lanes_fork(const void* lanes) {
   });
 }
 
-// From here on the calling thread launches on lane `i`.
+// Makes the calling thread launch on lane `i`.
 char* wninit_lanes_enter(const void* lanes, int64_t i) {
   return guarded([&] { enter(static_cast<const Lanes*>(lanes)->streams.at(i)); });
 }
 
-// Back to the home stream, which waits for the lanes.
+// Returns to the home stream and makes it wait for the lanes.
 char* wninit_lanes_join(const void* lanes) {
   return guarded([&] {
     auto& l = *static_cast<const Lanes*>(lanes);
@@ -174,19 +173,27 @@ char* wninit_lanes_join(const void* lanes) {
   });
 }
 
+bool wninit_has_graphs() {
+#ifdef WNINIT_CUDA
+  return true;
+#else
+  return false;
+#endif
+}
+
 #ifdef WNINIT_CUDA
 
-// A handle of memory that graphs share.
-char* wninit_graph_pool(uint64_t* out) {
+// A memory pool for graphs to share.
+char* wninit_graph_memory(uint64_t* out) {
   return guarded([&] { std::tie(out[0], out[1]) = at::cuda::graph_pool_handle(); });
 }
 
-// Records, instead of launching it, what the calling thread launches until wninit_graph_end.
+// Records what the calling thread launches until wninit_graph_end, without running it.
 char* wninit_graph_begin(void** out, const uint64_t* pool) {
   return guarded([&] {
     auto graph = std::make_unique<at::cuda::CUDAGraph>();
     c10::cuda::CUDACachingAllocator::emptyCache();
-    // Other threads (workers on other GPUs) may go on allocating.
+    // Other threads (workers on other GPUs) may allocate meanwhile.
     graph->capture_begin({pool[0], pool[1]}, cudaStreamCaptureModeThreadLocal);
     *out = graph.release();
   });
@@ -202,9 +209,18 @@ char* wninit_graph_replay(void* graph) {
 
 void wninit_graph_free(void* graph) { delete static_cast<at::cuda::CUDAGraph*>(graph); }
 
+#else
+
+static char* no_graphs() { return strdup("the program was built without CUDA's headers"); }
+char* wninit_graph_memory(uint64_t*) { return no_graphs(); }
+char* wninit_graph_begin(void**, const uint64_t*) { return no_graphs(); }
+char* wninit_graph_end(void*) { return no_graphs(); }
+char* wninit_graph_replay(void*) { return no_graphs(); }
+void wninit_graph_free(void*) {}
+
 #endif
 
-// The instructions that ATen's own kernels use: DEFAULT, AVX2 or AVX512.
+// The instructions that ATen's kernels use: DEFAULT, AVX2 or AVX512.
 char* wninit_cpu_capability() { return strdup(at::get_cpu_capability().c_str()); }
 
 // Flushes denormal numbers to zero on the calling thread; false if the CPU cannot.

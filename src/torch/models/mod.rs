@@ -1,19 +1,22 @@
 //! The networks: a [`Model`] is a list of layers and a head, for a whole stack of members.
 
-mod cnn;
-mod mlp;
 mod residual;
 
 use tch::{Device, Kind, Tensor};
 
+use crate::nn::conv::ConvSize;
+use crate::nn::pooling::GlobalAveragePooling;
 use crate::nn::{
-    Affine, Arithmetic, Buffer, Layer, Linear, Param, Part, Pass, Role, Sgd, Step, Tape, init,
+    Accumulation, Affine, Arithmetic, BatchNorm, Buffer, Conv, Layer, Linear, Param, Part, Pass,
+    Sgd, Tape, init,
 };
-use wninit_core::job::{Arch, Gain, Init, Norm, Precision};
+use wninit_core::job::{self, Arch, Gain, Init, Network, Norm, Precision};
+
+use residual::ResidualBlock;
 
 /// What a model is made for.
 #[derive(Clone, Copy, Debug)]
-pub struct Blueprint {
+pub struct ModelConfig {
     /// The network and its sizes.
     pub arch: Arch,
     /// How its layers are normalised.
@@ -26,7 +29,7 @@ pub struct Blueprint {
     pub arithmetic: Arithmetic,
 }
 
-impl Blueprint {
+impl ModelConfig {
     /// The arithmetic of a job's precision on a device.
     pub(crate) fn arithmetic(precision: Precision, device: Device) -> Arithmetic {
         match precision {
@@ -34,19 +37,53 @@ impl Blueprint {
             Precision::Bf16 => Arithmetic::bf16(device),
         }
     }
+
+    fn network(&self) -> Network {
+        self.arch.network(self.input.map(|size| size as usize), self.classes as usize, self.norm)
+    }
 }
 
-/// The layers between the images and the head, and how many features reach the head.
-struct Trunk {
-    layers: Vec<Box<dyn Layer>>,
-    features: i64,
+/// Makes layers of zeros from their descriptions.
+#[derive(Clone, Copy)]
+struct Builder {
+    members: i64,
+    arithmetic: Arithmetic,
+}
+
+impl Builder {
+    fn layer(self, number: u32, name: String, layer: job::Layer) -> Box<dyn Layer> {
+        let Builder { members, arithmetic } = self;
+        match layer {
+            job::Layer::Linear(job::Linear { role, norm, inputs, outputs }) => {
+                let sizes = [members, inputs as i64, outputs as i64];
+                Box::new(Linear::new(name, role, norm, sizes, arithmetic))
+            }
+            job::Layer::Conv(conv) => Box::new(self.conv(name, conv)),
+            job::Layer::Block(block) => Box::new(ResidualBlock::new(name, number, block, self)),
+            job::Layer::BatchNorm(bn) => Box::new(self.batch_norm(&name, bn)),
+            job::Layer::GlobalAveragePool => Box::new(GlobalAveragePooling),
+        }
+    }
+
+    fn conv(self, name: String, conv: job::Conv) -> Conv {
+        let [inputs, outputs, kernel, stride] =
+            [conv.inputs, conv.outputs, conv.kernel, conv.stride].map(|size| size as i64);
+        let size = ConvSize { inputs, outputs, kernel, stride };
+        Conv::new(name, conv.role, conv.norm, self.members, size, conv.relu, self.arithmetic)
+    }
+
+    fn batch_norm(self, name: &str, bn: job::BatchNorm) -> BatchNorm {
+        BatchNorm::new(name, self.members, bn.channels as i64, self.arithmetic)
+    }
 }
 
 /// A stack of networks of one shape.
 pub struct Model {
-    blueprint: Blueprint,
+    config: ModelConfig,
     members: i64,
     layers: Vec<Box<dyn Layer>>,
+    /// Whether the first layer takes flattened images.
+    flat: bool,
 }
 
 /// What a training step found, before its update.
@@ -59,26 +96,17 @@ pub struct StepResult {
 
 impl Model {
     /// A stack of networks with all parameters 0 (batch norms at their start).
-    pub fn zeros(blueprint: Blueprint, members: i64) -> Model {
-        let trunk = match blueprint.arch {
-            Arch::Mlp { depth, width } => mlp::trunk(depth, width, &blueprint, members),
-            Arch::Cnn { depth, width } => cnn::trunk(depth, width, &blueprint, members),
-            Arch::ResNet { blocks, width } => residual::resnet(blocks, width, &blueprint, members),
-            Arch::Wrn { blocks, k, reduced_memory } => {
-                residual::wrn(blocks, k, reduced_memory, &blueprint, members)
-            }
-        };
-        let sizes = [members, trunk.features, blueprint.classes];
-        let (name, arithmetic) = ("head".to_owned(), blueprint.arithmetic);
-        let head = Linear::new(name, Role::Head, Norm::None, sizes, arithmetic);
-        let mut layers = trunk.layers;
-        layers.push(Box::new(head));
-        Model { blueprint, members, layers }
+    pub fn zeros(config: ModelConfig, members: i64) -> Model {
+        let network = config.network();
+        let builder = Builder { members, arithmetic: config.arithmetic };
+        let runs = network.runs().iter().flat_map(|run| run.each());
+        let layers = runs.map(|(number, name, layer)| builder.layer(number, name, layer)).collect();
+        Model { config, members, layers, flat: network.takes_flat_images() }
     }
 
     /// A single network as its initializer draws it; a data-dependent one is not done with that.
-    pub(crate) fn drawn(blueprint: Blueprint, init: Init, seed: u64) -> Model {
-        let mut model = Model::zeros(blueprint, 1);
+    pub(crate) fn drawn(config: ModelConfig, init: Init, seed: u64) -> Model {
+        let mut model = Model::zeros(config, 1);
         for affine in model.affines() {
             init::draw(affine, init, seed);
         }
@@ -88,12 +116,12 @@ impl Model {
     /// A single network, initialised. `batch` gives the images of the data-dependent pass,
     /// `[batch, channel, height, width]`, and is asked only if the initializer needs them.
     pub fn initialised(
-        blueprint: Blueprint,
+        config: ModelConfig,
         init: Init,
         seed: u64,
         batch: impl FnOnce() -> Tensor,
     ) -> Model {
-        let mut model = Model::drawn(blueprint, init, seed);
+        let mut model = Model::drawn(config, init, seed);
         if init.gain == Gain::Datadep {
             model.data_dependent(&batch().unsqueeze(0));
         }
@@ -109,8 +137,8 @@ impl Model {
     }
 
     /// What the model was made for.
-    pub fn blueprint(&self) -> Blueprint {
-        self.blueprint
+    pub fn config(&self) -> ModelConfig {
+        self.config
     }
 
     /// How many networks are stacked.
@@ -120,28 +148,21 @@ impl Model {
 
     /// Images `[member, batch, channel, height, width]` as the first layer takes them.
     fn enter(&self, x: &Tensor) -> Tensor {
-        let x = x.to_kind(self.blueprint.arithmetic.compute);
-        match self.blueprint.arch {
-            Arch::Mlp { .. } => x.flatten(2, -1),
-            // Channels last in memory, for the convolutions. With a single channel that looks like
-            // channels first as well, and libtorch goes by the strides: give them in full, or a
-            // stack takes another kernel than a single network. See `torch::faults::AMBIGUOUS_LAYOUT`.
-            _ => {
-                let size = x.size();
-                let [_, batch, channels, height, width] = size[..] else {
-                    panic!("images of a stack have five axes, not {size:?}")
-                };
-                let last = x.permute([0, 1, 3, 4, 2]).contiguous();
-                let stride = [
-                    batch * height * width * channels,
-                    height * width * channels,
-                    1,
-                    width * channels,
-                    channels,
-                ];
-                last.as_strided(&size, stride, None)
-            }
+        let x = x.to_kind(self.config.arithmetic.compute);
+        if self.flat {
+            return x.flatten(2, -1);
         }
+        // Channels last in memory, for the convolutions. With a single channel that looks like
+        // channels first as well, and libtorch goes by the strides: give them in full, or a
+        // stack takes another kernel than a single network. See `torch::faults::AMBIGUOUS_LAYOUT`.
+        let size = x.size();
+        let [_, batch, channels, height, width] = size[..] else {
+            panic!("images of a stack have five axes, not {size:?}")
+        };
+        let last = x.permute([0, 1, 3, 4, 2]).contiguous();
+        let row = width * channels;
+        let stride = [batch * height * row, height * row, 1, row, channels];
+        last.as_strided(&size, stride, None)
     }
 
     /// Class scores `[member, batch, class]` of images `[member, batch, channel, height, width]`.
@@ -150,7 +171,7 @@ impl Model {
         for layer in &self.layers {
             x = layer.forward(&x, pass);
         }
-        x.to_kind(self.blueprint.arithmetic.params)
+        x.to_kind(self.config.arithmetic.params)
     }
 
     /// What leaves each layer that has a name (after its ReLU, where it ends in one): of an `mlp`
@@ -190,8 +211,8 @@ impl Model {
         while start < batch {
             let size = micro_batch.min(batch - start);
             let (x, y) = (x.narrow(1, start, size), y.narrow(1, start, size));
-            let step = Step { first: start == 0, last: start + size == batch, sgd };
-            let part = self.forward_backward(&x, &y, batch, step, recompute);
+            let accum = Accumulation { first: start == 0, last: start + size == batch, sgd };
+            let part = self.forward_backward(&x, &y, batch, accum, recompute);
             result = Some(match result {
                 None => part,
                 Some(sum) => {
@@ -208,7 +229,7 @@ impl Model {
         x: &Tensor,
         y: &Tensor,
         batch: i64,
-        step: Step,
+        accum: Accumulation,
         recompute: bool,
     ) -> StepResult {
         let depth = self.layers.len();
@@ -222,20 +243,20 @@ impl Model {
                 starts.push(x.shallow_clone());
             }
             // The last segment's backward pass follows at once, so it is not skimmed.
-            let mut pass = if last { Pass::Train(&mut tape) } else { Pass::Skim };
+            let mut pass = if last { Pass::Train(&mut tape) } else { Pass::NoTape };
             x = layer.forward(&x, &mut pass);
         }
-        let (result, mut dy) = cross_entropy(&x, y, batch, self.blueprint.arithmetic.params);
+        let (result, mut dy) = cross_entropy(&x, y, batch, self.config.arithmetic.params);
         for (s, start) in starts.into_iter().enumerate().rev() {
             let range = s * segment..depth.min((s + 1) * segment);
             if tape.is_empty() {
                 let mut x = start;
                 for layer in &self.layers[range.clone()] {
-                    x = layer.forward(&x, &mut Pass::Again(&mut tape));
+                    x = layer.forward(&x, &mut Pass::Recompute(&mut tape));
                 }
             }
             for i in range.rev() {
-                dy = self.layers[i].backward(dy, &mut tape, step, i > 0);
+                dy = self.layers[i].backward(dy, &mut tape, accum, i > 0);
             }
         }
         result
@@ -290,7 +311,7 @@ impl Model {
 
     /// Keeps only these members, in this order.
     pub(crate) fn keep(&mut self, members: &[i64]) {
-        let device = self.blueprint.arithmetic.device;
+        let device = self.config.arithmetic.device;
         let index = Tensor::from_slice(members).to_device(device);
         let keep = |t: &mut Tensor| *t = t.index_select(0, &index);
         for param in self.params() {

@@ -3,8 +3,8 @@
 
 use tch::Tensor;
 
-use super::convolution::stack;
-use super::{Arithmetic, Buffer, Layer, Param, Part, Pass, Step, Tape};
+use super::conv_algorithm::stack;
+use super::{Accumulation, Arithmetic, Buffer, Layer, Param, Part, Pass, Tape};
 use crate::ffi::batch_norm_backward;
 
 const MOMENTUM: f64 = 0.1;
@@ -20,8 +20,12 @@ pub struct BatchNorm {
 }
 
 impl BatchNorm {
-    /// γ = 1, β = 0, running mean 0 and variance 1.
-    pub(crate) fn new(name: &str, members: i64, channels: i64, arithmetic: Arithmetic) -> BatchNorm {
+    pub(crate) fn new(
+        name: &str,
+        members: i64,
+        channels: i64,
+        arithmetic: Arithmetic,
+    ) -> BatchNorm {
         let shape = [members, channels];
         let buffer = |what: &str, value| Buffer {
             name: format!("{name}.{what}"),
@@ -37,12 +41,10 @@ impl BatchNorm {
         }
     }
 
-    /// γ and β.
     pub(crate) fn params(&mut self) -> Vec<&mut Param> {
         vec![&mut self.weight, &mut self.bias]
     }
 
-    /// The running mean and variance.
     pub(crate) fn buffers(&mut self) -> Vec<&mut Buffer> {
         vec![&mut self.running_mean, &mut self.running_var]
     }
@@ -51,13 +53,12 @@ impl BatchNorm {
 impl Layer for BatchNorm {
     fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
         let training = !matches!(pass, Pass::Evaluate);
-        // The second time through, the running averages have already moved, and an observer must
-        // not move them: move copies.
-        let again = matches!(pass, Pass::Again(_) | Pass::Observe(_));
+        // These passes must not update the running averages, so they get copies.
+        let frozen = matches!(pass, Pass::Recompute(_) | Pass::Observe(_));
         let mut saved = (Vec::new(), Vec::new());
         let ys = (0..x.size()[0]).map(|m| {
             let member = |t: &Tensor| t.select(0, m);
-            let running = |t: &Tensor| if again { member(t).copy() } else { member(t) };
+            let running = |t: &Tensor| if frozen { member(t).copy() } else { member(t) };
             let (y, mean, invstd) = member(x).native_batch_norm(
                 Some(member(&self.weight.value)),
                 Some(member(&self.bias.value)),
@@ -80,7 +81,13 @@ impl Layer for BatchNorm {
         y
     }
 
-    fn backward(&mut self, dy: Tensor, tape: &mut Tape, step: Step, _need_dx: bool) -> Tensor {
+    fn backward(
+        &mut self,
+        dy: Tensor,
+        tape: &mut Tape,
+        accum: Accumulation,
+        _need_dx: bool,
+    ) -> Tensor {
         let [invstd, mean, x] = [tape.pop(), tape.pop(), tape.pop()];
         let mut grads = (Vec::new(), Vec::new(), Vec::new());
         for m in 0..x.size()[0] {
@@ -93,13 +100,13 @@ impl Layer for BatchNorm {
         }
         let kind = self.weight.value.kind();
         let stack_params = |grads: Vec<Tensor>| Tensor::stack(&grads, 0).to_kind(kind);
-        self.weight.apply(stack_params(grads.1), step);
-        self.bias.apply(stack_params(grads.2), step);
+        self.weight.apply(stack_params(grads.1), accum);
+        self.bias.apply(stack_params(grads.2), accum);
         stack(grads.0)
     }
 
     fn data_dependent(&mut self, x: &Tensor) -> Tensor {
-        self.forward(x, &mut Pass::Skim)
+        self.forward(x, &mut Pass::NoTape)
     }
 
     fn visit<'a>(&'a mut self, visit: &mut dyn FnMut(Part<'a>)) {

@@ -4,35 +4,30 @@ use std::cell::Cell;
 
 use tch::Tensor;
 
-use super::convolution::{Grads, Way, Window, backward, fastest, forward};
+use super::conv_algorithm::{ConvAlgorithm, ConvGrads, Window, backward, forward};
+use super::conv_timing::fastest;
 use super::kernels::Gradient;
-use super::{Affine, Arithmetic, Layer, Part, Pass, Role, Step, Tape};
+use super::{Accumulation, Affine, Arithmetic, Layer, Part, Pass, Role, Tape};
 use wninit_core::job::Norm;
 
 /// `[member, batch, in, h, w]` to `[member, batch, out, h', w']`, padded by `k/2`.
 pub struct Conv {
     affine: Affine,
     window: Window,
-    /// How the stack is convolved, once it has been trained with.
-    way: Cell<Option<Way>>,
+    /// Chosen on the first training step.
+    algorithm: Cell<Option<ConvAlgorithm>>,
     relu: bool,
 }
 
-/// The sizes of a convolution.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConvSize {
-    /// Input channels.
     pub inputs: i64,
-    /// Output channels.
     pub outputs: i64,
-    /// Height and width of the kernel.
     pub kernel: i64,
-    /// Stride in both directions.
     pub stride: i64,
 }
 
 impl Conv {
-    /// A layer of zeros.
     pub(crate) fn new(
         name: String,
         role: Role,
@@ -45,25 +40,24 @@ impl Conv {
         let ConvSize { inputs, outputs, kernel, stride } = size;
         let shape = [members, outputs, inputs, kernel, kernel];
         let affine = Affine::new(name, role, norm, &shape, arithmetic);
-        Conv { affine, window: Window { kernel, stride }, way: Cell::new(None), relu }
+        Conv { affine, window: Window { kernel, stride }, algorithm: Cell::new(None), relu }
     }
 
-    /// How to convolve; to be found out on the first training step.
-    fn way(&self, x: &Tensor, w: &Tensor, b: &Tensor, pass: &Pass) -> Way {
-        if let (None, Pass::Train(_) | Pass::Skim) = (self.way.get(), pass)
+    fn algorithm(&self, x: &Tensor, w: &Tensor, b: &Tensor, pass: &Pass) -> ConvAlgorithm {
+        if let (None, Pass::Train(_) | Pass::NoTape) = (self.algorithm.get(), pass)
             && !w.requires_grad()
             && !x.requires_grad()
         {
-            self.way.set(Some(fastest(x, w, b, self.window)));
+            self.algorithm.set(Some(fastest(x, w, b, self.window)));
         }
-        self.way.get().unwrap_or(Way::Dense)
+        self.algorithm.get().unwrap_or(ConvAlgorithm::Dense)
     }
 }
 
 impl Layer for Conv {
     fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
         let (w, b) = (self.affine.weight(), self.affine.bias());
-        let mut y = forward(self.way(x, &w, &b, pass), x, &w, &b, self.window);
+        let mut y = forward(self.algorithm(x, &w, &b, pass), x, &w, &b, self.window);
         pass.show(&self.affine.name, &y);
         if self.relu {
             y = if y.requires_grad() { y.relu() } else { y.relu_() };
@@ -77,19 +71,25 @@ impl Layer for Conv {
         y
     }
 
-    fn backward(&mut self, dy: Tensor, tape: &mut Tape, step: Step, need_dx: bool) -> Tensor {
+    fn backward(
+        &mut self,
+        dy: Tensor,
+        tape: &mut Tape,
+        accum: Accumulation,
+        need_dx: bool,
+    ) -> Tensor {
         let dz = if self.relu { tape.pop().threshold_backward(&dy, 0) } else { dy };
         let (x, w) = (tape.pop(), self.affine.weight());
-        let way = self.way.get().unwrap_or(Way::Dense);
-        let Grads { dx, dw, db } = backward(way, &dz, &x, &w, self.window, need_dx);
-        self.affine.apply(Gradient::Whole(dw), db, step);
+        let algorithm = self.algorithm.get().unwrap_or(ConvAlgorithm::Dense);
+        let ConvGrads { dx, dw, db } = backward(algorithm, &dz, &x, &w, self.window, need_dx);
+        self.affine.apply(Gradient::Whole(dw), db, accum);
         dx.unwrap_or_default()
     }
 
     fn data_dependent(&mut self, x: &Tensor) -> Tensor {
         let window = self.window;
         self.affine.data_dependent(|affine| {
-            forward(Way::Dense, x, &affine.weight(), &affine.bias(), window)
+            forward(ConvAlgorithm::Dense, x, &affine.weight(), &affine.bias(), window)
         });
         self.forward(x, &mut Pass::Evaluate)
     }

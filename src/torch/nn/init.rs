@@ -1,8 +1,7 @@
-//! Initialization: how the direction `v` of each layer is drawn and how its gain `g` is set.
+//! Initialization: draws the direction `v` of each layer and computes its gain `g`.
 //!
-//! Every layer draws from a stream of its own, so that its values depend on the seed and the
-//! layer's name alone. The data-dependent gain needs a forward pass and lives with the layers
-//! ([`super::Layer::data_dependent`]).
+//! Every layer has its own random stream, so its values depend only on the seed and the layer's
+//! name. The data-dependent gain needs a forward pass: see [`super::Layer::data_dependent`].
 
 use rand::distr::{Distribution, Uniform};
 use rand_distr::StandardNormal;
@@ -12,11 +11,10 @@ use super::{Affine, Role};
 use wninit_core::job::{Direction, Gain, Init};
 use wninit_core::rng;
 
-/// Draws the parameters of one affine map, for every member of its stack alike.
+/// Draws the parameters of one affine map; all members of the stack get the same.
 ///
 /// The head gets PyTorch's default, U(±1/√fan_in), whatever the initializer. Elsewhere the bias
-/// is 0 and the gain that of `init`; for [`Gain::Datadep`] it is a placeholder, `‖v‖`, until the
-/// data-dependent pass.
+/// is 0 and `init` sets the gain, which for [`Gain::Datadep`] is `‖v‖` until the data-dependent pass.
 pub(crate) fn draw(affine: &mut Affine, init: Init, seed: u64) {
     if affine.role == Role::Head {
         return draw_head(affine, seed);
@@ -50,8 +48,8 @@ pub(crate) fn draw(affine: &mut Affine, init: Init, seed: u64) {
     affine.refresh();
 }
 
-/// The gain `g` of a layer, the same for each of its units; `None` stands for `‖v‖`. A new rule is
-/// a variant of [`Gain`] and an arm here.
+/// The gain `g` of all units of a layer; `None` stands for `‖v‖`. To add a rule, add a variant to
+/// [`Gain`] and an arm here.
 fn gain(gain: Gain, role: Role, fan_in: i64, fan_out: i64) -> Option<f64> {
     let gamma = gamma(role, gain);
     match gain {
@@ -61,7 +59,7 @@ fn gain(gain: Gain, role: Role, fan_in: i64, fan_out: i64) -> Option<f64> {
     }
 }
 
-/// γ of a layer: what its squared gain is, apart from the fan ratio (Arpit, Campos & Bengio 2019,
+/// γ of a layer: its squared gain without the fan ratio (Arpit, Campos & Bengio 2019,
 /// sections 3 and 4; for `hanin`, Hanin & Rolnick 2018 applied stage by stage).
 pub(crate) fn gamma(role: Role, gain: Gain) -> f64 {
     match role {
@@ -96,7 +94,7 @@ fn gaussian(layer: &str, seed: u64, [rows, columns]: [i64; 2]) -> Tensor {
 /// `[count]` random numbers.
 ///
 /// # Panics
-/// If memory runs out, as libtorch's operators do: Rust's own allocations would end the program.
+/// If memory runs out, as libtorch's operators do; a failed Rust allocation would abort the process.
 pub(crate) fn numbers(
     distribution: impl Distribution<f32>,
     stream: rng::Stream,

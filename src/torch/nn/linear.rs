@@ -4,20 +4,20 @@ use tch::Tensor;
 
 use super::kernels::Gradient;
 use super::matmul::{WeightGradient, multiply};
-use super::{Affine, Arithmetic, Layer, Part, Pass, Role, Step, Tape, kernels};
+use super::{Accumulation, Affine, Arithmetic, Layer, Part, Pass, Role, Tape, kernels};
 use wninit_core::job::Norm;
 
 /// `[member, batch, in]` to `[member, batch, out]`, one product for each member.
 ///
-/// In memory the result is `[member, out, batch]`: so a product finds the longest pieces of what it
-/// reads over and over in one place.
+/// The result's memory layout is `[member, out, batch]`, which keeps what a product reads repeatedly
+/// contiguous.
 pub(crate) struct Linear {
     affine: Affine,
     relu: bool,
 }
 
 impl Linear {
-    /// A layer of zeros. It ends in a ReLU unless it is the head.
+    /// All parameters 0. A layer of [`Role::Relu`] ends in a ReLU.
     pub(crate) fn new(
         name: String,
         role: Role,
@@ -55,7 +55,13 @@ impl Layer for Linear {
         y.transpose(1, 2)
     }
 
-    fn backward(&mut self, dy: Tensor, tape: &mut Tape, step: Step, need_dx: bool) -> Tensor {
+    fn backward(
+        &mut self,
+        dy: Tensor,
+        tape: &mut Tape,
+        accum: Accumulation,
+        need_dx: bool,
+    ) -> Tensor {
         let y = self.relu.then(|| tape.pop());
         let x = tape.pop();
         let dy = dy.transpose(1, 2).contiguous();
@@ -65,7 +71,7 @@ impl Layer for Linear {
         } else {
             Tensor::new()
         };
-        self.affine.apply(Gradient::Product(WeightGradient { dz: &dz, x: &x }), db, step);
+        self.affine.apply(Gradient::Product(WeightGradient { dz: &dz, x: &x }), db, accum);
         dx
     }
 

@@ -4,37 +4,31 @@
 use tch::{Kind, Tensor};
 
 use super::kernels::Gradient;
-use super::{Arithmetic, Step, kernels};
-use wninit_core::job::Norm;
+use super::{Accumulation, Arithmetic, kernels};
+use wninit_core::job::{Norm, Role};
 
 /// A trainable tensor `[member, …]`.
 pub struct Param {
-    /// The name within the model, such as `hidden.0.weight_v`.
+    /// Such as `hidden.0.weight_v`.
     pub name: String,
-    /// Its value, contiguous.
+    /// Contiguous.
     pub value: Tensor,
-    /// SGD's momentum buffer, made at the first update.
+    /// SGD's momentum buffer, created by the first update.
     pub momentum: Option<Tensor>,
-    /// The gradient, while it adds up over micro-batches or if no update follows.
+    /// The gradient accumulated over micro-batches, or the whole gradient if no update follows.
     pub grad: Option<Tensor>,
 }
 
 impl Param {
-    /// A parameter of zeros.
     pub(crate) fn zeros(name: String, shape: &[i64], arithmetic: Arithmetic) -> Param {
         let value = Tensor::zeros(shape, (arithmetic.params, arithmetic.device));
         Param { name, value, momentum: None, grad: None }
     }
 
-    /// Adds the gradient to those of earlier micro-batches; `Some` once it is complete.
-    fn accumulate(&mut self, grad: Tensor, step: Step) -> Option<Tensor> {
-        accumulate(&mut self.grad, grad, step)
-    }
-
-    /// Takes a gradient `[member, …]` of the value's shape and, with the last one, updates.
-    pub(crate) fn apply(&mut self, grad: Tensor, step: Step) {
-        let Some(grad) = self.accumulate(grad, step) else { return };
-        match step.sgd {
+    /// Accumulates a gradient of the value's shape; updates the value when it is complete.
+    pub(crate) fn apply(&mut self, grad: Tensor, accum: Accumulation) {
+        let Some(grad) = accumulate(&mut self.grad, grad, accum) else { return };
+        match accum.sgd {
             None => self.grad = Some(grad),
             Some(sgd) => {
                 let momentum = self.momentum.get_or_insert_with(|| self.value.zeros_like());
@@ -44,12 +38,13 @@ impl Param {
     }
 }
 
-fn accumulate(sum: &mut Option<Tensor>, grad: Tensor, step: Step) -> Option<Tensor> {
+/// Adds a gradient to the sum; `Some` once it is complete.
+fn accumulate(sum: &mut Option<Tensor>, grad: Tensor, accum: Accumulation) -> Option<Tensor> {
     let grad = match sum.take() {
-        Some(earlier) if !step.first => earlier + grad,
+        Some(earlier) if !accum.first => earlier + grad,
         _ => grad,
     };
-    if step.last {
+    if accum.last {
         Some(grad)
     } else {
         *sum = Some(grad);
@@ -57,37 +52,17 @@ fn accumulate(sum: &mut Option<Tensor>, grad: Tensor, step: Step) -> Option<Tens
     }
 }
 
-/// A tensor `[member, …]` that is part of a model's state without being trained.
+/// A tensor `[member, …]` of a model's state that is not trained.
 pub struct Buffer {
-    /// The name within the model, such as `stages.0.0.bn1.running_mean`.
+    /// Such as `stages.0.0.bn1.running_mean`.
     pub name: String,
-    /// Its value, contiguous.
+    /// Contiguous.
     pub value: Tensor,
 }
 
-/// What an affine map is for: decides γ in the gain `sqrt(γ·fan_in/fan_out)` of the paper's
-/// initialization (Arpit, Campos & Bengio 2019, sections 3 and 4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Followed by a ReLU, or the stem of a `resnet`, or the first convolution of a residual
-    /// block: γ = 2.
-    Relu,
-    /// The second convolution of a residual block.
-    Residual {
-        /// Blocks in its stage; γ = 1/blocks.
-        blocks: u32,
-        /// The block's place in its stage, counted from 1; for Hanin & Rolnick's γ = (0.9^b)².
-        block: u32,
-    },
-    /// A shortcut, or the stem of a `wrn`: γ = 1.
-    Linear,
-    /// The output layer: PyTorch's default, never weight-normalised.
-    Head,
-}
-
-/// What the effective weight `w = g·v/‖v‖` has beside `v`.
+/// Gain and norms of a weight-normalised map.
 struct WeightNorm {
-    /// The gain `[member, out]`.
+    /// `g`: `[member, out]`.
     gain: Param,
     /// `‖v‖`, `[member, out]`.
     norms: Tensor,
@@ -97,24 +72,24 @@ struct WeightNorm {
 /// plain or weight-normalised: `w = g·v/‖v‖`, the norm over all axes but `out`
 /// (Salimans & Kingma 2016, eq. 2).
 pub struct Affine {
-    /// The name of the layer, such as `hidden.0`.
+    /// Such as `hidden.0`.
     pub name: String,
-    /// What it is for.
+    /// Determines the gain.
     pub role: Role,
     /// `v` or the plain weight: `[member, out, in]` or `[member, out, in, k, k]`.
     pub direction: Param,
     /// `b`: `[member, out]`.
     pub bias: Param,
     weight_norm: Option<WeightNorm>,
-    /// The weight that products take, in their type; `None` if that is the plain weight itself.
+    /// The weight used in products, in their type; `None` if it is the plain weight itself.
     effective: Option<Tensor>,
-    /// The gradient of the effective weight, while it adds up over micro-batches.
+    /// The gradient of the effective weight, accumulated over micro-batches.
     grad: Option<Tensor>,
     arithmetic: Arithmetic,
 }
 
 impl Affine {
-    /// An affine map of zeros for a weight of shape `[member, out, in, …]`.
+    /// All parameters 0; `shape` is `[member, out, in, …]`.
     pub(crate) fn new(
         name: String,
         role: Role,
@@ -127,7 +102,7 @@ impl Affine {
             gain: Param::zeros(format!("{name}.weight_g"), per_unit, arithmetic),
             norms: Tensor::zeros(per_unit, (arithmetic.params, arithmetic.device)),
         });
-        let apart = weight_norm.is_some() || arithmetic.compute != arithmetic.params;
+        let separate = weight_norm.is_some() || arithmetic.compute != arithmetic.params;
         let weight = if weight_norm.is_some() { "weight_v" } else { "weight" };
         Affine {
             direction: Param::zeros(format!("{name}.{weight}"), shape, arithmetic),
@@ -135,13 +110,14 @@ impl Affine {
             name,
             role,
             weight_norm,
-            effective: apart.then(|| Tensor::zeros(shape, (arithmetic.compute, arithmetic.device))),
+            effective: separate
+                .then(|| Tensor::zeros(shape, (arithmetic.compute, arithmetic.device))),
             grad: None,
             arithmetic,
         }
     }
 
-    /// Inputs that a unit sees: `in`, or `in·k·k`.
+    /// `in`, or `in·k·k`.
     pub(crate) fn fan_in(&self) -> i64 {
         self.direction.value.size()[2..].iter().product()
     }
@@ -152,18 +128,17 @@ impl Affine {
         size[1] * size[3..].iter().product::<i64>()
     }
 
-    /// The gain `g`, if the map is weight-normalised.
+    /// `g`, if the map is weight-normalised.
     pub(crate) fn gain(&mut self) -> Option<&mut Param> {
         self.weight_norm.as_mut().map(|wn| &mut wn.gain)
     }
 
-    /// Its parameters: weight or direction, gain, bias.
     pub(crate) fn params(&mut self) -> Vec<&mut Param> {
         let gain = self.weight_norm.as_mut().map(|wn| &mut wn.gain);
         [Some(&mut self.direction), gain, Some(&mut self.bias)].into_iter().flatten().collect()
     }
 
-    /// Computes what follows from the parameters. To be called after they were set from outside.
+    /// Recomputes the effective weight; call it after setting parameters from outside.
     pub(crate) fn refresh(&mut self) {
         let v = &self.direction.value;
         let Some(effective) = &mut self.effective else { return };
@@ -181,8 +156,8 @@ impl Affine {
         }
     }
 
-    /// The effective weight in the type that products take. Where autograd is asked for, it is
-    /// computed from the parameters so that gradients reach them.
+    /// The effective weight in the type of products. If the parameters require gradients, it is
+    /// computed from them, differentiably.
     pub(crate) fn weight(&self) -> Tensor {
         if self.direction.value.requires_grad() {
             return self.differentiable_weight().to_kind(self.arithmetic.compute);
@@ -201,25 +176,26 @@ impl Affine {
         }
     }
 
-    /// The bias `[member, out]` in the type that products take.
+    /// The bias `[member, out]` in the type of products.
     pub(crate) fn bias(&self) -> Tensor {
         self.bias.value.to_kind(self.arithmetic.compute)
     }
 
-    /// Takes the gradients of the effective weight and the bias.
-    pub(crate) fn apply(&mut self, dw: Gradient, db: Tensor, step: Step) {
-        self.bias.apply(db.to_kind(self.arithmetic.params), step);
-        let dw = if step.first && step.last {
+    /// Accumulates the gradients of effective weight and bias; updates the parameters when they are
+    /// complete.
+    pub(crate) fn apply(&mut self, dw: Gradient, db: Tensor, accum: Accumulation) {
+        self.bias.apply(db.to_kind(self.arithmetic.params), accum);
+        let dw = if accum.first && accum.last {
             dw
         } else {
             let dw = dw.whole().to_kind(self.arithmetic.params);
-            match accumulate(&mut self.grad, dw, step) {
+            match accumulate(&mut self.grad, dw, accum) {
                 Some(dw) => Gradient::Whole(dw),
                 None => return,
             }
         };
-        let whole = Step { first: true, last: true, ..step };
-        match (&mut self.weight_norm, &mut self.effective, step.sgd) {
+        let whole = Accumulation { first: true, last: true, ..accum };
+        match (&mut self.weight_norm, &mut self.effective, accum.sgd) {
             (Some(wn), Some(effective), Some(sgd)) => kernels::sgd_weight_norm(
                 sgd,
                 dw,
@@ -244,9 +220,9 @@ impl Affine {
         }
     }
 
-    /// Sets gain and bias from a batch so that each unit's pre-activation has mean 0 and variance
-    /// 1 on it (Salimans & Kingma 2016, eq. 6). `map` applies the current weight and bias;
-    /// channels are axis 2 of its result `[member, batch, channel, …]`.
+    /// Sets gain and bias so that each unit's pre-activation has mean 0 and variance 1 on a batch
+    /// (Salimans & Kingma 2016, eq. 6). `map` applies the current weight and bias to it and returns
+    /// `[member, batch, channel, …]`.
     pub(crate) fn data_dependent(&mut self, map: impl Fn(&Affine) -> Tensor) {
         let Some(wn) = &mut self.weight_norm else { return };
         let _ = wn.gain.value.fill_(1.0);

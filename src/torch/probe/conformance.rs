@@ -1,6 +1,6 @@
-//! Whether this machine's libraries compute what they should: convolutions and products, forward
-//! and backward, beside float64. Tests do it over thousands of shapes and under several instruction
-//! sets, `wninit doctor` over some. Faults that are known are in [`crate::ffi::faults`].
+//! Compares convolutions and products of this machine's libraries, forward and backward, with float64:
+//! in tests over thousands of shapes under several instruction sets, in `wninit doctor` over some.
+//! Known faults are listed in `ffi/faults.rs`.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,32 +9,32 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use crate::ffi::convolution::{Shape, shapes_of};
+use crate::ffi::conv2d::{ConvShape, shapes_of};
 use crate::ffi::keep_freed_memory;
-use crate::models::{Blueprint, Model};
-use crate::nn::convolution::{Way, Window, backward, forward};
+use crate::models::{Model, ModelConfig};
+use crate::nn::conv_algorithm::{ConvAlgorithm, Window, backward, forward};
 use crate::nn::matmul::multiply;
 use crate::nn::{Arithmetic, Pass};
 use wninit_core::job::{Job, Precision};
-use wninit_core::plan::cohort::Shape as CohortShape;
+use wninit_core::plan::cohort::Shape;
 use wninit_core::rng;
 
-/// What is computed.
+/// A computation to compare.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Work {
+pub enum Operation {
     /// A convolution's result and gradients.
     Convolution {
         /// Channels, kernel, stride, image.
-        shape: Shape,
+        shape: ConvShape,
         /// Images.
         batch: i64,
-        /// How a stack is convolved; one network, or two where they are packed into one.
-        way: Way,
+        /// The algorithm; `Dense` for one network, others for two.
+        algorithm: ConvAlgorithm,
     },
-    /// Gradients of the gradients of a convolution, as curvature takes them from autograd.
+    /// Second derivatives of a convolution by autograd, as for curvature.
     Twice {
         /// Channels, kernel, stride, image.
-        shape: Shape,
+        shape: ConvShape,
         /// Images.
         batch: i64,
     },
@@ -42,61 +42,61 @@ pub enum Work {
     Product([i64; 3]),
 }
 
-/// Work in a certain arithmetic.
+/// An operation with its precision and threads.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Case {
-    /// What is computed.
-    pub work: Work,
-    /// In bf16 instead of fp32.
+    /// The computation.
+    pub operation: Operation,
+    /// bf16 instead of fp32.
     pub bf16: bool,
-    /// On so many threads.
+    /// libtorch's number of threads.
     pub threads: i32,
 }
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let precision = if self.bf16 { "bf16" } else { "fp32" };
-        let convolution = |f: &mut fmt::Formatter, shape: &Shape, batch: i64| {
-            let Shape { inputs, outputs, window: Window { kernel, stride }, image: [h, w] } = shape;
+        let convolution = |f: &mut fmt::Formatter, shape: &ConvShape, batch: i64| {
+            let ConvShape { inputs, outputs, window: Window { kernel, stride }, image: [h, w] } =
+                shape;
             write!(
                 f,
                 "{inputs} to {outputs} channels, {kernel}×{kernel}, stride {stride}, {batch} images of {h}×{w}"
             )
         };
-        match &self.work {
-            Work::Convolution { shape, batch, way } => {
-                write!(f, "{precision} convolution ({way:?}), ")?;
+        match &self.operation {
+            Operation::Convolution { shape, batch, algorithm } => {
+                write!(f, "{precision} convolution ({algorithm:?}), ")?;
                 convolution(f, shape, *batch)?;
             }
-            Work::Twice { shape, batch } => {
+            Operation::Twice { shape, batch } => {
                 write!(f, "{precision} convolution differentiated twice, ")?;
                 convolution(f, shape, *batch)?;
             }
-            Work::Product([n, k, m]) => write!(f, "{precision} product {n}×{k}·{k}×{m}")?,
+            Operation::Product([n, k, m]) => write!(f, "{precision} product {n}×{k}·{k}×{m}")?,
         }
         write!(f, ", {} thread{}", self.threads, if self.threads == 1 { "" } else { "s" })
     }
 }
 
 impl Case {
-    /// Computes it on random numbers, and gives the largest error as a share of what is allowed.
+    /// Computes it on random numbers; returns the largest error relative to the tolerance.
     ///
     /// # Errors
-    /// Something is off by more than that: says what, and by how much.
+    /// An error exceeds its tolerance.
     pub fn check(&self, seed: i64) -> Result<f64, String> {
         tch::manual_seed(seed);
         tch::set_num_threads(self.threads);
         keep_freed_memory();
-        let errors = match &self.work {
-            Work::Convolution { shape, batch, way } => {
-                tch::no_grad(|| self.gradients(*shape, *batch, *way))
+        let errors = match &self.operation {
+            Operation::Convolution { shape, batch, algorithm } => {
+                tch::no_grad(|| self.gradients(*shape, *batch, *algorithm))
             }
-            Work::Twice { shape, batch } => self.twice(*shape, *batch),
-            Work::Product(size) => tch::no_grad(|| self.product(*size)),
+            Operation::Twice { shape, batch } => self.twice(*shape, *batch),
+            Operation::Product(size) => tch::no_grad(|| self.product(*size)),
         };
         let mut worst = 0.0;
-        for Error { what, relative, allowed } in errors {
-            // Not a number is no agreement either.
+        for Deviation { what, relative, allowed } in errors {
             if relative.is_nan() || relative > allowed {
                 return Err(format!(
                     "{self}: {what} is off by {relative:.1e}; {allowed:.1e} is allowed"
@@ -120,31 +120,31 @@ impl Case {
         self.random(&[members, batch, height, width, channels]).permute([0, 1, 4, 2, 3])
     }
 
-    /// What a sum of `terms` products of standard normal numbers may be off by: the rounding of the
-    /// result, and a random walk of the roundings on the way there.
-    fn error(&self, what: &'static str, ours: &Tensor, theirs: &Tensor, terms: i64) -> Error {
+    /// The tolerance of a sum of `terms` products of standard normal numbers: the rounding of the result
+    /// and a random walk of intermediate roundings.
+    fn error(&self, what: &'static str, ours: &Tensor, theirs: &Tensor, terms: i64) -> Deviation {
         let result = if self.bf16 { 2f64.powi(-8) } else { 0.0 };
         let terms = terms as f64;
         let allowed = result + 2f64.powi(-23) * (2.0 + terms.sqrt());
         let largest = |t: &Tensor| f64::try_from(t.abs().max()).unwrap_or(f64::NAN);
         let off = largest(&(ours.to_kind(Kind::Double) - theirs));
-        Error { what, relative: off / largest(theirs).max(terms.sqrt()), allowed }
+        Deviation { what, relative: off / largest(theirs).max(terms.sqrt()), allowed }
     }
 
-    fn gradients(&self, shape: Shape, batch: i64, way: Way) -> Vec<Error> {
-        let Shape { inputs, outputs, window, image: [height, width] } = shape;
-        let members = if way == Way::Dense { 1 } else { 2 };
+    fn gradients(&self, shape: ConvShape, batch: i64, algorithm: ConvAlgorithm) -> Vec<Deviation> {
+        let ConvShape { inputs, outputs, window, image: [height, width] } = shape;
+        let members = if algorithm == ConvAlgorithm::Dense { 1 } else { 2 };
         let [rows, columns] = [height, width].map(|size| window.result(size));
         let x = self.images([members, batch, inputs, height, width]);
         let w = self.random(&[members, outputs, inputs, window.kernel, window.kernel]);
         let b = self.random(&[members, outputs]);
         let dy = self.images([members, batch, outputs, rows, columns]);
-        let y = forward(way, &x, &w, &b, window);
-        let grads = backward(way, &dy, &x, &w, window, true);
-        // In another way than the one that is tested: of patches and a product.
+        let y = forward(algorithm, &x, &w, &b, window);
+        let grads = backward(algorithm, &dy, &x, &w, window, true);
+        // The reference uses another algorithm: im2col.
         let [x, w, b, dy] = [x, w, b, dy].map(|t| t.to_kind(Kind::Double));
-        let expected = forward(Way::Patches, &x, &w, &b, window);
-        let theirs = backward(Way::Patches, &dy, &x, &w, window, true);
+        let expected = forward(ConvAlgorithm::Patches, &x, &w, &b, window);
+        let theirs = backward(ConvAlgorithm::Patches, &dy, &x, &w, window, true);
         let (of_kernel, pixels) = (window.kernel.pow(2), batch * rows * columns);
         let dx = |grads: Option<Tensor>| grads.unwrap_or_default();
         let mut errors = vec![
@@ -153,115 +153,115 @@ impl Case {
             self.error("dw", &grads.dw, &theirs.dw, pixels),
             self.error("db", &grads.db, &theirs.db, pixels),
         ];
-        if way == Way::Patches && self.bf16 {
-            errors[1].allowed *= 2.0; // patches are rounded, and so is their sum
+        if algorithm == ConvAlgorithm::Patches && self.bf16 {
+            errors[1].allowed *= 2.0; // patches and their sum are rounded
         }
         errors
     }
 
-    fn twice(&self, shape: Shape, batch: i64) -> Vec<Error> {
-        let Shape { inputs, outputs, window, image: [height, width] } = shape;
+    fn twice(&self, shape: ConvShape, batch: i64) -> Vec<Deviation> {
+        let ConvShape { inputs, outputs, window, image: [height, width] } = shape;
         let x = self.images([1, batch, inputs, height, width]);
         let w = self.random(&[1, outputs, inputs, window.kernel, window.kernel]);
         let b = self.random(&[1, outputs]);
         let along = [&x, &w, &b].map(|t| self.random(&t.size()));
-        let second = |way: Way, operands: [&Tensor; 3], along: [&Tensor; 3]| {
+        let second = |algorithm: ConvAlgorithm, operands: [&Tensor; 3], along: [&Tensor; 3]| {
             let [x, w, b] = operands.map(|t| t.detach().set_requires_grad(true));
-            let loss = forward(way, &x, &w, &b, window).square().mean(None::<Kind>);
+            let loss = forward(algorithm, &x, &w, &b, window).square().mean(None::<Kind>);
             let first = Tensor::run_backward(&[loss], &[&x, &w, &b], true, true);
             let along = first.iter().zip(along).map(|(g, v)| (g * v).sum(None::<Kind>));
             let along = along.reduce(|a, b| a + b).unwrap_or_default();
             Tensor::run_backward(&[along], &[&x, &w, &b], false, false)
         };
-        let ours = second(Way::Dense, [&x, &w, &b], along.each_ref());
+        let ours = second(ConvAlgorithm::Dense, [&x, &w, &b], along.each_ref());
         let [x, w, b] = [&x, &w, &b].map(|t| t.to_kind(Kind::Double));
         let along = along.map(|t| t.to_kind(Kind::Double));
-        let theirs = second(Way::Patches, [&x, &w, &b], along.each_ref());
+        let theirs = second(ConvAlgorithm::Patches, [&x, &w, &b], along.each_ref());
         let pixels = batch * window.result(height) * window.result(width);
         let terms = pixels + (inputs + outputs) * window.kernel.pow(2);
         ["∂x", "∂w", "∂b"]
             .into_iter()
             .zip(ours.iter().zip(&theirs))
             .map(|(what, (ours, theirs))| {
-                // A mean, so that its scale is that of its largest number.
+                // Normalised by the largest number, since the loss is a mean.
                 let largest = theirs.abs().max() / (terms as f64).sqrt();
                 self.error(what, &(ours / &largest), &(theirs / &largest), terms)
             })
             .collect()
     }
 
-    fn product(&self, [n, k, m]: [i64; 3]) -> Vec<Error> {
+    fn product(&self, [n, k, m]: [i64; 3]) -> Vec<Deviation> {
         let (a, b) = (self.random(&[2, n, k]), self.random(&[2, k, m]));
         let theirs = a.to_kind(Kind::Double).bmm(&b.to_kind(Kind::Double));
         vec![self.error("the product", &multiply(&a, &b), &theirs, k)]
     }
 }
 
-struct Error {
+struct Deviation {
     what: &'static str,
-    /// As a share of the largest number.
+    /// Relative to the largest number.
     relative: f64,
     allowed: f64,
 }
 
-/// The convolutions of jobs, each with the batch and in the precision in which a job does it, on one
-/// thread. Batches are cut to what is `affordable`.
+/// The convolutions of jobs, each with a job's batch size and precision, on one thread. Batches are
+/// limited by `affordable`.
 pub fn cases_of<'j>(jobs: impl IntoIterator<Item = &'j Job>) -> Vec<Case> {
     let mut known = BTreeSet::new();
     let mut cases = BTreeSet::new();
     for job in jobs {
-        let CohortShape { arch, norm, dataset, micro_batch, precision, .. } = CohortShape::of(job);
+        let Shape { arch, norm, dataset, micro_batch, precision, .. } = Shape::of(job);
         let batch = i64::from(job.batch_size).min(micro_batch as i64);
         if !known.insert(format!("{arch:?} {norm:?} {:?} {batch} {precision:?}", dataset.shape())) {
             continue;
         }
-        let blueprint = Blueprint {
+        let config = ModelConfig {
             arch,
             norm,
             input: dataset.shape().map(|size| size as i64),
             classes: dataset.classes() as i64,
             arithmetic: Arithmetic::fp32(Device::Cpu),
         };
-        for shape in convolutions(blueprint) {
+        for shape in convolutions(config) {
             let batch = affordable(shape, batch);
-            let work = Work::Convolution { shape, batch, way: Way::Dense };
-            cases.insert(Case { work, bf16: precision == Precision::Bf16, threads: 1 });
+            let operation =
+                Operation::Convolution { shape, batch, algorithm: ConvAlgorithm::Dense };
+            cases.insert(Case { operation, bf16: precision == Precision::Bf16, threads: 1 });
         }
     }
     cases.into_iter().collect()
 }
 
-/// As many of `batch` images as take a convolution 15 million multiplications, or one: what makes a
-/// large convolution different, its channels, kernel, stride and image, stays.
-fn affordable(shape: Shape, batch: i64) -> i64 {
+/// Reduces the batch to at most 15 million multiplications, but at least one image; what makes large
+/// convolutions different (channels, kernel, stride, image) is kept.
+fn affordable(shape: ConvShape, batch: i64) -> i64 {
     const MULTIPLICATIONS: i64 = 15_000_000;
-    let Shape { inputs, outputs, window, image } = shape;
+    let ConvShape { inputs, outputs, window, image } = shape;
     let pixels: i64 = image.iter().map(|&size| window.result(size)).product();
     let of_image = inputs * outputs * window.kernel.pow(2) * pixels;
     batch.min(MULTIPLICATIONS / of_image).max(1)
 }
 
-/// The distinct convolutions of a network, found by passing an image through it.
-fn convolutions(blueprint: Blueprint) -> BTreeSet<Shape> {
-    let [channels, height, width] = blueprint.input;
+/// The distinct convolutions of a network, recorded during a forward pass.
+fn convolutions(config: ModelConfig) -> BTreeSet<ConvShape> {
+    let [channels, height, width] = config.input;
     tch::no_grad(|| {
-        let model = Model::zeros(blueprint, 1);
+        let model = Model::zeros(config, 1);
         let image = Tensor::zeros([1, 1, channels, height, width], (Kind::Float, Device::Cpu));
-        shapes_of(|| drop(model.logits(&image, &mut Pass::Skim)))
+        shapes_of(|| drop(model.logits(&image, &mut Pass::NoTape)))
     })
 }
 
 /// Random cases: convolutions of 1 to 40 channels each way, kernels of 1×1 and 3×3, strides of 1
-/// and 2, images of 4×4 to 33×33, in fp32 and bf16, on one and two threads. Batches are of 1 to 130
-/// images, each order of magnitude equally often, cut to what is `affordable`. Every tenth
-/// convolution is followed by the same in the other ways, by itself differentiated twice, and by a
-/// product. Fewer cases are the beginning of more.
+/// and 2, images of 4×4 to 33×33, in fp32 and bf16, on one and two threads. Batch sizes are log-uniform
+/// from 1 to 130, limited by `affordable`. Every tenth convolution is followed by its other
+/// algorithms, its second derivatives and a product. Fewer cases are a prefix of more.
 pub fn random_cases(convolutions: usize, seed: u64) -> Vec<Case> {
     let mut stream = rng::stream(seed, "conformance", 0);
     let mut cases = Vec::new();
     for i in 0..convolutions {
         let mut any = |low: i64, high: i64| stream.random_range(low..=high);
-        let shape = Shape {
+        let shape = ConvShape {
             inputs: any(1, 40),
             outputs: any(1, 40),
             window: Window { kernel: [1, 3][any(0, 1) as usize], stride: any(1, 2) },
@@ -270,28 +270,37 @@ pub fn random_cases(convolutions: usize, seed: u64) -> Vec<Case> {
         let batch = 130f64.powf(any(0, 1000) as f64 / 1000.0).round() as i64;
         let batch = affordable(shape, batch);
         let (bf16, threads) = (any(0, 1) == 1, any(1, 2) as i32);
-        let case = |work| Case { work, bf16, threads };
-        cases.push(case(Work::Convolution { shape, batch, way: Way::Dense }));
+        let case = |operation| Case { operation, bf16, threads };
+        cases.push(case(Operation::Convolution { shape, batch, algorithm: ConvAlgorithm::Dense }));
         if i % 10 == 0 {
             let batch = batch.min(16);
-            cases.push(case(Work::Convolution { shape, batch, way: Way::Grouped }));
-            cases.push(case(Work::Convolution { shape, batch, way: Way::Patches }));
+            cases.push(case(Operation::Convolution {
+                shape,
+                batch,
+                algorithm: ConvAlgorithm::Grouped,
+            }));
+            cases.push(case(Operation::Convolution {
+                shape,
+                batch,
+                algorithm: ConvAlgorithm::Patches,
+            }));
             // Curvature is measured in fp32.
-            cases.push(Case { work: Work::Twice { shape, batch }, bf16: false, threads });
-            cases.push(case(Work::Product([any(1, 130), any(1, 800), any(1, 130)])));
+            cases.push(Case { operation: Operation::Twice { shape, batch }, bf16: false, threads });
+            cases.push(case(Operation::Product([any(1, 130), any(1, 800), any(1, 130)])));
         }
     }
     cases
 }
 
-/// Checks some cases, in a second or two: what `wninit doctor` does. How many there were, and what
-/// failed.
+/// The check of `wninit doctor`, in a second or two: the number of cases, and the failures.
 pub(crate) fn in_short() -> (usize, Vec<String>) {
-    // Half of the draws take one thread, as training does; a batch does not matter so much.
+    // Small batches, since the batch size matters least.
     let cases: Vec<Case> = random_cases(60, 1)
         .into_iter()
         .map(|mut case| {
-            if let Work::Convolution { batch, .. } | Work::Twice { batch, .. } = &mut case.work {
+            if let Operation::Convolution { batch, .. } | Operation::Twice { batch, .. } =
+                &mut case.operation
+            {
                 *batch = (*batch).min(16);
             }
             case
@@ -307,11 +316,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wrong_number_is_found_however_few_there_are() {
-        let case = Case { work: Work::Product([3, 50, 4]), bf16: false, threads: 1 };
+    fn a_single_wrong_number_is_found() {
+        let case = Case { operation: Operation::Product([3, 50, 4]), bf16: false, threads: 1 };
         let theirs = Tensor::randn([3, 4], (Kind::Double, Device::Cpu)) * 7.0;
         let agrees = |ours: &Tensor| {
-            let Error { relative, allowed, .. } = case.error("a sum", ours, &theirs, 50);
+            let Deviation { relative, allowed, .. } = case.error("a sum", ours, &theirs, 50);
             relative <= allowed
         };
         assert!(agrees(&theirs.to_kind(Kind::Float)));
@@ -323,10 +332,13 @@ mod tests {
     }
 
     #[test]
-    fn what_doctor_checks_agrees_with_float64_here() {
+    fn doctors_cases_agree_with_float64_on_this_machine() {
         let (cases, failed) = in_short();
         assert!(cases > 60 && failed.is_empty(), "{failed:#?}");
-        let strided = |case: &Case| matches!(case.work, Work::Convolution { shape: Shape { window: Window { kernel: 1, stride: 2 }, inputs, .. }, .. } if inputs < 8);
-        assert!(random_cases(60, 1).iter().any(strided), "the worst fault is among them");
+        let strided = |case: &Case| matches!(case.operation, Operation::Convolution { shape: ConvShape { window: Window { kernel: 1, stride: 2 }, inputs, .. }, .. } if inputs < 8);
+        assert!(
+            random_cases(60, 1).iter().any(strided),
+            "they include the condition of faults::STRIDED_POINTWISE"
+        );
     }
 }

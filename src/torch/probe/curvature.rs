@@ -1,41 +1,41 @@
-//! The Hessian of the training loss where training starts: its eigenvalue of largest absolute
-//! value, that is its spectral norm with a sign (Arpit, Campos & Bengio 2019, section 5).
+//! The Hessian of the training loss at initialization: its eigenvalue of largest absolute value, i.e.
+//! its spectral norm with a sign (Arpit, Campos & Bengio 2019, section 5).
 //!
 //! The loss is the mean cross-entropy over a share of the mini-batches of the job's first epoch,
-//! the images not augmented; the parameters are all that training would change (v, g and b alike).
-//! Products of the Hessian with a vector come from differentiating twice through the forward
-//! pass: `Hv = ∂/∂θ (∂L/∂θ · v)`. The loss of a stack is the sum of its members' losses, so its
-//! Hessian is block diagonal, and one product serves every member.
+//! without augmentation; the parameters are all trained ones (v, g and b). Hessian-vector products
+//! differentiate the forward pass twice: `Hv = ∂/∂θ (∂L/∂θ · v)`. The loss of a stack is the sum of
+//! its members' losses, so its Hessian is block diagonal, and one product serves all members.
 
 use rand_distr::StandardNormal;
 use tch::{Kind, Tensor};
 
-use super::eigen::{self, Eigen, Options};
+use super::eigen::{self, Eigen, SolverOptions};
 use crate::models::Model;
 use crate::nn::{Pass, init};
 use crate::train::augment::Preprocess;
-use crate::train::{DeviceData, Libtorch, caught, initial_stack};
+use crate::train::failure::catch_torch_panic;
+use crate::train::initial::initial_stack;
+use crate::train::{DeviceData, Libtorch};
 use wninit_core::data::batches;
 use wninit_core::job::{Augment, Job, Norm};
 use wninit_core::plan::cohort::Cohort;
 use wninit_core::rng;
 use wninit_core::run::trainer::Stop;
 
-/// The Hessian of a stack of networks over given images, as its products with vectors.
+/// The Hessian of a stack of networks on given images, as an operator on vectors.
 pub struct Hessian<'a> {
     model: Model,
     data: &'a DeviceData,
     preprocess: Preprocess,
-    /// For each part of a batch, the images of all members, `[member · image]`.
+    /// Image indices of each part of a batch, `[member, image]`.
     parts: Vec<Tensor>,
-    /// Images of a member.
+    /// The number of images of a member.
     images: i64,
 }
 
 impl<'a> Hessian<'a> {
-    /// The Hessian of a stack over images of the training set, as many for each member, evaluated
-    /// through `preprocess`. At most
-    /// `part` of them pass through the network at a time; a batch norm normalises over those.
+    /// `images` are batches of training images for each member, all of the same sizes. At most `part`
+    /// of them are in one forward pass, over which a batch norm normalises.
     pub fn new(
         mut model: Model,
         data: &'a DeviceData,
@@ -43,7 +43,7 @@ impl<'a> Hessian<'a> {
         images: &[Vec<Vec<u32>>],
         part: usize,
     ) -> Hessian<'a> {
-        let device = model.blueprint().arithmetic.device;
+        let device = model.config().arithmetic.device;
         for param in model.params() {
             param.value = param.value.detach().set_requires_grad(true);
         }
@@ -66,7 +66,7 @@ impl<'a> Hessian<'a> {
         Hessian { model, data, preprocess, parts, images: count }
     }
 
-    /// Parameters of a member.
+    /// The number of parameters of a member.
     pub fn dimension(&mut self) -> i64 {
         let members = self.model.members();
         self.model.params().iter().map(|param| param.value.numel() as i64 / members).sum()
@@ -76,7 +76,7 @@ impl<'a> Hessian<'a> {
     pub fn times(&mut self, v: &Tensor) -> Tensor {
         let mut product = v.zeros_like();
         for part in 0..self.parts.len() {
-            // The graph of a part is gone before the next one's is made.
+            // The graph of one part is freed before the next.
             product += self.part_times(part, v);
         }
         product
@@ -84,14 +84,14 @@ impl<'a> Hessian<'a> {
 
     /// The sum of the members' losses over a part, as its share of the mean over all images.
     fn loss(&self, part: usize) -> Tensor {
-        let blueprint = self.model.blueprint();
+        let config = self.model.config();
         let (pixels, labels) = self.data.train.gather(&self.parts[part]);
         let x = self.preprocess.eval(&pixels);
         let mut ignore = |_: &str, _: &Tensor| {};
-        // Running statistics are not to move under the graph, and an observer moves nothing.
-        let mut pass = match blueprint.norm {
+        // An observing pass does not update running statistics.
+        let mut pass = match config.norm {
             Norm::Batch => Pass::Observe(&mut ignore),
-            _ => Pass::Skim,
+            _ => Pass::NoTape,
         };
         let logits = self.model.logits(&x, &mut pass);
         let log_p = logits.log_softmax(-1, None::<Kind>);
@@ -109,7 +109,7 @@ impl<'a> Hessian<'a> {
     }
 }
 
-/// Gradients of all parameters as `[member, n]`; of one that does not count, zeros.
+/// Gradients of all parameters as `[member, n]`; an undefined gradient is 0.
 fn flat(gradients: &[Tensor], params: &[Tensor], members: i64) -> Tensor {
     let gradients =
         gradients.iter().zip(params).map(|(gradient, param)| match gradient.defined() {
@@ -127,30 +127,30 @@ pub(crate) fn first_batches(job: &Job, share: f64) -> Vec<Vec<u32>> {
     batches.take(count).map(<[u32]>::to_vec).collect()
 }
 
-/// What was found for the cohort's jobs, in their order, and over how many images. Jobs are
-/// starts, see [`wninit_core::plan::start::start_of`].
+/// The eigenvalues of a cohort's jobs, in their order, and the number of images. Jobs are starts, see
+/// [`wninit_core::plan::start::start_of`].
 ///
 /// # Errors
-/// The machine failed: memory, the device, the data.
+/// Memory, the device or the data set failed.
 pub(crate) fn measure(
     trainer: &Libtorch,
     worker: usize,
     cohort: &Cohort,
     share: f64,
-    options: &Options,
+    options: &SolverOptions,
 ) -> Result<(Vec<Eigen>, usize), Stop> {
-    caught(|| {
+    catch_torch_panic(|| {
         let shape = cohort.shape();
         let device = trainer.devices[worker];
-        let (data, _ready) = trainer.ready(worker, &shape)?;
+        let (data, _tf32) = trainer.prepare_with_data(worker, &shape)?;
         let images: Vec<_> = cohort.jobs().iter().map(|job| first_batches(job, share)).collect();
         let count = images.first().map_or(0, |batches| batches.iter().map(Vec::len).sum());
         let model = tch::no_grad(|| initial_stack(cohort, &data, device));
         let preprocess =
-            Preprocess::scaled(shape.dataset, Augment::None, shape.input, &data.moments, device);
+            Preprocess::new(shape.dataset, Augment::None, shape.input, &data.moments, device);
         let mut hessian = Hessian::new(model, &data, preprocess, &images, shape.micro_batch);
         let n = hessian.dimension();
-        // Each member's start is its own, whatever it is measured beside.
+        // A member's starting vector depends on its job alone.
         let starts: Vec<Tensor> = cohort
             .jobs()
             .iter()
@@ -160,13 +160,13 @@ pub(crate) fn measure(
             })
             .collect();
         let start = Tensor::stack(&starts, 0).to_device(device);
-        let options = Options { basis: basis(n, cohort.jobs().len(), options.basis), ..*options };
+        let options =
+            SolverOptions { basis: basis(n, cohort.jobs().len(), options.basis), ..*options };
         Ok((eigen::dominant(&start, &options, |v| hessian.times(v)), count))
     })
 }
 
-/// How many vectors of `n` numbers a member may keep: what is asked for, unless that took more
-/// than a gigabyte.
+/// The number of basis vectors of `n` numbers per member: `wanted`, limited to a gigabyte in total.
 fn basis(n: i64, members: usize, wanted: usize) -> usize {
     const BYTES: f64 = 1e9;
     let fit = BYTES / (4.0 * n.max(1) as f64 * members as f64);
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_of_the_batches_is_whole_batches_of_the_first_epoch() {
+    fn a_share_is_rounded_up_to_whole_batches_of_the_first_epoch() {
         // 1,293 training images are 13 batches.
         let count = |share| first_batches(&job(0), share).len();
         assert_eq!([0.001, 0.1, 0.5, 1.0].map(count), [1, 2, 7, 13]);

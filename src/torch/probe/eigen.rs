@@ -1,42 +1,35 @@
-//! The eigenvalue of largest absolute value of symmetric matrices that are known by their
-//! products with vectors alone, for a stack of matrices at once.
+//! The eigenvalue of largest absolute value of symmetric matrices given by matrix-vector products,
+//! for a stack of matrices at once.
 //!
-//! Vectors of a stack are `[member, n]`; one product serves all members. What is computed from it
-//! is each member's own: a member's numbers do not depend on when its neighbours are done.
+//! Vectors of a stack are `[member, n]`; one product serves all members. A member's result does not
+//! depend on its neighbours or on when they converge.
 
 use tch::{Kind, Tensor};
+use wninit_core::results::CurvatureMethod;
 
-/// How the eigenvalue is found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
-    /// Lanczos' method (1950) with full re-orthogonalisation and thick restarts (Wu & Simon 2000).
-    Lanczos,
-    /// Power iteration.
-    Power,
-}
-
-/// When to stop, and how much memory to take.
+/// Method, stopping rule and memory.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// How the eigenvalue is found.
-    pub method: Method,
-    /// Done as soon as `‖Hx − θx‖ ≤ tolerance·|θ|` for the estimate (θ, x), ‖x‖ = 1. An
-    /// eigenvalue then lies within `tolerance·|θ|` of θ (and mostly far nearer).
+pub struct SolverOptions {
+    /// Lanczos' method (1950) with full re-orthogonalisation and thick restarts (Wu & Simon 2000), or
+    /// power iteration.
+    pub method: CurvatureMethod,
+    /// Stops when `‖Hx − θx‖ ≤ tolerance·|θ|` for the estimate (θ, x), ‖x‖ = 1. An eigenvalue then
+    /// lies within `tolerance·|θ|` of θ, usually much closer.
     pub tolerance: f64,
-    /// The most products that are computed.
+    /// The maximum number of products.
     pub max_iterations: u32,
-    /// The most vectors that Lanczos' method keeps for a member, at least 4.
+    /// The maximum number of basis vectors per member in Lanczos' method, at least 4.
     pub basis: usize,
 }
 
-/// What was found for one member.
+/// The result for one member.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Eigen {
     /// The eigenvalue, with its sign; `None` if a product was not finite.
     pub value: Option<f64>,
     /// `‖Hx − θx‖`; `None` as `value`.
     pub residual: Option<f64>,
-    /// Products that it took.
+    /// The number of products.
     pub iterations: u32,
     /// Whether the residual met the tolerance.
     pub converged: bool,
@@ -52,29 +45,29 @@ impl Eigen {
     }
 }
 
-/// Products that Lanczos' method computes before it may call an estimate good: an early Ritz vector
-/// can have a small residual at another eigenvalue than the largest one.
+/// The minimum number of products of Lanczos' method: an early Ritz vector can have a small residual at
+/// another eigenvalue than the largest one.
 const LEAST: u32 = 8;
 
-/// Of what is computed in single precision, relative changes below this mean nothing.
+/// Relative differences below this are rounding errors of single precision.
 const NOISE: f64 = 1e-6;
 
 /// The eigenvalue of largest absolute value of each member's matrix. `start` is `[member, n]`, a
 /// random vector for each member; `apply` multiplies `[member, n]` by the stack of matrices.
 ///
-/// A matrix of zeros has the eigenvalue 0, found at once.
+/// For a matrix of zeros it is 0, after one product.
 pub fn dominant(
     start: &Tensor,
-    options: &Options,
+    options: &SolverOptions,
     apply: impl FnMut(&Tensor) -> Tensor,
 ) -> Vec<Eigen> {
     match options.method {
-        Method::Lanczos => lanczos(start, options, apply),
-        Method::Power => power(start, options, apply),
+        CurvatureMethod::Lanczos => lanczos(start, options, apply),
+        CurvatureMethod::Power => power(start, options, apply),
     }
 }
 
-/// Sums of products `[member]`, in double precision.
+/// `[member]`, summed in double precision.
 fn dot(a: &Tensor, b: &Tensor) -> Tensor {
     (a * b).sum_dim_intlist(1, false, Kind::Double)
 }
@@ -84,18 +77,18 @@ fn host(tensor: &Tensor) -> Vec<f64> {
     Vec::try_from(flat).expect("a one-dimensional tensor of numbers")
 }
 
-/// `x / size`, and 0 where the size is (as good as) 0 or not finite; `floor` is `[member]`.
+/// `x / size`; 0 where the size is at most `floor` or not finite. `size` and `floor` are `[member]`.
 fn scaled(x: &Tensor, size: &Tensor, floor: &Tensor) -> Tensor {
     let usable = size.gt_tensor(floor).logical_and(&size.isfinite());
     let factor = size.reciprocal().where_self(&usable, &size.zeros_like());
     let y = x * factor.to_kind(x.kind()).unsqueeze(1);
-    // 0 times NaN is NaN, and a member that is done must stay quiet.
+    // 0·NaN is NaN.
     y.where_self(&usable.unsqueeze(1), &x.zeros_like())
 }
 
 fn power(
     start: &Tensor,
-    options: &Options,
+    options: &SolverOptions,
     mut apply: impl FnMut(&Tensor) -> Tensor,
 ) -> Vec<Eigen> {
     let members = start.size()[0] as usize;
@@ -126,17 +119,16 @@ fn power(
     found.into_iter().zip(last).map(|(found, last)| found.unwrap_or(last)).collect()
 }
 
-/// The largest Ritz value in absolute value, the last component of its vector, and of the others
-/// those that a restart keeps.
 struct Ritz {
+    /// The Ritz value of largest absolute value.
     value: f64,
+    /// The last component of its vector, in absolute value.
     last: f64,
-    /// Ritz values in falling order of absolute value, with their vectors `[k]`.
+    /// All Ritz values and vectors `[k]`, in falling order of absolute value.
     pairs: Vec<(f64, Vec<f64>)>,
 }
 
-/// Eigenvalues and vectors of a projected matrix, `size × size` of the rows of `matrix`; `None` if
-/// it is not finite.
+/// The Ritz pairs of the leading `size × size` block of a projected matrix; `None` if not finite.
 fn ritz(matrix: &[Vec<f64>], size: usize) -> Option<Ritz> {
     let flat: Vec<f64> =
         matrix[..size].iter().flat_map(|row| row[..size].iter().copied()).collect();
@@ -155,16 +147,16 @@ fn ritz(matrix: &[Vec<f64>], size: usize) -> Option<Ritz> {
 
 fn lanczos(
     start: &Tensor,
-    options: &Options,
+    options: &SolverOptions,
     mut apply: impl FnMut(&Tensor) -> Tensor,
 ) -> Vec<Eigen> {
     let [members, n] = start.size()[..] else { panic!("a stack of vectors has two axes") };
     let limit = options.basis.max(4).min(n.max(1) as usize);
     let none = dot(start, start).zeros_like();
-    // The orthonormal basis, [member, vector, n], with room for the next vector.
+    // The orthonormal basis, [member, vector, n], including the next vector.
     let basis = Tensor::zeros([members, limit as i64 + 1, n], (start.kind(), start.device()));
     basis.select(1, 0).copy_(&scaled(start, &dot(start, start).sqrt(), &none));
-    // Each member's matrix in that basis.
+    // Each member's matrix in this basis.
     let mut projected = vec![vec![vec![0.0; limit]; limit]; members as usize];
     let mut found: Vec<Option<Eigen>> = vec![None; members as usize];
     let mut last = Vec::new();
@@ -193,7 +185,7 @@ fn lanczos(
                 ritz(matrix, known)
             })
             .collect();
-        // Below this there is no next vector: the basis spans all that can be reached.
+        // If beta is not larger, the basis spans an invariant subspace.
         let floors: Vec<f64> =
             ritz.iter().map(|ritz| ritz.as_ref().map_or(0.0, |r| NOISE * r.value.abs())).collect();
         last = ritz
@@ -220,8 +212,8 @@ fn lanczos(
             basis.select(1, known as i64).copy_(&next);
             continue;
         }
-        // Start again from the best Ritz vectors. They and the next vector are orthonormal, and
-        // what couples them comes out of the next product.
+        // Restart from the best Ritz vectors. They and the next vector are orthonormal; the next
+        // product gives their coupling.
         let keep = limit / 2;
         let mut combine = Vec::with_capacity(members as usize * keep * known);
         for (matrix, ritz) in projected.iter_mut().zip(&ritz) {
@@ -258,16 +250,15 @@ mod tests {
 
     const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
 
-    /// `[n]` Gaussian numbers.
     fn gaussian(n: i64, seed: u64) -> Tensor {
         init::numbers(StandardNormal, rng::stream(seed, "gaussian", 0), n as usize)
     }
 
-    fn options(method: Method) -> Options {
-        Options { method, tolerance: 1e-3, max_iterations: 500, basis: 24 }
+    fn options(method: CurvatureMethod) -> SolverOptions {
+        SolverOptions { method, tolerance: 1e-3, max_iterations: 500, basis: 24 }
     }
 
-    /// A quadratic's Hessian with these eigenvalues, in a random orthonormal basis.
+    /// A symmetric matrix with these eigenvalues, in a random basis.
     fn symmetric(spectrum: &[f64], seed: u64) -> Tensor {
         let n = spectrum.len() as i64;
         let square = gaussian(n * n, seed).view([n, n]).to_kind(Kind::Double);
@@ -277,10 +268,10 @@ mod tests {
     }
 
     /// The dominant eigenvalues of matrices of one size, as a stack.
-    fn solve(matrices: &[Tensor], options: &Options) -> Vec<Eigen> {
+    fn solve(matrices: &[Tensor], options: &SolverOptions) -> Vec<Eigen> {
         let stack = Tensor::stack(matrices, 0);
         let n = stack.size()[1];
-        // Each member its own start, whatever it stands beside.
+        // A member's start depends on its matrix alone.
         let starts: Vec<Tensor> = matrices
             .iter()
             .map(|matrix| gaussian(n, (matrix.double_value(&[0, 0]).abs() * 1e6) as u64))
@@ -301,39 +292,33 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_eigenvalue_of_a_quadratic_is_found_by_both_methods() {
-        for method in [Method::Lanczos, Method::Power] {
-            let found = solve(&[symmetric(&spectrum(&[5.0, 3.0]), 1)], &options(method));
-            assert_near(&found[0], 5.0);
+    fn both_methods_find_the_eigenvalue_of_largest_absolute_value_with_its_sign() {
+        for method in [CurvatureMethod::Lanczos, CurvatureMethod::Power] {
+            for (seed, largest) in [(1, 5.0), (2, -5.0)] {
+                let matrix = symmetric(&spectrum(&[largest, 3.0]), seed);
+                assert_near(&solve(&[matrix], &options(method))[0], largest);
+            }
         }
     }
 
     #[test]
-    fn a_negative_eigenvalue_counts_by_its_absolute_value_and_keeps_its_sign() {
-        for method in [Method::Lanczos, Method::Power] {
-            let found = solve(&[symmetric(&spectrum(&[-5.0, 3.0]), 2)], &options(method));
-            assert_near(&found[0], -5.0);
-        }
-    }
-
-    #[test]
-    fn a_pair_of_eigenvalues_that_nearly_agree_does_no_harm() {
+    fn nearly_equal_eigenvalues_are_solved() {
         for pair in [[5.0, 4.9995], [5.0, 5.0], [-5.0, -4.9995]] {
-            for method in [Method::Lanczos, Method::Power] {
+            for method in [CurvatureMethod::Lanczos, CurvatureMethod::Power] {
                 let found = solve(&[symmetric(&spectrum(&pair), 3)], &options(method));
                 assert_near(&found[0], pair[0]);
             }
         }
-        // Of opposite signs they are far apart for Lanczos' method, and all the same to a power.
+        // Opposite signs are far apart for Lanczos' method; power iteration cannot separate them.
         let opposite = [symmetric(&spectrum(&[5.0, -4.99]), 4)];
-        assert_near(&solve(&opposite, &options(Method::Lanczos))[0], 5.0);
-        assert!(!solve(&opposite, &options(Method::Power))[0].converged);
+        assert_near(&solve(&opposite, &options(CurvatureMethod::Lanczos))[0], 5.0);
+        assert!(!solve(&opposite, &options(CurvatureMethod::Power))[0].converged);
     }
 
     #[test]
     fn a_slowly_falling_spectrum_is_solved_through_many_restarts() {
         let spectrum: Vec<f64> = (1..400).map(|i| -1.0 / f64::from(i).sqrt()).collect();
-        let small = Options { basis: 6, ..options(Method::Lanczos) };
+        let small = SolverOptions { basis: 6, ..options(CurvatureMethod::Lanczos) };
         let found = solve(&[symmetric(&spectrum, 5)], &small);
         assert_near(&found[0], -1.0);
         assert!(found[0].iterations > 6, "{found:?}");
@@ -341,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_hessian_of_zeros_has_the_spectral_norm_0() {
-        for method in [Method::Lanczos, Method::Power] {
+        for method in [CurvatureMethod::Lanczos, CurvatureMethod::Power] {
             let found = solve(&[Tensor::zeros([50, 50], CPU)], &options(method));
             let zero =
                 Eigen { value: Some(0.0), residual: Some(0.0), iterations: 1, converged: true };
@@ -350,21 +335,21 @@ mod tests {
     }
 
     #[test]
-    fn matrices_as_small_as_they_come_are_solved_exactly() {
+    fn the_smallest_matrices_are_solved_exactly() {
         for n in 1..6 {
             let spectrum: Vec<f64> = (0..n).map(|i| f64::from(i) - 3.5).collect();
-            let found = solve(&[symmetric(&spectrum, 6)], &options(Method::Lanczos));
+            let found = solve(&[symmetric(&spectrum, 6)], &options(CurvatureMethod::Lanczos));
             assert_near(&found[0], -3.5);
         }
     }
 
     #[test]
-    fn a_member_of_a_stack_gets_what_it_gets_alone_also_beside_zeros_and_infinities() {
+    fn a_member_of_a_stack_equals_itself_alone_even_beside_zeros_and_infinities() {
         let one = symmetric(&spectrum(&[5.0]), 7);
         let other = symmetric(&spectrum(&[-2.0]), 8);
         let zero = one.zeros_like();
         let infinite = &one * f64::INFINITY;
-        for method in [Method::Lanczos, Method::Power] {
+        for method in [CurvatureMethod::Lanczos, CurvatureMethod::Power] {
             let options = options(method);
             let stack = [&one, &zero, &infinite, &other].map(Tensor::shallow_clone);
             let together = solve(&stack, &options);
@@ -380,8 +365,8 @@ mod tests {
     }
 
     #[test]
-    fn what_did_not_converge_says_so() {
-        let few = Options { max_iterations: 3, ..options(Method::Lanczos) };
+    fn an_estimate_that_did_not_converge_is_marked() {
+        let few = SolverOptions { max_iterations: 3, ..options(CurvatureMethod::Lanczos) };
         let found = solve(&[symmetric(&spectrum(&[]), 9)], &few);
         assert_eq!((found[0].converged, found[0].iterations), (false, 3));
     }

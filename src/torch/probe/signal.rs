@@ -1,5 +1,5 @@
-//! How far signals get at initialization: norms of the hidden layers on the way forward and of
-//! their gradients on the way back (experiment 1 and Fig. 1 of Arpit, Campos & Bengio 2019).
+//! Signal propagation at initialization: norms of the hidden layers in the forward pass and of their
+//! gradients in the backward pass (experiment 1 and Fig. 1 of Arpit, Campos & Bengio 2019).
 //!
 //! Forward: the mean over samples of `‖hˡ‖/‖x‖`. Backward: the mean over samples of
 //! `‖∂L/∂hˡ‖ / ‖∂L/∂hᴸ‖`, where hᴸ is the last hidden layer. For a ReLU network with the proposed gain
@@ -10,9 +10,11 @@ use rand::Rng;
 use rand_distr::StandardNormal;
 use tch::{Device, Kind, Tensor};
 
-use crate::nn::{Arithmetic, Layer, Linear, Part, Pass, Role, Step, Tape, init};
+use crate::nn::{Accumulation, Arithmetic, Layer, Linear, Part, Pass, Role, Tape, init};
+use crate::train::Libtorch;
 use crate::train::augment::Preprocess;
-use crate::train::{Libtorch, blueprint, caught, initial_network};
+use crate::train::failure::catch_torch_panic;
+use crate::train::initial::{initial_network, model_config};
 use wninit_core::job::{Augment, Direction, Gain, Init, Job, Norm};
 use wninit_core::rng;
 use wninit_core::run::trainer::Stop;
@@ -20,7 +22,7 @@ use wninit_core::run::trainer::Stop;
 use super::curvature::first_batches;
 use wninit_core::plan::cohort::Shape;
 
-/// What was measured at one layer.
+/// The signals at one layer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerSignal {
     /// 0 for the input, then 1, 2, …
@@ -31,14 +33,14 @@ pub struct LayerSignal {
     pub forward_norm: f64,
     /// Mean of ‖hˡ‖/‖x‖.
     pub forward_ratio: f64,
-    /// Mean of ‖∂L/∂hˡ‖; L is the mean over samples for a job, and for a synthetic network any
-    /// whose gradient at hᴸ is N(0, 1).
+    /// Mean of ‖∂L/∂hˡ‖. For a job, L is the mean loss; for a synthetic network the gradient at hᴸ is
+    /// N(0, 1).
     pub backward_norm: f64,
     /// Mean of ‖∂L/∂hˡ‖/‖∂L/∂hᴸ‖.
     pub backward_ratio: f64,
 }
 
-/// Norms by sample: `[batch]` of `[1, batch, …]`, in double precision.
+/// The norm of each sample of `[1, batch, …]`: `[batch]`, in double precision.
 fn norms(h: &Tensor) -> Tensor {
     let samples = h.size()[1];
     h.reshape([samples, -1])
@@ -52,7 +54,7 @@ fn mean(values: &Tensor) -> f64 {
     values.mean(Kind::Double).double_value(&[])
 }
 
-/// The signals of named layers, the input first, from their norms and those of their gradients.
+/// The signals of layers, the input first, from their norms and those of their gradients.
 fn signals(names: Vec<String>, forward: &[Tensor], backward: &[Tensor]) -> Vec<LayerSignal> {
     let (Some(input), Some(last)) = (forward.first(), backward.last()) else { return Vec::new() };
     names
@@ -89,44 +91,16 @@ pub enum Net {
     },
 }
 
-/// An initializer of Fig. 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Scheme {
-    /// Directions from `he`, all gains 1.
-    UnitGain,
-    /// `he_proposed`.
-    HeProposed,
-    /// `orthogonal_proposed`.
-    OrthogonalProposed,
-}
+/// The initializers of Fig. 1. In these networks a default gain is 1 for every unit, not ‖v‖.
+pub(crate) const FIG1_INITS: [Init; 3] = [
+    Init { direction: Direction::He, gain: Gain::Default },
+    Init { direction: Direction::He, gain: Gain::Proposed },
+    Init { direction: Direction::Orthogonal, gain: Gain::Proposed },
+];
 
-impl Scheme {
-    /// Every scheme.
-    pub(crate) const ALL: [Scheme; 3] = [Scheme::UnitGain, Scheme::HeProposed, Scheme::OrthogonalProposed];
-
-    /// The word for it in tables.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Scheme::UnitGain => "he, g = 1",
-            Scheme::HeProposed => "he_proposed",
-            Scheme::OrthogonalProposed => "orthogonal_proposed",
-        }
-    }
-
-    const fn init(self) -> Init {
-        let (direction, gain) = match self {
-            Scheme::UnitGain => (Direction::He, Gain::Default),
-            Scheme::HeProposed => (Direction::He, Gain::Proposed),
-            Scheme::OrthogonalProposed => (Direction::Orthogonal, Gain::Proposed),
-        };
-        Init { direction, gain }
-    }
-}
-
-/// Size of the synthetic input.
-pub(crate) const INPUTS: i64 = 500;
-/// Samples of the synthetic input.
-pub(crate) const SAMPLES: i64 = 1000;
+/// Features and samples of the synthetic input.
+const INPUTS: i64 = 500;
+const SAMPLES: i64 = 1000;
 
 impl Net {
     /// The networks of Fig. 1.
@@ -136,7 +110,6 @@ impl Net {
         [mlp, residual].concat()
     }
 
-    /// The word for it in tables.
     pub(crate) fn name(self) -> String {
         match self {
             Net::Mlp { m, .. } => format!("mlp m={m}"),
@@ -144,15 +117,15 @@ impl Net {
         }
     }
 
-    /// Its layers by blocks: one linear layer each in an mlp, two in a residual network.
-    fn layers(self, scheme: Scheme, seed: u64) -> Vec<Vec<Linear>> {
+    /// Blocks of one linear layer in an mlp, of two in a residual network.
+    fn layers(self, init: Init, seed: u64) -> Vec<Vec<Linear>> {
         let linear = |name: String, role, inputs: i64, outputs: i64| {
             let arithmetic = Arithmetic::fp32(Device::Cpu);
             let mut layer = Linear::new(name, role, Norm::Weight, [1, inputs, outputs], arithmetic);
             layer.visit(&mut |part| {
                 let Part::Affine(affine) = part else { return };
-                init::draw(affine, scheme.init(), seed);
-                if scheme == Scheme::UnitGain {
+                init::draw(affine, init, seed);
+                if init.gain == Gain::Default {
                     if let Some(gain) = affine.gain() {
                         let _ = gain.value.fill_(1.0);
                     }
@@ -186,28 +159,28 @@ impl Net {
         }
     }
 
-    /// Sends Gaussian samples forward and a Gaussian gradient back. All draws come from streams of
-    /// the seed; input, widths and directions are the same for each scheme that draws them alike.
+    /// Propagates Gaussian samples forward and a Gaussian gradient backward. All draws come from
+    /// streams of the seed, so initializers share inputs, widths and, where they draw alike, directions.
     ///
     /// # Errors
     /// Memory ran out.
-    pub fn measure(self, scheme: Scheme, seed: u64) -> Result<Vec<LayerSignal>, Stop> {
-        caught(|| {
+    pub fn measure(self, init: Init, seed: u64) -> Result<Vec<LayerSignal>, Stop> {
+        catch_torch_panic(|| {
             let _no_grad = tch::no_grad_guard();
             tch::set_num_threads(1);
             crate::ffi::flush_denormals();
-            Ok(self.propagate(scheme, seed))
+            Ok(self.propagate(init, seed))
         })
     }
 
-    fn propagate(self, scheme: Scheme, seed: u64) -> Vec<LayerSignal> {
+    fn propagate(self, init: Init, seed: u64) -> Vec<LayerSignal> {
         let skip = matches!(self, Net::Residual { .. });
         let gaussian = |purpose: &str, size: i64| {
             let stream = rng::stream(seed, purpose, 0);
             init::numbers(StandardNormal, stream, (SAMPLES * size) as usize)
                 .view([1, SAMPLES, size])
         };
-        let mut blocks = self.layers(scheme, seed);
+        let mut blocks = self.layers(init, seed);
         let mut tape = Tape::default();
         let mut h = gaussian("signal/input", INPUTS);
         let mut forward = vec![norms(&h)];
@@ -221,12 +194,12 @@ impl Net {
         }
         let mut dh = gaussian("signal/gradient", h.size()[2]);
         let mut backward = vec![norms(&dh)];
-        // A block that is done goes at once, with its gradients.
+        // Each block is dropped with its gradients after use.
         while let Some(mut block) = blocks.pop() {
-            // The layers compute in place, and a skip connection needs the gradient once more.
+            // Layers compute in place, and the skip connection needs dh again.
             let mut dy = dh.copy();
             for layer in block.iter_mut().rev() {
-                dy = layer.backward(dy, &mut tape, Step::whole(None), true);
+                dy = layer.backward(dy, &mut tape, Accumulation::whole(None), true);
             }
             dh = if skip { dh + dy } else { dy };
             backward.push(norms(&dh));
@@ -241,25 +214,29 @@ impl Net {
     }
 }
 
-/// Sends the first mini-batch of a job's first epoch through its network at initialization, and the
-/// gradient of the loss back. The images are not augmented; batch norms normalise over the batch.
-/// The job is a start, see [`wninit_core::plan::start::start_of`].
+/// Propagates the first mini-batch of a job's first epoch, not augmented, through its initial network,
+/// and the gradient of the loss backward. Batch norms use the batch's statistics. The job is a start,
+/// see [`wninit_core::plan::start::start_of`].
 ///
 /// # Errors
-/// The machine failed: memory, the device, the data.
-pub(crate) fn of_job(trainer: &Libtorch, worker: usize, job: &Job) -> Result<Vec<LayerSignal>, Stop> {
-    caught(|| {
+/// Memory, the device or the data set failed.
+pub(crate) fn of_job(
+    trainer: &Libtorch,
+    worker: usize,
+    job: &Job,
+) -> Result<Vec<LayerSignal>, Stop> {
+    catch_torch_panic(|| {
         let shape = Shape::of(job);
         let device = trainer.devices[worker];
-        let (data, _ready) = trainer.ready(worker, &shape)?;
-        let model = tch::no_grad(|| initial_network(job, blueprint(&shape, device), &data));
-        // One whole batch is the least share.
+        let (data, _tf32) = trainer.prepare_with_data(worker, &shape)?;
+        let model = tch::no_grad(|| initial_network(job, model_config(&shape, device), &data));
+        // The smallest share is one batch.
         let images: Vec<i64> =
             first_batches(job, 0.0).concat().into_iter().map(i64::from).collect();
         let indices = Tensor::from_slice(&images).unsqueeze(0).to_device(device);
         let (pixels, labels) = data.train.gather(&indices);
         let preprocess =
-            Preprocess::scaled(job.dataset, Augment::None, job.input, &data.moments, device);
+            Preprocess::new(job.dataset, Augment::None, job.input, &data.moments, device);
         let x = preprocess.eval(&pixels);
         let x = x.set_requires_grad(true);
         let mut layers = model.trace(&x);
@@ -287,17 +264,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_schemes_are_the_initializers_that_they_are_named_after() {
-        for scheme in [Scheme::HeProposed, Scheme::OrthogonalProposed] {
-            assert_eq!(scheme.init().name(), scheme.name());
-        }
-        assert_eq!(Scheme::UnitGain.init().name(), "he");
-    }
-
-    #[test]
     fn widths_differ_by_layer_and_seed_and_stay_within_50_of_m() {
         let widths = |seed| -> Vec<i64> {
-            let mut blocks = Net::Mlp { depth: 20, m: 60 }.layers(Scheme::UnitGain, seed);
+            let mut blocks = Net::Mlp { depth: 20, m: 60 }.layers(FIG1_INITS[0], seed);
             let mut widths = Vec::new();
             for layer in blocks.iter_mut().flatten() {
                 layer.visit(&mut |part| {

@@ -1,8 +1,7 @@
-//! Links the program so that it starts without environment variables and sees a GPU where there
-//! is one, and tells it its commit. It is a package of its own so that nothing else is compiled
-//! again for a commit.
+//! Sets the rpath, so that the program starts without environment variables, links libtorch's GPU
+//! libraries, and stamps the commit. A package of its own, so that a commit recompiles nothing else.
 
-#![allow(clippy::print_stdout)] // this is how cargo is told
+#![allow(clippy::print_stdout)] // cargo reads it
 
 mod commit;
 
@@ -14,7 +13,7 @@ fn main() -> anyhow::Result<()> {
     let libtorch = std::env::var("DEP_WNINIT_SHIM_LIBTORCH")?;
     println!("cargo:rustc-link-search=native={libtorch}");
     println!("cargo:rustc-link-arg=-Wl,-rpath,{libtorch}");
-    // Nothing refers to libtorch_cuda by name, so the linker would drop it, and with it the GPU.
+    // No symbol of libtorch_cuda is referenced, so the linker would drop it, and with it the GPU.
     println!("cargo:rustc-link-arg=-Wl,--no-as-needed,-ltorch,--as-needed");
 
     let commit = Commit::of(Path::new("../../.."));

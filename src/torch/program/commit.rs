@@ -1,17 +1,17 @@
-//! The commit that the program is built from.
+//! The commit from which the program is built.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What decides what the program that trains does, under the repository's root.
+/// The sources of the program that trains, relative to the repository's root.
 const SOURCES: [&str; 5] = ["src/core", "src/torch", "Cargo.toml", "Cargo.lock", ".cargo"];
 
-/// A commit as it stands in results.
+/// A commit as named in results.
 #[derive(Debug, PartialEq)]
 pub struct Commit {
     /// Its short hash, with `-dirty` if the sources differ from it; `unknown` outside of a checkout.
     pub name: String,
-    /// The files and folders of which one changes when the name does.
+    /// Files and folders: one of them changes whenever the name does.
     pub watched: Vec<PathBuf>,
 }
 
@@ -23,10 +23,10 @@ impl Commit {
             let text = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
             output.status.success().then_some(text)
         };
-        // A worktree has its own HEAD, and shares the branches with the others.
+        // A worktree has its own HEAD and shares the branches.
         let path = |name: &str| Some(root.join(git(&["rev-parse", "--git-path", name])?));
         let branch = git(&["symbolic-ref", "--quiet", "HEAD"]).and_then(|branch| {
-            // The branch has no file of its own while it is packed with others.
+            // A packed branch has no file; then its folder is watched.
             let file = path(&branch)?;
             file.ancestors().find(|path| path.exists()).map(Path::to_owned)
         });

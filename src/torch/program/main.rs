@@ -1,4 +1,4 @@
-//! `wninit-torch`: carries out the commands that need tensors, for `wninit`.
+//! `wninit-torch`: runs the commands that need tensors, for `wninit`.
 
 use std::process::ExitCode;
 
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// The exit code where the system starts no threads: jobs are left, and the same command will do them.
+/// The exit code if no thread can be started: after `run`, jobs are left.
 fn without_threads(cli: &Cli) -> u8 {
     if matches!(cli.command, Command::Run(_)) { EXIT_UNFINISHED } else { 1 }
 }

@@ -1,60 +1,33 @@
-//! Loss and accuracy of a stack on images that it does not train on.
+//! Loss and accuracy of a stack on validation and test images.
 
 use tch::{Kind, Tensor};
 
 use super::augment::Preprocess;
+use super::data::DeviceImages;
 use super::launch::{Launcher, Work};
 use crate::models::Model;
 use crate::nn::Pass;
 
-/// Images of a data set on a device.
-pub struct Images {
-    /// Bytes `[image, channel, height, width]`.
-    pub pixels: Tensor,
-    /// Classes `[image]`, 64-bit integers.
-    pub labels: Tensor,
-}
-
-impl Images {
-    /// The same images, not copied.
-    pub(crate) fn shallow_clone(&self) -> Images {
-        Images { pixels: self.pixels.shallow_clone(), labels: self.labels.shallow_clone() }
-    }
-
-    /// The images at `indices [member, batch]`, `[member, batch, channel, height, width]`, and
-    /// their classes `[member, batch]`.
-    pub fn gather(&self, indices: &Tensor) -> (Tensor, Tensor) {
-        let size = indices.size();
-        let flat = indices.flatten(0, 1);
-        let labels = self.labels.index_select(0, &flat).view(&size[..]);
-        let pixels = self.pixels.index_select(0, &flat);
-        let shape = [&size[..], &pixels.size()[1..]].concat();
-        (pixels.view(&shape[..]), labels)
-    }
-}
-
 /// Mean loss (nats) and accuracy (fraction) of each member.
 pub(crate) struct Scores {
-    /// Mean cross-entropy, in nats; not finite if that of an image is not.
     pub loss: Vec<f64>,
-    /// Fraction of images classified correctly.
     pub accuracy: Vec<f64>,
 }
 
-/// Images that are evaluated at a time. A constant, so that it never changes a result.
+/// Images per batch. A constant, because it affects the last bits of a result.
 const BATCH: usize = 256;
 
-/// Evaluates each member on images of its own, given by their indices; all members have as many.
+/// Evaluates each member on the images at its indices; all members have the same number of them.
 pub(crate) fn evaluate(
     model: &Model,
-    images: &Images,
+    images: &DeviceImages,
     indices: &[&[u32]],
     preprocess: &Preprocess,
     launcher: &mut Launcher,
     work: Work,
 ) -> Scores {
     let (members, count) = (indices.len() as i64, indices[0].len());
-    // One batch serves all if they look at the same images.
+    // Members that share their images share the batches.
     let shared = indices.iter().all(|own| std::ptr::eq(*own, indices[0]));
     let distinct = if shared { &indices[..1] } else { indices };
     let wanted: Vec<i64> =
@@ -67,19 +40,19 @@ pub(crate) fn evaluate(
         let scores = launcher.run(work, vec![part], |inputs| {
             vec![score(model, images, &inputs[0], preprocess, members)]
         });
-        scores.into_iter().next().expect("there is one tensor of scores")
+        scores.into_iter().next().expect("score returns one tensor")
     });
     let parts: Vec<Tensor> = parts.collect();
-    // Read once, at the end: on a GPU every look waits for the device.
+    // Read once, at the end: on a GPU every read synchronizes.
     let total = Tensor::stack(&parts, 0).sum_dim_intlist(0, false, Kind::Double) / count as f64;
     Scores { loss: to_vec(&total.get(0)), accuracy: to_vec(&total.get(1)) }
 }
 
-/// The summed loss and the number of hits of each member, `[2, member]`, on images given by
-/// `indices`: `[member, batch]`, or `[1, batch]` for all members.
+/// Summed loss and number of correct images of each member, `[2, member]`. `indices` is
+/// `[member, batch]`, or `[1, batch]` for all members.
 fn score(
     model: &Model,
-    images: &Images,
+    images: &DeviceImages,
     indices: &Tensor,
     preprocess: &Preprocess,
     members: i64,
@@ -100,7 +73,6 @@ fn score(
     Tensor::stack(&[loss, correct], 0)
 }
 
-/// The numbers of a one-dimensional tensor.
 pub(crate) fn to_vec(tensor: &Tensor) -> Vec<f64> {
     Vec::try_from(tensor.to_kind(Kind::Double)).expect("a one-dimensional tensor of numbers")
 }

@@ -1,74 +1,68 @@
-//! Doing the same work again and again. On a GPU it is recorded the second time (a CUDA graph) and
-//! replayed from then on: a small network's step is hundreds of kernels, each of which takes longer
-//! to launch than to run.
+//! Launches repeated work. On a GPU it is recorded as a CUDA graph the second time and replayed from
+//! then on: a small network's step is hundreds of kernels, each of which takes longer to launch than
+//! to run.
 
 use std::collections::HashMap;
 
 use tch::{Device, Tensor};
 
-use crate::ffi::cuda::{Graph, Pool};
+use crate::ffi::cuda_graph::{Graph, GraphMemory};
 
-/// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Work {
-    /// A training step.
     Step,
-    /// Scores of validation images.
     Validation,
-    /// Scores of test images.
     Test,
 }
 
-/// Work that was recorded: it reads its inputs and leaves its outputs in fixed places.
+/// Recorded work, with fixed memory for inputs and outputs.
 struct Recorded {
     graph: Graph,
     inputs: Vec<Tensor>,
     outputs: Vec<Tensor>,
 }
 
-/// Launches work on a device.
 pub(crate) struct Launcher {
-    /// Where to record, if at all; what has been recorded shares this memory.
-    pool: Option<Pool>,
-    /// By the work and its inputs' sizes; `None` once it was done for the first time.
+    /// Shared by all graphs; `None` if nothing is recorded.
+    memory: Option<GraphMemory>,
+    /// By work and input sizes; `None` after the first, unrecorded time.
     known: HashMap<(Work, Vec<i64>), Option<Recorded>>,
-    /// Why nothing is recorded although there is a GPU, until somebody asks.
-    complaint: Option<String>,
+    /// Why nothing is recorded although there is a GPU.
+    graph_error: Option<String>,
 }
 
 impl Launcher {
-    /// A launcher on a device.
     pub(crate) fn new(device: Device) -> Launcher {
-        let (pool, complaint) = match device.is_cuda().then(Pool::new) {
-            Some(Ok(pool)) => (Some(pool), None),
+        let (memory, graph_error) = match device.is_cuda().then(GraphMemory::new) {
+            Some(Ok(memory)) => (Some(memory), None),
             Some(Err(why)) => (None, Some(why)),
             None => (None, None),
         };
-        Launcher { pool, known: HashMap::new(), complaint }
+        Launcher { memory, known: HashMap::new(), graph_error }
     }
 
-    /// Does `body` on `inputs`, and gives what it gives.
+    /// Runs `body` on `inputs`.
     ///
-    /// As it may be recorded: `body` reads nothing that changes from call to call but its inputs,
-    /// changes tensors in their places, and never looks at a number. After anything else that it
-    /// uses was replaced, [`Launcher::forget`] is due.
+    /// Since it may be recorded, everything in `body` that changes between calls must be an input, it
+    /// must update tensors in place, and it must not read from the device. Call [`Launcher::forget`]
+    /// after replacing any other tensor that it uses.
     pub(crate) fn run(
         &mut self,
         work: Work,
         inputs: Vec<Tensor>,
         mut body: impl FnMut(&[Tensor]) -> Vec<Tensor>,
     ) -> Vec<Tensor> {
-        let Some(pool) = self.pool else { return body(&inputs) };
+        let Some(memory) = self.memory else { return body(&inputs) };
         let key = (work, inputs.iter().flat_map(Tensor::size).collect());
         match self.known.get(&key) {
-            // The first time libraries choose their algorithms, and buffers come into being.
+            // The first time, libraries choose their algorithms and buffers are allocated.
             None => {
                 self.known.insert(key, None);
                 body(&inputs)
             }
             Some(None) => {
                 let fixed: Vec<Tensor> = inputs.iter().map(Tensor::copy).collect();
-                match Graph::record(pool, || body(&fixed)) {
+                match Graph::record(memory, || body(&fixed)) {
                     Ok((graph, outputs)) => {
                         let recorded = Recorded { graph, inputs: fixed, outputs };
                         let outputs = recorded.replay(&inputs);
@@ -76,9 +70,9 @@ impl Launcher {
                         outputs
                     }
                     Err(why) => {
-                        // Slower, and nothing worse: recording does not compute.
-                        self.pool = None;
-                        self.complaint = Some(why);
+                        // Recording computes nothing, so only time is lost.
+                        self.memory = None;
+                        self.graph_error = Some(why);
                         self.known.clear();
                         body(&inputs)
                     }
@@ -88,14 +82,14 @@ impl Launcher {
         }
     }
 
-    /// Forgets what was recorded.
+    /// Drops all recorded work.
     pub(crate) fn forget(&mut self) {
         self.known.clear();
     }
 
-    /// Why nothing is recorded, the first time that somebody asks.
-    pub(crate) fn complaint(&mut self) -> Option<String> {
-        self.complaint.take()
+    /// Why nothing is recorded, once.
+    pub(crate) fn take_graph_error(&mut self) -> Option<String> {
+        self.graph_error.take()
     }
 }
 
@@ -117,15 +111,15 @@ mod tests {
     use tch::Kind;
 
     use super::*;
-    use crate::models::{Blueprint, Model};
+    use crate::models::{Model, ModelConfig};
     use crate::nn::{Arithmetic, Pass, Sgd};
     use wninit_core::job::{Arch, Norm};
 
-    /// Where everything lies that a model keeps from step to step.
-    fn places(model: &mut Model) -> BTreeMap<String, usize> {
-        let mut places = BTreeMap::new();
+    /// The addresses of all state that a model keeps from step to step.
+    fn addresses(model: &mut Model) -> BTreeMap<String, usize> {
+        let mut addresses = BTreeMap::new();
         let mut keep = |name: &str, tensor: &Tensor| {
-            places.insert(name.to_owned(), tensor.data_ptr() as usize);
+            addresses.insert(name.to_owned(), tensor.data_ptr() as usize);
         };
         for param in model.params() {
             keep(&param.name, &param.value);
@@ -135,11 +129,11 @@ mod tests {
         for affine in model.affines() {
             keep(&format!("effective weight of {}", affine.name), &affine.weight());
         }
-        places
+        addresses
     }
 
     #[test]
-    fn what_a_step_changes_stays_in_its_place() {
+    fn a_step_updates_all_state_in_place() {
         tch::set_num_threads(1);
         let _no_grad = tch::no_grad_guard();
         let cpu = Device::Cpu;
@@ -151,8 +145,8 @@ mod tests {
                 (Arch::ResNet { blocks: 1, width: 2 }, Norm::Weight),
                 (Arch::ResNet { blocks: 1, width: 2 }, Norm::Batch),
             ] {
-                let blueprint = Blueprint { arch, norm, input: [3, 8, 8], classes: 4, arithmetic };
-                let mut model = Model::zeros(blueprint, 2);
+                let config = ModelConfig { arch, norm, input: [3, 8, 8], classes: 4, arithmetic };
+                let mut model = Model::zeros(config, 2);
                 for param in model.params() {
                     let _ = param.value.uniform_(0.1, 0.2);
                 }
@@ -165,9 +159,9 @@ mod tests {
                     model.train_step(&x, &y, Some(&sgd), 4, false);
                 };
                 step(&mut model);
-                let (before, was) = (places(&mut model), model.logits(&x, &mut Pass::Evaluate));
+                let (before, was) = (addresses(&mut model), model.logits(&x, &mut Pass::Evaluate));
                 step(&mut model);
-                assert_eq!(places(&mut model), before, "{arch:?} {norm:?} {arithmetic:?}");
+                assert_eq!(addresses(&mut model), before, "{arch:?} {norm:?} {arithmetic:?}");
                 let is = model.logits(&x, &mut Pass::Evaluate);
                 assert!(!is.equal(&was), "{arch:?} {norm:?}: the step changed something");
             }
@@ -175,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_gpu_work_is_done_at_once_each_time() {
+    fn without_a_gpu_work_is_run_directly_each_time() {
         let mut launcher = Launcher::new(Device::Cpu);
         let mut calls = 0;
         for i in 0..5 {
@@ -185,6 +179,6 @@ mod tests {
             });
             assert_eq!(i64::try_from(&outputs[0]).unwrap(), 2 * i);
         }
-        assert_eq!((calls, launcher.complaint()), (5, None));
+        assert_eq!((calls, launcher.take_graph_error()), (5, None));
     }
 }

@@ -2,10 +2,10 @@
 
 use wninit_core::job::{Schedule, Settings};
 
-/// The factor on the base rate in epoch `e` = 0, 1, … of `epochs`.
+/// The factor on the base learning rate in epoch `e` = 0, 1, … of `epochs`.
 pub(crate) fn factor(schedule: Schedule, e: u32, epochs: u32) -> f64 {
     let (e, epochs) = (u64::from(e), u64::from(epochs));
-    // In whole numbers: whether e has reached a share of the epochs must not hang on rounding.
+    // In integers, so that the boundaries do not depend on rounding.
     let reached = |numerator, denominator| e * denominator >= epochs * numerator;
     let tenth_and_hundredth = |first, second| match (first, second) {
         (_, true) => 0.01,
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_warm_up_from_zero_makes_its_first_step_with_a_rate_above_zero() {
+    fn a_warm_up_from_zero_has_a_positive_first_learning_rate() {
         let job = job(|_| ());
         assert!((learning_rate(&job, 0, 0, 10) - 0.1 * 0.05f64.powi(2)).abs() < 1e-15);
         assert!((learning_rate(&job, 1, 9, 10) - 0.1).abs() < 1e-15);

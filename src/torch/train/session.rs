@@ -1,48 +1,33 @@
-//! A cohort under way: the state between two steps, and how it moves.
+//! A cohort in training: its state between two steps, and how a step and an epoch advance it.
+
+mod divergence;
 
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use super::augment::{Draws, Preprocess};
-use super::evaluate::{Images, Scores, evaluate, to_vec};
+use super::augment::{Draw, Preprocess};
+use super::data::{DeviceData, DeviceImages};
+use super::evaluate::{Scores, evaluate, to_vec};
 use super::launch::{Launcher, Work};
 use super::schedule::learning_rate;
 use crate::models::Model;
 use crate::nn::Sgd;
-use wninit_core::data::Moments;
+pub(crate) use divergence::Divergence;
 use wninit_core::data::batches::{self, Split};
 use wninit_core::job::{Augment, Job};
 use wninit_core::plan::cohort::{Cohort, Shape};
 use wninit_core::results::EpochRow;
 
-/// The images of a cohort's data set, on its device.
-pub struct DeviceData {
-    /// Training images, validation included.
-    pub train: Images,
-    /// Test images.
-    pub test: Images,
-    /// Of the training images.
-    pub moments: Moments,
-}
-
-impl DeviceData {
-    /// The same images, not copied.
-    pub(crate) fn shallow_clone(&self) -> DeviceData {
-        let [train, test] = [&self.train, &self.test].map(Images::shallow_clone);
-        DeviceData { train, test, moments: self.moments.clone() }
-    }
-}
-
-/// What a member has behind it.
+/// Training progress of one member.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Progress {
-    /// Sum of the losses of this epoch's images so far.
+pub(crate) struct MemberProgress {
+    /// Sum of the losses of this epoch's images.
     loss: f64,
-    /// Images of this epoch classified correctly so far.
+    /// Images of this epoch classified correctly.
     correct: f64,
-    /// Whole epochs.
+    /// Completed epochs.
     pub epochs: Vec<EpochRow>,
     /// Its share of the cohort's wall-clock seconds.
     pub seconds: f64,
@@ -50,7 +35,7 @@ pub(crate) struct Progress {
     pub images: u64,
 }
 
-impl Progress {
+impl MemberProgress {
     /// The first epoch with the best validation accuracy.
     pub(crate) fn best(&self) -> Option<&EpochRow> {
         self.epochs.iter().reduce(|best, row| if row.val_acc > best.val_acc { row } else { best })
@@ -59,43 +44,29 @@ impl Progress {
 
 /// A member of the stack.
 pub(crate) struct Member {
-    /// What is trained.
     pub job: Job,
-    /// What it has behind it.
-    pub progress: Progress,
+    pub progress: MemberProgress,
     split: Split,
 }
 
-/// What the steps of an epoch take, on the device before the first one: nothing is sent to it on
-/// the way.
+/// The inputs of all steps of an epoch, copied to the device before its first step.
 struct EpochInputs {
-    /// Indices of the images in their order, `[member, image]`.
+    /// Image indices in training order, `[member, image]`.
     order: Tensor,
-    /// What augmentation draws, `[member, image, 5]`, if there is any.
+    /// Random draws of the augmentation, `[member, image, 5]`, if any.
     draws: Option<Tensor>,
     /// Learning rates, `[step, member]`.
     lr: Tensor,
 }
 
-/// Where and how a member diverged.
-pub(crate) struct Divergence {
-    /// The epoch, counted from 1.
-    pub epoch: u32,
-    /// The step of that epoch, counted from 1.
-    pub step: u64,
-    /// What is not finite.
-    pub reason: &'static str,
-}
-
-/// A member that is done.
-pub(crate) struct Ended {
-    /// What it has behind it.
+/// A member whose training is over.
+pub(crate) struct EndedMember {
     pub member: Member,
-    /// How it ended: test loss and accuracy, or where it diverged.
+    /// Test loss and accuracy, or the divergence.
     pub result: Result<(f64, f64), Divergence>,
 }
 
-/// Losses that are not read yet: reading one waits for the device.
+/// Results of a step that are still on the device.
 struct Unread {
     step: usize,
     images: usize,
@@ -103,23 +74,21 @@ struct Unread {
     correct: Tensor,
 }
 
-/// A cohort under way.
+/// A cohort in training.
 pub(crate) struct Session {
     shape: Shape,
-    /// The members that are still training.
+    /// The members that are still training, in the order of the stack.
     pub members: Vec<Member>,
-    /// Their networks.
     pub model: Model,
-    /// Parameters and buffers of each member's best epoch, once there is one that is not the last.
+    /// Parameters and buffers of each member's best epoch; `None` during the first epoch.
     pub best: Option<Vec<Tensor>>,
-    /// Whole epochs behind it.
+    /// Completed epochs.
     pub epoch: u32,
-    /// Steps of the current epoch behind it.
+    /// Completed steps of the current epoch.
     pub step: usize,
-    /// Whether to compute activations again instead of keeping them.
+    /// Whether to recompute activations in the backward pass.
     pub recompute: bool,
     preprocess: Preprocess,
-    /// What the current epoch's steps take.
     inputs: Option<EpochInputs>,
     /// Momentum and weight decay of the members.
     rule: (Tensor, Option<Tensor>),
@@ -130,17 +99,17 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// A cohort whose members stand at `epoch` and `step`, with networks in that state.
+    /// A cohort that continues at `epoch` and `step`.
     pub(crate) fn new(
         cohort: &Cohort,
         model: Model,
         data: &DeviceData,
-        progress: Vec<Progress>,
+        progress: Vec<MemberProgress>,
         epoch: u32,
         step: usize,
     ) -> Session {
         let shape = cohort.shape();
-        let device = model.blueprint().arithmetic.device;
+        let device = model.config().arithmetic.device;
         let members = cohort.jobs().iter().zip(progress).map(|(job, progress)| Member {
             job: job.clone(),
             progress,
@@ -156,7 +125,7 @@ impl Session {
             epoch,
             step,
             recompute: false,
-            preprocess: Preprocess::scaled(
+            preprocess: Preprocess::new(
                 shape.dataset,
                 shape.augment,
                 shape.input,
@@ -173,27 +142,27 @@ impl Session {
         session
     }
 
-    /// Whether every epoch is done, or nobody is left.
+    /// Whether all epochs are done or no member is left.
     pub(crate) fn is_over(&self) -> bool {
         self.epoch == self.shape.epochs || self.members.is_empty()
     }
 
-    /// The share of the cohort's steps that is done, 0 to 1.
+    /// The fraction of the cohort's steps that are done.
     pub(crate) fn fraction(&self) -> f64 {
         let steps = self.shape.steps() as f64;
         (f64::from(self.epoch) + self.step as f64 / steps) / f64::from(self.shape.epochs)
     }
 
-    /// What the launcher has to complain about, if anything.
-    pub(crate) fn complaint(&mut self) -> Option<String> {
-        self.launcher.complaint()
+    /// See [`Launcher::take_graph_error`].
+    pub(crate) fn take_graph_error(&mut self) -> Option<String> {
+        self.launcher.take_graph_error()
     }
 
     fn begin_epoch(&mut self) {
         if self.epoch == self.shape.epochs {
             return;
         }
-        let device = self.model.blueprint().arithmetic.device;
+        let device = self.model.config().arithmetic.device;
         let members = self.members.len() as i64;
         let steps = self.shape.steps();
         let mut order: Vec<i64> = Vec::with_capacity(self.members.len() * self.shape.train);
@@ -204,7 +173,8 @@ impl Session {
         let draws = (self.shape.augment != Augment::None).then(|| {
             let draws = self.members.iter().map(|member| {
                 let (seed, images) = (member.job.data_seed, self.shape.train);
-                Draws::new(self.shape.dataset, seed, self.epoch, images).to_tensor(device)
+                let draws = Draw::of_epoch(self.shape.dataset, seed, self.epoch, images);
+                Draw::to_tensor(&draws, device)
             });
             Tensor::stack(&draws.collect::<Vec<_>>(), 0)
         });
@@ -219,12 +189,12 @@ impl Session {
         });
     }
 
-    /// Trains one step, and ends the epoch if it was its last. Gives back members that ended.
-    pub(crate) fn advance(&mut self, data: &DeviceData) -> Vec<Ended> {
+    /// Trains one step; after the last one of an epoch, validates. Returns the members that ended.
+    pub(crate) fn advance(&mut self, data: &DeviceData) -> Vec<EndedMember> {
         let steps = self.shape.steps();
         let range = self.step * self.shape.batch_size
             ..self.shape.train.min((self.step + 1) * self.shape.batch_size);
-        let device = self.model.blueprint().arithmetic.device;
+        let device = self.model.config().arithmetic.device;
 
         let epoch = self.inputs.as_ref().expect("an epoch has begun");
         let (start, length) = (range.start as i64, range.len() as i64);
@@ -235,14 +205,15 @@ impl Session {
         let result = self.launcher.run(Work::Step, inputs, |inputs| {
             train_step(model, preprocess, &data.train, rule, inputs, micro_batch, recompute)
         });
-        let [loss, correct] = <[Tensor; 2]>::try_from(result).expect("a step gives two tensors");
+        let [loss, correct] =
+            <[Tensor; 2]>::try_from(result).expect("train_step returns two tensors");
         self.unread.push(Unread { step: self.step, images: range.len(), loss, correct });
         self.step += 1;
 
-        // On the CPU looking is free, but not for nothing; on a GPU it waits, so once an epoch.
-        let look = if device.is_cuda() { steps } else { 16 };
+        // Reading losses synchronizes a GPU, so it is done once an epoch there.
+        let interval = if device.is_cuda() { steps } else { 16 };
         let mut ended = Vec::new();
-        if self.step.is_multiple_of(look) || self.step == steps {
+        if self.step.is_multiple_of(interval) || self.step == steps {
             ended = self.read_losses();
         }
         if self.step == steps {
@@ -251,8 +222,7 @@ impl Session {
         ended
     }
 
-    /// Evaluates all members on the first test images, at most `most`, for its time alone; how
-    /// many it were.
+    /// Evaluates the first test images, at most `most`, to measure the time; returns their number.
     pub(crate) fn evaluate_some(&mut self, data: &DeviceData, most: i64) -> i64 {
         let count = data.test.labels.size()[0].min(most);
         let all: Vec<u32> = (0..count as u32).collect();
@@ -261,12 +231,12 @@ impl Session {
         count
     }
 
-    fn scores(&mut self, work: Work, images: &Images, indices: &[&[u32]]) -> Scores {
+    fn scores(&mut self, work: Work, images: &DeviceImages, indices: &[&[u32]]) -> Scores {
         evaluate(&self.model, images, indices, &self.preprocess, &mut self.launcher, work)
     }
 
-    /// Reads the losses so far and gives back the members in which one is not finite.
-    pub(crate) fn read_losses(&mut self) -> Vec<Ended> {
+    /// Reads the losses from the device and removes members in which one is not finite.
+    pub(crate) fn read_losses(&mut self) -> Vec<EndedMember> {
         if self.unread.is_empty() || self.members.is_empty() {
             return Vec::new();
         }
@@ -292,11 +262,11 @@ impl Session {
                 member.progress.images += unread.images as u64;
             }
         }
-        self.remove(diverged)
+        self.remove_diverged(diverged)
     }
 
-    /// Validates, and on the last epoch tests with each member's best parameters.
-    fn end_epoch(&mut self, data: &DeviceData) -> Vec<Ended> {
+    /// Validates; after the last epoch, tests each member with its best parameters.
+    fn end_epoch(&mut self, data: &DeviceData) -> Vec<EndedMember> {
         if self.members.is_empty() {
             return Vec::new();
         }
@@ -337,7 +307,7 @@ impl Session {
                 seconds,
             });
         }
-        let mut ended = self.remove(diverged);
+        let mut ended = self.remove_diverged(diverged);
         self.epoch += 1;
         self.step = 0;
         if self.members.is_empty() {
@@ -352,7 +322,7 @@ impl Session {
         ended
     }
 
-    /// The tensors that make up the networks' state.
+    /// All parameters and buffers.
     pub(crate) fn state(&mut self) -> Vec<Tensor> {
         let params =
             self.model.params().into_iter().map(|p| p.value.shallow_clone()).collect::<Vec<_>>();
@@ -360,7 +330,7 @@ impl Session {
         params.into_iter().chain(buffers).collect()
     }
 
-    /// The members whose best epoch is the one just ended.
+    /// For each member, whether its best epoch is the last completed one.
     fn at_their_best(&self) -> Vec<bool> {
         self.members
             .iter()
@@ -377,7 +347,7 @@ impl Session {
         }
     }
 
-    fn test(&mut self, data: &DeviceData) -> Vec<Ended> {
+    fn test(&mut self, data: &DeviceData) -> Vec<EndedMember> {
         if let Some(best) = self.best.take() {
             let behind: Vec<bool> = self.at_their_best().into_iter().map(|at| !at).collect();
             copy_members(&best, &self.state(), &behind);
@@ -396,75 +366,28 @@ impl Session {
                 Err(Divergence { epoch, step, reason: "test loss" })
             }
         });
-        members.into_iter().zip(results).map(|(member, result)| Ended { member, result }).collect()
+        members
+            .into_iter()
+            .zip(results)
+            .map(|(member, result)| EndedMember { member, result })
+            .collect()
     }
 
-    /// Whether all of each member's parameters are finite.
-    fn finite_parameters(&mut self) -> Vec<bool> {
-        let members = self.members.len();
-        let finite = self.state().iter().fold(None, |all: Option<Tensor>, tensor| {
-            // A sum is finite only if every part of it is (or it overflows, which is as bad).
-            let sum = tensor.flatten(1, -1).sum_dim_intlist(1, false, Kind::Double);
-            Some(match all {
-                None => sum,
-                Some(all) => all + sum,
-            })
-        });
-        finite.map_or(vec![true; members], |sum| {
-            to_vec(&sum).into_iter().map(f64::is_finite).collect()
-        })
-    }
-
-    /// Takes members out of the stack, so that nothing more is spent on them.
-    fn remove(&mut self, ended: Vec<(usize, Divergence)>) -> Vec<Ended> {
-        if ended.is_empty() {
-            return Vec::new();
-        }
-        let gone: Vec<usize> = ended.iter().map(|(m, _)| *m).collect();
-        let kept: Vec<i64> =
-            (0..self.members.len()).filter(|m| !gone.contains(m)).map(|m| m as i64).collect();
-        if !kept.is_empty() {
-            self.model.keep(&kept);
-            let index =
-                Tensor::from_slice(&kept).to_device(self.model.blueprint().arithmetic.device);
-            for tensor in self.best.iter_mut().flatten() {
-                *tensor = tensor.index_select(0, &index);
-            }
-            if let Some(EpochInputs { order, draws, lr }) = &mut self.inputs {
-                *order = order.index_select(0, &index);
-                *lr = lr.index_select(1, &index);
-                *draws = draws.take().map(|draws| draws.index_select(0, &index));
-            }
-        }
-        let mut divergences = ended.into_iter().peekable();
-        let mut out = Vec::new();
-        for (m, member) in std::mem::take(&mut self.members).into_iter().enumerate() {
-            match divergences.next_if(|(gone, _)| *gone == m) {
-                Some((_, divergence)) => out.push(Ended { member, result: Err(divergence) }),
-                None => self.members.push(member),
-            }
-        }
-        self.rule = rule(&self.members, self.model.blueprint().arithmetic.device);
-        self.launcher.forget();
-        out
-    }
-
-    /// Charges the members from an earlier moment than that of [`Session::new`].
+    /// Starts the clock of the members' training time earlier than [`Session::new`] did.
     pub(crate) fn charge_from(&mut self, started: Instant) {
         self.clock = started;
     }
 
-    /// Wall-clock seconds of the current epoch so far.
     pub(crate) fn epoch_seconds(&self) -> f64 {
         self.epoch_seconds
     }
 
-    /// Charges the current epoch with what it took before an interruption.
+    /// Adds the time that the current epoch took before an interruption.
     pub(crate) fn charge_epoch(&mut self, seconds: f64) {
         self.epoch_seconds += seconds;
     }
 
-    /// Charges the time since the last call to the members, in equal parts.
+    /// Distributes the time since the last call equally among the members.
     fn share_time(&mut self) {
         let seconds = self.clock.elapsed().as_secs_f64();
         self.clock = Instant::now();
@@ -474,7 +397,7 @@ impl Session {
     }
 }
 
-/// The indices of `count` of `all` images, evenly spaced: some test sets are sorted.
+/// `count` of `all` indices, evenly spaced, since some test sets are sorted.
 fn spread(all: u64, count: u64) -> Vec<u32> {
     (0..count).map(|i| (i * all / count) as u32).collect()
 }
@@ -489,12 +412,12 @@ fn rule(members: &[Member], device: Device) -> (Tensor, Option<Tensor>) {
     (each(|job| job.momentum), decays.then(|| each(|job| job.weight_decay)))
 }
 
-/// A training step on `inputs` as [`EpochInputs`] has them for it; its loss and hits, `[member]`.
-/// It may be recorded, see [`Launcher::run`].
+/// A training step on order, learning rates and draws (see [`EpochInputs`]); its loss and number of
+/// correct images, `[member]`. It may be recorded, see [`Launcher::run`].
 fn train_step(
     model: &mut Model,
     preprocess: &Preprocess,
-    images: &Images,
+    images: &DeviceImages,
     (momentum, weight_decay): &(Tensor, Option<Tensor>),
     inputs: &[Tensor],
     micro_batch: i64,
@@ -512,7 +435,6 @@ fn train_step(
     vec![result.loss, result.correct]
 }
 
-/// Copies the chosen members' slices of each tensor.
 fn copy_members(from: &[Tensor], to: &[Tensor], chosen: &[bool]) {
     for (from, to) in from.iter().zip(to) {
         for (m, _) in chosen.iter().enumerate().filter(|(_, chosen)| **chosen) {

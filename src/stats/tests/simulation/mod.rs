@@ -8,7 +8,8 @@ use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
 use wninit_core::rng::{self, Stream};
-use wninit_stats::estimates::{self, Interval, LEVEL};
+use wninit_stats::describe;
+use wninit_stats::interval::{self, Interval, LEVEL};
 use wninit_stats::sequential;
 use wninit_stats::verdict::{ALPHA, Arm, Design, Estimand, Question, Setting, Verdict, decide};
 
@@ -73,8 +74,8 @@ fn plain_t(question: &Question, settings: &[Setting]) -> bool {
             by_seed.entry(*seed).or_default().push(value(&runs[0]) - other);
         }
     }
-    let means: Vec<f64> = by_seed.values().filter_map(|values| estimates::mean(values)).collect();
-    let interval = estimates::mean_interval(&means, LEVEL);
+    let means: Vec<f64> = by_seed.values().filter_map(|values| describe::mean(values)).collect();
+    let interval = interval::mean_interval(&means, LEVEL);
     let bound =
         if question.wanted.low.is_finite() { question.wanted.low } else { question.wanted.high };
     interval.is_some_and(|interval| interval.low > bound || interval.high < bound)
@@ -451,7 +452,7 @@ impl Path {
                 if decided(middle) { first = middle } else { undecided = middle }
             }
             let plain = (3..=values.len()).any(|n| {
-                let interval = estimates::mean_interval(&values[..n], LEVEL);
+                let interval = interval::mean_interval(&values[..n], LEVEL);
                 interval.is_some_and(|i| i.low > self.bound || i.high < self.bound)
             });
             ((first <= values.len()).then_some(first), plain)

@@ -1,0 +1,279 @@
+//! `wninit summary DIR`: what a sweep has shown so far.
+
+mod folder;
+mod story;
+mod tables;
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::Context;
+use clap::ValueEnum;
+
+use wninit_core::console;
+use wninit_core::job::Init;
+use wninit_core::results::{document_columns, write_atomically};
+use wninit_core::table::Table;
+use wninit_core::text_table::{Style, TextTable};
+use wninit_stats::summary::Summary;
+
+pub(super) use folder::Folder;
+
+/// What has a sweep shown so far?
+///
+/// Prints tables and writes them, complete, to DIR/summary/*.csv. Accuracies are on the test set at
+/// the best validation epoch; a run that diverged counts as a guess, never as missing; learning
+/// rates are chosen on validation. A sweep that is still running has a summary, too.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// The sweep's folder, such as results/depth
+    pub dir: PathBuf,
+    /// How to print
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    /// The initializer that the others are compared with [default: the default gain, else datadep]
+    #[arg(long, value_name = "INIT", value_parser = Init::from_str)]
+    pub baseline: Option<Init>,
+    /// Print this table only
+    #[arg(long, value_enum, value_name = "NAME")]
+    pub table: Option<TableName>,
+}
+
+impl Args {
+    /// The whole summary of a sweep, as text.
+    pub fn of(dir: &Path) -> Args {
+        Args { dir: dir.to_owned(), format: Format::Table, baseline: None, table: None }
+    }
+}
+
+/// How tables are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Text for a terminal of 80 columns
+    Table,
+    /// CSV, one table (cells, unless --table says otherwise)
+    Csv,
+    /// GitHub's Markdown
+    Markdown,
+    /// LaTeX, for the package booktabs
+    Latex,
+}
+
+/// The tables of a summary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TableName {
+    /// Each setting over its seeds
+    Cells,
+    /// Each initializer over the whole sweep
+    Initializers,
+    /// Each initializer against the baseline, setting by setting
+    Pairs,
+    /// Share of runs that reach an accuracy
+    Profiles,
+    /// Spread between seeds
+    Variance,
+    /// What the sweep was meant to show
+    Claims,
+    /// Published numbers beside ours
+    Published,
+}
+
+/// Columns of the terminal that tables are made for.
+const WIDTH: usize = 80;
+
+/// Makes the summary, writes it to `DIR/summary/` and prints it.
+///
+/// # Errors
+/// The folder is no sweep's, one of its files cannot be read, or the summary cannot be written.
+pub fn run(args: &Args) -> anyhow::Result<u8> {
+    let folder = Folder::read(&args.dir)?;
+    let summary = folder.summary(args.baseline)?;
+    let tables = summary.tables();
+    let style = Style {
+        width: WIDTH,
+        colour: console::stdout_is_terminal()
+            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+    };
+    let text = print(&summary, &tables, &folder.name, args, style)?;
+    // As it is, because of the colours: tables and `wrap` leave no other control character in it.
+    let printed = console::print_raw(&text);
+    write(&args.dir, &tables).context("the summary could not be written")?;
+    printed?;
+    Ok(0)
+}
+
+fn print(
+    summary: &Summary,
+    written: &[Table],
+    name: &str,
+    args: &Args,
+    style: Style,
+) -> anyhow::Result<Vec<u8>> {
+    let tidy = |name: TableName| &written[name as usize];
+    let shown = |name: TableName| match name {
+        TableName::Cells => TextTable::of(tidy(name), "Cells", summary.axes.len()),
+        TableName::Initializers => tables::initializers(summary),
+        TableName::Pairs => tables::pairs(summary),
+        TableName::Profiles => tables::profiles(summary),
+        TableName::Variance => tables::variance(summary),
+        TableName::Claims => tables::claims(summary),
+        TableName::Published => tables::published(summary),
+    };
+    let shown: Vec<TextTable> = match args.table {
+        Some(name) => vec![shown(name)],
+        None => [
+            tables::cells(summary),
+            tables::initializers(summary),
+            tables::claims(summary),
+            tables::published(summary),
+        ]
+        .into_iter()
+        .filter(|table| !table.rows.is_empty())
+        .collect(),
+    };
+    let joined = |print: &dyn Fn(&TextTable) -> String| {
+        shown.iter().map(print).collect::<Vec<_>>().join("\n")
+    };
+    let text = match args.format {
+        Format::Csv => {
+            let mut bytes = Vec::new();
+            tidy(args.table.unwrap_or(TableName::Cells)).write_csv(&mut bytes)?;
+            return Ok(bytes);
+        }
+        Format::Table if args.table.is_none() => story::story(summary, name, style),
+        Format::Table => joined(&|table| table.text(style)),
+        Format::Markdown => joined(&TextTable::markdown),
+        Format::Latex => joined(&TextTable::latex),
+    };
+    Ok(text.into_bytes())
+}
+
+/// Writes every table to `dir/summary/`, each as a whole, and what their columns mean.
+fn write(dir: &Path, tables: &[Table]) -> anyhow::Result<()> {
+    let folder = dir.join("summary");
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("cannot make {}", folder.display()))?;
+    for table in tables {
+        let mut bytes = Vec::new();
+        table.write_csv(&mut bytes)?;
+        write_atomically(&folder.join(table.name).with_extension("csv"), &bytes)?;
+    }
+    let documented = |table: &Table| (format!("summary/{}.csv", table.name), table.columns.clone());
+    document_columns(dir, &tables.iter().map(documented).collect::<Vec<_>>())?;
+    Ok(())
+}
+
+/// The made-up sweeps of the statistics' own tests.
+#[cfg(test)]
+#[path = "../../stats/summary/testing.rs"]
+mod testing;
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::testing::depth_sweep;
+    use super::*;
+    use std::fs;
+    use wninit_core::grid::Claim;
+    use wninit_core::grid::{Expectation, Metric};
+    use wninit_core::job::Field;
+    use wninit_core::job::Value;
+    use wninit_stats::summary::Input;
+
+    const NARROW: Style = Style { width: WIDTH, colour: false };
+
+    fn args(format: Format, table: Option<TableName>) -> Args {
+        Args { dir: PathBuf::new(), format, baseline: None, table }
+    }
+
+    fn claimed(text: &str) -> Summary {
+        let value = |name: &str| Value::Text(name.to_owned());
+        let compare = Expectation::compare(
+            Field::named("init").unwrap(),
+            value("orthogonal_proposed"),
+            value("orthogonal_datadep"),
+            0.1,
+        );
+        let claim = Claim::new(text, Metric::TestAcc, Vec::new(), compare);
+        let records = depth_sweep();
+        Summary::new(&Input { records: &records, claims: &[claim], ..Input::default() }).unwrap()
+    }
+
+    fn printed(summary: &Summary, format: Format, table: Option<TableName>) -> String {
+        let args = args(format, table);
+        String::from_utf8(print(summary, &summary.tables(), "depth", &args, NARROW).unwrap())
+            .unwrap()
+    }
+
+    #[test]
+    fn everything_fits_a_terminal_of_80_columns() {
+        let summary =
+            claimed(&"The proposed gain trains a deep network where the others do not. ".repeat(4));
+        for table in
+            std::iter::once(None).chain(TableName::value_variants().iter().copied().map(Some))
+        {
+            for line in printed(&summary, Format::Table, table).lines() {
+                // Claims are prose; they wrap in the whole summary, and in a table of their own they are one cell.
+                if table != Some(TableName::Claims) {
+                    assert!(line.chars().count() <= WIDTH, "{table:?}: {line}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_table_says_how_many_diverged_and_succeeded_and_how_well_they_did() {
+        let text = printed(&claimed("It trains."), Format::Table, None);
+        assert!(
+            text.starts_with("depth: 60 runs planned, 60 finished (10 diverged, 15 at chance)\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains(
+                "   50  orthogonal           0.01  5         ·          5      0 %  0.100 ± 0.000"
+            ),
+            "{text}"
+        );
+        assert!(text.contains("supported   It trains."), "{text}");
+        assert!(text.find("Cells").unwrap() < text.find("Initializers").unwrap());
+        assert!(text.find("Initializers").unwrap() < text.find("Claims").unwrap());
+    }
+
+    #[test]
+    fn a_claim_can_neither_start_a_formula_nor_move_the_cursor() {
+        let summary = claimed("=HYPERLINK(\"http://x\")\u{1b}[2J\nnext");
+        assert!(!printed(&summary, Format::Table, None).contains('\u{1b}'));
+        let csv = printed(&summary, Format::Csv, Some(TableName::Claims));
+        assert!(csv.lines().nth(1).unwrap().starts_with("\"'=HYPERLINK"), "{csv}");
+    }
+
+    #[test]
+    fn the_csv_is_a_table_and_nothing_else() {
+        for &table in TableName::value_variants() {
+            let csv = printed(&claimed("It trains."), Format::Csv, Some(table));
+            let mut reader = csv::Reader::from_reader(csv.as_bytes());
+            let rows = reader.records().collect::<Result<Vec<_>, _>>().unwrap();
+            assert_eq!(rows.is_empty(), table == TableName::Published, "{table:?}");
+        }
+    }
+
+    #[test]
+    fn markdown_and_latex_escape_what_is_special_there() {
+        let summary = claimed("100 % | of_it & more");
+        assert!(printed(&summary, Format::Markdown, None).contains("| 100 % \\| of_it & more |"));
+        let latex = printed(&summary, Format::Latex, None);
+        assert!(latex.contains("100 \\% | of\\_it \\& more"), "{latex}");
+        assert!(latex.contains("orthogonal\\_proposed") && latex.contains("0.100 $\\pm$ 0.000"));
+    }
+
+    #[test]
+    fn the_tables_are_written_beside_the_results() {
+        let dir = tempfile::tempdir().unwrap();
+        let summary = claimed("It trains.");
+        write(dir.path(), &summary.tables()).unwrap();
+        write(dir.path(), &summary.tables()).unwrap();
+        let cells = fs::read_to_string(dir.path().join("summary/cells.csv")).unwrap();
+        assert_eq!(cells.lines().count(), 1 + 12);
+        assert_eq!(fs::read_dir(dir.path().join("summary")).unwrap().count(), 7);
+    }
+}

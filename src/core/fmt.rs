@@ -1,0 +1,112 @@
+//! Numbers as text.
+
+/// "1 run", "2 runs".
+pub fn plural(n: usize, noun: &str) -> String {
+    format!("{n} {noun}{}", if n == 1 { "" } else { "s" })
+}
+
+/// "1 job", "1,797 jobs".
+pub fn count(n: usize, noun: &str) -> String {
+    format!("{} {noun}{}", thousands(n), if n == 1 { "" } else { "s" })
+}
+
+/// A number with commas: `1,000,000`.
+pub fn thousands(n: usize) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Three digits and a prefix: `55.8 M`.
+pub fn scaled(number: f64, unit: &str) -> String {
+    const PREFIXES: [&str; 8] = ["", "k", "M", "G", "T", "P", "E", "Z"];
+    let (mut rest, mut prefix) = (number, 0);
+    while rest >= 999.5 && prefix + 1 < PREFIXES.len() {
+        rest /= 1000.0;
+        prefix += 1;
+    }
+    let digits = match rest {
+        _ if prefix == 0 => 0,
+        rest if rest >= 99.95 => 0,
+        rest if rest >= 9.995 => 1,
+        _ => 2,
+    };
+    format!("{rest:.digits$} {}{unit}", PREFIXES[prefix]).trim_end().to_owned()
+}
+
+/// A duration: `45 s`, `12 min`, `3.3 h`, `2.2 d`, `7 years`.
+pub fn duration(seconds: f64) -> String {
+    const MINUTE: f64 = 60.0;
+    const HOUR: f64 = 3600.0;
+    const DAY: f64 = 24.0 * HOUR;
+    match seconds.max(0.0) {
+        s if s < 1.5 * MINUTE => format!("{s:.0} s"),
+        s if s < 1.5 * HOUR => format!("{:.0} min", s / MINUTE),
+        s if s < 1.5 * DAY => format!("{:.1} h", s / HOUR),
+        s if s < 10.0 * DAY => format!("{:.1} d", s / DAY),
+        s if s < 1000.0 * DAY => format!("{:.0} d", s / DAY),
+        s => format!("{:.0} years", s / (365.25 * DAY)),
+    }
+}
+
+/// "85 %".
+pub fn percent(share: f64) -> String {
+    format!("{:.0} %", share * 100.0)
+}
+
+/// The number with so many significant digits, without trailing zeros after the point.
+pub fn significant(x: f64, digits: usize) -> String {
+    if x == 0.0 {
+        return "0".to_owned();
+    }
+    let magnitude = x.abs().log10().floor() as i32;
+    if !(-4..15).contains(&magnitude) {
+        return format!("{x:.*e}", digits - 1);
+    }
+    let text = format!("{x:.*}", (digits as i32 - 1 - magnitude).max(0) as usize);
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_written_for_people() {
+        assert_eq!([count(1, "job"), plural(2, "run")], ["1 job", "2 runs"]);
+        assert_eq!(count(1_234_567, "job"), "1,234,567 jobs");
+        assert_eq!(scaled(55_800_000.0, ""), "55.8 M");
+        assert_eq!(scaled(999.0, "B"), "999 B");
+        assert_eq!(scaled(999_700.0, "FLOP"), "1.00 MFLOP");
+        assert_eq!(percent(0.854), "85 %");
+    }
+
+    #[test]
+    fn a_duration_is_as_exact_as_an_estimate_deserves() {
+        let texts = [8.2, 119.0, 720.0, 12_000.0, 187_200.0, 3e8, -3.0].map(duration);
+        assert_eq!(texts, ["8 s", "2 min", "12 min", "3.3 h", "2.2 d", "10 years", "0 s"]);
+    }
+
+    #[test]
+    fn significant_digits_are_kept_and_no_more() {
+        for (x, text) in [
+            (0.123_456, "0.1235"),
+            (12.0, "12"),
+            (1234.56, "1235"),
+            (-0.5, "-0.5"),
+            (1e-7, "1.000e-7"),
+        ] {
+            assert_eq!(significant(x, 4), text);
+        }
+    }
+}

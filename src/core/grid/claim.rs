@@ -1,0 +1,147 @@
+//! What a sweep is meant to show: claims on its results, and published numbers beside them.
+
+use super::{Condition, Place};
+use crate::job::{Field, Value, choices};
+
+choices! {
+    /// What is measured of a finished job.
+    Metric, "metric" {
+        /// Test accuracy at the best validation epoch, a fraction; of a diverged job, which predicts
+        /// nothing, that of a guess, 1/classes, as for every accuracy.
+        TestAcc = "test_acc",
+        /// Test loss at the best validation epoch, in nats; of a diverged job that of a guess,
+        /// ln(classes), as for every loss.
+        TestLoss = "test_loss",
+        /// Best validation accuracy of all epochs, a fraction.
+        BestValAcc = "best_val_acc",
+        /// Validation accuracy of the last epoch, a fraction.
+        ValAcc = "val_acc",
+        /// Validation loss of the last epoch, in nats.
+        ValLoss = "val_loss",
+        /// Training accuracy of the last epoch, a fraction.
+        TrainAcc = "train_acc",
+        /// Training loss of the last epoch, in nats.
+        TrainLoss = "train_loss",
+        /// The epoch with the best validation accuracy, counted from 1; none for a job that
+        /// diverged in its first.
+        BestEpoch = "best_epoch",
+        /// Whole epochs with finite losses.
+        EpochsDone = "epochs_done",
+        /// 1 if the job diverged, 0 if not.
+        Diverged = "diverged",
+        /// 1 if the job trained (it neither diverged nor stayed at chance), 0 if not.
+        Success = "success",
+        /// Wall-clock seconds of the job.
+        TrainSeconds = "train_seconds",
+        /// Training images per second.
+        ImagesPerSecond = "images_per_second",
+        /// Natural logarithm of the Hessian's spectral norm where the job starts, as `wninit
+        /// curvature` measured it; needs no training.
+        LogSpectralNorm = "log_spectral_norm",
+    }
+}
+
+impl Metric {
+    /// Whether a smaller number is the better one.
+    pub fn lower_is_better(self) -> bool {
+        use Metric::*;
+        matches!(
+            self,
+            TestLoss | ValLoss | TrainLoss | Diverged | TrainSeconds | BestEpoch | LogSpectralNorm
+        )
+    }
+
+    /// Whether it is a share of something, from 0 to 1.
+    pub fn is_fraction(self) -> bool {
+        use Metric::*;
+        matches!(self, TestAcc | BestValAcc | ValAcc | TrainAcc | Diverged | Success)
+    }
+
+    /// Whether it is 0 or 1 for every job.
+    pub fn is_binary(self) -> bool {
+        matches!(self, Metric::Diverged | Metric::Success)
+    }
+}
+
+/// A statement that the sweep's results are to decide.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The statement in words.
+    pub text: String,
+    /// What it is about.
+    pub metric: Metric,
+    /// The jobs that it is about.
+    pub filter: Vec<Condition>,
+    /// What it says about them.
+    pub expect: Expectation,
+    pub(super) place: Place,
+    pub(super) inherited: bool,
+}
+
+impl Claim {
+    /// A claim that was not read from a file.
+    pub fn new(
+        text: impl Into<String>,
+        metric: Metric,
+        filter: Vec<Condition>,
+        expect: Expectation,
+    ) -> Claim {
+        let (text, place) = (text.into(), Place::nowhere());
+        Claim { text, metric, filter, expect, place, inherited: false }
+    }
+}
+
+/// What a claim says about the mean of its metric.
+#[derive(Clone, Debug)]
+pub enum Expectation {
+    /// Some jobs do better than others, all else being equal. Better is higher, or lower where
+    /// [`Metric::lower_is_better`]. All else are the axes that neither side names.
+    Compare {
+        /// The jobs that do better …
+        better: Vec<Condition>,
+        /// … than these …
+        than: Vec<Condition>,
+        /// … by more than this. Below 0 they are no worse than by that (non-inferiority).
+        margin: f64,
+    },
+    /// The mean lies between bounds; at least one of them is given.
+    Within {
+        /// Lower bound.
+        at_least: Option<f64>,
+        /// Upper bound.
+        at_most: Option<f64>,
+    },
+}
+
+impl Expectation {
+    /// One value of an axis does better than another, by more than `margin`.
+    pub fn compare(axis: &'static Field, better: Value, than: Value, margin: f64) -> Expectation {
+        let side = |value| vec![Condition::new(axis, vec![value])];
+        Expectation::Compare { better: side(better), than: side(than), margin }
+    }
+}
+
+/// A number from the literature to print beside ours.
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// The jobs that it is about.
+    pub filter: Vec<Condition>,
+    /// What it is.
+    pub metric: Metric,
+    /// The number.
+    pub value: f64,
+    /// Its uncertainty, as published.
+    pub spread: Option<f64>,
+    /// Where it was published.
+    pub source: Option<String>,
+    pub(super) place: Place,
+    pub(super) inherited: bool,
+}
+
+impl Published {
+    /// A number that was not read from a file, without spread or source.
+    pub fn new(filter: Vec<Condition>, metric: Metric, value: f64) -> Published {
+        let place = Place::nowhere();
+        Published { filter, metric, value, spread: None, source: None, place, inherited: false }
+    }
+}

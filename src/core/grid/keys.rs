@@ -1,0 +1,121 @@
+//! The keys of a grid's tables: the parser accepts these, and the JSON schema describes them.
+
+/// A key with its meaning and what it holds.
+pub(super) struct Key {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub holds: Holds,
+}
+
+/// What stands behind a key; the schema has a definition for each table.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Holds {
+    Name,
+    Text,
+    Number,
+    Count,
+    Whole,
+    /// The first and the last of some numbers.
+    Ends,
+    Metric,
+    Field,
+    /// A value of a field, or a table of conditions.
+    Side,
+    /// A table.
+    Table(Table),
+    /// An array of tables.
+    Tables(Table),
+    /// Tables with names of their own.
+    NamedTables(Table),
+}
+
+/// A kind of table.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Table {
+    File,
+    Profile,
+    Block,
+    Base,
+    Grid,
+    Zip,
+    Conditions,
+    Range,
+    Claim,
+    Compare,
+    Published,
+}
+
+macro_rules! keys {
+    ($($name:literal: $holds:expr, $about:literal;)+) => {
+        &[$(Key { name: $name, about: $about, holds: $holds },)+]
+    };
+}
+
+use Holds::*;
+
+/// A file's keys; a profile has the first eight of them, a block the four after the first.
+const FILE: &[Key] = keys! {
+    "about": Text, "the question that the sweep asks";
+    "base": Table(Table::Base), "fields that all jobs share; a field left out has its default";
+    "grid": Table(Table::Grid), "axes: every combination of their values is a job";
+    "zip": Tables(Table::Zip), "axes of one length that move together";
+    "exclude": Tables(Table::Conditions), "combinations to leave out: those that meet every condition";
+    "block": Tables(Table::Block), "further combinations on top of this file's base";
+    "claim": Tables(Table::Claim), "a statement that the results are to decide";
+    "published": Tables(Table::Published), "a number from the literature to print beside the results";
+    "name": Name, "name of the sweep and of its results folder";
+    "extends": Text, "another grid, relative to this file, on top of which this one is read";
+    "profile": NamedTables(Table::Profile), "overlays for --profile NAME";
+};
+
+impl Table {
+    /// The tables that the schema refers to.
+    pub const BELOW_FILE: &[Table] = &[
+        Table::Profile,
+        Table::Block,
+        Table::Base,
+        Table::Grid,
+        Table::Zip,
+        Table::Conditions,
+        Table::Range,
+        Table::Claim,
+        Table::Compare,
+        Table::Published,
+    ];
+
+    /// The keys of the table; none where its keys are the fields of a job.
+    pub fn keys(self) -> &'static [Key] {
+        match self {
+            Table::File => FILE,
+            Table::Profile => &FILE[..8],
+            Table::Block => &FILE[1..5],
+            Table::Base | Table::Grid | Table::Zip | Table::Conditions => &[],
+            Table::Range => keys! {
+                "log": Ends, "the first and the last value of a logarithmic axis";
+                "from": Whole, "the first of consecutive whole numbers; 0 if left out";
+                "count": Count, "how many values the axis has";
+            },
+            Table::Claim => keys! {
+                "text": Text, "the claim in words";
+                "metric": Metric, "the metric that it is about";
+                "where": Table(Table::Conditions), "the jobs that it is about";
+                "compare": Table(Table::Compare), "some jobs do better than others";
+                "at_least": Number, "lower bound of the mean";
+                "at_most": Number, "upper bound of the mean";
+            },
+            Table::Compare => keys! {
+                "axis": Field, "the axis of which two values are compared";
+                "better": Side, "the value, or the jobs, that do better";
+                "than": Side, "the value, or the jobs, that they are compared with";
+                "margin": Number, "by more than this; below 0 they are no worse than by that";
+            },
+            Table::Published => keys! {
+                "where": Table(Table::Conditions), "the jobs that it is about";
+                "metric": Metric, "its metric";
+                "value": Number, "the published number";
+                "spread": Number, "its uncertainty, as published";
+                "source": Text, "where it was published";
+            },
+        }
+    }
+}

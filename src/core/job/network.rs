@@ -1,0 +1,262 @@
+//! Networks layer by layer: models are built from this description, and costs are computed from it.
+//!
+//! Equal layers in a row are one [`Run`], so that the description of a network of 100,000 layers
+//! is as short as that of one of ten.
+
+use super::Norm;
+
+/// What an affine map is for: decides γ in the gain `sqrt(γ·fan_in/fan_out)` of the paper's
+/// initialization (Arpit, Campos & Bengio 2019, sections 3 and 4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Followed by a ReLU, or the stem of a `resnet`, or the first convolution of a residual
+    /// block: γ = 2.
+    Relu,
+    /// The second convolution of a residual block.
+    Residual {
+        /// Blocks in its stage; γ = 1/blocks.
+        blocks: u32,
+        /// The block's place in its stage, counted from 1; for Hanin & Rolnick's γ = (0.9^b)².
+        block: u32,
+    },
+    /// A shortcut, or the stem of a `wrn`: γ = 1.
+    Linear,
+    /// The output layer: PyTorch's default, never weight-normalised.
+    Head,
+}
+
+/// A linear layer; its role decides whether a ReLU follows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub struct Linear {
+    pub role: Role,
+    pub norm: Norm,
+    pub inputs: u64,
+    pub outputs: u64,
+}
+
+/// A convolution, padded by half its kernel.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub struct Conv {
+    pub role: Role,
+    pub norm: Norm,
+    pub inputs: u64,
+    pub outputs: u64,
+    pub kernel: u64,
+    pub stride: u64,
+    pub relu: bool,
+    /// Height × width of the result.
+    pub places: u64,
+}
+
+/// A batch normalisation.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub struct BatchNorm {
+    pub channels: u64,
+    /// Height × width.
+    pub places: u64,
+}
+
+/// A residual block: two 3×3 convolutions and a shortcut.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Block {
+    norm: Norm,
+    /// Blocks in its stage.
+    blocks: u32,
+    inputs: u64,
+    outputs: u64,
+    stride: u64,
+    /// Height × width of its input and of its result.
+    places: [u64; 2],
+}
+
+impl Block {
+    fn conv(&self, role: Role, inputs: u64, kernel: u64, stride: u64, relu: bool) -> Conv {
+        let &Block { norm, outputs, places: [_, places], .. } = self;
+        Conv { role, norm, inputs, outputs, kernel, stride, relu, places }
+    }
+
+    /// The first convolution; without batch norm it ends in a ReLU.
+    pub fn conv1(&self) -> Conv {
+        self.conv(Role::Relu, self.inputs, 3, self.stride, self.norm != Norm::Batch)
+    }
+
+    /// The second convolution of the stage's block of that number, counted from 1.
+    pub fn conv2(&self, block: u32) -> Conv {
+        let role = Role::Residual { blocks: self.blocks, block };
+        self.conv(role, self.outputs, 3, 1, false)
+    }
+
+    /// The 1×1 convolution on the shortcut, where the block changes the shape.
+    pub fn shortcut(&self) -> Option<Conv> {
+        (self.inputs != self.outputs || self.stride > 1)
+            .then(|| self.conv(Role::Linear, self.inputs, 1, self.stride, false))
+    }
+
+    /// The normalisations in front of each convolution.
+    pub fn batch_norms(&self) -> Option<[BatchNorm; 2]> {
+        let bn = |channels, places| BatchNorm { channels, places };
+        let [before, after] = self.places;
+        (self.norm == Norm::Batch).then(|| [bn(self.inputs, before), bn(self.outputs, after)])
+    }
+}
+
+/// A layer between the images and the class scores.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs)]
+pub enum Layer {
+    Linear(Linear),
+    Conv(Conv),
+    Block(Block),
+    BatchNorm(BatchNorm),
+    /// The mean over each channel.
+    GlobalAveragePool,
+}
+
+/// Equal layers in a row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Run {
+    /// The layers' name, in which `{}` stands for the number of each.
+    name: &'static str,
+    /// The number of the first one.
+    first: u32,
+    times: u32,
+    /// What each of them is.
+    pub layer: Layer,
+}
+
+impl Run {
+    /// Each layer with its number and its name.
+    pub fn each(self) -> impl Iterator<Item = (u32, String, Layer)> {
+        (self.first..self.first + self.times)
+            .map(move |i| (i, self.name.replace("{}", &i.to_string()), self.layer))
+    }
+
+    /// How many layers it stands for.
+    pub(crate) fn times(&self) -> u64 {
+        self.times.into()
+    }
+}
+
+/// The layers of a network, added one after the other.
+#[derive(Clone, Debug)]
+pub struct Network {
+    norm: Norm,
+    /// Channels, height and width of what leaves the last layer.
+    channels: u64,
+    size: [u64; 2],
+    runs: Vec<Run>,
+}
+
+impl Network {
+    pub(super) fn new([channels, height, width]: [usize; 3], norm: Norm) -> Network {
+        let size = [height as u64, width as u64];
+        Network { norm, channels: channels as u64, size, runs: Vec::new() }
+    }
+
+    /// The layers from the images to the class scores, the head included.
+    pub fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// Whether images are flattened in front of the first layer.
+    pub fn takes_flat_images(&self) -> bool {
+        matches!(self.runs.first(), Some(Run { layer: Layer::Linear(_), .. }))
+    }
+
+    fn places(&self) -> u64 {
+        self.size.iter().product()
+    }
+
+    /// Whether a layer of this channel count and stride leaves the shape as it is.
+    fn keeps_shape(&self, outputs: u64, stride: u64) -> bool {
+        self.channels == outputs && stride == 1
+    }
+
+    fn push(&mut self, name: &'static str, times: u32, layer: Layer) {
+        let first = self.runs.iter().filter(|run| run.name == name).map(|run| run.times).sum();
+        self.runs.push(Run { name, first, times, layer });
+    }
+
+    /// Adds `times` layers: the first alone if it changes the shape, the rest as one run.
+    fn repeat(
+        &mut self,
+        name: &'static str,
+        times: u32,
+        [outputs, stride]: [u64; 2],
+        layer: impl Fn(&Network, [u64; 2]) -> Layer,
+    ) {
+        let mut left = times;
+        while left > 0 {
+            let run = if self.keeps_shape(outputs, stride) { left } else { 1 };
+            let before = self.places();
+            let inputs = self.channels;
+            self.channels = outputs;
+            self.size = self.size.map(|size| size.div_ceil(stride));
+            let layer = layer(self, [inputs, before]);
+            self.push(name, run, layer);
+            left -= run;
+        }
+    }
+
+    /// `times` linear layers with ReLUs; images are flattened in front of the first.
+    pub(super) fn linear(&mut self, name: &'static str, times: u32, outputs: u64) {
+        let norm = self.norm;
+        (self.channels, self.size) = (self.channels * self.places(), [1, 1]);
+        self.repeat(name, times, [outputs, 1], |_, [inputs, _]| {
+            Layer::Linear(Linear { role: Role::Relu, norm, inputs, outputs })
+        });
+    }
+
+    /// `times` 3×3 convolutions.
+    pub(super) fn conv(
+        &mut self,
+        name: &'static str,
+        times: u32,
+        [outputs, stride]: [u64; 2],
+        role: Role,
+        relu: bool,
+    ) {
+        let (norm, kernel) = (self.norm, 3);
+        self.repeat(name, times, [outputs, stride], |net, [inputs, _]| {
+            let places = net.places();
+            Layer::Conv(Conv { role, norm, inputs, outputs, kernel, stride, relu, places })
+        });
+    }
+
+    /// Three stages of residual blocks; the second and the third start with stride 2.
+    pub(super) fn stages(&mut self, blocks: u32, widths: [u64; 3]) {
+        let norm = self.norm;
+        let names = ["stages.0.{}", "stages.1.{}", "stages.2.{}"];
+        for ((name, outputs), first) in names.into_iter().zip(widths).zip([1, 2, 2]) {
+            for (times, stride) in [(1, first), (blocks - 1, 1)] {
+                self.repeat(name, times, [outputs, stride], |net, [inputs, before]| {
+                    let places = [before, net.places()];
+                    Layer::Block(Block { norm, blocks, inputs, outputs, stride, places })
+                });
+            }
+        }
+    }
+
+    /// A batch norm, in a network that has them.
+    pub(super) fn batch_norm(&mut self, name: &'static str) {
+        if self.norm == Norm::Batch {
+            let bn = BatchNorm { channels: self.channels, places: self.places() };
+            self.push(name, 1, Layer::BatchNorm(bn));
+        }
+    }
+
+    pub(super) fn global_average_pool(&mut self) {
+        self.size = [1, 1];
+        self.push("pool", 1, Layer::GlobalAveragePool);
+    }
+
+    pub(super) fn head(mut self, classes: usize) -> Network {
+        let (inputs, outputs) = (self.channels, classes as u64);
+        let head = Linear { role: Role::Head, norm: Norm::None, inputs, outputs };
+        self.push("head", 1, Layer::Linear(head));
+        self
+    }
+}

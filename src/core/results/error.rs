@@ -1,0 +1,94 @@
+//! Why a sweep's folder cannot be read or written.
+
+use std::path::{Path, PathBuf};
+
+use super::Holder;
+
+/// Why a sweep's folder cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ResultsError {
+    /// Another process writes to the folder.
+    #[error("{} is in use by {holder}; wait for it, stop it, or choose another folder with --results", .dir.display())]
+    Held {
+        /// The sweep's folder.
+        dir: PathBuf,
+        /// Who it is.
+        holder: Holder,
+    },
+    /// A file lacks columns.
+    #[error("{} lacks the column `{missing}`: it was edited by hand, or written by another version. \
+             Put the column back (its cells may be empty only where columns.json says so), or move the \
+             file away to begin a new one; nothing was changed", .file.display())]
+    Columns {
+        /// The file.
+        file: PathBuf,
+        /// The columns' names.
+        missing: String,
+    },
+    /// A row fails validation.
+    #[error("{}:{line}: {message}; correct the line, or delete it (its job is then trained again)", .file.display())]
+    Row {
+        /// The file.
+        file: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A file that this process is writing is no longer what it wrote.
+    #[error("{} was changed by another program while the sweep was running; \
+             see that it holds every row that it should, and run the sweep again", .0.display())]
+    Changed(PathBuf),
+    /// The lock of the folder that this process is writing to is not its own any more.
+    #[error("{} was removed or replaced by another program while the sweep was running, so that a second \
+             process could have begun to write to the folder; make sure that none does, and run the sweep again", .0.display())]
+    Unlocked(PathBuf),
+    /// The operating system refused.
+    #[error("cannot {action} {}: {source}{}", .path.display(), hint(.source))]
+    Io {
+        /// What was tried: `read`, `write`, …
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+}
+
+impl ResultsError {
+    pub(super) fn io(action: &'static str, path: &Path, source: std::io::Error) -> ResultsError {
+        ResultsError::Io { action, path: path.to_owned(), source }
+    }
+
+    /// Whether there was no room on the disk: the same command will do once there is.
+    pub fn is_full_disk(&self) -> bool {
+        matches!(self, ResultsError::Io { source, .. } if is_full(source))
+    }
+
+    /// Whether another program changed the folder under this process, which must not write to it
+    /// any more.
+    pub fn is_change(&self) -> bool {
+        matches!(self, ResultsError::Changed(_) | ResultsError::Unlocked(_))
+    }
+
+    pub(super) fn row(file: &Path, line: usize, message: impl Into<String>) -> ResultsError {
+        ResultsError::Row { file: file.to_owned(), line, message: message.into() }
+    }
+}
+
+fn is_full(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::*;
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+/// What to do about an I/O error, where that is known.
+fn hint(error: &std::io::Error) -> &'static str {
+    use std::io::ErrorKind::*;
+    match error.kind() {
+        _ if is_full(error) => "; make room and run the same command again",
+        PermissionDenied | ReadOnlyFilesystem => {
+            "; make the folder writable, or choose another with --results"
+        }
+        _ => "",
+    }
+}

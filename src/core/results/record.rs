@@ -1,0 +1,100 @@
+//! What a job leaves: a [`Record`] where it was finished, a [`Failure`] for an attempt that was cut short.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::job::{Job, JobId, choices};
+
+choices! {
+    /// How a finished job ended.
+    Outcome, "outcome" {
+        /// Trained to its last epoch with finite losses and parameters.
+        Ok = "ok",
+        /// A loss or a parameter became infinite or NaN. A result like any other.
+        Diverged = "diverged",
+    }
+}
+
+/// One epoch of a job's training curve. Losses in nats, accuracies as fractions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)] // EPOCH_COLUMNS documents each
+pub struct EpochRow {
+    pub epoch: u32,
+    pub lr: f64,
+    pub train_loss: f64,
+    pub train_acc: f64,
+    pub val_loss: f64,
+    pub val_acc: f64,
+    pub seconds: f64,
+}
+
+/// Where and when a record was made.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)] // RESULT_COLUMNS documents each
+pub struct Provenance {
+    pub device: String,
+    pub cohort_size: u32,
+    pub instruction_set: Option<String>,
+    pub libtorch: String,
+    pub git_sha: String,
+    pub hostname: String,
+    pub started_at: DateTime<Utc>,
+    pub finished_at: DateTime<Utc>,
+}
+
+/// A finished job: one row of `runs.csv` and its rows of `epochs.csv`.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)] // RESULT_COLUMNS documents each
+pub struct Record {
+    /// What was trained.
+    pub job: Job,
+    pub outcome: Outcome,
+    /// Why it is `diverged`: `loss` or `parameters` not finite; `None` for `ok`.
+    pub reason: Option<String>,
+    pub epochs_done: u32,
+    pub diverged_epoch: Option<u32>,
+    pub diverged_step: Option<u64>,
+    pub train_loss: Option<f64>,
+    pub train_acc: Option<f64>,
+    pub val_loss: Option<f64>,
+    pub val_acc: Option<f64>,
+    pub best_val_acc: Option<f64>,
+    pub best_epoch: Option<u32>,
+    pub test_loss: Option<f64>,
+    pub test_acc: Option<f64>,
+    pub train_seconds: f64,
+    pub images_per_second: Option<f64>,
+    /// Where and when.
+    pub provenance: Provenance,
+    /// The curve: `epochs_done` rows.
+    pub epochs: Vec<EpochRow>,
+}
+
+choices! {
+    /// What cut an attempt short. Such a job is not finished and is tried again.
+    FailureReason, "reason" {
+        /// Out of memory, on the device or the host.
+        Memory = "memory",
+        /// The device failed.
+        Device = "device",
+        /// The data could not be read.
+        Data = "data",
+        /// A file could not be written.
+        Io = "io",
+        /// A bug: the trainer panicked.
+        Panic = "panic",
+    }
+}
+
+/// One row of `failures.csv`.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)] // FAILURE_COLUMNS documents each
+pub struct Failure {
+    pub id: JobId,
+    pub attempt: u32,
+    pub reason: FailureReason,
+    pub message: String,
+    pub device: String,
+    pub hostname: String,
+    pub at: DateTime<Utc>,
+}

@@ -1,0 +1,58 @@
+//! Gauges: an estimate with its interval, against what was claimed or published.
+
+use maud::{Markup, html};
+
+use super::axis::tick_label;
+use super::{Scale, WIDTH, svg};
+use crate::report::markup::px;
+
+/// An estimate with its interval on an axis of its own.
+#[derive(Clone, Debug)]
+pub struct Gauge {
+    /// For screen readers.
+    pub description: String,
+    pub label: String,
+    pub estimate: Option<f64>,
+    pub interval: Option<(f64, f64)>,
+    /// A shaded region; an end may be infinite.
+    pub wanted: Option<(f64, f64)>,
+    /// A hollow diamond.
+    pub mark: Option<f64>,
+    /// The least range of the axis.
+    pub extent: (f64, f64),
+}
+
+impl Gauge {
+    pub fn svg(&self) -> Markup {
+        let ends = [self.interval, self.wanted].into_iter().flatten().flat_map(|(a, b)| [a, b]);
+        let shown = ends.chain(self.estimate).chain(self.mark).filter(|x| x.is_finite());
+        let (low, high) = shown.fold(self.extent, |(low, high), x| (low.min(x), high.max(x)));
+        let room = (high - low).max(1e-9) * 0.04;
+        let scale = Scale::Linear(low - room, high + room);
+        let at = |x: f64| 8.0 + scale.share(x).clamp(0.0, 1.0) * (WIDTH - 16.0);
+        let body = html! {
+            @if let Some((from, to)) = self.wanted {
+                rect.wanted x=(px(at(from))) y="2" width=(px((at(to) - at(from)).max(1.0))) height="20" {
+                    title { "where the claim holds" }
+                }
+            }
+            path.axis d="M8 22H352" {}
+            @for tick in scale.ticks() {
+                path.tick d={ "M" (px(at(tick))) " 22v4" } {}
+                text x=(px(at(tick))) y="37" text-anchor="middle" { (tick_label(tick)) }
+            }
+            @if let Some((low, high)) = self.interval {
+                path.ours d={ "M" (px(at(low))) " 12H" (px(at(high))) } {}
+            }
+            @if let Some(estimate) = self.estimate {
+                circle.ours cx=(px(at(estimate))) cy="12" r="4.5" {}
+            }
+            @if let Some(mark) = self.mark {
+                @let (left, x, right) = (px(at(mark) - 7.0), px(at(mark)), px(at(mark) + 7.0));
+                path.theirs d={ "M" (left) " 12L" (x) " 5L" (right) " 12L" (x) " 19Z" } {}
+            }
+            text x="180" y="52" text-anchor="middle" { (self.label) }
+        };
+        svg("", &self.description, 58.0, &body)
+    }
+}

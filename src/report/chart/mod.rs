@@ -1,0 +1,120 @@
+//! The report's charts, as SVG.
+//!
+//! A chart is a panel 360 units wide, which is a phone's width, with text of 11 and 12 units: it
+//! is never scaled down. Colours are CSS variables that the page sets for light, dark and paper; the
+//! palette is that of Okabe & Ito (2008), and arms differ in their dashes and markers
+//! as well.
+
+mod axis;
+mod bars;
+mod gauge;
+mod heat;
+mod lines;
+mod strips;
+
+use maud::{Markup, html};
+
+use super::markup::px;
+
+pub use axis::{ChartAxis, Scale};
+pub use bars::{Bars, PARTS};
+pub use gauge::Gauge;
+pub use heat::{Heat, Square, heat_legend};
+pub use lines::{Drawing, Lines, Point, Series};
+pub use strips::{Strip, Strips};
+
+const WIDTH: f64 = 360.0;
+
+/// Colours of the palette, `--c0` and so on; after as many arms they repeat, with other dashes.
+const COLOURS: usize = 8;
+
+const DASHES: [Option<&str>; 5] = [None, Some("6 3"), Some("2 3"), Some("9 3 2 3"), Some("12 4")];
+
+const DISC: &[(f64, f64)] = &[];
+const SQUARE: &[(f64, f64)] = &[(-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)];
+const TRIANGLE: &[(f64, f64)] = &[(0.0, -1.2), (1.15, 0.9), (-1.15, 0.9)];
+const DIAMOND: &[(f64, f64)] = &[(0.0, -1.3), (1.3, 0.0), (0.0, 1.3), (-1.3, 0.0)];
+
+/// The corners of each marker, and whether it is hollow.
+const MARKERS: [(&[(f64, f64)], bool); 7] = [
+    (DISC, false),
+    (SQUARE, false),
+    (TRIANGLE, false),
+    (DIAMOND, false),
+    (DISC, true),
+    (SQUARE, true),
+    (DIAMOND, true),
+];
+
+/// How an arm looks, everywhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look(pub usize);
+
+impl Look {
+    fn colour(self) -> String {
+        format!("var(--c{})", self.0 % COLOURS)
+    }
+
+    fn dashes(self) -> Option<&'static str> {
+        DASHES[self.0 % DASHES.len()]
+    }
+
+    fn marker(self, x: f64, y: f64, r: f64) -> Markup {
+        let (corners, hollow) = MARKERS[self.0 % MARKERS.len()];
+        let fill = if hollow { "var(--paper)".to_owned() } else { self.colour() };
+        let stroke = hollow.then(|| self.colour());
+        let width = hollow.then_some("1.6");
+        let at = |&(dx, dy): &(f64, f64)| format!("{} {}", px(x + dx * r), px(y + dy * r));
+        let path = corners.iter().map(at).collect::<Vec<_>>().join("L");
+        html! {
+            @if corners.is_empty() {
+                circle cx=(px(x)) cy=(px(y)) r=(px(r)) fill=(fill) stroke=[stroke] stroke-width=[width] {}
+            } @else {
+                path d={ "M" (path) "Z" } fill=(fill) stroke=[stroke] stroke-width=[width] {}
+            }
+        }
+    }
+
+    /// The arm's line and marker, for a legend.
+    pub fn swatch(self) -> Markup {
+        html! {
+            svg.swatch viewBox="0 0 36 12" aria-hidden="true" {
+                path d="M1 6H35" fill="none" stroke=(self.colour()) stroke-width="2" stroke-dasharray=[self.dashes()] {}
+                (self.marker(18.0, 6.0, 4.0))
+            }
+        }
+    }
+}
+
+/// A chart, with a title above it. `height` leaves out the title's line.
+fn svg(title: &str, label: &str, height: f64, body: &Markup) -> Markup {
+    let down = if title.is_empty() { 0.0 } else { 16.0 };
+    html! {
+        svg.chart viewBox={ "0 0 " (px(WIDTH)) " " (px(height + down)) } role="img" aria-label=(label) {
+            @if !title.is_empty() {
+                text.title x="6" y="13" textLength=[fitted(title)] lengthAdjust=[fitted(title).map(|_| GLYPHS)] { (title) }
+            }
+            g transform={ "translate(0 " (px(down)) ")" } { (body) }
+        }
+    }
+}
+
+const GLYPHS: &str = "spacingAndGlyphs";
+
+/// The length to which a heading is squeezed where it would leave the chart.
+fn fitted(text: &str) -> Option<String> {
+    let room = WIDTH - 12.0;
+    (text.chars().count() as f64 * 7.2 > room).then(|| px(room))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_arms_look_alike() {
+        let looks: std::collections::HashSet<String> =
+            (0..40).map(|i| Look(i).swatch().into_string()).collect();
+        assert_eq!(looks.len(), 40);
+    }
+}

@@ -1,0 +1,276 @@
+//! What the report shows: from a [`Summary`] to charts. A figure that does not apply is not made.
+//!
+//! All figures are made alike: cells are grouped into panels by their place on some axes, and in a panel by
+//! arm ([`Figures::panels`]); a figure defines what is drawn of the cells of an arm, and which rows its data
+//! gets.
+
+mod accuracy;
+mod epochs;
+mod heat_maps;
+mod outcomes;
+mod profiles;
+mod settings;
+mod spread;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use maud::{Markup, html};
+
+use super::chart::{Lines, Look, Point, Series};
+use super::markup::name;
+use wninit_core::job::JobId;
+use wninit_core::results::EpochRow;
+use wninit_core::table::Datum;
+use wninit_stats::summary::{CellSummary, HYPERPARAMETERS, Seed, Summary, chance};
+
+/// The most panels of a figure; the rest is in its data.
+const MOST_PANELS: usize = 12;
+
+/// A figure: panels side by side, with a legend, a text and its data.
+pub struct Figure {
+    pub title: &'static str,
+    /// What it shows and how to read it.
+    pub text: Markup,
+    /// May be empty.
+    pub legend: Markup,
+    pub panels: Vec<Markup>,
+    pub data: FigureData,
+}
+
+/// The data of a figure: its columns, then its rows.
+pub struct FigureData(Vec<Vec<Datum>>);
+
+impl FigureData {
+    fn new(columns: &[&str]) -> FigureData {
+        FigureData(vec![columns.iter().map(|&name| Datum::from(name)).collect()])
+    }
+
+    pub fn csv(&self) -> Vec<u8> {
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        for row in &self.0 {
+            // Writing to memory fails only if rows differ in length; then the row is cut.
+            let _ = writer.write_record(row.iter().map(Datum::csv));
+        }
+        writer.into_inner().unwrap_or_default()
+    }
+}
+
+/// A sweep's cells and curves, ready to be drawn.
+pub struct Figures<'a> {
+    summary: &'a Summary,
+    curves: &'a HashMap<JobId, Vec<EpochRow>>,
+    /// The greatest accuracy, or upper end of an interval, to which all axes of accuracies reach.
+    most: f64,
+}
+
+/// The cells of an arm in a panel.
+struct ArmCells<'g> {
+    panel: &'g [usize],
+    arm: usize,
+    name: &'g str,
+    cells: &'g [usize],
+}
+
+/// A panel: what is drawn of each arm in it.
+struct Panel<M> {
+    title: String,
+    cells: Vec<usize>,
+    arms: Vec<(usize, Vec<M>)>,
+}
+
+impl<'a> Figures<'a> {
+    /// The figures of a summary; `curves` are those of its jobs.
+    pub fn new(summary: &'a Summary, curves: &'a HashMap<JobId, Vec<EpochRow>>) -> Figures<'a> {
+        let ends = summary.cells.iter().map(|cell| {
+            let high = cell.mean_interval.map_or(0.0, |interval| interval.high.min(1.0));
+            cell.max.unwrap_or(0.0).max(high)
+        });
+        Figures { summary, curves, most: ends.fold(0.0, f64::max) }
+    }
+
+    /// Every figure that applies, in the order in which a reader wants them.
+    pub fn all(&self) -> Vec<Figure> {
+        let all = [
+            Some(self.outcomes()),
+            self.accuracy_over_depth(),
+            self.accuracy_over_rate(),
+            self.heat_maps(),
+            self.sorted_settings(),
+            self.profiles(),
+            self.seed_spread(),
+            self.survival(),
+            Some(self.training_curves()),
+        ];
+        all.into_iter().flatten().filter(|figure| !figure.panels.is_empty()).collect()
+    }
+
+    /// Groups cells into panels by their place on `axes`, and these by arm. `marks` gives what is drawn of a
+    /// group, if anything is, and passes on its rows of the data, which has `columns`: panel, arm, and what
+    /// the rows hold.
+    fn panels<M>(
+        &self,
+        columns: &[&str],
+        axes: &[usize],
+        cells: impl IntoIterator<Item = usize>,
+        marks: impl Fn(&ArmCells, &mut dyn FnMut(Vec<Datum>)) -> Option<Vec<M>>,
+    ) -> (Vec<Panel<M>>, FigureData) {
+        let mut data = FigureData::new(columns);
+        let mut panels = Vec::new();
+        for (title, panel) in self.by(axes, cells) {
+            let mut by_arm: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+            for &i in &panel {
+                by_arm.entry(self.cell(i).arm).or_default().push(i);
+            }
+            let mut arms = Vec::new();
+            for (arm, cells) in by_arm {
+                let name = self.name(arm);
+                let mut row = |cells: Vec<Datum>| {
+                    let keys = [title.as_str(), name].map(Datum::from);
+                    data.0.push(keys.into_iter().chain(cells).collect());
+                };
+                if let Some(marks) =
+                    marks(&ArmCells { panel: &panel, arm, name, cells: &cells }, &mut row)
+                {
+                    arms.push((arm, marks));
+                }
+            }
+            panels.push(Panel { title, cells: panel, arms });
+        }
+        (panels, data)
+    }
+
+    fn series(&self, arms: Vec<(usize, Vec<Point>)>) -> Vec<Series> {
+        let series =
+            |(arm, points)| Series { look: Look(arm), name: self.name(arm).to_owned(), points };
+        arms.into_iter().map(series).collect()
+    }
+
+    fn cell(&self, i: usize) -> &'a CellSummary {
+        &self.summary.cells[i]
+    }
+
+    fn all_cells(&self) -> std::ops::Range<usize> {
+        0..self.summary.cells.len()
+    }
+
+    fn name(&self, arm: usize) -> &'a str {
+        &self.summary.initializers[arm].label
+    }
+
+    /// A figure with a legend of the arms of these cells.
+    fn figure(
+        &self,
+        title: &'static str,
+        text: Markup,
+        cells: impl IntoIterator<Item = usize>,
+        mut panels: Vec<Markup>,
+        data: FigureData,
+    ) -> Figure {
+        let text = html! {
+            (text)
+            @if panels.len() > MOST_PANELS {
+                " The first " (MOST_PANELS) " of " (panels.len()) " panels are shown; the data has them all."
+            }
+        };
+        panels.truncate(MOST_PANELS);
+        let arms: BTreeSet<usize> = cells.into_iter().map(|i| self.cell(i).arm).collect();
+        let legend = html! {
+            @for arm in arms {
+                span.key { (Look(arm).swatch()) span { (name(self.name(arm))) } }
+            }
+        };
+        Figure { title, text, legend, panels, data }
+    }
+
+    /// The accuracy of a guess, where it is the same throughout.
+    fn guess(&self) -> Option<(f64, &'static str)> {
+        let first = chance(&self.summary.cells.first()?.job);
+        let same = self.summary.cells.iter().all(|cell| chance(&cell.job) == first);
+        same.then_some((first, "guessing"))
+    }
+
+    /// The cells, by their place on some axes, with a name for the place.
+    fn by(
+        &self,
+        axes: &[usize],
+        cells: impl IntoIterator<Item = usize>,
+    ) -> Vec<(String, Vec<usize>)> {
+        let mut groups: BTreeMap<Vec<usize>, Vec<usize>> = BTreeMap::new();
+        for i in cells {
+            let at = axes.iter().map(|&axis| self.cell(i).at[axis]).collect();
+            groups.entry(at).or_default().push(i);
+        }
+        let place = |at: &[usize]| {
+            let words = axes.iter().zip(at).map(|(&axis, &value)| {
+                let axis = &self.summary.axes[axis];
+                match axis.label(value) {
+                    label if label.is_empty() => format!("no {}", axis.field.name),
+                    label => format!("{} {label}", axis.field.name),
+                }
+            });
+            words.collect::<Vec<_>>().join(", ")
+        };
+        groups.into_iter().map(|(at, cells)| (place(&at), cells)).collect()
+    }
+
+    fn axes_where(&self, wanted: impl Fn(&str) -> bool) -> Vec<usize> {
+        let axes = self.summary.axes.iter().enumerate();
+        axes.filter(|(_, axis)| wanted(axis.field.name)).map(|(i, _)| i).collect()
+    }
+
+    /// The axes of the task, but for these: what has a panel of its own.
+    fn task_axes(&self, but: &[&str]) -> Vec<usize> {
+        self.axes_where(|name| {
+            !HYPERPARAMETERS.contains(&name)
+                && !["init", "norm"].contains(&name)
+                && !but.contains(&name)
+        })
+    }
+
+    /// The axes of hyper-parameters that are not part of an arm.
+    fn tuned_axes(&self) -> Vec<usize> {
+        let mut axes = self.axes_where(|name| HYPERPARAMETERS.contains(&name));
+        axes.retain(|axis| !self.summary.arm_axes.contains(axis));
+        axes
+    }
+
+    /// The warm-up, where it has panels of its own.
+    fn warmup_axis(&self) -> Option<usize> {
+        self.summary.axis("warmup_epochs").filter(|axis| !self.summary.arm_axes.contains(axis))
+    }
+
+    /// " Averaged over momentum, schedule." where there is something to average.
+    fn averaged(&self, verb: &str, shown: &[&str]) -> String {
+        let names = self.tuned_axes().into_iter().map(|axis| self.summary.axes[axis].field.name);
+        let hidden: Vec<&str> = names.filter(|name| !shown.contains(name)).collect();
+        if hidden.is_empty() {
+            String::new()
+        } else {
+            format!(" {verb} over {}.", hidden.join(", "))
+        }
+    }
+
+    /// One number a seed: its test accuracy, averaged over the cells, by the seeds that all have.
+    fn by_seed(&self, cells: &[usize]) -> Vec<f64> {
+        let mut sums: BTreeMap<Seed, (usize, f64)> = BTreeMap::new();
+        for run in cells.iter().flat_map(|&i| &self.cell(i).runs) {
+            if let Some(accuracy) = run.accuracy {
+                let (n, sum) = sums.entry(run.seed).or_default();
+                *n += 1;
+                *sum += accuracy;
+            }
+        }
+        let complete = sums.into_values().filter(|(n, _)| *n == cells.len());
+        complete.map(|(n, sum)| sum / n as f64).collect()
+    }
+
+    fn depth_varies(&self) -> bool {
+        let layers = |c: &CellSummary| c.job.arch.layers();
+        let first = self.summary.cells.first().map(layers);
+        self.summary.cells.iter().any(|cell| Some(layers(cell)) != first)
+    }
+}
+
+fn charts<M>(panels: Vec<Panel<M>>, lines: impl Fn(Panel<M>) -> Option<Lines>) -> Vec<Markup> {
+    panels.into_iter().filter_map(|panel| Some(lines(panel)?.svg())).collect()
+}

@@ -1,0 +1,147 @@
+//! The arms of a sweep: what is compared.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::cells::{Cell, Cells, Run, place};
+use super::{Seed, SummaryError};
+use wninit_core::job::{Gain, Init, Norm};
+
+/// The arms of a sweep.
+pub(super) struct Arms {
+    /// The axes that tell them apart.
+    pub axes: Vec<usize>,
+    /// Their places on those axes.
+    pub arms: Vec<Arm>,
+    /// Index into `arms`.
+    pub baseline: Option<usize>,
+    /// All axes but the arm's and `lr`.
+    pub context: Vec<usize>,
+    pub lr: Option<usize>,
+    /// The arm of each of the sweep's cells.
+    pub of_cell: Vec<usize>,
+    /// For each context and arm the cell with the learning rate that validation chooses.
+    pub chosen: BTreeMap<Vec<usize>, BTreeMap<usize, usize>>,
+}
+
+/// One arm.
+pub(super) struct Arm {
+    pub at: Vec<usize>,
+    pub label: String,
+    init: Init,
+    norm: Norm,
+}
+
+impl Arms {
+    pub(super) fn new(sweep: &Cells, asked: Option<Init>) -> Result<Arms, SummaryError> {
+        let axes = arm_axes(sweep);
+        let lr = sweep.axis("lr");
+        let context = sweep.axes_without(&axes.iter().copied().chain(lr).collect::<Vec<_>>());
+        let several_norms = sweep.axis("norm").is_some();
+        let warmup = sweep.axis("warmup_epochs").filter(|axis| axes.contains(axis));
+        let arms: Vec<Arm> = sweep
+            .group(&axes)
+            .into_iter()
+            .map(|(at, cells)| {
+                let job = sweep.cells[cells[0]].job;
+                let mut label = match job.norm {
+                    Norm::Weight => job.init.to_string(),
+                    Norm::Batch if several_norms => format!("{}+batchnorm", job.init),
+                    Norm::None if several_norms => format!("{}+nonorm", job.init),
+                    _ => job.init.to_string(),
+                };
+                if let Some(axis) = warmup {
+                    match sweep.axes[axis].label(sweep.cells[cells[0]].at[axis]).as_str() {
+                        "" | "0" => {}
+                        epochs => label += &format!("+warmup{epochs}"),
+                    }
+                }
+                Arm { at, label, init: job.init, norm: job.norm }
+            })
+            .collect();
+        // Arms are sorted by their place, and each cell's place is an arm's.
+        let arm_of = |cell| {
+            let at = place(cell, &axes);
+            arms.partition_point(|arm| arm.at < at)
+        };
+        let of_cell = sweep.cells.iter().map(arm_of).collect();
+        let baseline = match asked {
+            Some(init) if !arms.is_empty() => {
+                Some(first(&arms, |arm| arm.init == init).ok_or_else(|| {
+                    let present: BTreeSet<&str> = arms.iter().map(|arm| arm.init.name()).collect();
+                    SummaryError::NoSuchBaseline {
+                        asked: init.name(),
+                        present: present.into_iter().collect::<Vec<_>>().join(", "),
+                    }
+                })?)
+            }
+            _ => first(&arms, |arm| arm.init.gain == Gain::Default)
+                .or_else(|| first(&arms, |arm| arm.init.gain == Gain::Datadep))
+                .or_else(|| first(&arms, |_| true)),
+        };
+        let mut all = Arms { axes, arms, baseline, context, lr, of_cell, chosen: BTreeMap::new() };
+        for (key, cells) in sweep.group(&all.contexts_and_arms()) {
+            if let Some(best) = sweep.best(cells) {
+                let context = key[..all.context.len()].to_vec();
+                let arm = all.of_cell[best];
+                all.chosen.entry(context).or_default().insert(arm, best);
+            }
+        }
+        Ok(all)
+    }
+
+    pub(super) fn contexts_and_arms(&self) -> Vec<usize> {
+        self.context.iter().chain(&self.axes).copied().collect()
+    }
+
+    /// Whether there is anything to compare.
+    pub(super) fn any(&self) -> bool {
+        !self.arms.is_empty()
+    }
+
+    /// Every cell with its arm.
+    pub(super) fn cells<'s, 'a>(
+        &self,
+        sweep: &'s Cells<'a>,
+    ) -> impl Iterator<Item = (usize, &'s Cell<'a>)> {
+        self.of_cell.iter().copied().zip(&sweep.cells)
+    }
+
+    /// The chosen cells of every context, with their arm.
+    pub(super) fn chosen(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.chosen.values().flatten().map(|(&arm, &cell)| (arm, cell))
+    }
+}
+
+/// The axes that tell arms apart: the initializer, the norm that it is for, and the warm-up where it
+/// goes with some of them only, as in "with warm-up" beside "without". A warm-up that all arms have
+/// alike is a hyper-parameter like any other.
+fn arm_axes(sweep: &Cells) -> Vec<usize> {
+    let mut axes = sweep.axes_among(&["norm", "init"]);
+    if let Some(warmup) = sweep.axis("warmup_epochs") {
+        let arms: BTreeSet<Vec<usize>> =
+            sweep.cells.iter().map(|cell| place(cell, &axes)).collect();
+        let pairs: BTreeSet<(Vec<usize>, usize)> =
+            sweep.cells.iter().map(|cell| (place(cell, &axes), cell.at[warmup])).collect();
+        if pairs.len() < arms.len() * sweep.axes[warmup].values.len() {
+            axes.push(warmup);
+            axes.sort_unstable();
+        }
+    }
+    axes
+}
+
+/// Of several norms, weight normalisation comes first.
+fn first(arms: &[Arm], wanted: impl Fn(&Arm) -> bool) -> Option<usize> {
+    let position = |norm: Option<Norm>| {
+        arms.iter().position(|arm| wanted(arm) && norm.is_none_or(|norm| arm.norm == norm))
+    };
+    position(Some(Norm::Weight)).or_else(|| position(None))
+}
+
+/// The accuracies of the seeds that both cells have.
+pub(super) fn common_seeds(a: &Cell, b: &Cell) -> Vec<(Seed, (f64, f64))> {
+    let theirs: BTreeMap<Seed, f64> =
+        b.runs.iter().filter_map(|r| Some((r.seed, r.accuracy?))).collect();
+    let pair = |run: &Run| Some((run.seed, (run.accuracy?, *theirs.get(&run.seed)?)));
+    a.runs.iter().filter_map(pair).collect()
+}

@@ -1,0 +1,461 @@
+//! The cells of a sweep: the runs that differ in their seeds alone.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::iter::Sum;
+use std::ops::Deref;
+
+use rayon::prelude::*;
+
+use super::{Input, columns};
+use crate::describe;
+use crate::interval::{self, Interval, LEVEL};
+use wninit_core::columns;
+use wninit_core::job::{Dataset, FIELDS, Field, Job, JobId, SEED_FIELDS, Value};
+use wninit_core::results::{Curvature, Outcome, Record};
+use wninit_core::table::{Column, Datum};
+
+/// The probability with which a network that guesses is recognised as one: a test accuracy at or
+/// below this quantile of Binomial(test images, 1/classes) is called *at chance*.
+const CHANCE_CONFIDENCE: f64 = 0.9999;
+
+/// A field that takes more than one value in the sweep.
+#[derive(Clone)]
+pub struct SweepAxis {
+    /// The field.
+    pub field: &'static Field,
+    /// Its values: numbers ascending, words in the order in which the plan has them. `None` is "does not apply".
+    pub values: Vec<Option<Value>>,
+}
+
+impl SweepAxis {
+    /// The value's text; empty for "does not apply".
+    pub fn label(&self, at: usize) -> String {
+        self.values[at].as_ref().map(Value::to_string).unwrap_or_default()
+    }
+
+    pub(super) fn datum(&self, at: usize) -> Datum {
+        match &self.values[at] {
+            None => Datum::Empty,
+            Some(Value::Integer(n)) if *n >= 0 => Datum::Count(*n as u64),
+            Some(Value::Integer(n)) => Datum::Number(*n as f64),
+            Some(Value::Float(x)) => Datum::Number(*x),
+            Some(other) => Datum::Text(other.to_string()),
+        }
+    }
+}
+
+/// (init_seed, data_seed): what tells the runs of a cell apart.
+pub type Seed = (u64, u64);
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunEnding {
+    /// It converged to something better than guessing.
+    Success,
+    /// It converged, and its test accuracy is no better than guessing ([`CHANCE_CONFIDENCE`]).
+    AtChance,
+    /// It diverged.
+    Diverged,
+}
+
+/// A finished run in its cell.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run<'a> {
+    pub record: &'a Record,
+    pub summary: RunSummary,
+}
+
+impl Deref for Run<'_> {
+    type Target = RunSummary;
+    fn deref(&self) -> &RunSummary {
+        &self.summary
+    }
+}
+
+impl Run<'_> {
+    /// The best validation accuracy; 1/classes if the run diverged. This chooses learning rates.
+    fn validation(&self) -> Option<f64> {
+        match self.ending {
+            RunEnding::Diverged => Some(chance(&self.record.job)),
+            _ => self.record.best_val_acc.filter(|x| x.is_finite()),
+        }
+    }
+}
+
+/// The accuracy of a guess.
+pub fn chance(job: &Job) -> f64 {
+    1.0 / job.dataset.classes() as f64
+}
+
+/// The runs that differ in their seeds alone.
+#[derive(Clone, Debug)]
+pub(crate) struct Cell<'a> {
+    /// The index of its value on each axis.
+    pub at: Vec<usize>,
+    /// One of its jobs.
+    pub job: &'a Job,
+    /// Jobs of the plan.
+    pub planned: usize,
+    /// Jobs that were tried, failed, and are not finished.
+    pub failed: usize,
+    /// Finished jobs, by seed.
+    pub runs: Vec<Run<'a>>,
+    /// How curved the loss is where its jobs start, trained or not.
+    pub curvatures: BTreeMap<Seed, &'a Curvature>,
+}
+
+impl Cell<'_> {
+    /// Runs that ended so.
+    pub(crate) fn count(&self, ending: RunEnding) -> usize {
+        self.runs.iter().filter(|run| run.ending == ending).count()
+    }
+
+    /// The test accuracies of all finished runs, a diverged one at chance.
+    pub(crate) fn accuracies(&self) -> Vec<f64> {
+        self.runs.iter().filter_map(|run| run.accuracy).collect()
+    }
+
+    /// Whether most of its finished runs succeeded.
+    pub(crate) fn trains(&self) -> bool {
+        2 * self.count(RunEnding::Success) > self.runs.len()
+    }
+
+    pub(super) fn validation(&self) -> Option<f64> {
+        describe::mean(&self.runs.iter().filter_map(Run::validation).collect::<Vec<_>>())
+    }
+}
+
+/// A finished run, as a picture shows it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RunSummary {
+    /// Its job's id.
+    pub id: JobId,
+    /// Its seeds.
+    pub seed: Seed,
+    /// How it ended.
+    pub ending: RunEnding,
+    /// Test accuracy, 1/classes if it diverged; `None` if it was not measured.
+    pub accuracy: Option<f64>,
+    /// Whole epochs before it ended.
+    pub epochs_done: u32,
+}
+
+/// Jobs by what became of them: `finished = ok + diverged`, and those at chance are `ok`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)] // COLUMNS documents each
+pub struct Counts {
+    pub planned: usize,
+    pub finished: usize,
+    pub ok: usize,
+    pub diverged: usize,
+    pub at_chance: usize,
+    pub failed: usize,
+    pub missing: usize,
+}
+
+impl Counts {
+    pub(super) fn of(cell: &Cell) -> Counts {
+        let (finished, diverged) = (cell.runs.len(), cell.count(RunEnding::Diverged));
+        Counts {
+            planned: cell.planned,
+            finished,
+            ok: finished - diverged,
+            diverged,
+            at_chance: cell.count(RunEnding::AtChance),
+            failed: cell.failed,
+            missing: cell.planned.saturating_sub(finished + cell.failed),
+        }
+    }
+}
+
+impl Sum for Counts {
+    fn sum<I: Iterator<Item = Counts>>(counts: I) -> Counts {
+        counts.fold(Counts::default(), |a, b| Counts {
+            planned: a.planned + b.planned,
+            finished: a.finished + b.finished,
+            ok: a.ok + b.ok,
+            diverged: a.diverged + b.diverged,
+            at_chance: a.at_chance + b.at_chance,
+            failed: a.failed + b.failed,
+            missing: a.missing + b.missing,
+        })
+    }
+}
+
+/// A cell's statistics: a row of `cells.csv`, which `COLUMNS` documents.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)] // COLUMNS documents each
+pub struct CellSummary {
+    /// The index of its value on each axis.
+    pub at: Vec<usize>,
+    /// The arm, an index into the summary's `initializers`.
+    pub arm: usize,
+    /// One of its jobs, for what they share.
+    pub job: Job,
+    /// Its finished runs, by seed.
+    pub runs: Vec<RunSummary>,
+    pub counts: Counts,
+    pub success_rate: Option<f64>,
+    pub success: Option<Interval>,
+    pub mean: Option<f64>,
+    pub sd: Option<f64>,
+    pub min: Option<f64>,
+    pub median: Option<f64>,
+    pub max: Option<f64>,
+    pub mean_interval: Option<Interval>,
+    pub mean_converged: Option<f64>,
+    pub sd_converged: Option<f64>,
+}
+
+impl CellSummary {
+    pub(super) fn of(cell: &Cell, arm: usize) -> CellSummary {
+        let accuracies = cell.accuracies();
+        let converged: Vec<f64> = cell
+            .runs
+            .iter()
+            .filter(|run| run.ending != RunEnding::Diverged)
+            .filter_map(|run| run.accuracy)
+            .collect();
+        let counts = Counts::of(cell);
+        let successes = cell.count(RunEnding::Success);
+        CellSummary {
+            at: cell.at.clone(),
+            arm,
+            job: cell.job.clone(),
+            runs: cell.runs.iter().map(|run| run.summary).collect(),
+            counts,
+            success_rate: (counts.finished > 0).then(|| successes as f64 / counts.finished as f64),
+            success: interval::wilson(successes, counts.finished, LEVEL),
+            mean: describe::mean(&accuracies),
+            sd: describe::sd(&accuracies),
+            min: describe::quantile(&accuracies, 0.0),
+            median: describe::median(&accuracies),
+            max: describe::quantile(&accuracies, 1.0),
+            mean_interval: interval::mean_interval(&accuracies, LEVEL),
+            mean_converged: describe::mean(&converged),
+            sd_converged: describe::sd(&converged),
+        }
+    }
+}
+
+/// The columns of `cells.csv`.
+pub(super) static COLUMNS: &[Column<CellSummary>] = columns![CellSummary;
+    "n_planned": "jobs", columns::PLANNED, "" => |c| c.counts.planned;
+    "n_finished": "jobs", columns::FINISHED, "" => |c| c.counts.finished;
+    "n_ok": "jobs", columns::OK, "" => |c| c.counts.ok;
+    "n_diverged": "jobs", columns::DIVERGED, "" => |c| c.counts.diverged;
+    "n_at_chance": "jobs", columns::AT_CHANCE, "" => |c| c.counts.at_chance;
+    "n_failed": "jobs", columns::FAILED, "" => |c| c.counts.failed;
+    "n_missing": "jobs", columns::MISSING, "" => |c| c.counts.missing;
+    "success_rate": "fraction", "share of finished jobs that neither diverged nor are at chance", columns::NOTHING_FINISHED
+        => |c| c.success_rate;
+    "success_low": "fraction", "lower end of its 95 % Wilson interval", columns::NOTHING_FINISHED
+        => |c| c.success.map(|i| i.low);
+    "success_high": "fraction", "upper end of its 95 % Wilson interval", columns::NOTHING_FINISHED
+        => |c| c.success.map(|i| i.high);
+    "mean": "fraction", "mean test accuracy of all finished jobs, a diverged one counted at chance, 1/classes", columns::NOTHING_FINISHED
+        => |c| c.mean;
+    "sd": "fraction", "standard deviation (n - 1) of the same", "fewer than two finished" => |c| c.sd;
+    "min": "fraction", "least of the same", columns::NOTHING_FINISHED => |c| c.min;
+    "median": "fraction", "median of the same", columns::NOTHING_FINISHED => |c| c.median;
+    "max": "fraction", "greatest of the same", columns::NOTHING_FINISHED => |c| c.max;
+    "mean_low": "fraction", "lower end of the 95 % Student t interval of mean", "fewer than two finished, or fewer than six and all equal"
+        => |c| c.mean_interval.map(|i| i.low);
+    "mean_high": "fraction", "upper end of the 95 % Student t interval of mean", "fewer than two finished, or fewer than six and all equal"
+        => |c| c.mean_interval.map(|i| i.high);
+    "mean_converged": "fraction", "mean test accuracy of n_ok only; flatters what diverges", "none converged"
+        => |c| c.mean_converged;
+    "sd_converged": "fraction", "standard deviation (n - 1) of the same", "fewer than two converged"
+        => |c| c.sd_converged;
+];
+
+/// The records in their cells.
+pub(super) struct Cells<'a> {
+    pub axes: Vec<SweepAxis>,
+    /// Sorted by `at`.
+    pub cells: Vec<Cell<'a>>,
+    /// Rows for a job that has one already.
+    pub duplicates: usize,
+    /// Finished jobs that are not in the plan.
+    pub unplanned: usize,
+}
+
+impl<'a> Cells<'a> {
+    pub(super) fn new(input: &Input<'a>) -> Cells<'a> {
+        let ids: Vec<JobId> = input.records.par_iter().map(|record| record.job.id()).collect();
+        let plan: Vec<(JobId, &Job)> = if input.planned.is_empty() {
+            ids.iter().copied().zip(input.records.iter().map(|record| &record.job)).collect()
+        } else {
+            input.planned.iter().map(|(id, job)| (*id, job)).collect()
+        };
+
+        let (axes, places) = axes(&plan);
+        let mut cell_at: HashMap<&[usize], usize> = HashMap::new();
+        let mut cell_of: HashMap<JobId, usize> = HashMap::with_capacity(plan.len());
+        let mut cells: Vec<Cell> = Vec::new();
+        for (&(id, job), at) in plan.iter().zip(&places) {
+            let index = *cell_at.entry(at).or_insert_with(|| {
+                cells.push(Cell {
+                    at: at.clone(),
+                    job,
+                    planned: 0,
+                    failed: 0,
+                    runs: Vec::new(),
+                    curvatures: BTreeMap::new(),
+                });
+                cells.len() - 1
+            });
+            if cell_of.insert(id, index).is_none() {
+                cells[index].planned += 1;
+            }
+        }
+
+        let mut bounds: HashMap<Dataset, f64> = HashMap::new();
+        let mut seen: HashSet<JobId> = HashSet::with_capacity(ids.len());
+        let (mut duplicates, mut unplanned) = (0, 0);
+        for (&id, record) in ids.iter().zip(input.records) {
+            let Some(&cell) = cell_of.get(&id) else {
+                unplanned += 1;
+                continue;
+            };
+            if !seen.insert(id) {
+                duplicates += 1;
+                continue;
+            }
+            let job = &record.job;
+            let bound = *bounds.entry(job.dataset).or_insert_with(|| {
+                interval::binomial_bound(job.tested(), chance(job), CHANCE_CONFIDENCE)
+            });
+            let measured = record.test_acc.filter(|x| x.is_finite());
+            let (ending, accuracy) = match (record.outcome, measured) {
+                (Outcome::Diverged, _) => (RunEnding::Diverged, Some(chance(job))),
+                (Outcome::Ok, Some(x)) if x > bound => (RunEnding::Success, Some(x)),
+                (Outcome::Ok, measured) => (RunEnding::AtChance, measured),
+            };
+            let seed = (job.init_seed, job.data_seed);
+            let epochs_done = record.epochs_done;
+            let summary = RunSummary { id, seed, ending, accuracy, epochs_done };
+            cells[cell].runs.push(Run { record, summary });
+        }
+        for curvature in input.curvatures {
+            if let Some(&cell) = cell_of.get(&curvature.job.id()) {
+                let seed = (curvature.job.init_seed, curvature.job.data_seed);
+                cells[cell].curvatures.insert(seed, curvature);
+            }
+        }
+        for id in input.failed.iter().collect::<BTreeSet<_>>() {
+            if let Some(&cell) = cell_of.get(id)
+                && !seen.contains(id)
+            {
+                cells[cell].failed += 1;
+            }
+        }
+        cells.sort_by(|a, b| a.at.cmp(&b.at));
+        for cell in &mut cells {
+            cell.runs.sort_by_key(|run| run.seed);
+        }
+        Cells { axes, cells, duplicates, unplanned }
+    }
+
+    pub(super) fn axis(&self, name: &str) -> Option<usize> {
+        self.axes.iter().position(|axis| axis.field.name == name)
+    }
+
+    /// The axes with these names, in the order of the axes.
+    pub(super) fn axes_among(&self, names: &[&str]) -> Vec<usize> {
+        (0..self.axes.len()).filter(|&i| names.contains(&self.axes[i].field.name)).collect()
+    }
+
+    /// All axes but these.
+    pub(super) fn axes_without(&self, without: &[usize]) -> Vec<usize> {
+        (0..self.axes.len()).filter(|i| !without.contains(i)).collect()
+    }
+
+    /// Cells, by their place on some of the axes.
+    pub(super) fn group(&self, by: &[usize]) -> BTreeMap<Vec<usize>, Vec<usize>> {
+        let mut groups: BTreeMap<Vec<usize>, Vec<usize>> = BTreeMap::new();
+        for (index, cell) in self.cells.iter().enumerate() {
+            groups.entry(place(cell, by)).or_default().push(index);
+        }
+        groups
+    }
+
+    /// Of some cells that differ in their learning rate, the one with the best mean validation
+    /// accuracy, a diverged run at chance; of equals the first. `None` if none has a run.
+    pub(super) fn best(&self, cells: impl IntoIterator<Item = usize>) -> Option<usize> {
+        let mut best: Option<(f64, usize)> = None;
+        for index in cells {
+            if let Some(score) = self.cells[index].validation()
+                && best.is_none_or(|(highest, _)| score > highest)
+            {
+                best = Some((score, index));
+            }
+        }
+        best.map(|(_, index)| index)
+    }
+
+    pub(super) fn runs(&self) -> impl Iterator<Item = &Run<'a>> {
+        self.cells.iter().flat_map(|cell| &cell.runs)
+    }
+}
+
+/// The place of a cell on some of the axes.
+pub(super) fn place(cell: &Cell, axes: &[usize]) -> Vec<usize> {
+    axes.iter().map(|&axis| cell.at[axis]).collect()
+}
+
+/// The fields that vary among the jobs, and each job's place on them.
+fn axes(jobs: &[(JobId, &Job)]) -> (Vec<SweepAxis>, Vec<Vec<usize>>) {
+    let mut axes = Vec::new();
+    let mut places = vec![Vec::new(); jobs.len()];
+    let Some(&(_, first)) = jobs.first() else {
+        return (axes, places);
+    };
+    for field in FIELDS.iter().filter(|field| !SEED_FIELDS.contains(&field.name)) {
+        let head = field.get(first);
+        if jobs.iter().all(|(_, job)| field.get(job) == head) {
+            continue;
+        }
+        // Values in the order in which they first occur, then in their own.
+        let mut number: HashMap<String, usize> = HashMap::new();
+        let mut values: Vec<Option<Value>> = Vec::new();
+        let found: Vec<usize> = jobs
+            .iter()
+            .map(|(_, job)| {
+                let value = field.get(job);
+                let text = value.as_ref().map(Value::to_string).unwrap_or_default();
+                *number.entry(text).or_insert_with(|| {
+                    values.push(value);
+                    values.len() - 1
+                })
+            })
+            .collect();
+        let mut order: Vec<usize> = (0..values.len()).collect();
+        order.sort_by(|&a, &b| {
+            let [a, b] =
+                [a, b].map(|i| values[i].as_ref().map(|v| as_number(v).unwrap_or(f64::INFINITY)));
+            a.partial_cmp(&b).unwrap_or(Ordering::Equal)
+        });
+        let mut rank = vec![0; order.len()];
+        for (new, &old) in order.iter().enumerate() {
+            rank[old] = new;
+        }
+        for (place, old) in places.iter_mut().zip(found) {
+            place.push(rank[old]);
+        }
+        axes.push(SweepAxis {
+            field,
+            values: order.iter().map(|&old| values[old].clone()).collect(),
+        });
+    }
+    (axes, places)
+}
+
+fn as_number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Integer(n) => Some(*n as f64),
+        Value::Float(x) => Some(*x),
+        _ => None,
+    }
+}

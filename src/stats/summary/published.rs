@@ -1,0 +1,78 @@
+//! Published numbers beside ours.
+
+use super::cells::Cells;
+use super::columns;
+use super::sample::{Sample, in_words, interval_of};
+use crate::describe;
+use crate::interval::Interval;
+use wninit_core::columns;
+use wninit_core::grid::{Condition, Metric, Published};
+use wninit_core::table::Column;
+
+/// A published number beside ours: a row of `published.csv`.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)] // COLUMNS documents each
+pub struct PublishedResult {
+    pub r#where: String,
+    /// The same in as few words as a line of a terminal has room for.
+    pub briefly: String,
+    pub metric: Metric,
+    pub published: f64,
+    pub spread: Option<f64>,
+    pub source: Option<String>,
+    pub n: usize,
+    pub mean: Option<f64>,
+    pub sd: Option<f64>,
+    pub interval: Option<Interval>,
+    pub difference: Option<f64>,
+}
+
+/// The columns of `published.csv`.
+pub(super) static COLUMNS: &[Column<PublishedResult>] = columns![PublishedResult;
+    "where": "", "the jobs that it is about", "all" => |p| p.r#where.as_str();
+    "metric": "", "as in claims", "" => |p| p.metric.name();
+    "published": "the metric's", "the published number", "" => |p| p.published;
+    "spread": "the metric's", "its uncertainty, as published", "not published" => |p| p.spread;
+    "source": "", "where it was published", "not said" => |p| p.source.as_deref();
+    "n": "seeds", "seeds of ours", "" => |p| p.n;
+    "mean": "the metric's", "our mean over seeds, at the best lr on validation", "no finished seed" => |p| p.mean;
+    "sd": "the metric's", "our standard deviation between seeds", "fewer than two seeds" => |p| p.sd;
+    "mean_low": "the metric's", "lower end of the 95 % interval of our mean", columns::NO_INTERVAL
+        => |p| p.interval.map(|i| i.low);
+    "mean_high": "the metric's", "upper end of the 95 % interval of our mean", "as mean_low"
+        => |p| p.interval.map(|i| i.high);
+    "difference": "the metric's", "mean - published", "no finished seed" => |p| p.difference;
+];
+
+pub(super) fn beside(sweep: &Cells, number: &Published) -> PublishedResult {
+    let sample = Sample::new(sweep, number.metric, &number.filter, &[]);
+    let values: Vec<f64> = sample.by_seed().into_values().collect();
+    let mean = describe::mean(&values);
+    PublishedResult {
+        r#where: in_words(&number.filter),
+        briefly: briefly(&number.filter),
+        metric: number.metric,
+        published: number.value,
+        spread: number.spread,
+        source: number.source.clone(),
+        n: values.len(),
+        mean,
+        sd: describe::sd(&values),
+        interval: interval_of(&values, number.metric.is_binary() && sample.contexts.len() == 1),
+        difference: mean.map(|mean| mean - number.value),
+    }
+}
+
+/// `blocks 1/16 he_proposed`: fields with self-explanatory values without their name.
+fn briefly(filter: &[Condition]) -> String {
+    const PLAIN: [&str; 5] = ["dataset", "model", "norm", "init", "precision"];
+    let words = |condition: &Condition| {
+        let values = condition.values_joined("/");
+        match condition.field.name {
+            name if PLAIN.contains(&name) => values,
+            "warmup_epochs" => format!("warm {values}"),
+            name => format!("{name} {values}"),
+        }
+    };
+    filter.iter().map(words).collect::<Vec<_>>().join(" ")
+}

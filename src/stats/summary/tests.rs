@@ -1,0 +1,415 @@
+//! Summaries of made-up sweeps.
+#![allow(clippy::unwrap_used)]
+
+use super::testing::*;
+use super::*;
+use crate::interval::LEVEL;
+use crate::power;
+use std::collections::{BTreeSet, HashSet};
+use wninit_core::grid::{Condition, Expectation, Metric};
+use wninit_core::job::{Field, Value};
+
+/// The plan of these jobs.
+fn plan(jobs: &[Job]) -> Vec<(JobId, Job)> {
+    jobs.iter().map(|job| (job.id(), job.clone())).collect()
+}
+
+fn of(records: &[Record]) -> Summary {
+    Summary::new(&Input { records, ..Input::default() }).unwrap()
+}
+
+fn seeds(n: i64) -> Vec<Job> {
+    (0..n).map(|seed| job(&[whole("seed", seed)])).collect()
+}
+
+#[test]
+fn a_diverged_run_counts_as_a_guess_in_the_headline_and_is_counted() {
+    let jobs = seeds(3);
+    let summary = of(&[ok(&jobs[0], 0.9, 0.8), diverged(&jobs[1]), ok(&jobs[2], 0.9, 0.9)]);
+    let cell = &summary.cells[0];
+    assert_eq!(
+        (cell.counts.finished, cell.counts.ok, cell.counts.diverged, cell.counts.at_chance),
+        (3, 2, 1, 0)
+    );
+    assert!((cell.mean.unwrap() - 0.6).abs() < 1e-12);
+    assert!((cell.mean_converged.unwrap() - 0.85).abs() < 1e-12);
+    assert_eq!((cell.min, cell.median, cell.max), (Some(0.1), Some(0.8), Some(0.9)));
+    assert!((cell.success_rate.unwrap() - 2.0 / 3.0).abs() < 1e-12);
+}
+
+#[test]
+fn a_run_that_does_not_beat_guessing_is_at_chance_and_no_success() {
+    // Of 360 test images, guessing gets at most 59 right with probability 0.9999.
+    let jobs = seeds(3);
+    let accuracies = [0.1, 59.0 / 360.0, 60.0 / 360.0];
+    let records: Vec<Record> =
+        jobs.iter().zip(accuracies).map(|(job, acc)| ok(job, acc, acc)).collect();
+    let cell = &of(&records).cells[0];
+    assert_eq!((cell.counts.ok, cell.counts.at_chance), (3, 2));
+    assert_eq!(cell.success_rate, Some(1.0 / 3.0));
+}
+
+#[test]
+fn what_failed_or_is_missing_is_counted_and_what_was_mended_is_not() {
+    let jobs = seeds(4);
+    let summary = Summary::new(&Input {
+        planned: &plan(&jobs),
+        records: &[ok(&jobs[0], 0.9, 0.9)],
+        failed: &[jobs[0].id(), jobs[1].id(), jobs[1].id()],
+        ..Input::default()
+    })
+    .unwrap();
+    let cell = &summary.cells[0];
+    assert_eq!(
+        (cell.counts.planned, cell.counts.finished, cell.counts.failed, cell.counts.missing),
+        (4, 1, 1, 2)
+    );
+    assert_eq!(summary.counts.missing, 2);
+    assert_eq!((cell.mean, cell.sd, cell.mean_interval), (Some(0.9), None, None));
+}
+
+#[test]
+fn a_sweep_with_no_rows_or_no_plan_at_all_has_a_summary() {
+    assert!(of(&[]).tables().iter().all(|table| table.rows.is_empty()));
+    let jobs = seeds(2);
+    let summary = Summary::new(&Input { planned: &plan(&jobs), ..Input::default() }).unwrap();
+    assert_eq!((summary.cells[0].counts.missing, summary.cells[0].mean), (2, None));
+    assert_eq!(summary.initializers[0].iqm, None);
+}
+
+#[test]
+fn every_column_is_documented_and_every_row_is_complete() {
+    let summary = of(&depth_sweep());
+    for table in summary.tables() {
+        let named: HashSet<&str> = table.columns.iter().map(|column| column.name).collect();
+        assert_eq!(named.len(), table.columns.len(), "{}", table.name);
+        assert!(table.rows.iter().all(|row| row.len() == table.columns.len()), "{}", table.name);
+    }
+    let cells = summary.tables().remove(0);
+    let names: Vec<&str> = cells.columns.iter().map(|column| column.name).collect();
+    assert_eq!(
+        names.join(", "),
+        "depth, init, lr, n_planned, n_finished, n_ok, n_diverged, n_at_chance, n_failed, n_missing, \
+         success_rate, success_low, success_high, mean, sd, min, median, max, mean_low, mean_high, \
+         mean_converged, sd_converged"
+    );
+}
+
+#[test]
+fn the_learning_rate_is_chosen_on_validation_and_never_on_test() {
+    let records: Vec<Record> = (0..3)
+        .flat_map(|seed| {
+            let at = |rate| job(&[lr(rate), whole("seed", seed)]);
+            // The second is better on the test set, which must not matter.
+            [ok(&at(0.01), 0.9, 0.7), ok(&at(0.1), 0.8, 0.95)]
+        })
+        .collect();
+    let summary = of(&records);
+    assert_eq!(summary.chosen, [0]);
+    assert_eq!(summary.initializers[0].iqm_best_lr, Some(0.7));
+}
+
+#[test]
+fn an_initializer_is_described_by_where_it_trains() {
+    let summary = of(&depth_sweep());
+    let [default, datadep, proposed] = &summary.initializers[..] else { panic!() };
+    assert!(default.is_baseline);
+    assert_eq!(
+        (default.deepest, proposed.deepest, proposed.deepest_tested),
+        (Some(2), Some(50), Some(50))
+    );
+    assert_eq!(
+        (datadep.counts.diverged, default.counts.at_chance, proposed.counts.at_chance),
+        (10, 10, 5)
+    );
+    assert_eq!(proposed.success_rate, Some(0.75));
+    // Both rates at depth 2, one at depth 50: a decade and nothing.
+    assert_eq!((proposed.lr_usable, proposed.lr_band_decades), (Some(0.75), Some(0.5)));
+    assert_eq!((datadep.lr_usable, datadep.lr_band_decades), (Some(0.5), Some(0.5)));
+    // At depth 2 the best is 0.9 or 0.901; at depth 50 it is proposed's own 0.8.
+    assert_eq!((default.near_best, proposed.near_best), (Some(0.25), Some(0.5)));
+    let difference = proposed.difference.unwrap();
+    assert_eq!(difference.n, 5);
+    assert!((difference.mean - (0.001 + 0.7) / 2.0).abs() < 1e-9, "{difference:?}");
+}
+
+#[test]
+fn pairs_are_differences_by_seed_with_holm_over_all_of_them() {
+    let summary = of(&depth_sweep());
+    assert_eq!(summary.pairs.len(), 4);
+    for cell in &summary.cells {
+        let at: Vec<usize> = summary.arm_axes.iter().map(|&axis| cell.at[axis]).collect();
+        assert_eq!(summary.initializers[cell.arm].at, at, "a cell belongs to its own arm");
+    }
+    let deep = summary.pairs.iter().find(|p| p.context == [1] && p.arm == 2).unwrap();
+    assert_eq!((deep.lr, deep.baseline_lr, deep.n_arm), (0.01, 0.01, 5));
+    let difference = deep.difference.unwrap();
+    assert!((difference.mean - 0.7).abs() < 1e-9);
+    assert!((deep.p_holm.unwrap() - 4.0 * difference.p.unwrap()).abs() < 1e-12);
+    assert_eq!(deep.better.unwrap().value, 1.0);
+}
+
+#[test]
+fn the_baseline_is_the_default_gain_then_datadep_then_what_was_asked_for() {
+    let records = depth_sweep();
+    let label = |records: &[Record], baseline| {
+        let summary = Summary::new(&Input { records, baseline, ..Input::default() })?;
+        Ok::<_, SummaryError>(summary.initializers[summary.baseline.unwrap()].label.clone())
+    };
+    assert_eq!(label(&records, None).unwrap(), "orthogonal");
+    let without: Vec<Record> =
+        records.iter().filter(|r| r.job.init.name() != "orthogonal").cloned().collect();
+    assert_eq!(label(&without, None).unwrap(), "orthogonal_datadep");
+    let asked = "orthogonal_proposed".parse().ok();
+    assert_eq!(label(&records, asked).unwrap(), "orthogonal_proposed");
+    let error = label(&without, "orthogonal".parse().ok()).unwrap_err().to_string();
+    assert!(error.contains("orthogonal_datadep, orthogonal_proposed"), "{error}");
+}
+
+#[test]
+fn two_norms_with_one_initializer_are_two_arms() {
+    let mut records = Vec::new();
+    for seed in 0..2 {
+        for norm in ["weight", "none"] {
+            let norm = ("norm", Value::Text(norm.to_owned()));
+            records.push(ok(&job(&[init("orthogonal"), norm, whole("seed", seed)]), 0.9, 0.9));
+        }
+    }
+    let summary = of(&records);
+    let labels: Vec<&str> = summary.initializers.iter().map(|s| s.label.as_str()).collect();
+    assert_eq!(labels, ["orthogonal", "orthogonal+nonorm"]);
+    assert_eq!(summary.baseline, Some(0));
+}
+
+#[test]
+fn a_warm_up_that_only_some_have_makes_an_arm_and_one_that_all_have_does_not() {
+    let warm = |name: &str, epochs: i64, seed: i64| {
+        let epochs = ("warmup_epochs", Value::Integer(epochs));
+        let job = job(&[init(name), whole("epochs", 8), epochs, whole("seed", seed)]);
+        ok(&job, 0.9, 0.9)
+    };
+    let mut records: Vec<Record> = (0..3)
+        .flat_map(|seed| {
+            [
+                warm("orthogonal", 0, seed),
+                warm("orthogonal_proposed", 0, seed),
+                warm("orthogonal_proposed", 5, seed),
+            ]
+        })
+        .collect();
+    let summary = of(&records);
+    let labels: Vec<&str> = summary.initializers.iter().map(|s| s.label.as_str()).collect();
+    let expected = ["orthogonal", "orthogonal_proposed", "orthogonal_proposed+warmup5"];
+    assert_eq!(labels, expected);
+    assert_eq!((summary.baseline, summary.recommendations.len()), (Some(0), 1));
+    assert_eq!(summary.recommendations[0].rivals.len(), 2);
+    assert_eq!(summary.pairs.len(), 2);
+
+    records.extend((0..3).map(|seed| warm("orthogonal", 5, seed)));
+    let summary = of(&records);
+    assert_eq!((summary.initializers.len(), summary.pairs.len()), (2, 2));
+}
+
+#[test]
+fn a_claim_that_would_take_thousands_of_seeds_names_no_number() {
+    let records = depth_sweep();
+    let of = |margin| {
+        settle(
+            &records,
+            claim(
+                Metric::TestAcc,
+                50,
+                compare("orthogonal_proposed", "orthogonal_datadep", margin),
+            ),
+        )
+    };
+    let gap = |margin: f64| (of(margin).estimate.unwrap() - margin).abs();
+    assert!(gap(0.6999) < 0.001);
+    let hopeless = of(0.6999);
+    assert_eq!((hopeless.verdict, hopeless.seeds_needed), (Verdict::Undecided, None));
+    assert_eq!(hopeless.seconds_needed, None);
+    assert!(hopeless.reason().ends_with("more seeds will hardly decide it."));
+}
+
+#[test]
+fn what_makes_numbers_hard_to_compare_is_said_out_loud() {
+    let mut records = depth_sweep();
+    records.pop();
+    records[0].provenance.device = "cuda:0 NVIDIA H200".to_owned();
+    records[1].provenance.device = "cuda:1 NVIDIA H200".to_owned();
+    records[2].provenance.git_sha = "def-dirty".to_owned();
+    records.push(records[3].clone());
+    let jobs: Vec<Job> = records[1..].iter().map(|r| r.job.clone()).collect();
+    let summary =
+        Summary::new(&Input { planned: &plan(&jobs), records: &records, ..Input::default() })
+            .unwrap();
+    let notes = summary.notes.join("\n");
+    for expected in [
+        "Unequal n: cells have between 4 and 5 finished runs.",
+        "Mixed devices: NVIDIA H200 (1 runs), cpu (57 runs).",
+        "Mixed git commits: abc (57 runs), def-dirty (1 runs).",
+        "1 run from a working tree with uncommitted changes.",
+        "1 finished run in runs.csv belongs to no job of plan.csv",
+        "1 further row for a job that has one already",
+        "Fewer than 10 seeds",
+    ] {
+        assert!(notes.contains(expected), "{expected}\n{notes}");
+    }
+}
+
+#[test]
+fn the_spread_of_an_initializer_that_dies_is_not_taken_for_stability() {
+    let summary = of(&depth_sweep());
+    let row = |arm, scope| {
+        summary.variance.iter().find(|v| v.arm == arm && v.scope == scope).unwrap().clone()
+    };
+    let datadep = row(1, Scope::Success);
+    assert_eq!((datadep.n_cells, datadep.pooled.unwrap().df), (2, 8));
+    assert_eq!(row(1, Scope::All).n_cells, 4);
+    // Proposed succeeds in three cells, of which the baseline succeeds in two.
+    let proposed = row(2, Scope::Success);
+    assert_eq!((proposed.n_cells, proposed.n_common), (3, 2));
+    assert!((proposed.ratio.unwrap().value - 1.2).abs() < 1e-9);
+}
+
+fn claim(metric: Metric, depth: i64, expect: Expectation) -> Claim {
+    let depth = Condition::new(Field::named("depth").unwrap(), vec![Value::Integer(depth)]);
+    Claim::new("It trains.", metric, vec![depth], expect)
+}
+
+fn compare(better: &str, than: &str, margin: f64) -> Expectation {
+    let value = |name: &str| Value::Text(name.to_owned());
+    Expectation::compare(Field::named("init").unwrap(), value(better), value(than), margin)
+}
+
+fn settle(records: &[Record], claim: Claim) -> ClaimResult {
+    Summary::new(&Input { records, claims: &[claim], ..Input::default() }).unwrap().claims.remove(0)
+}
+
+#[test]
+fn a_claim_is_supported_refuted_or_undecided_by_its_interval() {
+    let records = depth_sweep();
+    let of = |better, than, margin| {
+        settle(&records, claim(Metric::TestAcc, 50, compare(better, than, margin)))
+    };
+    let supported = of("orthogonal_proposed", "orthogonal_datadep", 0.1);
+    assert_eq!(
+        (supported.verdict, supported.n, supported.seeds_needed),
+        (Verdict::Supported, 5, None)
+    );
+    assert_eq!(of("orthogonal_datadep", "orthogonal_proposed", 0.1).verdict, Verdict::Refuted);
+    assert_eq!(of("orthogonal_proposed", "orthogonal_datadep", 0.8).verdict, Verdict::Refuted);
+    let undecided = of("orthogonal_proposed", "orthogonal_datadep", 0.695);
+    assert_eq!(undecided.verdict, Verdict::Undecided);
+    let needed = power::required_seeds(0.005, undecided.sd.unwrap(), LEVEL, power::POWER);
+    assert_eq!(undecided.seeds_needed, needed);
+    // One more seed: two initializers at two learning rates, ten seconds each.
+    assert!((undecided.seconds_needed.unwrap() - (needed.unwrap() - 5) as f64 * 40.0).abs() < 1e-9);
+    assert!(undecided.reason().contains("more seeds"), "{}", undecided.reason());
+}
+
+#[test]
+fn arms_of_several_fields_are_compared_and_validation_chooses_what_a_side_leaves_open() {
+    let records = depth_sweep();
+    let condition =
+        |name: &str, value: Value| Condition::new(Field::named(name).unwrap(), vec![value]);
+    let init = |name: &str| condition("init", Value::Text(name.to_owned()));
+    let of = |better: Vec<Condition>| {
+        let than = vec![init("orthogonal_datadep")];
+        settle(
+            &records,
+            claim(Metric::TestAcc, 50, Expectation::Compare { better, than, margin: -0.01 }),
+        )
+    };
+    // The other rate than validation's choice, named; then left to validation.
+    let rates: BTreeSet<String> = records.iter().map(|record| record.job.lr.to_string()).collect();
+    let estimates: Vec<f64> = rates
+        .iter()
+        .map(|lr| Value::Float(lr.parse().unwrap()))
+        .map(|lr| of(vec![init("orthogonal_proposed"), condition("lr", lr)]))
+        .filter_map(|result| result.estimate)
+        .collect();
+    assert_eq!(estimates.len(), 2);
+    let chosen = of(vec![init("orthogonal_proposed")]).estimate.unwrap();
+    assert!(estimates.contains(&chosen) && estimates[0] != estimates[1], "{estimates:?}");
+    assert!(of(vec![init("orthogonal_proposed")]).test.ends_with("> -0.01"));
+
+    // Not shown to be better, but no worse by a hundredth.
+    let shallow = |margin| {
+        let sides = [vec![init("orthogonal_proposed")], vec![init("orthogonal")]];
+        let [better, than] = sides;
+        let compare = Expectation::Compare { better, than, margin };
+        settle(&records, claim(Metric::TestAcc, 2, compare)).verdict
+    };
+    assert_eq!((shallow(0.0), shallow(-0.01)), (Verdict::Undecided, Verdict::Supported));
+}
+
+#[test]
+fn of_a_share_of_runs_every_learning_rate_counts() {
+    let records: Vec<Record> = seeds(6)
+        .iter()
+        .flat_map(|job| {
+            let high = job.with(&[("lr", Value::Float(0.5))]).unwrap();
+            [ok(job, 0.9, 0.9), diverged(&high)]
+        })
+        .collect();
+    let all = Expectation::Within { at_least: None, at_most: Some(0.5) };
+    let result = settle(&records, Claim::new("", Metric::Diverged, Vec::new(), all));
+    assert_eq!((result.estimate, result.n, result.n_contexts), (Some(0.5), 6, 2));
+}
+
+#[test]
+fn a_smaller_loss_is_the_better_one() {
+    let mut records = depth_sweep();
+    for record in &mut records {
+        if record.job.init.name() == "orthogonal_proposed" {
+            record.test_loss = record.test_acc.map(|acc| 1.0 - acc);
+        }
+    }
+    let result = settle(
+        &records,
+        claim(Metric::TestLoss, 50, compare("orthogonal_proposed", "orthogonal_datadep", 0.1)),
+    );
+    assert_eq!(result.verdict, Verdict::Supported);
+    // A diverged run's loss is that of a guess.
+    assert!((result.estimate.unwrap() - (10.0_f64.ln() - 0.2)).abs() < 1e-9);
+}
+
+#[test]
+fn a_share_in_one_setting_is_judged_by_wilsons_interval() {
+    let records: Vec<Record> = seeds(20).iter().map(|job| ok(job, 0.9, 0.9)).collect();
+    let within = |at_least, at_most| {
+        Claim::new("", Metric::Diverged, Vec::new(), Expectation::Within { at_least, at_most })
+    };
+    assert_eq!(settle(&records, within(None, Some(0.2))).verdict, Verdict::Supported);
+    assert_eq!(settle(&records, within(Some(0.5), None)).verdict, Verdict::Refuted);
+    let undecided = settle(&records, within(None, Some(0.1)));
+    assert_eq!((undecided.verdict, undecided.seeds_needed), (Verdict::Undecided, Some(35)));
+}
+
+#[test]
+fn a_claim_about_jobs_that_do_not_exist_is_undecided() {
+    let result =
+        settle(&depth_sweep(), claim(Metric::TestAcc, 7, compare("orthogonal", "he", 0.0)));
+    assert_eq!((result.verdict, result.n, result.estimate), (Verdict::Undecided, 0, None));
+    assert!(result.reason().contains("no finished seeds"));
+}
+
+#[test]
+fn a_published_number_stands_beside_ours_at_the_rate_that_validation_chose() {
+    let condition = |name: &str, value| Condition::new(Field::named(name).unwrap(), vec![value]);
+    let filter = vec![
+        condition("depth", Value::Integer(50)),
+        condition("init", Value::Text("orthogonal_proposed".to_owned())),
+    ];
+    let number = Published::new(filter, Metric::TestAcc, 0.97);
+    let records = depth_sweep();
+    let summary =
+        Summary::new(&Input { records: &records, published: &[number], ..Input::default() })
+            .unwrap();
+    let row = &summary.published[0];
+    assert_eq!((row.n, row.r#where.as_str()), (5, "depth = 50, init = orthogonal_proposed"));
+    assert!(
+        (row.mean.unwrap() - 0.8).abs() < 1e-9 && (row.difference.unwrap() + 0.17).abs() < 1e-9
+    );
+}

@@ -1,0 +1,216 @@
+//! The arithmetic between the matrix products: weight norm, bias and ReLU, SGD.
+//!
+//! Each kernel has two implementations: libtorch operators, for GPUs and float64, and a single
+//! pass over memory for fp32 and bf16 on the CPU, where a chain of operators would cost as much as
+//! the products. The tests below compare the two. The CPU passes sum in a fixed order, whatever the
+//! vector width, so that machines agree.
+
+mod bias_relu;
+mod cpu;
+mod sgd;
+mod weight_norm;
+
+pub(crate) use bias_relu::{add_bias, add_bias_backward};
+pub use sgd::Sgd;
+pub(crate) use sgd::sgd;
+pub(crate) use weight_norm::{Gradient, sgd_weight_norm, weight_norm, weight_norm_backward};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::{Param, matmul::WeightGradient};
+    use half::bf16;
+    use tch::{Device, Kind, Tensor};
+
+    const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
+
+    /// The same numbers where the one-pass kernels do not apply.
+    fn twin(t: &Tensor) -> Tensor {
+        t.to_kind(Kind::Double)
+    }
+
+    fn whole(dw: &Tensor) -> Gradient<'_> {
+        Gradient::Whole(dw.shallow_clone())
+    }
+
+    fn near(off: f64, what: &str, ours: &Tensor, theirs: &Tensor) {
+        let error = f64::try_from((twin(ours) - twin(theirs)).abs().max()).unwrap_or(f64::NAN);
+        assert!(error < off, "{what} is off by {error:e}");
+    }
+
+    fn close(what: &str, ours: &Tensor, theirs: &Tensor) {
+        near(1e-5, what, ours, theirs);
+    }
+
+    fn param(value: Tensor) -> Param {
+        Param { name: String::new(), momentum: Some(value.rand_like()), value, grad: None }
+    }
+
+    fn map(p: &Param, copy: fn(&Tensor) -> Tensor) -> Param {
+        let momentum = p.momentum.as_ref().map(copy);
+        Param { name: String::new(), value: copy(&p.value), momentum, grad: None }
+    }
+
+    fn rule_of(members: usize) -> Sgd {
+        let each = |number: f32| Tensor::from_slice(&vec![number; members]);
+        Sgd { lr: each(0.1), momentum: each(0.9), weight_decay: None }
+    }
+
+    /// The message with which `work` panics.
+    fn rejected(work: impl FnOnce()) -> String {
+        let work = std::panic::AssertUnwindSafe(work);
+        let panic = std::panic::catch_unwind(work).expect_err("it was accepted");
+        crate::train::failure::panic_message(&*panic).to_owned()
+    }
+
+    #[test]
+    fn a_kernel_rejects_operands_that_it_would_read_or_write_out_of_bounds() {
+        let zeros = |size: &[i64]| Tensor::zeros(size, CPU);
+        let step = |rule: &Sgd, mut p: Tensor, grad: Tensor, mut buf: Tensor| {
+            rejected(|| sgd(rule, &mut p, &grad, &mut buf))
+        };
+        let (p, other) = (|| zeros(&[2, 8]), |n| zeros(&[2, n]));
+        assert!(step(&rule_of(1), p(), p(), p()).contains("a number for each member"));
+        assert!(step(&rule_of(2), p(), other(7), p()).contains("a gradient for each parameter"));
+        assert!(step(&rule_of(2), p(), p(), other(9)).contains("a momentum for each parameter"));
+        let shared = p();
+        assert!(step(&rule_of(2), shared.shallow_clone(), shared, p()).contains("share memory"));
+        // One expanded row next to what is written does not overlap it.
+        let both = zeros(&[24]);
+        let row = both.narrow(0, 0, 8).unsqueeze(0).expand([2, 8], false);
+        sgd(&rule_of(2), &mut both.narrow(0, 8, 16).view([2, 8]), &row, &mut p());
+        let double = rule_of(2).lr.to_kind(Kind::Double);
+        let rule = Sgd { lr: double, ..rule_of(2) };
+        assert!(step(&rule, p(), p(), p()).contains("on the model's device"));
+        let strided = Sgd { lr: zeros(&[4]).slice(0, None, None, 2), ..rule_of(2) };
+        assert!(step(&strided, p(), p(), p()).contains("contiguous"));
+
+        let (v, g) = (zeros(&[2, 3, 4]), zeros(&[2, 3]));
+        let norm = |g: &Tensor, mut w: Tensor, mut norms: Tensor| {
+            rejected(|| weight_norm(&v, g, &mut w, &mut norms))
+        };
+        assert!(norm(&zeros(&[2, 2]), zeros(&[2, 3, 4]), zeros(&[2, 2])).contains("a gain"));
+        assert!(norm(&g, zeros(&[2, 3, 5]), zeros(&[2, 3])).contains("an effective weight"));
+        assert!(norm(&g, zeros(&[2, 3, 4]), zeros(&[2, 4])).contains("a norm"));
+        let dw = Gradient::Whole(zeros(&[2, 3, 5]));
+        let (mut v2, mut g2) = (Param { momentum: None, ..param(v.copy()) }, param(g.copy()));
+        let (mut w, mut norms) = (zeros(&[2, 3, 4]), zeros(&[2, 3]));
+        let update = || sgd_weight_norm(&rule_of(2), dw, &mut v2, &mut g2, &mut w, &mut norms);
+        assert!(rejected(update).contains("a gradient for each direction"));
+        let bias = || drop(add_bias(zeros(&[2, 3, 5]), &zeros(&[2, 4]), true));
+        assert!(rejected(bias).contains("a bias for each row"));
+        let back = || drop(add_bias_backward(zeros(&[2, 3, 5]), Some(&zeros(&[2, 3, 4]))));
+        assert!(rejected(back).contains("a gradient for each result"));
+    }
+
+    #[test]
+    fn the_one_pass_kernels_compute_what_libtorchs_operators_compute() {
+        tch::manual_seed(3);
+        let [lr, momentum, weight_decay] =
+            [[0.1_f32, 0.2], [0.9, 0.0], [0.01, 0.0]].map(|v| Tensor::from_slice(&v));
+        let rule = Sgd { lr, momentum, weight_decay: Some(weight_decay) };
+        for fan_in in [1, 7, 16, 53] {
+            let (mut v, mut g) =
+                (param(Tensor::randn([2, 5, fan_in], CPU)), param(Tensor::rand([2, 5], CPU)));
+            let dw = Tensor::randn([2, 5, fan_in], CPU);
+            let (mut w, mut norms) = (v.value.zeros_like(), g.value.zeros_like());
+            weight_norm(&v.value, &g.value, &mut w, &mut norms);
+            let (mut v2, mut g2) = (map(&v, twin), map(&g, twin));
+            let (mut w2, mut norms2) = (twin(&w), twin(&norms));
+            for _ in 0..3 {
+                sgd_weight_norm(&rule, whole(&dw), &mut v, &mut g, &mut w, &mut norms);
+                sgd_weight_norm(&rule, whole(&twin(&dw)), &mut v2, &mut g2, &mut w2, &mut norms2);
+            }
+            for (what, ours, theirs) in [
+                ("v", &v.value, &v2.value),
+                ("g", &g.value, &g2.value),
+                ("w", &w, &w2),
+                ("norms", &norms, &norms2),
+            ] {
+                close(what, ours, theirs);
+            }
+        }
+    }
+
+    #[test]
+    fn a_gradient_in_pieces_or_in_bf16_updates_as_the_whole_one_does() {
+        tch::set_num_threads(1);
+        tch::manual_seed(10);
+        let rule = rule_of(2);
+        let _ = rule.lr.get(1).g_mul_scalar_(0.5);
+        // More than two pieces for each member.
+        let (units, fan_in) = (300, 1000);
+        let (mut v, mut g) =
+            (param(Tensor::randn([2, units, fan_in], CPU)), param(Tensor::rand([2, units], CPU)));
+        let (dz, x) = (Tensor::randn([2, units, 4], CPU), Tensor::randn([2, 4, fan_in], CPU));
+        let product = WeightGradient { dz: &dz, x: &x };
+        for (what, dw, kind, off) in [
+            ("in pieces", Gradient::Product(product), Kind::Float, 1e-5),
+            ("in bf16", whole(&product.whole().to_kind(Kind::BFloat16)), Kind::BFloat16, 0.02),
+        ] {
+            let ((mut v2, mut g2), dw2) =
+                ((map(&v, Tensor::copy), map(&g, Tensor::copy)), product.whole());
+            let (mut w2, mut norms2) = (v2.value.zeros_like(), g2.value.zeros_like());
+            weight_norm(&v2.value, &g2.value, &mut w2, &mut norms2);
+            let mut norms = norms2.copy();
+            sgd_weight_norm(&rule, whole(&dw2), &mut v2, &mut g2, &mut w2, &mut norms2);
+            let mut w = v.value.zeros_like().to_kind(kind);
+            let before = (map(&v, Tensor::copy), map(&g, Tensor::copy));
+            sgd_weight_norm(&rule, dw, &mut v, &mut g, &mut w, &mut norms);
+            for (part, ours, theirs) in [
+                ("v", &v.value, &v2.value),
+                ("g", &g.value, &g2.value),
+                ("w", &w, &w2),
+                ("norms", &norms, &norms2),
+            ] {
+                near(off, &format!("{what}: {part}"), ours, theirs);
+            }
+            (v, g) = before;
+        }
+    }
+
+    #[test]
+    fn bf16_is_rounded_as_libtorch_rounds_it() {
+        let halves = (0..=u16::MAX).map(|high| u32::from(high) << 16);
+        let bits = halves.flat_map(|high| [0, 1, 0x7fff, 0x8000, 0x8001, 0xffff].map(|x| high | x));
+        let numbers: Vec<f32> = bits.map(f32::from_bits).collect();
+        let theirs = Tensor::from_slice(&numbers).to_kind(Kind::BFloat16);
+        for (&number, &theirs) in numbers.iter().zip(cpu::slice::<bf16>(&theirs)) {
+            let ours = bf16::from_f32(number);
+            let same = ours.to_bits() == theirs.to_bits() || ours.is_nan() && theirs.is_nan();
+            assert!(same, "{number:e}: {ours} and {theirs}");
+        }
+    }
+
+    #[test]
+    fn bias_and_relu_agree_with_libtorchs_and_hide_no_nan() {
+        tch::manual_seed(4);
+        let (z, b) = (Tensor::randn([2, 3, 19], CPU), Tensor::randn([2, 3], CPU));
+        for kind in [Kind::Float, Kind::BFloat16] {
+            let (z, b) = (z.to_kind(kind), b.to_kind(kind));
+            // In bf16 both round a result to the nearest, so they differ at ties at most.
+            let close = |what: &str, ours: &Tensor, theirs: &Tensor| {
+                if kind == Kind::Float {
+                    close(what, ours, theirs);
+                } else {
+                    let apart = (twin(ours) - twin(theirs)).abs() - twin(theirs).abs() / 128.0;
+                    let apart = f64::try_from(apart.max()).unwrap_or(f64::NAN);
+                    assert!(apart < 1e-2, "{what} in bf16 is off by {apart}");
+                }
+            };
+            for relu in [true, false] {
+                let y = add_bias(z.copy(), &b, relu);
+                assert_eq!(y.kind(), kind);
+                close("y", &y, &add_bias(twin(&z), &twin(&b), relu));
+                let dy = Tensor::randn([2, 3, 19], CPU).to_kind(kind);
+                let (dz, db) = add_bias_backward(dy.copy(), relu.then_some(&y));
+                let (dz2, db2) = add_bias_backward(twin(&dy), relu.then(|| twin(&y)).as_ref());
+                close("dz", &dz, &dz2);
+                close("db", &db, &db2);
+            }
+        }
+        let nan =
+            add_bias(Tensor::full([1, 20, 1], f64::NAN, CPU), &Tensor::zeros([1, 20], CPU), true);
+        assert!(i64::try_from(nan.isnan().sum(Kind::Int64)).is_ok_and(|count| count == 20));
+    }
+}

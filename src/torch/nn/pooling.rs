@@ -1,0 +1,38 @@
+//! Global average pooling.
+
+use tch::{Kind, Tensor};
+
+use super::{Accumulation, Layer, Part, Pass, Tape};
+
+/// `[member, batch, channel, height, width]` to `[member, batch, channel]`.
+pub(crate) struct GlobalAveragePooling;
+
+impl Layer for GlobalAveragePooling {
+    fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
+        if let Some(tape) = pass.tape() {
+            tape.push(x);
+        }
+        x.mean_dim([3, 4].as_slice(), false, None::<Kind>)
+    }
+
+    fn backward(
+        &mut self,
+        dy: Tensor,
+        tape: &mut Tape,
+        _accumulation: Accumulation,
+        _need_dx: bool,
+    ) -> Tensor {
+        let x = tape.pop();
+        let size = x.size();
+        let scaled = dy / (size[3] * size[4]) as f64;
+        let dx = x.empty_like(); // channels last, as x
+        dx.shallow_clone().copy_(&scaled.unsqueeze(-1).unsqueeze(-1).expand_as(&x));
+        dx
+    }
+
+    fn data_dependent(&mut self, x: &Tensor) -> Tensor {
+        self.forward(x, &mut Pass::Evaluate)
+    }
+
+    fn visit<'a>(&'a mut self, _visit: &mut dyn FnMut(Part<'a>)) {}
+}

@@ -1,0 +1,69 @@
+//! Divergence: a member with a loss, validation loss or parameter that is not finite leaves the stack.
+
+use tch::{Kind, Tensor};
+
+use super::{EndedMember, EpochInputs, Session, rule};
+use crate::train::evaluate::to_vec;
+
+/// Where and how a member diverged.
+pub(crate) struct Divergence {
+    /// From 1.
+    pub epoch: u32,
+    /// The step of that epoch, from 1.
+    pub step: u64,
+    /// What is not finite.
+    pub reason: &'static str,
+}
+
+impl Session {
+    /// For each member, whether its parameters and buffers are finite.
+    pub(super) fn finite_parameters(&mut self) -> Vec<bool> {
+        let members = self.members.len();
+        let finite = self.state().iter().fold(None, |all: Option<Tensor>, tensor| {
+            // A sum is finite only if every term is (or it overflows, which counts as divergence).
+            let sum = tensor.flatten(1, -1).sum_dim_intlist(1, false, Kind::Double);
+            Some(match all {
+                None => sum,
+                Some(all) => all + sum,
+            })
+        });
+        finite.map_or(vec![true; members], |sum| {
+            to_vec(&sum).into_iter().map(f64::is_finite).collect()
+        })
+    }
+
+    /// Removes diverged members, in rising order of their index, from the stack.
+    pub(super) fn remove_diverged(
+        &mut self,
+        diverged: Vec<(usize, Divergence)>,
+    ) -> Vec<EndedMember> {
+        if diverged.is_empty() {
+            return Vec::new();
+        }
+        let is_kept = |m: &usize| diverged.iter().all(|(gone, _)| gone != m);
+        let kept: Vec<i64> = (0..self.members.len()).filter(is_kept).map(|m| m as i64).collect();
+        if !kept.is_empty() {
+            self.model.keep(&kept);
+            let index = Tensor::from_slice(&kept).to_device(self.model.config().arithmetic.device);
+            for tensor in self.best.iter_mut().flatten() {
+                *tensor = tensor.index_select(0, &index);
+            }
+            if let Some(EpochInputs { order, draws, lr }) = &mut self.inputs {
+                *order = order.index_select(0, &index);
+                *lr = lr.index_select(1, &index);
+                *draws = draws.take().map(|draws| draws.index_select(0, &index));
+            }
+        }
+        let mut divergences = diverged.into_iter().peekable();
+        let mut out = Vec::new();
+        for (m, member) in std::mem::take(&mut self.members).into_iter().enumerate() {
+            match divergences.next_if(|(gone, _)| *gone == m) {
+                Some((_, divergence)) => out.push(EndedMember { member, result: Err(divergence) }),
+                None => self.members.push(member),
+            }
+        }
+        self.rule = rule(&self.members, self.model.config().arithmetic.device);
+        self.launcher.forget();
+        out
+    }
+}

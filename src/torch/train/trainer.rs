@@ -1,0 +1,299 @@
+//! The [`Trainer`] that trains with libtorch: sets up a worker's thread, trains a cohort to its end and
+//! reports records, progress and warnings.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use chrono::Utc;
+use tch::Device;
+
+use super::checkpoint::{self, Checkpoint};
+use super::data::DeviceData;
+use super::failure::{catch_torch_panic, short};
+use super::initial::{initial_stack, model_config};
+use super::session::{EndedMember, MemberProgress, Session};
+use super::tf32_lock::{Tf32Guard, Tf32Lock};
+use crate::{device, ffi};
+use wninit_core::data::{self, DataError};
+use wninit_core::execution::Recompute;
+use wninit_core::job::{Dataset, JobId, Precision};
+use wninit_core::plan::cohort::{Cohort, Shape};
+use wninit_core::plan::cost;
+use wninit_core::results::{FailureReason, Outcome, Provenance, Record, hostname, one_line};
+use wninit_core::run::trainer::{Event, Stop, Trainer};
+
+/// Where checkpoints are written and resumed from.
+pub(crate) struct CheckpointConfig {
+    /// Created with the first checkpoint.
+    pub dir: PathBuf,
+    pub every: Duration,
+    /// The checkpoints of an earlier run, by each of their jobs.
+    pub found: HashMap<JobId, Arc<Checkpoint>>,
+}
+
+/// Trains cohorts with libtorch.
+pub struct Libtorch {
+    /// The device of each worker.
+    pub(crate) devices: Vec<Device>,
+    data_dir: PathBuf,
+    /// Set to stop training after the current step.
+    pub(crate) stop: Arc<AtomicBool>,
+    /// `None` where a cohort's work may be lost: `wninit verify`, tests.
+    pub(crate) checkpoints: Option<CheckpointConfig>,
+    /// Whether to recompute activations.
+    pub recompute: Recompute,
+    /// The program's commit, for provenance.
+    commit: &'static str,
+    loaded: Mutex<HashMap<(Dataset, usize), DeviceData>>,
+}
+
+impl Libtorch {
+    /// A trainer with one worker per device, without checkpoints.
+    pub fn new(
+        devices: Vec<Device>,
+        data_dir: PathBuf,
+        stop: Arc<AtomicBool>,
+        commit: &'static str,
+    ) -> Libtorch {
+        let (checkpoints, recompute, loaded) = (None, Recompute::Auto, Mutex::default());
+        Libtorch { devices, data_dir, stop, checkpoints, recompute, commit, loaded }
+    }
+
+    /// The data set on the worker's device, read from disk the first time.
+    pub(super) fn device_data(
+        &self,
+        dataset: Dataset,
+        worker: usize,
+    ) -> Result<DeviceData, DataError> {
+        let device = self.devices[worker];
+        // CPU workers share one copy.
+        let slot = if device == Device::Cpu { usize::MAX } else { worker };
+        let mut loaded = self.loaded.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let data = match loaded.entry((dataset, slot)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                new.insert(DeviceData::new(&data::load(dataset, &self.data_dir)?, device))
+            }
+        };
+        Ok(data.shallow_clone())
+    }
+
+    /// Sets up the calling thread as [`Libtorch::prepare`] does, and loads the data set of a shape.
+    ///
+    /// # Errors
+    /// The device does not support the precision, the data set cannot be read, or training is to stop.
+    pub(crate) fn prepare_with_data(
+        &self,
+        worker: usize,
+        shape: &Shape,
+    ) -> Result<(DeviceData, Option<Tf32Guard<'static>>), Stop> {
+        let guard = self.prepare(worker, shape.precision)?;
+        let data = self
+            .device_data(shape.dataset, worker)
+            .map_err(|error| Stop::Failed { reason: FailureReason::Data, error: error.into() })?;
+        Ok((data, guard))
+    }
+
+    /// Sets up the calling thread for a worker's device and a precision. On a GPU the guard holds the
+    /// process's TF32 setting, for which this may wait until cohorts of another precision are done.
+    ///
+    /// A CPU worker has one thread, on any machine: with two, sums are split differently, their last
+    /// digit changes, and training amplifies that (30 layers: test accuracy 0.46 or 0.53). More cores
+    /// are used by more workers.
+    pub(super) fn prepare(
+        &self,
+        worker: usize,
+        precision: Precision,
+    ) -> Result<Option<Tf32Guard<'static>>, Stop> {
+        static TF32: Tf32Lock = Tf32Lock::new();
+        tch::set_num_threads(1);
+        ffi::flush_denormals();
+        ffi::keep_freed_memory();
+        let tf32 = precision == Precision::Tf32;
+        let Device::Cuda(gpu) = self.devices[worker] else {
+            if tf32 {
+                let error = anyhow!(
+                    "precision = \"tf32\" needs a GPU, and this worker is on the CPU; \
+                     use fp32 or bf16, or run with --device cuda"
+                );
+                return Err(Stop::Failed { reason: FailureReason::Device, error });
+            }
+            return Ok(None);
+        };
+        let stopped = || self.stop.load(Ordering::Relaxed);
+        let guard = TF32.take(tf32, ffi::allow_tf32, stopped).ok_or(Stop::Interrupted)?;
+        ffi::cuda::own_stream(gpu);
+        ffi::cuda::benchmark_cudnn(true);
+        Ok(Some(guard))
+    }
+
+    pub(super) fn start(&self, cohort: &Cohort, data: &DeviceData, device: Device) -> Session {
+        let model = initial_stack(cohort, data, device);
+        let progress = vec![MemberProgress::default(); cohort.jobs().len()];
+        Session::new(cohort, model, data, progress, 0, 0)
+    }
+
+    /// Resumes the cohort from an earlier run's checkpoint, if there is one. A checkpoint that cannot
+    /// be used is set aside, so that its jobs can be trained again.
+    fn resume(
+        &self,
+        cohort: &Cohort,
+        data: &DeviceData,
+        device: Device,
+        event: &mut dyn FnMut(Event),
+    ) -> Option<Session> {
+        let found = self.checkpoints.as_ref()?.found.get(&cohort.jobs()[0].id())?;
+        match found.resume(cohort, model_config(&cohort.shape(), device), data) {
+            Ok(session) => {
+                event(Event::Note(format!(
+                    "{} jobs resume from a checkpoint, at epoch {}, step {}",
+                    cohort.jobs().len(),
+                    session.epoch + 1,
+                    session.step + 1
+                )));
+                Some(session)
+            }
+            Err(error) => {
+                let message = checkpoint::set_aside(&found.path, &error);
+                event(Event::Note(format!("warning: {message}")));
+                None
+            }
+        }
+    }
+
+    fn run(
+        &self,
+        worker: usize,
+        cohort: &Cohort,
+        event: &mut dyn FnMut(Event),
+    ) -> Result<(), Stop> {
+        let started = Instant::now();
+        let started_at = Utc::now();
+        let device = self.devices[worker];
+        let (data, _tf32) = self.prepare_with_data(worker, &cohort.shape())?;
+
+        let mut session = match self.resume(cohort, &data, device, event) {
+            Some(session) => session,
+            None => self.start(cohort, &data, device),
+        };
+        session.charge_from(started);
+        session.recompute = self.recomputes(worker, cohort);
+
+        let provenance = Provenance {
+            device: device::label(device),
+            cohort_size: cohort.jobs().len() as u32,
+            instruction_set: Some(ffi::instruction_set()),
+            libtorch: ffi::LIBTORCH.to_owned(),
+            git_sha: self.commit.to_owned(),
+            hostname: hostname(),
+            started_at,
+            finished_at: started_at,
+        };
+        let report = |ended: Vec<EndedMember>, event: &mut dyn FnMut(Event)| {
+            for member in ended {
+                event(Event::Finished(Box::new(record(member, provenance.clone()))));
+            }
+        };
+        let file = self.checkpoints.as_ref().map(|c| c.dir.join(checkpoint::file_name(cohort)));
+        let mut last_checkpoint = Instant::now();
+        let mut last_progress = Instant::now();
+        while !session.is_over() {
+            report(session.advance(&data), event);
+            if let Some(error) = session.take_graph_error() {
+                event(Event::Note(format!(
+                    "warning: kernels are launched one by one, which is slower than as a CUDA graph: {}",
+                    short(&error)
+                )));
+            }
+            if last_progress.elapsed() > Duration::from_millis(200) {
+                event(Event::Progress(session.fraction()));
+                last_progress = Instant::now();
+            }
+            let stop = self.stop.load(Ordering::Relaxed);
+            let due =
+                self.checkpoints.as_ref().is_some_and(|c| last_checkpoint.elapsed() >= c.every);
+            if session.is_over() || !(stop || due) {
+                continue;
+            }
+            report(session.read_losses(), event);
+            if let Some(file) = file.as_ref().filter(|_| !session.is_over()) {
+                // A failed checkpoint does not stop training.
+                if let Err(error) = checkpoint::save(file, &mut session) {
+                    let lost =
+                        if stop { "its jobs start over next time" } else { "training continues" };
+                    event(Event::Note(format!("warning: {}; {lost}", one_line(&error))));
+                }
+                last_checkpoint = Instant::now();
+            }
+            if stop {
+                return Err(Stop::Interrupted);
+            }
+        }
+        if let Some(file) = file {
+            // If it stays, the next run deletes it: its jobs are finished.
+            let _ = std::fs::remove_file(file);
+        }
+        Ok(())
+    }
+
+    /// Whether to recompute activations so that the cohort fits its worker's share of the memory.
+    pub(super) fn recomputes(&self, worker: usize, cohort: &Cohort) -> bool {
+        match self.recompute {
+            Recompute::On => true,
+            Recompute::Off => false,
+            Recompute::Auto => {
+                let device = self.devices[worker];
+                let sharing = self.devices.iter().filter(|other| **other == device).count() as f64;
+                let needed = cost::memory(&cohort.shape(), cohort.jobs().len());
+                device::free_memory(device).is_some_and(|free| needed > 0.7 * free / sharing)
+            }
+        }
+    }
+}
+
+impl Trainer for Libtorch {
+    fn train(
+        &self,
+        worker: usize,
+        cohort: &Cohort,
+        event: &mut dyn FnMut(Event),
+    ) -> Result<(), Stop> {
+        let _no_grad = tch::no_grad_guard();
+        catch_torch_panic(|| self.run(worker, cohort, event))
+    }
+}
+
+fn record(ended: EndedMember, provenance: Provenance) -> Record {
+    let EndedMember { member, result } = ended;
+    let progress = member.progress;
+    let best = progress.best();
+    let last = progress.epochs.last().filter(|_| result.is_ok());
+    let divergence = result.as_ref().err();
+    let test = result.as_ref().ok();
+    Record {
+        outcome: if result.is_ok() { Outcome::Ok } else { Outcome::Diverged },
+        reason: divergence.map(|d| d.reason.to_owned()),
+        epochs_done: progress.epochs.len() as u32,
+        diverged_epoch: divergence.map(|d| d.epoch),
+        diverged_step: divergence.map(|d| d.step),
+        train_loss: last.map(|row| row.train_loss),
+        train_acc: last.map(|row| row.train_acc),
+        val_loss: last.map(|row| row.val_loss),
+        val_acc: last.map(|row| row.val_acc),
+        best_val_acc: best.map(|row| row.val_acc),
+        best_epoch: best.map(|row| row.epoch),
+        test_loss: test.map(|(loss, _)| *loss),
+        test_acc: test.map(|(_, accuracy)| *accuracy),
+        train_seconds: progress.seconds,
+        images_per_second: (progress.seconds > 0.0)
+            .then(|| progress.images as f64 / progress.seconds),
+        provenance: Provenance { finished_at: Utc::now(), ..provenance },
+        job: member.job,
+        epochs: progress.epochs,
+    }
+}
