@@ -7,7 +7,8 @@ use super::markup::name;
 use super::table_link;
 use wninit_core::table::Table;
 use wninit_stats::interval::Interval;
-use wninit_stats::summary::{ClaimResult, PublishedResult, Summary, Verdict};
+use wninit_stats::summary::{ClaimResult, PublishedResult, Summary};
+use wninit_stats::verdict::Verdict;
 
 /// The range of an axis that shows its numbers and no more.
 const NONE: (f64, f64) = (f64::INFINITY, f64::NEG_INFINITY);
@@ -31,15 +32,15 @@ pub fn claims(summary: &Summary, tables: &[Table]) -> Markup {
 }
 
 fn claim_card(claim: &ClaimResult) -> Markup {
-    let class = match claim.verdict {
+    let class = match claim.verdict() {
         Verdict::Supported => "yes",
         Verdict::Refuted => "no",
-        Verdict::Undecided => "maybe",
+        Verdict::Undecided | Verdict::NotTestable => "maybe",
     };
     let compared = claim.wanted.high.is_infinite() && claim.test.contains(" - ");
     let metric = claim.metric.to_string();
     let gauge = Gauge {
-        description: format!("{}: {}", claim.verdict, claim.text),
+        description: format!("{}: {}", claim.verdict(), claim.text),
         label: if compared { format!("difference in {metric}") } else { metric },
         estimate: claim.estimate,
         interval: claim.interval.map(ends),
@@ -53,7 +54,7 @@ fn claim_card(claim: &ClaimResult) -> Markup {
     };
     html! {
         article {
-            p.verdict { b class=(class) { (claim.verdict.to_string()) } }
+            p.verdict { b class=(class) { (claim.verdict().to_string()) } }
             h3 { (claim.text) }
             @if claim.estimate.is_some() { (gauge.svg()) }
             p.fine { (claim.reason()) }

@@ -4,12 +4,10 @@
 
 /// The arithmetic mean; `None` for no values.
 pub fn mean(values: &[f64]) -> Option<f64> {
-    match all_equal(values) {
-        // Not the sum over n, which may differ from the value in the last digit.
-        Some(value) => Some(value),
-        None if values.is_empty() => None,
-        None => Some(values.iter().sum::<f64>() / values.len() as f64),
-    }
+    let (&first, rest) = values.split_first()?;
+    // Not the sum over n, which may differ from the value in the last digit.
+    let equal = rest.iter().all(|x| *x == first);
+    Some(if equal { first } else { values.iter().sum::<f64>() / values.len() as f64 })
 }
 
 /// The sample variance, with n − 1 in the denominator; `None` for fewer than two values.
@@ -87,10 +85,10 @@ pub(crate) fn pooled_sd<C: AsRef<[f64]>>(cells: &[C]) -> Option<Pooled> {
     (df > 0).then(|| Pooled { sd: (squares / df as f64).sqrt(), df })
 }
 
-/// The value that all of them have.
+/// The value that all of them have, but for rounding ([`EQUAL`](crate::student::EQUAL)).
 pub(crate) fn all_equal(values: &[f64]) -> Option<f64> {
     let (&first, rest) = values.split_first()?;
-    rest.iter().all(|x| *x == first).then_some(first)
+    rest.iter().all(|x| (x - first).abs() <= crate::student::EQUAL).then_some(first)
 }
 
 #[cfg(test)]

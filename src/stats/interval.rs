@@ -5,10 +5,9 @@
 //!
 //! # Without spread
 //! Runs that all ended the same way (every seed diverged, say) have a standard deviation of 0. A t
-//! interval would then be a point after two seeds, which is more certainty than two seeds can
-//! give. Here the order-statistic interval of the median takes its place: n equal values cover it
-//! with confidence 1 − 2·2⁻ⁿ, so from 6 of them on the 95 % interval is that point, and before
-//! there is none. The p value goes with it: 2·2⁻ⁿ, the two-sided sign test.
+//! interval would then be a point after two seeds, which is more certainty than any number of seeds
+//! can give. The bound for values of any shape ([`bounded`](crate::bounded)) takes its place: the seeds that
+//! were not tried may lie anywhere in the range.
 
 use std::fmt;
 
@@ -16,6 +15,7 @@ use statrs::distribution::{ContinuousCDF, FisherSnedecor, Normal, StudentsT};
 use statrs::function::beta::beta_reg;
 
 use crate::describe::{Pooled, all_equal, mean, sd};
+use crate::inference::Inference;
 
 /// The confidence level of every interval that the program prints.
 pub const LEVEL: f64 = 0.95;
@@ -57,16 +57,38 @@ pub fn wilson(successes: usize, trials: usize, level: f64) -> Option<Interval> {
     Some(Interval { low, high })
 }
 
-/// Student's t interval of a mean, x̄ ± t₍ₙ₋₁₎·s/√n; see the module's head for values without
-/// spread. `None` for fewer than two values.
-pub fn mean_interval(values: &[f64], level: f64) -> Option<Interval> {
+/// The range of accuracies and of shares.
+pub const FRACTION: Interval = Interval { low: 0.0, high: 1.0 };
+
+/// Student's t interval of a mean, x̄ ± t₍ₙ₋₁₎·s/√n. `None` for fewer than two values, or no spread.
+pub fn t_interval(values: &[f64], level: f64) -> Option<Interval> {
     let (mean, sd, n) = (mean(values)?, sd(values)?, values.len());
-    if let Some(value) = all_equal(values) {
-        let enough = 1.0 - sign_test_p(n) >= level;
-        return enough.then_some(Interval { low: value, high: value });
+    if all_equal(values).is_some() {
+        return None;
     }
     let half = t_quantile(0.5 + level / 2.0, (n - 1) as f64) * sd / (n as f64).sqrt();
     Some(Interval { low: mean - half, high: mean + half })
+}
+
+/// The interval of a mean of values in `range`: Student's t, cut to the range; without spread the bound for
+/// values of any shape. `None` for fewer than two values, or no spread and an unbounded range.
+pub fn mean_interval(values: &[f64], range: Interval, level: f64) -> Option<Interval> {
+    match t_interval(values, level) {
+        Some(Interval { low, high }) => {
+            Some(Interval { low: low.max(range.low), high: high.min(range.high) })
+        }
+        None => bounded_interval(values, range, level),
+    }
+}
+
+/// The interval of the mean of values of any shape in `range` ([`bounded`](crate::bounded)). `None` for fewer
+/// than two values, or an unbounded range.
+pub fn bounded_interval(values: &[f64], range: Interval, level: f64) -> Option<Interval> {
+    if values.len() < 2 || range.low.is_infinite() || range.high.is_infinite() {
+        return None;
+    }
+    let tail = (1.0 - level) / 2.0;
+    Some(Inference::Bounded(values.to_vec(), range).interval(tail, tail))
 }
 
 /// A difference between two treatments that were given to the same seeds.
@@ -80,24 +102,27 @@ pub struct Paired {
     pub sd: Option<f64>,
     /// The t interval of the mean ([`mean_interval`]).
     pub interval: Option<Interval>,
-    /// The two-sided p value of the paired t test of no difference; the sign test's where there
+    /// The two-sided p value of the paired t test of no difference; that of `interval` where there
     /// is no spread. `None` for one pair.
     pub p: Option<f64>,
 }
 
-/// The difference a − b of paired values with a t interval and the p value of the paired t test
+/// The difference a − b of paired fractions with a t interval and the p value of the paired t test
 /// (Student 1908). `None` for no pairs.
 pub(crate) fn paired(pairs: &[(f64, f64)], level: f64) -> Option<Paired> {
     let differences: Vec<f64> = pairs.iter().map(|(a, b)| a - b).collect();
     let (n, mean) = (differences.len(), mean(&differences)?);
-    let sd = sd(&differences);
+    let (sd, range) = (sd(&differences), Interval { low: -1.0, high: 1.0 });
     let p = match (all_equal(&differences), sd) {
         (_, None) => None,
-        (Some(0.0), _) => Some(1.0),
-        (Some(_), _) => Some(sign_test_p(n)),
+        (Some(0.0), _) => Some(1.0), // also where the bound would say so
+        (Some(_), _) => {
+            let bound = Inference::Bounded(differences.clone(), range);
+            Some((2.0 * bound.p_above(0.0).min(bound.p_below(0.0))).min(1.0))
+        }
         (None, Some(sd)) => Some(t_two_sided(mean / (sd / (n as f64).sqrt()), (n - 1) as f64)),
     };
-    Some(Paired { n, mean, sd, interval: mean_interval(&differences, level), p })
+    Some(Paired { n, mean, sd, interval: mean_interval(&differences, range, level), p })
 }
 
 /// An estimate with its interval.

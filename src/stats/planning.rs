@@ -1,6 +1,7 @@
 //! How many seeds a decision takes, and what a number of seeds can decide.
 
 use crate::describe;
+use crate::inference::Inference;
 use crate::interval::{Interval, LEVEL};
 use crate::power::{self, POWER, required_seeds};
 use crate::proportion::Difference;
@@ -33,6 +34,35 @@ pub fn seeds_needed(values: &[f64], wanted: Interval) -> Option<SeedsNeeded> {
     };
     let observed = far(nearer) / describe::sd(values)?;
     Some(SeedsNeeded { n: needed(observed), low: needed(likely.high), high: needed(likely.low) })
+}
+
+/// How many fresh seeds decide whether a share lies in `wanted`, by the exact test: at the observed share, and
+/// at the ends of its interval. `None` where no end is finite.
+pub(crate) fn share_seeds_needed(k: usize, n: usize, wanted: Interval) -> Option<SeedsNeeded> {
+    let observed = k as f64 / n as f64;
+    let far = |end: f64| (observed - end).abs();
+    let end = if far(wanted.low) <= far(wanted.high) { wanted.low } else { wanted.high };
+    if !(0.0..=1.0).contains(&end) {
+        return None;
+    }
+    let above = observed > end || (observed == end && end == wanted.low);
+    // Shares below the bound are those of failures above its mirror.
+    let (end, mirror) = if above { (end, 0.0) } else { (1.0 - end, 1.0) };
+    let needed = |share: f64| {
+        let share: f64 = (share - mirror).abs();
+        if share <= end {
+            return None;
+        }
+        (1..=MOST).find(|&m| {
+            let rejects = |k: usize| crate::proportion::p_above(k, m, end) <= ALPHA / 2.0;
+            let counts: Vec<usize> = (0..=m).collect();
+            let least = counts.partition_point(|&k| !rejects(k));
+            least <= m && crate::proportion::p_above(least, m, share) >= POWER
+        })
+    };
+    let likely = Inference::Share { k, n }.interval(ALPHA / 2.0, ALPHA / 2.0);
+    let (near, far) = if above { (likely.low, likely.high) } else { (likely.high, likely.low) };
+    Some(SeedsNeeded { n: needed(observed), low: needed(far), high: needed(near) })
 }
 
 /// The interval of how many sds the mean lies from a margin, on the side where it was observed: where the

@@ -160,6 +160,8 @@ pub struct Decision {
     pub verdict: Verdict,
     /// The share, the mean, or the difference a − b.
     pub estimate: Option<f64>,
+    /// The sd between seeds of what it is the mean of.
+    pub sd: Option<f64>,
     /// The test that decided it, and whose interval is printed.
     pub inference: Option<Inference>,
     /// Seeds (pairs of them, in a paired comparison) that the test uses; of unpaired arms the smaller number.
@@ -296,7 +298,7 @@ pub fn decide(question: &Question, settings: &[Setting]) -> Answer {
             for verdict in [Verdict::Supported, Verdict::Refuted, Verdict::Undecided] {
                 let names = answer.settings_with(verdict);
                 if !names.is_empty() {
-                    parts.push(format!("{verdict} at {}", names.join(", ")));
+                    parts.push(format!("{verdict} at {}", listed(&names)));
                 }
             }
             answer.overall.why = Some(format!("Settings disagree: {}", parts.join("; ")));
@@ -318,7 +320,7 @@ pub fn decide(question: &Question, settings: &[Setting]) -> Answer {
             .why
             .iter()
             .cloned()
-            .chain(notes.map(|(what, names)| format!("{what} at {}", names.join(", "))))
+            .chain(notes.map(|(what, names)| format!("{what} at {}", listed(&names))))
             .collect();
         answer.overall.why = (!notes.is_empty()).then(|| notes.join(". "));
     }
@@ -334,10 +336,20 @@ pub fn adjust(decisions: &mut [&mut Decision]) {
     }
 }
 
+/// The first few names, and how many there are.
+pub(crate) fn listed(names: &[&str]) -> String {
+    const MOST: usize = 6;
+    match names.len() {
+        0..=MOST => names.join(", "),
+        n => format!("{} and {} more", names[..3].join(", "), n - 3),
+    }
+}
+
 fn nothing(why: String, verdict: Verdict) -> Decision {
     Decision {
         verdict,
         estimate: None,
+        sd: None,
         inference: None,
         n: 0,
         p: None,
@@ -388,17 +400,26 @@ fn decide_over(question: &Question, settings: &[&Setting]) -> Decision {
     let margin = if low.is_finite() { low } else { high };
     let flip = question.design == Design::Paired && compared && !question.until_decided;
     let from_margin: Vec<f64> = values.iter().map(|x| x - margin).collect();
-    let needed = verdict == Verdict::Undecided && matches!(inference, Inference::Student(..));
+    let needed = match (verdict, &inference) {
+        (Verdict::Undecided, Inference::Student(..)) => {
+            planning::seeds_needed(&values, question.wanted)
+        }
+        (Verdict::Undecided, Inference::Share { k, n }) => {
+            planning::share_seeds_needed(*k, *n, question.wanted)
+        }
+        _ => None,
+    };
     Decision {
         verdict,
         estimate: Some(inference.estimate()),
+        sd: describe::sd(&values),
         n,
         p: Some(p),
         p_holm: None,
         p_sign_flip: if flip && margin.is_finite() { sign_flip(&from_margin) } else { None },
         trained,
         choices,
-        seeds_needed: if needed { planning::seeds_needed(&values, question.wanted) } else { None },
+        seeds_needed: needed,
         method: inference.method(),
         inference: Some(inference),
         why: None,

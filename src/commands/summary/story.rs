@@ -7,7 +7,8 @@ use wninit_core::fmt::plural;
 use wninit_core::text::{one_line, wrap};
 use wninit_core::text_table::Style;
 use wninit_stats::interval::Interval;
-use wninit_stats::summary::{NEAR_BEST, Summary, Verdict};
+use wninit_stats::summary::{NEAR_BEST, Summary};
+use wninit_stats::verdict::Verdict;
 
 /// The summary: its head, tables, claims and notes.
 pub(super) fn story(summary: &Summary, name: &str, style: Style) -> String {
@@ -66,13 +67,13 @@ pub(super) fn story(summary: &Summary, name: &str, style: Style) -> String {
     if !summary.claims.is_empty() {
         let _ = writeln!(text, "\n{}", style.bold("Claims"));
         for claim in &summary.claims {
-            let colour = match claim.verdict {
+            let colour = match claim.verdict() {
                 Verdict::Supported => "32",
                 Verdict::Refuted => "31",
-                Verdict::Undecided => "33",
+                Verdict::Undecided | Verdict::NotTestable => "33",
             };
-            let verdict = style.paint(colour, &format!("{:<10}", claim.verdict));
-            let indent = 2 + 10 + 2;
+            let verdict = style.paint(colour, &format!("{:<12}", claim.verdict()));
+            let indent = 2 + 12 + 2;
             let room = style.width - indent;
             let margin = "\n".to_owned() + &" ".repeat(indent);
             let words = wrap(&claim.text, room, 0).replace('\n', &margin);

@@ -61,6 +61,10 @@ fn shown<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
     value.map(show).unwrap_or_default()
 }
 
+fn p_value(p: f64) -> String {
+    if p < 0.001 { "<0.001".to_owned() } else { format!("{p:.3}") }
+}
+
 /// A count; a dot for none, so that what went wrong stands out.
 fn some(n: usize) -> String {
     if n == 0 { "·".to_owned() } else { n.to_string() }
@@ -135,7 +139,6 @@ fn baseline(summary: &Summary) -> &str {
 
 pub(super) fn pairs(summary: &Summary) -> TextTable {
     type Row<'a> = &'a PairSummary;
-    let p_value = |p: f64| if p < 0.001 { "<0.001".to_owned() } else { format!("{p:.3}") };
     let interval = |p: &Row| p.difference.and_then(|d| d.interval);
     let axes = summary.context_axes();
     let keys = axes.len() + 1;
@@ -197,13 +200,17 @@ pub(super) fn claims(summary: &Summary) -> TextTable {
     type Row<'a> = &'a ClaimResult;
     let columns = vec![
         Heading::new("claim").cell(|c: &Row| one_line(&c.text)),
-        Heading::new("verdict").cell(|c: &Row| c.verdict.to_string()),
+        Heading::new("verdict").cell(|c: &Row| c.verdict().to_string()),
         Heading::number("estimate").cell(|c: &Row| shown(c.estimate, |x| format!("{x:.3}"))),
         Heading::number("interval").cell(|c: &Row| shown(c.interval, |i| format!("{i:.3}"))),
-        Heading::number("n").cell(|c: &Row| c.n.to_string()),
+        Heading::number("n").cell(|c: &Row| c.n().to_string()),
+        Heading::number("p").cell(|c: &Row| shown(c.answer.overall.p, p_value)),
+        Heading::number("p (Holm)")
+            .or("Holm")
+            .cell(|c: &Row| shown(c.answer.overall.p_holm, p_value)),
         Heading::number("seeds needed")
             .or("needs")
-            .cell(|c: &Row| shown(c.seeds_needed, |n| n.to_string())),
+            .cell(|c: &Row| shown(c.needed().and_then(|s| s.n), |n| n.to_string())),
         Heading::number("costs").cell(|c: &Row| shown(c.seconds_needed, duration)),
     ];
     TextTable::new("Claims", 1, columns, &summary.claims)

@@ -6,11 +6,14 @@ use crate::job::{Field, Value, choices};
 choices! {
     /// What is measured of a finished job.
     Metric, "metric" {
-        /// Test accuracy at the best validation epoch, a fraction; of a diverged job, which predicts
-        /// nothing, that of a guess, 1/classes, as for every accuracy.
+        /// Test accuracy at the best validation epoch, a fraction; in a claim that of the jobs that
+        /// train, as for every accuracy and loss. Beside a published number a diverged job counts as
+        /// a guess: 1/classes, and ln(classes) as a loss.
         TestAcc = "test_acc",
-        /// Test loss at the best validation epoch, in nats; of a diverged job that of a guess,
-        /// ln(classes), as for every loss.
+        /// The same, also in a claim over all jobs: one that diverges or stays at chance counts as
+        /// a guess, 1/classes.
+        CompositeAcc = "composite_acc",
+        /// Test loss at the best validation epoch, in nats.
         TestLoss = "test_loss",
         /// Best validation accuracy of all epochs, a fraction.
         BestValAcc = "best_val_acc",
@@ -54,7 +57,7 @@ impl Metric {
     /// Whether it is a share of something, from 0 to 1.
     pub fn is_fraction(self) -> bool {
         use Metric::*;
-        matches!(self, TestAcc | BestValAcc | ValAcc | TrainAcc | Diverged | Success)
+        matches!(self, TestAcc | CompositeAcc | BestValAcc | ValAcc | TrainAcc | Diverged | Success)
     }
 
     /// Whether it is 0 or 1 for every job.

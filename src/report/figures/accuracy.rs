@@ -7,7 +7,7 @@ use maud::html;
 use super::{Figure, Figures, charts};
 use crate::report::chart::{ChartAxis, Drawing, Lines, Point, Scale};
 use wninit_stats::describe;
-use wninit_stats::interval::{LEVEL, mean_interval};
+use wninit_stats::interval::{FRACTION, LEVEL, mean_interval};
 use wninit_stats::summary::CellSummary;
 
 /// What the horizontal axis is.
@@ -79,7 +79,7 @@ impl Figures<'_> {
             let points = at.into_iter().filter_map(|(bits, cells)| {
                 let (x, values) = (f64::from_bits(bits), self.by_seed(&cells));
                 let (mean, n) = (describe::mean(&values)?, values.len());
-                let interval = mean_interval(&values, LEVEL);
+                let interval = mean_interval(&values, FRACTION, LEVEL);
                 let (low, high) = (interval.map(|i| i.low), interval.map(|i| i.high));
                 row(vec![x.into(), mean.into(), low.into(), high.into(), n.into()]);
                 let spread = interval.map(|i| format!(" {i:.3}")).unwrap_or_default();

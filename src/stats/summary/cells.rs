@@ -75,7 +75,7 @@ impl Deref for Run<'_> {
 
 impl Run<'_> {
     /// The best validation accuracy; 1/classes if the run diverged. This chooses learning rates.
-    fn validation(&self) -> Option<f64> {
+    pub(super) fn validation(&self) -> Option<f64> {
         match self.ending {
             RunEnding::Diverged => Some(chance(&self.record.job)),
             _ => self.record.best_val_acc.filter(|x| x.is_finite()),
@@ -95,8 +95,8 @@ pub(crate) struct Cell<'a> {
     pub at: Vec<usize>,
     /// One of its jobs.
     pub job: &'a Job,
-    /// Jobs of the plan.
-    pub planned: usize,
+    /// The seeds that the plan has.
+    pub planned: BTreeSet<Seed>,
     /// Jobs that were tried, failed, and are not finished.
     pub failed: usize,
     /// Finished jobs, by seed.
@@ -158,13 +158,13 @@ impl Counts {
     pub(super) fn of(cell: &Cell) -> Counts {
         let (finished, diverged) = (cell.runs.len(), cell.count(RunEnding::Diverged));
         Counts {
-            planned: cell.planned,
+            planned: cell.planned.len(),
             finished,
             ok: finished - diverged,
             diverged,
             at_chance: cell.count(RunEnding::AtChance),
             failed: cell.failed,
-            missing: cell.planned.saturating_sub(finished + cell.failed),
+            missing: cell.planned.len().saturating_sub(finished + cell.failed),
         }
     }
 }
@@ -232,7 +232,10 @@ impl CellSummary {
             min: describe::quantile(&accuracies, 0.0),
             median: describe::median(&accuracies),
             max: describe::quantile(&accuracies, 1.0),
-            mean_interval: interval::mean_interval(&accuracies, LEVEL),
+            mean_interval: match successes == counts.finished {
+                true => interval::mean_interval(&accuracies, interval::FRACTION, LEVEL),
+                false => interval::bounded_interval(&accuracies, interval::FRACTION, LEVEL),
+            },
             mean_converged: describe::mean(&converged),
             sd_converged: describe::sd(&converged),
         }
@@ -260,9 +263,9 @@ pub(super) static COLUMNS: &[Column<CellSummary>] = columns![CellSummary;
     "min": "fraction", "least of the same", columns::NOTHING_FINISHED => |c| c.min;
     "median": "fraction", "median of the same", columns::NOTHING_FINISHED => |c| c.median;
     "max": "fraction", "greatest of the same", columns::NOTHING_FINISHED => |c| c.max;
-    "mean_low": "fraction", "lower end of the 95 % Student t interval of mean", "fewer than two finished, or fewer than six and all equal"
+    "mean_low": "fraction", "lower end of the 95 % interval of mean: Student's t if every job succeeded, else Gaffke's bound, as accuracies are then a mixture", "fewer than two finished"
         => |c| c.mean_interval.map(|i| i.low);
-    "mean_high": "fraction", "upper end of the 95 % Student t interval of mean", "fewer than two finished, or fewer than six and all equal"
+    "mean_high": "fraction", "upper end of the 95 % interval of mean", "as mean_low"
         => |c| c.mean_interval.map(|i| i.high);
     "mean_converged": "fraction", "mean test accuracy of n_ok only; flatters what diverges", "none converged"
         => |c| c.mean_converged;
@@ -299,7 +302,7 @@ impl<'a> Cells<'a> {
                 cells.push(Cell {
                     at: at.clone(),
                     job,
-                    planned: 0,
+                    planned: BTreeSet::new(),
                     failed: 0,
                     runs: Vec::new(),
                     curvatures: BTreeMap::new(),
@@ -307,7 +310,7 @@ impl<'a> Cells<'a> {
                 cells.len() - 1
             });
             if cell_of.insert(id, index).is_none() {
-                cells[index].planned += 1;
+                cells[index].planned.insert((job.init_seed, job.data_seed));
             }
         }
 

@@ -1,45 +1,19 @@
 //! What a sweep was meant to show, and what it shows.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
 use super::cells::Cells;
-use super::columns;
-use super::sample::{Sample, in_words, interval_of};
-use crate::describe;
-use crate::interval::{self, Interval, LEVEL};
-use crate::power::{POWER, required_seeds};
+use super::sample::{in_words, sides};
+use crate::interval::Interval;
+use crate::planning::SeedsNeeded;
+use crate::verdict::{
+    ALPHA, Answer, CONFIRMING, Decision, Design, Estimand, Question, Setting, Verdict, decide,
+    listed,
+};
 use wninit_core::columns;
 use wninit_core::fmt::{duration, plural};
 use wninit_core::grid::{Claim, Condition, Expectation, Metric};
 use wninit_core::table::Column;
-
-/// The outcome of a claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Verdict {
-    /// The whole interval lies inside the region of the claim.
-    Supported,
-    /// The whole interval lies outside of it.
-    Refuted,
-    /// The interval lies partly inside, or there is none.
-    Undecided,
-}
-
-impl Verdict {
-    const fn name(self) -> &'static str {
-        match self {
-            Verdict::Supported => "supported",
-            Verdict::Refuted => "refuted",
-            Verdict::Undecided => "undecided",
-        }
-    }
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
 
 /// A claim with its verdict: a row of `claims.csv`.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,166 +26,186 @@ pub struct ClaimResult {
     pub test: String,
     /// The values that it allows the mean; an end may be infinite.
     pub wanted: Interval,
-    pub verdict: Verdict,
+    /// The verdicts, overall and in each setting.
+    pub answer: Answer,
     pub estimate: Option<f64>,
     pub interval: Option<Interval>,
-    pub sd: Option<f64>,
-    pub n: usize,
-    pub n_contexts: usize,
+    /// Runs that trained, and all runs that count: of a single arm, or of both sides in the order of `test`.
+    pub success: Vec<(usize, usize)>,
     pub n_missing: usize,
-    pub seeds_needed: Option<usize>,
+    /// Finished runs whose seed is not finished in every arm.
+    pub n_left_out: usize,
     pub seconds_needed: Option<f64>,
 }
-
-/// The most further seeds that are named as deciding a claim. What needs more is a difference
-/// too small to be found by trying again.
-pub(crate) const MOST_SEEDS: usize = 1000;
 
 /// The columns of `claims.csv`.
 pub(super) static COLUMNS: &[Column<ClaimResult>] = columns![ClaimResult;
     "text": "", "the claim in words", "" => |c| c.text.as_str();
-    "verdict": "", "supported: the interval lies beyond the threshold; refuted: on the other side; undecided: neither", ""
-        => |c| c.verdict.name();
-    "metric": "", "what it is about; accuracies of diverged jobs count as 1/classes, their losses as ln(classes)", ""
+    "verdict": "", "supported: the interval lies beyond the threshold; refuted: on the other side; undecided: neither, or settings disagree; not testable: nothing to compare", ""
+        => |c| c.verdict().name();
+    "metric": "", "what it is about; accuracies and losses are those of the jobs that train, but for composite_acc", ""
         => |c| c.metric.name();
     "where": "", "the jobs that it is about", "all" => |c| c.r#where.as_str();
     "test": "", "what was tested", "" => |c| c.test.as_str();
-    "estimate": "the metric's", "mean, or mean difference paired by seed, positive where the claim is right; each side at its best lr on validation", "no finished seed"
+    "estimate": "the metric's", "mean, or mean difference, positive where the claim is right; each side at its best lr on validation", "nothing to test"
         => |c| c.estimate;
-    "low": "the metric's", "lower end of its 95 % interval (Student t over seeds; Wilson for a share in one setting)", columns::NO_INTERVAL
+    "low": "the metric's", "lower end of its 95 % interval, wider where hyperparameters were chosen in the same seeds", "nothing to test"
         => |c| c.interval.map(|i| i.low);
     "high": "the metric's", "upper end of its 95 % interval", "as low" => |c| c.interval.map(|i| i.high);
     "sd": "the metric's", "standard deviation between seeds of what estimate is the mean of", "fewer than two seeds"
-        => |c| c.sd;
-    "n": "seeds", "seeds that went into it", "" => |c| c.n;
-    "n_contexts": "settings", "settings over which each seed is averaged", "" => |c| c.n_contexts;
+        => |c| c.overall().sd;
+    "n": "seeds", "seeds that the test uses; fewer than 6 are exploratory", "" => |c| c.overall().n;
+    "p": "", "level at which the claim is just decided, either way", "nothing to test" => |c| c.overall().p;
+    "p_holm": "", "the same after Holm's correction over the sweep's claims", "nothing to test" => |c| c.overall().p_holm;
+    "p_sign_flip": "", "p value of the exact sign-flip test of the threshold (of successes: McNemar's)", "not a comparison of paired seeds"
+        => |c| c.overall().p_sign_flip;
+    "n_success": "jobs", "jobs that trained (neither diverged nor at chance): of the first side", "" => |c| c.success_of(0).map(|s| s.0);
+    "n_runs": "jobs", "jobs of the first side that count", "" => |c| c.success_of(0).map(|s| s.1);
+    "n_success_other": "jobs", "as n_success, of the second side", "one side only" => |c| c.success_of(1).map(|s| s.0);
+    "n_runs_other": "jobs", "as n_runs, of the second side", "one side only" => |c| c.success_of(1).map(|s| s.1);
+    "method": "", "the test", "nothing to test" => |c| c.overall().method;
+    "choices": "", "settings that hyperparameters were chosen from in these seeds, multiplied over settings: the larger of both sides", ""
+        => |c| c.overall().choices.0.max(c.overall().choices.1);
+    "n_contexts": "settings", "settings over which each seed is averaged", "" => |c| c.answer.settings.len();
+    "settings": "", "the verdict in each setting", "one setting" => |c| c.settings();
+    "p_interaction": "", "p value of: it is the same in every setting", "one setting" => |c| c.answer.interaction;
     "n_missing": "jobs", "planned jobs that it is about and that are not finished", "" => |c| c.n_missing;
-    "seeds_needed": "seeds", "seeds in all that would decide it with probability 0.8 at the observed mean and sd", "decided, or not to be decided by seeds"
-        => |c| c.seeds_needed;
-    "seconds_needed": "s", "seconds of training (of one worker) that the seeds beyond n would take", "decided, or not known"
+    "n_left_out": "jobs", "finished jobs left out, as their seed is not finished in every arm of their setting", "" => |c| c.n_left_out;
+    "seeds_needed": "seeds", "fresh seeds that would decide it with probability 0.8 at the observed mean and sd", "decided, over 1000, or not known"
+        => |c| c.needed().and_then(|s| s.n);
+    "seeds_needed_low": "seeds", "the same at the far end of the effect's 95 % interval", "as seeds_needed"
+        => |c| c.needed().and_then(|s| s.low);
+    "seeds_needed_high": "seeds", "the same at its near end", "as seeds_needed"
+        => |c| c.needed().and_then(|s| s.high);
+    "seconds_needed": "s", "seconds of training (of one worker) that seeds_needed would take at the chosen hyperparameters", "as seeds_needed"
         => |c| c.seconds_needed;
 ];
 
-/// The values that a claim's mean may have.
-struct Region {
-    /// More than this (or, if not strict, at least this).
-    low: f64,
-    /// At most this.
-    high: f64,
-    strict: bool,
-}
-
-impl Region {
-    fn judge(&self, interval: Interval) -> Verdict {
-        let above = if self.strict { interval.low > self.low } else { interval.low >= self.low };
-        let below = if self.strict { interval.high <= self.low } else { interval.high < self.low };
-        match (above && interval.high <= self.high, below || interval.low > self.high) {
-            (true, _) => Verdict::Supported,
-            (_, true) => Verdict::Refuted,
-            _ => Verdict::Undecided,
-        }
-    }
-
-    /// How far the value is from the nearer bound.
-    fn distance(&self, value: f64) -> f64 {
-        (value - self.low).abs().min((value - self.high).abs())
-    }
-}
-
 pub(super) fn settle(sweep: &Cells, claim: &Claim) -> ClaimResult {
-    // One value a seed, then the context and what is missing of it.
-    let (values, region, test, n_contexts, n_missing, seconds_a_seed) = match &claim.expect {
-        Expectation::Compare { better, than, margin } => {
-            let named: BTreeSet<usize> =
-                better.iter().chain(than).filter_map(|c| sweep.axis(c.field.name)).collect();
-            let named: Vec<usize> = named.into_iter().collect();
-            let side = |conditions: &[Condition]| {
-                let filter: Vec<Condition> =
-                    claim.filter.iter().chain(conditions).cloned().collect();
-                Sample::new(sweep, claim.metric, &filter, &named)
-            };
-            let (mut ours, mut theirs) = (side(better), side(than));
-            ours.keep_common(&theirs);
-            theirs.keep_common(&ours);
-            let sign = if claim.metric.lower_is_better() { -1.0 } else { 1.0 };
-            let (others, own) = (theirs.by_seed(), ours.by_seed());
-            let differences: Vec<f64> =
-                own.iter().filter_map(|(seed, x)| Some(sign * (x - others.get(seed)?))).collect();
-            let (first, second) = if sign > 0.0 { (better, than) } else { (than, better) };
-            (
-                differences,
-                Region { low: *margin, high: f64::INFINITY, strict: true },
-                format!("{} - {} > {margin}", side_in_words(first), side_in_words(second)),
-                ours.contexts.len(),
-                ours.missing + theirs.missing,
-                ours.seconds_a_seed + theirs.seconds_a_seed,
-            )
-        }
-        Expectation::Within { at_least, at_most } => {
-            let sample = Sample::new(sweep, claim.metric, &claim.filter, &[]);
-            let test = match (at_least, at_most) {
-                (Some(low), Some(high)) => format!("{low} <= mean <= {high}"),
-                (Some(low), None) => format!("mean >= {low}"),
-                (None, Some(high)) => format!("mean <= {high}"),
-                (None, None) => "any mean".to_owned(),
-            };
-            (
-                sample.by_seed().into_values().collect(),
-                Region {
-                    low: at_least.unwrap_or(f64::NEG_INFINITY),
-                    high: at_most.unwrap_or(f64::INFINITY),
-                    strict: false,
-                },
-                test,
-                sample.contexts.len(),
-                sample.missing,
-                sample.seconds_a_seed,
-            )
-        }
+    let metric = claim.metric;
+    let measure = Measure::of(metric);
+    let (filters, named, wanted, test): (Vec<Vec<Condition>>, BTreeSet<usize>, _, _) =
+        match &claim.expect {
+            Expectation::Compare { better, than, margin } => {
+                let of_side =
+                    |side: &Vec<Condition>| claim.filter.iter().chain(side).cloned().collect();
+                let named = better.iter().chain(than).filter_map(|c| sweep.axis(c.field.name));
+                let (first, second) =
+                    if metric.lower_is_better() { (than, better) } else { (better, than) };
+                (
+                    vec![of_side(better), of_side(than)],
+                    named.collect(),
+                    Interval { low: *margin, high: f64::INFINITY },
+                    format!("{} - {} > {margin}", side_in_words(first), side_in_words(second)),
+                )
+            }
+            Expectation::Within { at_least, at_most } => {
+                let test = match (at_least, at_most) {
+                    (Some(low), Some(high)) => format!("{low} <= mean <= {high}"),
+                    (Some(low), None) => format!("mean >= {low}"),
+                    (None, Some(high)) => format!("mean <= {high}"),
+                    (None, None) => "any mean".to_owned(),
+                };
+                let low = at_least.unwrap_or(f64::NEG_INFINITY);
+                let high = at_most.unwrap_or(f64::INFINITY);
+                (vec![claim.filter.clone()], BTreeSet::new(), Interval { low, high }, test)
+            }
+        };
+    let compared = filters.len() == 2;
+    let sides = sides(sweep, metric, &filters, &named.into_iter().collect::<Vec<_>>());
+    let question = Question {
+        estimand: measure.estimand,
+        design: if sides.paired { Design::Paired } else { Design::Unpaired },
+        wanted: if compared { wanted } else { measure.turned(wanted) },
+        range: measure.range(sweep),
+        guess: sides.guess,
+        until_decided: false,
     };
-    let compared = matches!(claim.expect, Expectation::Compare { .. });
-    let share = claim.metric.is_binary() && !compared && n_contexts == 1;
-    let (n, estimate, sd) = (values.len(), describe::mean(&values), describe::sd(&values));
-    let interval = interval_of(&values, share);
-    let verdict = interval.map_or(Verdict::Undecided, |interval| region.judge(interval));
-    let needed = match (verdict, estimate) {
-        (Verdict::Undecided, Some(share_of_runs)) if share => {
-            share_needs(share_of_runs, n, &region)
-        }
-        (Verdict::Undecided, Some(mean)) => {
-            sd.and_then(|sd| required_seeds(region.distance(mean), sd, LEVEL, POWER))
-        }
-        _ => None,
-    };
-    let needed = needed.filter(|needed| *needed <= n + MOST_SEEDS);
-    // Where the formula is content with the n that was not enough, one more is the least that helps.
-    let seeds_needed = needed.map(|needed| needed.max(n + 1));
+    let settings: Vec<Setting> = sides
+        .settings
+        .into_iter()
+        .map(|(name, arms)| {
+            let mut arms = arms.into_iter();
+            Setting { name, a: arms.next().unwrap_or_default(), b: arms.next() }
+        })
+        .collect();
+    let answer = decide(&question, &settings);
+    let interval = answer.overall.interval();
+    let back = |x: f64| measure.turned(Interval { low: x, high: x }).low;
+    let mut success = sides.success;
+    if metric.lower_is_better() {
+        success.reverse(); // the order of `test`
+    }
     ClaimResult {
         text: claim.text.clone(),
-        metric: claim.metric,
+        metric,
         r#where: in_words(&claim.filter),
         test,
-        wanted: Interval { low: region.low, high: region.high },
-        verdict,
-        estimate,
-        interval,
-        sd,
-        n,
-        n_contexts,
-        n_missing,
-        seeds_needed,
-        seconds_needed: seeds_needed
-            .map(|needed| (needed - n) as f64 * seconds_a_seed)
+        wanted,
+        estimate: answer.overall.estimate.map(|x| if compared { x } else { back(x) }),
+        interval: interval.map(|i| if compared { i } else { measure.turned(i) }),
+        success,
+        n_missing: sides.missing,
+        n_left_out: sides.left_out,
+        seconds_needed: answer
+            .overall
+            .seeds_needed
+            .and_then(|needed| needed.n)
+            .map(|n| n as f64 * sides.seconds_a_seed)
             .filter(|seconds| *seconds > 0.0),
+        answer,
     }
 }
 
-/// The fewest seeds beyond `n` with which the Wilson interval around this share would decide.
-fn share_needs(share: f64, n: usize, region: &Region) -> Option<usize> {
-    (n + 1..=n + MOST_SEEDS).find(|&n| {
-        let successes = (share * n as f64).round() as usize;
-        interval::wilson(successes, n, LEVEL).is_some_and(|i| region.judge(i) != Verdict::Undecided)
-    })
+/// How the engine sees a metric: larger is better.
+pub(super) struct Measure {
+    metric: Metric,
+    pub estimand: Estimand,
+}
+
+impl Measure {
+    pub(super) fn of(metric: Metric) -> Measure {
+        let estimand = match metric {
+            Metric::Success | Metric::Diverged => Estimand::Success,
+            Metric::CompositeAcc => Estimand::Composite,
+            // Of what every finished run has, such as its seconds, all count as trained.
+            _ => Estimand::GivenSuccess,
+        };
+        Measure { metric, estimand }
+    }
+
+    /// A value, and the same as the engine sees it: smaller is better for a loss, and not to
+    /// diverge is the success.
+    pub(super) fn turned(&self, Interval { low, high }: Interval) -> Interval {
+        match self.metric {
+            Metric::Diverged => Interval { low: 1.0 - high, high: 1.0 - low },
+            metric if metric.lower_is_better() => Interval { low: -high, high: -low },
+            _ => Interval { low, high },
+        }
+    }
+
+    /// The values that it can have, as the engine sees it.
+    fn range(&self, sweep: &Cells) -> Interval {
+        use Metric::*;
+        let epochs = || sweep.cells.iter().map(|cell| cell.job.epochs).max().unwrap_or(0);
+        let high = match self.metric {
+            EpochsDone | BestEpoch => f64::from(epochs()),
+            metric if metric.is_fraction() => 1.0,
+            _ => f64::INFINITY,
+        };
+        let low = if self.metric == LogSpectralNorm { f64::NEG_INFINITY } else { 0.0 };
+        self.turned(Interval { low, high })
+    }
+
+    fn in_words(&self) -> String {
+        use Metric::*;
+        match self.metric {
+            TestAcc | BestValAcc | ValAcc | TrainAcc | TestLoss | ValLoss | TrainLoss => {
+                format!("{} given success", self.metric)
+            }
+            metric => metric.to_string(),
+        }
+    }
 }
 
 /// One side of a comparison; an initializer needs no more than its name.
@@ -224,49 +218,145 @@ fn side_in_words(conditions: &[Condition]) -> String {
 }
 
 impl ClaimResult {
-    /// The numbers behind the verdict, and what would decide it, in a sentence or two.
+    fn overall(&self) -> &Decision {
+        &self.answer.overall
+    }
+
+    /// What came of it over all settings.
+    pub fn verdict(&self) -> Verdict {
+        self.overall().verdict
+    }
+
+    /// Seeds that the test uses.
+    pub fn n(&self) -> usize {
+        self.overall().n
+    }
+
+    /// How many fresh seeds would decide it.
+    pub fn needed(&self) -> Option<SeedsNeeded> {
+        self.overall().seeds_needed
+    }
+
+    fn success_of(&self, side: usize) -> Option<(usize, usize)> {
+        self.success.get(side).copied()
+    }
+
+    /// `supported at depth 50; undecided at depth 100`; empty for one setting.
+    fn settings(&self) -> String {
+        use Verdict::*;
+        if self.answer.settings.len() < 2 {
+            return String::new();
+        }
+        let at = |verdict: Verdict| {
+            let names = self.answer.settings_with(verdict);
+            (!names.is_empty()).then(|| format!("{verdict} at {}", names.join(", ")))
+        };
+        let parts: Vec<String> =
+            [Supported, Refuted, Undecided, NotTestable].into_iter().filter_map(at).collect();
+        parts.join("; ")
+    }
+
+    /// The numbers behind the verdict, and what would decide it, in a few sentences.
     pub fn reason(&self) -> String {
-        let mut text = format!("{} {}", self.metric, self.test);
+        let overall = self.overall();
+        let mut text = format!("{} {}", Measure::of(self.metric).in_words(), self.test);
         if !self.r#where.is_empty() {
             text += &format!(" ({})", self.r#where);
         }
         match (self.estimate, self.interval) {
-            (None, _) => text += ": no finished seeds yet",
-            (Some(x), None) => text += &format!(": {}, no interval, n = {}", three(x), self.n),
             (Some(x), Some(i)) => {
                 let [x, low, high] = [x, i.low, i.high].map(three);
-                text += &format!(": {x} [{low}, {high}], n = {}", self.n)
+                text += &format!(": {x} [{low}, {high}], n = {}", overall.n)
+            }
+            _ if self.success.iter().all(|(_, n)| *n == 0) => text += ": no finished seeds",
+            _ => {}
+        }
+        if self.answer.settings.len() > 1 && self.estimate.is_some() {
+            text += &format!(", mean of {} settings", self.answer.settings.len());
+        }
+        if let Some(p) = overall.p {
+            text += &format!("; {}, p = {}", overall.method, p_value(p));
+            if let Some(holm) = overall.p_holm {
+                text += &format!(" (Holm {})", p_value(holm));
             }
         }
-        if self.n_contexts > 1 {
-            text += &format!(", mean of {} settings", self.n_contexts);
+        if let Some(p) = overall.p_sign_flip {
+            text += &format!(", sign-flip p = {}", p_value(p));
+        }
+        let counts: Vec<String> = self
+            .success
+            .iter()
+            .filter(|(_, n)| *n > 0)
+            .map(|(trained, n)| format!("{trained}/{n}"))
+            .collect();
+        if !counts.is_empty() {
+            text += &format!("; success {}", counts.join(" against "));
         }
         text.push('.');
+        if let Some(why) = &overall.why {
+            text += &format!(" {why}.");
+        }
+        let decided = matches!(self.verdict(), Verdict::Supported | Verdict::Refuted);
+        if decided && overall.why.is_none() {
+            let open = self.answer.settings_with(Verdict::Undecided);
+            if !open.is_empty() && self.answer.settings.len() > 1 {
+                text += &format!(" Alone undecided at {}.", listed(&open));
+            }
+        }
+        if decided && overall.p_holm.is_some_and(|p| p > ALPHA) {
+            text += " It does not survive Holm's correction over the sweep's claims.";
+        }
         if self.n_missing > 0 {
             text += &format!(" {} of it not finished.", plural(self.n_missing, "planned run"));
         }
-        if self.verdict == Verdict::Undecided {
-            text += &match (self.seeds_needed, self.seconds_needed) {
-                (Some(needed), Some(seconds)) => format!(
-                    " {} ({needed} in all) would probably decide it: about {} of training.",
-                    plural(needed - self.n, "more seed"),
-                    duration(seconds)
-                ),
-                (Some(needed), None) => {
-                    format!(
-                        " {} ({needed} in all) would probably decide it.",
-                        plural(needed - self.n, "more seed")
-                    )
-                }
-                (None, _) if self.n < 2 => " At least two seeds are needed.".to_owned(),
-                (None, _) => {
-                    " The mean is too near the threshold: more seeds will hardly decide it."
-                        .to_owned()
-                }
-            };
+        if self.n_left_out > 0 {
+            let runs = plural(self.n_left_out, "finished run");
+            text += &format!(" {runs} left out: their seeds are not finished in every arm.");
+        }
+        if self.estimate.is_some() && overall.n < CONFIRMING {
+            text += &format!(" Exploratory: fewer than {CONFIRMING} seeds.");
+        }
+        let chosen = overall.choices.0.max(overall.choices.1) > 1.0;
+        if self.verdict() == Verdict::Undecided {
+            text += &self.remedy();
+        } else if chosen && decided {
+            text += " Hyperparameters were chosen in these seeds: confirm with fresh seeds.";
         }
         text
     }
+
+    /// What would decide it.
+    fn remedy(&self) -> String {
+        let overall = self.overall();
+        let settings_disagree = overall.p.is_some_and(|p| p <= ALPHA);
+        let or_more = |n: Option<usize>| n.map_or("over 1,000".to_owned(), |n| n.to_string());
+        match self.needed() {
+            _ if settings_disagree => " Ask for each setting alone, with fresh seeds.".to_owned(),
+            Some(SeedsNeeded { n: Some(n), low, high }) => {
+                let cost = self.seconds_needed.map(duration);
+                format!(
+                    " To decide it, train {} (interval {} to {}){}.",
+                    plural(n, "fresh seed"),
+                    or_more(low),
+                    or_more(high),
+                    cost.map(|cost| format!(", about {cost} of training")).unwrap_or_default()
+                )
+            }
+            Some(SeedsNeeded { n: None, low, .. }) => format!(
+                " The mean is too near the threshold: to decide it takes over 1,000 fresh seeds (at the least {}).",
+                or_more(low)
+            ),
+            None if overall.estimate.is_none() && overall.n < 2 => {
+                " At least two seeds are needed.".to_owned()
+            }
+            None => " To decide it, train more seeds, and fresh ones.".to_owned(),
+        }
+    }
+}
+
+/// `0.034`, `1.2e-5`.
+fn p_value(p: f64) -> String {
+    if p < 0.001 { format!("{p:.1e}") } else { format!("{p:.3}") }
 }
 
 /// The number with three decimals; never "-0.000".

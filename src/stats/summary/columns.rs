@@ -11,4 +11,4 @@ pub(super) const MISSING: &str = "planned, neither finished nor failed";
 pub(super) const INIT: &str = "initializer; with +batchnorm or +nonorm where the norm varies, too, and with +warmup5 where only some \
          have a warm-up (of 5 epochs)";
 pub(super) const NOTHING_FINISHED: &str = "nothing finished";
-pub(super) const NO_INTERVAL: &str = "fewer than two seeds, or fewer than six and all equal";
+pub(super) const NO_INTERVAL: &str = "fewer than two seeds";

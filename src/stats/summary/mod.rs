@@ -30,6 +30,7 @@ mod variance;
 
 use rayon::prelude::*;
 
+use crate::verdict::{Decision, adjust};
 use arms::Arms;
 use cells::Cells;
 use wninit_core::grid::{Claim, Published};
@@ -38,7 +39,7 @@ use wninit_core::results::{Curvature, Record, field_doc};
 use wninit_core::table::{Column, Table};
 
 pub use cells::{CellSummary, Counts, RunEnding, RunSummary, Seed, SweepAxis, chance};
-pub use claims::{ClaimResult, Verdict};
+pub use claims::ClaimResult;
 pub use initializers::{HYPERPARAMETERS, InitializerSummary, NEAR_BEST};
 pub use pairs::PairSummary;
 pub use profiles::Profile;
@@ -124,6 +125,11 @@ impl Summary {
         let sweep = Cells::new(input);
         let arms = Arms::new(&sweep, input.baseline)?;
         let with_arms = sweep.cells.par_iter().zip(&arms.of_cell);
+        let mut claims: Vec<ClaimResult> =
+            input.claims.iter().map(|claim| claims::settle(&sweep, claim)).collect();
+        let mut decisions: Vec<&mut Decision> =
+            claims.iter_mut().map(|claim| &mut claim.answer.overall).collect();
+        adjust(&mut decisions);
         let mut chosen: Vec<usize> = arms.chosen().map(|(_, cell)| cell).collect();
         chosen.sort_unstable();
         Ok(Summary {
@@ -136,9 +142,9 @@ impl Summary {
             pairs: arms.pairs(&sweep),
             profiles: arms.profiles(&sweep),
             variance: arms.variance(&sweep),
-            claims: input.claims.iter().map(|claim| claims::settle(&sweep, claim)).collect(),
+            notes: notes::notes(&sweep, &arms, &claims),
+            claims,
             published: input.published.iter().map(|p| published::beside(&sweep, p)).collect(),
-            notes: notes::notes(&sweep, &arms),
             baseline: arms.baseline,
             arm_axes: arms.axes,
             axes: sweep.axes,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Seed;
 use super::arms::Arms;
 use super::cells::Cells;
+use super::claims::ClaimResult;
 use crate::resample;
 use wninit_core::fmt::plural;
 use wninit_core::job::FIELDS;
@@ -37,7 +38,7 @@ pub(super) fn constants(sweep: &Cells) -> Vec<(&'static str, String)> {
 }
 
 /// What limits the numbers, a sentence each.
-pub(super) fn notes(sweep: &Cells, arms: &Arms) -> Vec<String> {
+pub(super) fn notes(sweep: &Cells, arms: &Arms, claims: &[ClaimResult]) -> Vec<String> {
     let mut notes = Vec::new();
     if sweep.unplanned > 0 {
         notes.push(format!(
@@ -70,6 +71,13 @@ pub(super) fn notes(sweep: &Cells, arms: &Arms) -> Vec<String> {
                 resample::BOOTSTRAP_MIN
             ));
         }
+    }
+    if claims.iter().any(|claim| claim.n_left_out > 0) {
+        notes.push(
+            "Unfinished: claims use only the seeds that are finished in every arm of a setting, as \
+             runs that diverge end first. All other tables use every finished run."
+                .to_owned(),
+        );
     }
     let unmeasured = sweep.runs().filter(|run| run.accuracy.is_none()).count();
     if unmeasured > 0 {

@@ -45,7 +45,7 @@ pub(super) static COLUMNS: &[Column<PublishedResult>] = columns![PublishedResult
 ];
 
 pub(super) fn beside(sweep: &Cells, number: &Published) -> PublishedResult {
-    let sample = Sample::new(sweep, number.metric, &number.filter, &[]);
+    let sample = Sample::new(sweep, number.metric, &number.filter);
     let values: Vec<f64> = sample.by_seed().into_values().collect();
     let mean = describe::mean(&values);
     PublishedResult {
@@ -58,7 +58,7 @@ pub(super) fn beside(sweep: &Cells, number: &Published) -> PublishedResult {
         n: values.len(),
         mean,
         sd: describe::sd(&values),
-        interval: interval_of(&values, number.metric.is_binary() && sample.contexts.len() == 1),
+        interval: interval_of(&values, number.metric, sample.contexts.len()),
         difference: mean.map(|mean| mean - number.value),
     }
 }

@@ -147,7 +147,7 @@ impl Arms {
             n: values.len(),
             n_contexts: own.len(),
             mean: describe::mean(&values),
-            interval: interval::mean_interval(&values, LEVEL),
+            interval: interval::mean_interval(&values, interval::FRACTION, LEVEL),
             successes,
             runs,
             lr,

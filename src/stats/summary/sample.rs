@@ -1,12 +1,15 @@
-//! One number a seed, over the runs that a claim or a published number is about.
+//! The runs that a claim or a published number is about, by setting and seed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Seed;
 use super::cells::{Cells, Run, RunEnding, chance};
+use super::claims::Measure;
 use crate::describe;
-use crate::interval::{self, Interval, LEVEL};
+use crate::interval::{self, FRACTION, Interval, LEVEL};
+use crate::verdict::Arm;
 use wninit_core::grid::{Condition, Metric};
+use wninit_core::job::Job;
 
 /// The value of a metric for a run; `None` if it was not measured. A diverged run predicts nothing, so
 /// its accuracies are those of a guess, 1/classes, and its losses ln(classes).
@@ -19,7 +22,7 @@ fn measure(metric: Metric, run: &Run) -> Option<f64> {
     let chance = chance(&record.job);
     let yes = |truth: bool| Some(f64::from(u8::from(truth)));
     match metric {
-        Metric::TestAcc => run.accuracy,
+        Metric::TestAcc | Metric::CompositeAcc => run.accuracy,
         Metric::ValAcc => measured(record.val_acc, chance),
         Metric::BestValAcc => measured(record.best_val_acc, chance),
         Metric::TrainAcc => measured(record.train_acc, chance),
@@ -38,46 +41,24 @@ fn measure(metric: Metric, run: &Run) -> Option<f64> {
 }
 
 /// One value a seed, averaged over contexts, each at the learning rate that validation chose, or,
-/// for a share of runs, over the learning rates as well. Hyperparameters that a side
-/// of a comparison does not fix are selected on validation accuracy.
+/// for a share of runs, over the learning rates as well.
 pub(super) struct Sample {
     /// By context, then by seed.
     pub contexts: BTreeMap<Vec<usize>, BTreeMap<Seed, f64>>,
-    /// Planned runs that are not finished.
-    pub missing: usize,
-    /// Seconds of one more seed of everything, learning rates that were not chosen included: the
-    /// choice is made anew.
-    pub seconds_a_seed: f64,
 }
 
 impl Sample {
-    pub(super) fn new(
-        sweep: &Cells,
-        metric: Metric,
-        filter: &[Condition],
-        besides: &[usize],
-    ) -> Sample {
-        let (seeds, settings): (Vec<&Condition>, Vec<&Condition>) =
-            filter.iter().partition(|condition| condition.is_about_seeds());
-        let cells: BTreeSet<usize> = (0..sweep.cells.len())
-            .filter(|&i| settings.iter().all(|condition| condition.holds(sweep.cells[i].job)))
-            .collect();
-        // A learning rate that the claim compares is not for validation to choose; and of how
-        // many runs train, every one counts.
-        let lr = sweep.axis("lr").filter(|lr| !besides.contains(lr) && !metric.is_binary());
-        let context = sweep.axes_without(&besides.iter().copied().chain(lr).collect::<Vec<_>>());
-        let mut sample = Sample { contexts: BTreeMap::new(), missing: 0, seconds_a_seed: 0.0 };
-        for (at, group) in sweep.group(&context) {
-            let group: Vec<usize> = group.into_iter().filter(|i| cells.contains(i)).collect();
+    pub(super) fn new(sweep: &Cells, metric: Metric, filter: &[Condition]) -> Sample {
+        let wanted = Wanted::new(sweep, filter);
+        let mut sample = Sample { contexts: BTreeMap::new() };
+        for (at, group) in sweep.group(&contexts(sweep, metric, &[])) {
+            let group = wanted.among(&group);
             if metric == Metric::LogSpectralNorm {
                 // Cells that differ in their learning rate start alike: any of them will do.
                 let measured = |&i: &usize| sweep.cells[i].curvatures.len();
                 let Some(cell) = group.into_iter().max_by_key(measured) else { continue };
                 let cell = &sweep.cells[cell];
-                sample.missing += cell.planned.saturating_sub(cell.curvatures.len());
-                let chosen = cell.curvatures.iter().filter(|(_, measured)| {
-                    seeds.iter().all(|condition| condition.holds(&measured.job))
-                });
+                let chosen = cell.curvatures.iter().filter(|(_, m)| wanted.has_seed(&m.job));
                 let values: BTreeMap<Seed, f64> = chosen
                     .filter_map(|(seed, measured)| Some((*seed, measured.log_spectral_norm()?)))
                     .collect();
@@ -86,19 +67,13 @@ impl Sample {
                 }
                 continue;
             }
-            for cell in group.iter().map(|&i| &sweep.cells[i]) {
-                sample.missing += cell.planned.saturating_sub(cell.runs.len());
-                let seconds: Vec<f64> =
-                    cell.runs.iter().filter_map(|run| measure(Metric::TrainSeconds, run)).collect();
-                sample.seconds_a_seed += describe::mean(&seconds).unwrap_or(0.0);
-            }
             let Some(best) = sweep.best(group) else {
                 continue;
             };
             let values: BTreeMap<Seed, f64> = sweep.cells[best]
                 .runs
                 .iter()
-                .filter(|run| seeds.iter().all(|condition| condition.holds(&run.record.job)))
+                .filter(|run| wanted.has_seed(&run.record.job))
                 .filter_map(|run| Some((run.seed, measure(metric, run)?)))
                 .collect();
             if !values.is_empty() {
@@ -119,20 +94,230 @@ impl Sample {
         let complete = sums.into_iter().filter(|(_, (n, _))| *n == self.contexts.len());
         complete.map(|(seed, (n, sum))| (seed, sum / n as f64)).collect()
     }
-
-    /// Leaves out the contexts that the other lacks.
-    pub(super) fn keep_common(&mut self, other: &Sample) {
-        self.contexts.retain(|at, _| other.contexts.contains_key(at));
-    }
 }
 
 /// Wilson's interval for a share of runs in one setting, Student's t for everything else.
-pub(super) fn interval_of(values: &[f64], share: bool) -> Option<Interval> {
-    if share {
-        interval::wilson(values.iter().filter(|x| **x > 0.5).count(), values.len(), LEVEL)
-    } else {
-        interval::mean_interval(values, LEVEL)
+pub(super) fn interval_of(values: &[f64], metric: Metric, n_contexts: usize) -> Option<Interval> {
+    let bounded = interval::bounded_interval;
+    match metric {
+        _ if metric.is_binary() && n_contexts == 1 => {
+            interval::wilson(values.iter().filter(|x| **x > 0.5).count(), values.len(), LEVEL)
+        }
+        _ if metric.is_binary() => bounded(values, FRACTION, LEVEL),
+        _ if metric.is_fraction() => interval::mean_interval(values, FRACTION, LEVEL),
+        Metric::LogSpectralNorm => interval::t_interval(values, LEVEL),
+        _ => {
+            let range = Interval { low: 0.0, high: f64::INFINITY };
+            interval::mean_interval(values, range, LEVEL)
+        }
     }
+}
+
+/// The axes of a setting: all but `besides` and the learning rate that validation chooses. A learning
+/// rate that the claim compares is not for validation to choose; and of how many runs train, every one
+/// counts.
+fn contexts(sweep: &Cells, metric: Metric, besides: &[usize]) -> Vec<usize> {
+    let lr = sweep.axis("lr").filter(|lr| !besides.contains(lr) && !metric.is_binary());
+    sweep.axes_without(&besides.iter().copied().chain(lr).collect::<Vec<_>>())
+}
+
+/// The jobs that a filter lets through.
+struct Wanted<'c> {
+    cells: BTreeSet<usize>,
+    seeds: Vec<&'c Condition>,
+}
+
+impl<'c> Wanted<'c> {
+    fn new(sweep: &Cells, filter: &'c [Condition]) -> Wanted<'c> {
+        let (seeds, settings): (Vec<&Condition>, Vec<&Condition>) =
+            filter.iter().partition(|condition| condition.is_about_seeds());
+        let cells = (0..sweep.cells.len())
+            .filter(|&i| settings.iter().all(|condition| condition.holds(sweep.cells[i].job)))
+            .collect();
+        Wanted { cells, seeds }
+    }
+
+    fn among(&self, group: &[usize]) -> Vec<usize> {
+        group.iter().copied().filter(|i| self.cells.contains(i)).collect()
+    }
+
+    fn has_seed(&self, job: &Job) -> bool {
+        self.seeds.iter().all(|condition| condition.holds(job))
+    }
+}
+
+/// What came of a run, in the engine's terms: `None` if it was not measured, `Some(None)` if it failed.
+fn outcome(metric: Metric, run: &Run, guess: f64) -> Option<Option<f64>> {
+    use Metric::*;
+    let trained = run.ending == RunEnding::Success;
+    let turned = |x: f64| Measure::of(metric).turned(Interval { low: x, high: x }).low;
+    let own = chance(&run.record.job);
+    match metric {
+        Success => Some(trained.then_some(1.0)),
+        Diverged => Some((run.ending != RunEnding::Diverged).then_some(1.0)),
+        // Where data sets differ in their classes, so do guesses.
+        CompositeAcc if !trained => Some((own != guess).then_some(own)),
+        TestAcc | BestValAcc | ValAcc | TrainAcc | TestLoss | ValLoss | TrainLoss if !trained => {
+            Some(None)
+        }
+        _ => measure(metric, run).map(|x| Some(turned(x))),
+    }
+}
+
+/// The sides of a claim: one, or the two that it compares.
+#[derive(Default)]
+pub(super) struct Sides {
+    /// By setting, its name and each side's runs.
+    pub settings: Vec<(String, Vec<Arm>)>,
+    /// Whether the sides share seeds.
+    pub paired: bool,
+    /// The accuracy of a guess.
+    pub guess: f64,
+    /// Of each side, runs that trained and all runs that count.
+    pub success: Vec<(usize, usize)>,
+    /// Planned runs that are not finished.
+    pub missing: usize,
+    /// Finished runs whose seed is not finished in every arm.
+    pub left_out: usize,
+    /// Seconds of one seed of everything at the chosen hyperparameters.
+    pub seconds_a_seed: f64,
+}
+
+/// The runs of each side, setting by setting. A seed counts in a setting if all cells of the setting that
+/// the claim is about, with every learning rate that could be chosen, have finished it: runs that
+/// diverge end early, so what is finished first is not a fair sample.
+pub(super) fn sides(
+    sweep: &Cells,
+    metric: Metric,
+    filters: &[Vec<Condition>],
+    besides: &[usize],
+) -> Sides {
+    let wanted: Vec<Wanted> = filters.iter().map(|filter| Wanted::new(sweep, filter)).collect();
+    let axes = contexts(sweep, metric, besides);
+    let groups: BTreeMap<Vec<usize>, Vec<Vec<usize>>> = sweep
+        .group(&axes)
+        .into_iter()
+        .map(|(at, group)| (at, wanted.iter().map(|w| w.among(&group)).collect::<Vec<_>>()))
+        .filter(|(_, sides)| sides.iter().all(|cells| !cells.is_empty()))
+        .collect();
+    let all: BTreeSet<Seed> = sweep.cells.iter().flat_map(|c| c.planned.iter().copied()).collect();
+    let number: BTreeMap<Seed, u64> = all.into_iter().zip(0..).collect();
+    let varies = |&place: &usize| {
+        let values: BTreeSet<usize> = groups.keys().map(|at| at[place]).collect();
+        values.len() > 1
+    };
+    let named: Vec<usize> = (0..axes.len()).filter(varies).collect();
+    let first = groups.values().flatten().flatten().next();
+    let mut sides = Sides {
+        guess: first.map_or(0.0, |&cell| chance(sweep.cells[cell].job)),
+        success: vec![(0, 0); filters.len()],
+        ..Sides::default()
+    };
+    let mut seeds: Vec<BTreeSet<Seed>> = vec![BTreeSet::new(); filters.len()];
+    for (at, groups) in &groups {
+        let name = |&place: &usize| {
+            let axis = &sweep.axes[axes[place]];
+            let label = axis.label(at[place]);
+            format!("{} {}", axis.field.name, if label.is_empty() { "none" } else { &label })
+        };
+        let name = named.iter().map(name).collect::<Vec<_>>().join(" ");
+        let of_side = |(side, cells): (usize, &Vec<usize>)| {
+            seeds[side].extend(cells.iter().flat_map(|&i| &sweep.cells[i].planned));
+            if metric == Metric::LogSpectralNorm {
+                initial(sweep, cells, &wanted[side], &number, &mut sides)
+            } else {
+                let involved: BTreeSet<usize> = groups.iter().flatten().copied().collect();
+                let involved: Vec<usize> = involved.into_iter().collect();
+                trained(sweep, metric, (side, cells), &involved, &wanted[side], &number, &mut sides)
+            }
+        };
+        let arms = groups.iter().enumerate().map(of_side).collect();
+        sides.settings.push((name, arms));
+    }
+    sides.paired = match &seeds[..] {
+        [a, b] => !a.is_disjoint(b),
+        _ => true,
+    };
+    sides
+}
+
+/// What was measured where jobs start. Cells that differ in their learning rate start alike: any of
+/// them will do.
+fn initial(
+    sweep: &Cells,
+    cells: &[usize],
+    wanted: &Wanted,
+    number: &BTreeMap<Seed, u64>,
+    sides: &mut Sides,
+) -> Arm {
+    let mut arm = Arm { choices: 1, ..Arm::default() };
+    let Some(cell) = cells.iter().map(|&i| &sweep.cells[i]).max_by_key(|c| c.curvatures.len())
+    else {
+        return arm;
+    };
+    sides.missing += cell.planned.len().saturating_sub(cell.curvatures.len());
+    for (seed, measured) in &cell.curvatures {
+        if wanted.has_seed(&measured.job)
+            && let Some(x) = measured.log_spectral_norm()
+        {
+            // A smaller one is better.
+            arm.seeds.insert(number[seed], vec![Some(-x)]);
+        }
+    }
+    arm
+}
+
+fn trained(
+    sweep: &Cells,
+    metric: Metric,
+    (side, cells): (usize, &[usize]),
+    involved: &[usize],
+    wanted: &Wanted,
+    number: &BTreeMap<Seed, u64>,
+    sides: &mut Sides,
+) -> Arm {
+    let complete = |seed: Seed| {
+        let lacks = |&i: &usize| {
+            let cell = &sweep.cells[i];
+            cell.planned.contains(&seed)
+                && cell.runs.binary_search_by_key(&seed, |run| run.seed).is_err()
+        };
+        !involved.iter().any(lacks)
+    };
+    let mut best: Option<(f64, usize)> = None;
+    let mut choices = 0;
+    for &index in cells {
+        let cell = &sweep.cells[index];
+        sides.missing += cell.planned.len().saturating_sub(cell.runs.len());
+        let (kept, left_out): (Vec<&Run>, Vec<&Run>) =
+            cell.runs.iter().partition(|run| complete(run.seed));
+        sides.left_out += left_out.len();
+        let scores: Vec<f64> = kept.iter().filter_map(|run| run.validation()).collect();
+        let Some(score) = describe::mean(&scores) else { continue };
+        choices += 1;
+        if best.is_none_or(|(highest, _)| score > highest) {
+            best = Some((score, index));
+        }
+    }
+    let mut arm = Arm { choices: choices.max(1), ..Arm::default() };
+    let Some((_, best)) = best else { return arm };
+    let runs: Vec<&Run> = sweep.cells[best]
+        .runs
+        .iter()
+        .filter(|run| complete(run.seed) && wanted.has_seed(&run.record.job))
+        .collect();
+    let seconds: Vec<f64> =
+        runs.iter().filter_map(|run| measure(Metric::TrainSeconds, run)).collect();
+    sides.seconds_a_seed += describe::mean(&seconds).unwrap_or(0.0);
+    for run in runs {
+        let (trained, n) = &mut sides.success[side];
+        *trained += usize::from(run.ending == RunEnding::Success);
+        *n += 1;
+        if let Some(value) = outcome(metric, run, sides.guess) {
+            arm.seeds.insert(number[&run.seed], vec![value]);
+        }
+    }
+    arm
 }
 
 /// The jobs that it is about.

@@ -75,7 +75,7 @@ fn plain_t(question: &Question, settings: &[Setting]) -> bool {
         }
     }
     let means: Vec<f64> = by_seed.values().filter_map(|values| describe::mean(values)).collect();
-    let interval = interval::mean_interval(&means, LEVEL);
+    let interval = interval::t_interval(&means, LEVEL);
     let bound =
         if question.wanted.low.is_finite() { question.wanted.low } else { question.wanted.high };
     interval.is_some_and(|interval| interval.low > bound || interval.high < bound)
@@ -452,7 +452,7 @@ impl Path {
                 if decided(middle) { first = middle } else { undecided = middle }
             }
             let plain = (3..=values.len()).any(|n| {
-                let interval = interval::mean_interval(&values[..n], LEVEL);
+                let interval = interval::t_interval(&values[..n], LEVEL);
                 interval.is_some_and(|i| i.low > self.bound || i.high < self.bound)
             });
             ((first <= values.len()).then_some(first), plain)
