@@ -66,7 +66,7 @@ impl Inference {
     }
 
     /// The values that it can have.
-    fn range(&self) -> Interval {
+    pub(crate) fn range(&self) -> Interval {
         match self {
             Inference::Share { .. } => Interval { low: 0.0, high: 1.0 },
             Inference::Difference(_) => Interval { low: -1.0, high: 1.0 },

@@ -36,9 +36,21 @@ pub fn seeds_needed(values: &[f64], wanted: Interval) -> Option<SeedsNeeded> {
     Some(SeedsNeeded { n: needed(observed), low: needed(likely.high), high: needed(likely.low) })
 }
 
-/// How many fresh seeds decide whether a share lies in `wanted`, by the exact test: at the observed share, and
-/// at the ends of its interval. `None` where no end is finite.
-pub(crate) fn share_seeds_needed(k: usize, n: usize, wanted: Interval) -> Option<SeedsNeeded> {
+/// How many fresh seeds decide whether the mean of values that all lie at the ends of `range` (of success
+/// or failure) is `wanted`, by the exact test of a share: at the observed share, and at the ends of its
+/// interval. `None` where a value lies between, or no end of `wanted` does.
+pub(crate) fn share_seeds_needed(
+    values: &[f64],
+    range: Interval,
+    wanted: Interval,
+) -> Option<SeedsNeeded> {
+    let share = |x: f64| (x - range.low) / (range.high - range.low);
+    let wanted = Interval { low: share(wanted.low), high: share(wanted.high) };
+    let n = values.len();
+    if n == 0 || values.iter().any(|x| *x != range.low && *x != range.high) {
+        return None;
+    }
+    let k = values.iter().filter(|x| **x == range.high).count();
     let observed = k as f64 / n as f64;
     let far = |end: f64| (observed - end).abs();
     let end = if far(wanted.low) <= far(wanted.high) { wanted.low } else { wanted.high };

@@ -197,46 +197,6 @@ impl Decision {
     pub fn is_exploratory(&self) -> bool {
         self.n < CONFIRMING || self.choices.0 > 1.0 || self.choices.1 > 1.0
     }
-
-    /// The numbers behind the verdict, in a sentence or two.
-    pub fn reason(&self) -> String {
-        let mut text = match (self.estimate, self.interval()) {
-            (Some(x), Some(Interval { low, high })) => {
-                format!("{x:.3} [{low:.3}, {high:.3}], n = {} ({})", self.n, self.method)
-            }
-            _ => format!("n = {}", self.n),
-        };
-        if let Some(p) = self.p {
-            text += &format!(", p = {}", p_value(p));
-        }
-        if let Some(p) = self.p_holm {
-            text += &format!(" (Holm {})", p_value(p));
-        }
-        if let Some(p) = self.p_sign_flip {
-            text += &format!(", sign-flip p = {}", p_value(p));
-        }
-        let counts: Vec<String> =
-            self.trained.iter().map(|(trained, n)| format!("{trained}/{n}")).collect();
-        if !counts.is_empty() {
-            text += &format!("; trained {}", counts.join(" against "));
-        }
-        text.push('.');
-        if let Some(why) = &self.why {
-            text += &format!(" {why}.");
-        }
-        if self.verdict.is_decided() && self.n < CONFIRMING {
-            text += &format!(" Exploratory: fewer than {CONFIRMING} seeds.");
-        }
-        if self.choices.0.max(self.choices.1) > 1.0 {
-            text += " Hyperparameters were chosen in these seeds: confirm with fresh ones.";
-        }
-        text
-    }
-}
-
-/// `0.034`, `1.2e-5`.
-fn p_value(p: f64) -> String {
-    if p < 0.001 { format!("{p:.1e}") } else { format!("{p:.3}") }
 }
 
 /// What came of a claim, in each setting and over all of them.
@@ -404,8 +364,8 @@ fn decide_over(question: &Question, settings: &[&Setting]) -> Decision {
         (Verdict::Undecided, Inference::Student(..)) => {
             planning::seeds_needed(&values, question.wanted)
         }
-        (Verdict::Undecided, Inference::Share { k, n }) => {
-            planning::share_seeds_needed(*k, *n, question.wanted)
+        (Verdict::Undecided, _) if !question.until_decided => {
+            planning::share_seeds_needed(&values, inference.range(), question.wanted)
         }
         _ => None,
     };

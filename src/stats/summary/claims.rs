@@ -297,10 +297,14 @@ impl ClaimResult {
             text += &format!(" {why}.");
         }
         let decided = matches!(self.verdict(), Verdict::Supported | Verdict::Refuted);
-        if decided && overall.why.is_none() {
-            let open = self.answer.settings_with(Verdict::Undecided);
-            if !open.is_empty() && self.answer.settings.len() > 1 {
-                text += &format!(" Alone undecided at {}.", listed(&open));
+        let disagree =
+            self.verdict() == Verdict::Undecided && overall.p.is_some_and(|p| p <= ALPHA);
+        if self.answer.settings.len() > 1 && !disagree {
+            for verdict in [Verdict::Supported, Verdict::Refuted, Verdict::Undecided] {
+                let alone = self.answer.settings_with(verdict);
+                if verdict != self.verdict() && !alone.is_empty() {
+                    text += &format!(" Alone {verdict} at {}.", listed(&alone));
+                }
             }
         }
         if decided && overall.p_holm.is_some_and(|p| p > ALPHA) {
@@ -318,7 +322,7 @@ impl ClaimResult {
         }
         let chosen = overall.choices.0.max(overall.choices.1) > 1.0;
         if self.verdict() == Verdict::Undecided {
-            text += &self.remedy();
+            text += &self.remedy(disagree);
         } else if chosen && decided {
             text += " Hyperparameters were chosen in these seeds: confirm with fresh seeds.";
         }
@@ -326,9 +330,8 @@ impl ClaimResult {
     }
 
     /// What would decide it.
-    fn remedy(&self) -> String {
+    fn remedy(&self, settings_disagree: bool) -> String {
         let overall = self.overall();
-        let settings_disagree = overall.p.is_some_and(|p| p <= ALPHA);
         let or_more = |n: Option<usize>| n.map_or("over 1,000".to_owned(), |n| n.to_string());
         match self.needed() {
             _ if settings_disagree => " Ask for each setting alone, with fresh seeds.".to_owned(),

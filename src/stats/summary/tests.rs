@@ -3,8 +3,9 @@
 
 use super::testing::*;
 use super::*;
-use crate::interval::LEVEL;
-use crate::power;
+use crate::interval::Interval;
+use crate::planning::SeedsNeeded;
+use crate::verdict::Verdict;
 use std::collections::{BTreeSet, HashSet};
 use wninit_core::grid::{Condition, Expectation, Metric};
 use wninit_core::job::{Field, Value};
@@ -216,19 +217,15 @@ fn a_claim_that_would_take_thousands_of_seeds_names_no_number() {
     let of = |margin| {
         settle(
             &records,
-            claim(
-                Metric::TestAcc,
-                50,
-                compare("orthogonal_proposed", "orthogonal_datadep", margin),
-            ),
+            claim(Metric::TestAcc, 2, compare("orthogonal_proposed", "orthogonal_datadep", margin)),
         )
     };
     let gap = |margin: f64| (of(margin).estimate.unwrap() - margin).abs();
-    assert!(gap(0.6999) < 0.001);
-    let hopeless = of(0.6999);
-    assert_eq!((hopeless.verdict, hopeless.seeds_needed), (Verdict::Undecided, None));
+    assert!(gap(0.00099) < 0.001);
+    let hopeless = of(0.00099);
+    assert_eq!((hopeless.verdict(), hopeless.needed().unwrap().n), (Verdict::Undecided, None));
     assert_eq!(hopeless.seconds_needed, None);
-    assert!(hopeless.reason().ends_with("more seeds will hardly decide it."));
+    assert!(hopeless.reason().contains("over 1,000 fresh seeds"), "{}", hopeless.reason());
 }
 
 #[test]
@@ -290,22 +287,148 @@ fn settle(records: &[Record], claim: Claim) -> ClaimResult {
 fn a_claim_is_supported_refuted_or_undecided_by_its_interval() {
     let records = depth_sweep();
     let of = |better, than, margin| {
-        settle(&records, claim(Metric::TestAcc, 50, compare(better, than, margin)))
+        settle(&records, claim(Metric::TestAcc, 2, compare(better, than, margin)))
     };
-    let supported = of("orthogonal_proposed", "orthogonal_datadep", 0.1);
-    assert_eq!(
-        (supported.verdict, supported.n, supported.seeds_needed),
-        (Verdict::Supported, 5, None)
+    let supported = of("orthogonal_proposed", "orthogonal_datadep", -0.01);
+    assert_eq!((supported.verdict(), supported.n()), (Verdict::Supported, 5));
+    assert_eq!(supported.needed(), None);
+    assert_eq!(of("orthogonal_datadep", "orthogonal_proposed", 0.01).verdict(), Verdict::Refuted);
+    assert_eq!(of("orthogonal_proposed", "orthogonal_datadep", 0.8).verdict(), Verdict::Refuted);
+    let undecided = of("orthogonal_proposed", "orthogonal_datadep", 0.0);
+    assert_eq!(undecided.verdict(), Verdict::Undecided);
+    let SeedsNeeded { n, low, high } = undecided.needed().unwrap();
+    // Power 0.8 at an effect of 0.001 / 0.0015811.
+    assert_eq!((n, high), (Some(22), None));
+    assert!(low < n, "{low:?}");
+    // A fresh seed: two initializers at the rates chosen, ten seconds each.
+    assert_eq!(undecided.seconds_needed, Some(22.0 * 20.0));
+    let reason = undecided.reason();
+    assert!(reason.contains("train 22 fresh seeds (interval"), "{reason}");
+    assert!(!reason.contains("more seed"), "{reason}");
+}
+
+#[test]
+fn an_accuracy_is_that_of_the_runs_that_train_with_their_number_beside_it() {
+    let mut records = depth_sweep();
+    // One seed of the proposed gain fails at both rates.
+    for record in &mut records {
+        if record.job.arch.layers() < 50 && is_proposed(record) && record.job.init_seed == 4 {
+            *record = diverged(&record.job.clone());
+        }
+    }
+    let of = |metric, depth, than: &str| {
+        settle(&records, claim(metric, depth, compare("orthogonal_proposed", than, -0.02)))
+    };
+    let given = of(Metric::TestAcc, 2, "orthogonal");
+    assert_eq!((given.n(), given.success.as_slice()), (4, &[(4, 5), (5, 5)][..]));
+    assert!((given.estimate.unwrap() - 0.00125).abs() < 1e-9, "{given:?}");
+    assert!(given.reason().contains("success 4/5 against 5/5"), "{}", given.reason());
+    // A failure counts as a guess, 0.1 instead of 0.895.
+    let composite = of(Metric::CompositeAcc, 2, "orthogonal");
+    assert_eq!(composite.n(), 5);
+    assert!((composite.estimate.unwrap() - (4.0 * 0.00125 - 0.795) / 5.0).abs() < 1e-9);
+    let floor = of(Metric::TestAcc, 50, "orthogonal_datadep");
+    assert_eq!((floor.verdict(), floor.estimate), (Verdict::NotTestable, None));
+    assert!(floor.reason().contains("fewer than two seeds that trained"), "{}", floor.reason());
+}
+
+fn is_proposed(record: &Record) -> bool {
+    record.job.init.name() == "orthogonal_proposed"
+}
+
+#[test]
+fn a_rate_that_was_chosen_in_the_same_seeds_is_paid_for() {
+    let records = depth_sweep();
+    let expect = compare("orthogonal_proposed", "orthogonal_datadep", -0.01);
+    let both = settle(&records, claim(Metric::TestAcc, 2, expect.clone()));
+    let alone: Vec<Record> = records.into_iter().filter(|r| r.job.lr < 0.05).collect();
+    let one = settle(&alone, claim(Metric::TestAcc, 2, expect));
+    let [both_p, one_p] = [&both, &one].map(|c| c.answer.overall.p.unwrap());
+    assert!((both_p - 2.0 * one_p).abs() < 1e-12, "{both_p} {one_p}");
+    assert!(both.reason().ends_with("confirm with fresh seeds."), "{}", both.reason());
+    assert!(one.reason().ends_with("Exploratory: fewer than 6 seeds."), "{}", one.reason());
+}
+
+#[test]
+fn claims_carry_holms_correction_over_the_sweep() {
+    let expect = |margin| compare("orthogonal_proposed", "orthogonal_datadep", margin);
+    let claims = [
+        claim(Metric::TestAcc, 2, expect(-0.01)),
+        claim(Metric::TestAcc, 2, expect(0.01)),
+        claim(Metric::TestAcc, 50, expect(0.0)), // not testable, so it does not count
+    ];
+    let records = depth_sweep();
+    let summary =
+        Summary::new(&Input { records: &records, claims: &claims, ..Input::default() }).unwrap();
+    let p: Vec<_> = summary.claims.iter().map(|c| &c.answer.overall).collect();
+    let larger = p[0].p.unwrap().max(p[1].p.unwrap());
+    let smaller = p[0].p.unwrap().min(p[1].p.unwrap());
+    let holm = [p[0].p_holm.unwrap(), p[1].p_holm.unwrap()];
+    assert!(
+        holm.contains(&larger.max(2.0 * smaller)) && holm.contains(&(2.0 * smaller)),
+        "{holm:?}"
     );
-    assert_eq!(of("orthogonal_datadep", "orthogonal_proposed", 0.1).verdict, Verdict::Refuted);
-    assert_eq!(of("orthogonal_proposed", "orthogonal_datadep", 0.8).verdict, Verdict::Refuted);
-    let undecided = of("orthogonal_proposed", "orthogonal_datadep", 0.695);
-    assert_eq!(undecided.verdict, Verdict::Undecided);
-    let needed = power::required_seeds(0.005, undecided.sd.unwrap(), LEVEL, power::POWER);
-    assert_eq!(undecided.seeds_needed, needed);
-    // One more seed: two initializers at two learning rates, ten seconds each.
-    assert!((undecided.seconds_needed.unwrap() - (needed.unwrap() - 5) as f64 * 40.0).abs() < 1e-9);
-    assert!(undecided.reason().contains("more seeds"), "{}", undecided.reason());
+    assert_eq!((p[2].p, p[2].p_holm), (None, None));
+    assert!(summary.claims[0].reason().contains("(Holm"), "{}", summary.claims[0].reason());
+}
+
+#[test]
+fn where_settings_disagree_the_verdict_names_them() {
+    let records: Vec<Record> = (0..8)
+        .flat_map(|seed| [2, 50].map(|depth| job(&[whole("depth", depth), whole("seed", seed)])))
+        .map(|job| if job.arch.layers() < 50 { ok(&job, 0.9, 0.9) } else { diverged(&job) })
+        .collect();
+    let expect = Expectation::Within { at_least: Some(0.4), at_most: None };
+    let result = settle(&records, Claim::new("", Metric::Success, Vec::new(), expect));
+    assert_eq!((result.verdict(), result.estimate), (Verdict::Undecided, Some(0.5)));
+    let reason = result.reason();
+    assert!(
+        reason.contains("supported at depth 2") && reason.contains("refuted at depth 50"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn of_an_unfinished_sweep_a_seed_counts_when_every_arm_has_it() {
+    let records = depth_sweep();
+    let jobs: Vec<Job> = records.iter().map(|r| r.job.clone()).collect();
+    // What diverges ends first: of seed 4 nothing else is there yet.
+    let finished: Vec<Record> =
+        records.into_iter().filter(|r| r.job.init_seed < 4 || r.epochs_done == 0).collect();
+    let claims =
+        [claim(Metric::Success, 50, compare("orthogonal_proposed", "orthogonal_datadep", 0.0))];
+    let planned = plan(&jobs);
+    let input =
+        Input { planned: &planned, records: &finished, claims: &claims, ..Input::default() };
+    let summary = Summary::new(&input).unwrap();
+    let result = &summary.claims[0];
+    assert_eq!((result.n(), result.n_left_out, result.n_missing), (4, 2, 2));
+    assert_eq!(result.success, [(4, 8), (0, 8)]);
+    assert!(result.reason().contains("2 finished runs left out"), "{}", result.reason());
+    assert!(summary.notes.iter().any(|note| note.starts_with("Unfinished:")));
+}
+
+#[test]
+fn no_interval_is_a_point_or_leaves_the_range() {
+    let mixed = |n: i64, failing: i64| -> Vec<Record> {
+        let end = |(seed, job): (usize, &Job)| match (seed as i64) < failing {
+            true => diverged(job),
+            false => ok(job, 0.9, 0.9),
+        };
+        seeds(n).iter().enumerate().map(end).collect()
+    };
+    for (n, failing) in [(2, 0), (2, 1), (3, 1), (6, 0), (6, 6), (10, 1)] {
+        let records = mixed(n, failing);
+        let inside = |i: Interval| 0.0 <= i.low && i.low < i.high && i.high <= 1.0;
+        let cell = &of(&records).cells[0];
+        assert!(inside(cell.mean_interval.unwrap()), "{n} {failing} {:?}", cell.mean_interval);
+        for metric in [Metric::Success, Metric::Diverged, Metric::CompositeAcc, Metric::TestAcc] {
+            let expect = Expectation::Within { at_least: Some(0.5), at_most: None };
+            let result = settle(&records, Claim::new("", metric, Vec::new(), expect));
+            assert!(result.interval.is_none_or(inside), "{metric} {n} {failing} {result:?}");
+            assert_eq!(result.interval.is_none(), metric == Metric::TestAcc && n - failing < 2);
+        }
+    }
 }
 
 #[test]
@@ -318,7 +441,7 @@ fn arms_of_several_fields_are_compared_and_validation_chooses_what_a_side_leaves
         let than = vec![init("orthogonal_datadep")];
         settle(
             &records,
-            claim(Metric::TestAcc, 50, Expectation::Compare { better, than, margin: -0.01 }),
+            claim(Metric::TestAcc, 2, Expectation::Compare { better, than, margin: -0.01 }),
         )
     };
     // The other rate than validation's choice, named; then left to validation.
@@ -339,7 +462,7 @@ fn arms_of_several_fields_are_compared_and_validation_chooses_what_a_side_leaves
         let sides = [vec![init("orthogonal_proposed")], vec![init("orthogonal")]];
         let [better, than] = sides;
         let compare = Expectation::Compare { better, than, margin };
-        settle(&records, claim(Metric::TestAcc, 2, compare)).verdict
+        settle(&records, claim(Metric::TestAcc, 2, compare)).verdict()
     };
     assert_eq!((shallow(0.0), shallow(-0.01)), (Verdict::Undecided, Verdict::Supported));
 }
@@ -355,7 +478,8 @@ fn of_a_share_of_runs_every_learning_rate_counts() {
         .collect();
     let all = Expectation::Within { at_least: None, at_most: Some(0.5) };
     let result = settle(&records, Claim::new("", Metric::Diverged, Vec::new(), all));
-    assert_eq!((result.estimate, result.n, result.n_contexts), (Some(0.5), 6, 2));
+    let n_settings = result.answer.settings.len();
+    assert_eq!((result.estimate, result.n(), n_settings), (Some(0.5), 6, 2));
 }
 
 #[test]
@@ -368,30 +492,36 @@ fn a_smaller_loss_is_the_better_one() {
     }
     let result = settle(
         &records,
-        claim(Metric::TestLoss, 50, compare("orthogonal_proposed", "orthogonal_datadep", 0.1)),
+        claim(Metric::TestLoss, 2, compare("orthogonal_proposed", "orthogonal_datadep", 0.1)),
     );
-    assert_eq!(result.verdict, Verdict::Supported);
-    // A diverged run's loss is that of a guess.
-    assert!((result.estimate.unwrap() - (10.0_f64.ln() - 0.2)).abs() < 1e-9);
+    assert_eq!(result.verdict(), Verdict::Supported);
+    assert!((result.estimate.unwrap() - (0.5 - 0.099)).abs() < 1e-9);
+    let most = Expectation::Within { at_least: None, at_most: Some(0.6) };
+    let result = settle(&records, claim(Metric::TestLoss, 2, most));
+    assert_eq!(result.verdict(), Verdict::Supported);
+    let interval = result.interval.unwrap();
+    assert!(0.0 <= interval.low && interval.high < 0.6, "{interval}");
 }
 
 #[test]
-fn a_share_in_one_setting_is_judged_by_wilsons_interval() {
+fn a_share_in_one_setting_is_judged_by_its_exact_interval() {
     let records: Vec<Record> = seeds(20).iter().map(|job| ok(job, 0.9, 0.9)).collect();
     let within = |at_least, at_most| {
         Claim::new("", Metric::Diverged, Vec::new(), Expectation::Within { at_least, at_most })
     };
-    assert_eq!(settle(&records, within(None, Some(0.2))).verdict, Verdict::Supported);
-    assert_eq!(settle(&records, within(Some(0.5), None)).verdict, Verdict::Refuted);
+    assert_eq!(settle(&records, within(None, Some(0.2))).verdict(), Verdict::Supported);
+    assert_eq!(settle(&records, within(Some(0.5), None)).verdict(), Verdict::Refuted);
     let undecided = settle(&records, within(None, Some(0.1)));
-    assert_eq!((undecided.verdict, undecided.seeds_needed), (Verdict::Undecided, Some(35)));
+    // 0.9^36 is the first power below 0.025.
+    let needed = undecided.needed().unwrap().n;
+    assert_eq!((undecided.verdict(), needed), (Verdict::Undecided, Some(36)));
 }
 
 #[test]
 fn a_claim_about_jobs_that_do_not_exist_is_undecided() {
     let result =
         settle(&depth_sweep(), claim(Metric::TestAcc, 7, compare("orthogonal", "he", 0.0)));
-    assert_eq!((result.verdict, result.n, result.estimate), (Verdict::Undecided, 0, None));
+    assert_eq!((result.verdict(), result.n(), result.estimate), (Verdict::Undecided, 0, None));
     assert!(result.reason().contains("no finished seeds"));
 }
 

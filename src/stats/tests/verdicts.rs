@@ -435,7 +435,6 @@ fn a_choice_in_the_judged_seeds_costs_width_and_says_so() {
     assert!(width(&chosen) > width(&fixed));
     close(chosen.p.unwrap(), 3.0 * fixed.p.unwrap(), 1e-12);
     assert!(chosen.is_exploratory() && !fixed.is_exploratory());
-    assert!(chosen.reason().contains("confirm with fresh ones"), "{}", chosen.reason());
 }
 
 #[test]
@@ -445,11 +444,6 @@ fn few_seeds_decide_at_most_as_exploration() {
     let decision = one(&asked(Estimand::GivenSuccess, 0.0), &a, &b);
     assert_eq!(decision.verdict, Verdict::Supported);
     assert!(decision.is_exploratory());
-    assert!(
-        decision.reason().ends_with("Exploratory: fewer than 6 seeds."),
-        "{}",
-        decision.reason()
-    );
 }
 
 #[test]
@@ -487,7 +481,6 @@ fn holm_counts_the_claims_that_were_tested() {
     adjust(&mut [&mut first, &mut floor, &mut second]);
     close(first.p_holm.unwrap(), (2.0 * raw).min(1.0), 1e-12);
     assert_eq!(floor.p_holm, None);
-    assert!(first.reason().contains("Holm"), "{}", first.reason());
 }
 
 /// Draws a cell of the reduced simulation. `examples/validate.rs` makes more.
