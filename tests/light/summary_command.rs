@@ -105,7 +105,8 @@ fn a_sharded_sweep_is_summarised_as_one_with_its_claims_and_published_numbers() 
     let said = text(&output.stdout);
     for expected in [
         "deep: 12 runs planned, 11 finished (3 diverged), 1 failed",
-        "supported   The proposed gain trains 50 layers.",
+        // The other arm never trains, so there is no accuracy to compare.
+        "not testable  The proposed gain trains 50 layers.",
         "depth 50 orthogonal_proposed",
     ] {
         assert!(said.contains(expected), "{expected}\n{said}");

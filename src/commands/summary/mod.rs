@@ -205,6 +205,10 @@ mod tests {
             .unwrap()
     }
 
+    fn in_one_line(text: &str) -> String {
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
     #[test]
     fn everything_fits_a_terminal_of_80_columns() {
         let summary =
@@ -234,7 +238,9 @@ mod tests {
             ),
             "{text}"
         );
-        assert!(text.contains("supported   It trains."), "{text}");
+        // At depth 2 the difference is 0.001, and at depth 50 the other arm never trains.
+        assert!(text.contains("refuted       It trains."), "{text}");
+        assert!(in_one_line(&text).contains("Not testable at depth 50."), "{text}");
         assert!(text.find("Cells").unwrap() < text.find("Initializers").unwrap());
         assert!(text.find("Initializers").unwrap() < text.find("Claims").unwrap());
     }

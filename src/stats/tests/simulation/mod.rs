@@ -75,10 +75,18 @@ fn plain_t(question: &Question, settings: &[Setting]) -> bool {
         }
     }
     let means: Vec<f64> = by_seed.values().filter_map(|values| describe::mean(values)).collect();
-    let interval = interval::t_interval(&means, LEVEL);
+    let interval = plain_interval(&means);
     let bound =
         if question.wanted.low.is_finite() { question.wanted.low } else { question.wanted.high };
     interval.is_some_and(|interval| interval.low > bound || interval.high < bound)
+}
+
+/// Student's t interval, and the point that it shrinks to where six values or more are equal.
+fn plain_interval(values: &[f64]) -> Option<Interval> {
+    let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let point = low == high && values.len() >= 6;
+    interval::t_interval(values, LEVEL).or_else(|| point.then_some(Interval { low, high }))
 }
 
 fn arm(runs: Vec<Run>, choices: usize) -> Arm {
@@ -452,7 +460,7 @@ impl Path {
                 if decided(middle) { first = middle } else { undecided = middle }
             }
             let plain = (3..=values.len()).any(|n| {
-                let interval = interval::t_interval(&values[..n], LEVEL);
+                let interval = plain_interval(&values[..n]);
                 interval.is_some_and(|i| i.low > self.bound || i.high < self.bound)
             });
             ((first <= values.len()).then_some(first), plain)
