@@ -9,7 +9,8 @@
 //! No run is dropped without being counted. A diverged run predicts nothing, so its accuracy counts as that of
 //! a guess, 1/classes; a run that the machine cut short is no result and
 //! is counted as failed; what was planned and is not there is counted as missing. Means over
-//! converged runs alone are named so.
+//! converged runs alone are named so. Claims ([`verdict`](crate::verdict)) tell apart how many runs train and how
+//! accurate those are.
 
 mod arms;
 mod cells;

@@ -518,6 +518,28 @@ fn a_share_in_one_setting_is_judged_by_its_exact_interval() {
 }
 
 #[test]
+fn seeds_that_all_agree_decide_a_bound_only_when_they_are_enough() {
+    let of = |n: i64, margin| {
+        let both = |seed| {
+            let [ours, theirs] = ["orthogonal_proposed", "orthogonal_datadep"]
+                .map(|name| job(&[init(name), whole("seed", seed)]));
+            [ok(&ours, 0.9, 0.9), diverged(&theirs)]
+        };
+        let records: Vec<Record> = (0..n).flat_map(both).collect();
+        let expect = compare("orthogonal_proposed", "orthogonal_datadep", margin);
+        settle(&records, Claim::new("", Metric::Success, Vec::new(), expect))
+    };
+    assert_eq!(
+        (of(6, 0.0).verdict(), of(5, 0.0).verdict()),
+        (Verdict::Supported, Verdict::Undecided)
+    );
+    // A difference of 0.5 gives 6 such pairs with probability 0.75^6 at most; 0.75^13 < 0.025.
+    let half = of(6, 0.5);
+    assert_eq!((half.verdict(), half.needed().unwrap().n), (Verdict::Undecided, Some(13)));
+    assert_eq!(of(13, 0.5).verdict(), Verdict::Supported);
+}
+
+#[test]
 fn a_claim_about_jobs_that_do_not_exist_is_undecided() {
     let result =
         settle(&depth_sweep(), claim(Metric::TestAcc, 7, compare("orthogonal", "he", 0.0)));
