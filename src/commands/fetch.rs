@@ -91,7 +91,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
                 format!("fetched into {} from {}", folder.display(), sources.join(", "))
             }
         };
-        // The other data sets are wanted, whether or not anybody can read of this one.
+        // The other data sets are fetched even if this message cannot be printed.
         printed = printed.and(console::print(&format!("{dataset}: {what}\n")));
     }
     printed?;

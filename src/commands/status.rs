@@ -17,7 +17,7 @@ use wninit_core::run::progress::RunProgress;
 
 /// How far is a sweep, and what went wrong so far?
 ///
-/// Reads the sweep's files without disturbing a run that is under way.
+/// Reads the files of a sweep, also while it runs.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// The sweep's folder, such as results/depth

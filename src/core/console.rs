@@ -1,7 +1,7 @@
 //! Standard output and standard error: the only place that writes to them.
 //!
 //! Results go to standard output. A reader that has seen enough (`| head`) is no error: what is left
-//! is dropped, and the command goes on to its own exit code. Anything else, a full disk perhaps, is a
+//! is dropped, and the command continues to its own exit code. Anything else, a full disk perhaps, is a
 //! [`PrintError`]. Messages go to standard error, and one that cannot be written is dropped: a sweep
 //! must not abort because stderr is unwritable.
 //!
@@ -49,7 +49,7 @@ pub fn print_with<E: From<PrintError>>(
     }
 }
 
-/// Standard output that remembers why it failed: whoever writes to it may wrap the error beyond
+/// Standard output that records why it failed: a caller may wrap the error beyond
 /// recognition.
 struct Watched {
     error: Option<io::Error>,

@@ -23,7 +23,7 @@ pub fn document(title: &str, main: &Markup) -> String {
             body { main { (main) } }
         }
     };
-    page.into_string().chars().filter_map(visible).collect()
+    page.into_string().chars().filter_map(visible).chain(['\n']).collect()
 }
 
 /// A character as it may stand in a page.

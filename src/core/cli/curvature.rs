@@ -14,7 +14,7 @@ The loss is the mean cross-entropy over the first mini-batches of each job's fir
 augmentation and in fp32; the parameters are all that training would change. log is the natural
 logarithm. Jobs that differ only in how they are trained start from the same network: it is measured
 once, and each of them gets a row of ROOT/NAME/curvature.csv. What stands there already (same method,
-share and tolerance) is not measured again; Ctrl-C ends after the networks under way.
+share and tolerance) is not measured again; Ctrl-C ends after the current networks.
 The exit code is 0 if every job has its row, 3 if some failed, 130 after an interrupt.")]
 pub struct Args {
     #[command(flatten)]

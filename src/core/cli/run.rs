@@ -38,7 +38,7 @@ pub struct Args {
     /// Train at most N jobs of a shape together [default: as many as pay]; changes no result
     #[arg(long, value_name = "N")]
     pub cohort_width: Option<std::num::NonZeroUsize>,
-    /// How often a cohort under way writes a checkpoint, such as 90s, 5m or 1h
+    /// How often a cohort writes a checkpoint, such as 90s, 5m or 1h
     #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "5m")]
     pub checkpoint_every: Duration,
     /// Print the summary of the sweep at the end, also of one that was interrupted or has failures

@@ -1,4 +1,4 @@
-//! Getting a data set's files: several sources in turn, checked before they are believed.
+//! Getting a data set's files: several sources in turn, with checksums.
 //!
 //! A file appears under its final name only when it is complete and its checksum is right.
 //! Everything before that happens in a folder `.fetch-…` beside it, which the next fetch clears
@@ -345,7 +345,7 @@ pub fn fetch_recipe(recipe: &Recipe, options: &Options) -> Result<Fetched, Fetch
     Err(FetchError::AllFailed { place, names, folder: by_hand, tried })
 }
 
-/// Holds the folder against a second fetch for as long as the file lives. A file system that
+/// Locks the folder against a second fetch until the file is dropped. A file system that
 /// has no locks does not stop the fetch: files are placed atomically all the same.
 fn lock(folder: &Path, options: &Options) -> io::Result<File> {
     let file =

@@ -304,7 +304,7 @@ mod tests {
         }
 
         #[test]
-        fn a_changed_header_byte_is_never_believed(at in 0usize..16, flip in 1u8..) {
+        fn a_changed_header_byte_is_never_accepted(at in 0usize..16, flip in 1u8..) {
             let [mut images, _] = genuine(7);
             images[at] ^= flip;
             // Other sizes with the same product would be another genuine file.

@@ -71,7 +71,7 @@ impl Condition {
         Condition { field, values, place: Place::nowhere() }
     }
 
-    /// Whether it is on a seed, which tells replicates of one setting apart.
+    /// Whether it is a seed, which distinguishes replicates of one setting.
     pub fn is_about_seeds(&self) -> bool {
         SEED_FIELDS.contains(&self.field.name)
     }

@@ -96,7 +96,7 @@ fn keep_values(block: &mut Block, field: &Field, wanted: &[Value]) -> Option<boo
     Some(keep.contains(&true))
 }
 
-/// What a word of the command line means.
+/// The value of a command-line word.
 fn from_option(text: &str) -> Value {
     if let Ok(n) = text.parse::<i64>() {
         Value::Integer(n)

@@ -74,7 +74,7 @@ impl Job {
     ///
     /// Hashed is `wninit job 1` and then a line `name=value` for each of [`FIELDS`] that applies.
     /// A field added later must not change the ids of existing jobs, so it is left out where it
-    /// has the value [`Field::as_before`].
+    /// has the value `Field::as_before`.
     pub fn id(&self) -> JobId {
         JobId::of(FIELDS.iter().filter_map(|field| Some((field, field.get(self)?))))
     }

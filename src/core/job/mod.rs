@@ -41,7 +41,7 @@ impl Deref for Job {
     }
 }
 
-/// Why a draft is no job.
+/// Why a draft does not resolve to a job.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {message}")]
 pub struct JobError {

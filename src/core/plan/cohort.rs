@@ -60,7 +60,7 @@ impl Cohort {
     /// A cohort of these jobs.
     ///
     /// # Panics
-    /// If there is no job, or they differ in shape: the planner groups by [`Shape`].
+    /// If `jobs` is empty or their shapes differ: the planner groups by [`Shape`].
     pub fn new(jobs: Vec<Job>) -> Cohort {
         let shape = Shape::of(jobs.first().expect("a cohort has a member"));
         assert!(jobs.iter().all(|job| Shape::of(job) == shape), "a cohort's jobs have one shape");

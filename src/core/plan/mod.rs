@@ -47,7 +47,7 @@ impl Plan {
     /// Expands a grid.
     ///
     /// # Errors
-    /// If a combination is no job, two combinations are the same job, or none is left.
+    /// If a combination is not a valid job, two combinations are the same job, or no job is left.
     pub fn of(grid: &Grid) -> Result<Plan, GridError> {
         let expansions = grid.expansions()?;
         let planned = expand(&expansions)?;

@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn a_partition_is_the_same_for_ever() {
         // Machines with different versions of the program should agree, too. Who changes this on
-        // purpose costs nobody a result: what is finished is not trained again.
+        // purpose loses no result: finished jobs are not trained again.
         let jobs = plan("[base]\ndataset = \"digits\"\n[grid]\ndepth = [2, 5]\nseed = [0, 1]\n");
         let parts = partition(&jobs, 2);
         assert_eq!(parts, [[0, 1], [2, 3]]);

@@ -99,7 +99,7 @@ impl Speeds {
         Speeds { measured: Measured { device, workers, speeds: BTreeMap::new() } }
     }
 
-    /// Where the figures hold: the device and how many workers; `None` if nobody has said.
+    /// Where the figures hold: the device and how many workers; `None` if unknown.
     pub fn machine(&self) -> Option<(&str, usize)> {
         let known = !self.measured.device.is_empty();
         known.then_some((self.measured.device.as_str(), self.measured.workers))
@@ -150,7 +150,7 @@ impl Speeds {
         )?)
     }
 
-    /// Leaves what is known in a folder of its own, for the program that goes on.
+    /// Writes the cache to a separate folder, for the program that continues.
     ///
     /// # Errors
     /// It cannot be written.

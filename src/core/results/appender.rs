@@ -198,7 +198,7 @@ impl Appender {
         self.pending = text.as_bytes().to_vec();
         let written = (&self.file).write_all(text.as_bytes()).and_then(|()| self.file.sync_data());
         written.map_err(self.error("write"))?;
-        // Somebody may have come between, or may have put another file in its place meanwhile.
+        // Another process may have written meanwhile, or replaced the file.
         if self.unchanged()? < text.len() {
             return Err(ResultsError::Changed(self.path.clone()));
         }

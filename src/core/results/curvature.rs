@@ -78,7 +78,7 @@ impl Curvature {
     }
 }
 
-/// The columns of `curvature.csv` after `job_id` and the job's [`FIELDS`].
+/// The columns of `curvature.csv` after `job_id` and the job's fields.
 pub static CURVATURE_COLUMNS: &[Column<Curvature>] = columns![Curvature;
     "method": "", "how the eigenvalue was found: lanczos, or power (iteration)", ""
         => |c| c.question.method.name();

@@ -68,7 +68,7 @@ pub fn is_mergeable(dir: &Path) -> Result<bool, ResultsError> {
 ///
 /// # Errors
 /// Another process writes to the sweep's folder, or a file cannot be read or written, or has a row that fails validation.
-/// What was copied before stays; the same call goes on from there.
+/// Rows copied before the error stay; the same call continues from there.
 pub fn merge(dir: &Path) -> Result<Merged, ResultsError> {
     let mut journal = Journal::open(dir)?;
     let mut merged = Merged { warnings: journal.warnings().to_vec(), ..Merged::default() };

@@ -53,7 +53,7 @@ pub type Seed = (u64, u64);
 pub enum RunEnding {
     /// It converged to something better than guessing.
     Success,
-    /// It converged, and its test accuracy is no better than guessing ([`CHANCE_CONFIDENCE`]).
+    /// It converged, and its test accuracy is no better than guessing (`CHANCE_CONFIDENCE`).
     AtChance,
     /// It diverged.
     Diverged,

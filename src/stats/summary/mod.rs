@@ -1,7 +1,7 @@
 //! Robustness, seed variance and claims: records in, tables out.
 //!
 //! A sweep is a box whose *axes* are the fields that take more than one value in its plan. The
-//! seed fields aside, a point of the box is a [`Cell`]; its runs differ in their seeds alone, and the
+//! seed fields aside, a point of the box is a cell; its runs differ in their seeds alone, and the
 //! seed is the unit of replication everywhere. Along the axes, the initializer (with the norm
 //! that it is for, and a warm-up that only some have) is the *arm*, the thing that is compared; `lr` is chosen for each arm on
 //! validation accuracy, never on test accuracy; what is left is the *context* of a comparison.

@@ -192,7 +192,7 @@ impl Model {
     }
 
     /// One training step on a mini-batch: forward, loss, backward and, if `sgd` is given, the
-    /// update; otherwise gradients stay in [`Param::grad`].
+    /// update; otherwise gradients stay in `Param::grad`.
     ///
     /// `x` is `[member, batch, channel, height, width]`, `y` `[member, batch]` (class indices).
     /// At most `micro_batch` images pass through at a time. With `recompute`, only the input of

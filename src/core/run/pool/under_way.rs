@@ -111,7 +111,7 @@ impl UnderWay {
         (under_way, RetryPolicy { message, widths })
     }
 
-    /// Writes the cohorts in training. `finished` tells which jobs are on disk.
+    /// Writes the in-flight cohorts. `finished` returns whether a job is on disk.
     pub(crate) fn set<'r>(
         &mut self,
         running: impl Iterator<Item = &'r Running>,
