@@ -104,6 +104,11 @@ check: setup ## Check format, lints and the tests without libtorch (1 min)
 golden: setup ## Compare with the reference cases, and those in WNINIT_GOLDEN
 	cargo test $(CHECKED) -p wninit-torch-program --test torch golden:: -- --nocapture
 
+.PHONY: validate-statistics
+validate-statistics: ## Simulate how often verdicts are wrong (2 min)
+	cargo run $(CHECKED) -p wninit-stats --example validate > target/statistics-validation.md
+	mv target/statistics-validation.md docs/statistics-validation.md
+
 .PHONY: soak
 soak: setup ## Kill real sweeps hundreds of times, count what is lost
 	cargo test $(CHECKED) --test soak -- --ignored --nocapture

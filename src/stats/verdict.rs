@@ -225,10 +225,17 @@ impl Answer {
 pub fn decide(question: &Question, settings: &[Setting]) -> Answer {
     let one = |setting: &Setting| (setting.name.clone(), decide_over(question, &[setting]));
     let decisions: Vec<(String, Decision)> = settings.iter().map(one).collect();
+    // A setting in which no run trains says nothing by itself, but its difference of successes is 0
+    // and counts in the mean: to leave it out would flatter the arm that trains elsewhere.
+    let given = question.estimand == Estimand::GivenSuccess;
+    let any = decisions.iter().any(|(_, decision)| decision.estimate.is_some());
+    let counts = |decision: &Decision| {
+        decision.estimate.is_some() || any && !given && decision.verdict == Verdict::NotTestable
+    };
     let tested: Vec<&Setting> = settings
         .iter()
         .zip(&decisions)
-        .filter(|(_, (_, decision))| decision.estimate.is_some())
+        .filter(|(_, (_, decision))| counts(decision))
         .map(|(setting, _)| setting)
         .collect();
     let overall = match tested.as_slice() {
@@ -488,13 +495,17 @@ fn testable(question: &Question, settings: &[&Setting]) -> Result<(), (Verdict, 
             let why = format!("Fewer than {needed} finished seeds in an arm");
             return Err((Verdict::Undecided, why));
         }
-        if setting.b.is_some() && arms.iter().all(|(trained, _)| *trained == 0) {
-            return Err((Verdict::NotTestable, "No run of either arm trained".to_owned()));
-        }
         if given && arms.iter().any(|(trained, _)| *trained < 2) {
             let why = "An arm has fewer than two seeds that trained".to_owned();
             return Err((Verdict::NotTestable, why));
         }
+    }
+    let on_the_floor = |setting: &&Setting| {
+        let arms = std::iter::once(&setting.a).chain(&setting.b);
+        setting.b.is_some() && arms.map(Arm::trained).all(|(trained, _)| trained == 0)
+    };
+    if settings.iter().all(on_the_floor) {
+        return Err((Verdict::NotTestable, "No run of either arm trained".to_owned()));
     }
     Ok(())
 }

@@ -423,6 +423,15 @@ fn settings_that_cannot_be_tested_or_are_not_finished_are_named() {
 }
 
 #[test]
+fn a_setting_in_which_no_run_trains_counts_as_no_difference_of_successes() {
+    let (trains, fails) = ([Some(0.8); 8], [None; 8]);
+    let settings = [setting("depth 10", &trains, &fails), setting("depth 200", &fails, &fails)];
+    let answer = decide(&asked(Estimand::Success, 0.0), &settings);
+    assert_eq!(answer.overall.estimate, Some(0.5), "{answer:?}");
+    assert_eq!(answer.settings[1].1.verdict, Verdict::NotTestable);
+}
+
+#[test]
 fn a_choice_in_the_judged_seeds_costs_width_and_says_so() {
     let (a, b) = gains(0.02);
     let question = asked(Estimand::GivenSuccess, 0.0);
