@@ -10,7 +10,7 @@ use crate::verdict::{ALPHA, Design};
 /// The most seeds that are named. What takes more is too small to be found by trying again.
 const MOST: usize = 1000;
 
-/// How many seeds, in all, a t test needs for a decision with probability [`POWER`].
+/// How many seeds, in all, a t test needs for a decision with probability `POWER`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SeedsNeeded {
     /// At the observed mean and sd; `None` for more than 1,000.
@@ -100,7 +100,7 @@ pub fn effect_interval(values: &[f64], margin: f64) -> Option<Interval> {
     Some(Interval { low: effect(1.0 - tail), high: effect(tail) })
 }
 
-/// The smallest distance to a margin that `n` seeds (in each arm) decide with probability [`POWER`], if
+/// The smallest distance to a margin that `n` seeds (in each arm) decide with probability `POWER`, if
 /// the sd is that of the differences (paired) or of an arm (unpaired). `None` for fewer than two.
 pub fn detectable_mean(n: usize, sd: f64, design: Design) -> Option<f64> {
     if n < 2 {
@@ -111,7 +111,7 @@ pub fn detectable_mean(n: usize, sd: f64, design: Design) -> Option<f64> {
 }
 
 /// The smallest share of failures that `n` seeds (in each arm) tell from an arm that never fails with
-/// probability [`POWER`], by the exact test. `None` where no number of failures would.
+/// probability `POWER`, by the exact test. `None` where no number of failures would.
 pub fn detectable_success(n: usize, design: Design) -> Option<f64> {
     let decides = |failures: &usize| {
         let difference = match design {
