@@ -254,6 +254,36 @@ fn without_batch_norm_micro_batches_add_up_to_the_full_batch() {
 }
 
 #[test]
+fn a_job_that_diverges_is_tested_with_the_parameters_of_its_best_epoch() {
+    let with = |settings: &[(&str, &str)]| {
+        let base = [
+            ("dataset", "digits"),
+            ("model", "mlp"),
+            ("depth", "3"),
+            ("width", "16"),
+            ("norm", "none"),
+            ("init", "he"),
+            ("batch_size", "256"),
+            ("warmup_epochs", "8"),
+            ("epochs", "9"),
+        ];
+        draft(&[&base[..], settings].concat()).resolve().unwrap()
+    };
+    let neighbour = with(&[("lr", "0.1")]);
+    // Weight decay with so large a learning rate multiplies the weights, once the warm-up is through.
+    let diverging = with(&[("lr", "10"), ("weight_decay", "0.1")]);
+    let late = train(&[neighbour, diverging], Recompute::Off).remove(1);
+    assert_eq!(late.outcome, Outcome::Diverged);
+    let done = late.epochs_done;
+    assert!(done > late.best_epoch.unwrap(), "the last epoch is not the best: {late:?}");
+    let stopped = late.job.with(&[("epochs", Value::Integer(done.into()))]).unwrap();
+    let stopped = train(&[stopped], Recompute::Off).remove(0);
+    assert_eq!(stopped.outcome, Outcome::Ok, "{stopped:?}");
+    assert!(stopped.test_acc.is_some());
+    assert_eq!((late.test_loss, late.test_acc), (stopped.test_loss, stopped.test_acc));
+}
+
+#[test]
 fn a_very_deep_network_trains_without_a_deep_stack() {
     let deep = draft(&[
         ("dataset", "synthetic"),

@@ -19,6 +19,8 @@ use crate::table::{Column, ColumnDoc, Datum};
 pub(super) const IF_DIVERGED: &str = "the job diverged";
 pub(super) const IF_OK: &str = "the outcome is ok";
 pub(super) const IF_NO_EPOCH: &str = "no epoch was whole";
+pub(super) const IF_NO_TEST: &str =
+    "the job diverged before an epoch was whole, or a version that did not test diverged jobs";
 
 /// A measured number; empty if there is none.
 pub(super) fn float(value: impl Into<Option<f64>>) -> Datum {
@@ -57,9 +59,9 @@ pub static RESULT_COLUMNS: &[Column<Record>] = columns![Record;
         => |r| float(r.best_val_acc);
     "best_epoch": "epoch", "the first epoch, counted from 1, that reached best_val_acc", IF_NO_EPOCH
         => |r| r.best_epoch;
-    "test_loss": "nats", "mean cross-entropy over the test images with the parameters of best_epoch", IF_DIVERGED
+    "test_loss": "nats", "mean cross-entropy over the test images with the parameters of best_epoch", IF_NO_TEST
         => |r| float(r.test_loss);
-    "test_acc": "fraction", "accuracy over the test images with the parameters of best_epoch", IF_DIVERGED
+    "test_acc": "fraction", "accuracy over the test images with the parameters of best_epoch", IF_NO_TEST
         => |r| float(r.test_acc);
     "train_seconds": "seconds", "wall-clock time of the cohort, divided by its jobs", "not measured"
         => |r| float(r.train_seconds);

@@ -1,6 +1,6 @@
 //! Checks of a row that hold for every training. A row that fails them was damaged, or edited by hand.
 
-use super::columns::{EPOCH_COLUMNS, IF_DIVERGED, IF_NO_EPOCH, IF_OK, RESULT_COLUMNS};
+use super::columns::{EPOCH_COLUMNS, IF_DIVERGED, IF_NO_EPOCH, IF_NO_TEST, IF_OK, RESULT_COLUMNS};
 use super::{EpochRow, Outcome, Record};
 use crate::plan::cohort::Shape;
 use crate::table::{Column, Datum};
@@ -23,12 +23,15 @@ pub(super) fn record(record: &Record) -> Result<(), String> {
             IF_DIVERGED => is_ok,
             IF_OK => !is_ok,
             IF_NO_EPOCH => done > 0,
+            IF_NO_TEST => is_ok || (there && done > 0),
             _ => there && !(is_ok && column.name == "diverged_step"),
         };
         if there != wanted {
             let is = if there { "has a value" } else { "is empty" };
             let but = match column.empty {
-                IF_NO_EPOCH => format!("`epochs_done` is {done}"),
+                _ if column.empty == IF_NO_EPOCH || (column.empty == IF_NO_TEST && !is_ok) => {
+                    format!("`epochs_done` is {done}")
+                }
                 _ => format!("the outcome is {outcome}"),
             };
             return Err(format!("the column `{}` {is}, but {but}", column.name));

@@ -14,6 +14,13 @@ pub(crate) struct Scores {
     pub accuracy: Vec<f64>,
 }
 
+impl Scores {
+    /// Loss and accuracy of each member whose loss is finite.
+    pub(crate) fn finite(self) -> impl Iterator<Item = Option<(f64, f64)>> {
+        self.loss.into_iter().zip(self.accuracy).map(|pair| pair.0.is_finite().then_some(pair))
+    }
+}
+
 /// Images per batch. A constant, because it affects the last bits of a result.
 const BATCH: usize = 256;
 

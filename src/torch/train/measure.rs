@@ -88,7 +88,7 @@ fn steps(session: &mut Session, data: &DeviceData, count: usize) -> Duration {
         session.advance(data);
         (session.epoch, session.step) = (0, 0);
     }
-    session.read_losses(); // synchronizes a GPU
+    session.read_losses(data); // synchronizes a GPU
     started.elapsed()
 }
 

@@ -62,8 +62,9 @@ struct EpochInputs {
 /// A member whose training is over.
 pub(crate) struct EndedMember {
     pub member: Member,
-    /// Test loss and accuracy, or the divergence.
-    pub result: Result<(f64, f64), Divergence>,
+    pub divergence: Option<Divergence>,
+    /// Test loss and accuracy with the parameters of the best epoch, if there was one and they are finite.
+    pub test: Option<(f64, f64)>,
 }
 
 /// Results of a step that are still on the device.
@@ -214,7 +215,7 @@ impl Session {
         let interval = if device.is_cuda() { steps } else { 16 };
         let mut ended = Vec::new();
         if self.step.is_multiple_of(interval) || self.step == steps {
-            ended = self.read_losses();
+            ended = self.read_losses(data);
         }
         if self.step == steps {
             ended.extend(self.end_epoch(data));
@@ -236,7 +237,7 @@ impl Session {
     }
 
     /// Reads the losses from the device and removes members in which one is not finite.
-    pub(crate) fn read_losses(&mut self) -> Vec<EndedMember> {
+    pub(crate) fn read_losses(&mut self, data: &DeviceData) -> Vec<EndedMember> {
         if self.unread.is_empty() || self.members.is_empty() {
             return Vec::new();
         }
@@ -262,7 +263,7 @@ impl Session {
                 member.progress.images += unread.images as u64;
             }
         }
-        self.remove_diverged(diverged)
+        self.remove_diverged(diverged, data)
     }
 
     /// Validates; after the last epoch, tests each member with its best parameters.
@@ -307,7 +308,7 @@ impl Session {
                 seconds,
             });
         }
-        let mut ended = self.remove_diverged(diverged);
+        let mut ended = self.remove_diverged(diverged, data);
         self.epoch += 1;
         self.step = 0;
         if self.members.is_empty() {
@@ -322,12 +323,9 @@ impl Session {
         ended
     }
 
-    /// All parameters and buffers.
+    /// See [`state`].
     pub(crate) fn state(&mut self) -> Vec<Tensor> {
-        let params =
-            self.model.params().into_iter().map(|p| p.value.shallow_clone()).collect::<Vec<_>>();
-        let buffers = self.model.buffers().into_iter().map(|b| b.value.shallow_clone());
-        params.into_iter().chain(buffers).collect()
+        state(&mut self.model)
     }
 
     /// For each member, whether its best epoch is the last completed one.
@@ -353,24 +351,23 @@ impl Session {
             copy_members(&best, &self.state(), &behind);
             self.model.refresh();
         }
-        let all = spread(data.test.labels.size()[0] as u64, self.shape.test as u64);
+        let all = self.test_indices(data);
         let indices = vec![&*all; self.members.len()];
         let scores = self.scores(Work::Test, &data.test, &indices);
         self.share_time();
+        let (epoch, step) = (self.shape.epochs, self.shape.steps() as u64);
         let members = std::mem::take(&mut self.members);
-        let results = scores.loss.into_iter().zip(scores.accuracy).map(|(loss, accuracy)| {
-            if loss.is_finite() {
-                Ok((loss, accuracy))
-            } else {
-                let (epoch, step) = (self.shape.epochs, self.shape.steps() as u64);
-                Err(Divergence { epoch, step, reason: "test loss" })
-            }
+        let ended = members.into_iter().zip(scores.finite()).map(|(member, test)| EndedMember {
+            member,
+            divergence: test.is_none().then_some(Divergence { epoch, step, reason: "test loss" }),
+            test,
         });
-        members
-            .into_iter()
-            .zip(results)
-            .map(|(member, result)| EndedMember { member, result })
-            .collect()
+        ended.collect()
+    }
+
+    /// The test images that all members of the cohort are tested on.
+    fn test_indices(&self, data: &DeviceData) -> Vec<u32> {
+        spread(data.test.labels.size()[0] as u64, self.shape.test as u64)
     }
 
     /// Starts the clock of the members' training time earlier than [`Session::new`] did.
@@ -395,6 +392,14 @@ impl Session {
         let share = seconds / self.members.len() as f64;
         self.members.iter_mut().for_each(|member| member.progress.seconds += share);
     }
+}
+
+/// All parameters and buffers of a model.
+fn state(model: &mut Model) -> Vec<Tensor> {
+    let params = model.params().into_iter().map(|param| param.value.shallow_clone());
+    let params: Vec<Tensor> = params.collect();
+    let buffers = model.buffers().into_iter().map(|buffer| buffer.value.shallow_clone());
+    params.into_iter().chain(buffers).collect()
 }
 
 /// `count` of `all` indices, evenly spaced, since some test sets are sorted.

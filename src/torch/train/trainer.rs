@@ -220,7 +220,7 @@ impl Libtorch {
             if session.is_over() || !(stop || due) {
                 continue;
             }
-            report(session.read_losses(), event);
+            report(session.read_losses(&data), event);
             if let Some(file) = file.as_ref().filter(|_| !session.is_over()) {
                 // A failed checkpoint does not stop training.
                 if let Err(error) = checkpoint::save(file, &mut session) {
@@ -269,26 +269,24 @@ impl Trainer for Libtorch {
 }
 
 fn record(ended: EndedMember, provenance: Provenance) -> Record {
-    let EndedMember { member, result } = ended;
+    let EndedMember { member, divergence, test } = ended;
     let progress = member.progress;
     let best = progress.best();
-    let last = progress.epochs.last().filter(|_| result.is_ok());
-    let divergence = result.as_ref().err();
-    let test = result.as_ref().ok();
+    let last = progress.epochs.last().filter(|_| divergence.is_none());
     Record {
-        outcome: if result.is_ok() { Outcome::Ok } else { Outcome::Diverged },
-        reason: divergence.map(|d| d.reason.to_owned()),
+        outcome: if divergence.is_none() { Outcome::Ok } else { Outcome::Diverged },
+        reason: divergence.as_ref().map(|d| d.reason.to_owned()),
         epochs_done: progress.epochs.len() as u32,
-        diverged_epoch: divergence.map(|d| d.epoch),
-        diverged_step: divergence.map(|d| d.step),
+        diverged_epoch: divergence.as_ref().map(|d| d.epoch),
+        diverged_step: divergence.as_ref().map(|d| d.step),
         train_loss: last.map(|row| row.train_loss),
         train_acc: last.map(|row| row.train_acc),
         val_loss: last.map(|row| row.val_loss),
         val_acc: last.map(|row| row.val_acc),
         best_val_acc: best.map(|row| row.val_acc),
         best_epoch: best.map(|row| row.epoch),
-        test_loss: test.map(|(loss, _)| *loss),
-        test_acc: test.map(|(_, accuracy)| *accuracy),
+        test_loss: test.map(|(loss, _)| loss),
+        test_acc: test.map(|(_, accuracy)| accuracy),
         train_seconds: progress.seconds,
         images_per_second: (progress.seconds > 0.0)
             .then(|| progress.images as f64 / progress.seconds),

@@ -2,8 +2,11 @@
 
 use tch::{Kind, Tensor};
 
-use super::{EndedMember, EpochInputs, Session, rule};
-use crate::train::evaluate::to_vec;
+use super::{EndedMember, EpochInputs, Session, rule, state};
+use crate::models::Model;
+use crate::train::data::DeviceData;
+use crate::train::evaluate::{evaluate, to_vec};
+use crate::train::launch::{Launcher, Work};
 
 /// Where and how a member diverged.
 pub(crate) struct Divergence {
@@ -36,10 +39,13 @@ impl Session {
     pub(super) fn remove_diverged(
         &mut self,
         diverged: Vec<(usize, Divergence)>,
+        data: &DeviceData,
     ) -> Vec<EndedMember> {
         if diverged.is_empty() {
             return Vec::new();
         }
+        let gone: Vec<i64> = diverged.iter().map(|(m, _)| *m as i64).collect();
+        let mut tests = self.test_best(&gone, data).into_iter();
         let is_kept = |m: &usize| diverged.iter().all(|(gone, _)| gone != m);
         let kept: Vec<i64> = (0..self.members.len()).filter(is_kept).map(|m| m as i64).collect();
         if !kept.is_empty() {
@@ -58,12 +64,33 @@ impl Session {
         let mut out = Vec::new();
         for (m, member) in std::mem::take(&mut self.members).into_iter().enumerate() {
             match divergences.next_if(|(gone, _)| *gone == m) {
-                Some((_, divergence)) => out.push(EndedMember { member, result: Err(divergence) }),
+                Some((_, divergence)) => out.push(EndedMember {
+                    member,
+                    divergence: Some(divergence),
+                    test: tests.next().flatten(),
+                }),
                 None => self.members.push(member),
             }
         }
         self.rule = rule(&self.members, self.model.config().arithmetic.device);
         self.launcher.forget();
         out
+    }
+    /// Test loss and accuracy of these members with the parameters of their best epoch; none where no
+    /// epoch was whole.
+    fn test_best(&self, members: &[i64], data: &DeviceData) -> Vec<Option<(f64, f64)>> {
+        let Some(best) = &self.best else { return Vec::new() };
+        let mut model = Model::zeros(self.model.config(), members.len() as i64);
+        let index = Tensor::from_slice(members).to_device(self.model.config().arithmetic.device);
+        for (mut value, best) in state(&mut model).into_iter().zip(best) {
+            value.copy_(&best.index_select(0, &index));
+        }
+        model.refresh();
+        let all = self.test_indices(data);
+        let indices = vec![&*all; members.len()];
+        let mut launcher = Launcher::new(self.model.config().arithmetic.device);
+        evaluate(&model, &data.test, &indices, &self.preprocess, &mut launcher, Work::Test)
+            .finite()
+            .collect()
     }
 }
