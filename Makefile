@@ -104,6 +104,10 @@ check: setup ## Check format, lints and the tests without libtorch (1 min)
 golden: setup ## Compare with the reference cases, and those in WNINIT_GOLDEN
 	cargo test $(CHECKED) -p wninit-torch-program --test torch golden:: -- --nocapture
 
+.PHONY: reproduction
+reproduction: ## Write the tables of docs/reproduction.md from results/paper
+	$(PYTHON) analysis/reproduction.py
+
 .PHONY: validate-statistics
 validate-statistics: ## Simulate how often verdicts are wrong (2 min)
 	cargo run $(CHECKED) -p wninit-stats --example validate > target/statistics-validation.md
@@ -127,10 +131,11 @@ bench-gpu: setup ## The same and the tests on a GPU; skipped where there is none
 	benches/gpu.sh $(if $(OUT),$(call quoted,$(OUT)))
 
 .PHONY: lint
-lint: setup ## Check format, lints and documentation
+lint: setup ## Check format, lints, documentation and its tables
 	cargo fmt --all --check
 	cargo clippy $(CHECKED) --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc $(CHECKED) --no-deps
+	.venv/bin/python analysis/reproduction.py --check
 
 .PHONY: notebooks
 notebooks: .venv/.notebooks-installed ## Execute analysis/*.ipynb on RESULTS, into analysis/out/*.html

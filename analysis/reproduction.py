@@ -1,0 +1,158 @@
+"""Writes the tables of docs/reproduction.md from the summaries in results/paper.
+
+    python analysis/reproduction.py            rewrite what stands between the page's two marks
+    python analysis/reproduction.py --check    exit with 1 if the page is not up to date
+
+Needs Python 3.11 and no packages. What is said of each folder comes from its grid.toml, runs.csv (or
+signal.csv, curvature.csv) and summary/*.csv, as `wninit summary` wrote them.
+"""
+
+import csv
+import math
+import statistics
+import sys
+import tomllib
+from collections import Counter, defaultdict
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PAPER = ROOT / "results" / "paper"
+PAGE = ROOT / "docs" / "reproduction.md"
+BEGIN, END = "<!-- begin: analysis/reproduction.py -->\n", "<!-- end: analysis/reproduction.py -->\n"
+
+# The paper's experiments and the names of their grids.
+EXPERIMENTS = {
+    "E2": "mlp-depth",
+    "E3": "mlp-hyperparameters",
+    "E4": "cnn-depth",
+    "E5": "wrn-depth",
+    "E6": "seeds",
+    "E7": "test-error",
+    "E8": "curvature",
+}
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def number(text: str, digits: int = 3) -> str:
+    return f"{float(text):.{digits}f}" if text else ""
+
+
+def p_value(text: str) -> str:
+    if not text:
+        return ""
+    p = float(text)
+    return f"{p:.1e}" if p < 0.001 else f"{p:.3f}"
+
+
+def table(header: list[str], body: list[list[str]]) -> list[str]:
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return lines + ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in body]
+
+
+def signals() -> list[str]:
+    """E1: the last layer's norm over the input's, mean and range of the seeds."""
+    last: dict[tuple[str, str, str], tuple[int, float]] = {}
+    for row in rows(PAPER / "signal" / "signal.csv"):
+        key = (row["net"], row["init"], row["init_seed"])
+        layer, ratio = int(row["layer"]), float(row["forward_ratio"])
+        last[key] = max(last.get(key, (-1, 0.0)), (layer, ratio))
+    ratios = defaultdict(list)
+    for (net, init, _), (_, ratio) in last.items():
+        ratios[net, init].append(ratio)
+    body = [
+        [net, init, f"{statistics.mean(found):.3g}", f"{min(found):.3g} to {max(found):.3g}", str(len(found))]
+        for (net, init), found in ratios.items()
+    ]
+    head = ["network", "initializer", "norm of the last layer over that of the input", "range", "seeds"]
+    return ["### E1 · `results/paper/signal`", "", *table(head, body), ""]
+
+
+def provenance(folder: Path) -> str:
+    found = rows(folder / "runs.csv") or rows(folder / "curvature.csv")
+    planned = len(rows(folder / "plan.csv"))
+    outcomes = Counter(row.get("outcome", "measured") for row in found)
+    counts = ", ".join(f"{n:,} {outcome}" for outcome, n in sorted(outcomes.items(), reverse=True))
+    devices = ", ".join(sorted({row["device"] for row in found}))
+    commits = ", ".join(f"`{commit[:7]}`" for commit in sorted({row["git_sha"] for row in found}))
+    partial = "" if len(found) >= planned else f" of {planned:,} planned: **partial**"
+    return f"{len(found):,} runs{partial} ({counts}) on {devices}, commit {commits}."
+
+
+def claims(folder: Path) -> list[list[str]]:
+    body = []
+    for claim in rows(folder / "summary" / "claims.csv"):
+        interval = f" [{number(claim['low'])}, {number(claim['high'])}]" if claim["low"] else ""
+        estimate = number(claim["estimate"]) + interval
+        success = f"{claim['n_success']}/{claim['n_runs']}" if claim["n_runs"] else ""
+        if claim["n_runs_other"]:
+            success += f" against {claim['n_success_other']}/{claim['n_runs_other']}"
+        holm = f" ({p_value(claim['p_holm'])})" if claim["p_holm"] else ""
+        # Only the settings in which it is not the verdict over all.
+        settings = claim["settings"].split("; ") if claim["settings"] else []
+        others = [s for s in settings if not s.startswith(f"{claim['verdict']} at")]
+        verdict = f"**{claim['verdict']}**" + "".join(f"; {s}" for s in others)
+        exploratory = "; exploratory" if claim["n"] and int(claim["n"]) < 6 else ""
+        body.append(
+            [claim["text"], claim["test"], estimate, success, claim["n"] + exploratory,
+             p_value(claim["p"]) + holm, verdict]
+        )
+    return body
+
+
+def published(folder: Path) -> list[list[str]]:
+    body = []
+    for row in rows(folder / "summary" / "published.csv"):
+        ours = number(row["mean"])
+        if row["mean_low"]:
+            ours += f" [{number(row['mean_low'])}, {number(row['mean_high'])}]"
+        theirs = f"{float(row['published']):g}" + (f" ± {float(row['spread']):g}" if row["spread"] else "")
+        # The authors give norms as decimal logarithms.
+        if row["metric"] == "log_spectral_norm":
+            theirs += f" ({float(row['published']) / math.log(10):.2f} in base 10)"
+            ours += f" ({float(row['mean']) / math.log(10):.2f} in base 10)" if row["mean"] else ""
+        body.append([row["where"] or "all", row["metric"], theirs, ours or "not measured", row["n"], row["source"]])
+    return body
+
+
+def experiment(name: str, sweep: str) -> list[str]:
+    variants = [sweep, f"{sweep}-confirm", f"{sweep}-small", f"{sweep}-small-confirm"]
+    lines = []
+    for folder in (PAPER / variant for variant in variants):
+        if not (folder / "grid.toml").exists():
+            continue
+        about = tomllib.loads((folder / "grid.toml").read_text()).get("about", "")
+        lines += [f"### {name} · `results/paper/{folder.name}`", "", about, "", provenance(folder), ""]
+        if body := claims(folder):
+            head = ["claim", "test", "estimate and 95 % interval", "trained", "seeds", "p (Holm)", "verdict"]
+            lines += [*table(head, body), ""]
+        if body := published(folder):
+            lines += [*table(["where", "metric", "published", "ours", "seeds", "source"], body), ""]
+    return lines
+
+
+def main() -> int:
+    lines = signals()
+    for name, sweep in EXPERIMENTS.items():
+        lines += experiment(name, sweep)
+    total = sum(len(rows(path)) for path in sorted(PAPER.glob("*/runs.csv")))
+    lines.insert(0, f"{total:,} training runs are committed in `results/paper/`.\n")
+    before, rest = PAGE.read_text().split(BEGIN)
+    _, after = rest.split(END)
+    page = before + BEGIN + "\n".join(lines).rstrip() + "\n\n" + END + after
+    if "--check" in sys.argv[1:]:
+        if page != PAGE.read_text():
+            print("docs/reproduction.md is not what `make reproduction` writes", file=sys.stderr)
+            return 1
+        return 0
+    PAGE.write_text(page)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
