@@ -121,6 +121,36 @@ fn a_finished_job_is_on_disk_before_the_worker_starts_the_next_cohort() {
 }
 
 #[test]
+fn a_checkpoint_is_given_up_only_when_all_rows_of_its_cohort_are_on_disk() {
+    let dir = folder();
+    let stop = AtomicBool::new(false);
+    let mut journal = Journal::open(dir.path()).unwrap();
+    let given_up = std::cell::RefCell::new(Vec::new());
+    let durable = |cohort: &Cohort| {
+        let rows = read_runs(dir.path()).unwrap().records;
+        for job in cohort.jobs() {
+            assert!(rows.iter().any(|row| row.job == *job), "a job has no row");
+        }
+        given_up.borrow_mut().push(cohort.jobs()[0].id());
+    };
+    let options =
+        PoolOptions { durable: &durable, ..PoolOptions::new(vec!["cpu".into(); 2], &stop) };
+    let jobs = jobs(12);
+    let fails = jobs[0].id();
+    let trainer = Fake(|_: usize, _: &Cohort, job: &Job| match job.id() == fails {
+        true => failed(FailureReason::Device, "no"),
+        false => Ok(()),
+    });
+    let cohorts = cohorts(&jobs, 3);
+    let mut expected: Vec<_> = cohorts[1..].iter().map(|cohort| cohort.jobs()[0].id()).collect();
+    pool::run(cohorts, &trainer, &mut journal, &options);
+    expected.sort_unstable();
+    let mut given_up = given_up.into_inner();
+    given_up.sort_unstable();
+    assert_eq!(given_up, expected, "all but the one that failed");
+}
+
+#[test]
 fn a_panic_fails_only_the_jobs_of_its_cohort() {
     let dir = folder();
     let jobs = jobs(12);

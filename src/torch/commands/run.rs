@@ -101,8 +101,13 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
         let width = speeds.width(&shape);
         speeds.seconds(&shape, width) / width as f64
     };
+    let folder = sweep.journal.dir().join("checkpoints");
+    // If it stays, the next run deletes it: its jobs are finished.
+    let durable =
+        |cohort: &Cohort| drop(std::fs::remove_file(folder.join(checkpoint::file_name(cohort))));
     let options = PoolOptions {
         cost: &cost,
+        durable: &durable,
         deadline: args.budget.map(|budget| Instant::now() + budget),
         finished_before: sweep.finished,
         ..PoolOptions::new(devices.into_iter().map(device::name).collect(), &stop)

@@ -51,7 +51,7 @@ pub struct Checkpoint {
 
 /// The name of a cohort's checkpoint. It contains a hash of all jobs, so that the halves of a cohort do
 /// not overwrite each other's checkpoint or the one that they resume from.
-pub(super) fn file_name(cohort: &Cohort) -> String {
+pub(crate) fn file_name(cohort: &Cohort) -> String {
     let ids: Vec<String> = cohort.jobs().iter().map(|job| job.id().to_string()).collect();
     let hash = Sha256::digest(ids.join(" "));
     format!("{}-{:02x}{:02x}{:02x}{:02x}.checkpoint", ids[0], hash[0], hash[1], hash[2], hash[3])

@@ -234,10 +234,6 @@ impl Libtorch {
                 return Err(Stop::Interrupted);
             }
         }
-        if let Some(file) = file {
-            // If it stays, the next run deletes it: its jobs are finished.
-            let _ = std::fs::remove_file(file);
-        }
         Ok(())
     }
 

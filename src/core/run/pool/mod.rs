@@ -40,12 +40,21 @@ pub struct PoolOptions<'a> {
     pub deadline: Option<Instant>,
     /// Jobs of the plan that earlier runs finished.
     pub finished_before: usize,
+    /// Called once all results of a cohort are durable, so that its checkpoint can be deleted.
+    pub durable: &'a dyn Fn(&Cohort),
 }
 
 impl<'a> PoolOptions<'a> {
     /// One worker per device, equal costs, no deadline.
     pub fn new(workers: Vec<String>, stop: &'a AtomicBool) -> PoolOptions<'a> {
-        PoolOptions { workers, cost: &|_| 1.0, stop, deadline: None, finished_before: 0 }
+        PoolOptions {
+            workers,
+            cost: &|_| 1.0,
+            stop,
+            deadline: None,
+            finished_before: 0,
+            durable: &|_| {},
+        }
     }
 }
 

@@ -61,6 +61,8 @@ pub(super) struct Pool<'a> {
     workers: Vec<Worker>,
     /// Finished, not yet on disk.
     records: Vec<Record>,
+    /// Cohorts whose last record may not be on disk yet.
+    ended: Vec<Cohort>,
     /// Failed, not yet on disk.
     failures: Vec<Failure>,
     /// Why the journal cannot be written.
@@ -117,6 +119,7 @@ impl<'a> Pool<'a> {
             journal,
             workers,
             records: Vec::new(),
+            ended: Vec::new(),
             failures: Vec::new(),
             broken: None,
             widths: policy.widths,
@@ -266,6 +269,7 @@ impl<'a> Pool<'a> {
                     Ok(Ok(())) if unfinished.is_empty() => {
                         self.trained.insert(task.cohort.shape());
                         self.workers[w].streak.clear();
+                        self.ended.push(task.cohort);
                         return;
                     }
                     Ok(Err(Stop::Interrupted)) => {
@@ -385,6 +389,7 @@ impl<'a> Pool<'a> {
                 self.diverged += usize::from(record.outcome == Outcome::Diverged);
             }
         }
+        self.ended.drain(..).for_each(|cohort| (self.options.durable)(&cohort));
         if !self.failures.is_empty() {
             self.journal.append_failures(&self.failures)?;
             self.failures.clear();
