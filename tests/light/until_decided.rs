@@ -81,12 +81,7 @@ struct Fake<'s> {
 }
 
 impl Trainer for Fake<'_> {
-    fn train(
-        &self,
-        _: usize,
-        cohort: &Cohort,
-        event: &mut dyn FnMut(Event),
-    ) -> Result<(), Stop> {
+    fn train(&self, _: usize, cohort: &Cohort, event: &mut dyn FnMut(Event)) -> Result<(), Stop> {
         for job in cohort.jobs() {
             if self.stop.load(Ordering::SeqCst) {
                 return Err(Stop::Interrupted);
@@ -245,7 +240,10 @@ fn a_rule_may_be_raised_or_added_and_not_taken_away() {
 
     let raised = grid(&GRID.replace("max_seeds = 11", "max_seeds = 20"));
     assert_eq!(run(dir.path(), &raised, 1, usize::MAX).unwrap(), 0);
-    assert_eq!(seeds(dir.path())[&(2, "orthogonal_proposed".to_owned())], (5..25).collect::<Vec<_>>());
+    assert_eq!(
+        seeds(dir.path())[&(2, "orthogonal_proposed".to_owned())],
+        (5..25).collect::<Vec<_>>()
+    );
     let lowered = grid(&GRID.replace("max_seeds = 11", "max_seeds = 8"));
     assert_eq!(run(dir.path(), &lowered, 1, usize::MAX).unwrap(), 0);
     assert_eq!(summarised(dir.path(), &lowered).claims[1].n(), 8);
@@ -297,7 +295,8 @@ fn a_plan_says_the_first_batch_and_the_most_jobs() {
     let (code, text, _) = wninit(&["plan", "x.toml"], GRID);
     assert_eq!(code, Some(0));
     assert!(text.contains("24 jobs: 0 finished, 24 remaining"), "{text}");
-    let most = "Seeds are added until its claims are decided, 3 at a time, at most 11: 66 jobs at most";
+    let most =
+        "Seeds are added until its claims are decided, 3 at a time, at most 11: 66 jobs at most";
     assert!(text.contains(most), "{text}");
     let rule = "until_decided = { max_seeds = 11, batch = 3 }\n";
     let args = ["plan", "x.toml", "--until-decided", "--max-seeds", "9"];
@@ -323,13 +322,19 @@ fn what_cannot_be_decided_so_is_refused_with_the_reason() {
     plan("seed = { from", "data_seed = { from", "one axis `seed`");
     plan("[[claim]]", "[[exclude]]\nseed = 6\ninit = \"he\"\n[[claim]]", "this picks seeds");
     plan("where = { depth = 2 }", "where = { depth = 2, seed = 5 }", "this picks seeds");
-    plan("[[claim]]", "[[block]]\ngrid = { width = [8], seed = { count = 2 } }\n[[claim]]", "it differs from");
+    plan(
+        "[[claim]]",
+        "[[block]]\ngrid = { width = [8], seed = { count = 2 } }\n[[claim]]",
+        "it differs from",
+    );
     plan("max_seeds = 11", "max_seeds = 3", "less than the 4 seeds");
     plan("batch = 3", "batch = 0", "expected a number from 1");
     plan("batch = 3", "bach = 3", "did you mean");
     plan("[grid]", "[grid]\nlr = [0.1, 0.2]", "leaves lr open");
     plan("from = 5", "from = 9223372036854775800", "too large");
-    let curvature = GRID.replace("test_acc", "log_spectral_norm").replace("\"success\"", "\"log_spectral_norm\"");
+    let curvature = GRID
+        .replace("test_acc", "log_spectral_norm")
+        .replace("\"success\"", "\"log_spectral_norm\"");
     refused(&["plan", "x.toml"], &curvature, "can be decided by training");
     refused(&["plan", "x.toml", "--shards", "2"], GRID, "no shards");
     refused(&["slurm", "x.toml", "--array", "2"], GRID, "fixed shards");

@@ -57,8 +57,7 @@ impl Grid {
                 "max_seeds = {max_seeds} is less than the {seeds} seeds that the grid begins with"
             ));
         }
-        self.until_decided =
-            Some(UntilDecided { max_seeds, batch: wanted.batch.unwrap_or(seeds) });
+        self.until_decided = Some(UntilDecided { max_seeds, batch: wanted.batch.unwrap_or(seeds) });
         Ok(())
     }
 
@@ -68,7 +67,8 @@ impl Grid {
         let mut first: Option<&Axis> = None;
         for expansion in self.expansions().map_err(whole)? {
             let Some(axis) = expansion.seeds() else {
-                let why = "give [grid] an axis such as seed = { count = 6 }, and no other of a seed";
+                let why =
+                    "give [grid] an axis such as seed = { count = 6 }, and no other of a seed";
                 return Err((None, why.to_owned()));
             };
             let words = |axis: &Axis| axis.values.iter().map(canonical).collect::<Vec<_>>();
@@ -111,7 +111,8 @@ impl Grid {
             let numbers: Option<Vec<i64>> = axis.values.iter().map(number).collect();
             let more = max_seeds.saturating_sub(axis.values.len()) as i64;
             let largest = numbers.and_then(|numbers| numbers.into_iter().max());
-            let Some((largest, last)) = largest.and_then(|n| Some((n, n.checked_add(more)?))) else {
+            let Some((largest, last)) = largest.and_then(|n| Some((n, n.checked_add(more)?)))
+            else {
                 return Err(axis.place.error(format!("{max_seeds} seeds from here get too large")));
             };
             axis.values.extend((largest..last).map(|n| Value::Integer(n + 1)));

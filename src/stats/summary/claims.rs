@@ -352,6 +352,7 @@ impl ClaimResult {
     fn stopped(&self, UntilDecided { max_seeds, .. }: UntilDecided) -> String {
         let decided = matches!(self.verdict(), Verdict::Supported | Verdict::Refuted);
         match self.is_open() {
+            _ if self.metric == Metric::LogSpectralNorm => String::new(), // not what training shows
             true => format!(" Open: the same `wninit run` adds seeds, up to {max_seeds}."),
             false if decided => format!(
                 " Decided by its stopping rule; wrong decisions ≤ {} % over the whole path.",

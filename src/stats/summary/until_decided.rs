@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use super::Input;
 use super::Seed;
 use super::cells::{self, Cells};
 use super::claims::{ClaimResult, settle};
-use super::Input;
 use crate::verdict::{ALPHA, PATIENCE, Verdict};
 use wninit_core::fmt::plural;
 use wninit_core::grid::{Claim, Grid, GridError, Metric, UntilDecided};
@@ -30,6 +30,7 @@ pub struct Path {
     places: Vec<(usize, usize)>,
     /// By cell, how many seeds were asked for so far.
     seeds: Vec<usize>,
+    /// The looks that asked for more.
     looks: usize,
     /// What the last look said of each claim.
     said: Vec<String>,
@@ -59,8 +60,11 @@ impl Path {
         let (_, at) = cells::axes(&jobs.iter().map(|(id, job)| (*id, job)).collect::<Vec<_>>());
         let cell = |at: Vec<usize>| sweep.cells.binary_search_by(|cell| cell.at.cmp(&at));
         let cell_of: Vec<usize> = at.into_iter().filter_map(|at| cell(at).ok()).collect();
-        let number: Vec<BTreeMap<Seed, usize>> =
-            sweep.cells.iter().map(|cell| cell.planned.iter().copied().zip(0..).collect()).collect();
+        let number: Vec<BTreeMap<Seed, usize>> = sweep
+            .cells
+            .iter()
+            .map(|cell| cell.planned.iter().copied().zip(0..).collect())
+            .collect();
         let mut seeds = vec![0; sweep.cells.len()];
         let mut places = Vec::with_capacity(jobs.len());
         for ((id, job), cell) in jobs.iter().zip(cell_of) {
@@ -90,7 +94,7 @@ impl Path {
             results.iter().filter(|r| r.is_open()).map(|r| r.text.as_str()).collect();
         let mut text = format!(
             "look {}, {}: {} of {} open",
-            self.looks,
+            self.looks + 1,
             plural(seeds, "seed"),
             open.len(),
             plural(results.len(), "claim"),
@@ -129,7 +133,6 @@ impl Looks for Path {
         if !planned.iter().all(|(id, _)| finished.contains(id)) {
             return None;
         }
-        self.looks += 1;
         let sweep = Cells::new(&Input { planned: &planned, records, ..Input::default() });
         let settled = |claim: &Claim| settle(&sweep, claim, Some(self.rule));
         let results: Vec<ClaimResult> = self.claims.iter().map(settled).collect();
@@ -141,7 +144,9 @@ impl Looks for Path {
                 self.seeds[cell] = self.seeds[cell].max(wanted);
             }
         }
-        Some(Look { message, more: self.seeds != before })
+        let more = self.seeds != before;
+        self.looks += usize::from(more);
+        Some(Look { message, more })
     }
 }
 
@@ -154,10 +159,8 @@ fn refuse_choices(grid: &Grid, sweep: &Cells, results: &[ClaimResult]) -> Result
         };
         let places = || cells.iter().map(|&cell| &sweep.cells[cell].at);
         let varies = |&axis: &usize| places().map(|at| at[axis]).collect::<BTreeSet<_>>().len() > 1;
-        let varying: Vec<&str> = (0..sweep.axes.len())
-            .filter(varies)
-            .map(|axis| sweep.axes[axis].field.name)
-            .collect();
+        let varying: Vec<&str> =
+            (0..sweep.axes.len()).filter(varies).map(|axis| sweep.axes[axis].field.name).collect();
         return Err(grid.cannot_add_seeds(&format!(
             "the claim \"{}\" leaves {} open, of which the best would be chosen in the seeds that judge it; \
              until_decided needs one value of it for each arm: explore first, then confirm",

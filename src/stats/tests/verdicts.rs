@@ -575,7 +575,8 @@ fn until_decided(estimand: Estimand, settings: &[Setting]) -> Answer {
 fn more_seeds_are_for_the_settings_that_an_open_claim_needs() {
     let (a, b) = gains(0.1);
     let (more, less) = (setting("more", &a, &b), setting("less", &b, &a));
-    let (even, floor) = (setting("even", &b, &b), |n: usize| setting("floor", &vec![None; n], &vec![None; n]));
+    let (even, floor) =
+        (setting("even", &b, &b), |n: usize| setting("floor", &vec![None; n], &vec![None; n]));
     // Decided; settings that are decided and disagree; and one beside them that is not decided.
     let given = Estimand::GivenSuccess;
     assert_eq!(until_decided(given, &[more.clone()]).open, [0; 0]);

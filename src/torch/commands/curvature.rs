@@ -27,8 +27,8 @@ use wninit_core::results::{
 };
 use wninit_core::run::interrupt::{self, EXIT_INTERRUPTED};
 use wninit_core::run::pool::EXIT_UNFINISHED;
-use wninit_core::run::{sweep, until_decided};
 use wninit_core::run::trainer::Stop;
+use wninit_core::run::{sweep, until_decided};
 
 /// Measures the initial networks that have no final row.
 ///

@@ -516,16 +516,17 @@ fn first(setting: &Setting, n: usize) -> Setting {
 
 /// Sweeps whose seeds are added until a claim is decided, and whether the claim's bound is the truth.
 pub fn sweeps_until_decided() -> Vec<(bool, Scenario)> {
-    let scenario = |name, estimand, draw: Draw| {
-        Scenario { name, question: more_than(estimand, 0.0), draw }
-    };
+    let scenario =
+        |name, estimand, draw: Draw| Scenario { name, question: more_than(estimand, 0.0), draw };
     vec![
         (
             true,
             scenario(
                 "both train in 90 %: success",
                 Estimand::Success,
-                Box::new(|n, s| versus(runs(n, 0.9, ACCURACY, SD, s), runs(n, 0.9, ACCURACY, SD, s))),
+                Box::new(|n, s| {
+                    versus(runs(n, 0.9, ACCURACY, SD, s), runs(n, 0.9, ACCURACY, SD, s))
+                }),
             ),
         ),
         (
