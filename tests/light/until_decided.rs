@@ -154,7 +154,7 @@ fn only_arms_and_settings_that_an_open_claim_needs_get_more_seeds() {
     let of = |depth: u32, init: &str| seeds[&(depth, init.to_owned())].clone();
     // No claim is about them.
     assert_eq!((of(2, "he"), of(50, "he")), (to(8), to(8)));
-    // Discordant pairs decide at 10, and so does the accuracy of an arm that never trains.
+    // Discordant pairs decide at the second look, and an arm that never trains is given up at the third.
     assert_eq!(of(50, "orthogonal_proposed"), to(14));
     assert_eq!(of(50, "orthogonal_datadep"), to(14));
     // Never decided: to the end, of which the last batch is a smaller one.

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use crate::program::{Process, Random, Sandbox, assert_same, kill_after, output};
+use crate::program::{Process, Sandbox, assert_same, output};
 
 /// A learning rate that trains against one that diverges, which is decided, and two arms of which
 /// neither is better.
@@ -13,7 +13,7 @@ until_decided = { max_seeds = 12, batch = 2 }
 dataset = "digits"
 depth = 2
 width = 32
-epochs = 4
+epochs = 8
 batch_size = 32
 [grid]
 seed = { count = 4 }
@@ -66,18 +66,16 @@ fn it_adds_seeds_until_decided_and_survives_kills_and_signals() {
 
     let broken = Sandbox::new(GRID);
     let args = ["--workers", "2", "--cohort-width", "2", "--checkpoint-every", "0.05s"];
-    let mut random = Random(3);
-    let mut kills = 0;
-    while kills < 4 {
-        let killed = kill_after(&mut broken.run(&args), random.milliseconds(300..700)).was_killed();
-        kills += usize::from(killed);
-        if !killed {
-            break;
-        }
+    let rows = || broken.results().runs.len();
+    // Within a batch, at its end, and between two looks.
+    for (finished, signal) in
+        [(3, libc::SIGKILL), (16, libc::SIGKILL), (17, libc::SIGTERM), (22, libc::SIGKILL)]
+    {
+        let mut process = Process::start(&mut broken.run(&args));
+        process.wait_until("rows", |_| rows() >= finished);
+        process.signal(signal);
+        process.output();
     }
-    let process = Process::start(&mut broken.run(&args));
-    process.signal(libc::SIGTERM);
-    process.output();
     output(&mut broken.run(&args)).expect(0, &[]);
     assert_same(&broken.results(), &expected.0);
     assert_eq!(broken.text("plan.csv"), expected.1);
