@@ -579,7 +579,7 @@ fn more_seeds_are_for_the_settings_that_an_open_claim_needs() {
         (setting("even", &b, &b), |n: usize| setting("floor", &vec![None; n], &vec![None; n]));
     // Decided; settings that are decided and disagree; and one beside them that is not decided.
     let given = Estimand::GivenSuccess;
-    assert_eq!(until_decided(given, &[more.clone()]).open, [0; 0]);
+    assert_eq!(until_decided(given, std::slice::from_ref(&more)).open, [0; 0]);
     let split = until_decided(given, &[more.clone(), less.clone()]);
     assert_eq!((split.overall.verdict, split.open), (Verdict::Undecided, vec![]));
     assert_eq!(until_decided(given, &[more.clone(), even.clone(), less]).open, [1]);
