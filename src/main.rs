@@ -7,7 +7,7 @@
 //! There are four crates, and imports go one way:
 //!
 //! ```text
-//! wninit (this program) ──▶ wninit-stats ──▶ wninit-core ◀── wninit-torch (and its program)
+//! wninit (this program) ──▶ wninit-stats ──▶ wninit-core ◀── wninit-torch ◀── its program ──▶ wninit-stats
 //! ```
 //!
 //! * `wninit-core` (`src/core/`) reads grids, plans jobs, reads data, schedules cohorts of jobs and

@@ -12,14 +12,16 @@ use wninit_core::execution::cores;
 use wninit_core::fmt::{count, duration, scaled, thousands};
 use wninit_core::grid::{Axis, Grid, Metric};
 use wninit_core::job::{Job, JobId, Value};
-use wninit_core::plan::Plan;
 use wninit_core::plan::cohort::{self, Cohort, Shape};
 use wninit_core::plan::cost::{self, ModelCost, Rates};
 use wninit_core::plan::shard;
 use wninit_core::plan::speed::Speeds;
+use wninit_core::plan::{Plan, PlannedJob};
 use wninit_core::results::{self, ResultsError};
 use wninit_core::run::sweep::PlanChange;
+use wninit_core::run::until_decided::asked_for;
 use wninit_core::text_table::{Heading, Style, TextTable};
+use wninit_stats::summary::Path;
 
 /// A table of a plan: indented by a space, and never split or shortened.
 fn text(table: &TextTable) -> String {
@@ -45,7 +47,9 @@ pub(super) fn show(args: &Args, written: &Written) -> anyhow::Result<u8> {
 
 fn print(args: &Args, speeds: Speeds) -> anyhow::Result<u8> {
     if let [grid] = &args.grids[..] {
-        one(&args.overrides.load(grid)?, args, &speeds)?;
+        let mut grid = args.overrides.load(grid)?;
+        args.until_decided.apply(&mut grid)?;
+        one(&grid, args, &speeds)?;
     } else if args.list || args.csv || args.folder || args.shards.is_some() {
         return Err(UsageError(anyhow::anyhow!(
             "--list, --csv, --shards and --folder are for one grid, and {} are given",
@@ -64,7 +68,18 @@ fn one(grid: &Grid, args: &Args, speeds: &Speeds) -> anyhow::Result<()> {
         // As it is: a script that takes it for a path must find it there.
         return Ok(console::print_raw(&[folder.as_os_str().as_bytes(), b"\n"].concat())?);
     }
-    let plan = planned(grid)?;
+    let mut plan = planned(grid)?;
+    let path = Path::of(grid)?;
+    if path.is_some() {
+        if args.shards.is_some() {
+            return Err(UsageError(anyhow::anyhow!(
+                "a sweep whose seeds are added until its claims are decided has no shards"
+            ))
+            .into());
+        }
+        let jobs = asked_for(grid, plan.clone(), &folder)?.into_iter();
+        plan.jobs = jobs.map(|job| PlannedJob { id: job.id(), job }).collect();
+    }
     if args.csv {
         let jobs: Vec<Job> = plan.jobs.into_iter().map(|planned| planned.job).collect();
         Ok(console::print_raw(results::plan_csv(&jobs).as_bytes())?)
@@ -79,6 +94,16 @@ fn one(grid: &Grid, args: &Args, speeds: &Speeds) -> anyhow::Result<()> {
         let mut text = format!("{}\n", grid.name);
         if let Some(about) = &grid.about {
             let _ = writeln!(text, "{about}");
+        }
+        if let (Some(rule), Some(path)) = (grid.until_decided, path) {
+            let _ = writeln!(
+                text,
+                "Seeds are added until {} decided, {} at a time, at most {}: {} at most",
+                if grid.claims.len() == 1 { "its claim is" } else { "its claims are" },
+                rule.batch,
+                rule.max_seeds,
+                count(path.most(), "job"),
+            );
         }
         describe(&plan, remaining(&plan, &finished, speeds), change, speeds, &mut text);
         Ok(console::print(&text)?)
@@ -125,7 +150,8 @@ fn suite(args: &Args, speeds: &Speeds) -> anyhow::Result<String> {
     let mut rows = Vec::new();
     let (mut sums, mut measured) = ([0.0; 5], true);
     for path in &args.grids {
-        let grid = args.overrides.load(path)?;
+        let mut grid = args.overrides.load(path)?;
+        args.until_decided.apply(&mut grid)?;
         let plan = planned(&grid)?;
         let cohorts = remaining(&plan, &finished(&grid, args)?, speeds);
         let left: usize = cohorts.iter().map(|cohort| cohort.jobs().len()).sum();

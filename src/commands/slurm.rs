@@ -113,6 +113,9 @@ impl FromStr for Tasks {
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     let grid = args.grid.load()?;
     let plan = Plan::of(&grid)?;
+    if grid.until_decided.is_some() {
+        return Err(usage(NO_LOOKS));
+    }
     let run = run_options(args)?;
     let (options, finish_options) = sbatch_options(args)?;
     let data = absolute(&args.data.clone().unwrap_or_else(data::default_dir), "--data")?;
@@ -185,6 +188,10 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     Ok(0)
 }
 
+/// Why a job array does not add seeds until claims are decided.
+const NO_LOOKS: &str = "the tasks of a job array train fixed shards, and seeds that are added until claims are \
+     decided depend on all of them; leave until_decided out, or start `wninit run` in one task of its own";
+
 /// Options of `wninit run` for each task.
 struct RunOptions {
     words: Vec<String>,
@@ -221,6 +228,9 @@ fn run_options(args: &Args) -> anyhow::Result<RunOptions> {
     };
     if !run.grid.overrides.is_empty() {
         return Err(usage("--set, --only and --profile belong before the --"));
+    }
+    if run.until_decided.until_decided || run.until_decided.max_seeds.is_some() {
+        return Err(usage(NO_LOOKS));
     }
     let cpu = device == Some("cpu") || run.device == wninit_core::execution::DeviceChoice::Cpu;
     Ok(RunOptions { words, worker_a_cpu: cpu && run.workers.is_none() })

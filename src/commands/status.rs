@@ -9,11 +9,14 @@ use chrono::Utc;
 
 use wninit_core::console;
 use wninit_core::fmt::duration;
+use wninit_core::grid::{Grid, Overrides};
 use wninit_core::job::JobId;
 use wninit_core::results::{
-    Failure, Holder, Outcome, folders, holder, planned_ids, read_failures, read_outcomes,
+    Failure, Holder, Outcome, folders, holder, planned_ids, read_failures, read_outcomes, read_runs,
 };
 use wninit_core::run::progress::RunProgress;
+use wninit_core::run::until_decided::{self, Looks};
+use wninit_stats::summary;
 
 /// How far is a sweep, and what went wrong so far?
 ///
@@ -22,7 +25,7 @@ use wninit_core::run::progress::RunProgress;
 pub struct Args {
     /// The sweep's folder, such as results/depth
     pub dir: PathBuf,
-    /// Exit with 3 unless every job of the plan is finished
+    /// Exit with 3 unless every job of the plan is finished and no claim needs more seeds
     #[arg(long)]
     pub check: bool,
 }
@@ -34,7 +37,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<u8> {
     let status = Status::of(&args.dir)?;
     console::print(&status.to_string())?;
-    let complete = status.failed == 0 && status.missing == 0;
+    let complete = status.failed == 0 && status.missing == 0 && !status.open;
     Ok(if args.check && !complete { 3 } else { 0 })
 }
 
@@ -59,6 +62,8 @@ pub struct Status {
     pub missing: usize,
     /// Finished jobs that are no longer in the plan.
     pub orphaned: usize,
+    /// Whether a claim needs more seeds than were asked for so far.
+    pub open: bool,
     /// Why jobs failed, by the last attempt at each: reason, message, number of jobs. The most
     /// frequent first.
     pub reasons: Vec<(String, String, usize)>,
@@ -126,11 +131,24 @@ impl Status {
             diverged,
             failed: last.len(),
             missing: plan.len() - ok - diverged - last.len(),
+            open: ok + diverged == plan.len() && needs_seeds(dir)?,
             orphaned: outcomes.len() - ok - diverged,
             reasons,
             runs,
         })
     }
+}
+
+/// Whether a claim of a sweep whose jobs are finished needs more seeds.
+fn needs_seeds(dir: &Path) -> Result<bool> {
+    let grid = Grid::load(&dir.join("grid.toml"), &Overrides::default());
+    let Some(mut path) = grid.ok().and_then(|grid| summary::Path::of(&grid).ok()).flatten() else {
+        return Ok(false);
+    };
+    let records = read_runs(dir)?.records;
+    until_decided::catch_up(&mut path, &records);
+    let finished: HashSet<JobId> = records.iter().map(|record| record.job.id()).collect();
+    Ok(path.jobs().iter().any(|job| !finished.contains(&job.id())))
 }
 
 impl fmt::Display for Status {
@@ -164,6 +182,9 @@ impl fmt::Display for Status {
         }
         if self.runs.is_empty() {
             return match finished == self.planned {
+                true if self.open => {
+                    writeln!(f, "claims are open: the next `wninit run` adds seeds")
+                }
                 true => writeln!(f, "complete"),
                 false => writeln!(f, "not running"),
             };

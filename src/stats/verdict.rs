@@ -13,7 +13,7 @@
 //! other seeds does not hold: the choices depend on one another, and wrong decisions reach 32 %
 //! (`examples/validate.rs`). Fresh seeds need no such price.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::describe;
@@ -28,6 +28,11 @@ pub const ALPHA: f64 = 0.05;
 
 /// Fewer seeds than this explore; they do not confirm.
 pub const CONFIRMING: usize = 6;
+
+/// Where seeds are added until a claim is decided, a setting whose first so many seeds leave nothing to
+/// compare (an arm trains in fewer than two of them, or none does) is given up. An arm that trains in half
+/// of its seeds is given up with probability 0.011.
+pub const PATIENCE: usize = 10;
 
 /// Settings disagree where the test for interaction has this p value or less. A large level, as a
 /// disagreement that is missed hides behind an average.
@@ -105,6 +110,12 @@ impl Arm {
         let trained = self.seeds.values().filter(|runs| runs.iter().any(Option::is_some));
         (trained.count(), self.seeds.len())
     }
+
+    /// Its first n seeds.
+    fn first(&self, n: usize) -> Arm {
+        let seeds = self.seeds.iter().take(n).map(|(seed, runs)| (*seed, runs.clone()));
+        Arm { seeds: seeds.collect(), choices: self.choices }
+    }
 }
 
 /// One of the settings (a depth, a width, a data set) in which a claim is tested.
@@ -116,6 +127,23 @@ pub struct Setting {
     pub a: Arm,
     /// The arm that it is compared with.
     pub b: Option<Arm>,
+}
+
+impl Setting {
+    /// Seeds of the arm that has fewer.
+    fn seeds(&self) -> usize {
+        let arms = std::iter::once(&self.a).chain(&self.b);
+        arms.map(|arm| arm.seeds.len()).min().unwrap_or(0)
+    }
+
+    /// Whether its first [`PATIENCE`] seeds leave nothing to compare.
+    fn is_given_up(&self, question: &Question) -> bool {
+        self.seeds() >= PATIENCE && {
+            let (a, b) = (self.a.first(PATIENCE), self.b.as_ref().map(|b| b.first(PATIENCE)));
+            let first = Setting { name: String::new(), a, b };
+            infer(question, &[&first]).is_err()
+        }
+    }
 }
 
 /// What came of a claim.
@@ -208,6 +236,9 @@ pub struct Answer {
     pub settings: Vec<(String, Decision)>,
     /// The p value of "it is the same in every setting"; `None` where it cannot be asked.
     pub interaction: Option<f64>,
+    /// The settings, by number, that more seeds are for where seeds are added until the claim is
+    /// decided. None once it is, once its settings are decided and disagree, or are given up ([`PATIENCE`]).
+    pub open: Vec<usize>,
 }
 
 impl Answer {
@@ -222,6 +253,10 @@ impl Answer {
 ///
 /// Settings disagree where the test for interaction finds a difference or one of them decides
 /// the opposite; where all of them decide alike they agree in any case.
+///
+/// Where seeds are added until the claim is decided, the settings over which it is decided do not depend
+/// on when one looks: all of them, but for those that were given up ([`PATIENCE`]). Until it is clear
+/// which these are, nothing is decided over all of them.
 pub fn decide(question: &Question, settings: &[Setting]) -> Answer {
     let one = |setting: &Setting| (setting.name.clone(), decide_over(question, &[setting]));
     let decisions: Vec<(String, Decision)> = settings.iter().map(one).collect();
@@ -229,15 +264,19 @@ pub fn decide(question: &Question, settings: &[Setting]) -> Answer {
     // and counts in the mean: to leave it out would flatter the arm that trains elsewhere.
     let given = question.estimand == Estimand::GivenSuccess;
     let any = decisions.iter().any(|(_, decision)| decision.estimate.is_some());
-    let counts = |decision: &Decision| {
-        decision.estimate.is_some() || any && !given && decision.verdict == Verdict::NotTestable
+    let counts = |setting: &Setting, decision: &Decision| {
+        let given_up = question.until_decided && given && setting.is_given_up(question);
+        (decision.estimate.is_some() && !given_up)
+            || any && !given && decision.verdict == Verdict::NotTestable
     };
-    let tested: Vec<&Setting> = settings
-        .iter()
-        .zip(&decisions)
-        .filter(|(_, (_, decision))| counts(decision))
-        .map(|(setting, _)| setting)
-        .collect();
+    let counted: Vec<usize> =
+        (0..settings.len()).filter(|&i| counts(&settings[i], &decisions[i].1)).collect();
+    let tested: Vec<&Setting> = counted.iter().map(|&i| &settings[i]).collect();
+    let waits = |&i: &usize| decisions[i].1.estimate.is_none() && settings[i].seeds() < PATIENCE;
+    let waiting: Vec<usize> = match question.until_decided {
+        true => (0..settings.len()).filter(waits).collect(),
+        false => Vec::new(),
+    };
     let overall = match tested.as_slice() {
         [] => {
             // What is not finished may still become testable.
@@ -250,7 +289,7 @@ pub fn decide(question: &Question, settings: &[Setting]) -> Answer {
         tested => decide_over(question, tested),
     };
     let interaction = interaction(question, &tested);
-    let mut answer = Answer { overall, settings: decisions, interaction };
+    let mut answer = Answer { overall, settings: decisions, interaction, open: Vec::new() };
     let verdict = answer.overall.verdict;
     if tested.len() > 1 && verdict.is_decided() {
         let opposite = match verdict {
@@ -270,6 +309,19 @@ pub fn decide(question: &Question, settings: &[Setting]) -> Answer {
             }
             answer.overall.why = Some(format!("Settings disagree: {}", parts.join("; ")));
         }
+    }
+    if given && !waiting.is_empty() && answer.overall.verdict.is_decided() {
+        answer.overall.verdict = Verdict::Undecided;
+    }
+    if question.until_decided && !answer.overall.verdict.is_decided() {
+        let verdict = |i: usize| answer.settings[i].1.verdict;
+        let has = |verdict: Verdict| !answer.settings_with(verdict).is_empty();
+        let disagree = has(Verdict::Supported) && has(Verdict::Refuted)
+            || answer.overall.p.is_some_and(|p| p <= ALPHA);
+        // The mean over all settings takes seeds of all of them. Where they disagree, each is for itself.
+        let wanting = |i: &usize| !disagree || verdict(*i) == Verdict::Undecided;
+        let open = counted.iter().copied().filter(wanting).chain(waiting);
+        answer.open = open.collect::<BTreeSet<usize>>().into_iter().collect();
     }
     if !tested.is_empty() {
         let without = |verdict: Verdict| -> Vec<&str> {

@@ -19,6 +19,7 @@ mod shipped_sweeps;
 mod skip;
 mod status;
 mod summary_command;
+mod until_decided;
 
 /// The program.
 const WNINIT: &str = env!("CARGO_BIN_EXE_wninit");

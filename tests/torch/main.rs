@@ -22,6 +22,7 @@ mod slurm;
 mod stacked_equals_alone;
 mod starts_fast;
 mod theorems;
+mod until_decided;
 mod verify;
 
 use program::{WNINIT_TORCH, root, wninit};

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::bail;
 
-use wninit_core::grid::{Claim, Grid, Overrides, Published};
+use wninit_core::grid::{Claim, Grid, Overrides, Published, UntilDecided};
 use wninit_core::job::{Init, Job, JobId};
 use wninit_core::results::{
     Curvature, Record, best_curvatures, planned_jobs, read_curvatures, read_failures, read_runs,
@@ -21,6 +21,7 @@ pub struct Folder {
     curvatures: Vec<Curvature>,
     failed: Vec<JobId>,
     claims: Vec<Claim>,
+    until_decided: Option<UntilDecided>,
     published: Vec<Published>,
     warnings: Vec<String>,
 }
@@ -48,6 +49,7 @@ impl Folder {
             curvatures: best_curvatures(read_curvatures(dir)?),
             failed: read_failures(dir)?.into_iter().map(|failure| failure.id).collect(),
             claims: Vec::new(),
+            until_decided: None,
             published: Vec::new(),
             warnings: runs.warnings,
         };
@@ -58,6 +60,7 @@ impl Folder {
                 folder.name = grid.name;
                 folder.about = grid.about;
                 folder.claims = grid.claims;
+                folder.until_decided = grid.until_decided;
                 folder.published = grid.published;
                 folder.warnings.extend(grid.warnings);
             }
@@ -79,6 +82,7 @@ impl Folder {
             curvatures: &self.curvatures,
             failed: &self.failed,
             claims: &self.claims,
+            until_decided: self.until_decided,
             published: &self.published,
             baseline,
         })?;

@@ -12,6 +12,7 @@ pub mod doctor;
 pub mod plan;
 pub mod run;
 pub mod signal;
+pub mod until_decided;
 pub mod verify;
 
 use std::os::unix::process::CommandExt;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::cli::OverrideArgs;
+use crate::cli::until_decided::UntilDecidedArgs;
 use crate::plan::shard::Shard;
 
 /// The command line of `wninit plan`.
@@ -14,6 +15,9 @@ pub struct Args {
     #[command(flatten)]
     #[allow(missing_docs)] // it would become the help text
     pub overrides: OverrideArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub until_decided: UntilDecidedArgs,
     /// Time a few steps of each network that was not timed on this machine before
     #[arg(long)]
     pub measure: bool,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::cli::GridArgs;
+use crate::cli::until_decided::UntilDecidedArgs;
 use crate::execution::{DeviceChoice, Recompute, WORKERS, parse_time};
 use crate::plan::shard::Shard;
 
@@ -13,6 +14,9 @@ pub struct Args {
     #[command(flatten)]
     #[allow(missing_docs)] // it would become the help text
     pub grid: GridArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub until_decided: UntilDecidedArgs,
     /// Where results are kept; this sweep's go to ROOT/NAME
     #[arg(long, value_name = "ROOT", default_value = "results")]
     pub results: PathBuf,

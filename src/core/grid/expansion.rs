@@ -166,6 +166,14 @@ impl<'g> Expansion<'g> {
         self.lengths[..self.seed_dimensions].iter().product()
     }
 
+    /// The axis `seed`, if it is the only one that holds seeds and moves alone.
+    pub(super) fn seeds(&self) -> Option<&'g Axis> {
+        match &self.dimensions[..self.seed_dimensions] {
+            [axes] if axes.len() == 1 && axes[0].field.name == "seed" => Some(axes[0]),
+            _ => None,
+        }
+    }
+
     /// Combinations of one replicate, excluded ones included.
     pub(crate) fn cells(&self) -> usize {
         self.lengths[self.seed_dimensions..].iter().product()

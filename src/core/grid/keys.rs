@@ -43,6 +43,7 @@ pub(super) enum Table {
     Claim,
     Compare,
     Published,
+    UntilDecided,
 }
 
 macro_rules! keys {
@@ -53,7 +54,7 @@ macro_rules! keys {
 
 use Holds::*;
 
-/// A file's keys; a profile has the first eight of them, a block the four after the first.
+/// A file's keys; a profile has the first nine of them, a block the four after the first.
 const FILE: &[Key] = keys! {
     "about": Text, "the question that the sweep asks";
     "base": Table(Table::Base), "fields that all jobs share; a field left out has its default";
@@ -63,6 +64,7 @@ const FILE: &[Key] = keys! {
     "block": Tables(Table::Block), "further combinations on top of this file's base";
     "claim": Tables(Table::Claim), "a statement that the results are to decide";
     "published": Tables(Table::Published), "a number from the literature to print beside the results";
+    "until_decided": Table(Table::UntilDecided), "add seeds until every claim is decided";
     "name": Name, "name of the sweep and of its results folder";
     "extends": Text, "another grid, relative to this file, on top of which this one is read";
     "profile": NamedTables(Table::Profile), "overlays for --profile NAME";
@@ -81,13 +83,14 @@ impl Table {
         Table::Claim,
         Table::Compare,
         Table::Published,
+        Table::UntilDecided,
     ];
 
     /// The keys of the table; none where its keys are the fields of a job.
     pub fn keys(self) -> &'static [Key] {
         match self {
             Table::File => FILE,
-            Table::Profile => &FILE[..8],
+            Table::Profile => &FILE[..9],
             Table::Block => &FILE[1..5],
             Table::Base | Table::Grid | Table::Zip | Table::Conditions => &[],
             Table::Range => keys! {
@@ -115,6 +118,10 @@ impl Table {
                 "value": Number, "the published number";
                 "spread": Number, "its uncertainty, as published";
                 "source": Text, "where it was published";
+            },
+            Table::UntilDecided => keys! {
+                "max_seeds": Count, "seeds of a setting at the most; 100 if left out";
+                "batch": Count, "seeds added at a time; as many as the axis seed has if left out";
             },
         }
     }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::until_decided::Wanted;
 use super::{Axis, Block, Claim, Exclude, GridError, Place, Published, Setting, Zip, parse};
 use crate::job::Field;
 
@@ -21,6 +22,7 @@ pub(super) struct Layer {
     pub block: Option<Vec<Block>>,
     pub claim: Option<Vec<Claim>>,
     pub published: Option<Vec<Published>>,
+    pub until_decided: Option<Wanted>,
     pub profile: Vec<(String, Layer)>,
 }
 
@@ -85,6 +87,7 @@ pub(super) fn overlay(mut parent: Layer, child: Layer) -> Layer {
         block: child.block.or(parent.block),
         claim: child.claim.or(parent.claim),
         published: child.published.or(parent.published),
+        until_decided: child.until_decided.or(parent.until_decided),
         ..parent
     }
 }

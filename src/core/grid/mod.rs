@@ -23,7 +23,7 @@
 //!
 //! `[[block]]`s are further expansions on top of `[base]`, `extends` takes another file as the
 //! base, `[profile.NAME]` is an overlay for `--profile NAME`, and `[[claim]]` and `[[published]]`
-//! say what the sweep is meant to show.
+//! say what the sweep is meant to show. `until_decided` adds seeds until it is known.
 //!
 //! Whatever is wrong with a grid is a [`GridError`]: one line that names the file, the line, the
 //! key and what to do. Every value keeps the [`Place`] where it was written, so that an error found
@@ -38,6 +38,7 @@ mod layers;
 mod overrides;
 mod parse;
 mod schema;
+mod until_decided;
 mod write;
 
 use std::collections::{HashMap, HashSet};
@@ -54,6 +55,7 @@ use expansion::{Unset, occurs};
 use layers::{Layer, extend, overlay};
 pub use overrides::Overrides;
 pub use schema::json_schema;
+pub use until_decided::UntilDecided;
 
 use crate::job::{FIELDS, Field, SEED_FIELDS, unknown};
 
@@ -71,6 +73,8 @@ pub struct Grid {
     pub claims: Vec<Claim>,
     /// Numbers to print beside ours.
     pub published: Vec<Published>,
+    /// The rule by which seeds are added until the claims are decided; `None` if their number is fixed.
+    pub until_decided: Option<UntilDecided>,
     /// What a user should know and that is no error.
     pub warnings: Vec<String>,
     place: Place,
@@ -126,6 +130,7 @@ impl Grid {
             about: layer.about,
             claims: layer.claim.unwrap_or_default(),
             published: layer.published.unwrap_or_default(),
+            until_decided: None,
             warnings: Vec::new(),
             place: file,
             own: Block {
@@ -144,6 +149,9 @@ impl Grid {
             overrides.only.iter().try_for_each(|option| grid.keep_only(option))?;
             grid.check_seeds()?;
             grid.drop_what_never_occurs(true)?;
+        }
+        if let Some(wanted) = layer.until_decided {
+            grid.set_until_decided(&wanted)?;
         }
         Ok(grid)
     }

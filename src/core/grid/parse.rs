@@ -14,6 +14,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::axis::fields;
 use super::keys::Table;
+use super::until_decided::Wanted;
 use super::{
     Axis, Block, Claim, Condition, Exclude, Expectation, GridError, Layer, MAX_JOBS, Metric, Place,
     Published, Setting, Zip, canonical, check_name, field_named, shorten,
@@ -167,6 +168,10 @@ impl Source {
                 "claim" => layer.claim = Some(self.each(value, &place, |t, p| self.claim(t, p))?),
                 "published" => {
                     layer.published = Some(self.each(value, &place, |t, p| self.published(t, p))?)
+                }
+                "until_decided" => {
+                    let table = self.table(value, &place)?;
+                    layer.until_decided = Some(self.until_decided(table, place)?);
                 }
                 _ => {
                     for ((name, profile), place) in
@@ -526,6 +531,21 @@ impl Source {
             place: place.clone(),
             inherited: false,
         })
+    }
+
+    fn until_decided(&self, table: &DeTable, place: Place) -> Parsed<Wanted> {
+        let (mut max_seeds, mut batch) = (None, None);
+        for ((key, value), place) in self.entries(table, &place.key, Table::UntilDecided)? {
+            let number = usize::try_from(self.whole(value, &place)?).unwrap_or(0);
+            if !(1..=MAX_JOBS).contains(&number) {
+                return Err(place.error(format!("expected a number from 1 to {MAX_JOBS}")));
+            }
+            match key {
+                "max_seeds" => max_seeds = Some(number),
+                _ => batch = Some(number),
+            }
+        }
+        Ok(Wanted { max_seeds, batch, place })
     }
 
     fn metric(&self, value: &Spanned<DeValue>, place: &Place) -> Parsed<Metric> {

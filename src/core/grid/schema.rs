@@ -104,7 +104,9 @@ fn table(kind: Table) -> Json {
                 }),
             )
         }
-        Table::File | Table::Profile | Table::Block | Table::Range => keyed(kind),
+        Table::File | Table::Profile | Table::Block | Table::Range | Table::UntilDecided => {
+            keyed(kind)
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Axis, Block, Condition, Expectation, Grid};
+use super::{Axis, Block, Condition, Expectation, Grid, UntilDecided};
 use crate::job::{Field, Value};
 
 /// A value as TOML writes it.
@@ -32,6 +32,10 @@ pub(super) fn grid(grid: &Grid) -> String {
     );
     if let Some(about) = &grid.about {
         line(&mut text, "about", &string(about));
+    }
+    if let Some(UntilDecided { max_seeds, batch }) = grid.until_decided {
+        let rule = format!("{{ max_seeds = {max_seeds}, batch = {batch} }}");
+        line(&mut text, "until_decided", &rule);
     }
     expansion(&mut text, "", &grid.own);
     for block in &grid.block {

@@ -43,6 +43,11 @@ pub enum ResultsError {
     #[error("{} was removed or replaced by another program while the sweep was running, so that a second \
              process could have begun to write to the folder; make sure that none does, and run the sweep again", .0.display())]
     Unlocked(PathBuf),
+    /// The folder's seeds were added until its claims were decided, and a grid fixes their number.
+    #[error("the seeds in {} were added until its claims were decided, so verdicts that take their number as fixed \
+             would be wrong too often; add --until-decided, take the folder's own grid.toml, or give the grid \
+             another name", .0.display())]
+    Sequential(PathBuf),
     /// The operating system refused.
     #[error("cannot {action} {}: {source}{}", .path.display(), hint(.source))]
     Io {

@@ -5,3 +5,4 @@ pub mod pool;
 pub mod progress;
 pub mod sweep;
 pub mod trainer;
+pub mod until_decided;

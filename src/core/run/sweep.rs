@@ -83,6 +83,21 @@ pub struct SweepFolder {
     pub change: Option<PlanChange>,
 }
 
+impl SweepFolder {
+    /// Goes on with a larger plan, of which all jobs are for this process.
+    ///
+    /// # Errors
+    /// As [`describe`].
+    pub fn extend(&mut self, grid_toml: &str, plan: &[Job]) -> Result<(), ResultsError> {
+        describe(self.journal.dir(), grid_toml, plan)?;
+        self.finished_anywhere.extend(self.journal.finished());
+        let left = plan.par_iter().filter(|job| !self.finished_anywhere.contains(&job.id()));
+        self.remaining = left.cloned().collect();
+        self.finished = plan.len() - self.remaining.len();
+        Ok(())
+    }
+}
+
 /// Locks a sweep's folder (or a shard's) and writes `grid.toml`, `plan.csv` and `columns.json`. `plan`
 /// is every job of the sweep, `part` those of this process: all, or a shard's.
 ///
@@ -90,7 +105,8 @@ pub struct SweepFolder {
 /// validated plan: an invalid grid must not change the disk.
 ///
 /// # Errors
-/// Another process has the lock, a file fails validation, or a write fails.
+/// Another process has the lock, a file fails validation, a write fails, or the grid fixes the number
+/// of seeds of a folder whose seeds were added until its claims were decided.
 pub fn open(
     dir: &Path,
     shard: Option<Shard>,
@@ -98,6 +114,7 @@ pub fn open(
     plan: &[Job],
     part: &[Job],
 ) -> Result<SweepFolder, ResultsError> {
+    refuse_to_fix_seeds(dir, grid_toml)?;
     let journal = Journal::open(&shard.map_or_else(|| dir.to_owned(), |shard| shard.folder(dir)))?;
     // The journal has already read its own folder; most sweeps have no other.
     let finished = match folders(dir)?.as_slice() {
@@ -121,10 +138,24 @@ pub fn open(
 /// Writes `grid.toml` and `plan.csv`. Several processes may do so at once, as shards do.
 ///
 /// # Errors
-/// A write fails.
+/// A write fails, or the grid fixes the number of seeds and the folder's does not.
 pub fn describe(dir: &Path, grid_toml: &str, plan: &[Job]) -> Result<(), ResultsError> {
+    refuse_to_fix_seeds(dir, grid_toml)?;
     replace(&dir.join("grid.toml"), grid_toml)?;
     replace(&dir.join("plan.csv"), &plan_csv(plan))
+}
+
+/// An error if the folder's seeds were added until its claims were decided and the new grid has no
+/// such rule: a number of seeds that depends on what they showed is not a fixed one.
+fn refuse_to_fix_seeds(dir: &Path, grid_toml: &str) -> Result<(), ResultsError> {
+    let has_rule = |text: &str| {
+        text.parse::<toml::Table>().is_ok_and(|table| table.contains_key("until_decided"))
+    };
+    let old = std::fs::read_to_string(dir.join("grid.toml")).unwrap_or_default();
+    match has_rule(&old) && !has_rule(grid_toml) {
+        true => Err(ResultsError::Sequential(dir.to_owned())),
+        false => Ok(()),
+    }
 }
 
 /// Writes a file unless it has these contents, so that notebooks that watch it are not triggered.

@@ -409,7 +409,7 @@ pub(super) fn place(cell: &Cell, axes: &[usize]) -> Vec<usize> {
 }
 
 /// The fields that vary among the jobs, and each job's place on them.
-fn axes(jobs: &[(JobId, &Job)]) -> (Vec<SweepAxis>, Vec<Vec<usize>>) {
+pub(super) fn axes(jobs: &[(JobId, &Job)]) -> (Vec<SweepAxis>, Vec<Vec<usize>>) {
     let mut axes = Vec::new();
     let mut places = vec![Vec::new(); jobs.len()];
     let Some(&(_, first)) = jobs.first() else {

@@ -12,7 +12,7 @@ use crate::verdict::{
 };
 use wninit_core::columns;
 use wninit_core::fmt::{duration, plural};
-use wninit_core::grid::{Claim, Condition, Expectation, Metric};
+use wninit_core::grid::{Claim, Condition, Expectation, Metric, UntilDecided};
 use wninit_core::table::Column;
 
 /// A claim with its verdict: a row of `claims.csv`.
@@ -36,6 +36,11 @@ pub struct ClaimResult {
     /// Finished runs whose seed is not finished in every arm.
     pub n_left_out: usize,
     pub seconds_needed: Option<f64>,
+    /// The rule by which seeds are added until it is decided; `None` if their number is fixed.
+    pub until_decided: Option<UntilDecided>,
+    /// By setting and side, the cells that it is about, and the fewest planned seeds of one.
+    pub(super) cells: Vec<Vec<Vec<usize>>>,
+    pub(super) seeds: usize,
 }
 
 /// The columns of `claims.csv`.
@@ -64,6 +69,8 @@ pub(super) static COLUMNS: &[Column<ClaimResult>] = columns![ClaimResult;
     "n_success_other": "jobs", "as n_success, of the second side", "one side only" => |c| c.success_of(1).map(|s| s.0);
     "n_runs_other": "jobs", "as n_runs, of the second side", "one side only" => |c| c.success_of(1).map(|s| s.1);
     "method": "", "the test", "nothing to test" => |c| c.overall().method;
+    "until_decided": "", "stopped or open, where seeds are added until claims are decided", "the number of seeds is fixed"
+        => |c| c.until_decided.map(|_| if c.is_open() { "open" } else { "stopped" });
     "choices": "", "settings that hyperparameters were chosen from in these seeds, multiplied over settings: the larger of both sides", ""
         => |c| c.overall().choices.0.max(c.overall().choices.1);
     "n_contexts": "settings", "settings over which each seed is averaged", "" => |c| c.answer.settings.len();
@@ -81,7 +88,7 @@ pub(super) static COLUMNS: &[Column<ClaimResult>] = columns![ClaimResult;
         => |c| c.seconds_needed;
 ];
 
-pub(super) fn settle(sweep: &Cells, claim: &Claim) -> ClaimResult {
+pub(super) fn settle(sweep: &Cells, claim: &Claim, rule: Option<UntilDecided>) -> ClaimResult {
     let metric = claim.metric;
     let measure = Measure::of(metric);
     let (filters, named, wanted, test): (Vec<Vec<Condition>>, BTreeSet<usize>, _, _) =
@@ -119,7 +126,7 @@ pub(super) fn settle(sweep: &Cells, claim: &Claim) -> ClaimResult {
         wanted: if compared { wanted } else { measure.turned(wanted) },
         range: measure.range(sweep),
         guess: sides.guess,
-        until_decided: false,
+        until_decided: rule.is_some(),
     };
     let settings: Vec<Setting> = sides
         .settings
@@ -130,6 +137,7 @@ pub(super) fn settle(sweep: &Cells, claim: &Claim) -> ClaimResult {
         })
         .collect();
     let answer = decide(&question, &settings);
+    let open = answer.open.iter().filter_map(|&i| sides.cells.get(i)).flatten().flatten();
     let interval = answer.overall.interval();
     let back = |x: f64| measure.turned(Interval { low: x, high: x }).low;
     let mut success = sides.success;
@@ -153,6 +161,9 @@ pub(super) fn settle(sweep: &Cells, claim: &Claim) -> ClaimResult {
             .and_then(|needed| needed.n)
             .map(|n| n as f64 * sides.seconds_a_seed)
             .filter(|seconds| *seconds > 0.0),
+        until_decided: rule,
+        seeds: open.map(|&cell| sweep.cells[cell].planned.len()).min().unwrap_or(0),
+        cells: sides.cells,
         answer,
     }
 }
@@ -230,6 +241,12 @@ impl ClaimResult {
     /// Seeds that the test uses.
     pub fn n(&self) -> usize {
         self.overall().n
+    }
+
+    /// Whether it is to be decided by more seeds, which the sweep's rule allows.
+    pub fn is_open(&self) -> bool {
+        let most = self.until_decided.map_or(0, |rule| rule.max_seeds);
+        !self.answer.open.is_empty() && self.seeds < most && self.metric != Metric::LogSpectralNorm
     }
 
     /// How many fresh seeds would decide it.
@@ -321,12 +338,29 @@ impl ClaimResult {
             text += &format!(" Exploratory: fewer than {CONFIRMING} seeds.");
         }
         let chosen = overall.choices.0.max(overall.choices.1) > 1.0;
-        if self.verdict() == Verdict::Undecided {
+        if let Some(rule) = self.until_decided {
+            text += &self.stopped(rule);
+        } else if self.verdict() == Verdict::Undecided {
             text += &self.remedy(disagree);
         } else if chosen && decided {
             text += " Hyperparameters were chosen in these seeds: confirm with fresh seeds.";
         }
         text
+    }
+
+    /// Whether the rule has ended it.
+    fn stopped(&self, UntilDecided { max_seeds, .. }: UntilDecided) -> String {
+        let decided = matches!(self.verdict(), Verdict::Supported | Verdict::Refuted);
+        match self.is_open() {
+            _ if self.metric == Metric::LogSpectralNorm => String::new(), // not what training shows
+            true => format!(" Open: the same `wninit run` adds seeds, up to {max_seeds}."),
+            false if decided => format!(
+                " Decided by its stopping rule; wrong decisions ≤ {} % over the whole path.",
+                100.0 * ALPHA
+            ),
+            false if self.answer.open.is_empty() => " More seeds would not decide it.".to_owned(),
+            false => format!(" Ended at the most seeds of its stopping rule, {max_seeds}."),
+        }
     }
 
     /// What would decide it.

@@ -27,6 +27,7 @@ mod sample;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod until_decided;
 mod variance;
 
 use rayon::prelude::*;
@@ -34,7 +35,7 @@ use rayon::prelude::*;
 use crate::verdict::{Decision, adjust};
 use arms::Arms;
 use cells::Cells;
-use wninit_core::grid::{Claim, Published};
+use wninit_core::grid::{Claim, Published, UntilDecided};
 use wninit_core::job::{Init, Job, JobId};
 use wninit_core::results::{Curvature, Record, field_doc};
 use wninit_core::table::{Column, Table};
@@ -46,6 +47,7 @@ pub use pairs::PairSummary;
 pub use profiles::Profile;
 pub use published::PublishedResult;
 pub use recommend::{Advice, Recommendation, Rival};
+pub use until_decided::Path;
 pub use variance::{Scope, VarianceSummary};
 
 /// What a summary is made of.
@@ -62,6 +64,8 @@ pub struct Input<'a> {
     pub failed: &'a [JobId],
     /// What the sweep is meant to show.
     pub claims: &'a [Claim],
+    /// The rule by which seeds are added until the claims are decided; `None` if their number is fixed.
+    pub until_decided: Option<UntilDecided>,
     /// Numbers from elsewhere.
     pub published: &'a [Published],
     /// What the others are compared with; by default the default gain, else the data-dependent one.
@@ -127,12 +131,14 @@ impl Summary {
         let arms = Arms::new(&sweep, input.baseline)?;
         let with_arms = sweep.cells.par_iter().zip(&arms.of_cell);
         let mut claims: Vec<ClaimResult> =
-            input.claims.iter().map(|claim| claims::settle(&sweep, claim)).collect();
+            input.claims.iter().map(|c| claims::settle(&sweep, c, input.until_decided)).collect();
         let mut decisions: Vec<&mut Decision> =
             claims.iter_mut().map(|claim| &mut claim.answer.overall).collect();
         adjust(&mut decisions);
         let mut chosen: Vec<usize> = arms.chosen().map(|(_, cell)| cell).collect();
         chosen.sort_unstable();
+        let mut notes = notes::notes(&sweep, &arms, &claims);
+        notes.extend(input.until_decided.map(until_decided::in_words));
         Ok(Summary {
             constants: notes::constants(&sweep),
             counts: sweep.cells.iter().map(Counts::of).sum(),
@@ -143,7 +149,7 @@ impl Summary {
             pairs: arms.pairs(&sweep),
             profiles: arms.profiles(&sweep),
             variance: arms.variance(&sweep),
-            notes: notes::notes(&sweep, &arms, &claims),
+            notes,
             claims,
             published: input.published.iter().map(|p| published::beside(&sweep, p)).collect(),
             baseline: arms.baseline,

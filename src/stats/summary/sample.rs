@@ -169,6 +169,8 @@ fn outcome(metric: Metric, run: &Run, guess: f64) -> Option<Option<f64>> {
 pub(super) struct Sides {
     /// By setting, its name and each side's runs.
     pub settings: Vec<(String, Vec<Arm>)>,
+    /// By setting and side, its cells.
+    pub cells: Vec<Vec<Vec<usize>>>,
     /// Whether the sides share seeds.
     pub paired: bool,
     /// The accuracy of a guess.
@@ -238,6 +240,7 @@ pub(super) fn sides(
         [a, b] => !a.is_disjoint(b),
         _ => true,
     };
+    sides.cells = groups.into_values().collect();
     sides
 }
 

@@ -551,3 +551,48 @@ fn five_percent_of_paths_are_ever_decided_wrongly_at_most() {
         }
     }
 }
+
+#[test]
+fn a_sweep_that_adds_seeds_until_decided_is_wrong_in_five_percent_at_most() {
+    for (null, scenario) in simulation::sweeps_until_decided() {
+        let ends = scenario.until_decided(DRAWS);
+        match null {
+            true => assert!(ends.ours <= most(), "{}: {ends:?}", scenario.name),
+            false => assert!(
+                ends.ours > 0.99 && ends.median.is_some_and(|n| (7..=10).contains(&n)),
+                "{}: {ends:?}",
+                scenario.name
+            ),
+        }
+    }
+}
+
+fn until_decided(estimand: Estimand, settings: &[Setting]) -> Answer {
+    decide(&Question { until_decided: true, ..asked(estimand, 0.0) }, settings)
+}
+
+#[test]
+fn more_seeds_are_for_the_settings_that_an_open_claim_needs() {
+    let (a, b) = gains(0.1);
+    let (more, less) = (setting("more", &a, &b), setting("less", &b, &a));
+    let (even, floor) =
+        (setting("even", &b, &b), |n: usize| setting("floor", &vec![None; n], &vec![None; n]));
+    // Decided; settings that are decided and disagree; and one beside them that is not decided.
+    let given = Estimand::GivenSuccess;
+    assert_eq!(until_decided(given, std::slice::from_ref(&more)).open, [0; 0]);
+    let split = until_decided(given, &[more.clone(), less.clone()]);
+    assert_eq!((split.overall.verdict, split.open), (Verdict::Undecided, vec![]));
+    assert_eq!(until_decided(given, &[more.clone(), even.clone(), less]).open, [1]);
+    // The mean over settings needs all of them.
+    assert_eq!(until_decided(given, &[even.clone(), even.clone()]).open, [0, 1]);
+    // Nothing is decided while a setting may still become testable, and it is given up at last.
+    let waits = until_decided(given, &[more.clone(), floor(9)]);
+    assert_eq!((waits.overall.verdict, waits.open), (Verdict::Undecided, vec![1]));
+    let given_up = until_decided(given, &[more, floor(10)]);
+    assert_eq!((given_up.overall.verdict, given_up.open), (Verdict::Supported, vec![]));
+    assert_eq!(until_decided(given, &[floor(10)]).open, [0; 0]);
+    assert_eq!(until_decided(Estimand::Success, &[floor(9)]).open, [0]);
+    assert_eq!(until_decided(Estimand::Success, &[floor(10)]).open, [0; 0]);
+    // A mean of successes counts a setting in which none trains.
+    assert_eq!(until_decided(Estimand::Success, &[even, floor(10)]).open, [0, 1]);
+}

@@ -27,8 +27,8 @@ use wninit_core::results::{
 };
 use wninit_core::run::interrupt::{self, EXIT_INTERRUPTED};
 use wninit_core::run::pool::EXIT_UNFINISHED;
-use wninit_core::run::sweep;
 use wninit_core::run::trainer::Stop;
+use wninit_core::run::{sweep, until_decided};
 
 /// Measures the initial networks that have no final row.
 ///
@@ -42,9 +42,9 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
     for warning in &plan.warnings {
         say(&format!("warning: {warning}"));
     }
-    let jobs: Vec<Job> = plan.jobs.into_iter().map(|planned| planned.job).collect();
-    let ids: Vec<JobId> = jobs.iter().map(Job::id).collect();
     let dir = args.results.join(&grid.name);
+    let jobs = until_decided::asked_for(&grid, plan, &dir)?;
+    let ids: Vec<JobId> = jobs.iter().map(Job::id).collect();
     let stop = interrupt::install()?;
     // Holds the folder's lock until the end.
     let sweep = sweep::open(&dir, None, &grid.to_toml(), &jobs, &jobs)?;

@@ -23,14 +23,17 @@ pub enum Command {
     Doctor(cli::doctor::Args),
 }
 
-/// Runs a command. `commit` is the program's, for provenance.
+pub use run::LooksOf;
+
+/// Runs a command. `commit` is the program's, for provenance, and `looks` decides which seeds a sweep
+/// needs.
 ///
 /// # Errors
 /// Why it failed; [`wninit_core::cli::fail`] prints it.
-pub fn run(command: &Command, commit: &'static str) -> anyhow::Result<Ended> {
+pub fn run(command: &Command, commit: &'static str, looks: LooksOf) -> anyhow::Result<Ended> {
     match command {
         Command::Plan(args) => measure::run(args, commit).map(Ended::Written),
-        Command::Run(args) => run::run(args, commit),
+        Command::Run(args) => run::run(args, commit, looks),
         Command::Signal(args) => signal::run(args, commit),
         Command::Curvature(args) => curvature::run(args, commit),
         Command::Verify(args) => verify::run(args, commit).map(Ended::Exit),

@@ -13,20 +13,36 @@ use wninit_core::cli::run::Args;
 use wninit_core::cli::{Ended, UsageError, Written};
 use wninit_core::console::say;
 use wninit_core::data;
+use wninit_core::grid::{Grid, GridError};
 use wninit_core::job::{Job, JobId, Precision};
 use wninit_core::plan::Plan;
 use wninit_core::plan::cohort::{self, Cohort, Shape};
 use wninit_core::plan::shard;
 use wninit_core::plan::speed::Speeds;
-use wninit_core::results::{ResultsError, folders, holder};
+use wninit_core::results::{ResultsError, folders, holder, read_runs};
 use wninit_core::run::pool::{self, EXIT_UNFINISHED, PoolOptions};
+use wninit_core::run::sweep::SweepFolder;
+use wninit_core::run::until_decided::{self, Looks};
 use wninit_core::run::{interrupt, sweep};
+
+/// The looks of a grid that adds seeds until its claims are decided; `None` for any other. They need
+/// statistics, of which this crate knows nothing.
+pub type LooksOf = fn(&Grid) -> Result<Option<Box<dyn Looks>>, GridError>;
 
 /// # Errors
 /// The grid or the command line is invalid, or the results folder cannot be used. Nothing has been
 /// written then.
-pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
-    let grid = args.grid.load()?;
+pub(crate) fn run(args: &Args, commit: &'static str, looks: LooksOf) -> anyhow::Result<Ended> {
+    let mut grid = args.grid.load()?;
+    args.until_decided.apply(&mut grid)?;
+    let mut looks = looks(&grid)?;
+    if looks.is_some() && args.shard.is_some() {
+        return Err(UsageError(anyhow::anyhow!(
+            "--shard trains a fixed part of a sweep, and seeds that are added until claims are decided \
+             depend on all of it; leave --shard or until_decided out"
+        ))
+        .into());
+    }
     let plan = Plan::of(&grid)?;
     let devices =
         device::workers(&args.device, args.workers.map(usize::from)).map_err(UsageError)?;
@@ -45,10 +61,14 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
     }
     let part =
         args.shard.map(|s| shard::partition(&plan.jobs, s.count).swap_remove(s.index as usize - 1));
-    let jobs: Vec<Job> = plan.jobs.into_iter().map(|planned| planned.job).collect();
+    let mut jobs: Vec<Job> = plan.jobs.into_iter().map(|planned| planned.job).collect();
     let part = part.map(|part| part.into_iter().map(|i| jobs[i].clone()).collect::<Vec<Job>>());
     let dir = args.results.join(&grid.name);
     let stop = interrupt::install()?;
+    if let Some(looks) = &mut looks {
+        until_decided::catch_up(looks.as_mut(), &read_runs(&dir)?.records);
+        jobs = looks.jobs();
+    }
     let part = part.as_deref().unwrap_or(&jobs);
     let mut sweep = match sweep::open(&dir, args.shard, &grid.to_toml(), &jobs, part) {
         // The same exit code as when the disk fills up later: the same command will continue.
@@ -61,7 +81,8 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
     if args.shard.is_none() {
         warn_of_shards(&dir)?;
     }
-    if let Some(change) = &sweep.change {
+    // Jobs that were added are what was asked for; others are a change.
+    if let Some(change) = sweep.change.filter(|c| looks.is_none() || c.orphaned > 0) {
         say(&change.to_string());
     }
 
@@ -70,55 +91,77 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
     }
 
     let checkpoints = sweep.journal.dir().join("checkpoints");
-    let saved = checkpoint::scan(&checkpoints, |warning| say(&format!("warning: {warning}")))?;
-    let (mut cohorts, found) = resumable(&sweep.remaining, &sweep.finished_anywhere, saved);
-    let resumed: Vec<Arc<Checkpoint>> = found.values().cloned().collect();
-    let fresh = sweep.remaining.iter().filter(|job| !found.contains_key(&job.id())).cloned();
-    let fresh: Vec<Job> = fresh.collect();
-
+    let mut saved = checkpoint::scan(&checkpoints, |warning| say(&format!("warning: {warning}")))?;
     let data_dir = args.data.clone().unwrap_or_else(data::default_dir);
     let mut trainer = Libtorch::new(devices.clone(), data_dir, Arc::clone(&stop), commit);
     trainer.recompute = args.recompute;
-    trainer.checkpoints =
-        Some(CheckpointConfig { dir: checkpoints, every: args.checkpoint_every, found });
-
     let mut speeds = Speeds::of(&device::model(devices[0]), devices.len());
     let width = args.cohort_width.map(usize::from);
-    if width.is_none() {
-        measure::widths(&trainer, &fresh, &mut speeds);
-    }
-    let mut fresh = cohort::cohorts(fresh, |shape| width.unwrap_or_else(|| speeds.width(shape)));
-    if width.is_none() {
-        fresh = cohort::spread(fresh, devices.len());
-    }
-    if devices.len() > 1 {
-        cohort::costliest_first(&mut fresh, |c| speeds.seconds(&c.shape(), c.jobs().len()));
-    }
-    cohorts.extend(fresh);
+    let deadline = args.budget.map(|budget| Instant::now() + budget);
+    let names: Vec<String> = devices.into_iter().map(device::name).collect();
 
-    let cost = |job: &Job| {
-        let shape = Shape::of(job);
-        let width = speeds.width(&shape);
-        speeds.seconds(&shape, width) / width as f64
+    let durable = |cohort: &Cohort| {
+        // If it stays, the next run deletes it: its jobs are finished.
+        let _ = std::fs::remove_file(checkpoints.join(checkpoint::file_name(cohort)));
     };
-    let folder = sweep.journal.dir().join("checkpoints");
-    // If it stays, the next run deletes it: its jobs are finished.
-    let durable =
-        |cohort: &Cohort| drop(std::fs::remove_file(folder.join(checkpoint::file_name(cohort))));
-    let options = PoolOptions {
-        cost: &cost,
-        durable: &durable,
-        deadline: args.budget.map(|budget| Instant::now() + budget),
-        finished_before: sweep.finished,
-        ..PoolOptions::new(devices.into_iter().map(device::name).collect(), &stop)
-    };
-    let summary = pool::run(cohorts, &trainer, &mut sweep.journal, &options);
-    for saved in resumed {
-        // A cohort that was resumed in halves has written other files.
-        if saved.ids.iter().all(|id| sweep.journal.finished().contains(id)) {
-            let _ = std::fs::remove_file(&saved.path);
+    let train = |sweep: &mut SweepFolder| {
+        let saved = std::mem::take(&mut saved);
+        let (mut cohorts, found) = resumable(&sweep.remaining, &sweep.finished_anywhere, saved);
+        let resumed: Vec<Arc<Checkpoint>> = found.values().cloned().collect();
+        let fresh = sweep.remaining.iter().filter(|job| !found.contains_key(&job.id())).cloned();
+        let fresh: Vec<Job> = fresh.collect();
+        let (dir, every) = (checkpoints.clone(), args.checkpoint_every);
+        trainer.checkpoints = Some(CheckpointConfig { dir, every, found });
+
+        if width.is_none() {
+            measure::widths(&trainer, &fresh, &mut speeds);
         }
-    }
+        let mut fresh =
+            cohort::cohorts(fresh, |shape| width.unwrap_or_else(|| speeds.width(shape)));
+        if width.is_none() {
+            fresh = cohort::spread(fresh, names.len());
+        }
+        if names.len() > 1 {
+            cohort::costliest_first(&mut fresh, |c| speeds.seconds(&c.shape(), c.jobs().len()));
+        }
+        cohorts.extend(fresh);
+
+        let cost = |job: &Job| {
+            let shape = Shape::of(job);
+            let width = speeds.width(&shape);
+            speeds.seconds(&shape, width) / width as f64
+        };
+        let options = PoolOptions {
+            cost: &cost,
+            durable: &durable,
+            deadline,
+            finished_before: sweep.finished,
+            ..PoolOptions::new(names.clone(), &stop)
+        };
+        let summary = pool::run(cohorts, &trainer, &mut sweep.journal, &options);
+        for saved in resumed {
+            // A cohort that was resumed in halves has written other files.
+            if saved.ids.iter().all(|id| sweep.journal.finished().contains(id)) {
+                let _ = std::fs::remove_file(&saved.path);
+            }
+        }
+        summary
+    };
+    let summary = match &mut looks {
+        Some(looks) => {
+            match until_decided::run(&mut sweep, &grid.to_toml(), looks.as_mut(), train) {
+                Err(error) if error.is_full_disk() => {
+                    say(&format!("error: {error}"));
+                    return Ok(Ended::Exit(EXIT_UNFINISHED));
+                }
+                trained => trained?,
+            }
+        }
+        None => {
+            let mut train = train;
+            train(&mut sweep)
+        }
+    };
     say(&format!("{}: {summary}", sweep.journal.dir().display()));
     let code = summary.exit_code();
     if args.summary {

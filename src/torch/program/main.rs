@@ -4,7 +4,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use wninit_core::cli::{self, Ended, become_wninit};
+use wninit_core::grid::{Grid, GridError};
 use wninit_core::run::pool::EXIT_UNFINISHED;
+use wninit_core::run::until_decided::Looks;
+use wninit_stats::summary::Path;
 use wninit_torch::commands::{self, Command};
 
 #[derive(Parser)]
@@ -16,11 +19,15 @@ struct Cli {
 
 fn main() -> ExitCode {
     cli::main(without_threads, |Cli { command }| {
-        match commands::run(&command, env!("WNINIT_COMMIT"))? {
+        match commands::run(&command, env!("WNINIT_COMMIT"), looks)? {
             Ended::Exit(code) => Ok(code),
             Ended::Written(written) => Err(become_wninit(&written)),
         }
     })
+}
+
+fn looks(grid: &Grid) -> Result<Option<Box<dyn Looks>>, GridError> {
+    Ok(Path::of(grid)?.map(|path| Box::new(path) as Box<dyn Looks>))
 }
 
 /// The exit code if no thread can be started: after `run`, jobs are left.

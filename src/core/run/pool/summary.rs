@@ -68,6 +68,17 @@ impl RunSummary {
             _ => EXIT_UNFINISHED,
         }
     }
+
+    /// This run and one that went on from it with more jobs, as one.
+    pub(crate) fn and_then(self, later: RunSummary) -> RunSummary {
+        RunSummary {
+            finished_before: self.finished_before,
+            finished: self.finished + later.finished,
+            diverged: self.diverged + later.diverged,
+            elapsed: self.elapsed + later.elapsed,
+            ..later
+        }
+    }
 }
 
 impl fmt::Display for RunSummary {

@@ -477,6 +477,105 @@ impl Path {
     }
 }
 
+impl Scenario {
+    /// Seeds are added one at a time to the settings that the claim needs, up to [`LOOKS`], until none
+    /// does. `plain` is not computed.
+    pub fn until_decided(&self, draws: u64) -> Ends {
+        let question = Question { until_decided: true, ..self.question };
+        let one = |draw: u64| {
+            let all = (self.draw)(LOOKS, &mut rng::stream(2, self.name, draw));
+            let mut seeds = vec![1; all.len()];
+            loop {
+                let seen: Vec<Setting> =
+                    all.iter().zip(&seeds).map(|(setting, n)| first(setting, *n)).collect();
+                let answer = decide(&question, &seen);
+                let least = answer.open.iter().map(|&i| seeds[i]).min().unwrap_or(LOOKS);
+                if least == LOOKS {
+                    let verdict = answer.overall.verdict;
+                    let decided = matches!(verdict, Verdict::Supported | Verdict::Refuted);
+                    return decided.then(|| seeds.into_iter().max().unwrap_or(0));
+                }
+                answer.open.iter().for_each(|&i| seeds[i] = seeds[i].max(least + 1));
+            }
+        };
+        let mut stops: Vec<usize> = (0..draws).into_par_iter().filter_map(one).collect();
+        stops.sort_unstable();
+        let ours = stops.len() as f64 / draws as f64;
+        Ends { ours, median: stops.get(draws as usize / 2).copied(), plain: 0.0 }
+    }
+}
+
+/// A setting with its first n seeds.
+fn first(setting: &Setting, n: usize) -> Setting {
+    let first = |arm: &Arm| Arm {
+        seeds: arm.seeds.iter().take(n).map(|(seed, runs)| (*seed, runs.clone())).collect(),
+        choices: arm.choices,
+    };
+    Setting { name: setting.name.clone(), a: first(&setting.a), b: setting.b.as_ref().map(first) }
+}
+
+/// Sweeps whose seeds are added until a claim is decided, and whether the claim's bound is the truth.
+pub fn sweeps_until_decided() -> Vec<(bool, Scenario)> {
+    let scenario =
+        |name, estimand, draw: Draw| Scenario { name, question: more_than(estimand, 0.0), draw };
+    vec![
+        (
+            true,
+            scenario(
+                "both train in 90 %: success",
+                Estimand::Success,
+                Box::new(|n, s| {
+                    versus(runs(n, 0.9, ACCURACY, SD, s), runs(n, 0.9, ACCURACY, SD, s))
+                }),
+            ),
+        ),
+        (
+            true,
+            scenario(
+                "one arm fails in 10 %, equal composite means: composite",
+                Estimand::Composite,
+                Box::new(|n, s| {
+                    let other = (0.7 - 0.1 * GUESS) / 0.9;
+                    versus(runs(n, 1.0, 0.7, SD, s), runs(n, 0.9, other, SD, s))
+                }),
+            ),
+        ),
+        (
+            true,
+            scenario(
+                "normal, all train: accuracy given success",
+                Estimand::GivenSuccess,
+                Box::new(|n, s| versus(runs(n, 1.0, 0.7, SD, s), runs(n, 1.0, 0.7, SD, s))),
+            ),
+        ),
+        (
+            true,
+            scenario(
+                "three settings, one trains in 20 %: accuracy given success",
+                Estimand::GivenSuccess,
+                Box::new(|n, s| {
+                    let mut all = Vec::new();
+                    for success in [1.0, 1.0, 0.2] {
+                        let (a, b) = (runs(n, success, 0.7, SD, s), runs(n, success, 0.7, SD, s));
+                        all.extend(versus(a, b));
+                    }
+                    all
+                }),
+            ),
+        ),
+        (
+            false,
+            scenario(
+                "95 % against 5 %: success",
+                Estimand::Success,
+                Box::new(|n, s| {
+                    versus(runs(n, 0.95, ACCURACY, SD, s), runs(n, 0.05, ACCURACY, SD, s))
+                }),
+            ),
+        ),
+    ]
+}
+
 fn discordance(a: f64, b: f64, s: &mut Stream) -> Option<f64> {
     let one = |p: f64, s: &mut Stream| f64::from(u8::from(s.random_bool(p)));
     Some(one(a, s) - one(b, s))

@@ -1,0 +1,33 @@
+//! The options that add seeds until the claims of a grid are decided.
+
+use anyhow::anyhow;
+
+use crate::cli::UsageError;
+use crate::grid::Grid;
+
+/// `--until-decided`, or the grid's key `until_decided`.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct UntilDecidedArgs {
+    /// Add seeds until every claim is decided, as the grid's key until_decided does
+    #[arg(long)]
+    pub until_decided: bool,
+    /// With it, the most seeds of a setting [default: the grid's, else 100]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_seeds: Option<u32>,
+}
+
+impl UntilDecidedArgs {
+    /// Sets the rule of a grid as the command line asks.
+    ///
+    /// # Errors
+    /// The grid's claims cannot be decided so, or there is no rule that `--max-seeds` could be for.
+    pub fn apply(&self, grid: &mut Grid) -> anyhow::Result<()> {
+        match self.max_seeds {
+            Some(_) if !self.until_decided && grid.until_decided.is_none() => {
+                Err(UsageError(anyhow!("--max-seeds goes with --until-decided")).into())
+            }
+            None if !self.until_decided => Ok(()),
+            most => Ok(grid.add_seeds_until_decided(most.map(|n| n as usize))?),
+        }
+    }
+}

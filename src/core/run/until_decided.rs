@@ -1,0 +1,83 @@
+//! Trains a sweep batch by batch, until its claims are decided.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use super::pool::RunSummary;
+use super::sweep::SweepFolder;
+use crate::console::say;
+use crate::grid::Grid;
+use crate::job::{Job, JobId};
+use crate::plan::Plan;
+use crate::results::{Record, ResultsError, planned_ids, read_runs};
+
+/// Says which jobs a sweep needs, by looking at those that are finished. The same results lead to the same
+/// jobs, whatever the workers, interruptions or time: a run that goes on takes every look again.
+pub trait Looks {
+    /// All jobs asked for so far, in the order in which they are trained.
+    fn jobs(&self) -> Vec<Job>;
+
+    /// Looks at the results of these jobs, and asks for more where a claim needs them. `None` while one
+    /// of them is not finished.
+    fn look(&mut self, records: &[Record]) -> Option<Look>;
+}
+
+/// What came of a look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// For the user: which claims are open, and which have changed.
+    pub message: String,
+    /// Whether there are more jobs now.
+    pub more: bool,
+}
+
+/// Takes the looks that earlier runs took at these results.
+pub fn catch_up(looks: &mut dyn Looks, records: &[Record]) {
+    while looks.look(records).is_some_and(|look| look.more) {}
+}
+
+/// Trains what is left of the sweep with `train`, looks, and goes on as long as there is more to train
+/// and all that was to be trained is finished. `sweep` was opened with the jobs of `looks`.
+///
+/// # Errors
+/// The results cannot be read, or the plan cannot be written.
+pub fn run(
+    sweep: &mut SweepFolder,
+    grid_toml: &str,
+    looks: &mut dyn Looks,
+    mut train: impl FnMut(&mut SweepFolder) -> RunSummary,
+) -> Result<RunSummary, ResultsError> {
+    let mut total = train(sweep);
+    while total.exit_code() == 0 {
+        let records = read_runs(sweep.journal.dir())?.records;
+        let Some(look) = looks.look(&records) else { break };
+        say(&look.message);
+        if !look.more {
+            break;
+        }
+        sweep.extend(grid_toml, &looks.jobs())?;
+        if !sweep.remaining.is_empty() {
+            total = total.and_then(train(sweep));
+        }
+    }
+    Ok(total)
+}
+
+/// The jobs of a grid's plan, and those that a folder's plan has beside them because seeds were added. Without
+/// a rule by which seeds are added, the plan's alone.
+///
+/// # Errors
+/// The grid does not expand with all of its seeds, or the folder's plan cannot be read.
+pub fn asked_for(grid: &Grid, plan: Plan, dir: &Path) -> anyhow::Result<Vec<Job>> {
+    let old = match grid.until_decided {
+        Some(_) => planned_ids(dir)?.unwrap_or_default(),
+        None => Vec::new(),
+    };
+    if old.is_empty() {
+        return Ok(plan.jobs.into_iter().map(|planned| planned.job).collect());
+    }
+    let asked: HashSet<JobId> =
+        old.into_iter().chain(plan.jobs.iter().map(|planned| planned.id)).collect();
+    let all = Plan::of(&grid.with_all_seeds()?)?.jobs.into_iter();
+    Ok(all.filter(|planned| asked.contains(&planned.id)).map(|planned| planned.job).collect())
+}

@@ -1,0 +1,183 @@
+//! Which jobs a sweep needs whose seeds are added until its claims are decided.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use super::Input;
+use super::Seed;
+use super::cells::{self, Cells};
+use super::claims::{ClaimResult, settle};
+use crate::verdict::{ALPHA, PATIENCE, Verdict};
+use wninit_core::fmt::plural;
+use wninit_core::grid::{Claim, Grid, GridError, Metric, UntilDecided};
+use wninit_core::job::{Job, JobId};
+use wninit_core::plan::Plan;
+use wninit_core::results::Record;
+use wninit_core::run::until_decided::{Look, Looks};
+
+/// The looks at a sweep and the jobs that they ask for.
+///
+/// All cells begin with the seeds of the grid. After each look at them, the cells that an open claim needs
+/// ([`Answer::open`](crate::verdict::Answer::open)) get a batch more, those with the fewest seeds
+/// first, so that arms that are compared keep to the same seeds. Seeds are used in their order. The tests are
+/// anytime-valid, so neither the number of looks nor the results that led to them change their error.
+pub struct Path {
+    rule: UntilDecided,
+    /// Those that training can decide.
+    claims: Vec<Claim>,
+    /// Every job that may be asked for, in the plan's order.
+    jobs: Vec<(JobId, Job)>,
+    /// Of each job, its cell and the number of its seed in the cell.
+    places: Vec<(usize, usize)>,
+    /// By cell, how many seeds were asked for so far.
+    seeds: Vec<usize>,
+    /// The looks that asked for more.
+    looks: usize,
+    /// What the last look said of each claim.
+    said: Vec<String>,
+}
+
+impl Path {
+    /// The path of a grid with a rule, before the first look; `None` for one without.
+    ///
+    /// # Errors
+    /// The grid does not expand, none of its claims can be decided by training, or one of them
+    /// leaves hyperparameters of an arm open, such as several learning rates.
+    pub fn of(grid: &Grid) -> Result<Option<Path>, GridError> {
+        let Some(rule) = grid.until_decided else { return Ok(None) };
+        let begun: HashSet<JobId> = Plan::of(grid)?.jobs.into_iter().map(|job| job.id).collect();
+        let jobs = Plan::of(&grid.with_all_seeds()?)?.jobs;
+        let jobs: Vec<(JobId, Job)> = jobs.into_iter().map(|job| (job.id, job.job)).collect();
+        let claims = grid.claims.iter().filter(|claim| claim.metric != Metric::LogSpectralNorm);
+        let claims: Vec<Claim> = claims.cloned().collect();
+
+        // The axes are those of the first seeds, so cells keep their numbers as seeds are added.
+        let sweep = Cells::new(&Input { planned: &jobs, ..Input::default() });
+        let results: Vec<_> = claims.iter().map(|c| settle(&sweep, c, Some(rule))).collect();
+        refuse_choices(grid, &sweep, &results)?;
+        if results.iter().all(|result| result.cells.is_empty()) {
+            return Err(grid.cannot_add_seeds("no claim of the grid can be decided by training"));
+        }
+        let (_, at) = cells::axes(&jobs.iter().map(|(id, job)| (*id, job)).collect::<Vec<_>>());
+        let cell = |at: Vec<usize>| sweep.cells.binary_search_by(|cell| cell.at.cmp(&at));
+        let cell_of: Vec<usize> = at.into_iter().filter_map(|at| cell(at).ok()).collect();
+        let number: Vec<BTreeMap<Seed, usize>> = sweep
+            .cells
+            .iter()
+            .map(|cell| cell.planned.iter().copied().zip(0..).collect())
+            .collect();
+        let mut seeds = vec![0; sweep.cells.len()];
+        let mut places = Vec::with_capacity(jobs.len());
+        for ((id, job), cell) in jobs.iter().zip(cell_of) {
+            places.push((cell, number[cell][&(job.init_seed, job.data_seed)]));
+            seeds[cell] += usize::from(begun.contains(id));
+        }
+        drop(results);
+        let said = vec!["open".to_owned(); claims.len()];
+        Ok(Some(Path { rule, claims, jobs, places, seeds, looks: 0, said }))
+    }
+
+    /// The number of jobs at the most.
+    pub fn most(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// The jobs asked for so far, with their ids.
+    fn planned(&self) -> Vec<(JobId, Job)> {
+        let asked = |(_, (cell, number)): &(_, &(usize, usize))| *number < self.seeds[*cell];
+        self.jobs.iter().zip(&self.places).filter(asked).map(|(job, _)| job.clone()).collect()
+    }
+
+    /// What a look shows of each claim, and which are open.
+    fn message(&mut self, results: &[ClaimResult]) -> String {
+        let seeds = self.seeds.iter().max().copied().unwrap_or(0);
+        let open: Vec<&str> =
+            results.iter().filter(|r| r.is_open()).map(|r| r.text.as_str()).collect();
+        let mut text = format!(
+            "look {}, {}: {} of {} open",
+            self.looks + 1,
+            plural(seeds, "seed"),
+            open.len(),
+            plural(results.len(), "claim"),
+        );
+        if !open.is_empty() {
+            text += &format!(": {}", open.join(" | "));
+        }
+        for (result, said) in results.iter().zip(&mut self.said) {
+            let now = match (result.verdict(), result.is_open()) {
+                (_, true) => "open".to_owned(),
+                (Verdict::Undecided, false) if result.answer.open.is_empty() => {
+                    "undecided, as settings disagree".to_owned()
+                }
+                (Verdict::Undecided, false) => {
+                    format!("undecided at the most seeds, {}", self.rule.max_seeds)
+                }
+                (verdict, false) => verdict.to_string(),
+            };
+            if now != *said {
+                text += &format!("\n  {now} (n = {}): {}", result.n(), result.text);
+                *said = now;
+            }
+        }
+        text
+    }
+}
+
+impl Looks for Path {
+    fn jobs(&self) -> Vec<Job> {
+        self.planned().into_iter().map(|(_, job)| job).collect()
+    }
+
+    fn look(&mut self, records: &[Record]) -> Option<Look> {
+        let planned = self.planned();
+        let finished: HashSet<JobId> = records.iter().map(|record| record.job.id()).collect();
+        if !planned.iter().all(|(id, _)| finished.contains(id)) {
+            return None;
+        }
+        let sweep = Cells::new(&Input { planned: &planned, records, ..Input::default() });
+        let settled = |claim: &Claim| settle(&sweep, claim, Some(self.rule));
+        let results: Vec<ClaimResult> = self.claims.iter().map(settled).collect();
+        let message = self.message(&results);
+        let before = self.seeds.clone();
+        for result in results.iter().filter(|result| result.is_open()) {
+            for &cell in result.answer.open.iter().flat_map(|&i| result.cells[i].iter().flatten()) {
+                let wanted = (result.seeds + self.rule.batch).min(self.rule.max_seeds);
+                self.seeds[cell] = self.seeds[cell].max(wanted);
+            }
+        }
+        let more = self.seeds != before;
+        self.looks += usize::from(more);
+        Some(Look { message, more })
+    }
+}
+
+/// An error where a side of a claim has several settings of its hyperparameters: which of them is best may
+/// change from look to look, and a test of whichever leads is not valid.
+fn refuse_choices(grid: &Grid, sweep: &Cells, results: &[ClaimResult]) -> Result<(), GridError> {
+    for result in results {
+        let Some(cells) = result.cells.iter().flatten().find(|cells| cells.len() > 1) else {
+            continue;
+        };
+        let places = || cells.iter().map(|&cell| &sweep.cells[cell].at);
+        let varies = |&axis: &usize| places().map(|at| at[axis]).collect::<BTreeSet<_>>().len() > 1;
+        let varying: Vec<&str> =
+            (0..sweep.axes.len()).filter(varies).map(|axis| sweep.axes[axis].field.name).collect();
+        return Err(grid.cannot_add_seeds(&format!(
+            "the claim \"{}\" leaves {} open, of which the best would be chosen in the seeds that judge it; \
+             until_decided needs one value of it for each arm: explore first, then confirm",
+            result.text,
+            varying.join(" and ")
+        )));
+    }
+    Ok(())
+}
+
+/// The rule, for a summary.
+pub(super) fn in_words(UntilDecided { max_seeds, batch }: UntilDecided) -> String {
+    format!(
+        "Seeds were added until the claims were decided, {batch} at a time, at most {max_seeds}. Their tests are \
+         anytime-valid: each claim is wrongly decided with probability {} % at most over the whole path, \
+         however often it was looked at. All other p values and intervals take the number of seeds as fixed. \
+         A setting is given up if an arm trains in fewer than two of its first {PATIENCE} seeds.",
+        100.0 * ALPHA
+    )
+}
