@@ -52,7 +52,7 @@ pub fn section(summary: &Summary) -> Markup {
                     }
                 }
                 @if !not_tried.is_empty() { li { "Initializers not tried: " (not_tried.join(", ")) "." } }
-                @for note in &summary.notes { li { (note) } }
+                @for note in &summary.notes { li { (note.text) } }
             }
         }
     }

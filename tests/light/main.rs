@@ -17,8 +17,14 @@ mod schema;
 mod shipped_sweeps;
 #[path = "../skip/mod.rs"]
 mod skip;
+#[path = "../common/simulation.rs"]
+mod simulation;
 mod status;
+mod summary;
 mod summary_command;
+#[path = "../common/sweeps.rs"]
+mod sweeps;
+mod verdicts;
 
 /// The program.
 const WNINIT: &str = env!("CARGO_BIN_EXE_wninit");

@@ -21,9 +21,9 @@ pub(super) use folder::Folder;
 
 /// What has a sweep shown so far?
 ///
-/// Prints tables and writes them, complete, to DIR/summary/*.csv. Accuracies are on the test set at
-/// the best validation epoch; a run that diverged counts as a guess, never as missing; learning
-/// rates are chosen on validation. A sweep that is still running has a summary, too.
+/// Prints who trains, how accurately, and what became of the claims, and writes all tables to
+/// DIR/summary/*.csv. Accuracies are on the test set at the best validation epoch, of the runs that
+/// train; learning rates are chosen on validation. A sweep that is still running has a summary, too.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// The sweep's folder, such as results/depth
@@ -49,7 +49,7 @@ impl Args {
 /// How tables are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// Text for a terminal of 80 columns
+    /// Text for a terminal of 100 columns
     Table,
     /// CSV, one table (cells, unless --table says otherwise)
     Csv,
@@ -62,6 +62,8 @@ pub enum Format {
 /// The tables of a summary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum TableName {
+    /// Each initializer in each task, the best first
+    Ranking,
     /// Each setting over its seeds
     Cells,
     /// Each initializer over the whole sweep
@@ -76,10 +78,12 @@ pub enum TableName {
     Claims,
     /// Published numbers beside ours
     Published,
+    /// What limits the numbers
+    Notes,
 }
 
 /// Columns of the terminal that tables are made for.
-const WIDTH: usize = 80;
+const WIDTH: usize = 100;
 
 /// Makes the summary, writes it to `DIR/summary/` and prints it.
 ///
@@ -111,21 +115,23 @@ fn print(
 ) -> anyhow::Result<Vec<u8>> {
     let tidy = |name: TableName| &written[name as usize];
     let shown = |name: TableName| match name {
-        TableName::Cells => TextTable::of(tidy(name), "Cells", summary.axes.len()),
+        TableName::Ranking => tables::ranking(summary),
+        TableName::Cells => tables::cells(summary),
         TableName::Initializers => tables::initializers(summary),
         TableName::Pairs => tables::pairs(summary),
         TableName::Profiles => tables::profiles(summary),
         TableName::Variance => tables::variance(summary),
         TableName::Claims => tables::claims(summary),
         TableName::Published => tables::published(summary),
+        TableName::Notes => tables::notes(summary),
     };
     let shown: Vec<TextTable> = match args.table {
         Some(name) => vec![shown(name)],
         None => [
-            tables::cells(summary),
-            tables::initializers(summary),
+            tables::ranking(summary),
             tables::claims(summary),
             tables::published(summary),
+            tables::notes(summary),
         ]
         .into_iter()
         .filter(|table| !table.rows.is_empty())
@@ -165,7 +171,7 @@ fn write(dir: &Path, tables: &[Table]) -> anyhow::Result<()> {
 
 /// The made-up sweeps of the statistics' own tests.
 #[cfg(test)]
-#[path = "../../stats/summary/testing.rs"]
+#[path = "../../../tests/common/sweeps.rs"]
 mod testing;
 
 #[cfg(test)]
