@@ -3,7 +3,6 @@
 use maud::{Markup, html};
 
 use super::chart::Look;
-use super::gaps::not_tried;
 use super::markup::name;
 use super::table_link;
 use wninit_core::fmt::{percent, plural, significant};
@@ -64,7 +63,7 @@ pub fn section(summary: &Summary, tables: &[Table]) -> Markup {
 
 fn in_short(summary: &Summary) -> Markup {
     let unfinished = summary.counts.planned - summary.counts.finished;
-    let others = not_tried(summary).len();
+    let others = summary.inits_not_tried().len();
     let of = |verdict: Verdict| summary.claims.iter().filter(|c| c.verdict() == verdict).count();
     let verdicts = [Verdict::Supported, Verdict::Refuted, Verdict::Undecided, Verdict::NotTestable]
         .map(|verdict| (of(verdict), verdict));

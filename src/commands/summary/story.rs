@@ -67,7 +67,7 @@ pub(super) fn story(summary: &Summary, name: &str, style: Style) -> String {
             let room = style.width - indent;
             let margin = "\n".to_owned() + &" ".repeat(indent);
             let words = wrap(&claim.text, room, 0).replace('\n', &margin);
-            let reason = wrap(&claim.reason(), room, 0);
+            let reason = wrap(&claim.brief(), room, 0);
             let reason: Vec<String> = reason.lines().map(|line| style.dim(line)).collect();
             let _ = writeln!(text, "  {verdict}  {words}{margin}{}", reason.join(&margin));
         }
@@ -75,13 +75,34 @@ pub(super) fn story(summary: &Summary, name: &str, style: Style) -> String {
     if !summary.published.is_empty() {
         let _ = write!(text, "\n{}", tables::published(summary).text(style));
     }
+    let _ = writeln!(text, "\n{}", style.bold("Notes"));
+    let _ = writeln!(text, "  {}", wrap(&untested(summary), style.width, 2));
     if !summary.notes.is_empty() {
-        let _ = writeln!(text, "\n{}", style.bold("Notes"));
         for note in &summary.notes {
             let _ = writeln!(text, "  {}", wrap(&note.text, style.width - 2, 0).replace('\n', "\n  "));
         }
     }
     text
+}
+
+/// What was varied, and what was not.
+fn untested(summary: &Summary) -> String {
+    const MOST: usize = 8;
+    let varied = summary.axes.iter().map(|axis| {
+        let n = axis.values.len();
+        let labels: Vec<String> = (0..n).map(|i| axis.label(i)).collect();
+        match n {
+            ..=MOST => format!("{} ({})", axis.field.name, labels.join(", ")),
+            _ => format!("{} ({n} values, {} to {})", axis.field.name, labels[0], labels[n - 1]),
+        }
+    });
+    let varied: Vec<String> = varied.chain(["the seed".to_owned()]).collect();
+    let others = summary.inits_not_tried();
+    let others = match others[..] {
+        [] => String::new(),
+        _ => format!(", nor the initializers {}", others.join(", ")),
+    };
+    format!("Varied: {}. Not tested: anything else{others}.", varied.join("; "))
 }
 
 /// How to read [`tables::ranking`].
@@ -91,9 +112,9 @@ fn legend(summary: &Summary) -> String {
         _ => "trained: neither diverged nor at chance",
     };
     format!(
-        "{trained}. Success decides first, then the accuracy of the runs that train; [ ] are {} intervals, wider \
-         where the lr was chosen in the same seeds; errors are 5 % over all pairs of a task. Setting by setting: \
-         --table pairs, --table cells.",
+        "{trained}. Success decides first, then the accuracy of the runs that train, on n seeds. Brackets: {} \
+         interval, wider where the lr was chosen in the same seeds. p: for all pairs of initializers at once. \
+         detectable: the difference that n seeds find with probability 0.8. More: --table cells, pairs.",
         percent(LEVEL)
     )
 }

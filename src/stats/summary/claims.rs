@@ -335,6 +335,35 @@ impl ClaimResult {
         text
     }
 
+    /// The least that a reader needs beside the verdict.
+    pub fn brief(&self) -> String {
+        let overall = self.overall();
+        let mut parts = Vec::new();
+        if let (Some(x), Some(i)) = (self.estimate, self.interval) {
+            let [x, low, high] = [x, i.low, i.high].map(three);
+            let asked = self.test.rsplit_once(" > ").map(|(_, margin)| format!("> {margin}"));
+            let asked = asked.unwrap_or_else(|| self.test.clone());
+            parts.push(format!("{x} [{low}, {high}], asked {asked}; n = {}", overall.n));
+        }
+        if let (Some(p), Some(holm)) = (overall.p, overall.p_holm) {
+            parts.push(format!("p = {} (Holm {})", p_value(p), p_value(holm)));
+        }
+        let counts: Vec<String> =
+            self.success.iter().map(|(trained, n)| format!("{trained}/{n}")).collect();
+        if self.success.iter().any(|(_, n)| *n > 0) {
+            parts.push(format!("trained {}", counts.join(" against ")));
+        }
+        let mut text = parts.join("; ");
+        if let Some(why) = &overall.why {
+            text += &format!("{}{why}", if text.is_empty() { "" } else { ". " });
+        }
+        if let Some(SeedsNeeded { n: Some(n), .. }) = self.needed() {
+            text += &format!(". To decide it: {}", plural(n, "fresh seed"));
+            text += &self.seconds_needed.map(|s| format!(", {}", duration(s))).unwrap_or_default();
+        }
+        text + "."
+    }
+
     /// What would decide it.
     fn remedy(&self, settings_disagree: bool) -> String {
         let overall = self.overall();

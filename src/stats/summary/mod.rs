@@ -32,7 +32,7 @@ use crate::verdict::{Decision, adjust};
 use arms::Arms;
 use cells::Cells;
 use wninit_core::grid::{Claim, Metric, Published};
-use wninit_core::job::{Init, Job, JobId};
+use wninit_core::job::{Init, Job, JobId, Value};
 use wninit_core::results::{Curvature, Record, field_doc};
 use wninit_core::table::{Column, Table};
 
@@ -197,6 +197,16 @@ impl Summary {
     /// The axis of that name.
     pub fn axis(&self, name: &str) -> Option<usize> {
         self.axes.iter().position(|axis| axis.field.name == name)
+    }
+
+    /// The initializers that the sweep's networks could have had, and did not.
+    pub fn inits_not_tried(&self) -> Vec<&'static str> {
+        let tried = |init: &Init| self.cells.iter().any(|cell| cell.job.init == *init);
+        let possible = |init: &Init| {
+            let value = Value::Text(init.name().to_owned());
+            self.cells.iter().any(|cell| cell.job.with(&[("init", value.clone())]).is_ok())
+        };
+        Init::all().filter(|init| !tried(init) && possible(init)).map(Init::name).collect()
     }
 
     /// All axes but the arm's and those of hyper-parameters.

@@ -104,7 +104,7 @@ fn name(sweep: &Cells, arms: &Arms, context: &[usize], arm: Option<usize>) -> St
         })
         .collect();
     words.extend(arm.map(|arm| arms.arms[arm].label.clone()));
-    words.join(" ")
+    words.join(" ").trim_start().to_owned()
 }
 
 fn unfinished(
@@ -175,7 +175,7 @@ fn rates(sweep: &Cells, arms: &Arms, initializers: &[InitializerSummary], notes:
     if arms.lr.is_none() {
         return;
     }
-    let (mut all, mut edge) = (0, Vec::new());
+    let (mut all, mut smallest, mut greatest) = (0, Vec::new(), Vec::new());
     for (key, cells) in sweep.group(&arms.contexts_and_arms()) {
         let context = key[..arms.context.len()].to_vec();
         let arm = arms.of_cell[cells[0]];
@@ -187,19 +187,21 @@ fn rates(sweep: &Cells, arms: &Arms, initializers: &[InitializerSummary], notes:
             continue;
         }
         all += 1;
-        let end = match chosen {
-            cell if cell == cells[0] => "smallest",
-            cell if cell == cells[cells.len() - 1] => "greatest",
-            _ => continue,
-        };
-        edge.push(format!("{} ({end})", name(sweep, arms, &context, Some(arm)).trim_start()));
+        let name = name(sweep, arms, &context, Some(arm));
+        if chosen == cells[0] {
+            smallest.push(name);
+        } else if chosen == cells[cells.len() - 1] {
+            greatest.push(name);
+        }
     }
-    if !edge.is_empty() {
-        notes.at("lr", &edge, format!(
-            "The chosen lr is the smallest or greatest tried in {} of {all} cases: {}. A wider range may do better.",
-            edge.len(),
-            some(&edge)
-        ));
+    for (end, places) in [("smallest", smallest), ("greatest", greatest)] {
+        if !places.is_empty() {
+            notes.at("lr", &places, format!(
+                "The chosen lr is the {end} tried in {} of {all} cases ({}): others may do better.",
+                places.len(),
+                some(&places)
+            ));
+        }
     }
     let left_out: usize = initializers.iter().map(|s| s.lr_bands_left_out).sum();
     if left_out > 0 && initializers.iter().any(|s| s.counts.finished > 0) {

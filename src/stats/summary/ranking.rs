@@ -9,7 +9,8 @@ use super::compare::{Comparison, alone, detectable, estimate};
 use super::initializers::HYPERPARAMETERS;
 use crate::describe;
 use crate::interval::Estimate;
-use crate::verdict::Verdict;
+use crate::student::EQUAL;
+use crate::verdict::{Decision, Verdict};
 use wninit_core::columns;
 use wninit_core::fmt::p_value;
 use wninit_core::grid::{Claim, Metric};
@@ -116,18 +117,29 @@ impl Ranked {
             Standing::TrainsLess => format!("trains less{}", p(success.p)),
             Standing::LessAccurate => format!("less accurate{gap}{}", p(accuracy.p)),
             Standing::MoreAccurate => format!("more accurate{gap}{}", p(accuracy.p)),
+            Standing::Open if [success, accuracy].iter().any(|d| settings_disagree(d)) => {
+                "settings disagree".to_owned()
+            }
+            Standing::Open if success.estimate.is_some_and(|x| x.abs() > EQUAL) => {
+                format!("success undecided{}", p(success.p))
+            }
             Standing::Open => match detectable(accuracy) {
-                Some(least) => format!("no difference shown (0.8 power: {least:.3})"),
-                None => "no difference shown".to_owned(),
+                Some(least) => format!("no difference found (detectable: {least:.3})"),
+                None => "no difference found".to_owned(),
             },
         }
     }
 }
 
-/// What tells an arm that trains from one that does not: what the claims ask for, if they do.
+fn settings_disagree(decision: &Decision) -> bool {
+    decision.why.as_ref().is_some_and(|why| why.starts_with("Settings disagree"))
+}
+
+/// What tells an arm that trains from one that does not: not to diverge, if that is all that the claims ask
+/// for.
 pub(super) fn success_metric(claims: &[Claim]) -> Metric {
-    let asked = claims.iter().map(|claim| claim.metric).find(|metric| metric.is_binary());
-    asked.unwrap_or(Metric::Success)
+    let all = !claims.is_empty() && claims.iter().all(|claim| claim.metric == Metric::Diverged);
+    if all { Metric::Diverged } else { Metric::Success }
 }
 
 /// The axes of the task: neither arms nor hyper-parameters.
