@@ -102,7 +102,8 @@ pub fn detectable_mean(n: usize, sd: f64, level: f64) -> Option<f64> {
     if n < 2 {
         return None;
     }
-    let effect = smallest(0.0, 37.0, |effect| power::power(effect, n, Design::Paired, level) >= POWER)?;
+    let effect =
+        smallest(0.0, 37.0, |effect| power::power(effect, n, Design::Paired, level) >= POWER)?;
     Some(effect * sd)
 }
 

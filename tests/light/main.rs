@@ -15,10 +15,10 @@ mod readme;
 mod report;
 mod schema;
 mod shipped_sweeps;
-#[path = "../skip/mod.rs"]
-mod skip;
 #[path = "../common/simulation.rs"]
 mod simulation;
+#[path = "../skip/mod.rs"]
+mod skip;
 mod status;
 mod summary;
 mod summary_command;

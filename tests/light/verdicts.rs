@@ -17,8 +17,7 @@ use wninit_stats::{bounded, dispersion, planning, sequential};
 
 /// Numbers of SciPy and statsmodels, beside the script that asked for them.
 fn reference(what: &str) -> Vec<Value> {
-    let all: Value =
-        serde_json::from_str(include_str!("../fixtures/stats/verdicts.json")).unwrap();
+    let all: Value = serde_json::from_str(include_str!("../fixtures/stats/verdicts.json")).unwrap();
     let cases = all[what].as_array().unwrap().clone();
     assert!(!cases.is_empty(), "{what}");
     cases
@@ -178,6 +177,18 @@ fn gaffkes_bound_is_that_of_drawn_weights_and_of_successes_clopper_and_pearsons(
         close(p, proportion::p_above(7, 9, bound), 1e-12);
         let p = bounded::p_below(&successes, range, bound);
         close(p, proportion::p_below(7, 9, bound), 1e-12);
+    }
+}
+
+#[test]
+fn t_intervals_are_those_of_scipy() {
+    let all: Value =
+        serde_json::from_str(include_str!("../fixtures/stats/reference.json")).unwrap();
+    for case in all["one_sample"].as_array().unwrap() {
+        let t = Inference::mean(&floats(&case["x"]), ALL).unwrap().with_interval();
+        close(t.value, float(&case["mean"]), 1e-9);
+        close(t.interval.low, float(&case["t_interval"][0]), 1e-8);
+        close(t.interval.high, float(&case["t_interval"][1]), 1e-8);
     }
 }
 

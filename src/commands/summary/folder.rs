@@ -82,11 +82,7 @@ impl Folder {
             published: &self.published,
             baseline,
         })?;
-        summary.notes.extend(self.warnings.iter().map(|text| Note {
-            kind: "files",
-            r#where: String::new(),
-            text: text.clone(),
-        }));
+        summary.notes.extend(self.warnings.iter().map(|text| Note::new("files", text)));
         Ok(summary)
     }
 }

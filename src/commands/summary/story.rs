@@ -79,7 +79,8 @@ pub(super) fn story(summary: &Summary, name: &str, style: Style) -> String {
     let _ = writeln!(text, "  {}", wrap(&untested(summary), style.width, 2));
     if !summary.notes.is_empty() {
         for note in &summary.notes {
-            let _ = writeln!(text, "  {}", wrap(&note.text, style.width - 2, 0).replace('\n', "\n  "));
+            let _ =
+                writeln!(text, "  {}", wrap(&note.text, style.width - 2, 0).replace('\n', "\n  "));
         }
     }
     text
@@ -114,7 +115,8 @@ fn legend(summary: &Summary) -> String {
     format!(
         "{trained}. Success decides first, then the accuracy of the runs that train, on n seeds. Brackets: {} \
          interval, wider where the lr was chosen in the same seeds. p: for all pairs of initializers at once. \
-         detectable: the difference that n seeds find with probability 0.8. More: --table cells, pairs.",
+         none found: no difference is shown; one that is detectable would be, with probability 0.8. More: --table \
+         cells, pairs.",
         percent(LEVEL)
     )
 }

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use super::WIDTH;
 use wninit_core::fmt::{duration, p_value, percent};
+use wninit_core::grid::Metric;
 use wninit_core::job::Value;
 use wninit_core::text::one_line;
 use wninit_core::text_table::{Heading, TextColumn, TextTable};
-use wninit_core::grid::Metric;
 use wninit_stats::interval::{Estimate, Interval};
 use wninit_stats::summary::{
-    CellSummary, ClaimResult, InitializerSummary, Note, PairSummary, PublishedResult, Ranked, Summary,
-    SweepAxis, VarianceSummary,
+    CellSummary, ClaimResult, InitializerSummary, Note, PairSummary, PublishedResult, Ranked,
+    Summary, SweepAxis, VarianceSummary,
 };
 
 /// The columns of some axes; `at` gives a row's place on each.
@@ -85,7 +85,9 @@ pub(super) fn ranking(summary: &Summary) -> TextTable {
         Heading::new("against the first").cell(|r: &Row| r.words()),
     ]);
     let title = match several {
-        true => "Who trains (runs at every lr), and how accurately (at the lr chosen on validation)",
+        true => {
+            "Who trains (runs at every lr), and how accurately (at the lr chosen on validation)"
+        }
         false => "Who trains, and how accurately",
     };
     TextTable::new(title, keys, columns, &summary.ranking)
@@ -164,7 +166,8 @@ pub(super) fn pairs(summary: &Summary) -> TextTable {
             .or("p")
             .cell(|p: &Row| shown(p.difference.accuracy.p_holm, p_value)),
     ]);
-    let title = format!("Against {}: success first, then accuracy given success", baseline(summary));
+    let title =
+        format!("Against {}: success first, then accuracy given success", baseline(summary));
     TextTable::new(title, keys, columns, &summary.pairs)
 }
 

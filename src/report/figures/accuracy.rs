@@ -6,8 +6,8 @@ use maud::html;
 
 use super::{Figure, Figures, charts};
 use crate::report::chart::{ChartAxis, Drawing, Lines, Point, Scale};
-use wninit_stats::describe;
 use wninit_core::fmt::percent;
+use wninit_stats::describe;
 use wninit_stats::inference::Inference;
 use wninit_stats::interval::{FRACTION, LEVEL};
 use wninit_stats::summary::CellSummary;
@@ -72,7 +72,8 @@ impl Figures<'_> {
             return None;
         }
         let x = ChartAxis::with_ticks(over.label, Scale::over(xs.iter().copied()), xs);
-        let columns = ["panel", "init", over.column, "trained", "runs", "mean", "low", "high", "seeds"];
+        let columns =
+            ["panel", "init", over.column, "trained", "runs", "mean", "low", "high", "seeds"];
         let (panels, data) = self.panels(&columns, axes, cells.iter().copied(), |group, row| {
             let mut at: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
             for &i in group.cells {

@@ -44,7 +44,8 @@ impl Figures<'_> {
                     .map(|run| run.ending != RunEnding::Diverged || run.epochs_done >= epoch)
                     .collect();
                 let (n, alive) = (runs.len(), runs.iter().filter(|alive| **alive).count());
-                let interval = (n > 0).then(|| Inference::Share { k: alive, n }.with_interval().interval)?;
+                let interval =
+                    (n > 0).then(|| Inference::Share { k: alive, n }.with_interval().interval)?;
                 let share = alive as f64 / n as f64;
                 row(vec![
                     epoch.into(),

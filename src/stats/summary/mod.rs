@@ -162,7 +162,9 @@ impl Summary {
         let all: Vec<usize> = (0..self.axes.len()).collect();
         let points: Vec<_> = self.profiles.iter().flat_map(|p| p.points.clone()).collect();
         vec![
-            self.table_at("ranking", ranking::COLUMNS, &self.ranking, &self.task_axes(), |r| &r.task),
+            self.table_at("ranking", ranking::COLUMNS, &self.ranking, &self.task_axes(), |r| {
+                &r.task
+            }),
             self.table_at("cells", cells::COLUMNS, &self.cells, &all, |cell| &cell.at),
             Table::new("initializers", initializers::COLUMNS, &self.initializers),
             self.table_at("pairs", pairs::COLUMNS, &self.pairs, &self.context_axes(), |p| {

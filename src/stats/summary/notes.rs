@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::Seed;
 use super::arms::Arms;
 use super::cells::{Cells, is_fraction};
 use super::claims::ClaimResult;
 use super::initializers::InitializerSummary;
-use super::Seed;
 use crate::verdict::{ALPHA, CONFIRMING, Verdict, listed};
 use wninit_core::columns;
 use wninit_core::fmt::plural;
@@ -51,6 +51,13 @@ pub struct Note {
     pub text: String,
 }
 
+impl Note {
+    /// About the whole sweep.
+    pub fn new(kind: &'static str, text: impl Into<String>) -> Note {
+        Note { kind, r#where: String::new(), text: text.into() }
+    }
+}
+
 /// The columns of `notes.csv`.
 pub(super) static COLUMNS: &[Column<Note>] = columns![Note;
     "kind": "", "files, unfinished, missing, seeds, lr, values, claims or provenance", "" => |n| n.kind;
@@ -64,7 +71,7 @@ struct Notes(Vec<Note>);
 
 impl Notes {
     fn add(&mut self, kind: &'static str, text: impl Into<String>) {
-        self.at(kind, &[], text);
+        self.0.push(Note::new(kind, text));
     }
 
     fn at(&mut self, kind: &'static str, places: &[String], text: impl Into<String>) {
@@ -107,12 +114,7 @@ fn name(sweep: &Cells, arms: &Arms, context: &[usize], arm: Option<usize>) -> St
     words.join(" ").trim_start().to_owned()
 }
 
-fn unfinished(
-    sweep: &Cells,
-    arms: &Arms,
-    initializers: &[InitializerSummary],
-    notes: &mut Notes,
-) {
+fn unfinished(sweep: &Cells, arms: &Arms, initializers: &[InitializerSummary], notes: &mut Notes) {
     let (unplanned, duplicates) = (sweep.unplanned, sweep.duplicates);
     if unplanned > 0 {
         let (belong, are) = if unplanned == 1 { ("belongs", "is") } else { ("belong", "are") };
@@ -155,19 +157,31 @@ fn unfinished(
     let (least, most) =
         (seeds.iter().min().copied().unwrap_or(0), seeds.iter().max().copied().unwrap_or(0));
     if most > 0 && least != most {
-        notes.add("seeds", format!("Unequal n: cells have between {least} and {most} runs that count."));
+        notes.add(
+            "seeds",
+            format!("Unequal n: cells have between {least} and {most} runs that count."),
+        );
     }
     if most == 1 {
-        notes.add("seeds", "One seed a cell: no difference between initializers can be told from chance.");
+        notes.add(
+            "seeds",
+            "One seed a cell: no difference between initializers can be told from chance.",
+        );
     } else if (2..CONFIRMING).contains(&most) {
-        notes.add("seeds", format!("Fewer than {CONFIRMING} seeds: the sweep explores, it does not confirm."));
+        notes.add(
+            "seeds",
+            format!("Fewer than {CONFIRMING} seeds: the sweep explores, it does not confirm."),
+        );
     }
     let seeds: BTreeSet<Seed> = sweep.runs().map(|run| run.seed).collect();
     let firsts: BTreeSet<u64> = seeds.iter().map(|seed| seed.0).collect();
     let seconds: BTreeSet<u64> = seeds.iter().map(|seed| seed.1).collect();
     if firsts.len() > 1 && seconds.len() > 1 && seeds.len() > firsts.len().max(seconds.len()) {
-        notes.add("seeds", "init_seed and data_seed are crossed: runs that share one of them are not independent, \
-                            and intervals are narrower than they should be.");
+        notes.add(
+            "seeds",
+            "init_seed and data_seed are crossed: runs that share one of them are not independent, \
+                            and intervals are narrower than they should be.",
+        );
     }
 }
 
@@ -205,10 +219,13 @@ fn rates(sweep: &Cells, arms: &Arms, initializers: &[InitializerSummary], notes:
     }
     let left_out: usize = initializers.iter().map(|s| s.lr_bands_left_out).sum();
     if left_out > 0 && initializers.iter().any(|s| s.counts.finished > 0) {
-        notes.add("lr", format!(
-            "lr bands leave out {}, where some lr has no run that counts.",
-            plural(left_out, "case")
-        ));
+        notes.add(
+            "lr",
+            format!(
+                "lr bands leave out {}, where some lr has no run that counts.",
+                plural(left_out, "case")
+            ),
+        );
     }
 }
 
@@ -218,26 +235,30 @@ fn is_decided(claim: &ClaimResult) -> bool {
 
 fn decisions(claims: &[ClaimResult], notes: &mut Notes) {
     let tested = claims.iter().filter(|c| c.answer.overall.p_holm.is_some()).count();
-    let decided: Vec<&ClaimResult> = claims
-        .iter()
-        .filter(|claim| is_decided(claim))
-        .collect();
+    let decided: Vec<&ClaimResult> = claims.iter().filter(|claim| is_decided(claim)).collect();
     let lost: Vec<String> = decided
         .iter()
         .filter(|c| c.answer.overall.p_holm.is_some_and(|p| p > ALPHA))
         .map(|c| format!("\u{201c}{}\u{201d}", c.text))
         .collect();
     if !lost.is_empty() {
-        notes.at("claims", &lost, format!(
-            "{} of {} do not survive Holm's correction over the sweep's {}: {}",
-            lost.len(),
-            plural(decided.len(), "decided claim"),
-            plural(tested, "tested claim"),
-            some(&lost)
-        ));
+        notes.at(
+            "claims",
+            &lost,
+            format!(
+                "{} of {} do not survive Holm's correction over the sweep's {}: {}",
+                lost.len(),
+                plural(decided.len(), "decided claim"),
+                plural(tested, "tested claim"),
+                some(&lost)
+            ),
+        );
     }
     if claims.iter().any(|c| c.answer.overall.is_exploratory() && is_decided(c)) {
-        notes.add("claims", "Some decided claims are exploratory: few seeds, or an lr chosen in the same seeds.");
+        notes.add(
+            "claims",
+            "Some decided claims are exploratory: few seeds, or an lr chosen in the same seeds.",
+        );
     }
 }
 
@@ -249,26 +270,27 @@ fn values(sweep: &Cells, notes: &mut Notes) {
     };
     let outside = sweep.runs().filter(outside).count();
     if outside > 0 {
-        notes.add("values", format!(
-            "{} with an accuracy outside [0, 1]: it counts as not measured.",
-            plural(outside, "finished run")
-        ));
+        notes.add(
+            "values",
+            format!(
+                "{} with an accuracy outside [0, 1]: it counts as not measured.",
+                plural(outside, "finished run")
+            ),
+        );
     }
     let unmeasured = sweep.runs().filter(|run| run.accuracy.is_none()).count();
     if unmeasured > 0 {
-        notes.add("values", format!(
-            "{} without a test accuracy: counted as at chance.",
-            plural(unmeasured, "finished run")
-        ));
+        notes.add(
+            "values",
+            format!(
+                "{} without a test accuracy: counted as at chance.",
+                plural(unmeasured, "finished run")
+            ),
+        );
     }
 }
 
-fn provenance(
-    sweep: &Cells,
-    arms: &Arms,
-    initializers: &[InitializerSummary],
-    notes: &mut Notes,
-) {
+fn provenance(sweep: &Cells, arms: &Arms, initializers: &[InitializerSummary], notes: &mut Notes) {
     if let Some(axis) = sweep.axis("precision") {
         let axis = &sweep.axes[axis];
         let all: Vec<String> = (0..axis.values.len()).map(|i| axis.label(i)).collect();
@@ -280,7 +302,8 @@ fn provenance(
             *values.entry(of(run.record)).or_default() += 1;
         }
         if values.len() > 1 {
-            let each: Vec<String> = values.iter().map(|(value, n)| format!("{value} ({n} runs)")).collect();
+            let each: Vec<String> =
+                values.iter().map(|(value, n)| format!("{value} ({n} runs)")).collect();
             notes.at("provenance", &each, format!("Mixed {what}: {}.", some(&each)));
         }
     };
@@ -292,12 +315,13 @@ fn provenance(
     mixed("devices", &device);
     mixed("libtorch", &|r| r.provenance.libtorch.clone());
     mixed("git commits", &|r| r.provenance.git_sha.clone());
-    let dirty = sweep.runs().filter(|run| run.record.provenance.git_sha.ends_with("-dirty")).count();
+    let dirty =
+        sweep.runs().filter(|run| run.record.provenance.git_sha.ends_with("-dirty")).count();
     if dirty > 0 {
-        notes.add("provenance", format!(
-            "{} from a working tree with uncommitted changes.",
-            plural(dirty, "run")
-        ));
+        notes.add(
+            "provenance",
+            format!("{} from a working tree with uncommitted changes.", plural(dirty, "run")),
+        );
     }
     let mut devices: Vec<BTreeSet<String>> = vec![BTreeSet::new(); arms.arms.len()];
     for (arm, cell) in arms.cells(sweep) {

@@ -110,11 +110,11 @@ impl Ranked {
         let gap = accuracy.estimate.map(|x| format!(" by {:.3}", x.abs())).unwrap_or_default();
         match self.standing {
             Standing::First | Standing::NothingTrains => "nothing trains".to_owned(),
-            Standing::NeverTrains { shown: true } => format!("never trains{}", p(success.p)),
+            Standing::NeverTrains { shown: true } => format!("fails in every run{}", p(success.p)),
             Standing::NeverTrains { shown: false } => {
-                format!("no run trains; too few seeds{}", p(success.p))
+                format!("fails in every run; too few seeds{}", p(success.p))
             }
-            Standing::TrainsLess => format!("trains less{}", p(success.p)),
+            Standing::TrainsLess => format!("fails more often{}", p(success.p)),
             Standing::LessAccurate => format!("less accurate{gap}{}", p(accuracy.p)),
             Standing::MoreAccurate => format!("more accurate{gap}{}", p(accuracy.p)),
             Standing::Open if [success, accuracy].iter().any(|d| settings_disagree(d)) => {
@@ -124,8 +124,8 @@ impl Ranked {
                 format!("success undecided{}", p(success.p))
             }
             Standing::Open => match detectable(accuracy) {
-                Some(least) => format!("no difference found (detectable: {least:.3})"),
-                None => "no difference found".to_owned(),
+                Some(least) => format!("none found (detectable: {least:.3})"),
+                None => "none found".to_owned(),
             },
         }
     }
@@ -155,7 +155,13 @@ impl Arms {
         groups.into_iter().flat_map(|(at, cells)| self.rank(sweep, success, at, &cells)).collect()
     }
 
-    fn rank(&self, sweep: &Cells, metric: Metric, task: Vec<usize>, cells: &[usize]) -> Vec<Ranked> {
+    fn rank(
+        &self,
+        sweep: &Cells,
+        metric: Metric,
+        task: Vec<usize>,
+        cells: &[usize],
+    ) -> Vec<Ranked> {
         let mut by_arm: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for &cell in cells {
             by_arm.entry(self.of_cell[cell]).or_default().push(cell);
@@ -173,8 +179,7 @@ impl Arms {
                     let arms = sides.settings.iter().flat_map(|(_, arms)| arms);
                     arms.flat_map(|arm| arm.seeds.values().flatten())
                 };
-                let here: Vec<_> =
-                    chosen(arm).filter(|cell| place(cell, &axes) == task).collect();
+                let here: Vec<_> = chosen(arm).filter(|cell| place(cell, &axes) == task).collect();
                 let rates = || here.iter().map(|cell| cell.job.lr);
                 let scores: Vec<f64> = here.iter().filter_map(|c| c.validation()).collect();
                 let score = describe::mean(&scores)?;

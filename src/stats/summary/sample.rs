@@ -112,12 +112,7 @@ pub(super) struct Sides {
 /// The runs of each side, setting by setting. A seed counts in a setting if all cells of the setting that
 /// the claim is about, with every learning rate that could be chosen, have finished it: runs that
 /// diverge end early, so what is finished first is not a fair sample.
-pub(super) fn sides(
-    sweep: &Cells,
-    metric: Metric,
-    wanted: &[Wanted],
-    besides: &[usize],
-) -> Sides {
+pub(super) fn sides(sweep: &Cells, metric: Metric, wanted: &[Wanted], besides: &[usize]) -> Sides {
     let axes = contexts(sweep, metric, besides);
     let groups: BTreeMap<Vec<usize>, Vec<Vec<usize>>> = sweep
         .group(&axes)
