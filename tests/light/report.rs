@@ -158,7 +158,7 @@ fn the_page_says_first_what_diverged_and_is_missing_then_what_to_use() {
     assert!(order.windows(2).all(|pair| at(pair[0]) < at(pair[1])));
     for said in [
         "What the sweep asks: 2 claims, 1 supported, 1 not testable.",
-        "fails in every run; too few seeds",
+        "always fails; few seeds",
         "Not measured: 1 run of the plan; 6 other initializers; all that was held fixed.",
         "depth (2, 50), init (orthogonal_datadep, orthogonal_proposed), lr (0.01, 0.1)",
         "Initializers not tried: he, he_datadep,",

@@ -115,7 +115,7 @@ fn legend(summary: &Summary) -> String {
     format!(
         "{trained}. Success decides first, then the accuracy of the runs that train, on n seeds. Brackets: {} \
          interval, wider where the lr was chosen in the same seeds. p: for all pairs of initializers at once. \
-         none found: no difference is shown; one that is detectable would be, with probability 0.8. More: --table \
+         not told apart: no difference is shown; one as large as detectable would be, with probability 0.8. More: --table \
          cells, pairs.",
         percent(LEVEL)
     )

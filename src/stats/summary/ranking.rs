@@ -110,9 +110,9 @@ impl Ranked {
         let gap = accuracy.estimate.map(|x| format!(" by {:.3}", x.abs())).unwrap_or_default();
         match self.standing {
             Standing::First | Standing::NothingTrains => "nothing trains".to_owned(),
-            Standing::NeverTrains { shown: true } => format!("fails in every run{}", p(success.p)),
+            Standing::NeverTrains { shown: true } => format!("always fails{}", p(success.p)),
             Standing::NeverTrains { shown: false } => {
-                format!("fails in every run; too few seeds{}", p(success.p))
+                format!("always fails; few seeds{}", p(success.p))
             }
             Standing::TrainsLess => format!("fails more often{}", p(success.p)),
             Standing::LessAccurate => format!("less accurate{gap}{}", p(accuracy.p)),
@@ -124,8 +124,8 @@ impl Ranked {
                 format!("success undecided{}", p(success.p))
             }
             Standing::Open => match detectable(accuracy) {
-                Some(least) => format!("none found (detectable: {least:.3})"),
-                None => "none found".to_owned(),
+                Some(least) => format!("not told apart (detectable: {least:.3})"),
+                None => "not told apart".to_owned(),
             },
         }
     }
