@@ -60,6 +60,11 @@ pub fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
 }
 
+/// A p value: `0.034`, `1.2e-5`.
+pub fn p_value(p: f64) -> String {
+    if p < 0.001 { format!("{p:.1e}") } else { format!("{p:.3}") }
+}
+
 /// The number with so many significant digits, without trailing zeros after the point.
 pub fn significant(x: f64, digits: usize) -> String {
     if x == 0.0 {
@@ -89,6 +94,7 @@ mod tests {
         assert_eq!(scaled(999.0, "B"), "999 B");
         assert_eq!(scaled(999_700.0, "FLOP"), "1.00 MFLOP");
         assert_eq!(percent(0.854), "85 %");
+        assert_eq!([p_value(0.0341), p_value(0.000_012_3)], ["0.034", "1.2e-5"]);
     }
 
     #[test]

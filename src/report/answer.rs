@@ -1,66 +1,82 @@
-//! Which initializer to use, first in short, then depth by depth.
+//! Which initializer to use, task by task: success first, then the accuracy of the runs that train.
 
-use maud::{Markup, PreEscaped, html};
+use maud::{Markup, html};
 
 use super::chart::Look;
-use super::gaps::not_tried;
-use super::markup::{listed, name};
+use super::markup::name;
+use super::table_link;
 use wninit_core::fmt::{percent, plural, significant};
+use wninit_core::grid::Metric;
+use wninit_core::table::Table;
 use wninit_stats::interval::LEVEL;
-use wninit_stats::summary::{Advice, Recommendation, Rival, Summary, chance};
+use wninit_stats::summary::{Ranked, Standing, Summary};
+use wninit_stats::verdict::Verdict;
 
-pub fn section(summary: &Summary) -> Markup {
-    let several = summary.recommendations.len() > 1;
-    let deep = summary.recommendations.last().is_some_and(|r| r.layers.is_some());
+pub fn section(summary: &Summary, tables: &[Table]) -> Markup {
+    let axes = summary.task_axes();
+    let trained = match summary.success_metric {
+        Metric::Diverged => "Not diverged",
+        _ => "Trained",
+    };
     html! {
         section #answer {
             h2 { "Which initializer?" }
             (in_short(summary))
-            table.answer {
-                thead {
-                    tr {
-                        @if deep { th.n scope="col" { "Layers" } }
-                        th scope="col" { "Use" }
-                        th scope="col" { "How sure" }
-                    }
-                }
-                tbody {
-                    @for r in &summary.recommendations {
+            div.scroll {
+                table.answer {
+                    thead {
                         tr {
-                            @if let Some(n) = r.layers { th.n scope="row" { (n) span.unit { " layers" } } }
-                            td { (choice(summary, r)) }
-                            td { (certainty(summary, r)) }
+                            @for &axis in &axes { th scope="col" { (summary.axes[axis].field.name) } }
+                            @for heading in ["Initializer", trained, "Accuracy of those", "Learning rate", "Against the first"] {
+                                th scope="col" { (heading) }
+                            }
+                        }
+                    }
+                    tbody {
+                        @for row in &summary.ranking {
+                            tr {
+                                @for (&axis, &at) in axes.iter().zip(&row.task) {
+                                    th scope="row" { @if row.rank == 1 { (summary.axes[axis].label(at)) } }
+                                }
+                                td { (Look(row.arm).swatch()) (name(&row.init)) }
+                                td.n { (row.trained) " of " (row.runs) }
+                                td.n { (accuracy(row)) }
+                                td.n { (rates(row)) }
+                                td class=(class(row)) { (row.words()) }
+                            }
                         }
                     }
                 }
             }
             p.fine {
-                @if summary.axis("lr").is_some() { "The initializer and its learning rate are" }
-                @else { "The initializer is" }
-                " chosen on validation accuracy"
-                @if several { ", depth by depth" }
-                "; the accuracies are on the test set, with " (percent(LEVEL)) " intervals over seeds. "
-                em { "Better" }
-                " means that the interval of the difference, paired by seed and widened for the number of rivals, \
-                 excludes zero."
+                "The first is the initializer of which most runs train, at every learning rate; of equals that with \
+                 the best validation accuracy. Accuracies are on the test set, over the seeds that train, at the \
+                 learning rate that validation chose, with " (percent(LEVEL)) " intervals that allow for the choice. \
+                 Differences are paired by seed: success decides first, then accuracy; errors are 5 % over all pairs \
+                 of initializers of a task. Where no difference is shown, the number is the one that as many seeds \
+                 find with probability 0.8."
             }
+            p.data { (table_link(tables, "ranking")) }
         }
     }
 }
 
-/// The conclusions, a line for the neighbouring depths that have the same one.
 fn in_short(summary: &Summary) -> Markup {
-    let mut guesses: Vec<f64> = summary.cells.iter().map(|cell| chance(&cell.job)).collect();
-    guesses.dedup();
     let unfinished = summary.counts.planned - summary.counts.finished;
-    let others = not_tried(summary).len();
+    let others = summary.inits_not_tried().len();
+    let of = |verdict: Verdict| summary.claims.iter().filter(|c| c.verdict() == verdict).count();
+    let verdicts = [Verdict::Supported, Verdict::Refuted, Verdict::Undecided, Verdict::NotTestable]
+        .map(|verdict| (of(verdict), verdict));
+    let verdicts: Vec<String> = verdicts
+        .into_iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, verdict)| format!("{n} {verdict}"))
+        .collect();
     html! {
         ul.short {
-            @for group in summary.recommendations.chunk_by(|a, b| Conclusion::of(a) == Conclusion::of(b)) {
-                li { (Conclusion::of(&group[0]).line(summary, group)) "." }
-            }
-            @if let [guess] = guesses[..] {
-                li { "Guessing gives a test accuracy of " (format!("{guess:.3}")) "." }
+            @if !verdicts.is_empty() {
+                li { "What the sweep asks: " a href="#claims" { (plural(summary.claims.len(), "claim")) } ", "
+                     (verdicts.join(", ")) "." }
             }
             li {
                 "Not measured: "
@@ -72,119 +88,25 @@ fn in_short(summary: &Summary) -> Markup {
     }
 }
 
-/// A line of the conclusions, but for its numbers.
-#[derive(PartialEq)]
-struct Conclusion {
-    advice: Advice,
-    unknown: bool,
-    /// The best arm, and those that are not shown to be worse.
-    running: Vec<usize>,
+fn accuracy(row: &Ranked) -> String {
+    row.accuracy.map_or_else(
+        || "–".to_owned(),
+        |a| format!("{:.3} {:.3}, n = {}", a.value, a.interval, row.n),
+    )
 }
 
-impl Conclusion {
-    fn of(r: &Recommendation) -> Conclusion {
-        let open = r.rivals.iter().filter(|rival| !rival.is_worse()).map(|rival| rival.arm);
-        let mut running: Vec<usize> = open.chain([r.best]).collect();
-        running.sort_unstable();
-        Conclusion { advice: r.advice, unknown: r.n < 2, running }
-    }
-
-    fn line(&self, summary: &Summary, group: &[Recommendation]) -> Markup {
-        let all: Vec<Markup> = self.running.iter().map(|&arm| bold(summary, arm)).collect();
-        let worse: Vec<Markup> = (0..summary.initializers.len())
-            .filter(|arm| group[0].rivals.iter().any(|r| r.arm == *arm && r.is_worse()))
-            .map(|arm| name(&summary.initializers[arm].label))
-            .collect();
-        let layers: Vec<Markup> =
-            group.iter().filter_map(|r| r.layers).map(|n| html! { (n) }).collect();
-        let means: Vec<String> =
-            group.iter().filter_map(|r| Some(format!("{:.3}", r.mean?))).collect();
-        let reached = match &means[..] {
-            [] => String::new(),
-            [one] => format!(" (test accuracy {one})"),
-            [first, .., last] => format!(" (test accuracy {first} to {last})"),
-        };
-        let start = if layers.is_empty() { "Use " } else { "use " };
-        html! {
-            @if !layers.is_empty() { b { (listed(&layers, "and")) " layers:" } " " }
-            @match self.advice {
-                Advice::NothingTrains => { "no initializer that was tried trains" }
-                _ if self.unknown => { "not known: too few seeds" }
-                Advice::Alone => { (listed(&all, "and")) " was the only one tried" (reached) }
-                Advice::Clear => {
-                    (start) (listed(&all, "and")) (reached) ". Shown to be worse: " (listed(&worse, "and"))
-                }
-                Advice::Tied if worse.is_empty() => {
-                    (listed(&all, "and")) " are not distinguishable" (reached)
-                }
-                Advice::Tied => {
-                    (start) (listed(&all, "or")) (reached)
-                    "; these are not distinguishable. Shown to be worse: " (listed(&worse, "and"))
-                }
-            }
-        }
-    }
+fn rates(row: &Ranked) -> String {
+    let [low, high] = [row.lr.0, row.lr.1].map(|lr| significant(lr, 3));
+    if low == high { low } else { format!("{low} to {high}") }
 }
 
-fn bold(summary: &Summary, arm: usize) -> Markup {
-    html! { b { (name(&summary.initializers[arm].label)) } }
-}
-
-/// The arm to use at a depth, and what it reaches.
-fn choice(summary: &Summary, r: &Recommendation) -> Markup {
-    let [least, greatest] = [r.lr.0, r.lr.1].map(|lr| significant(lr, 3));
-    html! {
-        @if r.advice == Advice::NothingTrains {
-            b.no { "None that was tried." } " The best is " (bold(summary, r.best))
-        } @else {
-            (Look(r.best).swatch()) (bold(summary, r.best))
-        }
-        (PreEscaped("<br />"))
-        span.num {
-            @if let Some(mean) = r.mean { (format!("{mean:.3}")) } @else { "no seed has every setting" }
-            @if let Some(interval) = r.interval { " " (format!("{interval:.3}")) }
-            " at lr " (least) @if r.lr.0 != r.lr.1 { " to " (greatest) }
-            "; " (r.successes) " of " (plural(r.runs, "run")) " trained"
-        }
-    }
-}
-
-fn certainty(summary: &Summary, r: &Recommendation) -> Markup {
-    let label = |rival: &&Rival| html! { (summary.initializers[rival.arm].label) };
-    let (worse, open): (Vec<&Rival>, Vec<&Rival>) =
-        r.rivals.iter().partition(|rival| rival.is_worse());
-    let worse = listed(&worse.iter().map(label).collect::<Vec<_>>(), "and");
-    let open = listed(&open.iter().map(label).collect::<Vec<_>>(), "and");
-    let seeds = plural(r.n, "seed");
-    let over: Vec<Markup> = summary
-        .context_axes()
-        .into_iter()
-        .map(|axis| summary.axes[axis].field.name)
-        .filter(|field| r.layers.is_none() || !["depth", "blocks"].contains(field))
-        .map(|field| html! { (field) })
-        .collect();
-    html! {
-        @match r.advice {
-            _ if r.n < 2 => { b.maybe { "Not known." } " " (seeds) " cannot separate an effect from chance." }
-            Advice::NothingTrains => {
-                b.no { "No recommendation." } " Most of its runs diverged or stayed at chance."
-            }
-            Advice::Alone => { b.maybe { "Nothing to compare with." } " " (seeds) "." }
-            Advice::Clear => { b.yes { "Clear." } " Better than " (worse) " (" (seeds) ")." }
-            Advice::Tied if worse.0.is_empty() => {
-                b.maybe { "Open." } " Not shown to be better than " (open) " (" (seeds) ")."
-            }
-            Advice::Tied => {
-                b.maybe { "Among the best." } " Better than " (worse) "; not shown to be better than " (open)
-                " (" (seeds) ")."
-            }
-        }
-        @if r.n_contexts > 1 { " Mean over " (r.n_contexts) " settings of " (listed(&over, "and")) "." }
-        @match (r.lr_at_bottom, r.lr_at_top) {
-            (true, true) => { " The best rates lie at both ends of those tried: widen the range." }
-            (true, false) => { " The smallest rate tried was the best: a smaller one may be better." }
-            (false, true) => { " The greatest rate tried was the best: a greater one may be better." }
-            (false, false) => {}
-        }
+fn class(row: &Ranked) -> &'static str {
+    match row.standing {
+        Standing::First => "yes",
+        Standing::NeverTrains { shown: true }
+        | Standing::TrainsLess
+        | Standing::LessAccurate
+        | Standing::NothingTrains => "no",
+        _ => "maybe",
     }
 }

@@ -88,7 +88,8 @@ fn published_card(number: &PublishedResult) -> Markup {
     let place = if number.r#where.is_empty() { "all runs" } else { &number.r#where };
     let interval = number.interval.map(|i| format!(" {i:.3}")).unwrap_or_default();
     let ours = match number.mean {
-        None => "not measured".to_owned(),
+        None if number.success.1 == 0 => "not measured".to_owned(),
+        None => "no number: fewer than two seeds train".to_owned(),
         Some(mean) => format!("{mean:.3}{interval} (n = {})", number.n),
     };
     let gauge = Gauge {
@@ -106,7 +107,7 @@ fn published_card(number: &PublishedResult) -> Markup {
         p.fine {
             "Published " (number.published)
             @if let Some(spread) = number.spread { " ± " (spread) }
-            ", ours " (ours) "."
+            ", ours " (ours) "; " (number.success.0) " of " (number.success.1) " runs train."
             @if let Some(source) = &number.source { " Source: " (source) "." }
         }
     }

@@ -4,7 +4,6 @@ use maud::{Markup, html};
 
 use super::markup::listed;
 use wninit_core::fmt::plural;
-use wninit_core::job::{Init, Value};
 use wninit_stats::summary::{Summary, SweepAxis};
 
 pub fn section(summary: &Summary) -> Markup {
@@ -19,7 +18,7 @@ pub fn section(summary: &Summary) -> Markup {
     let bare = summary.cells.iter().filter(|cell| cell.counts.finished == 0).count();
     let seeds = || summary.cells.iter().map(|cell| cell.counts.finished);
     let (least, most) = (seeds().min().unwrap_or(0), seeds().max().unwrap_or(0));
-    let not_tried = not_tried(summary);
+    let not_tried = summary.inits_not_tried();
     html! {
         section #gaps {
             h2 { "What was not measured" }
@@ -52,20 +51,10 @@ pub fn section(summary: &Summary) -> Markup {
                     }
                 }
                 @if !not_tried.is_empty() { li { "Initializers not tried: " (not_tried.join(", ")) "." } }
-                @for note in &summary.notes { li { (note) } }
+                @for note in &summary.notes { li { (note.text) } }
             }
         }
     }
-}
-
-/// The initializers that the sweep's networks could have had, and did not.
-pub fn not_tried(summary: &Summary) -> Vec<&'static str> {
-    let tried = |init: &Init| summary.cells.iter().any(|cell| cell.job.init == *init);
-    let possible = |init: &Init| {
-        let value = Value::Text(init.name().to_owned());
-        summary.cells.iter().any(|cell| cell.job.with(&[("init", value.clone())]).is_ok())
-    };
-    Init::all().filter(|init| !tried(init) && possible(init)).map(Init::name).collect()
 }
 
 /// "lr (0.001, 0.01, 0.1)".

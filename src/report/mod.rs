@@ -40,7 +40,7 @@ pub fn page(input: &ReportInput) -> String {
     let any = summary.counts.finished > 0;
     let main = html! {
         (header(input))
-        @if any { (answer::section(summary)) }
+        @if any { (answer::section(summary, &tables)) }
         (gaps::section(summary))
         (claims::claims(summary, &tables))
         (contents(summary, &figures))
@@ -121,9 +121,8 @@ fn footer(summary: &Summary, tables: &[Table]) -> Markup {
     html! {
         footer {
             p {
-                "Accuracies are fractions of the test set at the best validation epoch. A run that diverged counts \
-                 as a guess, 1/classes, wherever an accuracy is asked of it; a run at chance is one whose test \
-                 accuracy guessing could give. The seed is the unit of replication, and learning rates are chosen on \
+                "Accuracies are fractions of the test set at the best validation epoch, of the runs that train: that \
+                 neither diverged nor have a test accuracy that guessing could give. The seed is the unit of replication, and learning rates are chosen on \
                  validation."
                 @if let Some(b) = summary.baseline { " The baseline is " (summary.initializers[b].label) "." }
                 " Point at a mark to read its numbers."

@@ -5,14 +5,13 @@ use maud::{Markup, html};
 use super::chart::Look;
 use super::markup::name;
 use super::table_link;
-use wninit_core::fmt;
 use wninit_core::table::Table;
-use wninit_stats::summary::{InitializerSummary, NEAR_BEST, Summary};
+use wninit_stats::summary::{InitializerSummary, Summary};
 
 pub fn section(summary: &Summary, tables: &[Table]) -> Markup {
     let banded = summary.initializers.iter().any(|s| s.lr_band_decades.is_some());
-    let head = ["Runs", "Success", "IQM", "Near best", "lr decades", "Deepest", "Against baseline"];
-    let shown = |heading: &str| banded || heading != "lr decades";
+    let head = ["Trained", "Share of seeds", "At the chosen rate", "lr decades"];
+    let shown = |heading: &str| banded || !["lr decades", "At the chosen rate"].contains(&heading);
     html! {
         section #robustness {
             h2 { "Robustness" }
@@ -39,16 +38,12 @@ pub fn section(summary: &Summary, tables: &[Table]) -> Markup {
                 }
             }
             p.fine {
-                em { "Success" } ": share of finished runs that converged to better than guessing. "
-                em { "IQM" } ": interquartile mean of test accuracy. "
-                em { "Near best" } ": share of runs within " (NEAR_BEST) " of the best setting of their task."
+                em { "Trained" } ": runs in all cells that neither diverged nor stayed at chance. "
+                em { "Share of seeds" } ": the same as a mean over cells and seeds, with its interval over seeds."
                 @if banded {
                     " " em { "lr decades" }
-                    ": width of the band of learning rates at which most seeds succeed, mean over settings."
+                    ": width of the band of neighbouring learning rates at which most seeds train, mean over settings."
                 }
-                " " em { "Deepest" } ": layers that most seeds of some setting train, of those tried. "
-                em { "Against baseline" }
-                ": mean difference in test accuracy, each at its best learning rate, paired by seed."
             }
             p.data {
                 @for name in ["cells", "initializers", "pairs", "variance"] { (table_link(tables, name)) " " }
@@ -57,28 +52,13 @@ pub fn section(summary: &Summary, tables: &[Table]) -> Markup {
     }
 }
 
-fn cells(s: &InitializerSummary) -> [String; 7] {
-    let none = || "–".to_owned();
-    let percent = |share: Option<f64>| share.map_or_else(none, fmt::percent);
-    let interval = s.iqm_interval.map(|i| format!(" {i:.3}")).unwrap_or_default();
+fn cells(s: &InitializerSummary) -> [String; 4] {
+    let of = |(k, n): (usize, usize)| format!("{k} of {n}");
+    let success = s.success.map(|s| format!("{:.2} {:.2}", s.value, s.interval));
     [
-        s.counts.finished.to_string(),
-        percent(s.success_rate),
-        s.iqm.map_or_else(none, |iqm| format!("{iqm:.3}")) + &interval,
-        percent(s.near_best),
-        s.lr_band_decades.map_or_else(none, |decades| format!("{decades:.1}")),
-        match (s.deepest, s.deepest_tested) {
-            (Some(deepest), Some(tested)) => format!("{deepest} of {tested}"),
-            (None, Some(tested)) => format!("none of {tested}"),
-            _ => none(),
-        },
-        match s.difference {
-            _ if s.is_baseline => "baseline".to_owned(),
-            None => none(),
-            Some(d) => {
-                let interval = d.interval.map(|i| format!(" {i:+.3}")).unwrap_or_default();
-                format!("{:+.3}{interval}", d.mean)
-            }
-        },
+        of(s.trained),
+        success.unwrap_or_else(|| "–".to_owned()),
+        of(s.trained_chosen),
+        s.lr_band_decades.map_or_else(|| "–".to_owned(), |decades| format!("{decades:.1}")),
     ]
 }

@@ -1,7 +1,9 @@
 //! What is inferred of one number: its estimate, its interval, and p values against bounds.
 
+use std::collections::BTreeMap;
+
 use crate::bounded;
-use crate::interval::Interval;
+use crate::interval::{Estimate, Interval, LEVEL};
 use crate::proportion::{self, Difference};
 use crate::sequential;
 use crate::student::Mean;
@@ -29,6 +31,25 @@ pub enum Inference {
 }
 
 impl Inference {
+    /// The mean of roughly normal values in `range`: Student's t; without spread, for which t says nothing,
+    /// the bound of values of any shape. `None` for fewer than two values, and without spread in an
+    /// unbounded range.
+    pub fn mean(values: &[f64], range: Interval) -> Option<Inference> {
+        let by_seed: BTreeMap<u64, f64> = (0..).zip(values.iter().copied()).collect();
+        let mean = Mean::over(&[by_seed])?;
+        let bounded = range.low.is_finite() && range.high.is_finite();
+        match mean.is_constant() {
+            false => Some(Inference::Student(mean, range)),
+            true => bounded.then(|| Inference::Bounded(values.to_vec(), range)),
+        }
+    }
+
+    /// The estimate with its interval at [`LEVEL`].
+    pub fn with_interval(&self) -> Estimate {
+        let tail = (1.0 - LEVEL) / 2.0;
+        Estimate { value: self.estimate(), interval: self.interval(tail, tail) }
+    }
+
     /// The estimate.
     pub fn estimate(&self) -> f64 {
         match self {

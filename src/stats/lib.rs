@@ -1,8 +1,9 @@
 //! What the results of a sweep show: numbers in, estimates, intervals and verdicts out.
 //!
-//! [`describe`] (means, quantiles, spreads), [`interval`] (intervals and tests), [`resample`] (the
-//! bootstrap) and `power` (required seeds) are functions of numbers. Each names the paper or the textbook
-//! that it follows, and is compared with an independent implementation (`tests/fixtures/stats`).
+//! [`describe`] (means, quantiles, spreads), [`inference`] (an estimate, its interval and its tests),
+//! [`verdict`] (what they decide), [`planning`] (how many seeds that takes) and [`dispersion`] (spreads
+//! compared) are functions of numbers. Each names the paper or the textbook that it follows, and is
+//! compared with an independent implementation (`tests/fixtures/stats`).
 //!
 //! [`summary`] applies them to a sweep. Runs that differ in their seeds alone form a cell; the seed is
 //! the unit of replication. The learning rate of each initializer is chosen on validation accuracy, and
@@ -20,7 +21,6 @@ pub mod interval;
 pub mod planning;
 mod power;
 pub mod proportion;
-pub mod resample;
 pub mod sequential;
 pub mod student;
 pub mod summary;

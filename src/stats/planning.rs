@@ -4,7 +4,6 @@ use crate::describe;
 use crate::inference::Inference;
 use crate::interval::{Interval, LEVEL};
 use crate::power::{self, POWER, required_seeds};
-use crate::proportion::Difference;
 use crate::verdict::{ALPHA, Design};
 
 /// The most seeds that are named. What takes more is too small to be found by trying again.
@@ -28,10 +27,7 @@ pub fn seeds_needed(values: &[f64], wanted: Interval) -> Option<SeedsNeeded> {
     let far = |end: f64| (mean - end).abs();
     let nearer = if far(wanted.low) <= far(wanted.high) { wanted.low } else { wanted.high };
     let likely = effect_interval(values, nearer)?;
-    let needed = |effect: f64| {
-        let needed = required_seeds(effect.max(0.0), 1.0, LEVEL, POWER);
-        needed.filter(|n| *n <= MOST)
-    };
+    let needed = |effect: f64| required_seeds(effect.max(0.0), LEVEL, MOST);
     let observed = far(nearer) / describe::sd(values)?;
     Some(SeedsNeeded { n: needed(observed), low: needed(likely.high), high: needed(likely.low) })
 }
@@ -100,28 +96,15 @@ pub fn effect_interval(values: &[f64], margin: f64) -> Option<Interval> {
     Some(Interval { low: effect(1.0 - tail), high: effect(tail) })
 }
 
-/// The smallest distance to a margin that `n` seeds (in each arm) decide with probability `POWER`, if
-/// the sd is that of the differences (paired) or of an arm (unpaired). `None` for fewer than two.
-pub fn detectable_mean(n: usize, sd: f64, design: Design) -> Option<f64> {
+/// The smallest distance to a margin that the t test of `n` seeds at `level` decides with probability `POWER`,
+/// if their values (of paired arms the differences) have this sd. `None` for fewer than two.
+pub fn detectable_mean(n: usize, sd: f64, level: f64) -> Option<f64> {
     if n < 2 {
         return None;
     }
-    let effect = smallest(0.0, 37.0, |effect| power::power(effect, n, design, LEVEL) >= POWER)?;
+    let effect =
+        smallest(0.0, 37.0, |effect| power::power(effect, n, Design::Paired, level) >= POWER)?;
     Some(effect * sd)
-}
-
-/// The smallest share of failures that `n` seeds (in each arm) tell from an arm that never fails with
-/// probability `POWER`, by the exact test. `None` where no number of failures would.
-pub fn detectable_success(n: usize, design: Design) -> Option<f64> {
-    let decides = |failures: &usize| {
-        let difference = match design {
-            Design::Paired => Difference::Paired { n, only_a: *failures, only_b: 0 },
-            Design::Unpaired => Difference::Unpaired { a: (n, n), b: (n - failures, n) },
-        };
-        difference.p_above(0.0) <= ALPHA / 2.0
-    };
-    let least = (1..=n).find(decides)?;
-    smallest(0.0, 1.0, |share| crate::proportion::p_above(least, n, share) >= POWER)
 }
 
 /// The smallest value at which a condition holds that goes on to hold above.

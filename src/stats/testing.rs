@@ -3,8 +3,6 @@
 
 use serde_json::Value;
 
-use crate::interval::Interval;
-
 /// Numbers from SciPy and statsmodels; the script that made them is beside the file.
 pub(crate) fn reference(what: &str) -> Vec<Value> {
     let all: Value =
@@ -29,15 +27,4 @@ pub(crate) fn count(value: &Value) -> usize {
 #[track_caller]
 pub(crate) fn close(ours: f64, theirs: f64) {
     assert!((ours - theirs).abs() <= 1e-6 * theirs.abs().max(1.0), "{ours} is not {theirs}");
-}
-
-#[track_caller]
-pub(crate) fn same_interval(ours: Option<Interval>, theirs: &Value) {
-    let ours = ours.unwrap();
-    close(ours.low, float(&theirs[0]));
-    close(ours.high, float(&theirs[1]));
-}
-
-pub(crate) fn contains(interval: Interval, value: f64) -> bool {
-    (interval.low..=interval.high).contains(&value)
 }

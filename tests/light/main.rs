@@ -15,11 +15,17 @@ mod readme;
 mod report;
 mod schema;
 mod shipped_sweeps;
+#[path = "../common/simulation.rs"]
+mod simulation;
 #[path = "../skip/mod.rs"]
 mod skip;
 mod status;
+mod summary;
 mod summary_command;
+#[path = "../common/sweeps.rs"]
+mod sweeps;
 mod until_decided;
+mod verdicts;
 
 /// The program.
 const WNINIT: &str = env!("CARGO_BIN_EXE_wninit");

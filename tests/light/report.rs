@@ -157,14 +157,12 @@ fn the_page_says_first_what_diverged_and_is_missing_then_what_to_use() {
     let order = ["24 planned", "23 finished", "6 diverged", "1 missing", "Which initializer?"];
     assert!(order.windows(2).all(|pair| at(pair[0]) < at(pair[1])));
     for said in [
-        "2 layers: orthogonal_datadep and orthogonal_proposed are not distinguishable",
-        "50 layers: use orthogonal_proposed (test accuracy 0.800). Shown to be worse: orthogonal_datadep.",
-        "Guessing gives a test accuracy of 0.100.",
+        "What the sweep asks: 2 claims, 1 supported, 1 not testable.",
+        "always fails; few seeds",
         "Not measured: 1 run of the plan; 6 other initializers; all that was held fixed.",
         "depth (2, 50), init (orthogonal_datadep, orthogonal_proposed), lr (0.01, 0.1)",
         "Initializers not tried: he, he_datadep,",
         "1 of 24 planned runs are not finished",
-        "Better than orthogonal_datadep",
         // The other arm never trains.
         "not testable",
         "supported50 layers train well.",

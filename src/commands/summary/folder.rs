@@ -10,7 +10,7 @@ use wninit_core::job::{Init, Job, JobId};
 use wninit_core::results::{
     Curvature, Record, best_curvatures, planned_jobs, read_curvatures, read_failures, read_runs,
 };
-use wninit_stats::summary::{Input, Summary};
+use wninit_stats::summary::{Input, Note, Summary};
 
 /// What a sweep's folder holds.
 pub struct Folder {
@@ -86,7 +86,7 @@ impl Folder {
             published: &self.published,
             baseline,
         })?;
-        summary.notes.extend_from_slice(&self.warnings);
+        summary.notes.extend(self.warnings.iter().map(|text| Note::new("files", text)));
         Ok(summary)
     }
 }

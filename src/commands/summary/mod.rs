@@ -21,9 +21,9 @@ pub(super) use folder::Folder;
 
 /// What has a sweep shown so far?
 ///
-/// Prints tables and writes them, complete, to DIR/summary/*.csv. Accuracies are on the test set at
-/// the best validation epoch; a run that diverged counts as a guess, never as missing; learning
-/// rates are chosen on validation. A sweep that is still running has a summary, too.
+/// Prints who trains, how accurately, and what became of the claims, and writes all tables to
+/// DIR/summary/*.csv. Accuracies are on the test set at the best validation epoch, of the runs that
+/// train; learning rates are chosen on validation. A sweep that is still running has a summary, too.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// The sweep's folder, such as results/depth
@@ -49,7 +49,7 @@ impl Args {
 /// How tables are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// Text for a terminal of 80 columns
+    /// Text for a terminal of 100 columns
     Table,
     /// CSV, one table (cells, unless --table says otherwise)
     Csv,
@@ -62,6 +62,8 @@ pub enum Format {
 /// The tables of a summary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum TableName {
+    /// Each initializer in each task, the best first
+    Ranking,
     /// Each setting over its seeds
     Cells,
     /// Each initializer over the whole sweep
@@ -76,10 +78,12 @@ pub enum TableName {
     Claims,
     /// Published numbers beside ours
     Published,
+    /// What limits the numbers
+    Notes,
 }
 
 /// Columns of the terminal that tables are made for.
-const WIDTH: usize = 80;
+const WIDTH: usize = 100;
 
 /// Makes the summary, writes it to `DIR/summary/` and prints it.
 ///
@@ -111,21 +115,23 @@ fn print(
 ) -> anyhow::Result<Vec<u8>> {
     let tidy = |name: TableName| &written[name as usize];
     let shown = |name: TableName| match name {
-        TableName::Cells => TextTable::of(tidy(name), "Cells", summary.axes.len()),
+        TableName::Ranking => tables::ranking(summary),
+        TableName::Cells => tables::cells(summary),
         TableName::Initializers => tables::initializers(summary),
         TableName::Pairs => tables::pairs(summary),
         TableName::Profiles => tables::profiles(summary),
         TableName::Variance => tables::variance(summary),
         TableName::Claims => tables::claims(summary),
         TableName::Published => tables::published(summary),
+        TableName::Notes => tables::notes(summary),
     };
     let shown: Vec<TextTable> = match args.table {
         Some(name) => vec![shown(name)],
         None => [
-            tables::cells(summary),
-            tables::initializers(summary),
+            tables::ranking(summary),
             tables::claims(summary),
             tables::published(summary),
+            tables::notes(summary),
         ]
         .into_iter()
         .filter(|table| !table.rows.is_empty())
@@ -165,7 +171,7 @@ fn write(dir: &Path, tables: &[Table]) -> anyhow::Result<()> {
 
 /// The made-up sweeps of the statistics' own tests.
 #[cfg(test)]
-#[path = "../../stats/summary/testing.rs"]
+#[path = "../../../tests/common/sweeps.rs"]
 mod testing;
 
 #[cfg(test)]
@@ -210,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_fits_a_terminal_of_80_columns() {
+    fn everything_fits_a_terminal_of_100_columns() {
         let summary =
             claimed(&"The proposed gain trains a deep network where the others do not. ".repeat(4));
         for table in
@@ -218,7 +224,7 @@ mod tests {
         {
             for line in printed(&summary, Format::Table, table).lines() {
                 // Claims are prose; they wrap in the whole summary, and in a table of their own they are one cell.
-                if table != Some(TableName::Claims) {
+                if ![Some(TableName::Claims), Some(TableName::Notes)].contains(&table) {
                     assert!(line.chars().count() <= WIDTH, "{table:?}: {line}");
                 }
             }
@@ -226,23 +232,20 @@ mod tests {
     }
 
     #[test]
-    fn the_first_table_says_how_many_diverged_and_succeeded_and_how_well_they_did() {
+    fn the_first_table_says_who_trains_and_how_accurately() {
         let text = printed(&claimed("It trains."), Format::Table, None);
         assert!(
             text.starts_with("depth: 60 runs planned, 60 finished (10 diverged, 15 at chance)\n"),
             "{text}"
         );
-        assert!(
-            text.contains(
-                "   50  orthogonal           0.01  5         ·          5      0 %  0.100 ± 0.000"
-            ),
-            "{text}"
-        );
+        let line = in_one_line(text.lines().find(|line| line.contains("   50  ")).unwrap());
+        assert!(line.starts_with("50 orth"), "{line}");
+        assert!(line.contains("_proposed 5/10 0.800 [0."), "{line}");
         // At depth 2 the difference is 0.001, and at depth 50 the other arm never trains.
         assert!(text.contains("refuted       It trains."), "{text}");
         assert!(in_one_line(&text).contains("Not testable at depth 50."), "{text}");
-        assert!(text.find("Cells").unwrap() < text.find("Initializers").unwrap());
-        assert!(text.find("Initializers").unwrap() < text.find("Claims").unwrap());
+        assert!(text.find("Who trains").unwrap() < text.find("Claims").unwrap());
+        assert!(text.contains("Not tested: anything else, nor the initializers he, "), "{text}");
     }
 
     #[test]
@@ -269,7 +272,7 @@ mod tests {
         assert!(printed(&summary, Format::Markdown, None).contains("| 100 % \\| of_it & more |"));
         let latex = printed(&summary, Format::Latex, None);
         assert!(latex.contains("100 \\% | of\\_it \\& more"), "{latex}");
-        assert!(latex.contains("orthogonal\\_proposed") && latex.contains("0.100 $\\pm$ 0.000"));
+        assert!(latex.contains("orthogonal\\_proposed") && latex.contains("{tabular}"));
     }
 
     #[test]
@@ -280,6 +283,6 @@ mod tests {
         write(dir.path(), &summary.tables()).unwrap();
         let cells = fs::read_to_string(dir.path().join("summary/cells.csv")).unwrap();
         assert_eq!(cells.lines().count(), 1 + 12);
-        assert_eq!(fs::read_dir(dir.path().join("summary")).unwrap().count(), 7);
+        assert_eq!(fs::read_dir(dir.path().join("summary")).unwrap().count(), 9);
     }
 }

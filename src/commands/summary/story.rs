@@ -2,12 +2,13 @@
 
 use std::fmt::Write as _;
 
-use super::tables::{self, hidden_cells};
-use wninit_core::fmt::plural;
+use super::tables;
+use wninit_core::fmt::{percent, plural};
+use wninit_core::grid::Metric;
 use wninit_core::text::{one_line, wrap};
 use wninit_core::text_table::Style;
-use wninit_stats::interval::Interval;
-use wninit_stats::summary::{NEAR_BEST, Summary};
+use wninit_stats::interval::LEVEL;
+use wninit_stats::summary::Summary;
 use wninit_stats::verdict::Verdict;
 
 /// The summary: its head, tables, claims and notes.
@@ -50,19 +51,8 @@ pub(super) fn story(summary: &Summary, name: &str, style: Style) -> String {
     if counts.finished == 0 {
         let _ = writeln!(text, "\nNothing is finished yet.");
     } else {
-        let _ = write!(text, "\n{}", tables::cells(summary).text(style));
-        if hidden_cells(summary) > 0 {
-            let more = format!(
-                "{} with other learning rates not shown: --table cells",
-                plural(hidden_cells(summary), "cell")
-            );
-            let _ = writeln!(text, "{}", style.dim(&more));
-        }
-        let _ = write!(text, "\n{}", tables::initializers(summary).text(style));
+        let _ = write!(text, "\n{}", tables::ranking(summary).text(style));
         let _ = writeln!(text, "{}", style.dim(&wrap(&legend(summary), style.width, 0)));
-        for answer in answers(summary) {
-            let _ = writeln!(text, "{}", wrap(&answer, style.width, 2));
-        }
     }
     if !summary.claims.is_empty() {
         let _ = writeln!(text, "\n{}", style.bold("Claims"));
@@ -77,7 +67,7 @@ pub(super) fn story(summary: &Summary, name: &str, style: Style) -> String {
             let room = style.width - indent;
             let margin = "\n".to_owned() + &" ".repeat(indent);
             let words = wrap(&claim.text, room, 0).replace('\n', &margin);
-            let reason = wrap(&claim.reason(), room, 0);
+            let reason = wrap(&claim.brief(), room, 0);
             let reason: Vec<String> = reason.lines().map(|line| style.dim(line)).collect();
             let _ = writeln!(text, "  {verdict}  {words}{margin}{}", reason.join(&margin));
         }
@@ -85,64 +75,50 @@ pub(super) fn story(summary: &Summary, name: &str, style: Style) -> String {
     if !summary.published.is_empty() {
         let _ = write!(text, "\n{}", tables::published(summary).text(style));
     }
+    let _ = writeln!(text, "\n{}", style.bold("Notes"));
+    let _ = writeln!(text, "  {}", wrap(&untested(summary), style.width, 2));
     if !summary.notes.is_empty() {
-        let _ = writeln!(text, "\n{}", style.bold("Notes"));
         for note in &summary.notes {
-            let _ = writeln!(text, "  {}", wrap(note, style.width - 2, 0).replace('\n', "\n  "));
+            let _ =
+                writeln!(text, "  {}", wrap(&note.text, style.width - 2, 0).replace('\n', "\n  "));
         }
     }
     text
 }
 
-/// What the columns of [`tables::initializers`] mean.
-fn legend(summary: &Summary) -> String {
-    let mut text = format!(
-        "success: converged to better than chance. IQM: interquartile mean of test accuracy. \
-         near best: runs within {} of the best cell of their depth.",
-        NEAR_BEST
-    );
-    if summary.initializers.iter().any(|s| s.lr_band_decades.is_some()) {
-        text += " lr decades: width of the band of learning rates with which most seeds succeed, mean over depths.";
-    }
-    text + " deepest: layers that most seeds train / layers tried."
+/// What was varied, and what was not.
+fn untested(summary: &Summary) -> String {
+    const MOST: usize = 8;
+    let varied = summary.axes.iter().map(|axis| {
+        let n = axis.values.len();
+        let labels: Vec<String> = (0..n).map(|i| axis.label(i)).collect();
+        match n {
+            ..=MOST => format!("{} ({})", axis.field.name, labels.join(", ")),
+            _ => format!("{} ({n} values, {} to {})", axis.field.name, labels[0], labels[n - 1]),
+        }
+    });
+    let varied: Vec<String> = varied.chain(["the seed".to_owned()]).collect();
+    let others = summary.inits_not_tried();
+    let others = match others[..] {
+        [] => String::new(),
+        _ => format!(", nor the initializers {}", others.join(", ")),
+    };
+    format!("Varied: {}. Not tested: anything else{others}.", varied.join("; "))
 }
 
-/// Each initializer against the baseline, a sentence each.
-fn answers(summary: &Summary) -> Vec<String> {
-    let mut answers = Vec::new();
-    let Some(baseline) = summary.baseline.map(|b| summary.initializers[b].label.as_str()) else {
-        return answers;
+/// How to read [`tables::ranking`].
+fn legend(summary: &Summary) -> String {
+    let trained = match summary.success_metric {
+        Metric::Diverged => "not diverged: as the claims ask",
+        _ => "trained: neither diverged nor at chance",
     };
-    for arm in &summary.initializers {
-        let Some(d) = arm.difference else { continue };
-        let verb = match d.interval {
-            Some(Interval { low, .. }) if low > 0.0 => "is better than",
-            Some(Interval { high, .. }) if high < 0.0 => "is worse than",
-            Some(_) => "is not shown to differ from",
-            None => "against",
-        };
-        let interval = d.interval.map(|i| format!(" {i:+.3}")).unwrap_or_default();
-        answers.push(format!(
-            "{} {verb} {baseline}: {:+.3}{interval} test accuracy, each at its best lr, {} paired.",
-            arm.label,
-            d.mean,
-            plural(d.n, "seed")
-        ));
-    }
-    let incomplete: Vec<&str> = summary
-        .initializers
-        .iter()
-        .filter(|arm| !arm.is_baseline && arm.counts.finished > 0 && arm.difference.is_none())
-        .map(|arm| arm.label.as_str())
-        .collect();
-    if !incomplete.is_empty() {
-        answers.push(format!(
-            "No overall difference from {baseline} for {}: no seed is finished in every setting. \
-             --table pairs has the differences setting by setting.",
-            incomplete.join(", ")
-        ));
-    }
-    answers
+    format!(
+        "{trained}. Success decides first, then the accuracy of the runs that train, on n seeds. Brackets: {} \
+         interval, wider where the lr was chosen in the same seeds. p: for all pairs of initializers at once. \
+         not told apart: no difference is shown; one as large as detectable would be, with probability 0.8. More: --table \
+         cells, pairs.",
+        percent(LEVEL)
+    )
 }
 
 /// "1 epoch", "2 epochs".

@@ -3,28 +3,16 @@
 use std::collections::BTreeSet;
 
 use super::WIDTH;
-use wninit_core::fmt::{duration, percent};
+use wninit_core::fmt::{duration, p_value, percent};
+use wninit_core::grid::Metric;
 use wninit_core::job::Value;
 use wninit_core::text::one_line;
 use wninit_core::text_table::{Heading, TextColumn, TextTable};
-use wninit_stats::interval::LEVEL;
+use wninit_stats::interval::{Estimate, Interval};
 use wninit_stats::summary::{
-    CellSummary, ClaimResult, InitializerSummary, PairSummary, PublishedResult, Summary, SweepAxis,
-    VarianceSummary,
+    CellSummary, ClaimResult, InitializerSummary, Note, PairSummary, PublishedResult, Ranked,
+    Summary, SweepAxis, VarianceSummary,
 };
-
-/// The most cells that are printed without being asked for: two screens full.
-const MOST_CELLS: usize = 60;
-
-/// Cells that are left out because there are too many: those whose learning rate was not chosen.
-pub(super) fn hidden_cells(summary: &Summary) -> usize {
-    let several_rates = summary.axes.iter().any(|axis| axis.field.name == "lr");
-    if summary.cells.len() <= MOST_CELLS || !several_rates {
-        0
-    } else {
-        summary.cells.len() - summary.chosen.len()
-    }
-}
 
 /// The columns of some axes; `at` gives a row's place on each.
 fn axis_columns<'a, T: 'a>(
@@ -61,8 +49,16 @@ fn shown<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
     value.map(show).unwrap_or_default()
 }
 
-fn p_value(p: f64) -> String {
-    if p < 0.001 { "<0.001".to_owned() } else { format!("{p:.3}") }
+fn with_interval(value: Option<f64>, interval: Option<Interval>) -> String {
+    match (value, interval) {
+        (None, _) => String::new(),
+        (Some(x), None) => format!("{x:.3}               "),
+        (Some(x), Some(i)) => format!("{x:.3} {i:.3}"),
+    }
+}
+
+fn estimate(estimate: Option<Estimate>) -> String {
+    with_interval(estimate.map(|e| e.value), estimate.map(|e| e.interval))
 }
 
 /// A count; a dot for none, so that what went wrong stands out.
@@ -70,64 +66,74 @@ fn some(n: usize) -> String {
     if n == 0 { "·".to_owned() } else { n.to_string() }
 }
 
+/// The arms of each task, the best first.
+pub(super) fn ranking(summary: &Summary) -> TextTable {
+    type Row<'a> = &'a Ranked;
+    let axes = summary.task_axes();
+    let keys = axes.len();
+    let several = summary.axis("lr").is_some();
+    let mut columns = axis_columns(summary, axes, |r: &Row| &r.task);
+    let trained = match summary.success_metric {
+        Metric::Diverged => "not diverged",
+        _ => "trained",
+    };
+    columns.extend([
+        Heading::new("init").cell(|r: &Row| r.init.clone()),
+        Heading::number(trained).cell(|r: &Row| format!("{}/{}", r.trained, r.runs)),
+        Heading::number("accuracy of those").or("accuracy").cell(|r: &Row| estimate(r.accuracy)),
+        Heading::number("n").cell(|r: &Row| r.n.to_string()),
+        Heading::new("against the first").cell(|r: &Row| r.words()),
+    ]);
+    let title = match several {
+        true => {
+            "Who trains (runs at every lr), and how accurately (at the lr chosen on validation)"
+        }
+        false => "Who trains, and how accurately",
+    };
+    TextTable::new(title, keys, columns, &summary.ranking)
+}
+
 pub(super) fn cells(summary: &Summary) -> TextTable {
     type Row<'a> = &'a CellSummary;
-    let partial = summary.cells.iter().any(|c| c.counts.finished != c.counts.planned);
-    let n = move |c: &Row| match partial {
-        true => format!("{}/{}", c.counts.finished, c.counts.planned),
-        false => c.counts.finished.to_string(),
-    };
-    let accuracy = |c: &Row| match (c.mean, c.sd) {
-        (None, _) => String::new(),
-        (Some(mean), None) => format!("{mean:.3}        "),
-        (Some(mean), Some(sd)) => format!("{mean:.3} ± {sd:.3}"),
-    };
     let axes: Vec<usize> = (0..summary.axes.len()).collect();
     let keys = axes.len();
     let mut columns = axis_columns(summary, axes, |c: &Row| &c.at);
     columns.extend([
-        Heading::number("n").cell(n),
         Heading::number("diverged").or("div").cell(|c: &Row| some(c.counts.diverged)),
         Heading::number("at chance").or("chance").cell(|c: &Row| some(c.counts.at_chance)),
-        Heading::number("success").cell(|c: &Row| shown(c.success_rate, percent)),
-        Heading::number("test accuracy").or("accuracy").cell(accuracy),
+        Heading::number("missing")
+            .or("miss")
+            .cell(|c: &Row| some(c.counts.missing + c.counts.failed)),
+        Heading::number("trained").cell(|c: &Row| format!("{}/{}", c.trained, c.runs.len())),
+        Heading::number("95 % interval")
+            .or("interval")
+            .cell(|c: &Row| shown(c.success, |s| format!("{:.2}", s.interval))),
+        Heading::number("accuracy of those")
+            .or("accuracy")
+            .cell(|c: &Row| with_interval(c.accuracy, c.accuracy_interval)),
     ]);
-    if hidden_cells(summary) > 0 {
-        let title = "Cells at the learning rate chosen on validation: mean ± sd over seeds";
-        TextTable::new(title, keys, columns, summary.chosen.iter().map(|&i| &summary.cells[i]))
-    } else {
-        let title = "Cells: mean ± sd over seeds, a diverged run counted as a guess";
-        TextTable::new(title, keys, columns, &summary.cells)
-    }
+    TextTable::new("Cells", keys, columns, &summary.cells)
 }
 
 pub(super) fn initializers(summary: &Summary) -> TextTable {
     type Row<'a> = &'a InitializerSummary;
-    let deepest = |s: &Row| match (s.deepest, s.deepest_tested) {
-        (Some(deepest), Some(tested)) => format!("{deepest}/{tested}"),
-        (None, Some(tested)) => format!("none/{tested}"),
-        _ => String::new(),
-    };
     let any = |is: fn(&InitializerSummary) -> bool| summary.initializers.iter().any(is);
-    let bootstrapped = any(|s| s.iqm_interval.is_some());
+    let of = |(k, n): (usize, usize)| format!("{k}/{n}");
     let banded = any(|s| s.lr_band_decades.is_some());
     let columns = [
         (true, Heading::new("init").cell(|s: &Row| s.label.clone())),
-        (true, Heading::number("runs").cell(|s: &Row| s.counts.finished.to_string())),
-        (true, Heading::number("success").cell(|s: &Row| shown(s.success_rate, percent))),
-        (true, Heading::number("IQM").cell(|s: &Row| shown(s.iqm, |iqm| format!("{iqm:.3}")))),
+        (true, Heading::number("trained").cell(move |s: &Row| of(s.trained))),
+        (true, Heading::number("share of seeds").or("share").cell(|s: &Row| estimate(s.success))),
         (
-            bootstrapped,
-            Heading::new("interval").cell(|s: &Row| shown(s.iqm_interval, |i| format!("{i:.3}"))),
+            summary.axis("lr").is_some(),
+            Heading::number("at chosen lr").or("chosen").cell(move |s: &Row| of(s.trained_chosen)),
         ),
-        (true, Heading::number("near best").or("near").cell(|s: &Row| shown(s.near_best, percent))),
         (
             banded,
             Heading::number("lr decades")
-                .or("lr")
+                .or("decades")
                 .cell(|s: &Row| shown(s.lr_band_decades, |d| format!("{d:.1}"))),
         ),
-        (true, Heading::number("deepest").cell(deepest)),
     ];
     let columns = columns.into_iter().filter(|(shown, _)| *shown).map(|(_, column)| column);
     TextTable::new("Initializers over all cells", 1, columns.collect(), &summary.initializers)
@@ -139,29 +145,29 @@ fn baseline(summary: &Summary) -> &str {
 
 pub(super) fn pairs(summary: &Summary) -> TextTable {
     type Row<'a> = &'a PairSummary;
-    let interval = |p: &Row| p.difference.and_then(|d| d.interval);
     let axes = summary.context_axes();
     let keys = axes.len() + 1;
     let mut columns = axis_columns(summary, axes, |p: &Row| &p.context);
     columns.extend([
         Heading::new("init").cell(|p: &Row| p.init.clone()),
-        Heading::number("lr").cell(|p: &Row| p.lr.to_string()),
-        Heading::number("seeds")
-            .or("n")
-            .cell(|p: &Row| p.difference.map_or(0, |d| d.n).to_string()),
-        Heading::number("difference")
-            .or("diff")
-            .cell(|p: &Row| shown(p.difference, |d| format!("{:+.3}", d.mean))),
-        Heading::number(format!("{} interval", percent(LEVEL)))
-            .or("interval")
-            .cell(move |p: &Row| shown(interval(p), |i| format!("{i:+.3}"))),
-        Heading::number("p (Holm)").or("p").cell(move |p: &Row| shown(p.p_holm, p_value)),
-        Heading::number("P(better)").cell(|p: &Row| shown(p.better, |b| format!("{:.2}", b.value))),
+        Heading::number("trains more by")
+            .or("success")
+            .cell(|p: &Row| shown(p.difference.success.estimate, |x| format!("{x:+.2}"))),
+        Heading::number("p (Holm)")
+            .or("p")
+            .cell(|p: &Row| shown(p.difference.success.p_holm, p_value)),
+        Heading::number("accuracy better by").or("accuracy").cell(|p: &Row| {
+            let accuracy = &p.difference.accuracy;
+            let interval = shown(accuracy.interval(), |i| format!(" {i:+.3}"));
+            shown(accuracy.estimate, |x| format!("{x:+.3}{interval}"))
+        }),
+        Heading::number("n").cell(|p: &Row| p.difference.accuracy.n.to_string()),
+        Heading::number("p (Holm)")
+            .or("p")
+            .cell(|p: &Row| shown(p.difference.accuracy.p_holm, p_value)),
     ]);
-    let title = format!(
-        "Test accuracy against {}, each at its best lr on validation, paired by seed",
-        baseline(summary)
-    );
+    let title =
+        format!("Against {}: success first, then accuracy given success", baseline(summary));
     TextTable::new(title, keys, columns, &summary.pairs)
 }
 
@@ -180,20 +186,28 @@ pub(super) fn profiles(summary: &Summary) -> TextTable {
 pub(super) fn variance(summary: &Summary) -> TextTable {
     type Row<'a> = &'a VarianceSummary;
     let columns = vec![
-        Heading::new("runs").cell(|v: &Row| v.scope.name().to_owned()),
         Heading::new("init").cell(|v: &Row| v.init.clone()),
         Heading::number("cells").cell(|v: &Row| v.n_cells.to_string()),
-        Heading::number("sd").cell(|v: &Row| shown(v.pooled, |p| format!("{:.4}", p.sd))),
-        Heading::number("df").cell(|v: &Row| shown(v.pooled, |p| p.df.to_string())),
+        Heading::number("sd").cell(|v: &Row| shown(v.sd, |sd| format!("{sd:.4}"))),
+        Heading::number("df").cell(|v: &Row| shown(v.df, |df| df.to_string())),
         Heading::number("ratio").cell(|v: &Row| shown(v.ratio, |r| format!("{:.2}", r.value))),
         Heading::number("interval")
             .cell(|v: &Row| shown(v.ratio, |r| format!("{:.2}", r.interval))),
+        Heading::number("seeds").cell(|v: &Row| v.n_seeds.to_string()),
     ];
     let title = format!(
-        "Seed sd of test accuracy pooled over cells, and its ratio to that of {}",
+        "Sd of test accuracy between the seeds that train, and its ratio to that of {}",
         baseline(summary)
     );
-    TextTable::new(title, 2, columns, &summary.variance)
+    TextTable::new(title, 1, columns, &summary.variance)
+}
+
+pub(super) fn notes(summary: &Summary) -> TextTable {
+    let columns = vec![
+        Heading::new("about").cell(|n: &&Note| n.kind.to_owned()),
+        Heading::new("note").cell(|n: &&Note| one_line(&n.text)),
+    ];
+    TextTable::new("Notes", 1, columns, &summary.notes)
 }
 
 pub(super) fn claims(summary: &Summary) -> TextTable {
@@ -239,11 +253,13 @@ fn published_with(summary: &Summary, spreads: bool) -> TextTable {
             _ => p.published.to_string(),
         }),
         Heading::number("ours").cell(|p: &Row| match (p.mean, p.sd) {
-            (None, _) => "not measured".to_owned(),
+            (None, _) if p.success.1 == 0 => "not measured".to_owned(),
+            (None, _) => "does not train".to_owned(),
             (Some(mean), None) => format!("{mean:.3}"),
             (Some(mean), Some(sd)) => format!("{mean:.3} ± {sd:.3}"),
         }),
         Heading::number("n").cell(|p: &Row| p.n.to_string()),
+        Heading::number("trained").cell(|p: &Row| format!("{}/{}", p.success.0, p.success.1)),
     ]);
     let what = match metrics.first() {
         Some(metric) if metrics.len() == 1 => format!("Published {metric}"),

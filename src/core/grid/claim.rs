@@ -6,11 +6,10 @@ use crate::job::{Field, Value, choices};
 choices! {
     /// What is measured of a finished job.
     Metric, "metric" {
-        /// Test accuracy at the best validation epoch, a fraction; in a claim that of the jobs that
-        /// train, as for every accuracy and loss. Beside a published number a diverged job counts as
-        /// a guess: 1/classes, and ln(classes) as a loss.
+        /// Test accuracy at the best validation epoch, a fraction; that of the jobs that train, as for
+        /// every accuracy and loss.
         TestAcc = "test_acc",
-        /// The same, also in a claim over all jobs: one that diverges or stays at chance counts as
+        /// The same over all jobs: one that diverges or stays at chance counts as
         /// a guess, 1/classes.
         CompositeAcc = "composite_acc",
         /// Test loss at the best validation epoch, in nats.

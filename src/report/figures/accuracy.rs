@@ -6,8 +6,10 @@ use maud::html;
 
 use super::{Figure, Figures, charts};
 use crate::report::chart::{ChartAxis, Drawing, Lines, Point, Scale};
+use wninit_core::fmt::percent;
 use wninit_stats::describe;
-use wninit_stats::interval::{FRACTION, LEVEL, mean_interval};
+use wninit_stats::inference::Inference;
+use wninit_stats::interval::{FRACTION, LEVEL};
 use wninit_stats::summary::CellSummary;
 
 /// What the horizontal axis is.
@@ -70,25 +72,37 @@ impl Figures<'_> {
             return None;
         }
         let x = ChartAxis::with_ticks(over.label, Scale::over(xs.iter().copied()), xs);
-        let columns = ["panel", "init", over.column, "mean", "low", "high", "seeds"];
+        let columns =
+            ["panel", "init", over.column, "trained", "runs", "mean", "low", "high", "seeds"];
         let (panels, data) = self.panels(&columns, axes, cells.iter().copied(), |group, row| {
             let mut at: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
             for &i in group.cells {
                 at.entry((over.value)(self.cell(i)).to_bits()).or_default().push(i);
             }
             let points = at.into_iter().filter_map(|(bits, cells)| {
-                let (x, values) = (f64::from_bits(bits), self.by_seed(&cells));
-                let (mean, n) = (describe::mean(&values)?, values.len());
-                let interval = mean_interval(&values, FRACTION, LEVEL);
+                let x = f64::from_bits(bits);
+                let (values, trained, runs) = self.by_seed(&cells);
+                let (mean, n) = (describe::mean(&values), values.len());
+                let interval =
+                    Inference::mean(&values, FRACTION).map(|mean| mean.with_interval().interval);
                 let (low, high) = (interval.map(|i| i.low), interval.map(|i| i.high));
-                row(vec![x.into(), mean.into(), low.into(), high.into(), n.into()]);
+                row(vec![
+                    x.into(),
+                    trained.into(),
+                    runs.into(),
+                    mean.into(),
+                    low.into(),
+                    high.into(),
+                    n.into(),
+                ]);
+                let mean = mean?;
                 let spread = interval.map(|i| format!(" {i:.3}")).unwrap_or_default();
                 let (name, label) = (group.name, over.label);
                 Some(Point {
                     x,
                     y: mean,
                     interval: low.zip(high),
-                    tooltip: format!("{name}, {label} {x}: {mean:.3}{spread}, n = {n}"),
+                    tooltip: format!("{name}, {label} {x}: {mean:.3}{spread}, n = {n}; {trained} of {runs} runs train"),
                 })
             });
             Some(points.collect())
@@ -104,8 +118,8 @@ impl Figures<'_> {
             })
         });
         let text = html! {
-            "Mean over seeds with its " (format!("{:.0}", LEVEL * 100.0)) " % interval (Student t)" (rates)
-            ". A run that diverged counts as a guess." (self.averaged("Averaged", shown))
+            "Mean over the seeds that train, with its " (percent(LEVEL)) " interval (Student's t)" (rates)
+            ". No point: no run trains; how many do stands in the table above." (self.averaged("Averaged", shown))
         };
         Some(self.figure(over.title, text, cells.iter().copied(), panels, data))
     }

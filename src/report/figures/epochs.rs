@@ -6,7 +6,8 @@ use super::{Figure, Figures, charts};
 use crate::report::chart::{ChartAxis, Drawing, Lines, Point};
 use wninit_core::fmt::{percent, plural};
 use wninit_stats::describe;
-use wninit_stats::interval::{LEVEL, wilson};
+use wninit_stats::inference::Inference;
+use wninit_stats::interval::LEVEL;
 use wninit_stats::summary::{RunEnding, chance};
 
 /// The most epochs of a curve that are drawn; of longer ones, every second, third, … is.
@@ -43,7 +44,8 @@ impl Figures<'_> {
                     .map(|run| run.ending != RunEnding::Diverged || run.epochs_done >= epoch)
                     .collect();
                 let (n, alive) = (runs.len(), runs.iter().filter(|alive| **alive).count());
-                let interval = wilson(alive, n, LEVEL)?;
+                let interval =
+                    (n > 0).then(|| Inference::Share { k: alive, n }.with_interval().interval)?;
                 let share = alive as f64 / n as f64;
                 row(vec![
                     epoch.into(),
@@ -73,8 +75,8 @@ impl Figures<'_> {
             })
         });
         let text = html! {
-            "The share of finished runs whose losses were still finite after an epoch; the data has Wilson's "
-            (percent(LEVEL)) " intervals." (self.averaged("Pooled", &["lr", "warmup_epochs"]))
+            "The share of finished runs whose losses were still finite after an epoch; the data has Clopper-Pearson "
+            (percent(LEVEL)) " intervals, which take runs for independent." (self.averaged("Pooled", &["lr", "warmup_epochs"]))
             @if all > panels.len() {
                 " " (plural(all - panels.len(), "panel")) " in which no run diverged: left out."
             }

@@ -102,7 +102,7 @@ impl Figures<'_> {
             maps.extend(arms.map(|(arm, squares)| heat(&panel.title, arm, squares).svg()));
         }
         let text = html! {
-            "Mean test accuracy over seeds, a diverged run counted as a guess. " em { "div" } ": most runs \
+            "Mean test accuracy over seeds, a run that does not train counted as a guess. " em { "div" } ": most runs \
              diverged. " em { "?" } ": nothing finished yet. Framed: the learning rate that validation chose."
             (self.averaged("Averaged", &["lr"]))
         };

@@ -21,7 +21,8 @@ use super::markup::name;
 use wninit_core::job::JobId;
 use wninit_core::results::EpochRow;
 use wninit_core::table::Datum;
-use wninit_stats::summary::{CellSummary, HYPERPARAMETERS, Seed, Summary, chance};
+use wninit_stats::describe;
+use wninit_stats::summary::{CellSummary, HYPERPARAMETERS, RunEnding, Seed, Summary, chance};
 
 /// The most panels of a figure; the rest is in its data.
 const MOST_PANELS: usize = 12;
@@ -82,8 +83,8 @@ impl<'a> Figures<'a> {
     /// The figures of a summary; `curves` are those of its jobs.
     pub fn new(summary: &'a Summary, curves: &'a HashMap<JobId, Vec<EpochRow>>) -> Figures<'a> {
         let ends = summary.cells.iter().map(|cell| {
-            let high = cell.mean_interval.map_or(0.0, |interval| interval.high.min(1.0));
-            cell.max.unwrap_or(0.0).max(high)
+            let high = cell.accuracy_interval.map_or(0.0, |interval| interval.high);
+            cell.runs.iter().filter_map(|run| run.accuracy).fold(high, f64::max)
         });
         Figures { summary, curves, most: ends.fold(0.0, f64::max) }
     }
@@ -250,18 +251,18 @@ impl<'a> Figures<'a> {
         }
     }
 
-    /// One number a seed: its test accuracy, averaged over the cells, by the seeds that all have.
-    fn by_seed(&self, cells: &[usize]) -> Vec<f64> {
-        let mut sums: BTreeMap<Seed, (usize, f64)> = BTreeMap::new();
-        for run in cells.iter().flat_map(|&i| &self.cell(i).runs) {
-            if let Some(accuracy) = run.accuracy {
-                let (n, sum) = sums.entry(run.seed).or_default();
-                *n += 1;
-                *sum += accuracy;
-            }
+    /// One number a seed: the test accuracy of its runs that train, averaged over the cells, by the seeds
+    /// that train in all. Beside it the runs that train, and all runs.
+    fn by_seed(&self, cells: &[usize]) -> (Vec<f64>, usize, usize) {
+        let mut by_seed: BTreeMap<Seed, Vec<f64>> = BTreeMap::new();
+        let runs = || cells.iter().flat_map(|&i| &self.cell(i).runs);
+        let trained = || runs().filter(|run| run.ending == RunEnding::Success);
+        for run in trained() {
+            by_seed.entry(run.seed).or_default().extend(run.accuracy);
         }
-        let complete = sums.into_values().filter(|(n, _)| *n == cells.len());
-        complete.map(|(n, sum)| sum / n as f64).collect()
+        let complete = by_seed.into_values().filter(|values| values.len() == cells.len());
+        let means = complete.filter_map(|values| describe::mean(&values)).collect();
+        (means, trained().count(), runs().count())
     }
 
     fn depth_varies(&self) -> bool {

@@ -6,7 +6,6 @@ use super::{Figure, FigureData, Figures};
 use crate::report::chart::{ChartAxis, Drawing, Lines, Point};
 use wninit_core::fmt::percent;
 use wninit_stats::interval::LEVEL;
-use wninit_stats::resample::BOOTSTRAP_MIN;
 
 impl Figures<'_> {
     pub(super) fn profiles(&self) -> Option<Figure> {
@@ -15,9 +14,9 @@ impl Figures<'_> {
             return None; // nothing to compare
         }
         let points = || profiles.iter().flat_map(|profile| &profile.points);
-        let mut data = FigureData::new(&["init", "accuracy", "share", "low", "high", "runs"]);
+        let mut data = FigureData::new(&["init", "accuracy", "share", "low", "high", "seeds"]);
         data.0.extend(points().map(|p| {
-            let (low, high) = (p.band.map(|i| i.low), p.band.map(|i| i.high));
+            let (low, high) = (p.band.low, p.band.high);
             let name = p.init.as_str();
             vec![name.into(), p.tau.into(), p.share.into(), low.into(), high.into(), p.n.into()]
         }));
@@ -25,7 +24,7 @@ impl Figures<'_> {
             let points = profile.points.iter().map(|p| Point {
                 x: p.tau,
                 y: p.share,
-                interval: p.band.map(|i| (i.low, i.high)),
+                interval: Some((p.band.low, p.band.high)),
                 tooltip: format!("{}: {} of runs reach {:.2}", p.init, percent(p.share), p.tau),
             });
             (profile.arm, points.collect())
@@ -39,13 +38,9 @@ impl Figures<'_> {
             drawing: Drawing::Steps,
         };
         let text = html! {
-            "The share of all finished runs, at every learning rate, that reach an accuracy. A curve above another \
-             is better at that accuracy; a diverged run counts as a guess. "
-            @if points().any(|point| point.band.is_some()) {
-                "The bands are bootstrap intervals (" (percent(LEVEL)) " at each accuracy), stratified by setting."
-            } @else {
-                "No bands: they need " (BOOTSTRAP_MIN) " seeds in every setting."
-            }
+            "The share of runs, at every learning rate, that reach an accuracy. A curve above another is better at \
+             that accuracy; a run that does not train counts as a guess. The bands are " (percent(LEVEL))
+            " intervals at each accuracy alone, of the seeds' shares (Gaffke's bound)."
         };
         Some(self.figure("Performance profile", text, self.all_cells(), vec![lines.svg()], data))
     }

@@ -10,7 +10,7 @@ const FEWEST: usize = 8;
 impl Figures<'_> {
     pub(super) fn sorted_settings(&self) -> Option<Figure> {
         let tuned = self.tuned_axes();
-        let columns = ["panel", "init", "rank", "mean", "finished", "setting"];
+        let columns = ["panel", "init", "rank", "mean", "runs", "setting"];
         let axes = self.task_axes(&[]);
         let (panels, data) = self.panels(&columns, &axes, self.all_cells(), |group, row| {
             let means = group.cells.iter().filter_map(|&i| Some((self.cell(i).mean?, i)));
@@ -21,8 +21,8 @@ impl Figures<'_> {
             }
             let points = ranked.iter().enumerate().map(|(rank, &(mean, i))| {
                 let setting = self.by(&tuned, [i]).pop().map(|(name, _)| name).unwrap_or_default();
-                let finished = self.cell(i).counts.finished;
-                row(vec![(rank + 1).into(), mean.into(), finished.into(), setting.as_str().into()]);
+                let runs = self.cell(i).runs.len();
+                row(vec![(rank + 1).into(), mean.into(), runs.into(), setting.as_str().into()]);
                 let tooltip = format!("{mean:.3}: {setting}");
                 Point { x: (rank + 1) as f64, y: mean, interval: None, tooltip }
             });
@@ -42,8 +42,8 @@ impl Figures<'_> {
         let names: Vec<&str> =
             tuned.iter().map(|&axis| self.summary.axes[axis].field.name).collect();
         let text = html! {
-            "Every setting of " (names.join(", ")) " that was tried, sorted by its mean test accuracy for each \
-             initializer. The longer a curve stays high, the less tuning the initializer needs. Ranks are made \
+            "Every setting of " (names.join(", ")) " that was tried, sorted by its mean test accuracy over all \
+             runs (one that does not train counts as a guess) for each initializer. The longer a curve stays high, the less tuning the initializer needs. Ranks are made \
              on the test accuracy, so the left end flatters."
         };
         Some(self.figure("Sorted hyper-parameter settings", text, self.all_cells(), panels, data))

@@ -4,6 +4,7 @@ use maud::html;
 
 use super::{Figure, Figures};
 use crate::report::chart::{ChartAxis, Look, Strip, Strips};
+use wninit_stats::describe;
 use wninit_stats::summary::RunEnding;
 
 /// The most points of a row of single runs.
@@ -41,16 +42,19 @@ impl Figures<'_> {
                 }
                 let values: Vec<f64> = cell.runs.iter().filter_map(|r| r.accuracy).collect();
                 let step = values.len().div_ceil(MOST_POINTS).max(1);
-                let sd = cell.sd.map(|sd| format!(", sd {sd:.4}")).unwrap_or_default();
+                let sd = cell.accuracy_sd.map(|sd| format!(", sd of those that train {sd:.4}"));
+                let sd = sd.unwrap_or_default();
                 let (lr, counts) = (cell.job.lr, cell.counts);
                 Strip {
                     look: Look(group.arm),
                     tooltip: format!(
                         "{}, lr {lr}: {} runs, {} diverged{sd}",
-                        group.name, counts.finished, counts.diverged
+                        group.name,
+                        cell.runs.len(),
+                        counts.diverged
                     ),
                     values: values.iter().copied().step_by(step).collect(),
-                    median: cell.median,
+                    median: describe::median(&values),
                 }
             });
             Some(strips.collect())

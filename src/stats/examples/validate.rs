@@ -5,7 +5,7 @@
 
 #![allow(clippy::print_stdout)] // a table for a file, not a command of the program
 
-#[path = "../tests/simulation/mod.rs"]
+#[path = "../../../tests/common/simulation.rs"]
 mod simulation;
 
 use std::process::ExitCode;

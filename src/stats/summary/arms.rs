@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::cells::{Cell, Cells, Run, place};
-use super::{Seed, SummaryError};
+use super::SummaryError;
+use super::cells::{Cell, Cells, place};
 use wninit_core::job::{Gain, Init, Norm};
 
 /// The arms of a sweep.
@@ -93,11 +93,6 @@ impl Arms {
         self.context.iter().chain(&self.axes).copied().collect()
     }
 
-    /// Whether there is anything to compare.
-    pub(super) fn any(&self) -> bool {
-        !self.arms.is_empty()
-    }
-
     /// Every cell with its arm.
     pub(super) fn cells<'s, 'a>(
         &self,
@@ -115,7 +110,7 @@ impl Arms {
 /// The axes that tell arms apart: the initializer, the norm that it is for, and the warm-up where it
 /// goes with some of them only, as in "with warm-up" beside "without". A warm-up that all arms have
 /// alike is a hyper-parameter like any other.
-fn arm_axes(sweep: &Cells) -> Vec<usize> {
+pub(super) fn arm_axes(sweep: &Cells) -> Vec<usize> {
     let mut axes = sweep.axes_among(&["norm", "init"]);
     if let Some(warmup) = sweep.axis("warmup_epochs") {
         let arms: BTreeSet<Vec<usize>> =
@@ -136,12 +131,4 @@ fn first(arms: &[Arm], wanted: impl Fn(&Arm) -> bool) -> Option<usize> {
         arms.iter().position(|arm| wanted(arm) && norm.is_none_or(|norm| arm.norm == norm))
     };
     position(Some(Norm::Weight)).or_else(|| position(None))
-}
-
-/// The accuracies of the seeds that both cells have.
-pub(super) fn common_seeds(a: &Cell, b: &Cell) -> Vec<(Seed, (f64, f64))> {
-    let theirs: BTreeMap<Seed, f64> =
-        b.runs.iter().filter_map(|r| Some((r.seed, r.accuracy?))).collect();
-    let pair = |run: &Run| Some((run.seed, (run.accuracy?, *theirs.get(&run.seed)?)));
-    a.runs.iter().filter_map(pair).collect()
 }

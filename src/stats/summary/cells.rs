@@ -7,9 +7,11 @@ use std::ops::Deref;
 
 use rayon::prelude::*;
 
+use super::arms::arm_axes;
 use super::{Input, columns};
 use crate::describe;
-use crate::interval::{self, Interval, LEVEL};
+use crate::inference::Inference;
+use crate::interval::{self, Estimate, FRACTION, Interval};
 use wninit_core::columns;
 use wninit_core::job::{Dataset, FIELDS, Field, Job, JobId, SEED_FIELDS, Value};
 use wninit_core::results::{Curvature, Outcome, Record};
@@ -64,6 +66,9 @@ pub enum RunEnding {
 pub(crate) struct Run<'a> {
     pub record: &'a Record,
     pub summary: RunSummary,
+    /// Whether its seed is finished in every arm, at every learning rate, of its context. What diverges
+    /// ends first, so the rest of an unfinished sweep is no fair sample.
+    pub whole: bool,
 }
 
 impl Deref for Run<'_> {
@@ -74,13 +79,26 @@ impl Deref for Run<'_> {
 }
 
 impl Run<'_> {
+    /// The test accuracy, that of a guess if the run failed.
+    pub(super) fn composite(&self) -> Option<f64> {
+        match self.ending {
+            RunEnding::Success => self.accuracy,
+            _ => Some(chance(&self.record.job)),
+        }
+    }
+
     /// The best validation accuracy; 1/classes if the run diverged. This chooses learning rates.
     pub(super) fn validation(&self) -> Option<f64> {
         match self.ending {
             RunEnding::Diverged => Some(chance(&self.record.job)),
-            _ => self.record.best_val_acc.filter(|x| x.is_finite()),
+            _ => self.record.best_val_acc.filter(is_fraction),
         }
     }
+}
+
+/// Whether an accuracy can be one.
+pub(super) fn is_fraction(x: &f64) -> bool {
+    (0.0..=1.0).contains(x)
 }
 
 /// The accuracy of a guess.
@@ -106,23 +124,31 @@ pub(crate) struct Cell<'a> {
 }
 
 impl Cell<'_> {
-    /// Runs that ended so.
-    pub(crate) fn count(&self, ending: RunEnding) -> usize {
-        self.runs.iter().filter(|run| run.ending == ending).count()
+    /// The runs that tables and figures take.
+    pub(super) fn counted(&self) -> impl Iterator<Item = &Run<'_>> {
+        self.runs.iter().filter(|run| run.whole)
     }
 
-    /// The test accuracies of all finished runs, a diverged one at chance.
-    pub(crate) fn accuracies(&self) -> Vec<f64> {
-        self.runs.iter().filter_map(|run| run.accuracy).collect()
+    /// The test accuracies of the counted runs that train.
+    pub(super) fn trained(&self) -> Vec<f64> {
+        let trained = self.counted().filter(|run| run.ending == RunEnding::Success);
+        trained.filter_map(|run| run.accuracy).collect()
     }
 
-    /// Whether most of its finished runs succeeded.
-    pub(crate) fn trains(&self) -> bool {
-        2 * self.count(RunEnding::Success) > self.runs.len()
+    /// Counted runs that train, and counted runs.
+    pub(super) fn success(&self) -> (usize, usize) {
+        let trained = self.counted().filter(|run| run.ending == RunEnding::Success);
+        (trained.count(), self.counted().count())
+    }
+
+    /// Whether most of its runs train; `None` if none counts.
+    pub(super) fn trains(&self) -> Option<bool> {
+        let (k, n) = self.success();
+        (n > 0).then_some(2 * k > n)
     }
 
     pub(super) fn validation(&self) -> Option<f64> {
-        describe::mean(&self.runs.iter().filter_map(Run::validation).collect::<Vec<_>>())
+        describe::mean(&self.counted().filter_map(Run::validation).collect::<Vec<_>>())
     }
 }
 
@@ -141,7 +167,8 @@ pub struct RunSummary {
     pub epochs_done: u32,
 }
 
-/// Jobs by what became of them: `finished = ok + diverged`, and those at chance are `ok`.
+/// Jobs by what became of them: `finished = ok + diverged`; those at chance are `ok`, and those left out are
+/// `finished`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)] // COLUMNS documents each
 pub struct Counts {
@@ -152,19 +179,22 @@ pub struct Counts {
     pub at_chance: usize,
     pub failed: usize,
     pub missing: usize,
+    pub left_out: usize,
 }
 
 impl Counts {
     pub(super) fn of(cell: &Cell) -> Counts {
-        let (finished, diverged) = (cell.runs.len(), cell.count(RunEnding::Diverged));
+        let count = |ending| cell.runs.iter().filter(|run| run.ending == ending).count();
+        let (finished, diverged) = (cell.runs.len(), count(RunEnding::Diverged));
         Counts {
             planned: cell.planned.len(),
             finished,
             ok: finished - diverged,
             diverged,
-            at_chance: cell.count(RunEnding::AtChance),
+            at_chance: count(RunEnding::AtChance),
             failed: cell.failed,
             missing: cell.planned.len().saturating_sub(finished + cell.failed),
+            left_out: finished - cell.counted().count(),
         }
     }
 }
@@ -179,6 +209,7 @@ impl Sum for Counts {
             at_chance: a.at_chance + b.at_chance,
             failed: a.failed + b.failed,
             missing: a.missing + b.missing,
+            left_out: a.left_out + b.left_out,
         })
     }
 }
@@ -193,51 +224,43 @@ pub struct CellSummary {
     pub arm: usize,
     /// One of its jobs, for what they share.
     pub job: Job,
-    /// Its finished runs, by seed.
+    /// Its runs that count, by seed.
     pub runs: Vec<RunSummary>,
     pub counts: Counts,
-    pub success_rate: Option<f64>,
-    pub success: Option<Interval>,
+    /// Runs that train.
+    pub trained: usize,
+    pub success: Option<Estimate>,
+    /// The mean test accuracy of the runs that train.
+    pub accuracy: Option<f64>,
+    pub accuracy_sd: Option<f64>,
+    pub accuracy_interval: Option<Interval>,
+    /// The mean over all runs, where one that fails counts as a guess.
     pub mean: Option<f64>,
     pub sd: Option<f64>,
-    pub min: Option<f64>,
-    pub median: Option<f64>,
-    pub max: Option<f64>,
     pub mean_interval: Option<Interval>,
-    pub mean_converged: Option<f64>,
-    pub sd_converged: Option<f64>,
 }
 
 impl CellSummary {
     pub(super) fn of(cell: &Cell, arm: usize) -> CellSummary {
-        let accuracies = cell.accuracies();
-        let converged: Vec<f64> = cell
-            .runs
-            .iter()
-            .filter(|run| run.ending != RunEnding::Diverged)
-            .filter_map(|run| run.accuracy)
-            .collect();
-        let counts = Counts::of(cell);
-        let successes = cell.count(RunEnding::Success);
+        let all: Vec<f64> = cell.counted().filter_map(|run| run.composite()).collect();
+        let trained = cell.trained();
+        let (k, n) = cell.success();
+        let composite = Inference::Bounded(all.clone(), FRACTION);
         CellSummary {
             at: cell.at.clone(),
             arm,
             job: cell.job.clone(),
-            runs: cell.runs.iter().map(|run| run.summary).collect(),
-            counts,
-            success_rate: (counts.finished > 0).then(|| successes as f64 / counts.finished as f64),
-            success: interval::wilson(successes, counts.finished, LEVEL),
-            mean: describe::mean(&accuracies),
-            sd: describe::sd(&accuracies),
-            min: describe::quantile(&accuracies, 0.0),
-            median: describe::median(&accuracies),
-            max: describe::quantile(&accuracies, 1.0),
-            mean_interval: match successes == counts.finished {
-                true => interval::mean_interval(&accuracies, interval::FRACTION, LEVEL),
-                false => interval::bounded_interval(&accuracies, interval::FRACTION, LEVEL),
-            },
-            mean_converged: describe::mean(&converged),
-            sd_converged: describe::sd(&converged),
+            runs: cell.counted().map(|run| run.summary).collect(),
+            counts: Counts::of(cell),
+            trained: k,
+            success: (n > 0).then(|| Inference::Share { k, n }.with_interval()),
+            accuracy: describe::mean(&trained),
+            accuracy_sd: describe::sd(&trained),
+            accuracy_interval: Inference::mean(&trained, FRACTION)
+                .map(|mean| mean.with_interval().interval),
+            mean: describe::mean(&all),
+            sd: describe::sd(&all),
+            mean_interval: (all.len() > 1).then(|| composite.with_interval().interval),
         }
     }
 }
@@ -251,26 +274,27 @@ pub(super) static COLUMNS: &[Column<CellSummary>] = columns![CellSummary;
     "n_at_chance": "jobs", columns::AT_CHANCE, "" => |c| c.counts.at_chance;
     "n_failed": "jobs", columns::FAILED, "" => |c| c.counts.failed;
     "n_missing": "jobs", columns::MISSING, "" => |c| c.counts.missing;
-    "success_rate": "fraction", "share of finished jobs that neither diverged nor are at chance", columns::NOTHING_FINISHED
-        => |c| c.success_rate;
-    "success_low": "fraction", "lower end of its 95 % Wilson interval", columns::NOTHING_FINISHED
-        => |c| c.success.map(|i| i.low);
-    "success_high": "fraction", "upper end of its 95 % Wilson interval", columns::NOTHING_FINISHED
-        => |c| c.success.map(|i| i.high);
-    "mean": "fraction", "mean test accuracy of all finished jobs, a diverged one counted at chance, 1/classes", columns::NOTHING_FINISHED
+    "n_left_out": "jobs", columns::LEFT_OUT, "" => |c| c.counts.left_out;
+    "n": "jobs", columns::COUNTED, "" => |c| c.runs.len();
+    "n_trained": "jobs", columns::TRAINED, "" => |c| c.trained;
+    "success": "fraction", "n_trained / n", columns::NOTHING_FINISHED => |c| c.success.map(|s| s.value);
+    "success_low": "fraction", "lower end of its 95 % Clopper-Pearson interval", columns::NOTHING_FINISHED
+        => |c| c.success.map(|s| s.interval.low);
+    "success_high": "fraction", "upper end of its 95 % Clopper-Pearson interval", columns::NOTHING_FINISHED
+        => |c| c.success.map(|s| s.interval.high);
+    "acc": "fraction", "mean test accuracy of the n_trained jobs", "none trained" => |c| c.accuracy;
+    "acc_sd": "fraction", "standard deviation (n - 1) of the same", "fewer than two trained" => |c| c.accuracy_sd;
+    "acc_low": "fraction", "lower end of the 95 % Student t interval of acc within [0, 1] (Gaffke's bound if all are equal)", "fewer than two trained"
+        => |c| c.accuracy_interval.map(|i| i.low);
+    "acc_high": "fraction", "upper end of the 95 % interval of acc", "as acc_low"
+        => |c| c.accuracy_interval.map(|i| i.high);
+    "mean": "fraction", "mean test accuracy of the n jobs, one that did not train counted as a guess, 1/classes", columns::NOTHING_FINISHED
         => |c| c.mean;
-    "sd": "fraction", "standard deviation (n - 1) of the same", "fewer than two finished" => |c| c.sd;
-    "min": "fraction", "least of the same", columns::NOTHING_FINISHED => |c| c.min;
-    "median": "fraction", "median of the same", columns::NOTHING_FINISHED => |c| c.median;
-    "max": "fraction", "greatest of the same", columns::NOTHING_FINISHED => |c| c.max;
-    "mean_low": "fraction", "lower end of the 95 % interval of mean: Student's t if every job succeeded, else Gaffke's bound, as accuracies are then a mixture", "fewer than two finished"
+    "sd": "fraction", "standard deviation (n - 1) of the same", columns::NO_INTERVAL => |c| c.sd;
+    "mean_low": "fraction", "lower end of the 95 % interval of mean, Gaffke's bound", columns::NO_INTERVAL
         => |c| c.mean_interval.map(|i| i.low);
-    "mean_high": "fraction", "upper end of the 95 % interval of mean", "as mean_low"
+    "mean_high": "fraction", "upper end of the 95 % interval of mean", columns::NO_INTERVAL
         => |c| c.mean_interval.map(|i| i.high);
-    "mean_converged": "fraction", "mean test accuracy of n_ok only; flatters what diverges", "none converged"
-        => |c| c.mean_converged;
-    "sd_converged": "fraction", "standard deviation (n - 1) of the same", "fewer than two converged"
-        => |c| c.sd_converged;
 ];
 
 /// The records in their cells.
@@ -330,7 +354,7 @@ impl<'a> Cells<'a> {
             let bound = *bounds.entry(job.dataset).or_insert_with(|| {
                 interval::binomial_bound(job.tested(), chance(job), CHANCE_CONFIDENCE)
             });
-            let measured = record.test_acc.filter(|x| x.is_finite());
+            let measured = record.test_acc.filter(is_fraction);
             let (ending, accuracy) = match (record.outcome, measured) {
                 (Outcome::Diverged, _) => (RunEnding::Diverged, Some(chance(job))),
                 (Outcome::Ok, Some(x)) if x > bound => (RunEnding::Success, Some(x)),
@@ -339,7 +363,7 @@ impl<'a> Cells<'a> {
             let seed = (job.init_seed, job.data_seed);
             let epochs_done = record.epochs_done;
             let summary = RunSummary { id, seed, ending, accuracy, epochs_done };
-            cells[cell].runs.push(Run { record, summary });
+            cells[cell].runs.push(Run { record, summary, whole: true });
         }
         for curvature in input.curvatures {
             if let Some(&cell) = cell_of.get(&curvature.job.id()) {
@@ -358,7 +382,25 @@ impl<'a> Cells<'a> {
         for cell in &mut cells {
             cell.runs.sort_by_key(|run| run.seed);
         }
-        Cells { axes, cells, duplicates, unplanned }
+        let mut all = Cells { axes, cells, duplicates, unplanned };
+        all.leave_out_partial_seeds();
+        all
+    }
+
+    fn leave_out_partial_seeds(&mut self) {
+        let tuned: Vec<usize> = arm_axes(self).into_iter().chain(self.axis("lr")).collect();
+        for cells in self.group(&self.axes_without(&tuned)).into_values() {
+            let mut unfinished: BTreeSet<Seed> = BTreeSet::new();
+            for &i in &cells {
+                let done: BTreeSet<Seed> = self.cells[i].runs.iter().map(|run| run.seed).collect();
+                unfinished.extend(self.cells[i].planned.difference(&done));
+            }
+            for i in cells {
+                for run in &mut self.cells[i].runs {
+                    run.whole = !unfinished.contains(&run.seed);
+                }
+            }
+        }
     }
 
     pub(super) fn axis(&self, name: &str) -> Option<usize> {

@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 
 use super::cells::Cells;
-use super::sample::{in_words, sides};
+use super::columns::readable_p;
+use super::sample::{Sides, Wanted, in_words, sides};
 use crate::interval::Interval;
 use crate::planning::SeedsNeeded;
 use crate::verdict::{
-    ALPHA, Answer, CONFIRMING, Decision, Design, Estimand, Question, Setting, Verdict, decide,
+    ALPHA, Answer, Arm, CONFIRMING, Decision, Design, Estimand, Question, Setting, Verdict, decide,
     listed,
 };
 use wninit_core::columns;
-use wninit_core::fmt::{duration, plural};
+use wninit_core::fmt::{duration, p_value, plural};
 use wninit_core::grid::{Claim, Condition, Expectation, Metric, UntilDecided};
 use wninit_core::table::Column;
 
@@ -60,10 +61,10 @@ pub(super) static COLUMNS: &[Column<ClaimResult>] = columns![ClaimResult;
     "sd": "the metric's", "standard deviation between seeds of what estimate is the mean of", "fewer than two seeds"
         => |c| c.overall().sd;
     "n": "seeds", "seeds that the test uses; fewer than 6 are exploratory", "" => |c| c.overall().n;
-    "p": "", "level at which the claim is just decided, either way", "nothing to test" => |c| c.overall().p;
-    "p_holm": "", "the same after Holm's correction over the sweep's claims", "nothing to test" => |c| c.overall().p_holm;
+    "p": "", "level at which the claim is just decided, either way", "nothing to test" => |c| c.overall().p.map(readable_p);
+    "p_holm": "", "the same after Holm's correction over the sweep's claims", "nothing to test" => |c| c.overall().p_holm.map(readable_p);
     "p_sign_flip": "", "p value of the exact sign-flip test of the threshold (of successes: McNemar's)", "not a comparison of paired seeds"
-        => |c| c.overall().p_sign_flip;
+        => |c| c.overall().p_sign_flip.map(readable_p);
     "n_success": "jobs", "jobs that trained (neither diverged nor at chance): of the first side", "" => |c| c.success_of(0).map(|s| s.0);
     "n_runs": "jobs", "jobs of the first side that count", "" => |c| c.success_of(0).map(|s| s.1);
     "n_success_other": "jobs", "as n_success, of the second side", "one side only" => |c| c.success_of(1).map(|s| s.0);
@@ -75,7 +76,7 @@ pub(super) static COLUMNS: &[Column<ClaimResult>] = columns![ClaimResult;
         => |c| c.overall().choices.0.max(c.overall().choices.1);
     "n_contexts": "settings", "settings over which each seed is averaged", "" => |c| c.answer.settings.len();
     "settings": "", "the verdict in each setting", "one setting" => |c| c.settings();
-    "p_interaction": "", "p value of: it is the same in every setting", "one setting" => |c| c.answer.interaction;
+    "p_interaction": "", "p value of: it is the same in every setting", "one setting" => |c| c.answer.interaction.map(readable_p);
     "n_missing": "jobs", "planned jobs that it is about and that are not finished", "" => |c| c.n_missing;
     "n_left_out": "jobs", "finished jobs left out, as their seed is not finished in every arm of their setting", "" => |c| c.n_left_out;
     "seeds_needed": "seeds", "fresh seeds that would decide it with probability 0.8 at the observed mean and sd", "decided, over 1000, or not known"
@@ -119,24 +120,10 @@ pub(super) fn settle(sweep: &Cells, claim: &Claim, rule: Option<UntilDecided>) -
             }
         };
     let compared = filters.len() == 2;
-    let sides = sides(sweep, metric, &filters, &named.into_iter().collect::<Vec<_>>());
-    let question = Question {
-        estimand: measure.estimand,
-        design: if sides.paired { Design::Paired } else { Design::Unpaired },
-        wanted: if compared { wanted } else { measure.turned(wanted) },
-        range: measure.range(sweep),
-        guess: sides.guess,
-        until_decided: rule.is_some(),
-    };
-    let settings: Vec<Setting> = sides
-        .settings
-        .into_iter()
-        .map(|(name, arms)| {
-            let mut arms = arms.into_iter();
-            Setting { name, a: arms.next().unwrap_or_default(), b: arms.next() }
-        })
-        .collect();
-    let answer = decide(&question, &settings);
+    let jobs: Vec<Wanted> = filters.iter().map(|filter| Wanted::by(sweep, filter)).collect();
+    let sides = sides(sweep, metric, &jobs, &named.into_iter().collect::<Vec<_>>());
+    let asked = if compared { wanted } else { measure.turned(wanted) };
+    let answer = measure.ask(sweep, &sides, asked, rule.is_some());
     let open = answer.open.iter().filter_map(|&i| sides.cells.get(i)).flatten().flatten();
     let interval = answer.overall.interval();
     let back = |x: f64| measure.turned(Interval { low: x, high: x }).low;
@@ -193,6 +180,31 @@ impl Measure {
             metric if metric.lower_is_better() => Interval { low: -high, high: -low },
             _ => Interval { low, high },
         }
+    }
+
+    /// Whether the number of the one side, or the difference between the two, lies in `wanted`, as the engine
+    /// sees it.
+    pub(super) fn ask(
+        &self,
+        sweep: &Cells,
+        sides: &Sides,
+        wanted: Interval,
+        until_decided: bool,
+    ) -> Answer {
+        let question = Question {
+            estimand: self.estimand,
+            design: if sides.paired { Design::Paired } else { Design::Unpaired },
+            wanted,
+            range: self.range(sweep),
+            guess: sides.guess,
+            until_decided,
+        };
+        let setting = |(name, arms): &(String, Vec<Arm>)| Setting {
+            name: name.clone(),
+            a: arms.first().cloned().unwrap_or_default(),
+            b: arms.get(1).cloned(),
+        };
+        decide(&question, &sides.settings.iter().map(setting).collect::<Vec<_>>())
     }
 
     /// The values that it can have, as the engine sees it.
@@ -363,6 +375,35 @@ impl ClaimResult {
         }
     }
 
+    /// The least that a reader needs beside the verdict.
+    pub fn brief(&self) -> String {
+        let overall = self.overall();
+        let mut parts = Vec::new();
+        if let (Some(x), Some(i)) = (self.estimate, self.interval) {
+            let [x, low, high] = [x, i.low, i.high].map(three);
+            let asked = self.test.rsplit_once(" > ").map(|(_, margin)| format!("> {margin}"));
+            let asked = asked.unwrap_or_else(|| self.test.clone());
+            parts.push(format!("{x} [{low}, {high}], asked {asked}; n = {}", overall.n));
+        }
+        if let (Some(p), Some(holm)) = (overall.p, overall.p_holm) {
+            parts.push(format!("p = {} (Holm {})", p_value(p), p_value(holm)));
+        }
+        let counts: Vec<String> =
+            self.success.iter().map(|(trained, n)| format!("{trained}/{n}")).collect();
+        if self.success.iter().any(|(_, n)| *n > 0) {
+            parts.push(format!("trained {}", counts.join(" against ")));
+        }
+        let mut text = parts.join("; ");
+        if let Some(why) = &overall.why {
+            text += &format!("{}{why}", if text.is_empty() { "" } else { ". " });
+        }
+        if let Some(SeedsNeeded { n: Some(n), .. }) = self.needed() {
+            text += &format!(". To decide it: {}", plural(n, "fresh seed"));
+            text += &self.seconds_needed.map(|s| format!(", {}", duration(s))).unwrap_or_default();
+        }
+        text + "."
+    }
+
     /// What would decide it.
     fn remedy(&self, settings_disagree: bool) -> String {
         let overall = self.overall();
@@ -389,11 +430,6 @@ impl ClaimResult {
             None => " To decide it, train more seeds, and fresh ones.".to_owned(),
         }
     }
-}
-
-/// `0.034`, `1.2e-5`.
-fn p_value(p: f64) -> String {
-    if p < 0.001 { format!("{p:.1e}") } else { format!("{p:.3}") }
 }
 
 /// The number with three decimals; never "-0.000".

@@ -6,27 +6,24 @@
 //! that it is for, and a warm-up that only some have) is the *arm*, the thing that is compared; `lr` is chosen for each arm on
 //! validation accuracy, never on test accuracy; what is left is the *context* of a comparison.
 //!
-//! No run is dropped without being counted. A diverged run predicts nothing, so its accuracy counts as that of
-//! a guess, 1/classes; a run that the machine cut short is no result and
-//! is counted as failed; what was planned and is not there is counted as missing. Means over
-//! converged runs alone are named so. Claims ([`verdict`](crate::verdict)) tell apart how many runs train and how
-//! accurate those are.
+//! Three numbers are told apart everywhere: how many runs train, how accurate those are, and, where it is named
+//! so, the mean over all runs, where one that fails counts as a guess, 1/classes. All tests and intervals are
+//! those of [`verdict`](crate::verdict) and [`inference`](crate::inference). No run is dropped without being
+//! counted: a run that the machine cut short is no result and is counted as failed, what was planned and is not
+//! there as missing, and a seed that is not finished in every arm of its setting as left out.
 
 mod arms;
 mod cells;
 mod claims;
 mod columns;
+mod compare;
 mod initializers;
 mod notes;
 mod pairs;
 mod profiles;
 mod published;
-mod recommend;
+mod ranking;
 mod sample;
-#[cfg(test)]
-mod testing;
-#[cfg(test)]
-mod tests;
 mod until_decided;
 mod variance;
 
@@ -35,20 +32,22 @@ use rayon::prelude::*;
 use crate::verdict::{Decision, adjust};
 use arms::Arms;
 use cells::Cells;
-use wninit_core::grid::{Claim, Published, UntilDecided};
-use wninit_core::job::{Init, Job, JobId};
+use wninit_core::grid::{Claim, Metric, Published, UntilDecided};
+use wninit_core::job::{Init, Job, JobId, Value};
 use wninit_core::results::{Curvature, Record, field_doc};
 use wninit_core::table::{Column, Table};
 
 pub use cells::{CellSummary, Counts, RunEnding, RunSummary, Seed, SweepAxis, chance};
 pub use claims::ClaimResult;
-pub use initializers::{HYPERPARAMETERS, InitializerSummary, NEAR_BEST};
+pub use compare::{Comparison, detectable};
+pub use initializers::{HYPERPARAMETERS, InitializerSummary};
+pub use notes::Note;
 pub use pairs::PairSummary;
 pub use profiles::Profile;
 pub use published::PublishedResult;
-pub use recommend::{Advice, Recommendation, Rival};
+pub use ranking::{Ranked, Standing};
 pub use until_decided::Path;
-pub use variance::{Scope, VarianceSummary};
+pub use variance::VarianceSummary;
 
 /// What a summary is made of.
 #[derive(Clone, Copy, Default)]
@@ -103,8 +102,11 @@ pub struct Summary {
     pub arm_axes: Vec<usize>,
     /// The arm that the others are compared with; an index into `initializers`.
     pub baseline: Option<usize>,
-    /// Which arm to use at each depth.
-    pub recommendations: Vec<Recommendation>,
+    /// The arms of each task, the best first.
+    pub ranking: Vec<Ranked>,
+    /// What tells a run that trains from one that does not in `ranking` and `pairs`: `success`, or
+    /// `diverged` where the claims ask for that.
+    pub success_metric: Metric,
     /// Each arm over the whole sweep.
     pub initializers: Vec<InitializerSummary>,
     /// Each arm against the baseline, context by context.
@@ -117,8 +119,8 @@ pub struct Summary {
     pub claims: Vec<ClaimResult>,
     /// Published numbers beside ours.
     pub published: Vec<PublishedResult>,
-    /// What a reader must know of the numbers, a sentence each.
-    pub notes: Vec<String>,
+    /// What a reader must know of the numbers.
+    pub notes: Vec<Note>,
 }
 
 impl Summary {
@@ -135,21 +137,24 @@ impl Summary {
         let mut decisions: Vec<&mut Decision> =
             claims.iter_mut().map(|claim| &mut claim.answer.overall).collect();
         adjust(&mut decisions);
+        let success_metric = ranking::success_metric(input.claims);
+        let initializers = arms.initializers(&sweep);
         let mut chosen: Vec<usize> = arms.chosen().map(|(_, cell)| cell).collect();
         chosen.sort_unstable();
-        let mut notes = notes::notes(&sweep, &arms, &claims);
+        let mut notes = notes::notes(&sweep, &arms, &initializers, &claims);
         notes.extend(input.until_decided.map(until_decided::in_words));
         Ok(Summary {
             constants: notes::constants(&sweep),
             counts: sweep.cells.iter().map(Counts::of).sum(),
             cells: with_arms.map(|(cell, &arm)| CellSummary::of(cell, arm)).collect(),
             chosen,
-            recommendations: arms.recommendations(&sweep),
-            initializers: arms.initializers(&sweep),
-            pairs: arms.pairs(&sweep),
+            ranking: arms.ranking(&sweep, success_metric),
+            success_metric,
+            pairs: arms.pairs(&sweep, success_metric),
             profiles: arms.profiles(&sweep),
             variance: arms.variance(&sweep),
             notes,
+            initializers,
             claims,
             published: input.published.iter().map(|p| published::beside(&sweep, p)).collect(),
             baseline: arms.baseline,
@@ -163,6 +168,9 @@ impl Summary {
         let all: Vec<usize> = (0..self.axes.len()).collect();
         let points: Vec<_> = self.profiles.iter().flat_map(|p| p.points.clone()).collect();
         vec![
+            self.table_at("ranking", ranking::COLUMNS, &self.ranking, &self.task_axes(), |r| {
+                &r.task
+            }),
             self.table_at("cells", cells::COLUMNS, &self.cells, &all, |cell| &cell.at),
             Table::new("initializers", initializers::COLUMNS, &self.initializers),
             self.table_at("pairs", pairs::COLUMNS, &self.pairs, &self.context_axes(), |p| {
@@ -172,6 +180,7 @@ impl Summary {
             Table::new("variance", variance::COLUMNS, &self.variance),
             Table::new("claims", claims::COLUMNS, &self.claims),
             Table::new("published", published::COLUMNS, &self.published),
+            Table::new("notes", notes::COLUMNS, &self.notes),
         ]
     }
 
@@ -196,6 +205,22 @@ impl Summary {
     /// The axis of that name.
     pub fn axis(&self, name: &str) -> Option<usize> {
         self.axes.iter().position(|axis| axis.field.name == name)
+    }
+
+    /// The initializers that the sweep's networks could have had, and did not.
+    pub fn inits_not_tried(&self) -> Vec<&'static str> {
+        let tried = |init: &Init| self.cells.iter().any(|cell| cell.job.init == *init);
+        let possible = |init: &Init| {
+            let value = Value::Text(init.name().to_owned());
+            self.cells.iter().any(|cell| cell.job.with(&[("init", value.clone())]).is_ok())
+        };
+        Init::all().filter(|init| !tried(init) && possible(init)).map(Init::name).collect()
+    }
+
+    /// All axes but the arm's and those of hyper-parameters.
+    pub fn task_axes(&self) -> Vec<usize> {
+        let tuned = |i: &usize| HYPERPARAMETERS.contains(&self.axes[*i].field.name);
+        (0..self.axes.len()).filter(|i| !self.arm_axes.contains(i) && !tuned(i)).collect()
     }
 
     /// All axes but the arm's and the learning rate.

@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Seed;
 use super::arms::Arms;
-use super::cells::Cells;
+use super::cells::{Cells, is_fraction};
 use super::claims::ClaimResult;
-use crate::resample;
+use super::initializers::InitializerSummary;
+use crate::verdict::{ALPHA, CONFIRMING, Verdict, listed};
+use wninit_core::columns;
 use wninit_core::fmt::plural;
 use wninit_core::job::FIELDS;
 use wninit_core::results::Record;
+use wninit_core::table::Column;
 
 /// What the sweep is about, where it does not vary.
 pub(super) fn constants(sweep: &Cells) -> Vec<(&'static str, String)> {
@@ -37,69 +40,261 @@ pub(super) fn constants(sweep: &Cells) -> Vec<(&'static str, String)> {
         .collect()
 }
 
-/// What limits the numbers, a sentence each.
-pub(super) fn notes(sweep: &Cells, arms: &Arms, claims: &[ClaimResult]) -> Vec<String> {
-    let mut notes = Vec::new();
-    if sweep.unplanned > 0 {
-        notes.push(format!(
-            "{} in runs.csv {} to no job of plan.csv (the grid has changed since) and {} left out.",
-            plural(sweep.unplanned, "finished run"),
-            if sweep.unplanned == 1 { "belongs" } else { "belong" },
-            if sweep.unplanned == 1 { "is" } else { "are" },
+/// What limits the numbers: a row of `notes.csv`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// What it is about, in a word.
+    pub kind: &'static str,
+    /// The settings that it is about; empty for all.
+    pub r#where: String,
+    /// A sentence.
+    pub text: String,
+}
+
+impl Note {
+    /// About the whole sweep.
+    pub fn new(kind: &'static str, text: impl Into<String>) -> Note {
+        Note { kind, r#where: String::new(), text: text.into() }
+    }
+}
+
+/// The columns of `notes.csv`.
+pub(super) static COLUMNS: &[Column<Note>] = columns![Note;
+    "kind": "", "files, unfinished, missing, seeds, lr, values, claims or provenance", "" => |n| n.kind;
+    "where": "", "the settings that it is about", "the whole sweep" => |n| n.r#where.as_str();
+    "text": "", "what limits the numbers", "" => |n| n.text.as_str();
+];
+
+/// Notes in the order in which they were made.
+#[derive(Default)]
+struct Notes(Vec<Note>);
+
+impl Notes {
+    fn add(&mut self, kind: &'static str, text: impl Into<String>) {
+        self.0.push(Note::new(kind, text));
+    }
+
+    fn at(&mut self, kind: &'static str, places: &[String], text: impl Into<String>) {
+        self.0.push(Note { kind, r#where: places.join("; "), text: text.into() });
+    }
+}
+
+/// A few places, and how many there are.
+fn some(places: &[String]) -> String {
+    listed(&places.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// What limits the numbers.
+pub(super) fn notes(
+    sweep: &Cells,
+    arms: &Arms,
+    initializers: &[InitializerSummary],
+    claims: &[ClaimResult],
+) -> Vec<Note> {
+    let mut notes = Notes::default();
+    unfinished(sweep, arms, initializers, &mut notes);
+    rates(sweep, arms, initializers, &mut notes);
+    decisions(claims, &mut notes);
+    values(sweep, &mut notes);
+    provenance(sweep, arms, initializers, &mut notes);
+    notes.0
+}
+
+/// A context in words, with the arm where it is given.
+fn name(sweep: &Cells, arms: &Arms, context: &[usize], arm: Option<usize>) -> String {
+    let axes = arms.context.iter().zip(context);
+    let mut words: Vec<String> = axes
+        .map(|(&axis, &at)| {
+            let axis = &sweep.axes[axis];
+            let label = axis.label(at);
+            format!("{} {}", axis.field.name, if label.is_empty() { "none" } else { &label })
+        })
+        .collect();
+    words.extend(arm.map(|arm| arms.arms[arm].label.clone()));
+    words.join(" ").trim_start().to_owned()
+}
+
+fn unfinished(sweep: &Cells, arms: &Arms, initializers: &[InitializerSummary], notes: &mut Notes) {
+    let (unplanned, duplicates) = (sweep.unplanned, sweep.duplicates);
+    if unplanned > 0 {
+        let (belong, are) = if unplanned == 1 { ("belongs", "is") } else { ("belong", "are") };
+        let runs = plural(unplanned, "finished run");
+        notes.add("files", format!("{runs} in runs.csv {belong} to no job of plan.csv (the grid has changed since) and {are} left out."));
+    }
+    if duplicates > 0 {
+        let rows = plural(duplicates, "further row");
+        notes.add("files", format!("{rows} for a job that has one already: the first counts."));
+    }
+    let planned: usize = initializers.iter().map(|s| s.counts.planned).sum();
+    let finished: usize = initializers.iter().map(|s| s.counts.finished).sum();
+    let left_out: usize = initializers.iter().map(|s| s.counts.left_out).sum();
+    if finished < planned && finished > 0 {
+        notes.add("unfinished", format!(
+            "Unfinished: {} of {planned} runs. A seed counts where it is finished in every arm, at every lr, of \
+             its setting, as runs that diverge end first: {left_out} finished {} left out.",
+            planned - finished,
+            if left_out == 1 { "run is" } else { "runs are" },
         ));
     }
-    if sweep.duplicates > 0 {
-        notes.push(format!(
-            "{} for a job that has one already: the first counts.",
-            plural(sweep.duplicates, "further row")
+    let mut missing = Vec::new();
+    for context in arms.chosen.keys() {
+        for arm in 0..arms.arms.len() {
+            if !arms.chosen[context].contains_key(&arm) {
+                missing.push(name(sweep, arms, context, Some(arm)));
+            }
+        }
+    }
+    let groups = sweep.group(&arms.context);
+    let empty = groups.keys().filter(|context| finished > 0 && !arms.chosen.contains_key(*context));
+    missing.extend(empty.map(|context| name(sweep, arms, context, None)));
+    if !missing.is_empty() {
+        notes.at("missing", &missing, format!(
+            "Not compared, as no run counts: {}. What is said over several settings is said without these.",
+            some(&missing)
         ));
     }
-    let finished: Vec<usize> = sweep.cells.iter().map(|cell| cell.runs.len()).collect();
-    if let (Some(&least), Some(&most)) = (finished.iter().min(), finished.iter().max())
-        && most > 0
-    {
-        if least != most {
-            notes.push(format!("Unequal n: cells have between {least} and {most} finished runs."));
-        }
-        if most == 1 {
-            notes.push(
-                "One seed a cell: no spread, no interval, no test can be computed.".to_owned(),
-            );
-        } else if least < resample::BOOTSTRAP_MIN && arms.any() {
-            notes.push(format!(
-                "Fewer than {} seeds in a cell: no bootstrap interval of the interquartile mean.",
-                resample::BOOTSTRAP_MIN
-            ));
-        }
-    }
-    if claims.iter().any(|claim| claim.n_left_out > 0) {
-        notes.push(
-            "Unfinished: claims use only the seeds that are finished in every arm of a setting, as \
-             runs that diverge end first. All other tables use every finished run."
-                .to_owned(),
+    let seeds: Vec<usize> = sweep.cells.iter().map(|cell| cell.counted().count()).collect();
+    let (least, most) =
+        (seeds.iter().min().copied().unwrap_or(0), seeds.iter().max().copied().unwrap_or(0));
+    if most > 0 && least != most {
+        notes.add(
+            "seeds",
+            format!("Unequal n: cells have between {least} and {most} runs that count."),
         );
     }
-    let unmeasured = sweep.runs().filter(|run| run.accuracy.is_none()).count();
-    if unmeasured > 0 {
-        notes.push(format!(
-            "{} without a test accuracy: counted as at chance, not part of any mean.",
-            plural(unmeasured, "finished run")
-        ));
+    if most == 1 {
+        notes.add(
+            "seeds",
+            "One seed a cell: no difference between initializers can be told from chance.",
+        );
+    } else if (2..CONFIRMING).contains(&most) {
+        notes.add(
+            "seeds",
+            format!("Fewer than {CONFIRMING} seeds: the sweep explores, it does not confirm."),
+        );
     }
     let seeds: BTreeSet<Seed> = sweep.runs().map(|run| run.seed).collect();
     let firsts: BTreeSet<u64> = seeds.iter().map(|seed| seed.0).collect();
     let seconds: BTreeSet<u64> = seeds.iter().map(|seed| seed.1).collect();
     if firsts.len() > 1 && seconds.len() > 1 && seeds.len() > firsts.len().max(seconds.len()) {
-        notes.push(
+        notes.add(
+            "seeds",
             "init_seed and data_seed are crossed: runs that share one of them are not independent, \
-             and intervals are narrower than they should be."
-                .to_owned(),
+                            and intervals are narrower than they should be.",
         );
     }
+}
+
+fn rates(sweep: &Cells, arms: &Arms, initializers: &[InitializerSummary], notes: &mut Notes) {
+    if arms.lr.is_none() {
+        return;
+    }
+    let (mut all, mut smallest, mut greatest) = (0, Vec::new(), Vec::new());
+    for (key, cells) in sweep.group(&arms.contexts_and_arms()) {
+        let context = key[..arms.context.len()].to_vec();
+        let arm = arms.of_cell[cells[0]];
+        let Some(&chosen) = arms.chosen.get(&context).and_then(|chosen| chosen.get(&arm)) else {
+            continue;
+        };
+        // Where nothing trains there is no best rate.
+        if cells.len() < 2 || sweep.cells[chosen].success().0 == 0 {
+            continue;
+        }
+        all += 1;
+        let name = name(sweep, arms, &context, Some(arm));
+        if chosen == cells[0] {
+            smallest.push(name);
+        } else if chosen == cells[cells.len() - 1] {
+            greatest.push(name);
+        }
+    }
+    for (end, places) in [("smallest", smallest), ("greatest", greatest)] {
+        if !places.is_empty() {
+            notes.at("lr", &places, format!(
+                "The chosen lr is the {end} tried in {} of {all} cases ({}): others may do better.",
+                places.len(),
+                some(&places)
+            ));
+        }
+    }
+    let left_out: usize = initializers.iter().map(|s| s.lr_bands_left_out).sum();
+    if left_out > 0 && initializers.iter().any(|s| s.counts.finished > 0) {
+        notes.add(
+            "lr",
+            format!(
+                "lr bands leave out {}, where some lr has no run that counts.",
+                plural(left_out, "case")
+            ),
+        );
+    }
+}
+
+fn is_decided(claim: &ClaimResult) -> bool {
+    matches!(claim.verdict(), Verdict::Supported | Verdict::Refuted)
+}
+
+fn decisions(claims: &[ClaimResult], notes: &mut Notes) {
+    let tested = claims.iter().filter(|c| c.answer.overall.p_holm.is_some()).count();
+    let decided: Vec<&ClaimResult> = claims.iter().filter(|claim| is_decided(claim)).collect();
+    let lost: Vec<String> = decided
+        .iter()
+        .filter(|c| c.answer.overall.p_holm.is_some_and(|p| p > ALPHA))
+        .map(|c| format!("\u{201c}{}\u{201d}", c.text))
+        .collect();
+    if !lost.is_empty() {
+        notes.at(
+            "claims",
+            &lost,
+            format!(
+                "{} of {} do not survive Holm's correction over the sweep's {}: {}",
+                lost.len(),
+                plural(decided.len(), "decided claim"),
+                plural(tested, "tested claim"),
+                some(&lost)
+            ),
+        );
+    }
+    if claims.iter().any(|c| c.answer.overall.is_exploratory() && is_decided(c)) {
+        notes.add(
+            "claims",
+            "Some decided claims are exploratory: few seeds, or an lr chosen in the same seeds.",
+        );
+    }
+}
+
+fn values(sweep: &Cells, notes: &mut Notes) {
+    let outside = |run: &&super::cells::Run| {
+        let record = run.record;
+        let all = [record.test_acc, record.best_val_acc, record.val_acc, record.train_acc];
+        all.into_iter().flatten().any(|x| !is_fraction(&x))
+    };
+    let outside = sweep.runs().filter(outside).count();
+    if outside > 0 {
+        notes.add(
+            "values",
+            format!(
+                "{} with an accuracy outside [0, 1]: it counts as not measured.",
+                plural(outside, "finished run")
+            ),
+        );
+    }
+    let unmeasured = sweep.runs().filter(|run| run.accuracy.is_none()).count();
+    if unmeasured > 0 {
+        notes.add(
+            "values",
+            format!(
+                "{} without a test accuracy: counted as at chance.",
+                plural(unmeasured, "finished run")
+            ),
+        );
+    }
+}
+
+fn provenance(sweep: &Cells, arms: &Arms, initializers: &[InitializerSummary], notes: &mut Notes) {
     if let Some(axis) = sweep.axis("precision") {
         let axis = &sweep.axes[axis];
         let all: Vec<String> = (0..axis.values.len()).map(|i| axis.label(i)).collect();
-        notes.push(format!("Mixed precision: {}.", all.join(", ")));
+        notes.add("provenance", format!("Mixed precision: {}.", all.join(", ")));
     }
     let mut mixed = |what: &str, of: &dyn Fn(&Record) -> String| {
         let mut values: BTreeMap<String, usize> = BTreeMap::new();
@@ -107,30 +302,45 @@ pub(super) fn notes(sweep: &Cells, arms: &Arms, claims: &[ClaimResult]) -> Vec<S
             *values.entry(of(run.record)).or_default() += 1;
         }
         if values.len() > 1 {
-            const SHOWN: usize = 4;
-            let each = values.iter().take(SHOWN).map(|(value, n)| format!("{value} ({n} runs)"));
-            let rest = values.len().saturating_sub(SHOWN);
-            let rest = (rest > 0).then(|| format!("and {rest} more"));
-            notes.push(format!(
-                "Mixed {what}: {}.",
-                each.chain(rest).collect::<Vec<_>>().join(", ")
-            ));
+            let each: Vec<String> =
+                values.iter().map(|(value, n)| format!("{value} ({n} runs)")).collect();
+            notes.at("provenance", &each, format!("Mixed {what}: {}.", some(&each)));
         }
     };
     // Which of a machine's equal GPUs it was does not matter.
-    mixed("devices", &|r| match r.provenance.device.split_once(' ') {
+    let device = |r: &Record| match r.provenance.device.split_once(' ') {
         Some((_, name)) => name.to_owned(),
         None => r.provenance.device.split(':').next().unwrap_or_default().to_owned(),
-    });
+    };
+    mixed("devices", &device);
     mixed("libtorch", &|r| r.provenance.libtorch.clone());
     mixed("git commits", &|r| r.provenance.git_sha.clone());
     let dirty =
         sweep.runs().filter(|run| run.record.provenance.git_sha.ends_with("-dirty")).count();
     if dirty > 0 {
-        notes.push(format!(
-            "{} from a working tree with uncommitted changes.",
-            plural(dirty, "run")
+        notes.add(
+            "provenance",
+            format!("{} from a working tree with uncommitted changes.", plural(dirty, "run")),
+        );
+    }
+    let mut devices: Vec<BTreeSet<String>> = vec![BTreeSet::new(); arms.arms.len()];
+    for (arm, cell) in arms.cells(sweep) {
+        devices[arm].extend(cell.runs.iter().map(|run| device(run.record)));
+    }
+    let used: Vec<usize> = (0..devices.len()).filter(|&arm| !devices[arm].is_empty()).collect();
+    let apart = |&a: &usize| used.iter().any(|&b| devices[a].is_disjoint(&devices[b]));
+    let apart: Vec<String> = used
+        .iter()
+        .filter(|arm| apart(arm))
+        .map(|&arm| {
+            let on: Vec<&str> = devices[arm].iter().map(String::as_str).collect();
+            format!("{} on {}", initializers[arm].label, on.join(" and "))
+        })
+        .collect();
+    if !apart.is_empty() {
+        notes.at("provenance", &apart, format!(
+            "Device and initializer are confounded: {}. Differences between them may be the device's.",
+            some(&apart)
         ));
     }
-    notes
 }

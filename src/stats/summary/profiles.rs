@@ -1,10 +1,14 @@
 //! Performance profiles: the share of an arm's runs that reach each accuracy.
 
+use std::collections::BTreeMap;
+
+use super::Seed;
 use super::arms::Arms;
 use super::cells::Cells;
 use super::columns;
-use crate::interval::{Interval, LEVEL};
-use crate::{describe, resample};
+use crate::describe;
+use crate::inference::Inference;
+use crate::interval::{FRACTION, Interval};
 use wninit_core::columns;
 use wninit_core::table::Column;
 
@@ -24,8 +28,7 @@ pub struct ProfilePoint {
     pub init: String,
     pub tau: f64,
     pub share: f64,
-    /// `None` below [`BOOTSTRAP_MIN`](crate::resample::BOOTSTRAP_MIN) seeds in a cell.
-    pub band: Option<Interval>,
+    pub band: Interval,
     pub n: usize,
 }
 
@@ -33,34 +36,46 @@ pub struct ProfilePoint {
 pub(super) static COLUMNS: &[Column<ProfilePoint>] = columns![ProfilePoint;
     "init": "", columns::INIT, "" => |p| p.init.as_str();
     "tau": "fraction", "a test accuracy", "" => |p| p.tau;
-    "share": "fraction", "share of the finished jobs, over all cells, with a test accuracy of at least tau, diverged ones at chance", ""
+    "share": "fraction", "share of the jobs, over all cells, with a test accuracy of at least tau, those that did not train counted as a guess; mean over seeds", ""
         => |p| p.share;
-    "low": "fraction", "lower end of the 95 % bootstrap interval of share, stratified by cell", "a cell has fewer than 10 finished jobs"
-        => |p| p.band.map(|i| i.low);
-    "high": "fraction", "upper end of the 95 % bootstrap interval of share", "as low" => |p| p.band.map(|i| i.high);
-    "n": "jobs", "finished jobs", "" => |p| p.n;
+    "low": "fraction", "lower end of the 95 % interval of share, Gaffke's bound over the seeds, at this tau alone", "" => |p| p.band.low;
+    "high": "fraction", "upper end of the 95 % interval of share", "" => |p| p.band.high;
+    "n": "seeds", "seeds that are finished in every cell", "" => |p| p.n;
 ];
 
 impl Arms {
+    /// The performance profile (Dolan & Moré 2002; the "score distribution" of Agarwal et al. 2021). A seed
+    /// acts on all of its cells at once, so it is the unit: of each seed that has every cell the share of
+    /// cells that reach τ.
     pub(super) fn profiles(&self, sweep: &Cells) -> Vec<Profile> {
-        let taus: Vec<f64> = (0..=100).map(|percent| f64::from(percent) / 100.0).collect();
-        let mut cells: Vec<Vec<Vec<f64>>> = vec![Vec::new(); self.arms.len()];
+        let mut by_seed: Vec<BTreeMap<Seed, Vec<f64>>> = vec![BTreeMap::new(); self.arms.len()];
+        let mut n_cells = vec![0; self.arms.len()];
         for (arm, cell) in self.cells(sweep) {
-            cells[arm].push(cell.accuracies());
+            n_cells[arm] += 1;
+            for run in cell.counted() {
+                by_seed[arm].entry(run.seed).or_default().extend(run.composite());
+            }
         }
-        let profile = |(arm, cells): (usize, &Vec<Vec<f64>>)| {
-            let values = cells.concat();
-            let shares = describe::performance_profile(&values, &taus)?;
-            let band = resample::performance_profile_interval(cells, &taus, LEVEL);
-            let point = |i: usize| ProfilePoint {
-                init: self.arms[arm].label.clone(),
-                tau: taus[i],
-                share: shares[i],
-                band: band.as_ref().map(|band| band[i]),
-                n: values.len(),
+        let profile = |arm: usize| {
+            let seeds: Vec<&Vec<f64>> =
+                by_seed[arm].values().filter(|values| values.len() == n_cells[arm]).collect();
+            let point = |percent: i32| {
+                let tau = f64::from(percent) / 100.0;
+                let reached = |values: &&Vec<f64>| {
+                    values.iter().filter(|x| **x >= tau).count() as f64 / values.len() as f64
+                };
+                let shares: Vec<f64> = seeds.iter().map(reached).collect();
+                Some(ProfilePoint {
+                    init: self.arms[arm].label.clone(),
+                    tau,
+                    share: describe::mean(&shares)?,
+                    n: shares.len(),
+                    band: Inference::Bounded(shares, FRACTION).with_interval().interval,
+                })
             };
-            Some(Profile { arm, points: (0..taus.len()).map(point).collect() })
+            let points: Vec<ProfilePoint> = (0..=100).filter_map(point).collect();
+            (!points.is_empty()).then_some(Profile { arm, points })
         };
-        cells.iter().enumerate().filter_map(profile).collect()
+        (0..self.arms.len()).filter_map(profile).collect()
     }
 }

@@ -1,9 +1,8 @@
 //! Published numbers beside ours.
 
 use super::cells::Cells;
-use super::columns;
-use super::sample::{Sample, in_words, interval_of};
-use crate::describe;
+use super::claims::Measure;
+use super::sample::{Wanted, in_words, sides};
 use crate::interval::Interval;
 use wninit_core::columns;
 use wninit_core::grid::{Condition, Metric, Published};
@@ -24,30 +23,37 @@ pub struct PublishedResult {
     pub mean: Option<f64>,
     pub sd: Option<f64>,
     pub interval: Option<Interval>,
+    /// Runs that trained, and runs.
+    pub success: (usize, usize),
     pub difference: Option<f64>,
 }
 
 /// The columns of `published.csv`.
 pub(super) static COLUMNS: &[Column<PublishedResult>] = columns![PublishedResult;
     "where": "", "the jobs that it is about", "all" => |p| p.r#where.as_str();
-    "metric": "", "as in claims", "" => |p| p.metric.name();
+    "metric": "", "what it is about; our accuracies and losses are those of the jobs that train, but for composite_acc", "" => |p| p.metric.name();
     "published": "the metric's", "the published number", "" => |p| p.published;
     "spread": "the metric's", "its uncertainty, as published", "not published" => |p| p.spread;
     "source": "", "where it was published", "not said" => |p| p.source.as_deref();
     "n": "seeds", "seeds of ours", "" => |p| p.n;
-    "mean": "the metric's", "our mean over seeds, at the best lr on validation", "no finished seed" => |p| p.mean;
+    "mean": "the metric's", "our mean over seeds, at the best lr on validation", "fewer than two seeds trained, or none is finished" => |p| p.mean;
     "sd": "the metric's", "our standard deviation between seeds", "fewer than two seeds" => |p| p.sd;
-    "mean_low": "the metric's", "lower end of the 95 % interval of our mean", columns::NO_INTERVAL
+    "mean_low": "the metric's", "lower end of the 95 % interval of our mean, widened for the choice of lr", "as mean"
         => |p| p.interval.map(|i| i.low);
-    "mean_high": "the metric's", "upper end of the 95 % interval of our mean", "as mean_low"
+    "mean_high": "the metric's", "upper end of the 95 % interval of our mean", "as mean"
         => |p| p.interval.map(|i| i.high);
-    "difference": "the metric's", "mean - published", "no finished seed" => |p| p.difference;
+    "difference": "the metric's", "mean - published", "as mean" => |p| p.difference;
+    "n_success": "jobs", "jobs of ours that trained", "" => |p| p.success.0;
+    "n_runs": "jobs", "jobs of ours that count", "" => |p| p.success.1;
 ];
 
 pub(super) fn beside(sweep: &Cells, number: &Published) -> PublishedResult {
-    let sample = Sample::new(sweep, number.metric, &number.filter);
-    let values: Vec<f64> = sample.by_seed().into_values().collect();
-    let mean = describe::mean(&values);
+    let measure = Measure::of(number.metric);
+    let sides = sides(sweep, number.metric, &[Wanted::by(sweep, &number.filter)], &[]);
+    let any = Interval { low: f64::NEG_INFINITY, high: f64::INFINITY };
+    let ours = measure.ask(sweep, &sides, any, false).overall;
+    let interval = ours.interval().map(|interval| measure.turned(interval));
+    let mean = ours.estimate.map(|x| measure.turned(Interval { low: x, high: x }).low);
     PublishedResult {
         r#where: in_words(&number.filter),
         briefly: briefly(&number.filter),
@@ -55,10 +61,11 @@ pub(super) fn beside(sweep: &Cells, number: &Published) -> PublishedResult {
         published: number.value,
         spread: number.spread,
         source: number.source.clone(),
-        n: values.len(),
+        n: ours.n,
         mean,
-        sd: describe::sd(&values),
-        interval: interval_of(&values, number.metric, sample.contexts.len()),
+        sd: ours.sd,
+        interval,
+        success: sides.success.first().copied().unwrap_or_default(),
         difference: mean.map(|mean| mean - number.value),
     }
 }

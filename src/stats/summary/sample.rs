@@ -3,113 +3,31 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Seed;
-use super::cells::{Cells, Run, RunEnding, chance};
+use super::cells::{Cells, Run, RunEnding, chance, is_fraction};
 use super::claims::Measure;
 use crate::describe;
-use crate::interval::{self, FRACTION, Interval, LEVEL};
+use crate::interval::Interval;
 use crate::verdict::Arm;
 use wninit_core::grid::{Condition, Metric};
 use wninit_core::job::Job;
 
-/// The value of a metric for a run; `None` if it was not measured. A diverged run predicts nothing, so
-/// its accuracies are those of a guess, 1/classes, and its losses ln(classes).
+/// The value of a metric for a run that trained; `None` if it was not measured.
 fn measure(metric: Metric, run: &Run) -> Option<f64> {
-    let measured = |value: Option<f64>, guess: f64| match run.ending {
-        RunEnding::Diverged => Some(guess),
-        _ => value.filter(|x| x.is_finite()),
-    };
     let record = run.record;
-    let chance = chance(&record.job);
-    let yes = |truth: bool| Some(f64::from(u8::from(truth)));
     match metric {
         Metric::TestAcc | Metric::CompositeAcc => run.accuracy,
-        Metric::ValAcc => measured(record.val_acc, chance),
-        Metric::BestValAcc => measured(record.best_val_acc, chance),
-        Metric::TrainAcc => measured(record.train_acc, chance),
-        Metric::TestLoss => measured(record.test_loss, -chance.ln()),
-        Metric::ValLoss => measured(record.val_loss, -chance.ln()),
-        Metric::TrainLoss => measured(record.train_loss, -chance.ln()),
-        Metric::Diverged => yes(run.ending == RunEnding::Diverged),
-        Metric::Success => yes(run.ending == RunEnding::Success),
+        Metric::ValAcc => record.val_acc.filter(is_fraction),
+        Metric::BestValAcc => record.best_val_acc.filter(is_fraction),
+        Metric::TrainAcc => record.train_acc.filter(is_fraction),
+        Metric::TestLoss => record.test_loss.filter(|x| x.is_finite()),
+        Metric::ValLoss => record.val_loss.filter(|x| x.is_finite()),
+        Metric::TrainLoss => record.train_loss.filter(|x| x.is_finite()),
         Metric::EpochsDone => Some(f64::from(record.epochs_done)),
         Metric::BestEpoch => record.best_epoch.map(f64::from),
         Metric::TrainSeconds => Some(record.train_seconds).filter(|x| x.is_finite()),
         Metric::ImagesPerSecond => record.images_per_second.filter(|x| x.is_finite()),
-        // Measured before training, see `Sample::new`.
-        Metric::LogSpectralNorm => None,
-    }
-}
-
-/// One value a seed, averaged over contexts, each at the learning rate that validation chose, or,
-/// for a share of runs, over the learning rates as well.
-pub(super) struct Sample {
-    /// By context, then by seed.
-    pub contexts: BTreeMap<Vec<usize>, BTreeMap<Seed, f64>>,
-}
-
-impl Sample {
-    pub(super) fn new(sweep: &Cells, metric: Metric, filter: &[Condition]) -> Sample {
-        let wanted = Wanted::new(sweep, filter);
-        let mut sample = Sample { contexts: BTreeMap::new() };
-        for (at, group) in sweep.group(&contexts(sweep, metric, &[])) {
-            let group = wanted.among(&group);
-            if metric == Metric::LogSpectralNorm {
-                // Cells that differ in their learning rate start alike: any of them will do.
-                let measured = |&i: &usize| sweep.cells[i].curvatures.len();
-                let Some(cell) = group.into_iter().max_by_key(measured) else { continue };
-                let cell = &sweep.cells[cell];
-                let chosen = cell.curvatures.iter().filter(|(_, m)| wanted.has_seed(&m.job));
-                let values: BTreeMap<Seed, f64> = chosen
-                    .filter_map(|(seed, measured)| Some((*seed, measured.log_spectral_norm()?)))
-                    .collect();
-                if !values.is_empty() {
-                    sample.contexts.insert(at, values);
-                }
-                continue;
-            }
-            let Some(best) = sweep.best(group) else {
-                continue;
-            };
-            let values: BTreeMap<Seed, f64> = sweep.cells[best]
-                .runs
-                .iter()
-                .filter(|run| wanted.has_seed(&run.record.job))
-                .filter_map(|run| Some((run.seed, measure(metric, run)?)))
-                .collect();
-            if !values.is_empty() {
-                sample.contexts.insert(at, values);
-            }
-        }
-        sample
-    }
-
-    /// The means over contexts of the seeds that every context has.
-    pub(super) fn by_seed(&self) -> BTreeMap<Seed, f64> {
-        let mut sums: BTreeMap<Seed, (usize, f64)> = BTreeMap::new();
-        for (seed, value) in self.contexts.values().flatten() {
-            let (n, sum) = sums.entry(*seed).or_default();
-            *n += 1;
-            *sum += value;
-        }
-        let complete = sums.into_iter().filter(|(_, (n, _))| *n == self.contexts.len());
-        complete.map(|(seed, (n, sum))| (seed, sum / n as f64)).collect()
-    }
-}
-
-/// Wilson's interval for a share of runs in one setting, Student's t for everything else.
-pub(super) fn interval_of(values: &[f64], metric: Metric, n_contexts: usize) -> Option<Interval> {
-    let bounded = interval::bounded_interval;
-    match metric {
-        _ if metric.is_binary() && n_contexts == 1 => {
-            interval::wilson(values.iter().filter(|x| **x > 0.5).count(), values.len(), LEVEL)
-        }
-        _ if metric.is_binary() => bounded(values, FRACTION, LEVEL),
-        _ if metric.is_fraction() => interval::mean_interval(values, FRACTION, LEVEL),
-        Metric::LogSpectralNorm => interval::t_interval(values, LEVEL),
-        _ => {
-            let range = Interval { low: 0.0, high: f64::INFINITY };
-            interval::mean_interval(values, range, LEVEL)
-        }
+        // Counted by `outcome`, and measured before training.
+        Metric::Diverged | Metric::Success | Metric::LogSpectralNorm => None,
     }
 }
 
@@ -121,20 +39,28 @@ fn contexts(sweep: &Cells, metric: Metric, besides: &[usize]) -> Vec<usize> {
     sweep.axes_without(&besides.iter().copied().chain(lr).collect::<Vec<_>>())
 }
 
-/// The jobs that a filter lets through.
-struct Wanted<'c> {
+/// The jobs of a side.
+pub(super) struct Wanted<'c> {
     cells: BTreeSet<usize>,
     seeds: Vec<&'c Condition>,
+    /// Only runs whose seed is finished in every arm.
+    whole: bool,
 }
 
 impl<'c> Wanted<'c> {
-    fn new(sweep: &Cells, filter: &'c [Condition]) -> Wanted<'c> {
+    /// Those that a filter lets through.
+    pub(super) fn by(sweep: &Cells, filter: &'c [Condition]) -> Wanted<'c> {
         let (seeds, settings): (Vec<&Condition>, Vec<&Condition>) =
             filter.iter().partition(|condition| condition.is_about_seeds());
         let cells = (0..sweep.cells.len())
             .filter(|&i| settings.iter().all(|condition| condition.holds(sweep.cells[i].job)))
             .collect();
-        Wanted { cells, seeds }
+        Wanted { cells, seeds, whole: false }
+    }
+
+    /// The counted runs of some cells.
+    pub(super) fn of(cells: impl IntoIterator<Item = usize>) -> Wanted<'c> {
+        Wanted { cells: cells.into_iter().collect(), seeds: Vec::new(), whole: true }
     }
 
     fn among(&self, group: &[usize]) -> Vec<usize> {
@@ -188,13 +114,7 @@ pub(super) struct Sides {
 /// The runs of each side, setting by setting. A seed counts in a setting if all cells of the setting that
 /// the claim is about, with every learning rate that could be chosen, have finished it: runs that
 /// diverge end early, so what is finished first is not a fair sample.
-pub(super) fn sides(
-    sweep: &Cells,
-    metric: Metric,
-    filters: &[Vec<Condition>],
-    besides: &[usize],
-) -> Sides {
-    let wanted: Vec<Wanted> = filters.iter().map(|filter| Wanted::new(sweep, filter)).collect();
+pub(super) fn sides(sweep: &Cells, metric: Metric, wanted: &[Wanted], besides: &[usize]) -> Sides {
     let axes = contexts(sweep, metric, besides);
     let groups: BTreeMap<Vec<usize>, Vec<Vec<usize>>> = sweep
         .group(&axes)
@@ -212,10 +132,10 @@ pub(super) fn sides(
     let first = groups.values().flatten().flatten().next();
     let mut sides = Sides {
         guess: first.map_or(0.0, |&cell| chance(sweep.cells[cell].job)),
-        success: vec![(0, 0); filters.len()],
+        success: vec![(0, 0); wanted.len()],
         ..Sides::default()
     };
-    let mut seeds: Vec<BTreeSet<Seed>> = vec![BTreeSet::new(); filters.len()];
+    let mut seeds: Vec<BTreeSet<Seed>> = vec![BTreeSet::new(); wanted.len()];
     for (at, groups) in &groups {
         let name = |&place: &usize| {
             let axis = &sweep.axes[axes[place]];
@@ -287,13 +207,14 @@ fn trained(
         };
         !involved.iter().any(lacks)
     };
+    let counts = |run: &Run| complete(run.seed) && (run.whole || !wanted.whole);
     let mut best: Option<(f64, usize)> = None;
     let mut choices = 0;
     for &index in cells {
         let cell = &sweep.cells[index];
         sides.missing += cell.planned.len().saturating_sub(cell.runs.len());
         let (kept, left_out): (Vec<&Run>, Vec<&Run>) =
-            cell.runs.iter().partition(|run| complete(run.seed));
+            cell.runs.iter().partition(|run| counts(run));
         sides.left_out += left_out.len();
         let scores: Vec<f64> = kept.iter().filter_map(|run| run.validation()).collect();
         let Some(score) = describe::mean(&scores) else { continue };
@@ -307,7 +228,7 @@ fn trained(
     let runs: Vec<&Run> = sweep.cells[best]
         .runs
         .iter()
-        .filter(|run| complete(run.seed) && wanted.has_seed(&run.record.job))
+        .filter(|run| counts(run) && wanted.has_seed(&run.record.job))
         .collect();
     let seconds: Vec<f64> =
         runs.iter().filter_map(|run| measure(Metric::TrainSeconds, run)).collect();

@@ -6,6 +6,7 @@ use super::Input;
 use super::Seed;
 use super::cells::{self, Cells};
 use super::claims::{ClaimResult, settle};
+use super::notes::Note;
 use crate::verdict::{ALPHA, PATIENCE, Verdict};
 use wninit_core::fmt::plural;
 use wninit_core::grid::{Claim, Grid, GridError, Metric, UntilDecided};
@@ -172,12 +173,13 @@ fn refuse_choices(grid: &Grid, sweep: &Cells, results: &[ClaimResult]) -> Result
 }
 
 /// The rule, for a summary.
-pub(super) fn in_words(UntilDecided { max_seeds, batch }: UntilDecided) -> String {
-    format!(
+pub(super) fn in_words(UntilDecided { max_seeds, batch }: UntilDecided) -> Note {
+    let text = format!(
         "Seeds were added until the claims were decided, {batch} at a time, at most {max_seeds}. Their tests are \
          anytime-valid: each claim is wrongly decided with probability {} % at most over the whole path, \
          however often it was looked at. All other p values and intervals take the number of seeds as fixed. \
          A setting is given up if an arm trains in fewer than two of its first {PATIENCE} seeds.",
         100.0 * ALPHA
-    )
+    );
+    Note::new("stopping rule", text)
 }

@@ -1,104 +1,89 @@
 //! The spread between seeds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::Seed;
 use super::arms::Arms;
-use super::cells::{Cells, Run, RunEnding, place};
+use super::cells::{Cells, RunEnding, place};
 use super::columns;
-use crate::describe;
-use crate::interval::{self, Estimate, LEVEL};
+use crate::interval::{Estimate, LEVEL};
+use crate::{describe, dispersion};
 use wninit_core::columns;
 use wninit_core::table::Column;
 
-/// Which runs a variance is taken over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// All finished runs, diverged ones at chance.
-    All,
-    /// The runs that converged to better than chance.
-    Success,
-}
-
-impl Scope {
-    /// The value in `variance.csv`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Scope::All => "all",
-            Scope::Success => "success",
-        }
-    }
-}
-
-/// The spread between seeds, pooled over cells: a row of `variance.csv`.
+/// The spread between the seeds that train, pooled over cells: a row of `variance.csv`.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // COLUMNS documents each
 pub struct VarianceSummary {
     /// The arm, an index into the summary's `initializers`.
     pub arm: usize,
     pub init: String,
-    pub scope: Scope,
     pub n_cells: usize,
-    pub pooled: Option<describe::Pooled>,
-    /// Cells that both this arm and the baseline have with two runs or more.
+    pub sd: Option<f64>,
+    pub df: Option<usize>,
+    /// Cells that both this arm and the baseline have with three such runs or more.
     pub n_common: usize,
+    /// Seeds in those.
+    pub n_seeds: usize,
     /// Over those cells.
     pub ratio: Option<Estimate>,
 }
 
+const NO_RATIO: &str =
+    "the baseline itself, fewer than 6 seeds, no such cell, or one seed makes all of a spread";
+
 /// The columns of `variance.csv`.
 pub(super) static COLUMNS: &[Column<VarianceSummary>] = columns![VarianceSummary;
     "init": "", columns::INIT, "" => |v| v.init.as_str();
-    "scope": "", "all: all finished jobs, diverged ones at chance; success: those that neither diverged nor are at chance", ""
-        => |v| v.scope.name();
-    "n_cells": "cells", "cells with two such jobs or more", "" => |v| v.n_cells;
-    "sd": "fraction", "standard deviation between seeds, pooled over these cells", "no such cell"
-        => |v| v.pooled.map(|p| p.sd);
-    "df": "", "its degrees of freedom", "no such cell" => |v| v.pooled.map(|p| p.df);
-    "n_common": "cells", "those of them that the baseline has, too; the ratio is taken over them", "" => |v| v.n_common;
-    "ratio": "", "sd divided by the baseline's", "the baseline itself, no such cell, or an sd of 0"
-        => |v| v.ratio.map(|r| r.value);
-    "ratio_low": "", "lower end of its 95 % F interval", "as ratio" => |v| v.ratio.map(|r| r.interval.low);
-    "ratio_high": "", "upper end of its 95 % F interval", "as ratio" => |v| v.ratio.map(|r| r.interval.high);
+    "n_cells": "cells", "cells in which two jobs or more train", "" => |v| v.n_cells;
+    "sd": "fraction", "standard deviation between seeds of the test accuracy of the jobs that train, pooled over these cells", "no such cell"
+        => |v| v.sd;
+    "df": "", "its degrees of freedom", "no such cell" => |v| v.df;
+    "n_common": "cells", "cells in which three jobs or more train, here and of the baseline; the ratio is taken over them", "" => |v| v.n_common;
+    "n_seeds": "seeds", "seeds that train in one of those", "" => |v| v.n_seeds;
+    "ratio": "", "sd divided by the baseline's", NO_RATIO => |v| v.ratio.map(|r| r.value);
+    "ratio_low": "", "lower end of its 95 % interval, the jackknife over seeds", NO_RATIO => |v| v.ratio.map(|r| r.interval.low);
+    "ratio_high": "", "upper end of its 95 % interval", NO_RATIO => |v| v.ratio.map(|r| r.interval.high);
 ];
 
 impl Arms {
     pub(super) fn variance(&self, sweep: &Cells) -> Vec<VarianceSummary> {
         let elsewhere: Vec<usize> = sweep.axes_without(&self.axes);
-        let mut rows = Vec::new();
-        for scope in [Scope::All, Scope::Success] {
-            let mut by_arm: Vec<BTreeMap<Vec<usize>, Vec<f64>>> =
-                vec![BTreeMap::new(); self.arms.len()];
-            for (arm, cell) in self.cells(sweep) {
-                let taken = |run: &&Run| scope == Scope::All || run.ending == RunEnding::Success;
-                let values: Vec<f64> =
-                    cell.runs.iter().filter(taken).filter_map(|run| run.accuracy).collect();
-                if values.len() > 1 {
-                    by_arm[arm].insert(place(cell, &elsewhere), values);
-                }
-            }
-            for (arm, cells) in by_arm.iter().enumerate() {
-                let base = self.baseline.filter(|&b| b != arm).map(|b| &by_arm[b]);
-                let common: Vec<(&Vec<f64>, &Vec<f64>)> = base
-                    .map(|base| {
-                        cells.iter().filter_map(|(at, own)| Some((own, base.get(at)?))).collect()
-                    })
-                    .unwrap_or_default();
-                let (own, theirs): (Vec<&Vec<f64>>, Vec<&Vec<f64>>) =
-                    common.iter().copied().unzip();
-                let ratio = describe::pooled_sd(&own)
-                    .zip(describe::pooled_sd(&theirs))
-                    .and_then(|(own, theirs)| interval::sd_ratio(own, theirs, LEVEL));
-                rows.push(VarianceSummary {
-                    arm,
-                    init: self.arms[arm].label.clone(),
-                    scope,
-                    n_cells: cells.len(),
-                    pooled: describe::pooled_sd(&cells.values().collect::<Vec<_>>()),
-                    n_common: common.len(),
-                    ratio,
-                });
+        let all = sweep.cells.iter().flat_map(|cell| cell.runs.iter().map(|run| run.seed));
+        let number: BTreeMap<Seed, u64> =
+            all.collect::<BTreeSet<_>>().into_iter().zip(0..).collect();
+        let mut by_arm: Vec<BTreeMap<Vec<usize>, BTreeMap<u64, f64>>> =
+            vec![BTreeMap::new(); self.arms.len()];
+        for (arm, cell) in self.cells(sweep) {
+            let trained = cell.counted().filter(|run| run.ending == RunEnding::Success);
+            let values: BTreeMap<u64, f64> =
+                trained.filter_map(|run| Some((number[&run.seed], run.accuracy?))).collect();
+            if values.len() > 1 {
+                by_arm[arm].insert(place(cell, &elsewhere), values);
             }
         }
-        rows
+        let row = |(arm, cells): (usize, &BTreeMap<Vec<usize>, BTreeMap<u64, f64>>)| {
+            let base = self.baseline.filter(|&b| b != arm).map(|b| &by_arm[b]);
+            let pair = |(at, own): (&Vec<usize>, &BTreeMap<u64, f64>)| {
+                let theirs = base?.get(at)?;
+                (own.len() > 2 && theirs.len() > 2).then(|| (own.clone(), theirs.clone()))
+            };
+            let (own, theirs): (Vec<_>, Vec<_>) = cells.iter().filter_map(pair).unzip();
+            let values: Vec<Vec<f64>> =
+                cells.values().map(|cell| cell.values().copied().collect()).collect();
+            let pooled = describe::pooled_sd(values.iter().map(Vec::as_slice));
+            let seeds = own.iter().chain(&theirs).flat_map(BTreeMap::keys);
+            VarianceSummary {
+                arm,
+                init: self.arms[arm].label.clone(),
+                n_cells: cells.len(),
+                sd: pooled.map(|(sd, _)| sd),
+                df: pooled.map(|(_, df)| df),
+                n_common: own.len(),
+                n_seeds: seeds.collect::<BTreeSet<_>>().len(),
+                ratio: dispersion::sd_ratio(&own, &theirs, LEVEL),
+            }
+        };
+        by_arm.iter().enumerate().map(row).collect()
     }
 }

@@ -1,14 +1,15 @@
 //! Summaries of made-up sweeps.
-#![allow(clippy::unwrap_used)]
 
-use super::testing::*;
-use super::*;
-use crate::interval::Interval;
-use crate::planning::SeedsNeeded;
-use crate::verdict::Verdict;
 use std::collections::{BTreeSet, HashSet};
-use wninit_core::grid::{Condition, Expectation, Metric};
-use wninit_core::job::{Field, Value};
+
+use crate::sweeps::{depth_sweep, diverged, init, job, lr, ok, whole};
+use wninit_core::grid::{Claim, Condition, Expectation, Metric, Published};
+use wninit_core::job::{Field, Job, JobId, Value};
+use wninit_core::results::Record;
+use wninit_stats::interval::Interval;
+use wninit_stats::planning::SeedsNeeded;
+use wninit_stats::summary::{ClaimResult, Input, Note, Ranked, Standing, Summary, SummaryError};
+use wninit_stats::verdict::Verdict;
 
 /// The plan of these jobs.
 fn plan(jobs: &[Job]) -> Vec<(JobId, Job)> {
@@ -24,7 +25,7 @@ fn seeds(n: i64) -> Vec<Job> {
 }
 
 #[test]
-fn a_diverged_run_counts_as_a_guess_in_the_headline_and_is_counted() {
+fn success_accuracy_given_success_and_their_composite_are_told_apart() {
     let jobs = seeds(3);
     let summary = of(&[ok(&jobs[0], 0.9, 0.8), diverged(&jobs[1]), ok(&jobs[2], 0.9, 0.9)]);
     let cell = &summary.cells[0];
@@ -33,9 +34,11 @@ fn a_diverged_run_counts_as_a_guess_in_the_headline_and_is_counted() {
         (3, 2, 1, 0)
     );
     assert!((cell.mean.unwrap() - 0.6).abs() < 1e-12);
-    assert!((cell.mean_converged.unwrap() - 0.85).abs() < 1e-12);
-    assert_eq!((cell.min, cell.median, cell.max), (Some(0.1), Some(0.8), Some(0.9)));
-    assert!((cell.success_rate.unwrap() - 2.0 / 3.0).abs() < 1e-12);
+    assert!((cell.accuracy.unwrap() - 0.85).abs() < 1e-12);
+    let success = cell.success.unwrap();
+    assert!((success.value - 2.0 / 3.0).abs() < 1e-12);
+    // statsmodels: proportion_confint(2, 3, 0.05, "beta").
+    assert!((success.interval.low - 0.094_299_3).abs() < 1e-6, "{success:?}");
 }
 
 #[test]
@@ -47,7 +50,8 @@ fn a_run_that_does_not_beat_guessing_is_at_chance_and_no_success() {
         jobs.iter().zip(accuracies).map(|(job, acc)| ok(job, acc, acc)).collect();
     let cell = &of(&records).cells[0];
     assert_eq!((cell.counts.ok, cell.counts.at_chance), (3, 2));
-    assert_eq!(cell.success_rate, Some(1.0 / 3.0));
+    assert_eq!((cell.trained, cell.runs.len()), (1, 3));
+    assert!((cell.mean.unwrap() - (0.1 + 0.1 + 60.0 / 360.0) / 3.0).abs() < 1e-12);
 }
 
 #[test]
@@ -66,7 +70,7 @@ fn what_failed_or_is_missing_is_counted_and_what_was_mended_is_not() {
         (4, 1, 1, 2)
     );
     assert_eq!(summary.counts.missing, 2);
-    assert_eq!((cell.mean, cell.sd, cell.mean_interval), (Some(0.9), None, None));
+    assert_eq!((cell.mean, cell.sd, cell.accuracy_interval), (Some(0.9), None, None));
 }
 
 #[test]
@@ -75,7 +79,7 @@ fn a_sweep_with_no_rows_or_no_plan_at_all_has_a_summary() {
     let jobs = seeds(2);
     let summary = Summary::new(&Input { planned: &plan(&jobs), ..Input::default() }).unwrap();
     assert_eq!((summary.cells[0].counts.missing, summary.cells[0].mean), (2, None));
-    assert_eq!(summary.initializers[0].iqm, None);
+    assert_eq!((summary.initializers[0].success, summary.ranking.len()), (None, 0));
 }
 
 #[test]
@@ -86,14 +90,16 @@ fn every_column_is_documented_and_every_row_is_complete() {
         assert_eq!(named.len(), table.columns.len(), "{}", table.name);
         assert!(table.rows.iter().all(|row| row.len() == table.columns.len()), "{}", table.name);
     }
-    let cells = summary.tables().remove(0);
-    let names: Vec<&str> = cells.columns.iter().map(|column| column.name).collect();
+    let names = |at: usize| -> Vec<&str> {
+        summary.tables()[at].columns.iter().map(|column| column.name).collect()
+    };
     assert_eq!(
-        names.join(", "),
+        names(1).join(", "),
         "depth, init, lr, n_planned, n_finished, n_ok, n_diverged, n_at_chance, n_failed, n_missing, \
-         success_rate, success_low, success_high, mean, sd, min, median, max, mean_low, mean_high, \
-         mean_converged, sd_converged"
+         n_left_out, n, n_trained, success, success_low, success_high, acc, acc_sd, acc_low, acc_high, mean, \
+         sd, mean_low, mean_high"
     );
+    assert_eq!(names(8), ["kind", "where", "text"]);
 }
 
 #[test]
@@ -107,7 +113,8 @@ fn the_learning_rate_is_chosen_on_validation_and_never_on_test() {
         .collect();
     let summary = of(&records);
     assert_eq!(summary.chosen, [0]);
-    assert_eq!(summary.initializers[0].iqm_best_lr, Some(0.7));
+    assert_eq!(summary.ranking[0].lr, (0.01, 0.01));
+    assert!((summary.ranking[0].accuracy.unwrap().value - 0.7).abs() < 1e-12);
 }
 
 #[test]
@@ -116,22 +123,36 @@ fn an_initializer_is_described_by_where_it_trains() {
     let [default, datadep, proposed] = &summary.initializers[..] else { panic!() };
     assert!(default.is_baseline);
     assert_eq!(
-        (default.deepest, proposed.deepest, proposed.deepest_tested),
-        (Some(2), Some(50), Some(50))
-    );
-    assert_eq!(
         (datadep.counts.diverged, default.counts.at_chance, proposed.counts.at_chance),
         (10, 10, 5)
     );
-    assert_eq!(proposed.success_rate, Some(0.75));
+    assert_eq!((proposed.trained, proposed.trained_chosen), ((15, 20), (10, 10)));
+    assert_eq!(proposed.success.unwrap().value, 0.75);
     // Both rates at depth 2, one at depth 50: a decade and nothing.
-    assert_eq!((proposed.lr_usable, proposed.lr_band_decades), (Some(0.75), Some(0.5)));
-    assert_eq!((datadep.lr_usable, datadep.lr_band_decades), (Some(0.5), Some(0.5)));
-    // At depth 2 the best is 0.9 or 0.901; at depth 50 it is proposed's own 0.8.
-    assert_eq!((default.near_best, proposed.near_best), (Some(0.25), Some(0.5)));
-    let difference = proposed.difference.unwrap();
-    assert_eq!(difference.n, 5);
-    assert!((difference.mean - (0.001 + 0.7) / 2.0).abs() < 1e-9, "{difference:?}");
+    assert_eq!((proposed.lr_band_decades, datadep.lr_band_decades), (Some(0.5), Some(0.5)));
+}
+
+#[test]
+fn a_band_of_rates_does_not_bridge_a_rate_that_is_missing() {
+    let at = |rate, seed| job(&[lr(rate), whole("seed", seed)]);
+    let jobs: Vec<Job> =
+        (0..3).flat_map(|seed| [0.001, 0.01, 0.1].map(|rate| at(rate, seed))).collect();
+    let records: Vec<Record> =
+        jobs.iter().filter(|job| job.lr != 0.01).map(|job| ok(job, 0.9, 0.9)).collect();
+    let planned = plan(&jobs);
+    let input = Input { planned: &planned, records: &records, ..Input::default() };
+    let summary = Summary::new(&input).unwrap();
+    let arm = &summary.initializers[0];
+    assert_eq!((arm.lr_band_decades, arm.lr_bands_left_out), (None, 1));
+    noted(&summary.notes, &["lr bands leave out 1 case"]);
+}
+
+#[track_caller]
+fn noted(notes: &[Note], expected: &[&str]) {
+    let all: Vec<&str> = notes.iter().map(|note| note.text.as_str()).collect();
+    for text in expected {
+        assert!(all.iter().any(|note| note.contains(text)), "{text}\n{}", all.join("\n"));
+    }
 }
 
 #[test]
@@ -142,12 +163,108 @@ fn pairs_are_differences_by_seed_with_holm_over_all_of_them() {
         let at: Vec<usize> = summary.arm_axes.iter().map(|&axis| cell.at[axis]).collect();
         assert_eq!(summary.initializers[cell.arm].at, at, "a cell belongs to its own arm");
     }
-    let deep = summary.pairs.iter().find(|p| p.context == [1] && p.arm == 2).unwrap();
-    assert_eq!((deep.lr, deep.baseline_lr, deep.n_arm), (0.01, 0.01, 5));
-    let difference = deep.difference.unwrap();
-    assert!((difference.mean - 0.7).abs() < 1e-9);
-    assert!((deep.p_holm.unwrap() - 4.0 * difference.p.unwrap()).abs() < 1e-12);
-    assert_eq!(deep.better.unwrap().value, 1.0);
+    let pair =
+        |depth: usize, arm| summary.pairs.iter().find(|p| p.context == [depth] && p.arm == arm);
+    let shallow = pair(0, 2).unwrap();
+    assert_eq!((shallow.lr, shallow.baseline_lr), (0.01, 0.01));
+    assert!((shallow.difference.accuracy.estimate.unwrap() - 0.001).abs() < 1e-9);
+    // At depth 50 the baseline stays at chance: no accuracy to compare, at one of the two rates.
+    let deep = &pair(1, 2).unwrap().difference;
+    assert_eq!((deep.success.estimate, deep.success.n), (Some(0.5), 5));
+    assert_eq!(deep.accuracy.verdict, Verdict::NotTestable);
+    // Three of the four pairs have a p value: at depth 50 neither datadep nor the baseline trains.
+    let tested = summary.pairs.iter().filter(|p| p.difference.success.p.is_some());
+    assert_eq!(tested.count(), 3);
+    let (p, holm) = (deep.success.p.unwrap(), deep.success.p_holm.unwrap());
+    assert!((holm - (3.0 * p).min(1.0)).abs() < 1e-12, "{p} {holm}");
+}
+
+fn row<'s>(summary: &'s Summary, task: &[usize], init: &str) -> &'s Ranked {
+    summary.ranking.iter().find(|r| r.task == task && r.init == init).unwrap()
+}
+
+#[test]
+fn arms_are_ranked_by_success_then_by_accuracy_and_what_does_not_train_is_named() {
+    // Six seeds at one rate: the default gain stays at chance at depth 50, datadep diverges.
+    let records: Vec<Record> = (0..6)
+        .flat_map(|seed| {
+            ["orthogonal", "orthogonal_datadep", "orthogonal_proposed"]
+                .into_iter()
+                .flat_map(move |name| [2, 50].map(|depth| (seed, name, depth)))
+        })
+        .map(|(seed, name, depth)| {
+            let job = job(&[whole("depth", depth), init(name), whole("seed", seed)]);
+            let noise = 0.001 * [0.0, 2.0, -1.0, 1.0, -2.0, 0.5][seed as usize];
+            match (depth, name) {
+                (50, "orthogonal_datadep") => diverged(&job),
+                (50, "orthogonal") => ok(&job, 0.1, 0.1),
+                (2, "orthogonal") => ok(&job, 0.85 - noise, 0.85 - noise),
+                (2, "orthogonal_proposed") => ok(&job, 0.9 + noise, 0.9 + noise),
+                _ => ok(&job, 0.9, 0.9 + noise / 2.0),
+            }
+        })
+        .collect();
+    let summary = of(&records);
+    let order: Vec<(usize, &str)> =
+        summary.ranking.iter().map(|r| (r.task[0], r.init.as_str())).collect();
+    assert_eq!(order[0], (0, "orthogonal_proposed"));
+    assert_eq!(order[3], (1, "orthogonal_proposed"));
+    let standing = |depth: usize, init| row(&summary, &[depth], init).standing;
+    assert_eq!(standing(0, "orthogonal"), Standing::LessAccurate);
+    assert_eq!(standing(0, "orthogonal_datadep"), Standing::Open);
+    // 6 of 6 against 0 of 6 has p = 0.031, of which three pairs of arms are one too many.
+    let never = row(&summary, &[1], "orthogonal_datadep");
+    assert_eq!(never.standing, Standing::NeverTrains { shown: false });
+    assert_eq!(never.words(), "always fails; few seeds, p = 0.094");
+    let two: Vec<Record> =
+        records.into_iter().filter(|r| r.job.init.name() != "orthogonal").collect();
+    let never = of(&two);
+    assert_eq!(row(&never, &[1], "orthogonal_datadep").words(), "always fails, p = 0.031");
+}
+
+#[test]
+fn settings_of_the_task_are_ranked_one_by_one_so_that_no_average_hides_them() {
+    let gain = [0.12, 0.0];
+    let records: Vec<Record> = (0..8)
+        .flat_map(|seed| {
+            [256, 64].into_iter().zip(gain).map(move |(width, gain)| (seed, width, gain))
+        })
+        .flat_map(|(seed, width, gain)| {
+            let noise = 0.01 * ((seed * 5) % 8) as f64 - 0.035;
+            let at = |name| job(&[whole("width", width), init(name), whole("seed", seed)]);
+            let [he, proposed] = [at("he"), at("he_proposed")];
+            let gained = 0.8 + gain + noise;
+            [ok(&he, 0.8, 0.8), ok(&proposed, 0.8 + gain, gained)]
+        })
+        .collect();
+    let summary = of(&records);
+    let standings: Vec<(usize, Standing)> = summary
+        .ranking
+        .iter()
+        .filter(|row| row.rank == 2)
+        .map(|row| (row.task[0], row.standing))
+        .collect();
+    assert_eq!(standings, [(0, Standing::Open), (1, Standing::LessAccurate)]);
+}
+
+#[test]
+fn where_nothing_trains_nothing_is_recommended_and_divergence_counts_where_claims_ask_for_it() {
+    let records: Vec<Record> = (0..6)
+        .flat_map(|seed| {
+            let at = |name| job(&[init(name), whole("seed", seed)]);
+            [diverged(&at("orthogonal_datadep")), ok(&at("orthogonal_proposed"), 0.1, 0.1)]
+        })
+        .collect();
+    let summary = of(&records);
+    assert!(summary.ranking.iter().all(|row| row.standing == Standing::NothingTrains));
+    let expect = compare("orthogonal_proposed", "orthogonal_datadep", 0.0);
+    let claims = [Claim::new("", Metric::Diverged, Vec::new(), expect)];
+    let input = Input { records: &records, claims: &claims, ..Input::default() };
+    let summary = Summary::new(&input).unwrap();
+    assert_eq!(summary.success_metric, Metric::Diverged);
+    assert_eq!((summary.ranking[0].trained, summary.ranking[1].trained), (6, 0));
+    let last = row(&summary, &[], "orthogonal_datadep");
+    assert_eq!(last.standing, Standing::NeverTrains { shown: true });
 }
 
 #[test]
@@ -202,8 +319,7 @@ fn a_warm_up_that_only_some_have_makes_an_arm_and_one_that_all_have_does_not() {
     let labels: Vec<&str> = summary.initializers.iter().map(|s| s.label.as_str()).collect();
     let expected = ["orthogonal", "orthogonal_proposed", "orthogonal_proposed+warmup5"];
     assert_eq!(labels, expected);
-    assert_eq!((summary.baseline, summary.recommendations.len()), (Some(0), 1));
-    assert_eq!(summary.recommendations[0].rivals.len(), 2);
+    assert_eq!((summary.baseline, summary.ranking.len()), (Some(0), 3));
     assert_eq!(summary.pairs.len(), 2);
 
     records.extend((0..3).map(|seed| warm("orthogonal", 5, seed)));
@@ -240,33 +356,56 @@ fn what_makes_numbers_hard_to_compare_is_said_out_loud() {
     let summary =
         Summary::new(&Input { planned: &plan(&jobs), records: &records, ..Input::default() })
             .unwrap();
-    let notes = summary.notes.join("\n");
-    for expected in [
-        "Unequal n: cells have between 4 and 5 finished runs.",
-        "Mixed devices: NVIDIA H200 (1 runs), cpu (57 runs).",
-        "Mixed git commits: abc (57 runs), def-dirty (1 runs).",
-        "1 run from a working tree with uncommitted changes.",
-        "1 finished run in runs.csv belongs to no job of plan.csv",
-        "1 further row for a job that has one already",
-        "Fewer than 10 seeds",
-    ] {
-        assert!(notes.contains(expected), "{expected}\n{notes}");
-    }
+    noted(
+        &summary.notes,
+        &[
+            "Unequal n: cells have between 4 and 5 runs that count.",
+            "Mixed devices: NVIDIA H200 (1 runs), cpu (57 runs).",
+            "Mixed git commits: abc (57 runs), def-dirty (1 runs).",
+            "1 run from a working tree with uncommitted changes.",
+            "1 finished run in runs.csv belongs to no job of plan.csv",
+            "1 further row for a job that has one already",
+            "Fewer than 6 seeds",
+            "The chosen lr is the smallest tried in 4 of 4 cases (depth 2 orthogonal,",
+        ],
+    );
 }
 
 #[test]
-fn the_spread_of_an_initializer_that_dies_is_not_taken_for_stability() {
+fn a_device_an_accuracy_or_a_setting_that_misleads_is_said_out_loud() {
+    let mut records = depth_sweep();
+    for record in &mut records {
+        if is_proposed(record) {
+            record.provenance.device = "cuda:0 NVIDIA H200".to_owned();
+        }
+    }
+    records[0].test_acc = Some(1.5);
+    let jobs: Vec<Job> = records.iter().map(|r| r.job.clone()).collect();
+    records.retain(|r| r.job.arch.layers() < 50 || r.job.init.name() != "orthogonal");
+    let planned = plan(&jobs);
+    let input = Input { planned: &planned, records: &records, ..Input::default() };
+    let summary = Summary::new(&input).unwrap();
+    noted(
+        &summary.notes,
+        &[
+            "Device and initializer are confounded: orthogonal on cpu, orthogonal_datadep on cpu, \
+         orthogonal_proposed on NVIDIA H200.",
+            "1 finished run with an accuracy outside [0, 1]",
+            "Not compared, as no run counts: depth 50.",
+        ],
+    );
+    let note = summary.notes.iter().find(|note| note.kind == "missing").unwrap();
+    assert_eq!(note.r#where, "depth 50");
+}
+
+#[test]
+fn the_spread_is_that_of_the_runs_that_train_and_its_ratio_needs_six_seeds() {
     let summary = of(&depth_sweep());
-    let row = |arm, scope| {
-        summary.variance.iter().find(|v| v.arm == arm && v.scope == scope).unwrap().clone()
-    };
-    let datadep = row(1, Scope::Success);
-    assert_eq!((datadep.n_cells, datadep.pooled.unwrap().df), (2, 8));
-    assert_eq!(row(1, Scope::All).n_cells, 4);
-    // Proposed succeeds in three cells, of which the baseline succeeds in two.
-    let proposed = row(2, Scope::Success);
-    assert_eq!((proposed.n_cells, proposed.n_common), (3, 2));
-    assert!((proposed.ratio.unwrap().value - 1.2).abs() < 1e-9);
+    let [_, datadep, proposed] = &summary.variance[..] else { panic!() };
+    assert_eq!((datadep.n_cells, datadep.df), (2, Some(8)));
+    // Proposed trains in three cells, of which the baseline trains in two.
+    assert_eq!((proposed.n_cells, proposed.n_common, proposed.n_seeds), (3, 2, 5));
+    assert_eq!(proposed.ratio, None);
 }
 
 fn claim(metric: Metric, depth: i64, expect: Expectation) -> Claim {
@@ -369,6 +508,8 @@ fn claims_carry_holms_correction_over_the_sweep() {
         "{holm:?}"
     );
     assert_eq!((p[2].p, p[2].p_holm), (None, None));
+    let lost = holm.iter().filter(|p| **p > 0.05).count();
+    assert_eq!(summary.notes.iter().filter(|n| n.text.contains("survive")).count(), lost.min(1));
     assert!(summary.claims[0].reason().contains("(Holm"), "{}", summary.claims[0].reason());
 }
 
@@ -405,7 +546,37 @@ fn of_an_unfinished_sweep_a_seed_counts_when_every_arm_has_it() {
     assert_eq!((result.n(), result.n_left_out, result.n_missing), (4, 2, 2));
     assert_eq!(result.success, [(4, 8), (0, 8)]);
     assert!(result.reason().contains("2 finished runs left out"), "{}", result.reason());
-    assert!(summary.notes.iter().any(|note| note.starts_with("Unfinished:")));
+    noted(&summary.notes, &["Unfinished: 10 of 60 runs."]);
+    // Nor do the tables count what diverged first.
+    assert!(summary.cells.iter().all(|cell| cell.runs.len() == 4), "{:?}", summary.cells);
+    assert_eq!((summary.counts.finished, summary.counts.left_out), (50, 2));
+}
+
+#[test]
+fn arms_with_seeds_of_their_own_are_compared_unpaired() {
+    let at = |name: &str, seed: i64| job(&[init(name), whole("seed", seed)]);
+    let noise = |seed: i64| 0.01 * ((seed * 3) % 5) as f64;
+    let records: Vec<Record> = (0..6)
+        .map(|seed| (at("orthogonal_proposed", seed), 0.9 + noise(seed)))
+        .chain((100..108).map(|seed| (at("orthogonal_datadep", seed), 0.7 + noise(seed))))
+        .map(|(job, acc)| ok(&job, acc, acc))
+        .collect();
+    let expect = compare("orthogonal_proposed", "orthogonal_datadep", 0.0);
+    let of = |metric| settle(&records, Claim::new("", metric, Vec::new(), expect.clone()));
+    let accuracy = of(Metric::TestAcc);
+    assert_eq!((accuracy.verdict(), accuracy.n()), (Verdict::Supported, 6));
+    assert_eq!(accuracy.answer.overall.p_sign_flip, None);
+    // Welch's, of which the pairs in the order of the seeds are no part.
+    let mean = |range: std::ops::Range<i64>| {
+        let n = (range.end - range.start) as f64;
+        range.map(noise).sum::<f64>() / n
+    };
+    let expected = 0.2 + mean(0..6) - mean(100..108);
+    assert!((accuracy.estimate.unwrap() - expected).abs() < 1e-9, "{accuracy:?}");
+    let success = of(Metric::Success);
+    assert_eq!(success.answer.overall.method, "exact unconditional");
+    assert_eq!(success.success, [(6, 6), (8, 8)]);
+    assert_eq!(success.verdict(), Verdict::Undecided);
 }
 
 #[test]
@@ -419,9 +590,12 @@ fn no_interval_is_a_point_or_leaves_the_range() {
     };
     for (n, failing) in [(2, 0), (2, 1), (3, 1), (6, 0), (6, 6), (10, 1)] {
         let records = mixed(n, failing);
-        let inside = |i: Interval| 0.0 <= i.low && i.low < i.high && i.high <= 1.0;
+        let inside = |i: Interval| 0.0 <= i.low && i.low + 1e-3 < i.high && i.high <= 1.0;
         let cell = &of(&records).cells[0];
         assert!(inside(cell.mean_interval.unwrap()), "{n} {failing} {:?}", cell.mean_interval);
+        assert!(inside(cell.success.unwrap().interval), "{n} {failing} {:?}", cell.success);
+        assert_eq!(cell.accuracy_interval.is_none(), n - failing < 2);
+        assert!(cell.accuracy_interval.is_none_or(inside), "{n} {failing}");
         for metric in [Metric::Success, Metric::Diverged, Metric::CompositeAcc, Metric::TestAcc] {
             let expect = Expectation::Within { at_least: Some(0.5), at_most: None };
             let result = settle(&records, Claim::new("", metric, Vec::new(), expect));

@@ -9,7 +9,8 @@ use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
 use wninit_core::rng::{self, Stream};
 use wninit_stats::describe;
-use wninit_stats::interval::{self, Interval, LEVEL};
+use wninit_stats::inference::Inference;
+use wninit_stats::interval::Interval;
 use wninit_stats::sequential;
 use wninit_stats::verdict::{ALPHA, Arm, Design, Estimand, Question, Setting, Verdict, decide};
 
@@ -86,7 +87,9 @@ fn plain_interval(values: &[f64]) -> Option<Interval> {
     let low = values.iter().copied().fold(f64::INFINITY, f64::min);
     let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let point = low == high && values.len() >= 6;
-    interval::t_interval(values, LEVEL).or_else(|| point.then_some(Interval { low, high }))
+    let all = Interval { low: f64::NEG_INFINITY, high: f64::INFINITY };
+    let t = Inference::mean(values, all).map(|mean| mean.with_interval().interval);
+    t.or_else(|| point.then_some(Interval { low, high }))
 }
 
 fn arm(runs: Vec<Run>, choices: usize) -> Arm {

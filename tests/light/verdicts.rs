@@ -2,10 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-mod simulation;
-
 use std::collections::BTreeMap;
 
+use crate::simulation;
 use serde_json::Value;
 use wninit_stats::inference::Inference;
 use wninit_stats::interval::{Interval, LEVEL};
@@ -18,8 +17,7 @@ use wninit_stats::{bounded, dispersion, planning, sequential};
 
 /// Numbers of SciPy and statsmodels, beside the script that asked for them.
 fn reference(what: &str) -> Vec<Value> {
-    let all: Value =
-        serde_json::from_str(include_str!("../../../tests/fixtures/stats/verdicts.json")).unwrap();
+    let all: Value = serde_json::from_str(include_str!("../fixtures/stats/verdicts.json")).unwrap();
     let cases = all[what].as_array().unwrap().clone();
     assert!(!cases.is_empty(), "{what}");
     cases
@@ -183,6 +181,18 @@ fn gaffkes_bound_is_that_of_drawn_weights_and_of_successes_clopper_and_pearsons(
 }
 
 #[test]
+fn t_intervals_are_those_of_scipy() {
+    let all: Value =
+        serde_json::from_str(include_str!("../fixtures/stats/reference.json")).unwrap();
+    for case in all["one_sample"].as_array().unwrap() {
+        let t = Inference::mean(&floats(&case["x"]), ALL).unwrap().with_interval();
+        close(t.value, float(&case["mean"]), 1e-9);
+        close(t.interval.low, float(&case["t_interval"][0]), 1e-8);
+        close(t.interval.high, float(&case["t_interval"][1]), 1e-8);
+    }
+}
+
+#[test]
 fn t_tests_are_those_of_scipy() {
     for case in reference("student") {
         let mean = Mean::over(&[by_seed(&floats(&case["x"]))]).unwrap();
@@ -249,14 +259,13 @@ fn the_range_of_seeds_needed_is_the_noncentral_ts() {
 
 #[test]
 fn what_can_be_detected_shrinks_with_the_seeds() {
-    for design in [Design::Paired, Design::Unpaired] {
-        let means = [3, 6, 20].map(|n| planning::detectable_mean(n, 0.02, design).unwrap());
-        assert!(means[0] > means[1] && means[1] > means[2], "{means:?}");
-        let shares = [6, 10, 20].map(|n| planning::detectable_success(n, design).unwrap());
-        assert!(shares[0] > shares[1] && shares[1] > shares[2], "{shares:?}");
-    }
-    // Three pairs cannot tell any success from any failure.
-    assert_eq!(planning::detectable_success(3, Design::Paired), None);
+    let detectable = |n| planning::detectable_mean(n, 0.02, LEVEL).unwrap();
+    let means = [3, 6, 20].map(detectable);
+    assert!(means[0] > means[1] && means[1] > means[2], "{means:?}");
+    // At the difference that 22 seeds detect, 22 seeds are needed.
+    let effect = 0.001 / 0.0015811;
+    let needs = |n| planning::detectable_mean(n, 1.0, LEVEL).unwrap();
+    assert!(needs(22) <= effect && effect < needs(21), "{} {}", needs(22), needs(21));
 }
 
 #[test]
