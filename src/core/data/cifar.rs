@@ -79,10 +79,8 @@ pub fn read(place: &Place, spec: &ArchiveSpec) -> Result<(Images, Images), DataE
             (archive, contents)
         }
         (None, None) => {
-            return Err(place.missing(
-                format!("{} (or the folder {})", spec.name, spec.folder),
-                folders(place),
-            ));
+            let wanted = format!("{} (or the folder {})", spec.name, spec.folder);
+            return Err(place.missing(&wanted, &folders(place)));
         }
     };
     let (test_file, train_files) = match spec.members.split_last() {
@@ -113,7 +111,7 @@ fn read_folder(
     for member in files::with_sums(&spec.members, folder) {
         let path = folder.join(&member.name);
         if !path.is_file() {
-            return Err(place.missing(&member.name, vec![folder.to_owned()]));
+            return Err(place.missing(&member.name, &[folder.to_owned()]));
         }
         let bytes = files::read(&path, &member).map_err(|problem| place.problem(&path, problem))?;
         contents.insert(member.name, bytes);

@@ -126,7 +126,7 @@ pub fn load(dataset: Dataset, dir: &Path) -> Result<Data, DataError> {
     let place = Place { dataset: dataset.name(), dir: dir.to_owned() };
     let (train, test) = match (dataset, dataset.name()) {
         (Dataset::Synthetic { .. }, _) => {
-            synthetic::make(dataset).ok_or(DataError::Memory { dataset: dataset.name() })?
+            synthetic::make(dataset).ok_or_else(|| place.too_large())?
         }
         (_, DatasetName::Digits) => {
             digits::read().map_err(|problem| place.corrupt("(embedded)", problem))?
@@ -202,7 +202,7 @@ mod tests {
             DatasetName::Cifar100,
         ] {
             let error = load(Dataset::Named(name), dir.path()).unwrap_err();
-            assert!(matches!(error, DataError::Missing { .. }), "{error}");
+            assert!(error.is_missing, "{error}");
             let text = error.to_string();
             assert!(
                 text.contains(&format!("wninit fetch {name} --data {}", dir.path().display())),
