@@ -662,8 +662,9 @@ impl Fetcher<'_> {
             let apt = self.staging.path().join("apt");
             make(&apt.join("lists/partial"))?;
             make(&apt.join("cache/archives/partial"))?;
-            let own = [("Dir::State::Lists", "lists"), ("Dir::Cache", "cache")]
-                .map(|(option, folder)| format!("-o{option}={}", absolute(&apt.join(folder)).display()));
+            let own = [("Dir::State::Lists", "lists"), ("Dir::Cache", "cache")].map(
+                |(option, folder)| format!("-o{option}={}", absolute(&apt.join(folder)).display()),
+            );
             run("apt-get", |apt| apt.args(APT_OPTIONS).args(&own).arg("update"))
                 .and_then(|()| download(&own))
                 .map_err(|again| format!("{why}; `apt-get update` may be needed ({again})"))?;

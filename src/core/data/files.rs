@@ -40,7 +40,8 @@ impl Place {
 
     /// `file` is in none of the folders `looked`.
     pub(crate) fn missing(&self, file: &str, looked: &[PathBuf]) -> DataError {
-        let looked: Vec<String> = looked.iter().map(|folder| folder.display().to_string()).collect();
+        let looked: Vec<String> =
+            looked.iter().map(|folder| folder.display().to_string()).collect();
         let error = self.error(format_args!(
             "{file} is missing (looked in {}); run `{}`, or name the folder that holds it with \
              --data DIR or WNINIT_DATA",
@@ -51,11 +52,7 @@ impl Place {
     }
 
     /// `file` does not hold what it should; `problem` completes a sentence that begins with it.
-    pub(crate) fn corrupt(
-        &self,
-        file: impl AsRef<Path>,
-        problem: impl fmt::Display,
-    ) -> DataError {
+    pub(crate) fn corrupt(&self, file: impl AsRef<Path>, problem: impl fmt::Display) -> DataError {
         self.error(format_args!(
             "{}: {problem}; run `{}` to replace it, or name a folder with good files with \
              --data DIR or WNINIT_DATA",
@@ -189,19 +186,16 @@ pub(crate) fn read(path: &Path, spec: &FileSpec) -> Result<Vec<u8>, Problem> {
 pub(crate) fn check(bytes: &[u8], spec: &FileSpec) -> Result<(), Problem> {
     if bytes.len() as u64 != spec.bytes {
         let shorter = if (bytes.len() as u64) < spec.bytes { "it is truncated: " } else { "" };
-        return Err(format!(
-            "{shorter}it has {} bytes, expected {}",
-            bytes.len(),
-            spec.bytes
-        ).into());
+        return Err(
+            format!("{shorter}it has {} bytes, expected {}", bytes.len(), spec.bytes).into()
+        );
     }
     match &spec.sha256 {
-        Some(expected) if *expected != hex(&Sha256::digest(bytes)) => {
-            Err(format!(
-                "its checksum is wrong: SHA-256 {}, expected {expected}",
-                hex(&Sha256::digest(bytes))
-            ).into())
-        }
+        Some(expected) if *expected != hex(&Sha256::digest(bytes)) => Err(format!(
+            "its checksum is wrong: SHA-256 {}, expected {expected}",
+            hex(&Sha256::digest(bytes))
+        )
+        .into()),
         _ => Ok(()),
     }
 }
@@ -233,10 +227,9 @@ pub(crate) fn read_archive(
     let file = File::open(path)?;
     let length = file.metadata()?.len();
     if length > spec.max_bytes {
-        return Err(format!(
-            "it has {length} bytes, more than the expected {}",
-            spec.max_bytes
-        ).into());
+        return Err(
+            format!("it has {length} bytes, more than the expected {}", spec.max_bytes).into()
+        );
     }
     let mut hashed = Hashed { reader: file.take(spec.max_bytes), md5: Md5::new() };
     let members = unpack(io::BufReader::with_capacity(1 << 16, &mut hashed), spec);
@@ -244,10 +237,7 @@ pub(crate) fn read_archive(
     io::copy(&mut hashed, &mut io::sink())?;
     let md5 = hex(&hashed.md5.finalize());
     if md5 != spec.md5 {
-        return Err(format!(
-            "its checksum is wrong: MD5 {md5}, expected {}",
-            spec.md5
-        ).into());
+        return Err(format!("its checksum is wrong: MD5 {md5}, expected {}", spec.md5).into());
     }
     members
 }
@@ -285,9 +275,7 @@ fn unpack(reader: impl Read, spec: &ArchiveSpec) -> Result<HashMap<String, Vec<u
         }
     }
     match spec.members.iter().find(|member| !members.contains_key(&member.name)) {
-        Some(member) => {
-            Err(format!("it has no member {}/{}", spec.folder, member.name).into())
-        }
+        Some(member) => Err(format!("it has no member {}/{}", spec.folder, member.name).into()),
         None => Ok(members),
     }
 }

@@ -56,14 +56,10 @@ impl Images {
         }
         let mut seen = vec![false; classes];
         for (i, &label) in self.labels.iter().enumerate() {
-            match usize::try_from(label).ok().and_then(|label| seen.get_mut(label)) {
-                Some(seen) => *seen = true,
-                None => {
-                    return Err(format!(
-                        "image {i} has the label {label}, but there are {classes} classes"
-                    ));
-                }
-            }
+            let class = usize::try_from(label).ok().and_then(|label| seen.get_mut(label));
+            *class.ok_or_else(|| {
+                format!("image {i} has the label {label}, but there are {classes} classes")
+            })? = true;
         }
         // A synthetic data set may have more classes than training images.
         match seen.iter().position(|seen| !seen) {
@@ -195,20 +191,13 @@ mod tests {
     #[test]
     fn a_missing_data_set_is_an_error_that_says_what_to_run() {
         let dir = tempfile::tempdir().unwrap();
-        for name in [
-            DatasetName::FashionMnist,
-            DatasetName::Mnist,
-            DatasetName::Cifar10,
-            DatasetName::Cifar100,
-        ] {
+        use DatasetName::*;
+        for name in [FashionMnist, Mnist, Cifar10, Cifar100] {
             let error = load(Dataset::Named(name), dir.path()).unwrap_err();
             assert!(error.is_missing, "{error}");
             let text = error.to_string();
-            assert!(
-                text.contains(&format!("wninit fetch {name} --data {}", dir.path().display())),
-                "{text}"
-            );
-            assert!(text.contains("WNINIT_DATA"), "{text}");
+            let command = format!("wninit fetch {name} --data {}", dir.path().display());
+            assert!(text.contains(&command) && text.contains("WNINIT_DATA"), "{text}");
         }
     }
 }

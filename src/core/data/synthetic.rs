@@ -97,22 +97,19 @@ mod tests {
     /// Accuracy on the test images of the nearest mean of the training images.
     fn nearest_mean(train: &Images, test: &Images, classes: usize) -> f64 {
         let size: usize = train.shape.iter().product();
+        let share = classes as f64 / train.len() as f64;
         let mut means = vec![vec![0.0; size]; classes];
         for (image, &label) in train.pixels.chunks(size).zip(&train.labels) {
-            let share = classes as f64 / train.len() as f64;
-            means[label as usize]
-                .iter_mut()
-                .zip(image)
-                .for_each(|(m, &p)| *m += f64::from(p) * share);
+            let mean = means[label as usize].iter_mut().zip(image);
+            mean.for_each(|(mean, &pixel)| *mean += f64::from(pixel) * share);
         }
-        let distance = |mean: &[f64], image: &[u8]| -> f64 {
-            mean.iter().zip(image).map(|(m, &p)| (m - f64::from(p)).powi(2)).sum()
-        };
         let right = test.pixels.chunks(size).zip(&test.labels).filter(|(image, label)| {
-            let best = (0..classes)
-                .min_by(|&a, &b| distance(&means[a], image).total_cmp(&distance(&means[b], image)))
-                .unwrap();
-            best as i64 == **label
+            let distance = |mean: &[f64]| -> f64 {
+                mean.iter().zip(*image).map(|(m, &p)| (m - f64::from(p)).powi(2)).sum()
+            };
+            let nearest =
+                |&a: &usize, &b: &usize| distance(&means[a]).total_cmp(&distance(&means[b]));
+            (0..classes).min_by(nearest) == Some(**label as usize)
         });
         right.count() as f64 / test.len() as f64
     }
