@@ -97,6 +97,12 @@ impl<'a> Accumulation<'a> {
     }
 }
 
+/// What a backward pass hands from layer to layer, besides the gradient.
+pub(crate) struct Backward<'a> {
+    pub tape: Tape,
+    pub accum: Accumulation<'a>,
+}
+
 /// A stacked layer.
 pub(crate) trait Layer: Send {
     /// `x` to `y`, both `[member, batch, …]`.
@@ -104,13 +110,7 @@ pub(crate) trait Layer: Send {
 
     /// `∂L/∂y` to `∂L/∂x` (an undefined tensor unless `need_dx`); accumulates the gradients of its
     /// parameters.
-    fn backward(
-        &mut self,
-        dy: Tensor,
-        tape: &mut Tape,
-        accum: Accumulation,
-        need_dx: bool,
-    ) -> Tensor;
+    fn backward(&mut self, dy: Tensor, back: &mut Backward, need_dx: bool) -> Tensor;
 
     /// The forward pass of data-dependent initialization, for a stack of one member: sets gains
     /// and biases from the batch (Salimans & Kingma 2016, eq. 6).
@@ -123,6 +123,22 @@ pub(crate) trait Layer: Send {
 pub(crate) enum Part<'a> {
     Affine(&'a mut Affine),
     BatchNorm(&'a mut BatchNorm),
+}
+
+impl<'a> Part<'a> {
+    pub(crate) fn params(self) -> Vec<&'a mut Param> {
+        match self {
+            Part::Affine(affine) => affine.params(),
+            Part::BatchNorm(bn) => bn.params(),
+        }
+    }
+
+    pub(crate) fn buffers(self) -> Vec<&'a mut Buffer> {
+        match self {
+            Part::Affine(_) => Vec::new(),
+            Part::BatchNorm(bn) => bn.buffers(),
+        }
+    }
 }
 
 /// Device and data types of a model.

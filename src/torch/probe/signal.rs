@@ -10,7 +10,7 @@ use rand::Rng;
 use rand_distr::StandardNormal;
 use tch::{Device, Kind, Tensor};
 
-use crate::nn::{Accumulation, Arithmetic, Layer, Linear, Part, Pass, Role, Tape, init};
+use crate::nn::{Accumulation, Arithmetic, Backward, Layer, Linear, Part, Pass, Role, Tape, init};
 use crate::train::Libtorch;
 use crate::train::augment::Preprocess;
 use crate::train::failure::catch_torch_panic;
@@ -181,13 +181,13 @@ impl Net {
                 .view([1, SAMPLES, size])
         };
         let mut blocks = self.layers(init, seed);
-        let mut tape = Tape::default();
+        let mut back = Backward { tape: Tape::default(), accum: Accumulation::whole(None) };
         let mut h = gaussian("signal/input", INPUTS);
         let mut forward = vec![norms(&h)];
         for block in &blocks {
             let mut y = h.shallow_clone();
             for layer in block {
-                y = layer.forward(&y, &mut Pass::Train(&mut tape));
+                y = layer.forward(&y, &mut Pass::Train(&mut back.tape));
             }
             h = if skip { h + y } else { y };
             forward.push(norms(&h));
@@ -199,7 +199,7 @@ impl Net {
             // Layers compute in place, and the skip connection needs dh again.
             let mut dy = dh.copy();
             for layer in block.iter_mut().rev() {
-                dy = layer.backward(dy, &mut tape, Accumulation::whole(None), true);
+                dy = layer.backward(dy, &mut back, true);
             }
             dh = if skip { dh + dy } else { dy };
             backward.push(norms(&dh));

@@ -254,9 +254,7 @@ pub(crate) fn scan(dir: &Path, mut warn: impl FnMut(String)) -> Result<Vec<Check
 /// value so far.
 fn most_bytes(model: &mut Model, jobs: usize) -> u64 {
     let members = model.members().max(1) as u64;
-    let params = model.params().into_iter().map(|param| param.value.numel());
-    let mut numbers: usize = params.sum();
-    numbers += model.buffers().into_iter().map(|buffer| buffer.value.numel()).sum::<usize>();
+    let numbers: usize = model.state().iter().map(Tensor::numel).sum();
     (numbers as u64 / members).saturating_mul(jobs as u64).saturating_mul(3 * 4)
 }
 
@@ -329,7 +327,7 @@ impl Checkpoint {
         let progress = indices.iter().map(|&p| header.progress[p].clone()).collect();
         let mut session = Session::new(cohort, model, data, progress, header.epoch, header.step);
         if holds("best/0") {
-            let state = session.state();
+            let state = session.model.state();
             let best = state.iter().enumerate().map(|(i, now)| read(&format!("best/{i}"), now));
             session.best = Some(best.collect::<Result<_>>()?);
         }
@@ -376,7 +374,7 @@ mod tests {
             }
             let mut session =
                 Session::new(&cohort(), model, &data(), vec![MemberProgress::default(); 3], 1, 2);
-            session.best = Some(session.state().iter().map(Tensor::copy).collect());
+            session.best = Some(session.model.state().iter().map(Tensor::copy).collect());
             let dir = tempfile::tempdir().unwrap();
             save(&dir.path().join("a.checkpoint"), &mut session).unwrap();
             Opened::new(&dir.path().join("a.checkpoint")).unwrap().payload().unwrap().1

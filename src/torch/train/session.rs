@@ -322,14 +322,6 @@ impl Session {
         ended
     }
 
-    /// All parameters and buffers.
-    pub(crate) fn state(&mut self) -> Vec<Tensor> {
-        let params =
-            self.model.params().into_iter().map(|p| p.value.shallow_clone()).collect::<Vec<_>>();
-        let buffers = self.model.buffers().into_iter().map(|b| b.value.shallow_clone());
-        params.into_iter().chain(buffers).collect()
-    }
-
     /// For each member, whether its best epoch is the last completed one.
     fn at_their_best(&self) -> Vec<bool> {
         self.members
@@ -339,7 +331,7 @@ impl Session {
     }
 
     fn keep_best(&mut self) {
-        let state = self.state();
+        let state = self.model.state();
         let at_best = self.at_their_best();
         match &self.best {
             None => self.best = Some(state.iter().map(Tensor::copy).collect()),
@@ -350,7 +342,7 @@ impl Session {
     fn test(&mut self, data: &DeviceData) -> Vec<EndedMember> {
         if let Some(best) = self.best.take() {
             let behind: Vec<bool> = self.at_their_best().into_iter().map(|at| !at).collect();
-            copy_members(&best, &self.state(), &behind);
+            copy_members(&best, &self.model.state(), &behind);
             self.model.refresh();
         }
         let all = spread(data.test.labels.size()[0] as u64, self.shape.test as u64);

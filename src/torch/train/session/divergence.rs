@@ -19,7 +19,7 @@ impl Session {
     /// For each member, whether its parameters and buffers are finite.
     pub(super) fn finite_parameters(&mut self) -> Vec<bool> {
         let members = self.members.len();
-        let finite = self.state().iter().fold(None, |all: Option<Tensor>, tensor| {
+        let finite = self.model.state().iter().fold(None, |all: Option<Tensor>, tensor| {
             // A sum is finite only if every term is (or it overflows, which counts as divergence).
             let sum = tensor.flatten(1, -1).sum_dim_intlist(1, false, Kind::Double);
             Some(match all {
