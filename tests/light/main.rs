@@ -8,6 +8,7 @@ mod common;
 mod export;
 mod fetch;
 mod grids;
+mod jobs;
 mod journal;
 mod makefile;
 mod plan_command;
