@@ -187,17 +187,4 @@ mod tests {
         let mnist = Dataset::Named(DatasetName::Mnist);
         assert!(digits().check(mnist, 1437).unwrap_err().contains("expected [1, 28, 28]"));
     }
-
-    #[test]
-    fn a_missing_data_set_is_an_error_that_says_what_to_run() {
-        let dir = tempfile::tempdir().unwrap();
-        use DatasetName::*;
-        for name in [FashionMnist, Mnist, Cifar10, Cifar100] {
-            let error = load(Dataset::Named(name), dir.path()).unwrap_err();
-            assert!(error.is_missing, "{error}");
-            let text = error.to_string();
-            let command = format!("wninit fetch {name} --data {}", dir.path().display());
-            assert!(text.contains(&command) && text.contains("WNINIT_DATA"), "{text}");
-        }
-    }
 }
