@@ -201,7 +201,7 @@ impl Grid {
     /// `seed` stands for `init_seed` and `data_seed`, so that with both of them it means nothing.
     fn check_seeds(&self) -> Result<(), GridError> {
         for expansion in self.expansions()? {
-            let places: Option<Vec<Place>> =
+            let places: Option<Vec<&Place>> =
                 SEED_FIELDS.iter().map(|name| expansion.place_of(name)).collect();
             if let Some([seed, init, data]) = places.as_deref() {
                 return Err(seed.error(format!(
@@ -219,35 +219,33 @@ impl Grid {
         let expansions = self.expansions()?;
         let all: Vec<&Expansion> = expansions.iter().collect();
         let own = usize::from(self.has_own_jobs());
-        let mut keep = Vec::new();
         let verdict = |problem: Result<(), GridError>, inherited: bool| match problem {
             Err(error) if !lenient && !inherited => Err(error),
-            problem => Ok(problem),
+            problem => Ok(problem.err()),
         };
-        for exclude in &self.own.exclude {
-            keep.push(verdict(exclude.occurs(&all), exclude.inherited)?.is_ok());
-        }
-        let mut keep_in_blocks = Vec::new();
-        for (block, expansion) in self.block.iter().zip(&expansions[own..]) {
-            for exclude in &block.exclude {
-                keep_in_blocks
-                    .push(verdict(exclude.occurs(&[expansion]), exclude.inherited)?.is_ok());
-            }
-        }
+        let exclude = |exclude: &Exclude, expansions: &[&Expansion]| {
+            Ok(verdict(exclude.occurs(expansions), exclude.inherited)?.is_none())
+        };
+        let own_excludes = self.own.exclude.iter().map(|e| exclude(e, &all));
+        let keep_own = own_excludes.collect::<Result<Vec<bool>, GridError>>()?;
+        let blocks = self.block.iter().zip(&expansions[own..]);
+        let in_blocks = blocks.flat_map(|(block, e)| block.exclude.iter().map(move |x| (x, e)));
+        let keep_in_blocks = in_blocks.map(|(x, expansion)| exclude(x, &[expansion]));
+        let keep_in_blocks = keep_in_blocks.collect::<Result<Vec<bool>, GridError>>()?;
         let mut warnings = Vec::new();
         let mut keep_claims = Vec::new();
         for claim in &self.claims {
             let problem = verdict(claim.occurs(&all), claim.inherited)?;
-            keep_claims.push(problem.is_ok());
-            warnings.extend(problem.err().map(|error| format!("{error}; this claim is left out")));
+            keep_claims.push(problem.is_none());
+            warnings.extend(problem.map(|error| format!("{error}; this claim is left out")));
         }
         let mut keep_published = Vec::new();
         for published in &self.published {
             let problem = occurs(&published.filter, &all, Unset::Accepted, &published.place);
-            keep_published.push(verdict(problem, published.inherited)?.is_ok());
+            keep_published.push(verdict(problem, published.inherited)?.is_none());
         }
         drop(expansions);
-        retain(&mut self.own.exclude, keep);
+        retain(&mut self.own.exclude, keep_own);
         retain(&mut self.claims, keep_claims);
         retain(&mut self.published, keep_published);
         let mut keep = keep_in_blocks.into_iter();

@@ -11,6 +11,7 @@ use crate::nn::{
     Part, Pass, Sgd, Tape, init,
 };
 use wninit_core::job::{self, Arch, Gain, Init, Network, Norm, Precision};
+use wninit_core::plan::cohort::Shape;
 
 use residual::ResidualBlock;
 
@@ -30,11 +31,17 @@ pub struct ModelConfig {
 }
 
 impl ModelConfig {
-    /// The arithmetic of a job's precision on a device.
-    pub(crate) fn arithmetic(precision: Precision, device: Device) -> Arithmetic {
-        match precision {
-            Precision::Fp32 | Precision::Tf32 => Arithmetic::fp32(device),
-            Precision::Bf16 => Arithmetic::bf16(device),
+    /// For jobs of a shape on a device.
+    pub(crate) fn of(shape: &Shape, device: Device) -> ModelConfig {
+        ModelConfig {
+            arch: shape.arch,
+            norm: shape.norm,
+            input: shape.dataset.shape().map(|size| size as i64),
+            classes: shape.dataset.classes() as i64,
+            arithmetic: match shape.precision {
+                Precision::Fp32 | Precision::Tf32 => Arithmetic::fp32(device),
+                Precision::Bf16 => Arithmetic::bf16(device),
+            },
         }
     }
 

@@ -40,9 +40,7 @@ impl ResidualBlock {
 /// A ReLU of its own, for where a batch norm precedes it.
 fn relu(x: &Tensor, pass: &mut Pass) -> Tensor {
     let y = x.relu();
-    if let Some(tape) = pass.tape() {
-        tape.push(&y);
-    }
+    pass.save(&[&y]);
     y
 }
 

@@ -73,10 +73,8 @@ impl Layer for BatchNorm {
             y
         });
         let y = stack(ys.collect());
-        if let Some(tape) = pass.tape() {
-            tape.push(x);
-            tape.push(&Tensor::stack(&saved.0, 0));
-            tape.push(&Tensor::stack(&saved.1, 0));
+        if training {
+            pass.save(&[x, &Tensor::stack(&saved.0, 0), &Tensor::stack(&saved.1, 0)]);
         }
         y
     }

@@ -62,11 +62,9 @@ impl Layer for Conv {
         if self.relu {
             y = if y.requires_grad() { y.relu() } else { y.relu_() };
         }
-        if let Some(tape) = pass.tape() {
-            tape.push(x);
-            if self.relu {
-                tape.push(&y);
-            }
+        pass.save(&[x]);
+        if self.relu {
+            pass.save(&[&y]);
         }
         y
     }

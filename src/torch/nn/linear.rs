@@ -4,7 +4,7 @@ use tch::Tensor;
 
 use super::kernels::Gradient;
 use super::matmul::{WeightGradient, multiply};
-use super::{Affine, Arithmetic, Backward, Layer, Part, Pass, Role, Tape, kernels};
+use super::{Affine, Arithmetic, Backward, Layer, Part, Pass, Role, kernels};
 use wninit_core::job::Norm;
 
 /// `[member, batch, in]` to `[member, batch, out]`, one product for each member.
@@ -46,11 +46,9 @@ impl Layer for Linear {
         }
         let z = Linear::product(&self.affine, x);
         let y = kernels::add_bias(z, &self.affine.bias(), self.relu);
-        if let Some(tape) = pass.tape() {
-            tape.push(x);
-            if self.relu {
-                tape.push(&y);
-            }
+        pass.save(&[x]);
+        if self.relu {
+            pass.save(&[&y]);
         }
         y.transpose(1, 2)
     }

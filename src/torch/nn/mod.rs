@@ -30,7 +30,7 @@ use tch::{Device, Kind, Tensor};
 pub struct Tape(Vec<Tensor>);
 
 impl Tape {
-    pub(crate) fn push(&mut self, tensor: &Tensor) {
+    fn push(&mut self, tensor: &Tensor) {
         self.0.push(tensor.shallow_clone());
     }
 
@@ -61,10 +61,13 @@ pub enum Pass<'a> {
 }
 
 impl Pass<'_> {
-    pub(crate) fn tape(&mut self) -> Option<&mut Tape> {
+    /// Saves what the backward pass will pop, the last one first.
+    pub(crate) fn save(&mut self, tensors: &[&Tensor]) {
         match self {
-            Pass::Train(tape) | Pass::Recompute(tape) => Some(tape),
-            Pass::NoTape | Pass::Evaluate | Pass::Observe(_) => None,
+            Pass::Train(tape) | Pass::Recompute(tape) => {
+                tensors.iter().for_each(|tensor| tape.push(tensor));
+            }
+            Pass::NoTape | Pass::Evaluate | Pass::Observe(_) => {}
         }
     }
 

@@ -9,9 +9,7 @@ pub(crate) struct GlobalAveragePooling;
 
 impl Layer for GlobalAveragePooling {
     fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
-        if let Some(tape) = pass.tape() {
-            tape.push(x);
-        }
+        pass.save(&[x]);
         x.mean_dim([3, 4].as_slice(), false, None::<Kind>)
     }
 

@@ -10,11 +10,12 @@ use rand::Rng;
 use rand_distr::StandardNormal;
 use tch::{Device, Kind, Tensor};
 
+use crate::models::ModelConfig;
 use crate::nn::{Accumulation, Arithmetic, Backward, Layer, Linear, Part, Pass, Role, Tape, init};
 use crate::train::Libtorch;
 use crate::train::augment::Preprocess;
 use crate::train::failure::catch_torch_panic;
-use crate::train::initial::{initial_network, model_config};
+use crate::train::initial::initial_network;
 use wninit_core::job::{Augment, Direction, Gain, Init, Job, Norm};
 use wninit_core::rng;
 use wninit_core::run::trainer::Stop;
@@ -229,7 +230,7 @@ pub(crate) fn of_job(
         let shape = Shape::of(job);
         let device = trainer.devices[worker];
         let (data, _tf32) = trainer.prepare_with_data(worker, &shape)?;
-        let model = tch::no_grad(|| initial_network(job, model_config(&shape, device), &data));
+        let model = tch::no_grad(|| initial_network(job, ModelConfig::of(&shape, device), &data));
         // The smallest share is one batch.
         let images: Vec<i64> =
             first_batches(job, 0.0).concat().into_iter().map(i64::from).collect();

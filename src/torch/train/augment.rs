@@ -368,7 +368,7 @@ mod tests {
         };
         let mut output = Vec::new();
         for (image, draw) in draws.iter().enumerate() {
-            let [dy, dx, cut_y, cut_x] =
+            let [dy, dx, cut_y, cut_x]: [i64; 4] =
                 [draw.dy.into(), draw.dx.into(), draw.cut_y.into(), draw.cut_x.into()];
             let of = |channel: usize, y: i64, x: i64| {
                 let cut = (-8..8).contains(&(y - cut_y)) && (-8..8).contains(&(x - cut_x));
@@ -486,7 +486,8 @@ mod tests {
     fn offsets_flips_and_centres_are_drawn_equally_often() {
         let draws = Draw::of_epoch(CIFAR10, 0, 0, 90_000);
         // χ² with 8, 1 and 31 degrees of freedom that is exceeded once in 10,000 seeds.
-        let parts: [(&str, usize, f64, fn(&Draw) -> usize); 5] = [
+        type Part = fn(&Draw) -> usize;
+        let parts: [(&str, usize, f64, Part); 5] = [
             ("dy", 9, 31.8, |draw| draw.dy.into()),
             ("dx", 9, 31.8, |draw| draw.dx.into()),
             ("flip", 2, 15.1, |draw| draw.flip.into()),

@@ -66,7 +66,7 @@ pub(super) fn save(path: &Path, session: &mut Session) -> Result<()> {
         ids: session.members.iter().map(|m| m.job.id().to_string()).collect(),
         epoch: session.epoch,
         step: session.step,
-        epoch_seconds: session.epoch_seconds(),
+        epoch_seconds: session.epoch_seconds,
         progress: session.members.iter().map(|m| m.progress.clone()).collect(),
     };
     let mut tensors: Vec<(String, Tensor)> = Vec::new();
@@ -331,7 +331,7 @@ impl Checkpoint {
             let best = state.iter().enumerate().map(|(i, now)| read(&format!("best/{i}"), now));
             session.best = Some(best.collect::<Result<_>>()?);
         }
-        session.charge_epoch(header.epoch_seconds);
+        session.epoch_seconds += header.epoch_seconds;
         Ok(session)
     }
 }
@@ -357,7 +357,7 @@ mod tests {
     }
 
     fn config() -> ModelConfig {
-        crate::train::initial::model_config(&cohort().shape(), Device::Cpu)
+        ModelConfig::of(&cohort().shape(), Device::Cpu)
     }
 
     fn data() -> DeviceData {

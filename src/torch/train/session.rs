@@ -92,10 +92,12 @@ pub(crate) struct Session {
     inputs: Option<EpochInputs>,
     /// Momentum and weight decay of the members.
     rule: (Tensor, Option<Tensor>),
-    launcher: Launcher,
+    pub launcher: Launcher,
     unread: Vec<Unread>,
-    clock: Instant,
-    epoch_seconds: f64,
+    /// Since when the members' training time is not distributed among them so far.
+    pub clock: Instant,
+    /// Seconds of the current epoch, those before an interruption included.
+    pub epoch_seconds: f64,
 }
 
 impl Session {
@@ -151,11 +153,6 @@ impl Session {
     pub(crate) fn fraction(&self) -> f64 {
         let steps = self.shape.steps() as f64;
         (f64::from(self.epoch) + self.step as f64 / steps) / f64::from(self.shape.epochs)
-    }
-
-    /// See [`Launcher::take_graph_error`].
-    pub(crate) fn take_graph_error(&mut self) -> Option<String> {
-        self.launcher.take_graph_error()
     }
 
     fn begin_epoch(&mut self) {
@@ -363,20 +360,6 @@ impl Session {
             .zip(results)
             .map(|(member, result)| EndedMember { member, result })
             .collect()
-    }
-
-    /// Starts the clock of the members' training time earlier than [`Session::new`] did.
-    pub(crate) fn charge_from(&mut self, started: Instant) {
-        self.clock = started;
-    }
-
-    pub(crate) fn epoch_seconds(&self) -> f64 {
-        self.epoch_seconds
-    }
-
-    /// Adds the time that the current epoch took before an interruption.
-    pub(crate) fn charge_epoch(&mut self, seconds: f64) {
-        self.epoch_seconds += seconds;
     }
 
     /// Distributes the time since the last call equally among the members.
