@@ -1,5 +1,6 @@
 //! `wninit slurm`: a sweep as a Slurm job array.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::str::FromStr;
@@ -11,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::Cli;
 use crate::slurm::{ARRAY, FINISH, JobArray};
 use wninit_core::cli::{GridArgs, UsageError};
-use wninit_core::console::{self, say};
+use wninit_core::console::{self, say, warn};
 use wninit_core::data::{self, fetch, files};
 use wninit_core::grid::Grid;
 use wninit_core::job::Job;
@@ -120,9 +121,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let program = text(&program, "this program")?;
     check_data(&plan, Path::new(&data), &args.grid.grid)?;
-    for warning in &plan.warnings {
-        say(&format!("warning: {warning}"));
-    }
+    warn(&plan.warnings);
 
     if results.contains('\\') {
         return Err(usage(format!(
@@ -293,13 +292,8 @@ fn text(path: &Path, what: &str) -> anyhow::Result<String> {
 
 /// Every data set of the plan must be there and complete: a compute node may have no network.
 fn check_data(plan: &Plan, dir: &Path, grid: &Path) -> anyhow::Result<()> {
-    let mut known = Vec::new();
-    for planned in &plan.jobs {
-        let dataset = planned.job.dataset.name();
-        if known.contains(&dataset) {
-            continue;
-        }
-        known.push(dataset);
+    let datasets: BTreeSet<_> = plan.jobs.iter().map(|p| p.job.dataset.name()).collect();
+    for dataset in datasets {
         let place = files::Place { dataset, dir: dir.to_owned() };
         fetch::check(&place).map_err(|error| {
             usage(format!(

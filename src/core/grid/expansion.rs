@@ -132,10 +132,7 @@ impl<'g> Expansion<'g> {
 
         let mut draft = Draft::default();
         for setting in &base {
-            setting
-                .field
-                .set(&mut draft, &setting.value)
-                .map_err(|message| setting.place.error(message))?;
+            setting.place.checked(setting.field.set(&mut draft, &setting.value))?;
         }
         let indexed = seeds.iter().enumerate().flat_map(|(dimension, axes)| {
             axes.iter().map(move |&axis| IndexedAxis { axis, dimension, index: OnceLock::new() })

@@ -120,7 +120,7 @@ impl Grid {
                 stem
             )));
         };
-        check_name(&name).map_err(|message| place.as_ref().unwrap_or(&file).error(message))?;
+        place.as_ref().unwrap_or(&file).checked(check_name(&name))?;
         let mut grid = Grid {
             name,
             about: layer.about,

@@ -14,7 +14,7 @@ use crate::train::Libtorch;
 use anyhow::{Context, anyhow};
 use wninit_core::cli::signal::Args;
 use wninit_core::cli::{Ended, UsageError, Written};
-use wninit_core::console::say;
+use wninit_core::console::{say, warn};
 use wninit_core::job::{Gain, Init, Job, JobId};
 use wninit_core::plan::start::starts;
 use wninit_core::plan::{Plan, PlannedJob};
@@ -101,9 +101,7 @@ fn of_grid(
     let grid = args.overrides.load(path)?;
     let mut plan = Plan::of(&grid)?;
     chosen(&mut plan.jobs, &args.job)?;
-    for warning in &plan.warnings {
-        say(&format!("warning: {warning}"));
-    }
+    warn(&plan.warnings);
     let devices =
         device::workers(&args.device, args.workers.map(usize::from)).map_err(UsageError)?;
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from("results").join(&grid.name));

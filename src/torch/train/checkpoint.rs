@@ -434,12 +434,11 @@ mod tests {
 
     #[test]
     fn a_file_much_longer_than_its_jobs_need_is_rejected_before_it_is_read() {
-        const LONG: u64 = 3 << 30;
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let path = dir.path().join("a.checkpoint");
-        // A valid one followed by a long hole, which takes no disk space.
+        // A valid one followed by a hole, which takes no disk space.
         fs::write(&path, sealed(valid())).unwrap();
-        File::options().write(true).open(&path).unwrap().set_len(LONG).unwrap();
+        File::options().write(true).open(&path).unwrap().set_len(3 << 30).unwrap();
         let error = read(&path).unwrap_err().to_string();
         assert!(error.contains("3221225472 bytes, but its header describes"), "{error}");
 

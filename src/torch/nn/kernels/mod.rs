@@ -46,42 +46,9 @@ mod tests {
         Param { name: String::new(), momentum: Some(value.rand_like()), value, grad: None }
     }
 
-    /// A weight-normalised weight with all that a step updates.
-    struct Weight {
-        v: Param,
-        g: Param,
-        effective: Tensor,
-        norms: Tensor,
-    }
-
-    impl Weight {
-        fn random(size: [i64; 3]) -> Weight {
-            let (v, g) = (Tensor::randn(size, CPU), Tensor::rand(&size[..2], CPU));
-            let (mut effective, mut norms) = (v.zeros_like(), g.zeros_like());
-            weight_norm(&v, &g, &mut effective, &mut norms);
-            Weight { v: param(v), g: param(g), effective, norms }
-        }
-
-        fn map(&self, copy: fn(&Tensor) -> Tensor) -> Weight {
-            let param = |p: &Param| {
-                let momentum = p.momentum.as_ref().map(copy);
-                Param { name: String::new(), value: copy(&p.value), momentum, grad: None }
-            };
-            let (effective, norms) = (copy(&self.effective), copy(&self.norms));
-            Weight { v: param(&self.v), g: param(&self.g), effective, norms }
-        }
-
-        fn step(&mut self, rule: &Sgd, dw: Gradient) {
-            let Weight { v, g, effective, norms } = self;
-            sgd_weight_norm(rule, dw, v, g, effective, norms);
-        }
-
-        fn assert_near(&self, other: &Weight, off: f64, what: &str) {
-            near(off, &format!("{what}: v"), &self.v.value, &other.v.value);
-            near(off, &format!("{what}: g"), &self.g.value, &other.g.value);
-            near(off, &format!("{what}: w"), &self.effective, &other.effective);
-            near(off, &format!("{what}: norms"), &self.norms, &other.norms);
-        }
+    fn map(p: &Param, copy: fn(&Tensor) -> Tensor) -> Param {
+        let momentum = p.momentum.as_ref().map(copy);
+        Param { name: String::new(), value: copy(&p.value), momentum, grad: None }
     }
 
     fn rule_of(members: usize) -> Sgd {
@@ -143,14 +110,25 @@ mod tests {
             [[0.1_f32, 0.2], [0.9, 0.0], [0.01, 0.0]].map(|v| Tensor::from_slice(&v));
         let rule = Sgd { lr, momentum, weight_decay: Some(weight_decay) };
         for fan_in in [1, 7, 16, 53] {
+            let (mut v, mut g) =
+                (param(Tensor::randn([2, 5, fan_in], CPU)), param(Tensor::rand([2, 5], CPU)));
             let dw = Tensor::randn([2, 5, fan_in], CPU);
-            let mut ours = Weight::random([2, 5, fan_in]);
-            let mut theirs = ours.map(twin);
+            let (mut w, mut norms) = (v.value.zeros_like(), g.value.zeros_like());
+            weight_norm(&v.value, &g.value, &mut w, &mut norms);
+            let (mut v2, mut g2) = (map(&v, twin), map(&g, twin));
+            let (mut w2, mut norms2) = (twin(&w), twin(&norms));
             for _ in 0..3 {
-                ours.step(&rule, whole(&dw));
-                theirs.step(&rule, whole(&twin(&dw)));
+                sgd_weight_norm(&rule, whole(&dw), &mut v, &mut g, &mut w, &mut norms);
+                sgd_weight_norm(&rule, whole(&twin(&dw)), &mut v2, &mut g2, &mut w2, &mut norms2);
             }
-            ours.assert_near(&theirs, 1e-5, "one pass");
+            for (what, ours, theirs) in [
+                ("v", &v.value, &v2.value),
+                ("g", &g.value, &g2.value),
+                ("w", &w, &w2),
+                ("norms", &norms, &norms2),
+            ] {
+                close(what, ours, theirs);
+            }
         }
     }
 
@@ -162,19 +140,32 @@ mod tests {
         let _ = rule.lr.get(1).g_mul_scalar_(0.5);
         // More than two pieces for each member.
         let (units, fan_in) = (300, 1000);
-        let weight = Weight::random([2, units, fan_in]);
+        let (mut v, mut g) =
+            (param(Tensor::randn([2, units, fan_in], CPU)), param(Tensor::rand([2, units], CPU)));
         let (dz, x) = (Tensor::randn([2, units, 4], CPU), Tensor::randn([2, 4, fan_in], CPU));
         let product = WeightGradient { dz: &dz, x: &x };
         for (what, dw, kind, off) in [
             ("in pieces", Gradient::Product(product), Kind::Float, 1e-5),
             ("in bf16", whole(&product.whole().to_kind(Kind::BFloat16)), Kind::BFloat16, 0.02),
         ] {
-            let mut expected = weight.map(Tensor::copy);
-            expected.step(&rule, whole(&product.whole()));
-            let mut found = weight.map(Tensor::copy);
-            found.effective = found.effective.to_kind(kind);
-            found.step(&rule, dw);
-            found.assert_near(&expected, off, what);
+            let ((mut v2, mut g2), dw2) =
+                ((map(&v, Tensor::copy), map(&g, Tensor::copy)), product.whole());
+            let (mut w2, mut norms2) = (v2.value.zeros_like(), g2.value.zeros_like());
+            weight_norm(&v2.value, &g2.value, &mut w2, &mut norms2);
+            let mut norms = norms2.copy();
+            sgd_weight_norm(&rule, whole(&dw2), &mut v2, &mut g2, &mut w2, &mut norms2);
+            let mut w = v.value.zeros_like().to_kind(kind);
+            let before = (map(&v, Tensor::copy), map(&g, Tensor::copy));
+            sgd_weight_norm(&rule, dw, &mut v, &mut g, &mut w, &mut norms);
+            for (part, ours, theirs) in [
+                ("v", &v.value, &v2.value),
+                ("g", &g.value, &g2.value),
+                ("w", &w, &w2),
+                ("norms", &norms, &norms2),
+            ] {
+                near(off, &format!("{what}: {part}"), ours, theirs);
+            }
+            (v, g) = before;
         }
     }
 
