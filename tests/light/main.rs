@@ -23,6 +23,7 @@ mod shipped_sweeps;
 mod skip;
 mod status;
 mod summary_command;
+mod tables;
 
 /// The program.
 const WNINIT: &str = env!("CARGO_BIN_EXE_wninit");

@@ -17,29 +17,12 @@ use crate::train::augment::Preprocess;
 use crate::train::failure::catch_torch_panic;
 use crate::train::initial::initial_network;
 use wninit_core::job::{Augment, Direction, Gain, Init, Job, Norm};
+use wninit_core::results::LayerSignal;
 use wninit_core::rng;
 use wninit_core::run::trainer::Stop;
 
 use super::curvature::first_batches;
 use wninit_core::plan::cohort::Shape;
-
-/// The signals at one layer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LayerSignal {
-    /// 0 for the input, then 1, 2, …
-    pub layer: usize,
-    /// The layer's name, `input` for the input.
-    pub name: String,
-    /// Mean of ‖hˡ‖ over the samples.
-    pub forward_norm: f64,
-    /// Mean of ‖hˡ‖/‖x‖.
-    pub forward_ratio: f64,
-    /// Mean of ‖∂L/∂hˡ‖. For a job, L is the mean loss; for a synthetic network the gradient at hᴸ is
-    /// N(0, 1).
-    pub backward_norm: f64,
-    /// Mean of ‖∂L/∂hˡ‖/‖∂L/∂hᴸ‖.
-    pub backward_ratio: f64,
-}
 
 /// The norm of each sample of `[1, batch, …]`: `[batch]`, in double precision.
 fn norms(h: &Tensor) -> Tensor {
