@@ -145,26 +145,21 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let frozen = frozen(&folder, &grid)?;
-    let (sweep_text, folder_text, frozen) = (
-        text(&sweep_dir, "the sweep's folder")?,
-        text(&folder, "the scripts' folder")?,
-        text(&frozen, "the grid")?,
-    );
     let array = JobArray {
-        name: &grid.name,
-        program: &program,
-        grid: &frozen,
-        results: &results,
-        data: &data,
-        sweep: &sweep_text,
-        folder: &folder_text,
+        name: grid.name.clone(),
+        program,
+        grid: text(&frozen, "the grid")?,
+        results,
+        data,
+        sweep: text(&sweep_dir, "the sweep's folder")?,
+        folder: text(&folder, "the scripts' folder")?,
         tasks: args.array.count,
         at_once: args.array.at_once,
         warning: args.signal,
         restarts: args.restarts,
-        options: &options,
-        finish_options: &finish_options,
-        run: &run.words,
+        options,
+        finish_options,
+        run: run.words,
         worker_a_cpu: run.worker_a_cpu,
     };
     let script = array.array_script();
@@ -310,8 +305,7 @@ fn check_data(plan: &Plan, dir: &Path, grid: &Path) -> anyhow::Result<()> {
 /// a later submission leaves it as it is.
 fn frozen(folder: &Path, grid: &Grid) -> anyhow::Result<PathBuf> {
     let text = grid.to_toml();
-    let hash = Sha256::digest(&text);
-    let name = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect::<String>();
+    let name = files::hex(&Sha256::digest(&text)[..4]);
     let path = folder.join(format!("grid-{name}.toml"));
     write_atomically(&path, text.as_bytes())?;
     Ok(path)

@@ -5,7 +5,7 @@
 //! axes. So machines that never speak to each other agree on who does what, and a job array that
 //! is queued again finds its checkpoints.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -63,24 +63,6 @@ pub fn cost(shape: &Shape, jobs: usize) -> f64 {
     cost::seconds(shape, jobs, &Rates::CPU)
 }
 
-/// A number that can be sorted by.
-#[derive(Clone, Copy, PartialEq)]
-struct Cost(f64);
-
-impl Eq for Cost {}
-
-impl PartialOrd for Cost {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Cost {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.0.total_cmp(&other.0)
-    }
-}
-
 /// Divides a plan into `count` parts that cost about the same; for each, the positions of its jobs
 /// in the plan, in the plan's order.
 ///
@@ -94,31 +76,33 @@ pub fn partition(jobs: &[PlannedJob], count: u32) -> Vec<Vec<usize>> {
     sorted.sort_unstable_by_key(|&i| (jobs[i].job.init_seed, jobs[i].job.data_seed, jobs[i].id));
     let sorted = sorted.into_iter().map(|i| (i, &jobs[i].job));
     let groups = cohort::groups(sorted, |(_, job)| job, |_| WIDTH);
-    // Equal costs are told apart by the first job's id, which no grid decides.
+    // Equal costs are told apart by the first job's id, which no grid decides. Costs are not
+    // negative, so they are in the order of their bits.
     let priced = |group: Vec<usize>| {
-        let price = Cost(cost(&Shape::of(&jobs[group[0]].job), group.len()));
-        (price, Reverse(jobs[group[0]].id), group)
+        let price = cost(&Shape::of(&jobs[group[0]].job), group.len());
+        (price.to_bits(), Reverse(jobs[group[0]].id), group)
     };
     let mut waiting: BinaryHeap<_> = groups
         .into_iter()
         .map(|group| priced(group.into_iter().map(|(i, _)| i).collect()))
         .collect();
     // From the same order each time, or the sum's last digit would differ.
-    let mut prices: Vec<f64> = waiting.iter().map(|(price, ..)| price.0).collect();
+    let mut prices: Vec<f64> = waiting.iter().map(|(price, ..)| f64::from_bits(*price)).collect();
     prices.sort_unstable_by(f64::total_cmp);
     let share = prices.iter().sum::<f64>() / count as f64 * (1.0 + 1e-9);
 
-    let mut loads: BinaryHeap<_> = (0..count).map(|part| Reverse((Cost(0.0), part))).collect();
+    let mut loads: BinaryHeap<_> = (0..count).map(|part| Reverse((0, part))).collect();
     let mut parts = vec![Vec::new(); count];
     while let Some((price, _, mut group)) = waiting.pop() {
         let Some(mut least) = loads.peek_mut() else { break };
-        let Reverse((Cost(load), part)) = *least;
-        if group.len() > 1 && load + price.0 > share {
+        let Reverse((load, part)) = *least;
+        let load = f64::from_bits(load) + f64::from_bits(price);
+        if group.len() > 1 && load > share {
             let rest = group.split_off(group.len().div_ceil(2));
             waiting.extend([group, rest].map(priced));
         } else {
             parts[part].append(&mut group);
-            *least = Reverse((Cost(load + price.0), part));
+            *least = Reverse((load.to_bits(), part));
         }
     }
     for part in &mut parts {
