@@ -64,6 +64,12 @@ fn the_batch_of_data_dependent_initialization_is_training_images_only() {
 }
 
 #[test]
+fn the_embedded_digits_stay_small() {
+    let file = crate::root().join("src/core/data/digits.zlib");
+    assert!(std::fs::metadata(file).unwrap().len() < 40 << 10);
+}
+
+#[test]
 fn the_streams_are_those_of_the_first_release() {
     // If this fails, every result changes: raise the schema number of the job.
     let order = rng::permutation(8, &mut rng::stream(0, "order", 0));

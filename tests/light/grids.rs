@@ -158,14 +158,17 @@ fn a_grid_means_every_combination_but_the_excluded_ones() {
 
 #[test]
 fn arms_that_share_a_value_are_a_zip_and_equal_arms_an_error() {
-    let arms = |norms: &str| {
+    let arms = |norms: &str, more: &str| {
         let inits = "init = [\"he\", \"orthogonal\", \"he\"]";
-        grid(&format!("name = \"a\"\n[[zip]]\nnorm = [{norms}]\n{inits}\n"))
+        grid(&format!("name = \"a\"\n[[zip]]\nnorm = [{norms}]\n{inits}\n{more}"))
     };
-    let different = plan_of(&arms(r#""weight", "weight", "none""#));
-    let norm = &different.axes[0];
-    assert_eq!((different.jobs.len(), norm.field.name, norm.values.len()), (3, "norm", 2));
-    let error = Plan::of(&arms(r#""weight", "weight", "weight""#)).unwrap_err();
+    let different = r#""weight", "weight", "none""#;
+    let plan = plan_of(&arms(different, ""));
+    let norm = &plan.axes[0];
+    assert_eq!((plan.jobs.len(), norm.field.name, norm.values.len()), (3, "norm", 2));
+    let exclude = "[[exclude]]\nnorm = \"weight\"\ninit = \"orthogonal\"\n";
+    assert_eq!(ids(&arms(different, exclude)).len(), 2);
+    let error = Plan::of(&arms(r#""weight", "weight", "weight""#, "")).unwrap_err();
     assert!(error.message.contains("the same job"), "{error}");
 }
 

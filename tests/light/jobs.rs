@@ -114,6 +114,8 @@ fn a_cnn_halves_the_image_twice() {
         ("dataset", "fashion-mnist"),
     ]);
     assert_eq!(cost.parameters, (9 * 8 + 8) + 2 * (9 * 64 + 8) + 90);
+    let shallow = [("model", "cnn"), ("depth", "1"), ("width", "8"), ("norm", "none")];
+    assert_eq!(model(&shallow).parameters, (9 * 8 + 8) + 90);
     assert_eq!(cost.forward_flop, 2.0 * (72.0 * 196.0 + 576.0 * 49.0 + 576.0 * 49.0 + 80.0));
 }
 
