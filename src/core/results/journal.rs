@@ -1,6 +1,6 @@
 //! The one writer of a sweep's folder.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -278,7 +278,8 @@ impl Journal {
         &mut self,
         curves: &HashMap<JobId, Vec<EpochRow>>,
     ) -> Result<(), ResultsError> {
-        let epochs: String = curves.iter().map(|(id, rows)| self.curve(*id, rows)).collect();
+        let curves: BTreeMap<_, _> = curves.iter().collect(); // the same order each time
+        let epochs: String = curves.iter().map(|(id, rows)| self.curve(**id, rows)).collect();
         self.append_text(HashSet::new(), "", &epochs)
     }
 

@@ -38,9 +38,10 @@ pub struct LayerSignal {
 
 /// A row of `signal.csv`. A norm or ratio that is not finite is written as an empty cell, and read as infinite.
 #[derive(Clone, Debug)]
-#[allow(missing_docs)]
 pub struct Signal {
+    /// The network.
     pub network: ProbedNetwork,
+    /// What was measured at one of its layers.
     pub layer: LayerSignal,
 }
 
