@@ -10,21 +10,21 @@ use std::path::Path;
 
 /// A job array and the job after it.
 #[derive(Clone, Debug)]
-pub struct JobArray<'a> {
+pub struct JobArray {
     /// The sweep's name.
-    pub name: &'a str,
+    pub name: String,
     /// The program `wninit`. This and the other paths are absolute.
-    pub program: &'a str,
+    pub program: String,
     /// A copy of the grid, so that edits do not reach queued tasks.
-    pub grid: &'a str,
+    pub grid: String,
     /// The folder of all results.
-    pub results: &'a str,
+    pub results: String,
     /// The data folder.
-    pub data: &'a str,
+    pub data: String,
     /// The sweep's folder.
-    pub sweep: &'a str,
+    pub sweep: String,
     /// The folder of the scripts and of what the jobs print.
-    pub folder: &'a str,
+    pub folder: String,
     /// Tasks, and so shards.
     pub tasks: u32,
     /// How many of them may run at a time.
@@ -34,11 +34,11 @@ pub struct JobArray<'a> {
     /// How often a task may be queued again.
     pub restarts: u32,
     /// Options of `sbatch` for the array, such as `--time=04:00:00`.
-    pub options: &'a [String],
+    pub options: Vec<String>,
     /// Those of them that the job after the array has, too.
-    pub finish_options: &'a [String],
+    pub finish_options: Vec<String>,
     /// Further options of `wninit run`.
-    pub run: &'a [String],
+    pub run: Vec<String>,
     /// Whether tasks train on the CPUs that Slurm gives them, with a worker for each.
     pub worker_a_cpu: bool,
 }
@@ -67,12 +67,12 @@ fn directive(word: &str) -> String {
     format!("\"{}\"", word.replace('\\', r"\\").replace('"', "\\\""))
 }
 
-impl JobArray<'_> {
+impl JobArray {
     /// The script whose tasks train the shards.
     pub fn array_script(&self) -> String {
         let JobArray { tasks, restarts, warning, .. } = self;
         let at_once = self.at_once.map_or(String::new(), |n| format!("%{n}"));
-        let script = |file: &str| quote(&Path::new(self.folder).join(file).to_string_lossy());
+        let script = |file: &str| quote(&Path::new(&self.folder).join(file).to_string_lossy());
         let mut text = format!(
             "#!/bin/bash\n\
              # A wninit sweep as a job array: task i of {tasks} trains shard i/{tasks}. To submit it, and the job that\n\
@@ -91,7 +91,7 @@ impl JobArray<'_> {
             format!("--signal=B:USR1@{warning}"),
         ];
         directives(&mut text, &header);
-        directives(&mut text, self.options);
+        directives(&mut text, &self.options);
         let mut run: Vec<String> = self.run.iter().map(|word| quote(word)).collect();
         if self.worker_a_cpu {
             run.push("--workers \"${SLURM_CPUS_PER_TASK:-1}\"".to_owned());
@@ -137,10 +137,10 @@ case $code in 130 | 138 | 143)
 esac
 exit "$code"
 "#,
-            program = quote(self.program),
-            grid = quote(self.grid),
-            results = quote(self.results),
-            data = quote(self.data),
+            program = quote(&self.program),
+            grid = quote(&self.grid),
+            results = quote(&self.results),
+            data = quote(&self.data),
             options = run.join(" "),
         );
         text
@@ -155,7 +155,7 @@ exit "$code"
         );
         let header = [format!("--job-name={}-finish", self.name), self.log("finish-%j.log")];
         directives(&mut text, &header);
-        directives(&mut text, self.finish_options);
+        directives(&mut text, &self.finish_options);
         let _ = write!(
             text,
             r#"
@@ -169,8 +169,8 @@ code=0
 "$wninit" status "$sweep" --check || code=$?
 exit "$code"
 "#,
-            program = quote(self.program),
-            sweep = quote(self.sweep),
+            program = quote(&self.program),
+            sweep = quote(&self.sweep),
         );
         text
     }
@@ -196,22 +196,22 @@ mod tests {
 
     const HOSTILE: &str = "it's a \"b\" $HOME `id` $(id) # \\ %j;&|<>*?~! \u{fc}";
 
-    fn array<'a>(options: &'a [String]) -> JobArray<'a> {
+    fn array(option: &str) -> JobArray {
         JobArray {
-            name: HOSTILE,
-            program: "/opt/wninit",
-            grid: "/r/slurm/grid.toml",
-            results: "/r",
-            data: "/d",
-            sweep: HOSTILE,
-            folder: "/r/100 %",
+            name: HOSTILE.to_owned(),
+            program: "/opt/wninit".to_owned(),
+            grid: "/r/slurm/grid.toml".to_owned(),
+            results: "/r".to_owned(),
+            data: "/d".to_owned(),
+            sweep: HOSTILE.to_owned(),
+            folder: "/r/100 %".to_owned(),
             tasks: 16,
             at_once: Some(4),
             warning: 90,
             restarts: 7,
-            options,
-            finish_options: &[],
-            run: &[],
+            options: vec![option.to_owned()],
+            finish_options: Vec::new(),
+            run: Vec::new(),
             worker_a_cpu: false,
         }
     }
@@ -233,22 +233,21 @@ mod tests {
 
     #[test]
     fn the_scripts_are_bash_whatever_the_names() {
-        let options = [format!("--comment={HOSTILE}")];
-        let scripts = [array(&options).array_script(), array(&options).finish_script()];
+        let array = array(&format!("--comment={HOSTILE}"));
+        let scripts = [array.array_script(), array.finish_script()];
         for script in scripts {
             let check = Command::new("bash").args(["-n", "-c", &script]).output().unwrap();
             assert!(check.status.success() && check.stderr.is_empty(), "{check:?}\n{script}");
             assert!(script.starts_with("#!/bin/bash\n"));
         }
-        let finish = array(&options).finish_script();
+        let finish = array.finish_script();
         let line = finish.lines().find(|line| line.starts_with("sweep=")).unwrap();
         assert_eq!(bash(&format!("{line}; printf %s \"$sweep\"")), HOSTILE);
     }
 
     #[test]
     fn every_directive_stands_before_the_first_command() {
-        let options = ["--time=04:00:00".to_owned()];
-        let script = array(&options).array_script();
+        let script = array("--time=04:00:00").array_script();
         let lines = script.lines().skip_while(|line| line.starts_with('#'));
         assert!(lines.clone().count() > 10);
         assert!(lines.clone().all(|line| !line.starts_with("#SBATCH")));

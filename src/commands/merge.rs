@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
-use wninit_core::console::{self, say};
+use wninit_core::console::{self, say, warn};
 use wninit_core::results::{is_mergeable, merge};
 
 /// Copy what the shards of a sweep finished into the sweep's own runs.csv, epochs.csv and
@@ -34,9 +34,7 @@ pub fn run(args: &Args) -> Result<u8> {
         );
     }
     let merged = merge(dir)?;
-    for warning in &merged.warnings {
-        say(&format!("warning: {warning}"));
-    }
+    warn(&merged.warnings);
     for conflict in &merged.conflicts {
         say(&conflict.to_string());
     }

@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use wninit_core::cli::plan::Args;
 use wninit_core::cli::{UsageError, Written};
-use wninit_core::console::{self, say};
+use wninit_core::console::{self, warn};
 use wninit_core::execution::cores;
 use wninit_core::fmt::{count, duration, scaled, thousands};
 use wninit_core::grid::{Axis, Grid, Metric};
@@ -113,9 +113,7 @@ fn one(grid: &Grid, args: &Args, speeds: &Speeds) -> anyhow::Result<()> {
 /// The plan of a grid; its warnings are printed.
 fn planned(grid: &Grid) -> anyhow::Result<Plan> {
     let plan = Plan::of(grid)?;
-    for warning in &plan.warnings {
-        say(&format!("warning: {warning}"));
-    }
+    warn(&plan.warnings);
     Ok(plan)
 }
 

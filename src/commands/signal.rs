@@ -35,7 +35,7 @@ pub(super) fn show(args: &Args, written: &Written) -> anyhow::Result<u8> {
     let path = written.dir.join(SIGNALS);
     let rows = read_signals(&path)?;
     // The rows of a network follow each other layer by layer.
-    let measured: Vec<&Network> = rows.chunk_by(|_, next| next.layer > 0).collect();
+    let measured: Vec<&Network> = rows.chunk_by(|_, next| next.layer.layer > 0).collect();
     let (title, about) = match &args.grid {
         Some(grid) => {
             (format!("{}: signals at initialization", args.overrides.load(grid)?.name), GRID)
@@ -66,8 +66,8 @@ type ByInit<'a> = Vec<(&'a str, Vec<&'a Network>)>;
 fn groups<'a>(measured: &[&'a Network]) -> Vec<(&'a str, ByInit<'a>)> {
     let mut nets: Vec<(&str, ByInit)> = Vec::new();
     for &run in measured {
-        let net = place(&mut nets, &run[0].net);
-        place(net, &run[0].init).push(run);
+        let net = place(&mut nets, &run[0].network.net);
+        place(net, &run[0].network.init).push(run);
     }
     nets
 }
@@ -85,8 +85,8 @@ fn place<'m, 'a, T: Default>(entries: &'m mut Vec<(&'a str, T)>, name: &'a str) 
 fn figures(measured: &[&Network]) -> Vec<NetSignals> {
     let mut looks: Vec<&str> = Vec::new();
     for run in measured {
-        if !looks.contains(&run[0].init.as_str()) {
-            looks.push(&run[0].init);
+        if !looks.contains(&run[0].network.init.as_str()) {
+            looks.push(&run[0].network.init);
         }
     }
     groups(measured)
@@ -107,8 +107,8 @@ fn figures(measured: &[&Network]) -> Vec<NetSignals> {
                     InitSignals {
                         init: init.to_owned(),
                         look: looks.iter().position(|other| *other == init).unwrap_or(0),
-                        forward: by_layer(|layer| layer.forward_ratio),
-                        backward: by_layer(|layer| layer.backward_ratio),
+                        forward: by_layer(|row| row.layer.forward_ratio),
+                        backward: by_layer(|row| row.layer.backward_ratio),
                     }
                 })
                 .collect(),
@@ -136,10 +136,10 @@ fn table(measured: &[&Network]) -> TextTable {
         describe::mean(&runs.iter().filter_map(|run| value(run)).collect::<Vec<_>>())
     };
     fn forward(run: &Network) -> impl Iterator<Item = f64> {
-        run.iter().skip(1).map(|layer| layer.forward_ratio)
+        run.iter().skip(1).map(|row| row.layer.forward_ratio)
     }
     let last = |runs: &[&Network]| mean(runs, |run| forward(run).last());
-    let back = |runs: &[&Network]| mean(runs, |run| Some(run.get(1)?.backward_ratio));
+    let back = |runs: &[&Network]| mean(runs, |run| Some(run.get(1)?.layer.backward_ratio));
     let in_bounds = |(net, _, runs): &Row| {
         let ((low, high), last, back) = (bounds(net)?, last(runs)?, back(runs)?);
         let inside = |x: f64| (low..=high).contains(&x);

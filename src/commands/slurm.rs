@@ -1,5 +1,6 @@
 //! `wninit slurm`: a sweep as a Slurm job array.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::str::FromStr;
@@ -11,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::Cli;
 use crate::slurm::{ARRAY, FINISH, JobArray};
 use wninit_core::cli::{GridArgs, UsageError};
-use wninit_core::console::{self, say};
+use wninit_core::console::{self, say, warn};
 use wninit_core::data::{self, fetch, files};
 use wninit_core::grid::Grid;
 use wninit_core::job::Job;
@@ -123,9 +124,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let program = text(&program, "this program")?;
     check_data(&plan, Path::new(&data), &args.grid.grid)?;
-    for warning in &plan.warnings {
-        say(&format!("warning: {warning}"));
-    }
+    warn(&plan.warnings);
 
     if results.contains('\\') {
         return Err(usage(format!(
@@ -149,26 +148,21 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot make the folder {}", folder.display()))?;
     let frozen = frozen(&folder, &grid)?;
-    let (sweep_text, folder_text, frozen) = (
-        text(&sweep_dir, "the sweep's folder")?,
-        text(&folder, "the scripts' folder")?,
-        text(&frozen, "the grid")?,
-    );
     let array = JobArray {
-        name: &grid.name,
-        program: &program,
-        grid: &frozen,
-        results: &results,
-        data: &data,
-        sweep: &sweep_text,
-        folder: &folder_text,
+        name: grid.name.clone(),
+        program,
+        grid: text(&frozen, "the grid")?,
+        results,
+        data,
+        sweep: text(&sweep_dir, "the sweep's folder")?,
+        folder: text(&folder, "the scripts' folder")?,
         tasks: args.array.count,
         at_once: args.array.at_once,
         warning: args.signal,
         restarts: args.restarts,
-        options: &options,
-        finish_options: &finish_options,
-        run: &run.words,
+        options,
+        finish_options,
+        run: run.words,
         worker_a_cpu: run.worker_a_cpu,
     };
     let script = array.array_script();
@@ -303,13 +297,8 @@ fn text(path: &Path, what: &str) -> anyhow::Result<String> {
 
 /// Every data set of the plan must be there and complete: a compute node may have no network.
 fn check_data(plan: &Plan, dir: &Path, grid: &Path) -> anyhow::Result<()> {
-    let mut known = Vec::new();
-    for planned in &plan.jobs {
-        let dataset = planned.job.dataset.name();
-        if known.contains(&dataset) {
-            continue;
-        }
-        known.push(dataset);
+    let datasets: BTreeSet<_> = plan.jobs.iter().map(|p| p.job.dataset.name()).collect();
+    for dataset in datasets {
         let place = files::Place { dataset, dir: dir.to_owned() };
         fetch::check(&place).map_err(|error| {
             usage(format!(
@@ -326,8 +315,7 @@ fn check_data(plan: &Plan, dir: &Path, grid: &Path) -> anyhow::Result<()> {
 /// a later submission leaves it as it is.
 fn frozen(folder: &Path, grid: &Grid) -> anyhow::Result<PathBuf> {
     let text = grid.to_toml();
-    let hash = Sha256::digest(&text);
-    let name = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect::<String>();
+    let name = files::hex(&Sha256::digest(&text)[..4]);
     let path = folder.join(format!("grid-{name}.toml"));
     write_atomically(&path, text.as_bytes())?;
     Ok(path)

@@ -94,6 +94,11 @@ pub fn say(message: &str) {
     let _ = stderr().write_all(format!("{}\n", text::visible(message)).as_bytes());
 }
 
+/// Prints a line with `warning: ` in front for each of these, as [`say`].
+pub fn warn(warnings: impl IntoIterator<Item = impl std::fmt::Display>) {
+    warnings.into_iter().for_each(|warning| say(&format!("warning: {warning}")));
+}
+
 /// Whether standard output is a terminal.
 pub fn stdout_is_terminal() -> bool {
     stdout().is_terminal()

@@ -81,38 +81,3 @@ pub fn significant(x: f64, digits: usize) -> String {
         text
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_written_for_people() {
-        assert_eq!([count(1, "job"), plural(2, "run")], ["1 job", "2 runs"]);
-        assert_eq!(count(1_234_567, "job"), "1,234,567 jobs");
-        assert_eq!(scaled(55_800_000.0, ""), "55.8 M");
-        assert_eq!(scaled(999.0, "B"), "999 B");
-        assert_eq!(scaled(999_700.0, "FLOP"), "1.00 MFLOP");
-        assert_eq!(percent(0.854), "85 %");
-        assert_eq!([p_value(0.0341), p_value(0.000_012_3)], ["0.034", "1.2e-5"]);
-    }
-
-    #[test]
-    fn a_duration_is_as_exact_as_an_estimate_deserves() {
-        let texts = [8.2, 119.0, 720.0, 12_000.0, 187_200.0, 3e8, -3.0].map(duration);
-        assert_eq!(texts, ["8 s", "2 min", "12 min", "3.3 h", "2.2 d", "10 years", "0 s"]);
-    }
-
-    #[test]
-    fn significant_digits_are_kept_and_no_more() {
-        for (x, text) in [
-            (0.123_456, "0.1235"),
-            (12.0, "12"),
-            (1234.56, "1235"),
-            (-0.5, "-0.5"),
-            (1e-7, "1.000e-7"),
-        ] {
-            assert_eq!(significant(x, 4), text);
-        }
-    }
-}

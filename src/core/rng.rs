@@ -44,12 +44,4 @@ mod tests {
         ];
         assert!(others.iter().all(|&x| x != first(1, "order", 2)));
     }
-
-    #[test]
-    fn the_streams_are_those_of_the_first_release() {
-        // If this fails, every result changes: raise the schema number of the job.
-        assert_eq!(permutation(8, &mut stream(0, "order", 0)), PINNED);
-    }
-
-    const PINNED: [u32; 8] = [0, 4, 6, 5, 3, 7, 1, 2];
 }

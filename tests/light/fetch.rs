@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use md5::{Digest, Md5};
 use sha2::Sha256;
 use wninit_core::data::fetch::{
-    Content, FetchError, Fetched, Options, Package, Progress, Recipe, Registry, fetch, fetch_recipe,
+    Content, FetchError, Fetched, Options, Package, Recipe, Registry, fetch, fetch_recipe,
 };
 use wninit_core::data::files::{SUMS, hex};
 use wninit_core::data::{Place, cifar, idx};
@@ -163,7 +163,7 @@ fn options(dir: &Path) -> Options {
     Options {
         connect_timeout: Duration::from_secs(2),
         read_timeout: Duration::from_millis(1500),
-        progress: Progress::Silent,
+        quiet: true,
         ..Options::new(dir)
     }
 }

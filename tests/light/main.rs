@@ -5,12 +5,16 @@ mod bad_grids;
 mod commit;
 #[path = "../common/mod.rs"]
 mod common;
+mod data;
 mod export;
 mod fetch;
+mod grids;
+mod jobs;
 mod journal;
 mod makefile;
 mod plan_command;
 mod pool;
+mod portions;
 mod readme;
 mod report;
 mod schema;
@@ -24,6 +28,7 @@ mod summary;
 mod summary_command;
 #[path = "../common/sweeps.rs"]
 mod sweeps;
+mod tables;
 mod until_decided;
 mod verdicts;
 

@@ -177,7 +177,7 @@ fn only_arms_and_settings_that_an_open_claim_needs_get_more_seeds() {
     assert!(reasons[2].contains("More seeds would not decide it"), "{reasons:?}");
     assert!(!reasons.concat().contains("fresh seed"), "no advice that invites to look again");
     let note = "Seeds were added until the claims were decided, 3 at a time, at most 11.";
-    assert!(summary.notes.iter().any(|n| n.contains(note)), "{:?}", summary.notes);
+    assert!(summary.notes.iter().any(|n| n.text.contains(note)), "{:?}", summary.notes);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use wninit_core::rng;
 use wninit_torch::models::{Model, ModelConfig};
 use wninit_torch::nn::Arithmetic;
 use wninit_torch::probe::curvature::Hessian;
-use wninit_torch::probe::eigen::{SolverOptions, dominant};
+use wninit_torch::probe::eigen::{Eigen, SolverOptions, dominant};
 use wninit_torch::train::augment::Preprocess;
 use wninit_torch::train::{DeviceData, DeviceImages};
 
@@ -404,4 +404,110 @@ fn invalid_numbers_an_edited_file_and_a_locked_folder_end_with_exit_code_2() {
     let lock = fs::File::open(sandbox.sweep().join(".lock")).unwrap();
     lock.lock().unwrap();
     curvature(&sandbox, &[]).expect(2, &["in use"]);
+}
+
+fn search(method: CurvatureMethod) -> SolverOptions {
+    SolverOptions { method, tolerance: 1e-3, max_iterations: 500, basis: 24 }
+}
+
+/// A symmetric matrix with these eigenvalues, in a random basis.
+fn symmetric(spectrum: &[f64], seed: u64) -> Tensor {
+    let n = spectrum.len() as i64;
+    let square = gaussian(n * n, seed).view([n, n]).to_kind(Kind::Double);
+    let (q, _) = Tensor::linalg_qr(&square, "reduced");
+    let values = Tensor::from_slice(spectrum);
+    (&q * values.unsqueeze(0)).matmul(&q.tr()).to_kind(Kind::Float)
+}
+
+/// The dominant eigenvalues of matrices of one size, as a stack.
+fn solve(matrices: &[Tensor], options: &SolverOptions) -> Vec<Eigen> {
+    let stack = Tensor::stack(matrices, 0);
+    let n = stack.size()[1];
+    // A member's start depends on its matrix alone.
+    let starts: Vec<Tensor> = matrices
+        .iter()
+        .map(|matrix| gaussian(n, (matrix.double_value(&[0, 0]).abs() * 1e6) as u64))
+        .collect();
+    dominant(&Tensor::stack(&starts, 0), options, |x| stack.bmm(&x.unsqueeze(2)).squeeze_dim(2))
+}
+
+/// 300 eigenvalues between -1 and 1 and these.
+fn spectrum(outliers: &[f64]) -> Vec<f64> {
+    let bulk = (0..300).map(|i| f64::from(i) / 150.0 - 1.0);
+    bulk.chain(outliers.iter().copied()).collect()
+}
+
+fn assert_near(found: &Eigen, expected: f64) {
+    let value = found.value.unwrap_or(f64::NAN);
+    assert!((value - expected).abs() <= 1e-3 * expected.abs(), "{found:?}, not {expected}");
+    assert!(found.converged, "{found:?}");
+}
+
+#[test]
+fn nearly_equal_eigenvalues_are_solved() {
+    for pair in [[5.0, 4.9995], [5.0, 5.0], [-5.0, -4.9995]] {
+        for method in [CurvatureMethod::Lanczos, CurvatureMethod::Power] {
+            let found = solve(&[symmetric(&spectrum(&pair), 3)], &search(method));
+            assert_near(&found[0], pair[0]);
+        }
+    }
+    // Opposite signs are far apart for Lanczos' method; power iteration cannot separate them.
+    let opposite = [symmetric(&spectrum(&[5.0, -4.99]), 4)];
+    assert_near(&solve(&opposite, &search(CurvatureMethod::Lanczos))[0], 5.0);
+    assert!(!solve(&opposite, &search(CurvatureMethod::Power))[0].converged);
+}
+
+#[test]
+fn a_slowly_falling_spectrum_is_solved_through_many_restarts() {
+    let spectrum: Vec<f64> = (1..400).map(|i| -1.0 / f64::from(i).sqrt()).collect();
+    let small = SolverOptions { basis: 6, ..search(CurvatureMethod::Lanczos) };
+    let found = solve(&[symmetric(&spectrum, 5)], &small);
+    assert_near(&found[0], -1.0);
+    assert!(found[0].iterations > 6, "{found:?}");
+}
+
+#[test]
+fn a_hessian_of_zeros_has_the_spectral_norm_0() {
+    for method in [CurvatureMethod::Lanczos, CurvatureMethod::Power] {
+        let found = solve(&[Tensor::zeros([50, 50], CPU)], &search(method));
+        let zero = Eigen { value: Some(0.0), residual: Some(0.0), iterations: 1, converged: true };
+        assert_eq!(found, [zero]);
+    }
+}
+
+#[test]
+fn the_smallest_matrices_are_solved_exactly() {
+    for n in 1..6 {
+        let spectrum: Vec<f64> = (0..n).map(|i| f64::from(i) - 3.5).collect();
+        let found = solve(&[symmetric(&spectrum, 6)], &search(CurvatureMethod::Lanczos));
+        assert_near(&found[0], -3.5);
+    }
+}
+
+#[test]
+fn a_member_of_a_stack_equals_itself_alone_even_beside_zeros_and_infinities() {
+    let one = symmetric(&spectrum(&[5.0]), 7);
+    let other = symmetric(&spectrum(&[-2.0]), 8);
+    let zero = one.zeros_like();
+    let infinite = &one * f64::INFINITY;
+    for method in [CurvatureMethod::Lanczos, CurvatureMethod::Power] {
+        let options = search(method);
+        let stack = [&one, &zero, &infinite, &other].map(Tensor::shallow_clone);
+        let together = solve(&stack, &options);
+        for (m, matrix) in stack.iter().enumerate() {
+            let alone = solve(&[matrix.shallow_clone()], &options)[0];
+            let (a, b) = (alone.value, together[m].value);
+            let near = |(a, b): (f64, f64)| (a - b).abs() <= 1e-4 * a.abs();
+            assert!(a.zip(b).is_none_or(near) && a.is_some() == b.is_some(), "{a:?} {b:?}");
+            assert_eq!(alone.converged, together[m].converged);
+        }
+        assert_eq!((together[2].value, together[2].converged), (None, false));
+    }
+}
+
+#[test]
+fn an_estimate_that_did_not_converge_is_marked() {
+    let few = SolverOptions { max_iterations: 3, ..search(CurvatureMethod::Lanczos) };
+    let found = solve(&[symmetric(&spectrum(&[]), 9)], &few);
+    assert_eq!((found[0].converged, found[0].iterations), (false, 3));
 }

@@ -6,7 +6,8 @@ use std::fs;
 
 use crate::program::{Sandbox, output};
 use wninit_core::job::Init;
-use wninit_torch::probe::signal::{LayerSignal, Net};
+use wninit_core::results::LayerSignal;
+use wninit_torch::probe::signal::Net;
 
 const MLP: Net = Net::Mlp { depth: 20, m: 400 };
 const RESIDUAL: Net = Net::Residual { blocks: 40, m: 400 };

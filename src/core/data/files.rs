@@ -34,109 +34,75 @@ impl Place {
         command
     }
 
-    /// A [`DataError::Missing`]: `file` is in none of the folders `looked`.
-    pub(crate) fn missing(&self, file: impl Into<String>, looked: Vec<PathBuf>) -> DataError {
-        DataError::Missing { place: self.clone(), file: file.into(), looked: Folders(looked) }
+    fn error(&self, message: impl fmt::Display) -> DataError {
+        DataError { message: format!("{}: {message}", self.dataset), is_missing: false }
     }
 
-    /// A [`DataError::Corrupt`]: `problem` completes a sentence that begins with the file.
-    pub(crate) fn corrupt(
-        &self,
-        file: impl Into<PathBuf>,
-        problem: impl fmt::Display,
-    ) -> DataError {
-        DataError::Corrupt { place: self.clone(), file: file.into(), problem: problem.to_string() }
+    /// `file` is in none of the folders `looked`.
+    pub(crate) fn missing(&self, file: &str, looked: &[PathBuf]) -> DataError {
+        let looked: Vec<String> =
+            looked.iter().map(|folder| folder.display().to_string()).collect();
+        let error = self.error(format_args!(
+            "{file} is missing (looked in {}); run `{}`, or name the folder that holds it with \
+             --data DIR or WNINIT_DATA",
+            looked.join(", "),
+            self.fetch_command()
+        ));
+        DataError { is_missing: true, ..error }
+    }
+
+    /// `file` does not hold what it should; `problem` completes a sentence that begins with it.
+    pub(crate) fn corrupt(&self, file: impl AsRef<Path>, problem: impl fmt::Display) -> DataError {
+        self.error(format_args!(
+            "{}: {problem}; run `{}` to replace it, or name a folder with good files with \
+             --data DIR or WNINIT_DATA",
+            file.as_ref().display(),
+            self.fetch_command()
+        ))
     }
 
     /// The error for what went wrong with `file`.
-    pub(crate) fn problem(&self, file: impl Into<PathBuf>, problem: Problem) -> DataError {
+    pub(crate) fn problem(&self, file: &Path, problem: Problem) -> DataError {
         match problem {
             Problem::Content(problem) => self.corrupt(file, problem),
-            Problem::Io(source) => DataError::Io { place: self.clone(), file: file.into(), source },
+            Problem::Io(source) => self.error(format_args!(
+                "cannot read {}: {source}; make it readable, run `{}`, or name another folder with \
+                 --data DIR or WNINIT_DATA",
+                file.display(),
+                self.fetch_command()
+            )),
         }
     }
-}
 
-/// Why a data set cannot be used. Each names the file and the remedy.
-#[derive(Debug, thiserror::Error)]
-pub enum DataError {
-    /// A file is not there.
-    #[error(
-        "{}: {file} is missing (looked in {looked}); run `{}`, or name the folder that holds it with \
-         --data DIR or WNINIT_DATA", place.dataset, place.fetch_command()
-    )]
-    Missing {
-        /// What was looked for.
-        place: Place,
-        /// The file's name.
-        file: String,
-        /// Where it was looked for.
-        looked: Folders,
-    },
-    /// A file does not hold what it should.
-    #[error(
-        "{}: {}: {problem}; run `{}` to replace it, or name a folder with good files with --data DIR or \
-         WNINIT_DATA", place.dataset, file.display(), place.fetch_command()
-    )]
-    Corrupt {
-        /// What was looked for.
-        place: Place,
-        /// The file.
-        file: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// A file cannot be read.
-    #[error(
-        "{}: cannot read {}: {source}; make it readable, run `{}`, or name another folder with --data DIR \
-         or WNINIT_DATA", place.dataset, file.display(), place.fetch_command()
-    )]
-    Io {
-        /// What was looked for.
-        place: Place,
-        /// The file.
-        file: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
     /// A synthetic data set does not fit into memory.
-    #[error(
-        "{dataset}: the images do not fit into memory; lower synthetic_images or synthetic_shape"
-    )]
-    Memory {
-        /// The data set.
-        dataset: DatasetName,
-    },
+    pub(super) fn too_large(&self) -> DataError {
+        self.error("the images do not fit into memory; lower synthetic_images or synthetic_shape")
+    }
 }
 
-/// Folders, for a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Folders(pub Vec<PathBuf>);
-
-impl fmt::Display for Folders {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, folder) in self.0.iter().enumerate() {
-            write!(f, "{}{}", if i > 0 { ", " } else { "" }, folder.display())?;
-        }
-        Ok(())
-    }
+/// Why a data set cannot be used. The message names the file and the remedy.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct DataError {
+    message: String,
+    /// Whether a file is not there at all.
+    pub(crate) is_missing: bool,
 }
 
 /// What is wrong with one file.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(crate) enum Problem {
     /// It cannot be read.
+    #[error("{0}")]
     Io(io::Error),
     /// It can, but it does not hold what it should.
+    #[error("{0}")]
     Content(String),
 }
 
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Problem::Io(error) => write!(f, "{error}"),
-            Problem::Content(problem) => write!(f, "{problem}"),
-        }
+impl From<String> for Problem {
+    fn from(problem: String) -> Self {
+        Problem::Content(problem)
     }
 }
 
@@ -198,7 +164,7 @@ pub(crate) fn find(folders: &[PathBuf], name: &str) -> Option<PathBuf> {
 pub(crate) fn read(path: &Path, spec: &FileSpec) -> Result<Vec<u8>, Problem> {
     let mut file = File::open(path)?;
     if !file.metadata()?.is_file() {
-        return Err(Problem::Content("it is not a file".to_owned()));
+        return Err("it is not a file".to_owned().into());
     }
     let mut magic = Vec::new();
     file.by_ref().take(2).read_to_end(&mut magic)?;
@@ -220,19 +186,16 @@ pub(crate) fn read(path: &Path, spec: &FileSpec) -> Result<Vec<u8>, Problem> {
 pub(crate) fn check(bytes: &[u8], spec: &FileSpec) -> Result<(), Problem> {
     if bytes.len() as u64 != spec.bytes {
         let shorter = if (bytes.len() as u64) < spec.bytes { "it is truncated: " } else { "" };
-        return Err(Problem::Content(format!(
-            "{shorter}it has {} bytes, expected {}",
-            bytes.len(),
-            spec.bytes
-        )));
+        return Err(
+            format!("{shorter}it has {} bytes, expected {}", bytes.len(), spec.bytes).into()
+        );
     }
     match &spec.sha256 {
-        Some(expected) if *expected != hex(&Sha256::digest(bytes)) => {
-            Err(Problem::Content(format!(
-                "its checksum is wrong: SHA-256 {}, expected {expected}",
-                hex(&Sha256::digest(bytes))
-            )))
-        }
+        Some(expected) if *expected != hex(&Sha256::digest(bytes)) => Err(format!(
+            "its checksum is wrong: SHA-256 {}, expected {expected}",
+            hex(&Sha256::digest(bytes))
+        )
+        .into()),
         _ => Ok(()),
     }
 }
@@ -244,7 +207,7 @@ fn read_at_most(reader: impl Read, limit: u64) -> Result<Vec<u8>, Problem> {
     let _ = bytes.try_reserve_exact(usize::try_from(limit).unwrap_or(0).saturating_add(1));
     reader.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
-        return Err(Problem::Content(format!("it has more than the expected {limit} bytes")));
+        return Err(format!("it has more than the expected {limit} bytes").into());
     }
     Ok(bytes)
 }
@@ -264,10 +227,9 @@ pub(crate) fn read_archive(
     let file = File::open(path)?;
     let length = file.metadata()?.len();
     if length > spec.max_bytes {
-        return Err(Problem::Content(format!(
-            "it has {length} bytes, more than the expected {}",
-            spec.max_bytes
-        )));
+        return Err(
+            format!("it has {length} bytes, more than the expected {}", spec.max_bytes).into()
+        );
     }
     let mut hashed = Hashed { reader: file.take(spec.max_bytes), md5: Md5::new() };
     let members = unpack(io::BufReader::with_capacity(1 << 16, &mut hashed), spec);
@@ -275,10 +237,7 @@ pub(crate) fn read_archive(
     io::copy(&mut hashed, &mut io::sink())?;
     let md5 = hex(&hashed.md5.finalize());
     if md5 != spec.md5 {
-        return Err(Problem::Content(format!(
-            "its checksum is wrong: MD5 {md5}, expected {}",
-            spec.md5
-        )));
+        return Err(format!("its checksum is wrong: MD5 {md5}, expected {}", spec.md5).into());
     }
     members
 }
@@ -295,9 +254,9 @@ fn unpack(reader: impl Read, spec: &ArchiveSpec) -> Result<HashMap<String, Vec<u
         let inside =
             path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         if !inside || kind.is_symlink() || kind.is_hard_link() {
-            return Err(Problem::Content(format!(
+            return Err(format!(
                 "it is not to be trusted: its entry {path:?} is a link or points outside of the archive"
-            )));
+            ).into());
         }
         let Some(member) =
             spec.members.iter().find(|m| path == Path::new(&spec.folder).join(&m.name))
@@ -305,20 +264,18 @@ fn unpack(reader: impl Read, spec: &ArchiveSpec) -> Result<HashMap<String, Vec<u
             continue;
         };
         if !kind.is_file() {
-            return Err(Problem::Content(format!("its member {} is not a file", member.name)));
+            return Err(format!("its member {} is not a file", member.name).into());
         }
         let in_member =
             |problem| Problem::Content(format!("its member {}: {problem}", member.name));
         let bytes = read_at_most(&mut entry, member.bytes).map_err(in_member)?;
         check(&bytes, member).map_err(in_member)?;
         if members.insert(member.name.clone(), bytes).is_some() {
-            return Err(Problem::Content(format!("its member {} is there twice", member.name)));
+            return Err(format!("its member {} is there twice", member.name).into());
         }
     }
     match spec.members.iter().find(|member| !members.contains_key(&member.name)) {
-        Some(member) => {
-            Err(Problem::Content(format!("it has no member {}/{}", spec.folder, member.name)))
-        }
+        Some(member) => Err(format!("it has no member {}/{}", spec.folder, member.name).into()),
         None => Ok(members),
     }
 }

@@ -56,14 +56,10 @@ impl Images {
         }
         let mut seen = vec![false; classes];
         for (i, &label) in self.labels.iter().enumerate() {
-            match usize::try_from(label).ok().and_then(|label| seen.get_mut(label)) {
-                Some(seen) => *seen = true,
-                None => {
-                    return Err(format!(
-                        "image {i} has the label {label}, but there are {classes} classes"
-                    ));
-                }
-            }
+            let class = usize::try_from(label).ok().and_then(|label| seen.get_mut(label));
+            *class.ok_or_else(|| {
+                format!("image {i} has the label {label}, but there are {classes} classes")
+            })? = true;
         }
         // A synthetic data set may have more classes than training images.
         match seen.iter().position(|seen| !seen) {
@@ -126,7 +122,7 @@ pub fn load(dataset: Dataset, dir: &Path) -> Result<Data, DataError> {
     let place = Place { dataset: dataset.name(), dir: dir.to_owned() };
     let (train, test) = match (dataset, dataset.name()) {
         (Dataset::Synthetic { .. }, _) => {
-            synthetic::make(dataset).ok_or(DataError::Memory { dataset: dataset.name() })?
+            synthetic::make(dataset).ok_or_else(|| place.too_large())?
         }
         (_, DatasetName::Digits) => {
             digits::read().map_err(|problem| place.corrupt("(embedded)", problem))?
@@ -190,25 +186,5 @@ mod tests {
 
         let mnist = Dataset::Named(DatasetName::Mnist);
         assert!(digits().check(mnist, 1437).unwrap_err().contains("expected [1, 28, 28]"));
-    }
-
-    #[test]
-    fn a_missing_data_set_is_an_error_that_says_what_to_run() {
-        let dir = tempfile::tempdir().unwrap();
-        for name in [
-            DatasetName::FashionMnist,
-            DatasetName::Mnist,
-            DatasetName::Cifar10,
-            DatasetName::Cifar100,
-        ] {
-            let error = load(Dataset::Named(name), dir.path()).unwrap_err();
-            assert!(matches!(error, DataError::Missing { .. }), "{error}");
-            let text = error.to_string();
-            assert!(
-                text.contains(&format!("wninit fetch {name} --data {}", dir.path().display())),
-                "{text}"
-            );
-            assert!(text.contains("WNINIT_DATA"), "{text}");
-        }
     }
 }

@@ -62,6 +62,11 @@ impl Place {
         }
     }
 
+    /// The value, or what is wrong with what was written here.
+    pub(super) fn checked<T>(&self, value: Result<T, String>) -> Result<T, GridError> {
+        value.map_err(|message| self.error(message))
+    }
+
     /// The place of what was not read from a file.
     pub(super) fn nowhere() -> Place {
         Place::of("(not from a file)")

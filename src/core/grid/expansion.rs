@@ -7,7 +7,7 @@ use super::{
     Axis, Block, Claim, Condition, Exclude, Expectation, GridError, MAX_JOBS, Place, Setting,
     canonical, list_of, same, write,
 };
-use crate::job::{Draft, FIELDS, Field, Job, JobError, SEED_FIELDS, Value, did_you_mean, unknown};
+use crate::job::{Draft, FIELDS, Job, JobError, SEED_FIELDS, Value, did_you_mean, unknown};
 
 /// Every combination of some axes on top of some settings.
 ///
@@ -132,10 +132,7 @@ impl<'g> Expansion<'g> {
 
         let mut draft = Draft::default();
         for setting in &base {
-            setting
-                .field
-                .set(&mut draft, &setting.value)
-                .map_err(|message| setting.place.error(message))?;
+            setting.place.checked(setting.field.set(&mut draft, &setting.value))?;
         }
         let indexed = seeds.iter().enumerate().flat_map(|(dimension, axes)| {
             axes.iter().map(move |&axis| IndexedAxis { axis, dimension, index: OnceLock::new() })
@@ -183,7 +180,7 @@ impl<'g> Expansion<'g> {
     fn compile(&self, conditions: &[Condition], unset: Unset) -> Option<Selection> {
         let mut selection: Selection = Vec::new();
         for condition in conditions {
-            if let Some(axis) = self.axis(condition.field) {
+            if let Some(axis) = self.axis(condition.field.name) {
                 let mut indices: Vec<u32> =
                     condition.values.iter().flat_map(|v| axis.indices_of(v)).copied().collect();
                 indices.sort_unstable();
@@ -191,7 +188,7 @@ impl<'g> Expansion<'g> {
                     Some((_, known)) => known.retain(|i| indices.binary_search(i).is_ok()),
                     None => selection.push((axis.dimension, indices)),
                 }
-            } else if let Some(setting) = self.base.iter().find(|s| s.field == condition.field) {
+            } else if let Some(setting) = self.setting(condition.field.name) {
                 if !condition.accepts(&setting.value) {
                     return None;
                 }
@@ -202,15 +199,19 @@ impl<'g> Expansion<'g> {
         selection.iter().all(|(_, indices)| !indices.is_empty()).then_some(selection)
     }
 
-    fn axis(&self, field: &Field) -> Option<&IndexedAxis<'g>> {
-        self.axes.iter().find(|indexed| indexed.axis.field == field)
+    fn axis(&self, field: &str) -> Option<&IndexedAxis<'g>> {
+        self.axes.iter().find(|indexed| indexed.axis.field.name == field)
+    }
+
+    fn setting(&self, field: &str) -> Option<&'g Setting> {
+        self.base.iter().copied().find(|setting| setting.field.name == field)
     }
 
     /// Whether the field has this value in some combination, excluded ones included.
-    fn takes(&self, field: &Field, value: &Value) -> bool {
+    fn takes(&self, field: &str, value: &Value) -> bool {
         match self.axis(field) {
             Some(axis) => !axis.indices_of(value).is_empty(),
-            None => self.base.iter().any(|s| s.field == field && same(&s.value, value)),
+            None => self.setting(field).is_some_and(|setting| same(&setting.value, value)),
         }
     }
 
@@ -273,27 +274,16 @@ impl<'g> Expansion<'g> {
         self.dimensions.iter().flatten().map(|axis| axis.field.name)
     }
 
-    /// Whether the field is set here, by an axis or by the base.
-    pub(super) fn place_of(&self, field: &str) -> Option<Place> {
-        let axis = self
-            .dimensions
-            .iter()
-            .flatten()
-            .find(|axis| axis.field.name == field)
-            .map(|axis| &axis.place);
-        axis.or_else(|| self.base.iter().find(|s| s.field.name == field).map(|s| &s.place)).cloned()
+    /// Where the field is set here, by an axis or by the base.
+    pub(super) fn place_of(&self, field: &str) -> Option<&Place> {
+        let axis = self.axis(field).map(|indexed| &indexed.axis.place);
+        axis.or_else(|| self.setting(field).map(|setting| &setting.place))
     }
 
     /// The values of a field here.
-    fn values_of(&self, field: &Field) -> &[Value] {
-        let axis = self
-            .dimensions
-            .iter()
-            .flatten()
-            .find(|axis| axis.field == field)
-            .map(|axis| &axis.values[..]);
-        let base =
-            || self.base.iter().find(|s| s.field == field).map(|s| std::slice::from_ref(&s.value));
+    fn values_of(&self, field: &str) -> &[Value] {
+        let axis = self.axis(field).map(|indexed| &indexed.axis.values[..]);
+        let base = || self.setting(field).map(|setting| std::slice::from_ref(&setting.value));
         axis.or_else(base).unwrap_or_default()
     }
 
@@ -357,14 +347,10 @@ pub(super) fn occurs(
             continue;
         }
         for value in &condition.values {
-            if !setters.iter().any(|e| e.takes(condition.field, value)) {
+            if !setters.iter().any(|e| e.takes(key, value)) {
                 let mut values: Vec<String> = Vec::new();
-                for text in setters
-                    .iter()
-                    .flat_map(|e| e.values_of(condition.field))
-                    .take(1000)
-                    .map(canonical)
-                {
+                for value in setters.iter().flat_map(|e| e.values_of(key)).take(1000) {
+                    let text = canonical(value);
                     if !values.contains(&text) {
                         values.push(text);
                     }

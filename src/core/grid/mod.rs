@@ -124,7 +124,7 @@ impl Grid {
                 stem
             )));
         };
-        check_name(&name).map_err(|message| place.as_ref().unwrap_or(&file).error(message))?;
+        place.as_ref().unwrap_or(&file).checked(check_name(&name))?;
         let mut grid = Grid {
             name,
             about: layer.about,
@@ -209,7 +209,7 @@ impl Grid {
     /// `seed` stands for `init_seed` and `data_seed`, so that with both of them it means nothing.
     fn check_seeds(&self) -> Result<(), GridError> {
         for expansion in self.expansions()? {
-            let places: Option<Vec<Place>> =
+            let places: Option<Vec<&Place>> =
                 SEED_FIELDS.iter().map(|name| expansion.place_of(name)).collect();
             if let Some([seed, init, data]) = places.as_deref() {
                 return Err(seed.error(format!(
@@ -227,35 +227,33 @@ impl Grid {
         let expansions = self.expansions()?;
         let all: Vec<&Expansion> = expansions.iter().collect();
         let own = usize::from(self.has_own_jobs());
-        let mut keep = Vec::new();
         let verdict = |problem: Result<(), GridError>, inherited: bool| match problem {
             Err(error) if !lenient && !inherited => Err(error),
-            problem => Ok(problem),
+            problem => Ok(problem.err()),
         };
-        for exclude in &self.own.exclude {
-            keep.push(verdict(exclude.occurs(&all), exclude.inherited)?.is_ok());
-        }
-        let mut keep_in_blocks = Vec::new();
-        for (block, expansion) in self.block.iter().zip(&expansions[own..]) {
-            for exclude in &block.exclude {
-                keep_in_blocks
-                    .push(verdict(exclude.occurs(&[expansion]), exclude.inherited)?.is_ok());
-            }
-        }
+        let exclude = |exclude: &Exclude, expansions: &[&Expansion]| {
+            Ok(verdict(exclude.occurs(expansions), exclude.inherited)?.is_none())
+        };
+        let own_excludes = self.own.exclude.iter().map(|e| exclude(e, &all));
+        let keep_own = own_excludes.collect::<Result<Vec<bool>, GridError>>()?;
+        let blocks = self.block.iter().zip(&expansions[own..]);
+        let in_blocks = blocks.flat_map(|(block, e)| block.exclude.iter().map(move |x| (x, e)));
+        let keep_in_blocks = in_blocks.map(|(x, expansion)| exclude(x, &[expansion]));
+        let keep_in_blocks = keep_in_blocks.collect::<Result<Vec<bool>, GridError>>()?;
         let mut warnings = Vec::new();
         let mut keep_claims = Vec::new();
         for claim in &self.claims {
             let problem = verdict(claim.occurs(&all), claim.inherited)?;
-            keep_claims.push(problem.is_ok());
-            warnings.extend(problem.err().map(|error| format!("{error}; this claim is left out")));
+            keep_claims.push(problem.is_none());
+            warnings.extend(problem.map(|error| format!("{error}; this claim is left out")));
         }
         let mut keep_published = Vec::new();
         for published in &self.published {
             let problem = occurs(&published.filter, &all, Unset::Accepted, &published.place);
-            keep_published.push(verdict(problem, published.inherited)?.is_ok());
+            keep_published.push(verdict(problem, published.inherited)?.is_none());
         }
         drop(expansions);
-        retain(&mut self.own.exclude, keep);
+        retain(&mut self.own.exclude, keep_own);
         retain(&mut self.claims, keep_claims);
         retain(&mut self.published, keep_published);
         let mut keep = keep_in_blocks.into_iter();
@@ -317,349 +315,5 @@ fn check_name(name: &str) -> Result<(), String> {
         _ if name.chars().any(char::is_control) => wrong("it contains a control character"),
         _ if name.trim() != name => wrong("it starts or ends with a space"),
         _ => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use crate::plan::Plan;
-    use proptest::prelude::*;
-
-    /// Everything that a grid may say.
-    const FULL: &str = r#"
-name = "full"
-about = "All that a grid may say, with \"quotes\" and \\ signs."
-
-[base]
-dataset = "synthetic"
-synthetic_shape = [1, 8, 8]
-width = 16
-epochs = 2
-micro_batch = 32
-
-[grid]
-depth = [2, 5, 10]
-init = ["orthogonal_datadep", "orthogonal_proposed"]
-lr = { log = [1e-3, 1e-1], count = 3 }
-seed = { count = 3 }
-
-[[zip]]
-batch_size = [64, 256]
-momentum = [0.9, 0.8]
-
-[[exclude]]
-init = "orthogonal_datadep"
-depth = [5, 10]
-
-[[block]]
-[block.base]
-model = "wrn"
-blocks = 1
-[block.grid]
-init = ["orthogonal_hanin", "orthogonal"]
-seed = { from = 5, count = 10 }
-[[block.exclude]]
-init = "orthogonal"
-seed = 7
-
-[[claim]]
-text = "Deep nets train."
-metric = "test_acc"
-where = { depth = [5, 10], model = "mlp" }
-compare = { axis = "lr", better = 0.01, than = 1e-3, margin = 0.1 }
-
-[[claim]]
-text = "One setting is no worse than another one."
-metric = "test_acc"
-where = { model = "mlp" }
-compare = { better = { batch_size = 64, lr = [0.01, 0.1] }, than = { batch_size = 256 }, margin = -0.01 }
-
-[[claim]]
-text = "All of them."
-metric = "success"
-at_least = 0.5
-
-[[published]]
-where = { depth = 10, init = "orthogonal_proposed" }
-metric = "test_acc"
-value = 0.97
-spread = 0.01
-source = "a table"
-
-[profile.small]
-grid = { depth = [2], lr = [0.5] }
-base = { epochs = 1 }
-exclude = []
-"#;
-
-    fn grid_with(text: &str, overrides: &Overrides) -> Result<Grid, GridError> {
-        Grid::parse(text, Path::new("test.toml"), overrides)
-    }
-
-    fn grid(text: &str) -> Grid {
-        grid_with(text, &Overrides::default()).unwrap_or_else(|error| panic!("{error}"))
-    }
-
-    fn ids(grid: &Grid) -> Vec<crate::job::JobId> {
-        Plan::of(grid)
-            .unwrap_or_else(|error| panic!("{error}"))
-            .jobs
-            .iter()
-            .map(|job| job.id)
-            .collect()
-    }
-
-    /// Reads files `(name, text)` from a folder, the first one as the grid.
-    fn load(files: &[(&str, &str)], overrides: &Overrides) -> Result<Grid, GridError> {
-        let folder = tempfile::tempdir().unwrap();
-        for (name, text) in files {
-            std::fs::write(folder.path().join(name), text).unwrap();
-        }
-        Grid::load(&folder.path().join(files[0].0), overrides)
-    }
-
-    fn column(grid: &Grid, field: &str) -> Vec<String> {
-        let field = Field::named(field).unwrap();
-        let mut values = Vec::new();
-        for planned in Plan::of(grid).unwrap().jobs {
-            let value = field.get(&planned.job).map_or(String::new(), |v| v.to_string());
-            if !values.contains(&value) {
-                values.push(value);
-            }
-        }
-        values
-    }
-
-    #[test]
-    fn a_grid_means_every_combination_but_the_excluded_ones() {
-        let full = grid(FULL);
-        // depth 2 with both inits, 5 and 10 with one; 3 rates, 2 batch sizes, 3 seeds. The block: 2 x 10 - 1.
-        assert_eq!(ids(&full).len(), (2 + 1 + 1) * 3 * 2 * 3 + 19);
-        assert_eq!(column(&full, "lr"), ["0.001", "0.01", "0.1"]);
-        let plan = Plan::of(&full).unwrap();
-        let pair = |batch: u32, momentum: f64| {
-            plan.jobs.iter().any(|p| p.job.batch_size == batch && p.job.momentum == momentum)
-        };
-        assert!(pair(64, 0.9) && pair(256, 0.8) && !pair(64, 0.8), "zipped axes move together");
-    }
-
-    #[test]
-    fn arms_that_share_a_value_are_a_zip_and_equal_arms_an_error() {
-        let arms = |norms: &str| {
-            format!(
-                "name = \"a\"\n[[zip]]\nnorm = [{norms}]\ninit = [\"he\", \"orthogonal\", \"he\"]\n"
-            )
-        };
-        let grid = grid(&arms(r#""weight", "weight", "none""#));
-        assert_eq!(ids(&grid).len(), 3);
-        let norm = &grid.axes()[0];
-        assert_eq!((norm.field.name, norm.values.len()), ("norm", 2), "each value is named once");
-        let text = arms(r#""weight", "weight", "weight""#);
-        let equal = grid_with(&text, &Overrides::default()).unwrap();
-        let error = Plan::of(&equal).unwrap_err();
-        assert!(error.message.contains("the same job"), "{error}");
-        let text = arms(r#""weight", "weight", "none""#)
-            + "[[exclude]]\nnorm = \"weight\"\ninit = \"orthogonal\"\n";
-        assert_eq!(ids(&grid_with(&text, &Overrides::default()).unwrap()).len(), 2);
-    }
-
-    #[test]
-    fn a_grid_without_axes_is_one_job() {
-        assert_eq!(ids(&grid("name = \"one\"")).len(), 1);
-    }
-
-    #[test]
-    fn blocks_stand_alone_where_the_file_has_no_axes() {
-        let text = "name = \"a\"\n[base]\nlr = 0.5\n[[block]]\nbase = { depth = 3 }\n[[block]]\nbase = { lr = 1 }\n";
-        let blocks = grid(text);
-        assert_eq!(ids(&blocks).len(), 2);
-        assert_eq!(column(&blocks, "lr"), ["0.5", "1"]);
-    }
-
-    #[test]
-    fn the_stored_grid_means_the_same_jobs_claims_and_numbers() {
-        let only = |only: &str| Overrides { only: vec![only.into()], ..Overrides::default() };
-        let set = |set: &str| Overrides { set: vec![set.into()], ..Overrides::default() };
-        let small = Overrides { profile: Some("small".into()), ..Overrides::default() };
-        for overrides in [
-            Overrides::default(),
-            only("depth=2"),
-            only("seed=1,5"),
-            set("epochs=7"),
-            set("augment=none"),
-            small,
-        ] {
-            let first = grid_with(FULL, &overrides)
-                .unwrap_or_else(|error| panic!("{overrides:?}: {error}"));
-            let text = first.to_toml();
-            let again = grid(&text);
-            assert_eq!(ids(&again), ids(&first), "{text}");
-            assert_eq!(again.to_toml(), text);
-            assert_eq!((&again.name, &again.about), (&first.name, &first.about));
-            assert_eq!(again.claims.len(), first.claims.len());
-            assert_eq!(again.published.len(), first.published.len());
-        }
-    }
-
-    #[test]
-    fn a_logarithmic_axis_has_both_ends_and_round_numbers() {
-        let axis = |range: &str| {
-            column(
-                &grid(&format!("name = \"a\"\n[grid]\n{range}\n")),
-                range.split(' ').next().unwrap(),
-            )
-        };
-        assert_eq!(
-            axis("lr = { log = [1e-4, 1e-2], count = 5 }"),
-            ["0.0001", "0.000316227766", "0.001", "0.00316227766", "0.01"]
-        );
-        assert_eq!(axis("lr = { log = [0.3, 7], count = 1 }"), ["0.3"]);
-        assert_eq!(axis("lr = { log = [1, 1e-3], count = 4 }"), ["1", "0.1", "0.01", "0.001"]);
-        assert_eq!(
-            axis("width = { log = [16, 256], count = 5 }"),
-            ["16", "32", "64", "128", "256"]
-        );
-        assert_eq!(axis("epochs = { from = 3, count = 3 }"), ["3", "4", "5"]);
-    }
-
-    #[test]
-    fn only_keeps_part_of_an_axis_and_whole_blocks_without_it_go() {
-        let only = |option: &str| {
-            grid_with(FULL, &Overrides { only: vec![option.into()], ..Overrides::default() })
-                .unwrap()
-        };
-        assert_eq!(column(&only("depth=2,10"), "depth"), ["2", "10", ""]);
-        assert_eq!(column(&only("init=orthogonal_hanin"), "model"), ["wrn"]);
-        assert_eq!(
-            column(&only("batch_size=256"), "momentum"),
-            ["0.8", "0.9"],
-            "the block keeps its default"
-        );
-        assert_eq!(column(&only("lr=0.010"), "lr"), ["0.01"]);
-    }
-
-    #[test]
-    fn set_reaches_every_block() {
-        let set =
-            Overrides { set: vec!["epochs = 9".into(), "k=2".into()], ..Overrides::default() };
-        let text = "name = \"a\"\n[[block]]\nbase = { epochs = 3 }\n[[block]]\nbase = { epochs = 4, model = \"wrn\" }\n";
-        let changed = grid_with(text, &set).unwrap();
-        assert_eq!(
-            (column(&changed, "epochs"), column(&changed, "k")),
-            (vec!["9".into()], vec!["".into(), "2".into()])
-        );
-    }
-
-    #[test]
-    fn a_profile_is_an_overlay_with_a_folder_of_its_own() {
-        let small =
-            grid_with(FULL, &Overrides { profile: Some("small".into()), ..Overrides::default() })
-                .unwrap();
-        assert_eq!(small.name, "full-small");
-        assert_eq!(
-            (column(&small, "lr"), column(&small, "epochs")),
-            (vec!["0.5".into(), "0.01".into()], vec!["1".into()])
-        );
-        assert_eq!(
-            small.claims.len(),
-            1,
-            "a claim about jobs that the profile does not have is left out"
-        );
-        assert!(small.warnings[0].contains("this claim is left out"), "{:?}", small.warnings);
-    }
-
-    #[test]
-    fn a_child_wins_over_what_it_extends() {
-        let parent = "name = \"parent\"\nabout = \"p\"\n[base]\nlr = 0.1\nwidth = 32\n[grid]\ndepth = [2, 5]\nseed = [0, 1]\n\
-                      [[zip]]\nbatch_size = [64, 128]\nmomentum = [0, 0.5]\n[[exclude]]\ndepth = 5\nseed = 1\n";
-        let child = "extends = \"parent.toml\"\nname = \"child\"\n[base]\ndepth = 3\nmomentum = 0.9\n[grid]\nlr = [0.2, 0.3]\n";
-        let child =
-            load(&[("child.toml", child), ("parent.toml", parent)], &Overrides::default()).unwrap();
-        assert_eq!((child.name.as_str(), child.about.as_deref()), ("child", Some("p")));
-        for (field, values) in [
-            ("depth", vec!["3"]),
-            ("lr", vec!["0.2", "0.3"]),
-            ("momentum", vec!["0.9"]),
-            ("width", vec!["32"]),
-            ("seed", vec!["0", "1"]),
-        ] {
-            assert_eq!(column(&child, field), values, "{field}");
-        }
-        assert_eq!(ids(&child).len(), 2 * 2 * 2, "the parent's exclude concerns no job any more");
-    }
-
-    #[test]
-    fn a_long_chain_of_extends_ends_in_an_error() {
-        let names: Vec<String> = (0..40).map(|i| format!("{i}.toml")).collect();
-        let texts: Vec<String> = (0..40).map(|i| format!("extends = \"{}.toml\"", i + 1)).collect();
-        let files: Vec<(&str, &str)> =
-            names.iter().zip(&texts).map(|(n, t)| (n.as_str(), t.as_str())).collect();
-        assert!(load(&files, &Overrides::default()).unwrap_err().message.contains("more than 16"));
-    }
-
-    #[test]
-    fn a_seed_may_be_the_default_of_the_seed_that_is_not_given() {
-        let one = grid("name = \"a\"\n[base]\ninit_seed = 7\n[grid]\nseed = [1, 2]\n");
-        assert_eq!(
-            (column(&one, "init_seed"), column(&one, "data_seed")),
-            (vec!["7".into()], vec!["1".into(), "2".into()])
-        );
-    }
-
-    #[test]
-    fn places_count_lines_from_one() {
-        let error =
-            grid_with("name = \"a\"\r\n\r\n[base]\r\nlr = \"x\"\r\n", &Overrides::default())
-                .unwrap_err();
-        assert_eq!((error.line, error.key.as_str()), (Some(4), "base.lr"));
-        assert_eq!(error.to_string(), "test.toml:4: base.lr: expected a number, got \"x\"");
-    }
-
-    /// Combinations of a grid, or a large number if it is bad.
-    fn combinations(grid: &Grid) -> usize {
-        let expansions = grid.expansions();
-        expansions.map_or(usize::MAX, |all| all.iter().map(|e| e.replicates() * e.cells()).sum())
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn no_grid_whatever_makes_the_program_panic_and_what_it_accepts_it_can_store(
-            edits in prop::collection::vec((0..FULL.len(), 0..12usize, prop::sample::select(vec![
-                "", "[", "]", "{", "}", "=", "\"", "\n", ",", ".", "#", "-", "0", "1e999", "nan", "[[", "]]",
-                "99999999999999999999", "lr = 1\n", "seed", "count", "[grid]\n", "[[zip]]\n", "[[exclude]]\n", "depth = 2\n",
-                "[profile.x]\n", "[[block]]\n", "extends = \"test.toml\"\n", "\u{0}", "é", "true", "1979-05-27", "[]", "{}", "\"\"",
-            ])), 1..4),
-            option in prop::sample::select(vec!["", "lr=0.01", "depth=2", "seed=", "=", "init=orthogonal", "é=1", "batch_size=64,256"]),
-            profile in prop::sample::select(vec![None, Some("small".to_owned()), Some("x".to_owned())]),
-        ) {
-            let mut text = FULL.to_owned();
-            for (start, length, new) in edits {
-                let boundary = |mut at: usize| { while !text.is_char_boundary(at.min(text.len())) { at += 1 } at.min(text.len()) };
-                let (start, end) = (boundary(start), boundary(start + length));
-                text.replace_range(start..end, new);
-            }
-            let options = |wanted: bool| if wanted && !option.is_empty() { vec![option.to_owned()] } else { Vec::new() };
-            for set in [true, false] {
-                let overrides = Overrides { set: options(set), only: options(!set), profile: profile.clone() };
-                match grid_with(&text, &overrides) {
-                    Err(error) => prop_assert!(error.to_string().lines().count() == 1),
-                    Ok(grid) if combinations(&grid) < 2000 => {
-                        let stored = grid.to_toml();
-                        let again = grid_with(&stored, &Overrides::default());
-                        prop_assert!(again.is_ok(), "{:?}\n{}", again.err(), stored);
-                        match (Plan::of(&grid), Plan::of(&again.unwrap())) {
-                            (Ok(plan), Ok(again)) => prop_assert_eq!(plan.jobs, again.jobs),
-                            (Err(error), again) => prop_assert!(again.is_err(), "{} vanished", error),
-                            (Ok(_), Err(error)) => prop_assert!(false, "{} after storing", error),
-                        }
-                    }
-                    Ok(_) => {}
-                }
-            }
-        }
     }
 }

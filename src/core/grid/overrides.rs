@@ -23,9 +23,9 @@ impl Grid {
             .split_once('=')
             .ok_or_else(|| place.error("expected key=value, for example --set epochs=3"))?;
         let (key, text) = (key.trim(), text.trim());
-        let field = field_named(key).map_err(|message| place.error(message))?;
+        let field = place.checked(field_named(key))?;
         let value = from_option(text);
-        field.check(&value).map_err(|message| place.error(message))?;
+        place.checked(field.check(&value))?;
         if let Some(axis) = self.all_axes().find(|axis| axis.field == field) {
             return Err(place.error(format!(
                 "{key} is an axis of this grid ({}); keep part of it with --only {key}={text}",

@@ -125,10 +125,7 @@ impl Source {
     ) -> Parsed<Vec<(&'static Field, &'t Spanned<DeValue<'t>>, Place)>> {
         let entries = self.all_entries(table, path).into_iter();
         entries
-            .map(|((key, value), place)| match field_named(key) {
-                Ok(field) => Ok((field, value, place)),
-                Err(message) => Err(place.error(message)),
-            })
+            .map(|((key, value), place)| Ok((place.checked(field_named(key))?, value, place)))
             .collect()
     }
 
@@ -151,7 +148,7 @@ impl Source {
             match key {
                 "name" => {
                     let name = self.string(value, &place)?;
-                    check_name(&name).map_err(|message| place.error(message))?;
+                    place.checked(check_name(&name))?;
                     layer.name = Some((name, Some(place)));
                 }
                 "about" => layer.about = Some(self.string(value, &place)?),
@@ -177,7 +174,7 @@ impl Source {
                     for ((name, profile), place) in
                         self.all_entries(self.table(value, &place)?, &inner)
                     {
-                        check_name(name).map_err(|message| place.error(message))?;
+                        place.checked(check_name(name))?;
                         let table = self.table(profile, &place)?;
                         layer.profile.push((
                             name.to_owned(),
@@ -277,7 +274,7 @@ impl Source {
                 for item in items.iter() {
                     let place = Place { line: Some(self.line(item.span().start)), ..place.clone() };
                     let value = self.value(item, &place)?;
-                    field.check(&value).map_err(|message| place.error(message))?;
+                    place.checked(field.check(&value))?;
                     axis.lines.extend(place.line);
                     axis.values.push(value);
                 }
@@ -372,7 +369,7 @@ impl Source {
             }
         };
         for value in [&values[0], &values[values.len() - 1]] {
-            field.check(value).map_err(|message| place.error(message))?;
+            place.checked(field.check(value))?;
         }
         if log.is_some() {
             let words: std::collections::HashSet<String> = values.iter().map(canonical).collect();
@@ -408,10 +405,7 @@ impl Source {
             if values.is_empty() {
                 return Err(place.error("the list is empty"));
             }
-            values
-                .iter()
-                .try_for_each(|value| field.check(value))
-                .map_err(|message| place.error(message))?;
+            place.checked(values.iter().try_for_each(|value| field.check(value)))?;
             conditions.push(Condition { field, values, place });
         }
         Ok(conditions)
@@ -462,10 +456,7 @@ impl Source {
         for ((key, value), place) in self.entries(table, &place.key, Table::Compare)? {
             match key {
                 "axis" => {
-                    axis = Some(
-                        field_named(&self.string(value, &place)?)
-                            .map_err(|message| place.error(message))?,
-                    )
+                    axis = Some(place.checked(field_named(&self.string(value, &place)?))?);
                 }
                 "better" => better = Some((value, place)),
                 "than" => than = Some((value, place)),
@@ -479,7 +470,7 @@ impl Source {
             match axis {
                 Some(field) => {
                     let value = self.value(value, place)?;
-                    field.check(&value).map_err(|message| place.error(message))?;
+                    place.checked(field.check(&value))?;
                     Ok(vec![Condition { field, values: vec![value], place: place.clone() }])
                 }
                 None if value.get_ref().is_table() => {
@@ -549,7 +540,7 @@ impl Source {
     }
 
     fn metric(&self, value: &Spanned<DeValue>, place: &Place) -> Parsed<Metric> {
-        self.string(value, place)?.parse().map_err(|message: String| place.error(message))
+        place.checked(self.string(value, place)?.parse())
     }
 
     /// Each table of an array of tables; the place's key counts them from 1.

@@ -1,6 +1,6 @@
 //! The one writer of a sweep's folder.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -18,8 +18,10 @@ use super::columns::{
     run_columns,
 };
 use super::csv_file::CsvFile;
+use super::read::{self, Gathered};
 use super::{
-    EPOCHS, FAILURES, Failure, JOB_ID, RUNS, Record, ResultsError, hostname, read, write_atomically,
+    EPOCHS, EpochRow, FAILURES, Failure, JOB_ID, RUNS, Record, ResultsError, hostname,
+    write_atomically,
 };
 use crate::job::JobId;
 
@@ -153,7 +155,9 @@ impl Journal {
         let mut finished = HashSet::new();
         let mut without_curve = HashSet::new();
         if let Some(table) = table {
-            let found = read::runs_in(&table)?;
+            let mut found = Gathered::default();
+            found.add(&table)?;
+            let found = found.runs;
             warnings.extend(found.warnings);
             warnings.extend(found.conflicts.iter().map(ToString::to_string));
             let ids: Vec<JobId> = found.records.par_iter().map(|record| record.job.id()).collect();
@@ -269,6 +273,20 @@ impl Journal {
         self.append_text(ids, &runs, &epochs)
     }
 
+    /// Writes the epochs of jobs that are finished, as one group.
+    pub(super) fn append_curves(
+        &mut self,
+        curves: &HashMap<JobId, Vec<EpochRow>>,
+    ) -> Result<(), ResultsError> {
+        let curves: BTreeMap<_, _> = curves.iter().collect(); // the same order each time
+        let epochs: String = curves.iter().map(|(id, rows)| self.curve(**id, rows)).collect();
+        self.append_text(HashSet::new(), "", &epochs)
+    }
+
+    fn curve(&self, id: JobId, rows: &[EpochRow]) -> String {
+        rows.iter().map(|row| self.epochs.line(&epoch_cells(id, row))).collect()
+    }
+
     /// The ids and the lines of those of the jobs that are not finished so far, each once.
     fn text(&self, records: &[Record]) -> (HashSet<JobId>, String, String) {
         let mut new = HashSet::new();
@@ -280,17 +298,15 @@ impl Journal {
             .collect();
         let runs: String =
             fresh.par_iter().map(|(_, record)| self.runs.line(&run_cells(record))).collect();
-        let curve = |(id, record): &(JobId, &Record)| -> String {
-            record.epochs.iter().map(|row| self.epochs.line(&epoch_cells(*id, row))).collect()
-        };
-        let epochs: String = fresh.par_iter().map(curve).collect();
+        let epochs: String =
+            fresh.par_iter().map(|(id, record)| self.curve(*id, &record.epochs)).collect();
         (new, runs, epochs)
     }
 
     /// Writes the rows of jobs that are not finished so far, and their epochs, as one group.
-    pub(super) fn append_text(
+    fn append_text(
         &mut self,
-        ids: impl IntoIterator<Item = JobId>,
+        ids: HashSet<JobId>,
         runs: &str,
         epochs: &str,
     ) -> Result<(), ResultsError> {
@@ -384,14 +400,6 @@ impl Journal {
             }
         }
         aside::keep(&self.dir, UNWRITTEN, &kept)
-    }
-
-    pub(super) fn runs(&self) -> &Appender {
-        &self.runs
-    }
-
-    pub(super) fn epochs(&self) -> &Appender {
-        &self.epochs
     }
 
     /// Writes failed attempts, all or none.

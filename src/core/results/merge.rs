@@ -1,19 +1,13 @@
 //! The rows of a sweep's shards into the sweep's own files.
 
-use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
-use rayon::prelude::*;
-
-use super::appender::Appender;
 use super::aside::Files;
-use super::columns::{epoch_columns, run_columns};
-use super::csv_file::{self, CsvFile};
+use super::csv_file::CsvFile;
 use super::journal::Journal;
-use super::read::{self, Conflict};
-use super::{Failure, JOB_ID, Record, ResultsError, folders};
-use crate::job::JobId;
+use super::read::{self, Conflict, Gathered, curves_in};
+use super::{Failure, Record, ResultsError, folders};
 
 /// What a merge did.
 #[derive(Clone, Debug, Default)]
@@ -32,16 +26,8 @@ pub struct Merged {
     pub warnings: Vec<String>,
 }
 
-/// Rows that are written as one group.
+/// Jobs whose rows are written as one group.
 const GROUP: usize = 50_000;
-
-/// Rows on their way into the sweep's own files.
-#[derive(Default)]
-struct Group {
-    ids: Vec<JobId>,
-    runs: String,
-    epochs: String,
-}
 
 /// The files that a merge reads: those of a sweep's folder and of its shards, each before what a
 /// run could not write there.
@@ -63,8 +49,8 @@ pub fn is_mergeable(dir: &Path) -> Result<bool, ResultsError> {
 }
 
 /// Copies what a sweep's shards finished, and what failed there, into the sweep's own files, and
-/// so what a run finished but could not write. Rows are checked as by [`super::read_runs`], and
-/// their text is copied as it stands. What was read stays as it is.
+/// so what a run finished but could not write. Rows are checked as by [`super::read_runs`]. What was
+/// read stays as it is.
 ///
 /// # Errors
 /// Another process writes to the sweep's folder, or a file cannot be read or written, or has a row that fails validation.
@@ -72,13 +58,11 @@ pub fn is_mergeable(dir: &Path) -> Result<bool, ResultsError> {
 pub fn merge(dir: &Path) -> Result<Merged, ResultsError> {
     let mut journal = Journal::open(dir)?;
     let mut merged = Merged { warnings: journal.warnings().to_vec(), ..Merged::default() };
-    // The tables that were read, and where in them each job stands first.
-    let mut tables: Vec<CsvFile> = Vec::new();
-    let mut places: HashMap<JobId, (usize, usize)> = HashMap::new();
-    let mut group = Group::default();
     merged.shards = folders(dir)?.len() - 1;
     let sources = sources(dir)?;
     merged.unwritten = sources.len() - 1 - merged.shards;
+    let mut all = Gathered::default();
+    let mut group: Vec<Record> = Vec::new();
     for files in &sources {
         // Runs first: the epochs of every row in them are on disk already.
         let Some(table) = CsvFile::load(&files.runs)? else { continue };
@@ -89,35 +73,24 @@ pub fn merge(dir: &Path) -> Result<Merged, ResultsError> {
                 torn.line
             ));
         }
-        let jobs = checked_runs(&table)?;
-        let mut new = Vec::new();
-        for (row, (id, epochs)) in jobs.into_iter().enumerate() {
-            match places.entry(id) {
-                Entry::Vacant(place) => {
-                    place.insert((tables.len(), row));
-                    if !journal.finished().contains(&id) {
-                        new.push(New { row, id, epochs });
-                    }
-                }
-                Entry::Occupied(place) => {
-                    let &(other, first) = place.get();
-                    let other = tables.get(other).unwrap_or(&table);
-                    merged.conflicts.extend(conflict(id, (other, first), (&table, row))?);
-                }
-            }
+        let known = all.runs.records.len();
+        all.add(&table)?;
+        let is_new = |record: &&Record| !journal.finished().contains(&record.job.id());
+        let mut new: Vec<Record> =
+            all.runs.records[known..].iter().filter(is_new).cloned().collect();
+        if new.is_empty() {
+            continue;
         }
-        if !new.is_empty() {
-            let epochs = CsvFile::load(&files.epochs)?;
-            let warning = copy(&table, epochs.as_ref(), &new, &journal, &mut group)?;
-            merged.warnings.extend(warning.map(|w| format!("{}: {w}", files.epochs.display())));
-            merged.jobs += new.len();
+        let warning = add_epochs(&mut new, &files.epochs)?;
+        merged.warnings.extend(warning.map(|w| format!("{}: {w}", files.epochs.display())));
+        merged.jobs += new.len();
+        group.append(&mut new);
+        if group.len() >= GROUP {
+            journal.append(&std::mem::take(&mut group))?;
         }
-        if group.ids.len() >= GROUP {
-            write(&mut journal, &mut group)?;
-        }
-        tables.push(table);
     }
-    write(&mut journal, &mut group)?;
+    journal.append(&group)?;
+    merged.conflicts = all.runs.conflicts;
     if merged.unwritten > 0 {
         add_curves(&sources[1..], &mut journal)?;
     }
@@ -136,102 +109,18 @@ pub fn merge(dir: &Path) -> Result<Merged, ResultsError> {
     Ok(merged)
 }
 
-fn write(journal: &mut Journal, group: &mut Group) -> Result<(), ResultsError> {
-    let Group { ids, runs, epochs } = std::mem::take(group);
-    journal.append_text(ids, &runs, &epochs)
-}
-
-/// Adds the curves of finished jobs that have none. A run whose `epochs.csv` was replaced has kept
-/// those of jobs with a row, too.
-fn add_curves(sources: &[Files], journal: &mut Journal) -> Result<(), ResultsError> {
-    let mut standing = journal.standing();
-    for files in sources {
-        let Some(table) = CsvFile::load(&files.epochs)? else { continue };
-        table.demand(epoch_columns())?;
-        let mut text = String::new();
-        let mut added: HashMap<JobId, usize> = HashMap::new();
-        for i in 0..table.len() {
-            let id = table.row(i)?.required(JOB_ID)?;
-            if standing.get(&id) == Some(&0) {
-                copy_row(&table, i, journal.epochs(), &mut text)?;
-                *added.entry(id).or_default() += 1;
-            }
-        }
-        journal.append_text([], "", &text)?;
-        standing.extend(added);
+/// Gives jobs the epochs that a file has of them, and a warning if some are missing.
+fn add_epochs(jobs: &mut [Record], path: &Path) -> Result<Option<String>, ResultsError> {
+    let table = CsvFile::load(path)?;
+    let mut curves =
+        table.map_or_else(|| Ok(HashMap::new()), |table| curves_in(&table, |_| true))?;
+    let mut missing = Vec::new();
+    for record in jobs {
+        record.epochs = curves.remove(&record.job.id()).unwrap_or_default();
+        missing.push((record.epochs_done as usize).saturating_sub(record.epochs.len()));
     }
-    Ok(())
-}
-
-/// The job of each row, all of which were found sound, and how many epochs it has.
-fn checked_runs(table: &CsvFile) -> Result<Vec<(JobId, usize)>, ResultsError> {
-    table.demand(run_columns())?;
-    let fields = read::fields_in(table);
-    let rows = (0..table.len()).into_par_iter();
-    let job = |(id, record): (JobId, Record)| (id, record.epochs_done as usize);
-    rows.map(|i| read::record(&table.row(i)?, &fields).map(job)).collect()
-}
-
-/// A row that is to be copied: its job, and how many epochs belong to it.
-struct New {
-    row: usize,
-    id: JobId,
-    epochs: usize,
-}
-
-/// What two rows of a job differ in.
-fn conflict(
-    id: JobId,
-    first: (&CsvFile, usize),
-    second: (&CsvFile, usize),
-) -> Result<Option<Conflict>, ResultsError> {
-    let record = |(table, row): (&CsvFile, usize)| -> Result<(Record, String), ResultsError> {
-        let row = table.row(row)?;
-        let (_, record) = read::record(&row, &read::fields_in(table))?;
-        Ok((record, format!("{}:{}", table.path.display(), row.line)))
-    };
-    let ((a, first), (b, second)) = (record(first)?, record(second)?);
-    let differences = read::differences(&a, &b);
-    let conflict = || Conflict { id, first, second, differences: differences.clone() };
-    Ok((!differences.is_empty()).then(conflict))
-}
-
-/// Adds some rows of a shard, and the curves of their jobs, to a group. Gives a warning if
-/// epochs are missing.
-fn copy(
-    runs: &CsvFile,
-    epochs: Option<&CsvFile>,
-    new: &[New],
-    journal: &Journal,
-    group: &mut Group,
-) -> Result<Option<String>, ResultsError> {
-    let mut missing: HashMap<JobId, usize> = HashMap::new();
-    for &New { row, id, epochs } in new {
-        copy_row(runs, row, journal.runs(), &mut group.runs)?;
-        group.ids.push(id);
-        missing.insert(id, epochs);
-    }
-    if let Some(epochs) = epochs {
-        epochs.demand(epoch_columns())?;
-        let ids: Vec<JobId> = (0..epochs.len())
-            .into_par_iter()
-            .map(|i| {
-                let row = epochs.row(i)?;
-                read::epoch(&row)?;
-                row.required(JOB_ID)
-            })
-            .collect::<Result<_, _>>()?;
-        for (row, id) in ids.into_iter().enumerate() {
-            if let Some(missing) = missing.get_mut(&id) {
-                *missing = missing.saturating_sub(1);
-                copy_row(epochs, row, journal.epochs(), &mut group.epochs)?;
-            }
-        }
-    }
-    let (jobs, rows) = missing
-        .values()
-        .filter(|rows| **rows > 0)
-        .fold((0, 0), |(jobs, all), rows| (jobs + 1, all + rows));
+    missing.retain(|rows| *rows > 0);
+    let (jobs, rows) = (missing.len(), missing.iter().sum::<usize>());
     Ok((jobs > 0).then(|| {
         format!(
             "{rows} epochs of {jobs} jobs are missing; the jobs were merged, \
@@ -240,19 +129,15 @@ fn copy(
     }))
 }
 
-/// Adds a row to the text that goes into another file, with that file's columns.
-fn copy_row(
-    from: &CsvFile,
-    row: usize,
-    to: &Appender,
-    text: &mut String,
-) -> Result<(), ResultsError> {
-    if from.header == to.header() {
-        text.push_str(from.line(row)?);
-        text.push('\n');
-    } else {
-        let row = from.row(row)?;
-        text.push_str(&csv_file::line(to.header().iter().map(|name| row.cell(name))));
+/// Adds the curves of finished jobs that have none. A run whose `epochs.csv` was replaced has kept
+/// those of jobs with a row, too.
+fn add_curves(sources: &[Files], journal: &mut Journal) -> Result<(), ResultsError> {
+    let mut standing = journal.standing();
+    for files in sources {
+        let Some(table) = CsvFile::load(&files.epochs)? else { continue };
+        let curves = curves_in(&table, |id| standing.get(id) == Some(&0))?;
+        journal.append_curves(&curves)?;
+        standing.extend(curves.into_iter().map(|(id, rows)| (id, rows.len())));
     }
     Ok(())
 }

@@ -35,7 +35,9 @@ pub use read::{
     read_epochs, read_failures, read_outcomes, read_runs,
 };
 pub use record::{EpochRow, Failure, FailureReason, Outcome, Provenance, Record};
-pub use signal::{SIGNALS, Signal, read_signals, signal_docs, signals_csv};
+pub use signal::{
+    LayerSignal, ProbedNetwork, SIGNALS, Signal, read_signals, signal_docs, signals_csv,
+};
 
 /// An error with its causes in one line. A cause that stands in the text already is not repeated.
 pub fn one_line(error: &anyhow::Error) -> String {

@@ -129,74 +129,64 @@ fn shard(name: &str) -> Option<(u32, u32)> {
 /// A file lacks a column or has a row that fails validation: it is cut short, a cell has no
 /// value of its column, or its fields are not those of the job that `job_id` names.
 pub fn read_runs(dir: &Path) -> Result<Runs, ResultsError> {
-    let mut all = Runs::default();
-    let mut places: HashMap<JobId, (usize, String)> = HashMap::new();
+    let mut all = Gathered::default();
     for folder in folders(dir)? {
-        let path = folder.join(RUNS);
-        let Some(table) = CsvFile::load(&path)? else {
-            continue;
-        };
-        add_runs(&table, &mut all, &mut places)?;
+        if let Some(table) = CsvFile::load(&folder.join(RUNS))? {
+            all.add(&table)?;
+        }
     }
-    Ok(all)
+    Ok(all.runs)
 }
 
-pub(super) fn runs_in(table: &CsvFile) -> Result<Runs, ResultsError> {
-    let mut runs = Runs::default();
-    add_runs(table, &mut runs, &mut HashMap::new())?;
-    Ok(runs)
+/// The runs of one file after the other.
+#[derive(Default)]
+pub(super) struct Gathered {
+    pub runs: Runs,
+    /// Where each job is among the records, and the file and line of its first row.
+    places: HashMap<JobId, (usize, String)>,
 }
 
-fn add_runs(
-    table: &CsvFile,
-    all: &mut Runs,
-    places: &mut HashMap<JobId, (usize, String)>,
-) -> Result<(), ResultsError> {
-    table.demand(run_columns())?;
-    let fields = fields_in(table);
-    let read: Result<Vec<(usize, JobId, Record)>, _> = (0..table.len())
-        .into_par_iter()
-        .map(|i| {
+impl Gathered {
+    pub(crate) fn add(&mut self, table: &CsvFile) -> Result<(), ResultsError> {
+        table.demand(run_columns())?;
+        let fields = fields_in(table);
+        let read = |i| {
             let row = table.row(i)?;
             let (id, record) = record(&row, &fields)?;
             Ok((row.line, id, record))
-        })
-        .collect();
-    let file = table.path.display();
-    for (line, id, record) in read? {
-        match places.entry(id) {
-            Entry::Vacant(place) => {
-                place.insert((all.records.len(), format!("{file}:{line}")));
-                all.records.push(record);
-            }
-            Entry::Occupied(place) => {
-                let (first, first_place) = place.get();
-                let differences = differences(&all.records[*first], &record);
-                let second = format!("{file}:{line}");
-                if !differences.is_empty() {
-                    all.conflicts.push(Conflict {
-                        id,
-                        first: first_place.clone(),
-                        second,
-                        differences,
-                    });
-                } else if first_place.starts_with(&format!("{file}:")) {
-                    // A merge leaves the same row in two files; within one file it was copied by hand.
-                    all.warnings.push(format!(
-                        "{second}: job {id} stands in {first_place} too, with the same results"
-                    ));
+        };
+        let rows: Result<Vec<_>, ResultsError> =
+            (0..table.len()).into_par_iter().map(read).collect();
+        let file = table.path.display();
+        let Gathered { runs, places } = self;
+        for (line, id, record) in rows? {
+            let second = format!("{file}:{line}");
+            match places.entry(id) {
+                Entry::Vacant(place) => {
+                    place.insert((runs.records.len(), second));
+                    runs.records.push(record);
+                }
+                Entry::Occupied(place) => {
+                    let (known, first) = place.get();
+                    let differences = differences(&runs.records[*known], &record);
+                    if !differences.is_empty() {
+                        let first = first.clone();
+                        runs.conflicts.push(Conflict { id, first, second, differences });
+                    } else if first.starts_with(&format!("{file}:")) {
+                        // A merge leaves the same row in two files; within one file it was copied by hand.
+                        runs.warnings.push(format!(
+                            "{second}: job {id} stands in {first} too, with the same results"
+                        ));
+                    }
                 }
             }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// A record from its row; `fields` are the places of [`FIELDS`] in it.
-pub(super) fn record(
-    row: &Row<'_>,
-    fields: &[Option<usize>],
-) -> Result<(JobId, Record), ResultsError> {
+fn record(row: &Row<'_>, fields: &[Option<usize>]) -> Result<(JobId, Record), ResultsError> {
     let (id, job) = identified(row, fields)?;
     let outcome = row.cell("outcome").parse().map_err(|message: String| row.error(message))?;
     let record = Record {
@@ -385,22 +375,30 @@ pub fn read_epochs(dir: &Path) -> Result<HashMap<JobId, Vec<EpochRow>>, ResultsE
         let Some(table) = CsvFile::load(&folder.join(EPOCHS))? else {
             continue;
         };
-        table.demand(epoch_columns())?;
-        let mut here: HashMap<JobId, Vec<EpochRow>> = HashMap::new();
-        for row in table.rows() {
-            let row = row?;
-            let id = row.required(JOB_ID)?;
-            if !finished.contains(&id) || curves.contains_key(&id) {
-                continue;
-            }
-            here.entry(id).or_default().push(epoch(&row)?);
-        }
+        let here = curves_in(&table, |id| finished.contains(id) && !curves.contains_key(id))?;
         curves.extend(here);
     }
     Ok(curves)
 }
 
-pub(super) fn epoch(row: &Row<'_>) -> Result<EpochRow, ResultsError> {
+/// The curves of the wanted jobs in a file.
+pub(super) fn curves_in(
+    table: &CsvFile,
+    wanted: impl Fn(&JobId) -> bool,
+) -> Result<HashMap<JobId, Vec<EpochRow>>, ResultsError> {
+    table.demand(epoch_columns())?;
+    let mut curves: HashMap<JobId, Vec<EpochRow>> = HashMap::new();
+    for row in table.rows() {
+        let row = row?;
+        let id = row.required(JOB_ID)?;
+        if wanted(&id) {
+            curves.entry(id).or_default().push(epoch(&row)?);
+        }
+    }
+    Ok(curves)
+}
+
+fn epoch(row: &Row<'_>) -> Result<EpochRow, ResultsError> {
     let number = |column| Ok(row.finite(column)?.unwrap_or(f64::NAN));
     let epoch = EpochRow {
         epoch: row.required("epoch")?,

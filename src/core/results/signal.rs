@@ -12,15 +12,22 @@ use crate::table::{Column, ColumnDoc};
 /// The file's name.
 pub const SIGNALS: &str = "signal.csv";
 
-/// A row of `signal.csv`. A norm or ratio that is not finite is written as an empty cell, and read as infinite.
+/// A network whose signals were measured.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)] // SIGNAL_COLUMNS documents each
-pub struct Signal {
+pub struct ProbedNetwork {
     pub job: Option<JobId>,
     pub net: String,
     pub init: String,
     pub init_seed: u64,
     pub data_seed: Option<u64>,
+}
+
+/// The signals at one layer. For a job, the gradient is that of the mean loss; for a synthetic
+/// network, it is N(0, 1) at the last hidden layer.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)] // SIGNAL_COLUMNS documents each
+pub struct LayerSignal {
     pub layer: usize,
     pub name: String,
     pub forward_norm: f64,
@@ -29,22 +36,31 @@ pub struct Signal {
     pub backward_ratio: f64,
 }
 
+/// A row of `signal.csv`. A norm or ratio that is not finite is written as an empty cell, and read as infinite.
+#[derive(Clone, Debug)]
+pub struct Signal {
+    /// The network.
+    pub network: ProbedNetwork,
+    /// What was measured at one of its layers.
+    pub layer: LayerSignal,
+}
+
 const LOST: &str = "not a finite number";
 
 static SIGNAL_COLUMNS: &[Column<Signal>] = columns![Signal;
-    "job_id": "", "the first job of the plan that starts so", "a synthetic network" => |s| s.job.map(|id| id.to_string());
-    "net": "", "the network: the synthetic one, or what tells it from the grid's others", "" => |s| s.net.as_str();
-    "init": "", "the initializer", "" => |s| s.init.as_str();
-    "init_seed": "", "seed of the initial parameters", "" => |s| s.init_seed;
-    "data_seed": "", "seed of the images", "a synthetic network" => |s| s.data_seed;
-    "layer": "", "0 for the input, then 1, 2, ... to the last hidden layer", "" => |s| s.layer;
-    "name": "", "the layer's name", "" => |s| s.name.as_str();
-    "forward_norm": "", "mean over samples of the norm of what leaves the layer", LOST => |s| s.forward_norm;
-    "forward_ratio": "", "mean over samples of that norm divided by the input's", LOST => |s| s.forward_ratio;
+    "job_id": "", "the first job of the plan that starts so", "a synthetic network" => |s| s.network.job.map(|id| id.to_string());
+    "net": "", "the network: the synthetic one, or what tells it from the grid's others", "" => |s| s.network.net.as_str();
+    "init": "", "the initializer", "" => |s| s.network.init.as_str();
+    "init_seed": "", "seed of the initial parameters", "" => |s| s.network.init_seed;
+    "data_seed": "", "seed of the images", "a synthetic network" => |s| s.network.data_seed;
+    "layer": "", "0 for the input, then 1, 2, ... to the last hidden layer", "" => |s| s.layer.layer;
+    "name": "", "the layer's name", "" => |s| s.layer.name.as_str();
+    "forward_norm": "", "mean over samples of the norm of what leaves the layer", LOST => |s| s.layer.forward_norm;
+    "forward_ratio": "", "mean over samples of that norm divided by the input's", LOST => |s| s.layer.forward_ratio;
     "backward_norm": "", "mean over samples of the norm of the gradient with respect to what leaves the layer", LOST
-        => |s| s.backward_norm;
+        => |s| s.layer.backward_norm;
     "backward_ratio": "", "mean over samples of that norm divided by the last hidden layer's", LOST
-        => |s| s.backward_ratio;
+        => |s| s.layer.backward_ratio;
 ];
 
 /// The documentation of the file for `columns.json`.
@@ -70,19 +86,22 @@ pub fn read_signals(path: &Path) -> Result<Vec<Signal>, ResultsError> {
     let signal = |row: Result<csv_file::Row, ResultsError>| {
         let row = row?;
         let number = |column| Ok(row.finite(column)?.unwrap_or(f64::INFINITY));
-        Ok(Signal {
+        let network = ProbedNetwork {
             job: row.optional(JOB_ID)?,
             net: row.text("net"),
             init: row.text("init"),
             init_seed: row.required("init_seed")?,
             data_seed: row.optional("data_seed")?,
+        };
+        let layer = LayerSignal {
             layer: row.required("layer")?,
             name: row.text("name"),
             forward_norm: number("forward_norm")?,
             forward_ratio: number("forward_ratio")?,
             backward_norm: number("backward_norm")?,
             backward_ratio: number("backward_ratio")?,
-        })
+        };
+        Ok(Signal { network, layer })
     };
     file.rows().map(signal).collect()
 }

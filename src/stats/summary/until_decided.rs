@@ -181,5 +181,5 @@ pub(super) fn in_words(UntilDecided { max_seeds, batch }: UntilDecided) -> Note 
          A setting is given up if an arm trains in fewer than two of its first {PATIENCE} seeds.",
         100.0 * ALPHA
     );
-    Note::new("stopping rule", text)
+    Note::new("claims", text)
 }

@@ -13,7 +13,7 @@ use crate::{device, ffi};
 use chrono::Utc;
 use wninit_core::cli::curvature::Args;
 use wninit_core::cli::{Ended, UsageError, Written};
-use wninit_core::console::say;
+use wninit_core::console::{say, warn};
 use wninit_core::data;
 use wninit_core::fmt::duration;
 use wninit_core::job::{Job, JobId};
@@ -39,9 +39,7 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
     let plan = Plan::of(&grid)?;
     let devices =
         device::workers(&args.device, args.workers.map(usize::from)).map_err(UsageError)?;
-    for warning in &plan.warnings {
-        say(&format!("warning: {warning}"));
-    }
+    warn(&plan.warnings);
     let dir = args.results.join(&grid.name);
     let jobs = until_decided::asked_for(&grid, plan, &dir)?;
     let ids: Vec<JobId> = jobs.iter().map(Job::id).collect();

@@ -50,16 +50,13 @@ pub(crate) fn run(args: &Args, commit: &str) -> anyhow::Result<u8> {
             let each = (0..n).map(|gpu| device::label(tch::Device::Cuda(gpu)));
             line(true, "GPUs", each.collect::<Vec<_>>().join(", "));
             let graphs = ffi::cuda_graph::supported();
-            line(
-                graphs,
-                "graphs",
-                match graphs {
-                    true => "steps are recorded as CUDA graphs".to_owned(),
-                    false => "none: the program was built without CUDA's headers (`make setup` installs \
-                              them, or CUDA_HOME names them), so small networks train more slowly"
-                        .to_owned(),
-                },
-            );
+            let how = if graphs {
+                "steps are recorded as CUDA graphs"
+            } else {
+                "none: the program was built without CUDA's headers (`make setup` installs \
+                 them, or CUDA_HOME names them), so small networks train more slowly"
+            };
+            line(graphs, "graphs", how.to_owned());
         }
     }
     let flush = std::thread::spawn(ffi::flush_denormals).join().unwrap_or(false);
@@ -75,29 +72,24 @@ pub(crate) fn run(args: &Args, commit: &str) -> anyhow::Result<u8> {
         if matches!(name, DatasetName::Synthetic) {
             continue;
         }
-        match data::load(Dataset::Named(name), &dir) {
-            Ok(data) => line(
-                true,
-                "data",
-                format!("{name}: {} + {} images", data.train.len(), data.test.len()),
-            ),
-            Err(error) => line(false, "data", error.to_string()),
-        }
+        let data = data::load(Dataset::Named(name), &dir);
+        let found = match &data {
+            Ok(data) => format!("{name}: {} + {} images", data.train.len(), data.test.len()),
+            Err(error) => error.to_string(),
+        };
+        line(data.is_ok(), "data", found);
     }
 
     let place = writable(&args.results);
     broken |= place.is_err();
-    match place {
-        Ok(()) => line(true, "results", format!("{} can be written", args.results.display())),
-        Err(error) => line(
-            false,
-            "results",
-            format!(
-                "{} cannot be written ({error}); choose another folder with --results",
-                args.results.display()
-            ),
-        ),
-    }
+    let results = args.results.display();
+    let found = match &place {
+        Ok(()) => format!("{results} can be written"),
+        Err(error) => {
+            format!("{results} cannot be written ({error}); choose another folder with --results")
+        }
+    };
+    line(place.is_ok(), "results", found);
     printed?;
     console::print(match broken {
         true => "training cannot work here: see the notes above\n",

@@ -9,32 +9,23 @@ use std::time::{Duration, Instant};
 
 use super::shared_out::shared_out;
 use crate::device;
-use crate::probe::signal::{self, FIG1_INITS, LayerSignal, Net};
+use crate::probe::signal::{self, FIG1_INITS, Net};
 use crate::train::Libtorch;
 use anyhow::{Context, anyhow};
 use wninit_core::cli::signal::Args;
 use wninit_core::cli::{Ended, UsageError, Written};
-use wninit_core::console::say;
+use wninit_core::console::{say, warn};
 use wninit_core::job::{Gain, Init, Job, JobId};
 use wninit_core::plan::start::starts;
 use wninit_core::plan::{Plan, PlannedJob};
 use wninit_core::results::{
-    SIGNALS, Signal, describe_columns, document_columns, one_line, signal_docs, signals_csv,
-    write_atomically,
+    LayerSignal, ProbedNetwork, SIGNALS, Signal, describe_columns, document_columns, one_line,
+    signal_docs, signals_csv, write_atomically,
 };
 use wninit_core::run::interrupt::{self, EXIT_INTERRUPTED};
 use wninit_core::run::pool::EXIT_UNFINISHED;
 use wninit_core::run::trainer::Stop;
 use wninit_core::{data, execution};
-
-/// A network as named in `signal.csv`.
-struct Network {
-    job: Option<JobId>,
-    net: String,
-    init: String,
-    init_seed: u64,
-    data_seed: Option<u64>,
-}
 
 /// Writes `signal.csv` and `columns.json`, of which `wninit` makes a page and a table.
 ///
@@ -69,9 +60,9 @@ fn synthetic(args: &Args, stop: &AtomicBool) -> anyhow::Result<Ended> {
             Gain::Default => format!("{}, g = 1", init.name()),
             _ => init.name().to_owned(),
         };
-        Network { job: None, net: net.name(), init, init_seed, data_seed: None }
+        ProbedNetwork { job: None, net: net.name(), init, init_seed, data_seed: None }
     };
-    let networks: Vec<Network> = tasks.iter().map(network).collect();
+    let networks: Vec<ProbedNetwork> = tasks.iter().map(network).collect();
     let workers = args.workers.map_or_else(execution::cores, usize::from);
     let mut failure = None;
     let measure = |_, i: usize| {
@@ -101,9 +92,7 @@ fn of_grid(
     let grid = args.overrides.load(path)?;
     let mut plan = Plan::of(&grid)?;
     chosen(&mut plan.jobs, &args.job)?;
-    for warning in &plan.warnings {
-        say(&format!("warning: {warning}"));
-    }
+    warn(&plan.warnings);
     let devices =
         device::workers(&args.device, args.workers.map(usize::from)).map_err(UsageError)?;
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from("results").join(&grid.name));
@@ -112,14 +101,14 @@ fn of_grid(
     let first: Vec<PlannedJob> =
         starts.iter().map(|s| PlannedJob { id: s.start.id(), job: s.start.clone() }).collect();
     let nets = net_names(&Plan { jobs: first, axes: Vec::new(), warnings: Vec::new() });
-    let networks = starts.iter().zip(nets).map(|(start, net)| Network {
+    let networks = starts.iter().zip(nets).map(|(start, net)| ProbedNetwork {
         job: start.jobs.first().map(Job::id),
         net,
         init: start.start.init.name().to_owned(),
         init_seed: start.start.init_seed,
         data_seed: Some(start.start.data_seed),
     });
-    let networks: Vec<Network> = networks.collect();
+    let networks: Vec<ProbedNetwork> = networks.collect();
     let folder = args.data.clone().unwrap_or_else(data::default_dir);
     let workers = devices.len();
     let trainer = Libtorch::new(devices, folder, Arc::clone(stop), commit);
@@ -218,22 +207,12 @@ fn make(out: &Path) -> anyhow::Result<()> {
     })
 }
 
-fn csv(networks: &[Network], found: &[Option<Vec<LayerSignal>>]) -> String {
+fn csv(networks: &[ProbedNetwork], found: &[Option<Vec<LayerSignal>>]) -> String {
     let mut rows = Vec::new();
     for (network, layers) in networks.iter().zip(found) {
-        rows.extend(layers.iter().flatten().map(|layer| Signal {
-            job: network.job,
-            net: network.net.clone(),
-            init: network.init.clone(),
-            init_seed: network.init_seed,
-            data_seed: network.data_seed,
-            layer: layer.layer,
-            name: layer.name.clone(),
-            forward_norm: layer.forward_norm,
-            forward_ratio: layer.forward_ratio,
-            backward_norm: layer.backward_norm,
-            backward_ratio: layer.backward_ratio,
-        }));
+        let signal =
+            |layer: &LayerSignal| Signal { network: network.clone(), layer: layer.clone() };
+        rows.extend(layers.iter().flatten().map(signal));
     }
     signals_csv(&rows)
 }

@@ -10,7 +10,7 @@ use crate::{device, ffi};
 use anyhow::{anyhow, bail};
 use wninit_core::cli::UsageError;
 use wninit_core::cli::verify::Args;
-use wninit_core::console::{self, say};
+use wninit_core::console::{self, warn};
 use wninit_core::job::JobId;
 use wninit_core::plan::cohort::Cohort;
 use wninit_core::results::{
@@ -57,11 +57,8 @@ impl Difference {
 /// The folder has no finished job, or not the named one, or its files cannot be read.
 pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<u8> {
     let runs = read_runs(&args.dir)?;
-    for warning in
-        runs.warnings.iter().cloned().chain(runs.conflicts.iter().map(ToString::to_string))
-    {
-        say(&format!("warning: {warning}"));
-    }
+    warn(&runs.warnings);
+    warn(&runs.conflicts);
     let finished = runs.records.len();
     let mut rows = chosen(runs.records, args)?;
     let mut curves = read_epochs(&args.dir)?;
@@ -275,92 +272,5 @@ fn advice(row: &Record, device: &str, commit: &str) -> String {
             "the row was made by commit {}, this is {commit}: the row was edited, or the program has changed since",
             made.git_sha
         )
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use chrono::Utc;
-    use wninit_core::job::Draft;
-
-    fn record() -> Record {
-        let epoch = EpochRow {
-            epoch: 1,
-            lr: 0.1,
-            train_loss: 0.5,
-            train_acc: 0.8,
-            val_loss: 0.6,
-            val_acc: 0.7,
-            seconds: 1.0,
-        };
-        Record {
-            job: Draft::default().resolve().unwrap(),
-            outcome: Outcome::Ok,
-            reason: None,
-            epochs_done: 1,
-            diverged_epoch: None,
-            diverged_step: None,
-            train_loss: Some(0.5),
-            train_acc: Some(0.8),
-            val_loss: Some(0.6),
-            val_acc: Some(0.7),
-            best_val_acc: Some(0.7),
-            best_epoch: Some(1),
-            test_loss: Some(0.61),
-            test_acc: Some(0.69),
-            train_seconds: 1.0,
-            images_per_second: None,
-            provenance: Provenance {
-                instruction_set: None,
-                device: "cpu".into(),
-                cohort_size: 1,
-                libtorch: "2.11.0".into(),
-                git_sha: "abc".into(),
-                hostname: "here".into(),
-                started_at: Utc::now(),
-                finished_at: Utc::now(),
-            },
-            epochs: vec![epoch],
-        }
-    }
-
-    #[test]
-    fn a_last_digit_is_different_on_the_same_machine_and_close_on_another() {
-        let row = record();
-        assert!(matches!(compare(&row, &record()), Comparison::Equal));
-        let mut again = record();
-        again.test_acc = Some(0.690_000_000_1);
-        assert!(
-            matches!(compare(&row, &again), Comparison::Different(list) if list[0].column == "test_acc")
-        );
-        let elsewhere: [fn(&mut Provenance); 2] =
-            [|p| p.hostname = "there".into(), |p| p.git_sha = "def".into()];
-        for elsewhere in elsewhere {
-            again.provenance = record().provenance;
-            elsewhere(&mut again.provenance);
-            assert!(matches!(compare(&row, &again), Comparison::Close(_)));
-        }
-        again.test_acc = Some(0.6);
-        assert!(matches!(compare(&row, &again), Comparison::Different(_)));
-        again = record();
-        again.outcome = Outcome::Diverged;
-        again.provenance.device = "cuda:0".into();
-        assert!(matches!(compare(&row, &again), Comparison::Different(_)));
-    }
-
-    #[test]
-    fn an_epoch_that_differs_or_is_missing_is_found() {
-        let mut again = record();
-        again.epochs[0].val_loss = 0.600_000_1;
-        assert!(
-            matches!(compare(&record(), &again), Comparison::Different(list) if list[0].column == "val_loss of epoch 1")
-        );
-        let mut row = record();
-        row.epochs.clear();
-        assert!(
-            matches!(compare(&row, &record()), Comparison::Different(list) if list[0].column == "rows in epochs.csv")
-        );
     }
 }

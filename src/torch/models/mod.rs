@@ -7,10 +7,11 @@ use tch::{Device, Kind, Tensor};
 use crate::nn::conv::ConvSize;
 use crate::nn::pooling::GlobalAveragePooling;
 use crate::nn::{
-    Accumulation, Affine, Arithmetic, BatchNorm, Buffer, Conv, Layer, Linear, Param, Part, Pass,
-    Sgd, Tape, init,
+    Accumulation, Affine, Arithmetic, Backward, BatchNorm, Buffer, Conv, Layer, Linear, Param,
+    Part, Pass, Sgd, Tape, init,
 };
 use wninit_core::job::{self, Arch, Gain, Init, Network, Norm, Precision};
+use wninit_core::plan::cohort::Shape;
 
 use residual::ResidualBlock;
 
@@ -30,11 +31,17 @@ pub struct ModelConfig {
 }
 
 impl ModelConfig {
-    /// The arithmetic of a job's precision on a device.
-    pub(crate) fn arithmetic(precision: Precision, device: Device) -> Arithmetic {
-        match precision {
-            Precision::Fp32 | Precision::Tf32 => Arithmetic::fp32(device),
-            Precision::Bf16 => Arithmetic::bf16(device),
+    /// For jobs of a shape on a device.
+    pub(crate) fn of(shape: &Shape, device: Device) -> ModelConfig {
+        ModelConfig {
+            arch: shape.arch,
+            norm: shape.norm,
+            input: shape.dataset.shape().map(|size| size as i64),
+            classes: shape.dataset.classes() as i64,
+            arithmetic: match shape.precision {
+                Precision::Fp32 | Precision::Tf32 => Arithmetic::fp32(device),
+                Precision::Bf16 => Arithmetic::bf16(device),
+            },
         }
     }
 
@@ -234,7 +241,7 @@ impl Model {
     ) -> StepResult {
         let depth = self.layers.len();
         let segment = if recompute { depth.isqrt().max(1) } else { depth };
-        let mut tape = Tape::default();
+        let mut back = Backward { tape: Tape::default(), accum };
         let mut starts = Vec::new();
         let mut x = self.enter(x);
         for (i, layer) in self.layers.iter().enumerate() {
@@ -243,20 +250,20 @@ impl Model {
                 starts.push(x.shallow_clone());
             }
             // The last segment's backward pass follows at once, so it is not skimmed.
-            let mut pass = if last { Pass::Train(&mut tape) } else { Pass::NoTape };
+            let mut pass = if last { Pass::Train(&mut back.tape) } else { Pass::NoTape };
             x = layer.forward(&x, &mut pass);
         }
         let (result, mut dy) = cross_entropy(&x, y, batch, self.config.arithmetic.params);
         for (s, start) in starts.into_iter().enumerate().rev() {
             let range = s * segment..depth.min((s + 1) * segment);
-            if tape.is_empty() {
+            if back.tape.is_empty() {
                 let mut x = start;
                 for layer in &self.layers[range.clone()] {
-                    x = layer.forward(&x, &mut Pass::Recompute(&mut tape));
+                    x = layer.forward(&x, &mut Pass::Recompute(&mut back.tape));
                 }
             }
             for i in range.rev() {
-                dy = self.layers[i].backward(dy, &mut tape, accum, i > 0);
+                dy = self.layers[i].backward(dy, &mut back, i > 0);
             }
         }
         result
@@ -279,20 +286,20 @@ impl Model {
 
     /// All trainable parameters.
     pub fn params(&mut self) -> Vec<&mut Param> {
-        let params = |part| match part {
-            Part::Affine(affine) => affine.params(),
-            Part::BatchNorm(bn) => bn.params(),
-        };
-        self.parts().into_iter().flat_map(params).collect()
+        self.parts().into_iter().flat_map(Part::params).collect()
     }
 
     /// All state that is not trained: running means and variances.
     pub fn buffers(&mut self) -> Vec<&mut Buffer> {
-        let buffers = |part| match part {
-            Part::Affine(_) => Vec::new(),
-            Part::BatchNorm(bn) => bn.buffers(),
-        };
-        self.parts().into_iter().flat_map(buffers).collect()
+        self.parts().into_iter().flat_map(Part::buffers).collect()
+    }
+
+    /// All parameters and buffers: everything that [`Model::set_member`] copies.
+    pub(crate) fn state(&mut self) -> Vec<Tensor> {
+        let params = self.params().into_iter().map(|param| param.value.shallow_clone());
+        let mut state: Vec<Tensor> = params.collect();
+        state.extend(self.buffers().into_iter().map(|buffer| buffer.value.shallow_clone()));
+        state
     }
 
     /// Copies the parameters and buffers of a single network into one member of this stack.
@@ -301,11 +308,8 @@ impl Model {
     /// If the two differ in shape.
     pub fn set_member(&mut self, member: i64, single: &mut Model) {
         assert_eq!(single.members, 1, "a member is a single network");
-        for (ours, theirs) in self.params().into_iter().zip(single.params()) {
-            ours.value.select(0, member).copy_(&theirs.value.select(0, 0));
-        }
-        for (ours, theirs) in self.buffers().into_iter().zip(single.buffers()) {
-            ours.value.select(0, member).copy_(&theirs.value.select(0, 0));
+        for (ours, theirs) in self.state().iter().zip(single.state()) {
+            ours.select(0, member).copy_(&theirs.select(0, 0));
         }
     }
 

@@ -8,7 +8,7 @@
 use tch::Tensor;
 
 use super::Builder;
-use crate::nn::{Accumulation, BatchNorm, Conv, Layer, Part, Pass, Tape};
+use crate::nn::{Backward, BatchNorm, Conv, Layer, Part, Pass};
 use wninit_core::job::Block;
 
 pub(super) struct ResidualBlock {
@@ -40,9 +40,7 @@ impl ResidualBlock {
 /// A ReLU of its own, for where a batch norm precedes it.
 fn relu(x: &Tensor, pass: &mut Pass) -> Tensor {
     let y = x.relu();
-    if let Some(tape) = pass.tape() {
-        tape.push(&y);
-    }
+    pass.save(&[&y]);
     y
 }
 
@@ -67,33 +65,27 @@ impl Layer for ResidualBlock {
         y
     }
 
-    fn backward(
-        &mut self,
-        dy: Tensor,
-        tape: &mut Tape,
-        accum: Accumulation,
-        _need_dx: bool,
-    ) -> Tensor {
+    fn backward(&mut self, dy: Tensor, back: &mut Backward, _need_dx: bool) -> Tensor {
         // A stem comes before it, so the gradient is always wanted.
-        let mut dh = self.conv2.backward(dy.shallow_clone(), tape, accum, true);
+        let mut dh = self.conv2.backward(dy.shallow_clone(), back, true);
         if let Some(bn) = &mut self.bn2 {
-            let dh_bn = tape.pop().threshold_backward(&dh, 0);
-            dh = bn.backward(dh_bn, tape, accum, true);
+            let dh_bn = back.tape.pop().threshold_backward(&dh, 0);
+            dh = bn.backward(dh_bn, back, true);
         }
-        let mut dz = self.conv1.backward(dh, tape, accum, true);
+        let mut dz = self.conv1.backward(dh, back, true);
         if self.bn1.is_some() {
-            dz = tape.pop().threshold_backward(&dz, 0);
+            dz = back.tape.pop().threshold_backward(&dz, 0);
         }
         // A shortcut convolution branches off behind bn1, an identity before it.
         let identity = match &mut self.shortcut {
             Some(shortcut) => {
-                dz = dz.g_add_(&shortcut.backward(dy, tape, accum, true));
+                dz = dz.g_add_(&shortcut.backward(dy, back, true));
                 None
             }
             None => Some(dy),
         };
         let mut dx = match &mut self.bn1 {
-            Some(bn) => bn.backward(dz, tape, accum, true),
+            Some(bn) => bn.backward(dz, back, true),
             None => dz,
         };
         match identity {

@@ -4,7 +4,7 @@
 use tch::Tensor;
 
 use super::conv_algorithm::stack;
-use super::{Accumulation, Arithmetic, Buffer, Layer, Param, Part, Pass, Tape};
+use super::{Arithmetic, Backward, Buffer, Layer, Param, Part, Pass};
 use crate::ffi::batch_norm_backward;
 
 const MOMENTUM: f64 = 0.1;
@@ -73,22 +73,14 @@ impl Layer for BatchNorm {
             y
         });
         let y = stack(ys.collect());
-        if let Some(tape) = pass.tape() {
-            tape.push(x);
-            tape.push(&Tensor::stack(&saved.0, 0));
-            tape.push(&Tensor::stack(&saved.1, 0));
+        if training {
+            pass.save(&[x, &Tensor::stack(&saved.0, 0), &Tensor::stack(&saved.1, 0)]);
         }
         y
     }
 
-    fn backward(
-        &mut self,
-        dy: Tensor,
-        tape: &mut Tape,
-        accum: Accumulation,
-        _need_dx: bool,
-    ) -> Tensor {
-        let [invstd, mean, x] = [tape.pop(), tape.pop(), tape.pop()];
+    fn backward(&mut self, dy: Tensor, back: &mut Backward, _need_dx: bool) -> Tensor {
+        let [invstd, mean, x] = [back.tape.pop(), back.tape.pop(), back.tape.pop()];
         let mut grads = (Vec::new(), Vec::new(), Vec::new());
         for m in 0..x.size()[0] {
             let [dy, x, weight, mean, invstd] =
@@ -100,8 +92,8 @@ impl Layer for BatchNorm {
         }
         let kind = self.weight.value.kind();
         let stack_params = |grads: Vec<Tensor>| Tensor::stack(&grads, 0).to_kind(kind);
-        self.weight.apply(stack_params(grads.1), accum);
-        self.bias.apply(stack_params(grads.2), accum);
+        self.weight.apply(stack_params(grads.1), back.accum);
+        self.bias.apply(stack_params(grads.2), back.accum);
         stack(grads.0)
     }
 

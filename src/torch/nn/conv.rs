@@ -7,7 +7,7 @@ use tch::Tensor;
 use super::conv_algorithm::{ConvAlgorithm, ConvGrads, Window, backward, forward};
 use super::conv_timing::fastest;
 use super::kernels::Gradient;
-use super::{Accumulation, Affine, Arithmetic, Layer, Part, Pass, Role, Tape};
+use super::{Affine, Arithmetic, Backward, Layer, Part, Pass, Role};
 use wninit_core::job::Norm;
 
 /// `[member, batch, in, h, w]` to `[member, batch, out, h', w']`, padded by `k/2`.
@@ -62,27 +62,19 @@ impl Layer for Conv {
         if self.relu {
             y = if y.requires_grad() { y.relu() } else { y.relu_() };
         }
-        if let Some(tape) = pass.tape() {
-            tape.push(x);
-            if self.relu {
-                tape.push(&y);
-            }
+        pass.save(&[x]);
+        if self.relu {
+            pass.save(&[&y]);
         }
         y
     }
 
-    fn backward(
-        &mut self,
-        dy: Tensor,
-        tape: &mut Tape,
-        accum: Accumulation,
-        need_dx: bool,
-    ) -> Tensor {
-        let dz = if self.relu { tape.pop().threshold_backward(&dy, 0) } else { dy };
-        let (x, w) = (tape.pop(), self.affine.weight());
+    fn backward(&mut self, dy: Tensor, back: &mut Backward, need_dx: bool) -> Tensor {
+        let dz = if self.relu { back.tape.pop().threshold_backward(&dy, 0) } else { dy };
+        let (x, w) = (back.tape.pop(), self.affine.weight());
         let algorithm = self.algorithm.get().unwrap_or(ConvAlgorithm::Dense);
         let ConvGrads { dx, dw, db } = backward(algorithm, &dz, &x, &w, self.window, need_dx);
-        self.affine.apply(Gradient::Whole(dw), db, accum);
+        self.affine.apply(Gradient::Whole(dw), db, back.accum);
         dx.unwrap_or_default()
     }
 

@@ -4,7 +4,7 @@ use tch::Tensor;
 
 use super::kernels::Gradient;
 use super::matmul::{WeightGradient, multiply};
-use super::{Accumulation, Affine, Arithmetic, Layer, Part, Pass, Role, Tape, kernels};
+use super::{Affine, Arithmetic, Backward, Layer, Part, Pass, Role, kernels};
 use wninit_core::job::Norm;
 
 /// `[member, batch, in]` to `[member, batch, out]`, one product for each member.
@@ -46,24 +46,16 @@ impl Layer for Linear {
         }
         let z = Linear::product(&self.affine, x);
         let y = kernels::add_bias(z, &self.affine.bias(), self.relu);
-        if let Some(tape) = pass.tape() {
-            tape.push(x);
-            if self.relu {
-                tape.push(&y);
-            }
+        pass.save(&[x]);
+        if self.relu {
+            pass.save(&[&y]);
         }
         y.transpose(1, 2)
     }
 
-    fn backward(
-        &mut self,
-        dy: Tensor,
-        tape: &mut Tape,
-        accum: Accumulation,
-        need_dx: bool,
-    ) -> Tensor {
-        let y = self.relu.then(|| tape.pop());
-        let x = tape.pop();
+    fn backward(&mut self, dy: Tensor, back: &mut Backward, need_dx: bool) -> Tensor {
+        let y = self.relu.then(|| back.tape.pop());
+        let x = back.tape.pop();
         let dy = dy.transpose(1, 2).contiguous();
         let (dz, db) = kernels::add_bias_backward(dy, y.as_ref());
         let dx = if need_dx {
@@ -71,7 +63,7 @@ impl Layer for Linear {
         } else {
             Tensor::new()
         };
-        self.affine.apply(Gradient::Product(WeightGradient { dz: &dz, x: &x }), db, accum);
+        self.affine.apply(Gradient::Product(WeightGradient { dz: &dz, x: &x }), db, back.accum);
         dx
     }
 

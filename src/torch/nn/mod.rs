@@ -30,7 +30,7 @@ use tch::{Device, Kind, Tensor};
 pub struct Tape(Vec<Tensor>);
 
 impl Tape {
-    pub(crate) fn push(&mut self, tensor: &Tensor) {
+    fn push(&mut self, tensor: &Tensor) {
         self.0.push(tensor.shallow_clone());
     }
 
@@ -61,10 +61,13 @@ pub enum Pass<'a> {
 }
 
 impl Pass<'_> {
-    pub(crate) fn tape(&mut self) -> Option<&mut Tape> {
+    /// Saves what the backward pass will pop, the last one first.
+    pub(crate) fn save(&mut self, tensors: &[&Tensor]) {
         match self {
-            Pass::Train(tape) | Pass::Recompute(tape) => Some(tape),
-            Pass::NoTape | Pass::Evaluate | Pass::Observe(_) => None,
+            Pass::Train(tape) | Pass::Recompute(tape) => {
+                tensors.iter().for_each(|tensor| tape.push(tensor));
+            }
+            Pass::NoTape | Pass::Evaluate | Pass::Observe(_) => {}
         }
     }
 
@@ -97,6 +100,12 @@ impl<'a> Accumulation<'a> {
     }
 }
 
+/// What a backward pass hands from layer to layer, besides the gradient.
+pub(crate) struct Backward<'a> {
+    pub tape: Tape,
+    pub accum: Accumulation<'a>,
+}
+
 /// A stacked layer.
 pub(crate) trait Layer: Send {
     /// `x` to `y`, both `[member, batch, …]`.
@@ -104,13 +113,7 @@ pub(crate) trait Layer: Send {
 
     /// `∂L/∂y` to `∂L/∂x` (an undefined tensor unless `need_dx`); accumulates the gradients of its
     /// parameters.
-    fn backward(
-        &mut self,
-        dy: Tensor,
-        tape: &mut Tape,
-        accum: Accumulation,
-        need_dx: bool,
-    ) -> Tensor;
+    fn backward(&mut self, dy: Tensor, back: &mut Backward, need_dx: bool) -> Tensor;
 
     /// The forward pass of data-dependent initialization, for a stack of one member: sets gains
     /// and biases from the batch (Salimans & Kingma 2016, eq. 6).
@@ -123,6 +126,22 @@ pub(crate) trait Layer: Send {
 pub(crate) enum Part<'a> {
     Affine(&'a mut Affine),
     BatchNorm(&'a mut BatchNorm),
+}
+
+impl<'a> Part<'a> {
+    pub(crate) fn params(self) -> Vec<&'a mut Param> {
+        match self {
+            Part::Affine(affine) => affine.params(),
+            Part::BatchNorm(bn) => bn.params(),
+        }
+    }
+
+    pub(crate) fn buffers(self) -> Vec<&'a mut Buffer> {
+        match self {
+            Part::Affine(_) => Vec::new(),
+            Part::BatchNorm(bn) => bn.buffers(),
+        }
+    }
 }
 
 /// Device and data types of a model.

@@ -2,27 +2,19 @@
 
 use tch::{Kind, Tensor};
 
-use super::{Accumulation, Layer, Part, Pass, Tape};
+use super::{Backward, Layer, Part, Pass};
 
 /// `[member, batch, channel, height, width]` to `[member, batch, channel]`.
 pub(crate) struct GlobalAveragePooling;
 
 impl Layer for GlobalAveragePooling {
     fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
-        if let Some(tape) = pass.tape() {
-            tape.push(x);
-        }
+        pass.save(&[x]);
         x.mean_dim([3, 4].as_slice(), false, None::<Kind>)
     }
 
-    fn backward(
-        &mut self,
-        dy: Tensor,
-        tape: &mut Tape,
-        _accumulation: Accumulation,
-        _need_dx: bool,
-    ) -> Tensor {
-        let x = tape.pop();
+    fn backward(&mut self, dy: Tensor, back: &mut Backward, _need_dx: bool) -> Tensor {
+        let x = back.tape.pop();
         let size = x.size();
         let scaled = dy / (size[3] * size[4]) as f64;
         let dx = x.empty_like(); // channels last, as x

@@ -210,18 +210,14 @@ pub fn cases_of<'j>(jobs: impl IntoIterator<Item = &'j Job>) -> Vec<Case> {
     let mut known = BTreeSet::new();
     let mut cases = BTreeSet::new();
     for job in jobs {
-        let Shape { arch, norm, dataset, micro_batch, precision, .. } = Shape::of(job);
-        let batch = i64::from(job.batch_size).min(micro_batch as i64);
+        let shape = Shape::of(job);
+        let Shape { arch, norm, dataset, precision, .. } = shape;
+        let batch = i64::from(job.batch_size).min(shape.micro_batch as i64);
         if !known.insert(format!("{arch:?} {norm:?} {:?} {batch} {precision:?}", dataset.shape())) {
             continue;
         }
-        let config = ModelConfig {
-            arch,
-            norm,
-            input: dataset.shape().map(|size| size as i64),
-            classes: dataset.classes() as i64,
-            arithmetic: Arithmetic::fp32(Device::Cpu),
-        };
+        let arithmetic = Arithmetic::fp32(Device::Cpu);
+        let config = ModelConfig { arithmetic, ..ModelConfig::of(&shape, Device::Cpu) };
         for shape in convolutions(config) {
             let batch = affordable(shape, batch);
             let operation =

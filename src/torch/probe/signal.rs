@@ -10,35 +10,19 @@ use rand::Rng;
 use rand_distr::StandardNormal;
 use tch::{Device, Kind, Tensor};
 
-use crate::nn::{Accumulation, Arithmetic, Layer, Linear, Part, Pass, Role, Tape, init};
+use crate::models::ModelConfig;
+use crate::nn::{Accumulation, Arithmetic, Backward, Layer, Linear, Part, Pass, Role, Tape, init};
 use crate::train::Libtorch;
 use crate::train::augment::Preprocess;
 use crate::train::failure::catch_torch_panic;
-use crate::train::initial::{initial_network, model_config};
+use crate::train::initial::initial_network;
 use wninit_core::job::{Augment, Direction, Gain, Init, Job, Norm};
+use wninit_core::results::LayerSignal;
 use wninit_core::rng;
 use wninit_core::run::trainer::Stop;
 
 use super::curvature::first_batches;
 use wninit_core::plan::cohort::Shape;
-
-/// The signals at one layer.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LayerSignal {
-    /// 0 for the input, then 1, 2, …
-    pub layer: usize,
-    /// The layer's name, `input` for the input.
-    pub name: String,
-    /// Mean of ‖hˡ‖ over the samples.
-    pub forward_norm: f64,
-    /// Mean of ‖hˡ‖/‖x‖.
-    pub forward_ratio: f64,
-    /// Mean of ‖∂L/∂hˡ‖. For a job, L is the mean loss; for a synthetic network the gradient at hᴸ is
-    /// N(0, 1).
-    pub backward_norm: f64,
-    /// Mean of ‖∂L/∂hˡ‖/‖∂L/∂hᴸ‖.
-    pub backward_ratio: f64,
-}
 
 /// The norm of each sample of `[1, batch, …]`: `[batch]`, in double precision.
 fn norms(h: &Tensor) -> Tensor {
@@ -181,13 +165,13 @@ impl Net {
                 .view([1, SAMPLES, size])
         };
         let mut blocks = self.layers(init, seed);
-        let mut tape = Tape::default();
+        let mut back = Backward { tape: Tape::default(), accum: Accumulation::whole(None) };
         let mut h = gaussian("signal/input", INPUTS);
         let mut forward = vec![norms(&h)];
         for block in &blocks {
             let mut y = h.shallow_clone();
             for layer in block {
-                y = layer.forward(&y, &mut Pass::Train(&mut tape));
+                y = layer.forward(&y, &mut Pass::Train(&mut back.tape));
             }
             h = if skip { h + y } else { y };
             forward.push(norms(&h));
@@ -199,7 +183,7 @@ impl Net {
             // Layers compute in place, and the skip connection needs dh again.
             let mut dy = dh.copy();
             for layer in block.iter_mut().rev() {
-                dy = layer.backward(dy, &mut tape, Accumulation::whole(None), true);
+                dy = layer.backward(dy, &mut back, true);
             }
             dh = if skip { dh + dy } else { dy };
             backward.push(norms(&dh));
@@ -229,7 +213,7 @@ pub(crate) fn of_job(
         let shape = Shape::of(job);
         let device = trainer.devices[worker];
         let (data, _tf32) = trainer.prepare_with_data(worker, &shape)?;
-        let model = tch::no_grad(|| initial_network(job, model_config(&shape, device), &data));
+        let model = tch::no_grad(|| initial_network(job, ModelConfig::of(&shape, device), &data));
         // The smallest share is one batch.
         let images: Vec<i64> =
             first_batches(job, 0.0).concat().into_iter().map(i64::from).collect();

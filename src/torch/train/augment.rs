@@ -357,12 +357,10 @@ mod tests {
         let [channels, height, width] = dataset.shape();
         let bytes = Vec::<u8>::try_from(images.flatten(0, -1)).unwrap();
         let pixel = |image: usize, channel: usize, y: i64, x: i64| {
-            let inside = (0..height as i64).contains(&y) && (0..width as i64).contains(&x);
-            if inside {
-                bytes[((image * channels + channel) * height + y as usize) * width + x as usize]
-            } else {
-                0
+            if !(0..height as i64).contains(&y) || !(0..width as i64).contains(&x) {
+                return 0;
             }
+            bytes[((image * channels + channel) * height + y as usize) * width + x as usize]
         };
         let (mean, std) = match dataset.name() {
             DatasetName::Cifar10 => ([0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]),
@@ -370,30 +368,23 @@ mod tests {
         };
         let mut output = Vec::new();
         for (image, draw) in draws.iter().enumerate() {
+            let [dy, dx, cut_y, cut_x]: [i64; 4] =
+                [draw.dy.into(), draw.dx.into(), draw.cut_y.into(), draw.cut_x.into()];
+            let of = |channel: usize, y: i64, x: i64| {
+                let cut = (-8..8).contains(&(y - cut_y)) && (-8..8).contains(&(x - cut_x));
+                if augment == Augment::CropFlipCutout && cut {
+                    return 0.0;
+                }
+                let mirrored = if draw.flip { width as i64 - 1 - x } else { x };
+                let byte = match augment {
+                    Augment::None => pixel(image, channel, y, x),
+                    _ => pixel(image, channel, y + dy - 4, mirrored + dx - 4),
+                };
+                (f32::from(byte) / 255.0 - mean[channel % 3]) / std[channel % 3]
+            };
             for channel in 0..channels {
                 for y in 0..height as i64 {
-                    for x in 0..width as i64 {
-                        let byte = if augment == Augment::None {
-                            pixel(image, channel, y, x)
-                        } else {
-                            let x = if draw.flip { width as i64 - 1 - x } else { x };
-                            pixel(
-                                image,
-                                channel,
-                                y + i64::from(draw.dy) - 4,
-                                x + i64::from(draw.dx) - 4,
-                            )
-                        };
-                        let normalised =
-                            (f32::from(byte) / 255.0 - mean[channel % 3]) / std[channel % 3];
-                        let cut = (-8..8).contains(&(y - i64::from(draw.cut_y)))
-                            && (-8..8).contains(&(x - i64::from(draw.cut_x)));
-                        output.push(if augment == Augment::CropFlipCutout && cut {
-                            0.0
-                        } else {
-                            normalised
-                        });
-                    }
+                    output.extend((0..width as i64).map(|x| of(channel, y, x)));
                 }
             }
         }
@@ -416,17 +407,13 @@ mod tests {
         let expected = reference(dataset, augment, images, draws);
         let rows = Draw::to_tensor(draws, Device::Cpu);
         let mut preprocess = paper(dataset, augment, Device::Cpu);
-        assert_close(
-            &preprocess.train(images, Some(&rows)),
-            &expected,
-            &format!("loop, {augment}"),
-        );
+        let check = |preprocess: &Preprocess, what: &str| {
+            let output = preprocess.train(images, Some(&rows));
+            assert_close(&output, &expected, &format!("{what}, {augment}"));
+        };
+        check(&preprocess, "loop");
         preprocess.constants = Some(Constants::new(dataset, &preprocess.channels, Device::Cpu));
-        assert_close(
-            &preprocess.train(images, Some(&rows)),
-            &expected,
-            &format!("tensors, {augment}"),
-        );
+        check(&preprocess, "tensors");
         if tch::Cuda::is_available() {
             let gpu = Device::Cuda(0);
             let preprocess = paper(dataset, augment, gpu);
@@ -438,12 +425,8 @@ mod tests {
     #[test]
     fn batches_equal_a_pixel_by_pixel_reference() {
         for augment in Augment::ALL {
-            check_all_paths(
-                CIFAR10,
-                *augment,
-                &images(CIFAR10, 100),
-                &Draw::of_epoch(CIFAR10, 3, 1, 100),
-            );
+            let draws = Draw::of_epoch(CIFAR10, 3, 1, 100);
+            check_all_paths(CIFAR10, *augment, &images(CIFAR10, 100), &draws);
         }
     }
 
@@ -468,11 +451,8 @@ mod tests {
         let expected =
             reference(CIFAR10, Augment::None, &images, &Draw::of_epoch(CIFAR10, 0, 0, 5));
         for augment in Augment::ALL {
-            assert_close(
-                &paper(CIFAR10, *augment, Device::Cpu).eval(&images),
-                &expected,
-                augment.name(),
-            );
+            let output = paper(CIFAR10, *augment, Device::Cpu).eval(&images);
+            assert_close(&output, &expected, augment.name());
         }
         let black_and_white = Tensor::from_slice(&[0u8, 255]).view([2, 1, 1, 1]);
         let one_pixel = Dataset::Synthetic { shape: [1, 1, 1], classes: 2, images: 10 };
@@ -503,31 +483,23 @@ mod tests {
     }
 
     #[test]
-    fn every_offset_is_drawn_equally_often() {
-        let n = 90_000;
-        let draws = Draw::of_epoch(CIFAR10, 0, 0, n);
-        for offset in [|draw: &Draw| draw.dy, |draw: &Draw| draw.dx] {
-            let mut counts = [0_f64; 9];
-            draws.iter().for_each(|draw| counts[usize::from(offset(draw))] += 1.0);
-            // χ² with 8 degrees of freedom: 31.8 is exceeded once in 10,000 seeds.
-            let expected = n as f64 / 9.0;
+    fn offsets_flips_and_centres_are_drawn_equally_often() {
+        let draws = Draw::of_epoch(CIFAR10, 0, 0, 90_000);
+        // χ² with 8, 1 and 31 degrees of freedom that is exceeded once in 10,000 seeds.
+        type Part = fn(&Draw) -> usize;
+        let parts: [(&str, usize, f64, Part); 5] = [
+            ("dy", 9, 31.8, |draw| draw.dy.into()),
+            ("dx", 9, 31.8, |draw| draw.dx.into()),
+            ("flip", 2, 15.1, |draw| draw.flip.into()),
+            ("cut_y", 32, 69.1, |draw| draw.cut_y.into()),
+            ("cut_x", 32, 69.1, |draw| draw.cut_x.into()),
+        ];
+        for (what, values, limit, part) in parts {
+            let mut counts = vec![0_f64; values];
+            draws.iter().for_each(|draw| counts[part(draw)] += 1.0);
+            let expected = 90_000.0 / values as f64;
             let chi2: f64 = counts.iter().map(|count| (count - expected).powi(2) / expected).sum();
-            assert!(chi2 < 31.8, "{counts:?}");
-        }
-    }
-
-    #[test]
-    fn half_of_the_images_are_flipped_and_the_cutout_is_centred_anywhere() {
-        let n = 64_000;
-        let draws = Draw::of_epoch(CIFAR10, 0, 0, n);
-        let flipped = draws.iter().filter(|draw| draw.flip).count() as f64 / n as f64;
-        assert!((flipped - 0.5).abs() < 4.0 * 0.5 / (n as f64).sqrt(), "{flipped}");
-        for centre in [|draw: &Draw| draw.cut_y, |draw: &Draw| draw.cut_x] {
-            let mut counts = [0_f64; 32];
-            draws.iter().for_each(|draw| counts[usize::from(centre(draw))] += 1.0);
-            // χ² with 31 degrees of freedom: 69.1 is exceeded once in 10,000 seeds.
-            let chi2: f64 = counts.iter().map(|count| (count - 2000.0).powi(2) / 2000.0).sum();
-            assert!(chi2 < 69.1, "{counts:?}");
+            assert!(chi2 < limit, "{what}: {counts:?}");
         }
     }
 

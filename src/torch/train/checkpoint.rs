@@ -66,7 +66,7 @@ pub(super) fn save(path: &Path, session: &mut Session) -> Result<()> {
         ids: session.members.iter().map(|m| m.job.id().to_string()).collect(),
         epoch: session.epoch,
         step: session.step,
-        epoch_seconds: session.epoch_seconds(),
+        epoch_seconds: session.epoch_seconds,
         progress: session.members.iter().map(|m| m.progress.clone()).collect(),
     };
     let mut tensors: Vec<(String, Tensor)> = Vec::new();
@@ -254,9 +254,7 @@ pub(crate) fn scan(dir: &Path, mut warn: impl FnMut(String)) -> Result<Vec<Check
 /// value so far.
 fn most_bytes(model: &mut Model, jobs: usize) -> u64 {
     let members = model.members().max(1) as u64;
-    let params = model.params().into_iter().map(|param| param.value.numel());
-    let mut numbers: usize = params.sum();
-    numbers += model.buffers().into_iter().map(|buffer| buffer.value.numel()).sum::<usize>();
+    let numbers: usize = model.state().iter().map(Tensor::numel).sum();
     (numbers as u64 / members).saturating_mul(jobs as u64).saturating_mul(3 * 4)
 }
 
@@ -329,11 +327,11 @@ impl Checkpoint {
         let progress = indices.iter().map(|&p| header.progress[p].clone()).collect();
         let mut session = Session::new(cohort, model, data, progress, header.epoch, header.step);
         if holds("best/0") {
-            let state = session.state();
+            let state = session.model.state();
             let best = state.iter().enumerate().map(|(i, now)| read(&format!("best/{i}"), now));
             session.best = Some(best.collect::<Result<_>>()?);
         }
-        session.charge_epoch(header.epoch_seconds);
+        session.epoch_seconds += header.epoch_seconds;
         Ok(session)
     }
 }
@@ -359,7 +357,7 @@ mod tests {
     }
 
     fn config() -> ModelConfig {
-        crate::train::initial::model_config(&cohort().shape(), Device::Cpu)
+        ModelConfig::of(&cohort().shape(), Device::Cpu)
     }
 
     fn data() -> DeviceData {
@@ -376,7 +374,7 @@ mod tests {
             }
             let mut session =
                 Session::new(&cohort(), model, &data(), vec![MemberProgress::default(); 3], 1, 2);
-            session.best = Some(session.state().iter().map(Tensor::copy).collect());
+            session.best = Some(session.model.state().iter().map(Tensor::copy).collect());
             let dir = tempfile::tempdir().unwrap();
             save(&dir.path().join("a.checkpoint"), &mut session).unwrap();
             Opened::new(&dir.path().join("a.checkpoint")).unwrap().payload().unwrap().1
@@ -436,12 +434,11 @@ mod tests {
 
     #[test]
     fn a_file_much_longer_than_its_jobs_need_is_rejected_before_it_is_read() {
-        const LONG: u64 = 3 << 30;
         let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
         let path = dir.path().join("a.checkpoint");
-        // A valid one followed by a long hole, which takes no disk space.
+        // A valid one followed by a hole, which takes no disk space.
         fs::write(&path, sealed(valid())).unwrap();
-        File::options().write(true).open(&path).unwrap().set_len(LONG).unwrap();
+        File::options().write(true).open(&path).unwrap().set_len(3 << 30).unwrap();
         let error = read(&path).unwrap_err().to_string();
         assert!(error.contains("3221225472 bytes, but its header describes"), "{error}");
 

@@ -101,9 +101,10 @@ mod tests {
 
     #[test]
     fn threads_that_draw_networks_are_left_as_they_were() {
-        use crate::train::initial::{drawn_in_parallel, model_config};
+        use crate::models::ModelConfig;
+        use crate::train::initial::drawn_in_parallel;
         let job = wninit_core::job::Draft::default().resolve().expect("defaults are valid");
-        let config = model_config(&Shape::of(&job), Device::Cpu);
+        let config = ModelConfig::of(&Shape::of(&job), Device::Cpu);
         let thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a thread");
         thread.install(|| {
             assert_eq!(drawn_in_parallel(&[job.clone(), job], config).len(), 2);

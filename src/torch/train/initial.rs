@@ -10,21 +10,11 @@ use crate::models::{Model, ModelConfig};
 use crate::nn::Arithmetic;
 use wninit_core::data::batches;
 use wninit_core::job::{Gain, Job};
-use wninit_core::plan::cohort::{Cohort, Shape};
-
-pub(crate) fn model_config(shape: &Shape, device: Device) -> ModelConfig {
-    ModelConfig {
-        arch: shape.arch,
-        norm: shape.norm,
-        input: shape.dataset.shape().map(|size| size as i64),
-        classes: shape.dataset.classes() as i64,
-        arithmetic: ModelConfig::arithmetic(shape.precision, device),
-    }
-}
+use wninit_core::plan::cohort::Cohort;
 
 /// The initial networks of a cohort, as one stack.
 pub(crate) fn initial_stack(cohort: &Cohort, data: &DeviceData, device: Device) -> Model {
-    let config = model_config(&cohort.shape(), device);
+    let config = ModelConfig::of(&cohort.shape(), device);
     let mut model = Model::zeros(config, cohort.jobs().len() as i64);
     let mut set = |m: usize, job: &Job, drawn: Model| {
         model.set_member(m as i64, &mut placed(job, drawn, config, data));

@@ -93,10 +93,12 @@ pub(crate) struct Session {
     inputs: Option<EpochInputs>,
     /// Momentum and weight decay of the members.
     rule: (Tensor, Option<Tensor>),
-    launcher: Launcher,
+    pub launcher: Launcher,
     unread: Vec<Unread>,
-    clock: Instant,
-    epoch_seconds: f64,
+    /// Since when the members' training time is not distributed among them so far.
+    pub clock: Instant,
+    /// Seconds of the current epoch, those before an interruption included.
+    pub epoch_seconds: f64,
 }
 
 impl Session {
@@ -152,11 +154,6 @@ impl Session {
     pub(crate) fn fraction(&self) -> f64 {
         let steps = self.shape.steps() as f64;
         (f64::from(self.epoch) + self.step as f64 / steps) / f64::from(self.shape.epochs)
-    }
-
-    /// See [`Launcher::take_graph_error`].
-    pub(crate) fn take_graph_error(&mut self) -> Option<String> {
-        self.launcher.take_graph_error()
     }
 
     fn begin_epoch(&mut self) {
@@ -323,11 +320,6 @@ impl Session {
         ended
     }
 
-    /// See [`state`].
-    pub(crate) fn state(&mut self) -> Vec<Tensor> {
-        state(&mut self.model)
-    }
-
     /// For each member, whether its best epoch is the last completed one.
     fn at_their_best(&self) -> Vec<bool> {
         self.members
@@ -337,7 +329,7 @@ impl Session {
     }
 
     fn keep_best(&mut self) {
-        let state = self.state();
+        let state = self.model.state();
         let at_best = self.at_their_best();
         match &self.best {
             None => self.best = Some(state.iter().map(Tensor::copy).collect()),
@@ -348,7 +340,7 @@ impl Session {
     fn test(&mut self, data: &DeviceData) -> Vec<EndedMember> {
         if let Some(best) = self.best.take() {
             let behind: Vec<bool> = self.at_their_best().into_iter().map(|at| !at).collect();
-            copy_members(&best, &self.state(), &behind);
+            copy_members(&best, &self.model.state(), &behind);
             self.model.refresh();
         }
         let all = self.test_indices(data);
@@ -370,20 +362,6 @@ impl Session {
         spread(data.test.labels.size()[0] as u64, self.shape.test as u64)
     }
 
-    /// Starts the clock of the members' training time earlier than [`Session::new`] did.
-    pub(crate) fn charge_from(&mut self, started: Instant) {
-        self.clock = started;
-    }
-
-    pub(crate) fn epoch_seconds(&self) -> f64 {
-        self.epoch_seconds
-    }
-
-    /// Adds the time that the current epoch took before an interruption.
-    pub(crate) fn charge_epoch(&mut self, seconds: f64) {
-        self.epoch_seconds += seconds;
-    }
-
     /// Distributes the time since the last call equally among the members.
     fn share_time(&mut self) {
         let seconds = self.clock.elapsed().as_secs_f64();
@@ -392,14 +370,6 @@ impl Session {
         let share = seconds / self.members.len() as f64;
         self.members.iter_mut().for_each(|member| member.progress.seconds += share);
     }
-}
-
-/// All parameters and buffers of a model.
-fn state(model: &mut Model) -> Vec<Tensor> {
-    let params = model.params().into_iter().map(|param| param.value.shallow_clone());
-    let params: Vec<Tensor> = params.collect();
-    let buffers = model.buffers().into_iter().map(|buffer| buffer.value.shallow_clone());
-    params.into_iter().chain(buffers).collect()
 }
 
 /// `count` of `all` indices, evenly spaced, since some test sets are sorted.

@@ -15,9 +15,10 @@ use tch::Device;
 use super::checkpoint::{self, Checkpoint};
 use super::data::DeviceData;
 use super::failure::{catch_torch_panic, short};
-use super::initial::{initial_stack, model_config};
+use super::initial::initial_stack;
 use super::session::{EndedMember, MemberProgress, Session};
 use super::tf32_lock::{Tf32Guard, Tf32Lock};
+use crate::models::ModelConfig;
 use crate::{device, ffi};
 use wninit_core::data::{self, DataError};
 use wninit_core::execution::Recompute;
@@ -148,7 +149,7 @@ impl Libtorch {
         event: &mut dyn FnMut(Event),
     ) -> Option<Session> {
         let found = self.checkpoints.as_ref()?.found.get(&cohort.jobs()[0].id())?;
-        match found.resume(cohort, model_config(&cohort.shape(), device), data) {
+        match found.resume(cohort, ModelConfig::of(&cohort.shape(), device), data) {
             Ok(session) => {
                 event(Event::Note(format!(
                     "{} jobs resume from a checkpoint, at epoch {}, step {}",
@@ -181,7 +182,7 @@ impl Libtorch {
             Some(session) => session,
             None => self.start(cohort, &data, device),
         };
-        session.charge_from(started);
+        session.clock = started;
         session.recompute = self.recomputes(worker, cohort);
 
         let provenance = Provenance {
@@ -204,7 +205,7 @@ impl Libtorch {
         let mut last_progress = Instant::now();
         while !session.is_over() {
             report(session.advance(&data), event);
-            if let Some(error) = session.take_graph_error() {
+            if let Some(error) = session.launcher.take_graph_error() {
                 event(Event::Note(format!(
                     "warning: kernels are launched one by one, which is slower than as a CUDA graph: {}",
                     short(&error)

@@ -2,7 +2,7 @@
 
 use tch::{Kind, Tensor};
 
-use super::{EndedMember, EpochInputs, Session, rule, state};
+use super::{EndedMember, EpochInputs, Session, rule};
 use crate::models::Model;
 use crate::train::data::DeviceData;
 use crate::train::evaluate::{evaluate, to_vec};
@@ -22,7 +22,7 @@ impl Session {
     /// For each member, whether its parameters and buffers are finite.
     pub(super) fn finite_parameters(&mut self) -> Vec<bool> {
         let members = self.members.len();
-        let finite = self.state().iter().fold(None, |all: Option<Tensor>, tensor| {
+        let finite = self.model.state().iter().fold(None, |all: Option<Tensor>, tensor| {
             // A sum is finite only if every term is (or it overflows, which counts as divergence).
             let sum = tensor.flatten(1, -1).sum_dim_intlist(1, false, Kind::Double);
             Some(match all {
@@ -82,7 +82,7 @@ impl Session {
         let Some(best) = &self.best else { return Vec::new() };
         let mut model = Model::zeros(self.model.config(), members.len() as i64);
         let index = Tensor::from_slice(members).to_device(self.model.config().arithmetic.device);
-        for (mut value, best) in state(&mut model).into_iter().zip(best) {
+        for (mut value, best) in model.state().into_iter().zip(best) {
             value.copy_(&best.index_select(0, &index));
         }
         model.refresh();
