@@ -96,6 +96,9 @@ fn accuracy(row: &Ranked) -> String {
 }
 
 fn rates(row: &Ranked) -> String {
+    if row.trained == 0 {
+        return "–".to_owned(); // no rate is better than another
+    }
     let [low, high] = [row.lr.0, row.lr.1].map(|lr| significant(lr, 3));
     if low == high { low } else { format!("{low} to {high}") }
 }
