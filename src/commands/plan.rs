@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use wninit_core::cli::plan::Args;
-use wninit_core::cli::{UsageError, Written};
+use wninit_core::cli::{OverrideArgs, UsageError, Written};
 use wninit_core::console::{self, say};
 use wninit_core::execution::cores;
 use wninit_core::fmt::{count, duration, scaled, thousands};
@@ -56,6 +57,24 @@ fn print(args: &Args, speeds: Speeds) -> anyhow::Result<u8> {
         console::print(&suite(args, &speeds)?)?;
     }
     Ok(0)
+}
+
+/// Prints the plan of one grid, as [`run`].
+///
+/// # Errors
+/// As [`run`].
+pub(super) fn print_grid(grid: &Grid, results: &Path) -> anyhow::Result<()> {
+    let args = Args {
+        grids: Vec::new(),
+        overrides: OverrideArgs::default(),
+        measure: false,
+        list: false,
+        csv: false,
+        folder: false,
+        shards: None,
+        results: results.to_owned(),
+    };
+    one(grid, &args, &Speeds::load())
 }
 
 fn one(grid: &Grid, args: &Args, speeds: &Speeds) -> anyhow::Result<()> {

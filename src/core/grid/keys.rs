@@ -43,6 +43,8 @@ pub(super) enum Table {
     Claim,
     Compare,
     Published,
+    Explored,
+    Chosen,
 }
 
 macro_rules! keys {
@@ -66,6 +68,7 @@ const FILE: &[Key] = keys! {
     "name": Name, "name of the sweep and of its results folder";
     "extends": Text, "another grid, relative to this file, on top of which this one is read";
     "profile": NamedTables(Table::Profile), "overlays for --profile NAME";
+    "explored": Table(Table::Explored), "the sweep that chose this one's learning rates, as `wninit confirm` writes it";
 };
 
 impl Table {
@@ -81,6 +84,8 @@ impl Table {
         Table::Claim,
         Table::Compare,
         Table::Published,
+        Table::Explored,
+        Table::Chosen,
     ];
 
     /// The keys of the table; none where its keys are the fields of a job.
@@ -115,6 +120,21 @@ impl Table {
                 "value": Number, "the published number";
                 "spread": Number, "its uncertainty, as published";
                 "source": Text, "where it was published";
+            },
+            Table::Explored => keys! {
+                "folder": Text, "the folder of the sweep that explored";
+                "commits": Text, "the commits of the program that trained it";
+                "runs": Whole, "its finished runs";
+                "chosen": Tables(Table::Chosen), "the learning rate of each setting; the summary takes it instead of choosing";
+            },
+            Table::Chosen => keys! {
+                "where": Table(Table::Conditions), "the setting";
+                "lr": Number, "the learning rate with the best mean validation accuracy";
+                "val_acc": Number, "that mean, a diverged run counted as a guess";
+                "seeds": Whole, "the seeds that it is the mean of";
+                "runner_up": Number, "the second-best learning rate";
+                "runner_up_val_acc": Number, "its mean";
+                "note": Text, "what else to know of the choice";
             },
         }
     }

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Axis, Block, Claim, Exclude, GridError, Place, Published, Setting, Zip, parse};
+use super::{
+    Axis, Block, Claim, Exclude, Explored, GridError, Place, Published, Setting, Zip, parse,
+};
 use crate::job::Field;
 
 /// The longest chain of `extends`.
@@ -21,6 +23,7 @@ pub(super) struct Layer {
     pub block: Option<Vec<Block>>,
     pub claim: Option<Vec<Claim>>,
     pub published: Option<Vec<Published>>,
+    pub explored: Option<Explored>,
     pub profile: Vec<(String, Layer)>,
 }
 
@@ -85,6 +88,7 @@ pub(super) fn overlay(mut parent: Layer, child: Layer) -> Layer {
         block: child.block.or(parent.block),
         claim: child.claim.or(parent.claim),
         published: child.published.or(parent.published),
+        explored: child.explored.or(parent.explored),
         ..parent
     }
 }

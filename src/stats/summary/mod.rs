@@ -14,6 +14,7 @@
 
 mod arms;
 mod cells;
+mod choice;
 mod claims;
 mod columns;
 mod initializers;
@@ -34,12 +35,13 @@ use rayon::prelude::*;
 use crate::verdict::{Decision, adjust};
 use arms::Arms;
 use cells::Cells;
-use wninit_core::grid::{Claim, Published};
+use wninit_core::grid::{Claim, Explored, Published};
 use wninit_core::job::{Init, Job, JobId};
 use wninit_core::results::{Curvature, Record, field_doc};
 use wninit_core::table::{Column, Table};
 
 pub use cells::{CellSummary, Counts, RunEnding, RunSummary, Seed, SweepAxis, chance};
+pub use choice::{Choice, Edge, choices, named};
 pub use claims::ClaimResult;
 pub use initializers::{HYPERPARAMETERS, InitializerSummary, NEAR_BEST};
 pub use pairs::PairSummary;
@@ -64,6 +66,8 @@ pub struct Input<'a> {
     pub claims: &'a [Claim],
     /// Numbers from elsewhere.
     pub published: &'a [Published],
+    /// The sweep that chose its learning rates, if one did.
+    pub explored: Option<&'a Explored>,
     /// What the others are compared with; by default the default gain, else the data-dependent one.
     pub baseline: Option<Init>,
 }

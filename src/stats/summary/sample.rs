@@ -51,7 +51,7 @@ impl Sample {
     pub(super) fn new(sweep: &Cells, metric: Metric, filter: &[Condition]) -> Sample {
         let wanted = Wanted::new(sweep, filter);
         let mut sample = Sample { contexts: BTreeMap::new() };
-        for (at, group) in sweep.group(&contexts(sweep, metric, &[])) {
+        for (at, group) in sweep.group(&contexts(sweep, metric, &[], names_lr(filter))) {
             let group = wanted.among(&group);
             if metric == Metric::LogSpectralNorm {
                 // Cells that differ in their learning rate start alike: any of them will do.
@@ -115,13 +115,20 @@ pub(super) fn interval_of(values: &[f64], metric: Metric, n_contexts: usize) -> 
 
 /// The axes of a setting: all but `besides` and the learning rate that validation chooses. A learning
 /// rate that the claim compares is not for validation to choose; and of how many runs train, every one
-/// counts.
-fn contexts(sweep: &Cells, metric: Metric, besides: &[usize]) -> Vec<usize> {
-    let lr = sweep.axis("lr").filter(|lr| !besides.contains(lr) && !metric.is_binary());
+/// counts, unless an earlier sweep chose.
+fn contexts(sweep: &Cells, metric: Metric, besides: &[usize], names_lr: bool) -> Vec<usize> {
+    let every_one = metric.is_binary() && (names_lr || sweep.not_chosen.is_none());
+    let lr = sweep.axis("lr").filter(|lr| !besides.contains(lr) && !every_one);
     sweep.axes_without(&besides.iter().copied().chain(lr).collect::<Vec<_>>())
 }
 
-/// The jobs that a filter lets through.
+/// Whether a filter names learning rates.
+pub(super) fn names_lr(filter: &[Condition]) -> bool {
+    filter.iter().any(|condition| condition.field.name == "lr")
+}
+
+/// The jobs that a filter lets through: where an earlier sweep chose the learning rates, those with
+/// the chosen one, unless the filter names others.
 struct Wanted<'c> {
     cells: BTreeSet<usize>,
     seeds: Vec<&'c Condition>,
@@ -132,6 +139,7 @@ impl<'c> Wanted<'c> {
         let (seeds, settings): (Vec<&Condition>, Vec<&Condition>) =
             filter.iter().partition(|condition| condition.is_about_seeds());
         let cells = (0..sweep.cells.len())
+            .filter(|&i| names_lr(filter) || !sweep.is_not_chosen(i))
             .filter(|&i| settings.iter().all(|condition| condition.holds(sweep.cells[i].job)))
             .collect();
         Wanted { cells, seeds }
@@ -193,7 +201,8 @@ pub(super) fn sides(
     besides: &[usize],
 ) -> Sides {
     let wanted: Vec<Wanted> = filters.iter().map(|filter| Wanted::new(sweep, filter)).collect();
-    let axes = contexts(sweep, metric, besides);
+    let names_lr = filters.iter().any(|filter| names_lr(filter));
+    let axes = contexts(sweep, metric, besides, names_lr);
     let groups: BTreeMap<Vec<usize>, Vec<Vec<usize>>> = sweep
         .group(&axes)
         .into_iter()
