@@ -225,15 +225,22 @@ fn warnings(choices: &[Choice], seeds: u32, finish: &str) -> Vec<String> {
     let mut edges: BTreeMap<String, (Vec<String>, String)> = BTreeMap::new();
     for choice in choices {
         let lr = choice.chosen.lr;
-        let (end, next) = match choice.edge {
-            Some(Edge::Smallest(next)) => ("smallest", format!(": add {next} to the grid")),
-            Some(Edge::Largest(next)) => ("largest", format!(": add {next} to the grid")),
-            None => ("only", String::new()),
+        let start = match (choice.edge, choice.fails) {
+            (Some(_), true) => {
+                format!("every learning rate explored fails, and {lr}, the smallest, is kept")
+            }
+            (None, true) => format!("every run fails at {lr}, the only learning rate explored,"),
+            (Some(Edge::Smallest(_)), false) => {
+                format!("{lr} is the smallest learning rate explored")
+            }
+            (Some(Edge::Largest(_)), false) => {
+                format!("{lr} is the largest learning rate explored")
+            }
+            (None, false) => continue,
         };
-        let start = match (choice.fails, choice.edge) {
-            (true, _) => format!("every learning rate fails, and {lr}, the {end}, is kept"),
-            (false, Some(_)) => format!("{lr} is the {end} learning rate explored"),
-            (false, None) => continue,
+        let next = match choice.edge {
+            Some(Edge::Smallest(next) | Edge::Largest(next)) => format!(": add {next} to the grid"),
+            None => String::new(),
         };
         edges.entry(start).or_insert((Vec::new(), next)).0.push(choice.setting());
     }

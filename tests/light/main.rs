@@ -5,6 +5,7 @@ mod bad_grids;
 mod commit;
 #[path = "../common/mod.rs"]
 mod common;
+mod confirm;
 mod export;
 mod fetch;
 mod journal;

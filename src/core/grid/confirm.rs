@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::{Axis, Block, Expectation, Explored, Grid, Place, Setting};
+use super::{Axis, Block, Condition, Expectation, Explored, Grid, Place, Setting};
+use crate::fmt::plural;
 use crate::job::{Field, Job, SEED_FIELDS, Value};
 
 /// Fresh seeds: those of no job of an earlier sweep.
@@ -70,7 +71,8 @@ type Product = BTreeMap<usize, BTreeSet<usize>>;
 impl Grid {
     /// The grid that trains each of these settings, given by one of its jobs, with fresh seeds: in
     /// as few blocks as is easy, with this grid's claims and published numbers. Conditions on seeds
-    /// are left out of them, and with a warning claims that compare seeds.
+    /// are left out of them, and with a warning claims that compare seeds, and published numbers of a
+    /// learning rate that is not among the settings.
     pub fn confirming(
         &self,
         name: String,
@@ -147,6 +149,24 @@ impl Grid {
             keep
         });
         let mut published = self.published.clone();
+        published.retain(|published| {
+            let mut rates =
+                published.filter.iter().filter(|condition| condition.field.name == "lr");
+            let trained = rates.all(|condition| {
+                let at = |lr: &Value| Condition::new(condition.field, vec![lr.clone()]);
+                condition.values.iter().all(|lr| settings.iter().any(|job| at(lr).holds(job)))
+            });
+            let meets =
+                |job: &&Job| published.filter.iter().all(|c| c.is_about_seeds() || c.holds(job));
+            trained && settings.iter().any(meets)
+        });
+        let left_out = self.published.len() - published.len();
+        if left_out > 0 {
+            warnings.push(format!(
+                "{} of learning rates that are not trained here: left out",
+                plural(left_out, "published number")
+            ));
+        }
         let filters = claims.iter_mut().map(|claim| &mut claim.filter);
         for filter in filters.chain(published.iter_mut().map(|published| &mut published.filter)) {
             filter.retain(|condition| !condition.is_about_seeds());

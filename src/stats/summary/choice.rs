@@ -189,7 +189,10 @@ fn choose(cells: &[&Cell], setting: Vec<Condition>) -> Result<Choice, String> {
     let edge = edge(&rates, cell.job.lr);
     let mut notes = Vec::new();
     if fails {
-        notes.push("every learning rate fails, the smallest is kept".to_owned());
+        notes.push(match edge {
+            Some(_) => "every learning rate fails, the smallest is kept".to_owned(),
+            None => "every run fails".to_owned(),
+        });
     } else if let Some(edge) = edge {
         notes.push(match edge {
             Edge::Smallest(_) => "the smallest explored".to_owned(),
