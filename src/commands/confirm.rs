@@ -93,7 +93,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let commits: BTreeSet<&str> =
         folder.records.iter().map(|record| &*record.provenance.git_sha).collect();
     let provenance = Explored {
-        folder: args.explored_name(&dir),
+        folder: dir.to_string_lossy().trim_end_matches('/').to_owned(),
         commits: commits.into_iter().collect::<Vec<_>>().join(", "),
         runs: folder.records.len(),
         chosen: choices.iter().map(|choice| choice.chosen.clone()).collect(),
@@ -202,13 +202,6 @@ fn difference(there: Option<&Explored>, new: Option<&Explored>) -> String {
     other.unwrap_or_else(|| {
         if there.len() == new.len() { "other seeds" } else { "other settings" }.to_owned()
     })
-}
-
-impl Args {
-    /// The explored folder as a grid names it.
-    fn explored_name(&self, dir: &Path) -> String {
-        dir.to_string_lossy().trim_end_matches('/').to_owned()
-    }
 }
 
 /// Words with the middle of a long list left out.

@@ -12,7 +12,12 @@ fn an_explored_sweep_is_confirmed_from_end_to_end() {
     let arguments = ["confirm", "results/sweep", "--seeds", "3", "--device", "cpu", "--workers=2"];
     let shown = output(&mut explored.wninit(&arguments));
     shown.expect(0, &["warning: 3 seeds are exploratory"]);
-    for text in ["Learning rates chosen on validation", "12 runs planned, 12 finished", "3 fresh seeds", "Claims"] {
+    for text in [
+        "Learning rates chosen on validation",
+        "12 runs planned, 12 finished",
+        "3 fresh seeds",
+        "Claims",
+    ] {
         assert!(shown.stdout.contains(text), "{text:?} is not in: {shown:?}");
     }
     let dir = explored.path("results/sweep-confirm");
@@ -22,7 +27,10 @@ fn an_explored_sweep_is_confirmed_from_end_to_end() {
         rows.iter().map(|row| row["seed"].clone()).collect::<std::collections::BTreeSet<_>>()
     };
     assert_eq!(seeds(&confirmed), ["2", "3", "4"].map(str::to_owned).into());
-    assert_eq!(seeds(&rows(&explored.sweep().join("runs.csv"))), ["0", "1"].map(str::to_owned).into());
+    assert_eq!(
+        seeds(&rows(&explored.sweep().join("runs.csv"))),
+        ["0", "1"].map(str::to_owned).into()
+    );
 
     // `run` has written the grid again, and what chose the learning rates is still in it.
     let grid = std::fs::read_to_string(dir.join("grid.toml")).unwrap();
