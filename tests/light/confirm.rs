@@ -53,7 +53,9 @@ fn accuracy(job: &Job) -> Option<f64> {
     let datadep = job.init.name() == "orthogonal_datadep";
     let best = if datadep { 0.1 } else { 0.01 };
     let distance = (job.lr / best).log10().abs();
-    let noise = 0.001 * (job.init_seed % 5) as f64;
+    // Another order in each of the cells that are compared.
+    let factor = 1 + 2 * u64::from(datadep) + u64::from(!datadep && job.lr > 0.05);
+    let noise = 0.001 * (job.init_seed * factor % 5) as f64;
     (!datadep || job.arch.layers() == 2).then_some(0.8 - 0.1 * distance + noise)
 }
 
@@ -161,7 +163,7 @@ fn each_setting_is_planned_at_its_chosen_learning_rate_with_fresh_seeds() {
     row(&"2 orthogonal_datadep 0.1 0.801 3 0.01 (0.701) the largest explored"
         .split(' ')
         .collect::<Vec<_>>());
-    row(&"orthogonal_proposed 0.01 0.801 3 0.001 (0.701)".split(' ').collect::<Vec<_>>());
+    row(&"orthogonal_proposed 0.01 0.801 3 0.1 (0.702)".split(' ').collect::<Vec<_>>());
     for warning in [
         "warning: 0.1 is the largest learning rate explored for orthogonal_datadep at depth 2: add 1 to the grid\n",
         "warning: every learning rate explored fails, and 0.001, the smallest, is kept for orthogonal_datadep at \
@@ -203,7 +205,7 @@ fn where_the_choices_come_from_is_kept_whenever_the_grid_is_written_again() {
     // This is what `wninit run` writes.
     assert_eq!(load(&path).to_toml(), text);
     let line = "{ where = { depth = 2, init = \"orthogonal_proposed\" }, lr = 0.01, val_acc = 0.801, seeds = 3, \
-                runner_up = 0.001, runner_up_val_acc = 0.701 },";
+                runner_up = 0.1, runner_up_val_acc = 0.702 },";
     let folder = "folder = \"results/deep\"\ncommits = \"abc\"\nruns = 36\n";
     assert!(text.contains(line) && text.contains(folder), "{text}");
     let child = "extends = \"grid.toml\"\nname = \"child\"";
@@ -306,7 +308,7 @@ fn a_learning_rate_with_fewer_finished_seeds_is_refused_aloud() {
     );
     let (_, warnings) = explored.confirm(&["--plan-only"]);
     assert!(
-        warnings.contains("fewer finished seeds than others are refused: 0.1 with 1 finished seed for orthogonal_datadep at depth 2;"),
+        warnings.contains("fewer finished seeds than others are refused: 0.1 with 1 finished seed for orthogonal_datadep;"),
         "{warnings}"
     );
     assert!(jobs(&explored.confirmation()).iter().all(|job| job.lr == 0.01));
@@ -415,10 +417,11 @@ fn any_grid() -> impl Strategy<Value = String> {
         ),
     ];
     (rates, depths, seeds, more).prop_map(|(rates, depths, seeds, more)| {
+        let depths: Vec<u32> = depths.into_iter().collect();
         let rates: Vec<String> = rates.iter().map(|rate| format!("1e-{rate}")).collect();
         let more = if rates.iter().any(|rate| rate == "1e-3") { more } else { more.trim_start_matches("[[exclude]]\ninit = \"he\"\nlr = 0.001\n") };
         format!(
-            "name = \"deep\"\n[base]\ndataset = \"synthetic\"\n[grid]\ndepth = {depths:?}\ninit = [\"he\", \"orthogonal\"]\nlr = [{}]\n{seeds}\n{more}",
+            "name = \"deep\"\n[base]\ndataset = \"synthetic\"\nepochs = 2\n[grid]\ndepth = {depths:?}\ninit = [\"he\", \"orthogonal\"]\nlr = [{}]\n{seeds}\n{more}",
             rates.join(", ")
         )
     })
