@@ -2,6 +2,7 @@
 //! 0 done, 2 a bad grid or command line, 3 some jobs are left, 130 interrupted, 1 anything else,
 //! output that cannot be written included.
 
+mod confirm;
 mod curvature;
 mod fetch;
 mod merge;
@@ -41,6 +42,7 @@ pub enum Command {
     Plan(cli::plan::Args),
     /// Train what a grid asks for and is not finished yet
     Run(cli::run::Args),
+    Confirm(confirm::Args),
     /// Say how far a sweep is
     Status(status::Args),
     /// Say what a sweep has shown
@@ -69,7 +71,11 @@ impl Cli {
     /// The exit code where the system starts no threads: jobs are left, and the same command will
     /// do them.
     pub fn without_threads(&self) -> u8 {
-        if matches!(self.command, Command::Run(_)) { EXIT_UNFINISHED } else { 1 }
+        if matches!(self.command, Command::Run(_) | Command::Confirm(_)) {
+            EXIT_UNFINISHED
+        } else {
+            1
+        }
     }
 }
 
@@ -88,6 +94,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<u8> {
             bail!("--written {}: `wninit-torch` writes nothing here", written.dir.display())
         }
         (Command::Plan(args), None) if !args.measure => plan::run(args),
+        (Command::Confirm(args), None) => confirm::run(args),
         (Command::Status(args), None) => status::run(args),
         (Command::Summary(args), None) => summary::run(args),
         (Command::Report(args), None) => report::run(args),

@@ -4,9 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use wninit_core::cli::plan::Args;
-use wninit_core::cli::{UsageError, Written};
+use wninit_core::cli::until_decided::UntilDecidedArgs;
+use wninit_core::cli::{OverrideArgs, UsageError, Written};
 use wninit_core::console::{self, warn};
 use wninit_core::execution::cores;
 use wninit_core::fmt::{count, duration, scaled, thousands};
@@ -21,7 +23,7 @@ use wninit_core::results::{self, ResultsError};
 use wninit_core::run::sweep::PlanChange;
 use wninit_core::run::until_decided::asked_for;
 use wninit_core::text_table::{Heading, Style, TextTable};
-use wninit_stats::summary::Path;
+use wninit_stats::summary::SequentialPlan;
 
 /// A table of a plan: indented by a space, and never split or shortened.
 fn text(table: &TextTable) -> String {
@@ -62,6 +64,25 @@ fn print(args: &Args, speeds: Speeds) -> anyhow::Result<u8> {
     Ok(0)
 }
 
+/// Prints the plan of one grid, as [`run`].
+///
+/// # Errors
+/// As [`run`].
+pub(super) fn print_grid(grid: &Grid, results: &Path) -> anyhow::Result<()> {
+    let args = Args {
+        grids: Vec::new(),
+        overrides: OverrideArgs::default(),
+        until_decided: UntilDecidedArgs::default(),
+        measure: false,
+        list: false,
+        csv: false,
+        folder: false,
+        shards: None,
+        results: results.to_owned(),
+    };
+    one(grid, &args, &Speeds::load())
+}
+
 fn one(grid: &Grid, args: &Args, speeds: &Speeds) -> anyhow::Result<()> {
     let folder = args.results.join(&grid.name);
     if args.folder {
@@ -69,7 +90,7 @@ fn one(grid: &Grid, args: &Args, speeds: &Speeds) -> anyhow::Result<()> {
         return Ok(console::print_raw(&[folder.as_os_str().as_bytes(), b"\n"].concat())?);
     }
     let mut plan = planned(grid)?;
-    let path = Path::of(grid)?;
+    let path = SequentialPlan::of(grid)?;
     if path.is_some() {
         if args.shards.is_some() {
             return Err(UsageError(anyhow::anyhow!(

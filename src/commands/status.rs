@@ -142,7 +142,9 @@ impl Status {
 /// Whether a claim of a sweep whose jobs are finished needs more seeds.
 fn needs_seeds(dir: &Path) -> Result<bool> {
     let grid = Grid::load(&dir.join("grid.toml"), &Overrides::default());
-    let Some(mut path) = grid.ok().and_then(|grid| summary::Path::of(&grid).ok()).flatten() else {
+    let Some(mut path) =
+        grid.ok().and_then(|grid| summary::SequentialPlan::of(&grid).ok()).flatten()
+    else {
         return Ok(false);
     };
     let records = read_runs(dir)?.records;

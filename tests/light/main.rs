@@ -2,9 +2,11 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod bad_grids;
+mod choice;
 mod commit;
 #[path = "../common/mod.rs"]
 mod common;
+mod confirm;
 mod data;
 mod export;
 mod fetch;

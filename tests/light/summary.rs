@@ -484,7 +484,7 @@ fn a_rate_that_was_chosen_in_the_same_seeds_is_paid_for() {
     let one = settle(&alone, claim(Metric::TestAcc, 2, expect));
     let [both_p, one_p] = [&both, &one].map(|c| c.answer.overall.p.unwrap());
     assert!((both_p - 2.0 * one_p).abs() < 1e-12, "{both_p} {one_p}");
-    assert!(both.reason().ends_with("confirm with fresh seeds."), "{}", both.reason());
+    assert!(both.reason().ends_with("with `wninit confirm DIR`."), "{}", both.reason());
     assert!(one.reason().ends_with("Exploratory: fewer than 6 seeds."), "{}", one.reason());
 }
 

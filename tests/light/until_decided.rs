@@ -103,7 +103,7 @@ impl Trainer for Fake<'_> {
 fn run(dir: &Path, grid: &Grid, workers: usize, jobs: usize) -> Result<u8, ResultsError> {
     let stop = AtomicBool::new(false);
     let trainer = Fake { left: AtomicUsize::new(jobs), stop: &stop };
-    let mut path = summary::Path::of(grid).unwrap().unwrap();
+    let mut path = summary::SequentialPlan::of(grid).unwrap().unwrap();
     until_decided::catch_up(&mut path, &read_runs(dir)?.records);
     let jobs = path.jobs();
     let mut sweep = sweep::open(dir, None, &grid.to_toml(), &jobs, &jobs)?;
@@ -270,7 +270,7 @@ fn a_failed_job_is_waited_for() {
         }
     }
     let (dir, grid) = (folder(), grid(GRID));
-    let mut path = summary::Path::of(&grid).unwrap().unwrap();
+    let mut path = summary::SequentialPlan::of(&grid).unwrap().unwrap();
     let jobs = path.jobs();
     let mut sweep = sweep::open(dir.path(), None, &grid.to_toml(), &jobs, &jobs).unwrap();
     let stop = AtomicBool::new(false);

@@ -3,6 +3,7 @@
 
 mod again;
 mod checkout;
+mod confirm;
 mod conformance;
 mod curvature;
 mod doctor;

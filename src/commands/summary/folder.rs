@@ -1,11 +1,13 @@
 //! A sweep's folder, read for a summary or a report.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 use anyhow::bail;
 
-use wninit_core::grid::{Claim, Grid, Overrides, Published, UntilDecided};
+use wninit_core::fmt::plural;
+use wninit_core::grid::{Explored, Grid, Overrides};
 use wninit_core::job::{Init, Job, JobId};
 use wninit_core::results::{
     Curvature, Record, best_curvatures, planned_jobs, read_curvatures, read_failures, read_runs,
@@ -17,13 +19,12 @@ pub struct Folder {
     pub name: String,
     pub about: Option<String>,
     pub records: Vec<Record>,
-    planned: Vec<(JobId, Job)>,
+    pub planned: Vec<(JobId, Job)>,
+    /// `None` if it cannot be read; a warning says why.
+    pub grid: Option<Grid>,
     curvatures: Vec<Curvature>,
     failed: Vec<JobId>,
-    claims: Vec<Claim>,
-    until_decided: Option<UntilDecided>,
-    published: Vec<Published>,
-    warnings: Vec<String>,
+    pub warnings: Vec<String>,
 }
 
 impl Folder {
@@ -48,21 +49,17 @@ impl Folder {
             planned: planned.unwrap_or_default(),
             curvatures: best_curvatures(read_curvatures(dir)?),
             failed: read_failures(dir)?.into_iter().map(|failure| failure.id).collect(),
-            claims: Vec::new(),
-            until_decided: None,
-            published: Vec::new(),
+            grid: None,
             warnings: runs.warnings,
         };
         folder.warnings.extend(runs.conflicts.iter().map(ToString::to_string));
         // The numbers need no grid, only what was claimed does.
         match Grid::load(&dir.join("grid.toml"), &Overrides::default()) {
             Ok(grid) => {
-                folder.name = grid.name;
-                folder.about = grid.about;
-                folder.claims = grid.claims;
-                folder.until_decided = grid.until_decided;
-                folder.published = grid.published;
-                folder.warnings.extend(grid.warnings);
+                folder.name.clone_from(&grid.name);
+                folder.about.clone_from(&grid.about);
+                folder.warnings.extend_from_slice(&grid.warnings);
+                folder.grid = Some(grid);
             }
             Err(error) => folder.warnings.push(format!(
                 "{error}; without the grid there are no claims and no published numbers"
@@ -76,17 +73,45 @@ impl Folder {
     /// # Errors
     /// As [`Summary::new`].
     pub fn summary(&self, baseline: Option<Init>) -> anyhow::Result<Summary> {
-        let mut summary = Summary::new(&Input {
+        let input = self.input(baseline);
+        let mut summary = Summary::new(&input)?;
+        if let Some(explored) = input.explored {
+            summary.notes.insert(0, Note::new("claims", self.confirms(explored)));
+        }
+        summary.notes.extend(self.warnings.iter().map(|text| Note::new("files", text)));
+        Ok(summary)
+    }
+
+    /// What a summary is made of.
+    pub fn input(&self, baseline: Option<Init>) -> Input<'_> {
+        let grid = self.grid.as_ref();
+        Input {
             planned: &self.planned,
             records: &self.records,
             curvatures: &self.curvatures,
             failed: &self.failed,
-            claims: &self.claims,
-            until_decided: self.until_decided,
-            published: &self.published,
+            claims: grid.map_or(&[], |grid| &grid.claims),
+            until_decided: grid.and_then(|grid| grid.until_decided),
+            published: grid.map_or(&[], |grid| &grid.published),
+            explored: grid.and_then(|grid| grid.explored.as_ref()),
             baseline,
-        })?;
-        summary.notes.extend(self.warnings.iter().map(|text| Note::new("files", text)));
-        Ok(summary)
+        }
+    }
+
+    /// Where the learning rates come from.
+    fn confirms(&self, explored: &Explored) -> String {
+        let seeds = || explored.chosen.iter().map(|chosen| chosen.seeds);
+        let each = match (seeds().min(), seeds().max()) {
+            (Some(least), Some(most)) if least < most => format!("{least} to {most} seeds each"),
+            (_, most) => format!("{} each", plural(most.unwrap_or(0), "seed")),
+        };
+        let judges: BTreeSet<(u64, u64)> =
+            self.planned.iter().map(|(_, job)| (job.init_seed, job.data_seed)).collect();
+        format!(
+            "Learning rates were chosen in {} on validation ({each}); judged here by {}. Claims that \
+             name no learning rate, also those about success, are about the chosen ones.",
+            explored.folder,
+            plural(judges.len(), "fresh seed")
+        )
     }
 }

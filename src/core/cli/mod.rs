@@ -15,6 +15,7 @@ pub mod signal;
 pub mod until_decided;
 pub mod verify;
 
+use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -99,7 +100,7 @@ pub struct Written {
 
 impl Written {
     /// The options that tell `wninit` of it, for the command line in front of the command.
-    fn options(&self) -> [std::ffi::OsString; 4] {
+    fn options(&self) -> [OsString; 4] {
         ["--written".into(), self.dir.clone().into(), "--code".into(), self.code.to_string().into()]
     }
 }
@@ -113,9 +114,14 @@ pub enum Ended {
     Written(Written),
 }
 
-/// Becomes `wninit-torch`. Comes back only if that fails.
+/// Becomes `wninit-torch`, with this program's arguments. Comes back only if that fails.
 pub fn become_wninit_torch() -> anyhow::Error {
-    become_program("wninit-torch", |command| {
+    become_wninit_torch_with(std::env::args_os().skip(1))
+}
+
+/// Becomes `wninit-torch`, with these arguments. Comes back only if that fails.
+pub fn become_wninit_torch_with(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Error {
+    become_program("wninit-torch", arguments, |command| {
         // Threads of OpenMP that wait for each other by spinning keep each other from running where
         // cores are shared: a sweep of 2 s took more than a minute. OpenMP reads this when it is loaded.
         if std::env::var_os("OMP_WAIT_POLICY").is_none() {
@@ -126,13 +132,17 @@ pub fn become_wninit_torch() -> anyhow::Error {
 
 /// Becomes `wninit`, to show what was written. Comes back only if that fails.
 pub fn become_wninit(written: &Written) -> anyhow::Error {
-    become_program("wninit", |command| {
+    become_program("wninit", std::env::args_os().skip(1), |command| {
         command.args(written.options());
     })
 }
 
-/// Becomes a program beside this one, with this one's arguments after those that `prepare` adds.
-fn become_program(name: &str, prepare: impl FnOnce(&mut Command)) -> anyhow::Error {
+/// Becomes a program beside this one, with arguments after those that `prepare` adds.
+fn become_program(
+    name: &str,
+    arguments: impl IntoIterator<Item = OsString>,
+    prepare: impl FnOnce(&mut Command),
+) -> anyhow::Error {
     let this = match std::env::current_exe().context("cannot find this program's own file") {
         Ok(this) => this,
         Err(error) => return error,
@@ -140,7 +150,7 @@ fn become_program(name: &str, prepare: impl FnOnce(&mut Command)) -> anyhow::Err
     let program = this.with_file_name(name);
     let mut command = Command::new(&program);
     prepare(&mut command);
-    let error = command.args(std::env::args_os().skip(1)).exec();
+    let error = command.args(arguments).exec();
     let (program, this) = (program.display(), this.file_name().unwrap_or_default().display());
     anyhow::Error::new(error).context(format!(
         "cannot start {program}, which belongs beside {this}; build it with `make build`"

@@ -1,5 +1,6 @@
 //! The command line of `wninit run`; the work is done by the program `wninit-torch`.
 
+use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,6 +15,21 @@ pub struct Args {
     #[command(flatten)]
     #[allow(missing_docs)] // it would become the help text
     pub grid: GridArgs,
+    #[command(flatten)]
+    #[allow(missing_docs)] // it would become the help text
+    pub options: Options,
+}
+
+impl Deref for Args {
+    type Target = Options;
+    fn deref(&self) -> &Options {
+        &self.options
+    }
+}
+
+/// How a grid is trained; `wninit confirm` has these options, too.
+#[derive(clap::Args, Debug)]
+pub struct Options {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub until_decided: UntilDecidedArgs,

@@ -44,6 +44,8 @@ pub(super) enum Table {
     Compare,
     Published,
     UntilDecided,
+    Explored,
+    Chosen,
 }
 
 macro_rules! keys {
@@ -68,6 +70,7 @@ const FILE: &[Key] = keys! {
     "name": Name, "name of the sweep and of its results folder";
     "extends": Text, "another grid, relative to this file, on top of which this one is read";
     "profile": NamedTables(Table::Profile), "overlays for --profile NAME";
+    "explored": Table(Table::Explored), "the sweep that chose this one's learning rates, as `wninit confirm` writes it";
 };
 
 impl Table {
@@ -84,6 +87,8 @@ impl Table {
         Table::Compare,
         Table::Published,
         Table::UntilDecided,
+        Table::Explored,
+        Table::Chosen,
     ];
 
     /// The keys of the table; none where its keys are the fields of a job.
@@ -122,6 +127,21 @@ impl Table {
             Table::UntilDecided => keys! {
                 "max_seeds": Count, "seeds of a setting at the most; 100 if left out";
                 "batch": Count, "seeds added at a time; as many as the axis seed has if left out";
+            },
+            Table::Explored => keys! {
+                "folder": Text, "the folder of the sweep that explored";
+                "commits": Text, "the commits of the program that trained it";
+                "runs": Whole, "its finished runs";
+                "chosen": Tables(Table::Chosen), "the learning rate of each setting; the summary takes it instead of choosing";
+            },
+            Table::Chosen => keys! {
+                "where": Table(Table::Conditions), "the setting";
+                "lr": Number, "the learning rate with the best mean validation accuracy";
+                "val_acc": Number, "that mean, a diverged run counted as a guess";
+                "seeds": Whole, "the seeds that it is the mean of";
+                "runner_up": Number, "the second-best learning rate";
+                "runner_up_val_acc": Number, "its mean";
+                "note": Text, "what else to know of the choice";
             },
         }
     }

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::until_decided::Wanted;
-use super::{Axis, Block, Claim, Exclude, GridError, Place, Published, Setting, Zip, parse};
+use super::{
+    Axis, Block, Claim, Exclude, Explored, GridError, Place, Published, Setting, Zip, parse,
+};
 use crate::job::Field;
 
 /// The longest chain of `extends`.
@@ -23,6 +25,7 @@ pub(super) struct Layer {
     pub claim: Option<Vec<Claim>>,
     pub published: Option<Vec<Published>>,
     pub until_decided: Option<Wanted>,
+    pub explored: Option<Explored>,
     pub profile: Vec<(String, Layer)>,
 }
 
@@ -88,6 +91,7 @@ pub(super) fn overlay(mut parent: Layer, child: Layer) -> Layer {
         claim: child.claim.or(parent.claim),
         published: child.published.or(parent.published),
         until_decided: child.until_decided.or(parent.until_decided),
+        explored: child.explored.or(parent.explored),
         ..parent
     }
 }

@@ -23,7 +23,8 @@
 //!
 //! `[[block]]`s are further expansions on top of `[base]`, `extends` takes another file as the
 //! base, `[profile.NAME]` is an overlay for `--profile NAME`, and `[[claim]]` and `[[published]]`
-//! say what the sweep is meant to show. `until_decided` adds seeds until it is known.
+//! say what the sweep is meant to show. `until_decided` adds seeds until it is known. `[explored]` says
+//! where its learning rates were chosen.
 //!
 //! Whatever is wrong with a grid is a [`GridError`]: one line that names the file, the line, the
 //! key and what to do. Every value keeps the [`Place`] where it was written, so that an error found
@@ -31,8 +32,10 @@
 
 mod axis;
 mod claim;
+mod confirm;
 mod error;
 mod expansion;
+mod explored;
 mod keys;
 mod layers;
 mod overrides;
@@ -48,10 +51,12 @@ pub use axis::{Axis, Condition};
 use axis::{Block, Exclude, Zip, canonical};
 pub(crate) use axis::{Setting, same};
 pub use claim::{Claim, Expectation, Metric, Published};
+pub use confirm::FreshSeeds;
 use error::shorten;
 pub use error::{GridError, Place};
 pub(crate) use expansion::Expansion;
 use expansion::{Unset, occurs};
+pub use explored::{Chosen, Explored};
 use layers::{Layer, extend, overlay};
 pub use overrides::Overrides;
 pub use schema::json_schema;
@@ -75,6 +80,8 @@ pub struct Grid {
     pub published: Vec<Published>,
     /// The rule by which seeds are added until the claims are decided; `None` if their number is fixed.
     pub until_decided: Option<UntilDecided>,
+    /// Where its learning rates were chosen, if it confirms another sweep.
+    pub explored: Option<Explored>,
     /// What a user should know and that is no error.
     pub warnings: Vec<String>,
     place: Place,
@@ -131,6 +138,7 @@ impl Grid {
             claims: layer.claim.unwrap_or_default(),
             published: layer.published.unwrap_or_default(),
             until_decided: None,
+            explored: layer.explored,
             warnings: Vec::new(),
             place: file,
             own: Block {

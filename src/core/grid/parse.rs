@@ -16,8 +16,8 @@ use super::axis::fields;
 use super::keys::Table;
 use super::until_decided::Wanted;
 use super::{
-    Axis, Block, Claim, Condition, Exclude, Expectation, GridError, Layer, MAX_JOBS, Metric, Place,
-    Published, Setting, Zip, canonical, check_name, field_named, shorten,
+    Axis, Block, Chosen, Claim, Condition, Exclude, Expectation, Explored, GridError, Layer,
+    MAX_JOBS, Metric, Place, Published, Setting, Zip, canonical, check_name, field_named, shorten,
 };
 use crate::job::{Field, Kind, Value, unknown};
 
@@ -169,6 +169,9 @@ impl Source {
                 "until_decided" => {
                     let table = self.table(value, &place)?;
                     layer.until_decided = Some(self.until_decided(table, place)?);
+                }
+                "explored" => {
+                    layer.explored = Some(self.explored(self.table(value, &place)?, &place)?)
                 }
                 _ => {
                     for ((name, profile), place) in
@@ -539,6 +542,48 @@ impl Source {
         Ok(Wanted { max_seeds, batch, place })
     }
 
+    fn explored(&self, table: &DeTable, place: &Place) -> Parsed<Explored> {
+        let mut explored = Explored::default();
+        let mut given = (false, false);
+        for ((key, value), place) in self.entries(table, &place.key, Table::Explored)? {
+            match key {
+                "folder" => (explored.folder, given.0) = (self.string(value, &place)?, true),
+                "commits" => explored.commits = self.string(value, &place)?,
+                "runs" => explored.runs = self.counted(value, &place)?,
+                _ => {
+                    explored.chosen = self.each(value, &place, |t, p| self.chosen(t, p))?;
+                    given.1 = true;
+                }
+            }
+        }
+        match given {
+            (true, true) => Ok(explored),
+            (false, _) => {
+                Err(place.error("folder is missing: the folder of the sweep that explored"))
+            }
+            (_, false) => Err(place.error("chosen is missing: the learning rate of each setting")),
+        }
+    }
+
+    fn chosen(&self, table: &DeTable, place: &Place) -> Parsed<Chosen> {
+        let (mut setting, mut lr, mut val_acc, mut seeds) = (Vec::new(), None, None, 0);
+        let (mut runner_up, mut runner_up_val_acc, mut note) = (None, None, None);
+        for ((key, value), place) in self.entries(table, &place.key, Table::Chosen)? {
+            match key {
+                "where" => setting = self.conditions(self.table(value, &place)?, &place.key)?,
+                "lr" => lr = Some(self.number(value, &place)?),
+                "val_acc" => val_acc = Some(self.number(value, &place)?),
+                "seeds" => seeds = self.counted(value, &place)?,
+                "runner_up" => runner_up = Some(self.number(value, &place)?),
+                "runner_up_val_acc" => runner_up_val_acc = Some(self.number(value, &place)?),
+                _ => note = Some(self.string(value, &place)?),
+            }
+        }
+        let lr = lr.ok_or_else(|| place.error("lr is missing: the learning rate"))?;
+        let runner_up = runner_up.zip(runner_up_val_acc);
+        Ok(Chosen { setting, lr, val_acc, seeds, runner_up, note })
+    }
+
     fn metric(&self, value: &Spanned<DeValue>, place: &Place) -> Parsed<Metric> {
         place.checked(self.string(value, place)?.parse())
     }
@@ -593,6 +638,11 @@ impl Source {
             Value::Integer(n) => Ok(n),
             other => Err(place.error(format!("expected a whole number, got {other}"))),
         }
+    }
+
+    fn counted(&self, value: &Spanned<DeValue>, place: &Place) -> Parsed<usize> {
+        let number = self.whole(value, place)?;
+        usize::try_from(number).map_err(|_| place.error(format!("{number} is less than 0")))
     }
 
     fn value(&self, value: &Spanned<DeValue>, place: &Place) -> Parsed<Value> {

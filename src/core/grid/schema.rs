@@ -104,6 +104,8 @@ fn table(kind: Table) -> Json {
                 }),
             )
         }
+        Table::Explored => with(keyed(kind), json!({ "required": ["folder", "chosen"] })),
+        Table::Chosen => with(keyed(kind), json!({ "required": ["lr"] })),
         Table::File | Table::Profile | Table::Block | Table::Range | Table::UntilDecided => {
             keyed(kind)
         }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Axis, Block, Condition, Expectation, Grid, UntilDecided};
+use super::{Axis, Block, Chosen, Condition, Expectation, Grid, UntilDecided};
 use crate::job::{Field, Value};
 
 /// A value as TOML writes it.
@@ -73,7 +73,32 @@ pub(super) fn grid(grid: &Grid) -> String {
             line(&mut text, "source", &string(source));
         }
     }
+    if let Some(explored) = &grid.explored {
+        text += "\n[explored]  # chose this sweep's learning rates by validation accuracy\n";
+        line(&mut text, "folder", &string(&explored.folder));
+        line(&mut text, "commits", &string(&explored.commits));
+        line(&mut text, "runs", &explored.runs.to_string());
+        line(&mut text, "chosen", "[");
+        text.extend(explored.chosen.iter().map(|one| format!("  {},\n", chosen(one))));
+        text += "]\n";
+    }
     text
+}
+
+/// A choice as an inline table.
+fn chosen(chosen: &Chosen) -> String {
+    let mut parts = Vec::new();
+    if !chosen.setting.is_empty() {
+        parts.push(format!("where = {}", table_of(&chosen.setting)));
+    }
+    parts.push(format!("lr = {:?}", chosen.lr));
+    parts.extend(chosen.val_acc.map(|x| format!("val_acc = {x:?}")));
+    parts.push(format!("seeds = {}", chosen.seeds));
+    if let Some((lr, x)) = chosen.runner_up {
+        parts.push(format!("runner_up = {lr:?}, runner_up_val_acc = {x:?}"));
+    }
+    parts.extend(chosen.note.iter().map(|note| format!("note = {}", string(note))));
+    format!("{{ {} }}", parts.join(", "))
 }
 
 fn line(text: &mut String, key: &str, value: &str) {

@@ -59,7 +59,8 @@ impl Settings {
         (train, val)
     }
 
-    fn validated(&self) -> usize {
+    /// Images of the validation set.
+    pub fn validated(&self) -> usize {
         (self.dataset.images().0 as f64 * self.val_fraction).round() as usize
     }
 

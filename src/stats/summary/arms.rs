@@ -80,7 +80,7 @@ impl Arms {
         };
         let mut all = Arms { axes, arms, baseline, context, lr, of_cell, chosen: BTreeMap::new() };
         for (key, cells) in sweep.group(&all.contexts_and_arms()) {
-            if let Some(best) = sweep.best(cells) {
+            if let Some(best) = sweep.best(cells.into_iter().filter(|&i| !sweep.is_not_chosen(i))) {
                 let context = key[..all.context.len()].to_vec();
                 let arm = all.of_cell[best];
                 all.chosen.entry(context).or_default().insert(arm, best);

@@ -19,7 +19,7 @@ use wninit_core::table::{Column, Datum};
 
 /// The probability with which a network that guesses is recognised as one: a test accuracy at or
 /// below this quantile of Binomial(test images, 1/classes) is called *at chance*.
-const CHANCE_CONFIDENCE: f64 = 0.9999;
+pub(super) const CHANCE_CONFIDENCE: f64 = 0.9999;
 
 /// A field that takes more than one value in the sweep.
 #[derive(Clone)]
@@ -302,6 +302,9 @@ pub(super) struct Cells<'a> {
     pub axes: Vec<SweepAxis>,
     /// Sorted by `at`.
     pub cells: Vec<Cell<'a>>,
+    /// Where an earlier sweep chose the learning rates, the cells with other ones: claims that name
+    /// their learning rate are about them, and no others.
+    pub not_chosen: Option<BTreeSet<usize>>,
     /// Rows for a job that has one already.
     pub duplicates: usize,
     /// Finished jobs that are not in the plan.
@@ -382,7 +385,13 @@ impl<'a> Cells<'a> {
         for cell in &mut cells {
             cell.runs.sort_by_key(|run| run.seed);
         }
-        let mut all = Cells { axes, cells, duplicates, unplanned };
+        let not_chosen = input.explored.map(|explored| {
+            let other = |cell: &Cell| {
+                explored.chosen_for(cell.job).is_some_and(|chosen| chosen.lr != cell.job.lr)
+            };
+            (0..cells.len()).filter(|&i| other(&cells[i])).collect()
+        });
+        let mut all = Cells { axes, cells, not_chosen, duplicates, unplanned };
         all.leave_out_partial_seeds();
         all
     }
@@ -424,6 +433,11 @@ impl<'a> Cells<'a> {
             groups.entry(place(cell, by)).or_default().push(index);
         }
         groups
+    }
+
+    /// Whether an earlier sweep chose another learning rate than that of the cell.
+    pub(super) fn is_not_chosen(&self, cell: usize) -> bool {
+        self.not_chosen.as_ref().is_some_and(|cells| cells.contains(&cell))
     }
 
     /// Of some cells that differ in their learning rate, the one with the best mean validation

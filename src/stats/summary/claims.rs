@@ -355,7 +355,8 @@ impl ClaimResult {
         } else if self.verdict() == Verdict::Undecided {
             text += &self.remedy(disagree);
         } else if chosen && decided {
-            text += " Hyperparameters were chosen in these seeds: confirm with fresh seeds.";
+            text += " Hyperparameters were chosen in these seeds: judge it by fresh ones with \
+                     `wninit confirm DIR`.";
         }
         text
     }
@@ -398,7 +399,7 @@ impl ClaimResult {
             text += &format!("{}{why}", if text.is_empty() { "" } else { ". " });
         }
         if let Some(SeedsNeeded { n: Some(n), .. }) = self.needed() {
-            text += &format!(". To decide it: {}", plural(n, "fresh seed"));
+            text += &format!(". To decide it, `wninit confirm` with {}", plural(n, "fresh seed"));
             text += &self.seconds_needed.map(|s| format!(", {}", duration(s))).unwrap_or_default();
         }
         text + "."
@@ -413,11 +414,12 @@ impl ClaimResult {
             Some(SeedsNeeded { n: Some(n), low, high }) => {
                 let cost = self.seconds_needed.map(duration);
                 format!(
-                    " To decide it, train {} (interval {} to {}){}.",
+                    " To decide it, train {} (interval {} to {}){}: `wninit confirm DIR --seeds {}`.",
                     plural(n, "fresh seed"),
                     or_more(low),
                     or_more(high),
-                    cost.map(|cost| format!(", about {cost} of training")).unwrap_or_default()
+                    cost.map(|cost| format!(", about {cost} of training")).unwrap_or_default(),
+                    n.max(2)
                 )
             }
             Some(SeedsNeeded { n: None, low, .. }) => format!(
@@ -427,7 +429,7 @@ impl ClaimResult {
             None if overall.estimate.is_none() && overall.n < 2 => {
                 " At least two seeds are needed.".to_owned()
             }
-            None => " To decide it, train more seeds, and fresh ones.".to_owned(),
+            None => " To decide it, train fresh seeds: `wninit confirm DIR --seeds N`.".to_owned(),
         }
     }
 }

@@ -28,7 +28,7 @@ impl Comparison {
         pairs: usize,
     ) -> Comparison {
         let difference = |metric: Metric| {
-            let wanted = [a, b].map(|cells| Wanted::of(cells.iter().copied()));
+            let wanted = [a, b].map(|cells| Wanted::of(sweep, cells.iter().copied()));
             let sides = sides(sweep, metric, &wanted, besides);
             let positive = Interval { low: 0.0, high: f64::INFINITY };
             one_of(pairs, Measure::of(metric).ask(sweep, &sides, positive, false).overall)
@@ -44,7 +44,7 @@ pub(super) fn alone(
     cells: &[usize],
     besides: &[usize],
 ) -> (Sides, Decision) {
-    let sides = sides(sweep, metric, &[Wanted::of(cells.iter().copied())], besides);
+    let sides = sides(sweep, metric, &[Wanted::of(sweep, cells.iter().copied())], besides);
     let any = Interval { low: f64::NEG_INFINITY, high: f64::INFINITY };
     let decision = Measure::of(metric).ask(sweep, &sides, any, false).overall;
     (sides, decision)

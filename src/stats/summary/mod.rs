@@ -14,6 +14,7 @@
 
 mod arms;
 mod cells;
+mod choice;
 mod claims;
 mod columns;
 mod compare;
@@ -32,12 +33,13 @@ use rayon::prelude::*;
 use crate::verdict::{Decision, adjust};
 use arms::Arms;
 use cells::Cells;
-use wninit_core::grid::{Claim, Metric, Published, UntilDecided};
+use wninit_core::grid::{Claim, Explored, Metric, Published, UntilDecided};
 use wninit_core::job::{Init, Job, JobId, Value};
 use wninit_core::results::{Curvature, Record, field_doc};
 use wninit_core::table::{Column, Table};
 
 pub use cells::{CellSummary, Counts, RunEnding, RunSummary, Seed, SweepAxis, chance};
+pub use choice::{Choice, Edge, choices, named};
 pub use claims::ClaimResult;
 pub use compare::{Comparison, detectable};
 pub use initializers::{HYPERPARAMETERS, InitializerSummary};
@@ -46,7 +48,7 @@ pub use pairs::PairSummary;
 pub use profiles::Profile;
 pub use published::PublishedResult;
 pub use ranking::{Ranked, Standing};
-pub use until_decided::Path;
+pub use until_decided::SequentialPlan;
 pub use variance::VarianceSummary;
 
 /// What a summary is made of.
@@ -67,6 +69,8 @@ pub struct Input<'a> {
     pub until_decided: Option<UntilDecided>,
     /// Numbers from elsewhere.
     pub published: &'a [Published],
+    /// The sweep that chose its learning rates, if one did.
+    pub explored: Option<&'a Explored>,
     /// What the others are compared with; by default the default gain, else the data-dependent one.
     pub baseline: Option<Init>,
 }

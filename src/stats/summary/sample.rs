@@ -33,10 +33,16 @@ fn measure(metric: Metric, run: &Run) -> Option<f64> {
 
 /// The axes of a setting: all but `besides` and the learning rate that validation chooses. A learning
 /// rate that the claim compares is not for validation to choose; and of how many runs train, every one
-/// counts.
-fn contexts(sweep: &Cells, metric: Metric, besides: &[usize]) -> Vec<usize> {
-    let lr = sweep.axis("lr").filter(|lr| !besides.contains(lr) && !metric.is_binary());
+/// counts, unless an earlier sweep chose.
+fn contexts(sweep: &Cells, metric: Metric, besides: &[usize], names_lr: bool) -> Vec<usize> {
+    let every_one = metric.is_binary() && (names_lr || sweep.not_chosen.is_none());
+    let lr = sweep.axis("lr").filter(|lr| !besides.contains(lr) && !every_one);
     sweep.axes_without(&besides.iter().copied().chain(lr).collect::<Vec<_>>())
+}
+
+/// Whether a filter names learning rates.
+pub(super) fn names_lr(filter: &[Condition]) -> bool {
+    filter.iter().any(|condition| condition.field.name == "lr")
 }
 
 /// The jobs of a side.
@@ -45,6 +51,9 @@ pub(super) struct Wanted<'c> {
     seeds: Vec<&'c Condition>,
     /// Only runs whose seed is finished in every arm.
     whole: bool,
+    /// Whether the learning rates are named: otherwise, where an earlier sweep chose them, only jobs with
+    /// the chosen one are wanted.
+    names_lr: bool,
 }
 
 impl<'c> Wanted<'c> {
@@ -52,15 +61,18 @@ impl<'c> Wanted<'c> {
     pub(super) fn by(sweep: &Cells, filter: &'c [Condition]) -> Wanted<'c> {
         let (seeds, settings): (Vec<&Condition>, Vec<&Condition>) =
             filter.iter().partition(|condition| condition.is_about_seeds());
+        let names_lr = names_lr(filter);
         let cells = (0..sweep.cells.len())
+            .filter(|&i| names_lr || !sweep.is_not_chosen(i))
             .filter(|&i| settings.iter().all(|condition| condition.holds(sweep.cells[i].job)))
             .collect();
-        Wanted { cells, seeds, whole: false }
+        Wanted { cells, seeds, whole: false, names_lr }
     }
 
     /// The counted runs of some cells.
-    pub(super) fn of(cells: impl IntoIterator<Item = usize>) -> Wanted<'c> {
-        Wanted { cells: cells.into_iter().collect(), seeds: Vec::new(), whole: true }
+    pub(super) fn of(sweep: &Cells, cells: impl IntoIterator<Item = usize>) -> Wanted<'c> {
+        let cells = cells.into_iter().filter(|&i| !sweep.is_not_chosen(i)).collect();
+        Wanted { cells, seeds: Vec::new(), whole: true, names_lr: false }
     }
 
     fn among(&self, group: &[usize]) -> Vec<usize> {
@@ -115,7 +127,7 @@ pub(super) struct Sides {
 /// the claim is about, with every learning rate that could be chosen, have finished it: runs that
 /// diverge end early, so what is finished first is not a fair sample.
 pub(super) fn sides(sweep: &Cells, metric: Metric, wanted: &[Wanted], besides: &[usize]) -> Sides {
-    let axes = contexts(sweep, metric, besides);
+    let axes = contexts(sweep, metric, besides, wanted.iter().any(|side| side.names_lr));
     let groups: BTreeMap<Vec<usize>, Vec<Vec<usize>>> = sweep
         .group(&axes)
         .into_iter()

@@ -9,7 +9,7 @@ use super::claims::{ClaimResult, settle};
 use super::notes::Note;
 use crate::verdict::{ALPHA, PATIENCE, Verdict};
 use wninit_core::fmt::plural;
-use wninit_core::grid::{Claim, Grid, GridError, Metric, UntilDecided};
+use wninit_core::grid::{Claim, Explored, Grid, GridError, Metric, UntilDecided};
 use wninit_core::job::{Job, JobId};
 use wninit_core::plan::Plan;
 use wninit_core::results::Record;
@@ -21,10 +21,12 @@ use wninit_core::run::until_decided::{Look, Looks};
 /// ([`Answer::open`](crate::verdict::Answer::open)) get a batch more, those with the fewest seeds
 /// first, so that arms that are compared keep to the same seeds. Seeds are used in their order. The tests are
 /// anytime-valid, so neither the number of looks nor the results that led to them change their error.
-pub struct Path {
+pub struct SequentialPlan {
     rule: UntilDecided,
     /// Those that training can decide.
     claims: Vec<Claim>,
+    /// The sweep that chose its learning rates, if one did.
+    explored: Option<Explored>,
     /// Every job that may be asked for, in the plan's order.
     jobs: Vec<(JobId, Job)>,
     /// Of each job, its cell and the number of its seed in the cell.
@@ -37,13 +39,13 @@ pub struct Path {
     said: Vec<String>,
 }
 
-impl Path {
+impl SequentialPlan {
     /// The path of a grid with a rule, before the first look; `None` for one without.
     ///
     /// # Errors
     /// The grid does not expand, none of its claims can be decided by training, or one of them
     /// leaves hyperparameters of an arm open, such as several learning rates.
-    pub fn of(grid: &Grid) -> Result<Option<Path>, GridError> {
+    pub fn of(grid: &Grid) -> Result<Option<SequentialPlan>, GridError> {
         let Some(rule) = grid.until_decided else { return Ok(None) };
         let begun: HashSet<JobId> = Plan::of(grid)?.jobs.into_iter().map(|job| job.id).collect();
         let jobs = Plan::of(&grid.with_all_seeds()?)?.jobs;
@@ -52,7 +54,8 @@ impl Path {
         let claims: Vec<Claim> = claims.cloned().collect();
 
         // The axes are those of the first seeds, so cells keep their numbers as seeds are added.
-        let sweep = Cells::new(&Input { planned: &jobs, ..Input::default() });
+        let explored = grid.explored.as_ref();
+        let sweep = Cells::new(&Input { planned: &jobs, explored, ..Input::default() });
         let results: Vec<_> = claims.iter().map(|c| settle(&sweep, c, Some(rule))).collect();
         refuse_choices(grid, &sweep, &results)?;
         if results.iter().all(|result| result.cells.is_empty()) {
@@ -74,7 +77,8 @@ impl Path {
         }
         drop(results);
         let said = vec!["open".to_owned(); claims.len()];
-        Ok(Some(Path { rule, claims, jobs, places, seeds, looks: 0, said }))
+        let explored = explored.cloned();
+        Ok(Some(SequentialPlan { rule, claims, explored, jobs, places, seeds, looks: 0, said }))
     }
 
     /// The number of jobs at the most.
@@ -123,7 +127,7 @@ impl Path {
     }
 }
 
-impl Looks for Path {
+impl Looks for SequentialPlan {
     fn jobs(&self) -> Vec<Job> {
         self.planned().into_iter().map(|(_, job)| job).collect()
     }
@@ -134,7 +138,8 @@ impl Looks for Path {
         if !planned.iter().all(|(id, _)| finished.contains(id)) {
             return None;
         }
-        let sweep = Cells::new(&Input { planned: &planned, records, ..Input::default() });
+        let explored = self.explored.as_ref();
+        let sweep = Cells::new(&Input { planned: &planned, records, explored, ..Input::default() });
         let settled = |claim: &Claim| settle(&sweep, claim, Some(self.rule));
         let results: Vec<ClaimResult> = self.claims.iter().map(settled).collect();
         let message = self.message(&results);
@@ -164,7 +169,7 @@ fn refuse_choices(grid: &Grid, sweep: &Cells, results: &[ClaimResult]) -> Result
             (0..sweep.axes.len()).filter(varies).map(|axis| sweep.axes[axis].field.name).collect();
         return Err(grid.cannot_add_seeds(&format!(
             "the claim \"{}\" leaves {} open, of which the best would be chosen in the seeds that judge it; \
-             until_decided needs one value of it for each arm: explore first, then confirm",
+             until_decided needs one value of it for each arm: explore first, then `wninit confirm DIR --until-decided`",
             result.text,
             varying.join(" and ")
         )));

@@ -7,7 +7,7 @@ use wninit_core::cli::{self, Ended, become_wninit};
 use wninit_core::grid::{Grid, GridError};
 use wninit_core::run::pool::EXIT_UNFINISHED;
 use wninit_core::run::until_decided::Looks;
-use wninit_stats::summary::Path;
+use wninit_stats::summary::SequentialPlan;
 use wninit_torch::commands::{self, Command};
 
 #[derive(Parser)]
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
 }
 
 fn looks(grid: &Grid) -> Result<Option<Box<dyn Looks>>, GridError> {
-    Ok(Path::of(grid)?.map(|path| Box::new(path) as Box<dyn Looks>))
+    Ok(SequentialPlan::of(grid)?.map(|path| Box::new(path) as Box<dyn Looks>))
 }
 
 /// The exit code if no thread can be started: after `run`, jobs are left.
