@@ -353,7 +353,7 @@ fn a_result_that_no_training_has_is_refused_with_its_place_and_the_remedy() {
         (3, "train_seconds", "-1", "-1 in the column `train_seconds` is negative"),
         (3, "images_per_second", "-1", "-1 in the column `images_per_second` is negative"),
         (3, "cohort_size", "0", "0 in the column `cohort_size` is less than 1"),
-        (6, "test_acc", "0.5", "the column `test_acc` has a value, but the outcome is diverged"),
+        (6, "val_acc", "0.5", "the column `val_acc` has a value, but the outcome is diverged"),
         (
             6,
             "diverged_epoch",

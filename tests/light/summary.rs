@@ -97,7 +97,7 @@ fn every_column_is_documented_and_every_row_is_complete() {
         names(1).join(", "),
         "depth, init, lr, n_planned, n_finished, n_ok, n_diverged, n_at_chance, n_failed, n_missing, \
          n_left_out, n, n_trained, success, success_low, success_high, acc, acc_sd, acc_low, acc_high, mean, \
-         sd, mean_low, mean_high"
+         sd, mean_low, mean_high, mean_best_checkpoint"
     );
     assert_eq!(names(8), ["kind", "where", "text"]);
 }
@@ -738,4 +738,34 @@ fn a_published_number_stands_beside_ours_at_the_rate_that_validation_chose() {
     assert!(
         (row.mean.unwrap() - 0.8).abs() < 1e-9 && (row.difference.unwrap() + 0.17).abs() < 1e-9
     );
+}
+
+#[test]
+fn a_diverged_run_with_a_best_checkpoint_is_told_by_both_conventions() {
+    let at = |seed: i64| job(&[init("orthogonal"), whole("seed", seed), whole("epochs", 3)]);
+    let late = Record {
+        epochs_done: 2,
+        best_val_acc: Some(0.7),
+        best_epoch: Some(2),
+        test_acc: Some(0.7),
+        test_loss: Some(0.9),
+        ..diverged(&at(0))
+    };
+    let mut records = vec![late, diverged(&at(1)), ok(&at(2), 0.9, 0.9)];
+    let told = |records: &[Record]| {
+        let summary = of(records);
+        let note = summary.notes.iter().find(|note| note.text.contains("Two conventions")).cloned();
+        (note.map(|note| note.text), summary.cells[0].mean, summary.cells[0].best_checkpoint)
+    };
+    let close =
+        |x: Option<f64>, y: f64| assert!((x.unwrap() - y).abs() < 1e-12, "{x:?} is not {y}");
+    let (note, guess, tested) = told(&records);
+    assert!(note.unwrap().contains("orthogonal 0.567 against 0.367"));
+    close(guess, (0.1 + 0.1 + 0.9) / 3.0);
+    close(tested, (0.7 + 0.1 + 0.9) / 3.0);
+    // Where they agree, or a version did not test what diverged, there is nothing to tell.
+    records[0].test_acc = None;
+    assert_eq!(told(&records).2, None);
+    let (note, guess, tested) = told(&records[1..]);
+    assert_eq!((note, guess), (None, tested));
 }

@@ -87,6 +87,16 @@ impl Run<'_> {
         }
     }
 
+    /// The test accuracy by the convention of the paper's authors, whose training stops where it diverges
+    /// and who test the best checkpoint: a guess only if there is none.
+    pub(super) fn best_checkpoint(&self) -> Option<f64> {
+        match (self.ending, self.record.epochs_done) {
+            (RunEnding::Diverged, 0) => Some(chance(&self.record.job)),
+            (RunEnding::Diverged, _) => self.record.test_acc.filter(is_fraction),
+            _ => self.accuracy,
+        }
+    }
+
     /// The best validation accuracy; 1/classes if the run diverged. This chooses learning rates.
     pub(super) fn validation(&self) -> Option<f64> {
         match self.ending {
@@ -238,11 +248,14 @@ pub struct CellSummary {
     pub mean: Option<f64>,
     pub sd: Option<f64>,
     pub mean_interval: Option<Interval>,
+    /// The mean over all runs, where one that diverges counts with its best checkpoint.
+    pub best_checkpoint: Option<f64>,
 }
 
 impl CellSummary {
     pub(super) fn of(cell: &Cell, arm: usize) -> CellSummary {
         let all: Vec<f64> = cell.counted().filter_map(|run| run.composite()).collect();
+        let best_checkpoint: Option<Vec<f64>> = cell.counted().map(Run::best_checkpoint).collect();
         let trained = cell.trained();
         let (k, n) = cell.success();
         let composite = Inference::Bounded(all.clone(), FRACTION);
@@ -261,6 +274,7 @@ impl CellSummary {
             mean: describe::mean(&all),
             sd: describe::sd(&all),
             mean_interval: (all.len() > 1).then(|| composite.with_interval().interval),
+            best_checkpoint: best_checkpoint.and_then(|all| describe::mean(&all)),
         }
     }
 }
@@ -295,6 +309,9 @@ pub(super) static COLUMNS: &[Column<CellSummary>] = columns![CellSummary;
         => |c| c.mean_interval.map(|i| i.low);
     "mean_high": "fraction", "upper end of the 95 % interval of mean", columns::NO_INTERVAL
         => |c| c.mean_interval.map(|i| i.high);
+    "mean_best_checkpoint": "fraction", "mean test accuracy of the n jobs as the paper's authors count: of a job that diverged its best epoch, a guess only if no epoch was whole",
+        "nothing finished, or a version that did not test diverged jobs"
+        => |c| c.best_checkpoint;
 ];
 
 /// The records in their cells.

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Seed;
-use super::arms::Arms;
-use super::cells::{Cells, is_fraction};
+use super::arms::{Arm, Arms};
+use super::cells::{Cells, Run, is_fraction};
 use super::claims::ClaimResult;
 use super::initializers::InitializerSummary;
+use crate::describe;
 use crate::verdict::{ALPHA, CONFIRMING, Verdict, listed};
 use wninit_core::columns;
 use wninit_core::fmt::plural;
@@ -96,6 +97,7 @@ pub(super) fn notes(
     rates(sweep, arms, initializers, &mut notes);
     decisions(claims, &mut notes);
     values(sweep, &mut notes);
+    conventions(sweep, arms, &mut notes);
     provenance(sweep, arms, initializers, &mut notes);
     notes.0
 }
@@ -263,7 +265,7 @@ fn decisions(claims: &[ClaimResult], notes: &mut Notes) {
 }
 
 fn values(sweep: &Cells, notes: &mut Notes) {
-    let outside = |run: &&super::cells::Run| {
+    let outside = |run: &&Run| {
         let record = run.record;
         let all = [record.test_acc, record.best_val_acc, record.val_acc, record.train_acc];
         all.into_iter().flatten().any(|x| !is_fraction(&x))
@@ -287,6 +289,30 @@ fn values(sweep: &Cells, notes: &mut Notes) {
                 plural(unmeasured, "finished run")
             ),
         );
+    }
+}
+
+/// The composite accuracy by either convention of counting diverged runs, where they differ.
+fn conventions(sweep: &Cells, arms: &Arms, notes: &mut Notes) {
+    let mut places = Vec::new();
+    for (arm, Arm { label, .. }) in arms.arms.iter().enumerate() {
+        let cells = sweep.cells.iter().zip(&arms.of_cell).filter(|(_, of)| **of == arm);
+        let runs: Vec<&Run> = cells.flat_map(|(cell, _)| cell.counted()).collect();
+        let guess: Option<Vec<f64>> = runs.iter().map(|run| run.composite()).collect();
+        let tested: Option<Vec<f64>> = runs.iter().map(|run| run.best_checkpoint()).collect();
+        if let (Some(guess), Some(tested)) = (guess, tested)
+            && let (Some(guess), Some(tested)) = (describe::mean(&guess), describe::mean(&tested))
+            && (guess - tested).abs() >= 0.0005
+        {
+            places.push(format!("{label} {tested:.3} against {guess:.3}"));
+        }
+    }
+    if !places.is_empty() {
+        notes.at("values", &places, format!(
+            "Two conventions for a run that diverges. Here it counts as a guess; the paper's authors test its \
+             best checkpoint. Mean test accuracy of all runs, theirs against ours: {}.",
+            some(&places)
+        ));
     }
 }
 
