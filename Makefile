@@ -29,6 +29,7 @@ WNINIT    := target/release/wninit
 OVERRIDES  = $(foreach s,$(SET),--set $(call quoted,$(s))) \
              $(foreach o,$(ONLY),--only $(call quoted,$(o))) \
              $(if $(PROFILE),--profile $(call quoted,$(PROFILE)))
+HOW        = $(if $(WORKERS),--workers $(call quoted,$(WORKERS))) $(ARGS)
 NOTEBOOKS  = $(wildcard analysis/*.ipynb)
 # The release with debug assertions and overflow checks, for tests and the programs that they start.
 CHECKED    = --profile checked --locked
@@ -50,13 +51,14 @@ help: ## List the targets (this is what `make` does)
 
 .PHONY: sweep
 sweep: data ## Train what GRID asks for and is not finished yet; summarise
-	@$(WNINIT) run $(call quoted,$(GRID)) --summary $(OVERRIDES) $(if $(WORKERS),--workers $(call quoted,$(WORKERS))) $(ARGS)
+	@$(WNINIT) run $(call quoted,$(GRID)) --summary $(OVERRIDES) $(HOW)
 
 .PHONY: plan
 plan: build ## Say what GRID means and what it will cost
 	@$(WNINIT) plan $(call quoted,$(GRID)) --measure $(OVERRIDES)
 
-# Every experiment of the paper is a sweep of this name, but for E1, which no grid has.
+# Every experiment of the paper is a sweep of this name, but for E1, which no grid has. Three choose
+# learning rates in one sweep and judge them by ten fresh seeds in another.
 PAPER = $(if $(ONLY),$(ONLY),signal $(basename $(notdir $(wildcard sweeps/paper/*.toml))))
 
 .PHONY: paper
@@ -68,8 +70,10 @@ paper: build ## Run the paper's experiments; ONLY=mlp-depth, PROFILE=small
 	    signal) $(WNINIT) signal ;; \
 	    curvature) $(WNINIT) fetch $$grid $$profile && $(WNINIT) curvature $$grid $$profile $(ARGS) && \
 	      $(WNINIT) summary "$$($(WNINIT) plan $$grid $$profile --folder)" ;; \
-	    *) $(WNINIT) fetch $$grid $$profile && $(WNINIT) run $$grid $$profile --summary \
-	      $(if $(WORKERS),--workers $(call quoted,$(WORKERS))) $(ARGS) ;; \
+	    cnn-depth|wrn-depth|test-error) $(WNINIT) fetch $$grid $$profile && \
+	      $(WNINIT) run $$grid $$profile $(HOW) && \
+	      $(WNINIT) confirm "$$($(WNINIT) plan $$grid $$profile --folder)" --seeds 10 $(HOW) ;; \
+	    *) $(WNINIT) fetch $$grid $$profile && $(WNINIT) run $$grid $$profile --summary $(HOW) ;; \
 	  esac; code=$$?; \
 	  case $$code in 0) ;; 3) worst=3 ;; *) exit $$code ;; esac; \
 	done; exit $$worst

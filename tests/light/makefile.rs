@@ -321,6 +321,16 @@ fn the_paper_is_one_command_and_so_is_each_part_of_it() {
         "wninit run sweeps/paper/mlp-depth.toml --profile small --summary",
     ];
     assert_eq!(clone.log()[1..], part);
+    fs::write(clone.path("sweeps/paper/cnn-depth.toml"), "").unwrap();
+    assert!(clone.make(&["paper", "ONLY=cnn-depth", "WORKERS=2"]).status.success());
+    let confirmed = [
+        "wninit fetch sweeps/paper/cnn-depth.toml",
+        "wninit run sweeps/paper/cnn-depth.toml --workers 2",
+        "wninit plan sweeps/paper/cnn-depth.toml --folder",
+        "wninit confirm [] --seeds 10 --workers 2",
+    ];
+    assert_eq!(clone.log()[1..], confirmed);
+    fs::remove_file(clone.path("sweeps/paper/cnn-depth.toml")).unwrap();
     assert!(clone.make(&["paper-plan"]).status.success());
     let plan = "wninit plan sweeps/paper/curvature.toml sweeps/paper/mlp-depth.toml";
     assert_eq!(clone.log()[1..], [plan]);
