@@ -260,7 +260,10 @@ fn warnings(choices: &[Choice], seeds: u32, finish: &str) -> Vec<String> {
             some(&refused)
         ));
     }
-    if choices.iter().all(|choice| choice.chosen.runner_up.is_none()) {
+    let only = |choice: &Choice| {
+        choice.chosen.runner_up.is_none() && !choice.fails && choice.refused.is_empty()
+    };
+    if choices.iter().all(only) {
         warnings.push("one learning rate is explored: nothing is chosen".to_owned());
     }
     if (seeds as usize) < CONFIRMING {

@@ -12,14 +12,16 @@ fn an_explored_sweep_is_confirmed_from_end_to_end() {
     let arguments = ["confirm", "results/sweep", "--seeds", "3", "--device", "cpu", "--workers=2"];
     let shown = output(&mut explored.wninit(&arguments));
     shown.expect(0, &["warning: 3 seeds are exploratory"]);
+    let words = shown.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
     for text in [
         "Learning rates chosen on validation",
         "12 runs planned, 12 finished",
-        "3 fresh seeds",
+        "judged here by 3 fresh seeds",
         "Claims",
     ] {
-        assert!(shown.stdout.contains(text), "{text:?} is not in: {shown:?}");
+        assert!(words.contains(text), "{text:?} is not in: {shown:?}");
     }
+    assert!(!shown.stderr.contains("one learning rate is explored"), "{shown:?}");
     let dir = explored.path("results/sweep-confirm");
     let confirmed = rows(&dir.join("runs.csv"));
     assert_eq!(confirmed.len(), 2 * 2 * 3);

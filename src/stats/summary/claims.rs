@@ -389,6 +389,9 @@ impl ClaimResult {
         if let (Some(p), Some(holm)) = (overall.p, overall.p_holm) {
             parts.push(format!("p = {} (Holm {})", p_value(p), p_value(holm)));
         }
+        if self.until_decided.is_some() && overall.p.is_some() {
+            parts.push(overall.method.to_owned());
+        }
         let counts: Vec<String> =
             self.success.iter().map(|(trained, n)| format!("{trained}/{n}")).collect();
         if self.success.iter().any(|(_, n)| *n > 0) {
@@ -397,6 +400,9 @@ impl ClaimResult {
         let mut text = parts.join("; ");
         if let Some(why) = &overall.why {
             text += &format!("{}{why}", if text.is_empty() { "" } else { ". " });
+        }
+        if let Some(rule) = self.until_decided {
+            return text + "." + &self.stopped(rule);
         }
         if let Some(SeedsNeeded { n: Some(n), .. }) = self.needed() {
             text += &format!(". To decide it, `wninit confirm` with {}", plural(n, "fresh seed"));
