@@ -1,4 +1,4 @@
-//! Execution options. They are not part of a job, since they must not change a result.
+//! Execution options. They are not part of a job, because they change no result.
 
 use std::str::FromStr;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The command line of `wninit curvature`; the work is done by the program `wninit-torch`.
+//! The command line of `wninit curvature`, which `wninit-torch` carries out.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
@@ -26,13 +26,13 @@ pub struct Args {
     /// How the eigenvalue of largest absolute value is found
     #[arg(long, value_enum, default_value_t = CurvatureMethod::Lanczos)]
     pub method: CurvatureMethod,
-    /// Share of the first epoch's mini-batches to take the loss over, rounded up
+    /// Share of the first epoch's mini-batches over which to average the loss, rounded up
     #[arg(long, value_name = "SHARE", default_value_t = 0.1, value_parser = share)]
     pub share: f64,
-    /// Stop when the residual is at most this part of the eigenvalue
+    /// Stop when residual/eigenvalue is at most X
     #[arg(long, value_name = "X", default_value_t = 1e-3, value_parser = tolerance)]
     pub tolerance: f64,
-    /// Stop, not converged, after as many Hessian-vector products
+    /// Give up after N Hessian-vector products
     #[arg(long, value_name = "N", default_value = "200")]
     pub max_iterations: NonZeroU32,
     /// Where to compute: auto, cpu, cuda (every GPU) or cuda:0,1
@@ -41,7 +41,7 @@ pub struct Args {
     /// Cohorts at a time [default: one a core, or one a GPU]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(WORKERS))]
     pub workers: Option<u16>,
-    /// Measure at most N networks of a shape together [default: as many as pay]
+    /// Measure at most N networks of a shape together [default: the fastest number]
     #[arg(long, value_name = "N")]
     pub cohort_width: Option<NonZeroUsize>,
     /// The data folder [default: WNINIT_DATA, else ./data]

@@ -1,4 +1,4 @@
-//! The command line of `wninit signal`; the work is done by the program `wninit-torch`.
+//! The command line of `wninit signal`, which `wninit-torch` carries out.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ backward  mean over samples of |dL/dh_l| / |dL/dh_L|, with h_L the last hidden l
 The theory holds for wide networks: for the proposed gain both stay near 1 in an MLP, and between
 sqrt(2) and sqrt(e) at the far end of the synthetic residual networks.")]
 pub struct Args {
-    /// A grid, a TOML file [default: the synthetic networks of the paper's Fig. 1]
+    /// Grid file (TOML) [default: the synthetic networks of the paper's Fig. 1]
     pub grid: Option<PathBuf>,
     #[command(flatten)]
     #[allow(missing_docs)] // it would become the help text

@@ -7,7 +7,7 @@ pub(super) struct Key {
     pub holds: Holds,
 }
 
-/// What stands behind a key; the schema has a definition for each table.
+/// The kind of a key's value; the schema has a definition for each table.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Holds {
     Name,
@@ -91,7 +91,7 @@ impl Table {
         Table::Chosen,
     ];
 
-    /// The keys of the table; none where its keys are the fields of a job.
+    /// The keys of the table; none if its keys are the fields of a job.
     pub fn keys(self) -> &'static [Key] {
         match self {
             Table::File => FILE,

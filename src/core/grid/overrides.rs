@@ -64,7 +64,7 @@ impl Grid {
             return Err(place.error(not_on(axis, value)));
         }
         let field = axis.field;
-        // A part of the sweep in which the field has no wanted value is left out as a whole.
+        // A block in which the field has no wanted value is left out.
         let base_fits = |block: &Block| {
             let setting = block.base.iter().find(|s| s.field == field)?;
             Some(wanted.iter().any(|w| same(w, &setting.value)))

@@ -1,13 +1,13 @@
-//! Closed lists of words: declaring one, and what to answer to a word that is on none.
+//! Closed lists of words: declaring one, and the error for an unknown word.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::LazyLock;
 
-/// Declares an enum whose variants have names in grids and CSV files. A note in parentheses stands
-/// behind the name where a field lists its choices; the first paragraph of a variant's
-/// documentation is its description in the JSON schema.
+/// Declares an enum whose variants have names in grids and CSV files. A note in parentheses follows
+/// the name in a field's list of choices; the first paragraph of a variant's documentation is its
+/// description in the JSON schema.
 macro_rules! choices {
     ($(#[$meta:meta])* $name:ident, $what:literal {
         $($(#[doc = $doc:literal])* $variant:ident = $text:literal $(($note:literal))?,)+
@@ -53,7 +53,7 @@ macro_rules! choices {
 
 pub(crate) use choices;
 
-/// One of the words that a field or a key takes, with its note and its description.
+/// One of the words that a field or a key accepts, with its note and its description.
 pub(crate) struct Choice {
     pub(crate) name: &'static str,
     pub(crate) note: &'static str,
@@ -84,7 +84,7 @@ pub(crate) fn did_you_mean<'a>(text: &str, valid: impl IntoIterator<Item = &'a s
 /// The valid word closest to `text`, if one is close enough to be a misspelling.
 fn nearest<'a>(text: &str, valid: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if text.len() > 100 {
-        return None; // no misspelling, and the distance would take time and memory
+        return None; // too long for a misspelling, and the distance would take time and memory
     }
     let text = text.to_lowercase().replace('-', "_");
     valid

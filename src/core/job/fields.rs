@@ -91,7 +91,7 @@ fields! {
         default: "mlp",
     } get |job| { Some(job.arch.name()) };
 
-    // Meaning, default and applicability of these stand with the architectures.
+    // Meaning, default and applicability of these are in `arch.rs`.
     depth: u32 { unit: "layers", kind: Kind::Whole(1, 100_000) } get |job| { job.arch.draft().depth };
 
     width: u32 {

@@ -218,8 +218,8 @@ pub fn columns_json() -> String {
     format!("{:#}\n", serde_json::Value::Object(own_columns()))
 }
 
-/// Brings a folder's `columns.json` up to date, with further files beside the folder's own. What
-/// stands there of others stays.
+/// Brings a folder's `columns.json` up to date, with further files beside the folder's own. Entries
+/// of other files are kept.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -229,7 +229,7 @@ pub fn document_columns(
 ) -> Result<(), ResultsError> {
     let path = dir.join("columns.json");
     let old = std::fs::read(&path).unwrap_or_default();
-    // A file that is none of ours is no loss: all of it can be made again.
+    // An unreadable file is replaced: all of it can be made again.
     let known: serde_json::Map<_, _> = serde_json::from_slice(&old).unwrap_or_default();
     let mut all = own_columns();
     let new: Vec<_> = known.into_iter().filter(|(name, _)| !all.contains_key(name)).collect();

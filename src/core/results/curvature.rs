@@ -1,4 +1,5 @@
-//! `curvature.csv`: how curved the loss is where jobs start, a row a job and way of measuring.
+//! `curvature.csv`: curvature of the loss at initialization, one row for each job and way of
+//! measuring.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -18,7 +19,7 @@ use crate::table::{Column, ColumnDoc};
 pub const CURVATURE: &str = "curvature.csv";
 
 choices! {
-    /// How the Hessian's eigenvalue of largest absolute value is found.
+    /// Method for the Hessian's eigenvalue of largest absolute value.
     #[derive(clap::ValueEnum)]
     CurvatureMethod, "method" {
         /// Lanczos' method, until the residual meets the tolerance
@@ -28,10 +29,10 @@ choices! {
     }
 }
 
-/// A way of measuring: rows that agree in it answer the same question.
+/// A way of measuring: rows with the same one are comparable.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CurvatureQuestion {
-    /// How the eigenvalue is found.
+    /// The method.
     pub method: CurvatureMethod,
     /// Share of the first epoch's mini-batches over which the loss is taken.
     pub share: f64,
@@ -48,7 +49,7 @@ pub struct Curvature {
     pub images: usize,
     pub iterations: u32,
     pub converged: bool,
-    /// `‖Hx − θx‖` of the estimate; `None` where a product was not finite.
+    /// `‖Hx − θx‖` of the estimate; `None` if a product was not finite.
     pub residual: Option<f64>,
     /// The eigenvalue of largest absolute value, with its sign; `None` as `residual`.
     pub eigenvalue: Option<f64>,
@@ -171,8 +172,8 @@ pub fn read_curvatures(dir: &Path) -> Result<Vec<Curvature>, ResultsError> {
         .collect()
 }
 
-/// Of several rows of a job the most reliable: converged before not, then the larger share,
-/// the finer tolerance, and Lanczos' method before a power iteration. In the order of the rows.
+/// The most reliable row of each job: converged rows first, then the larger share, the finer
+/// tolerance, and Lanczos' method before power iteration. In the order of the rows.
 pub fn best_curvatures(rows: Vec<Curvature>) -> Vec<Curvature> {
     let worth = |row: &Curvature| {
         let CurvatureQuestion { method, share, tolerance } = row.question;
@@ -201,7 +202,7 @@ pub fn best_curvatures(rows: Vec<Curvature>) -> Vec<Curvature> {
 /// are not in it, each group in the order given.
 ///
 /// # Errors
-/// The disk refuses; the old file is still there.
+/// A write fails; the old file is still there.
 pub fn write_curvatures(
     dir: &Path,
     plan: &[JobId],

@@ -1,4 +1,4 @@
-//! `signal.csv`: how far signals get at initialization, a row for each layer of each network.
+//! `signal.csv`: signal norms at initialization, one row for each layer of each network.
 
 use std::path::Path;
 
@@ -41,7 +41,7 @@ pub struct LayerSignal {
 pub struct Signal {
     /// The network.
     pub network: ProbedNetwork,
-    /// What was measured at one of its layers.
+    /// The measurement at one of its layers.
     pub layer: LayerSignal,
 }
 
