@@ -1,4 +1,4 @@
-//! `wninit run`: what follows the training that `wninit-torch` does.
+//! `wninit run`: the summary after `wninit-torch` has trained.
 
 use wninit_core::cli::{Written, fail};
 

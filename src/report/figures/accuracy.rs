@@ -12,7 +12,7 @@ use wninit_stats::inference::Inference;
 use wninit_stats::interval::{FRACTION, LEVEL};
 use wninit_stats::summary::CellSummary;
 
-/// What the horizontal axis is.
+/// The horizontal axis.
 struct Over {
     title: &'static str,
     label: &'static str,
@@ -39,7 +39,7 @@ impl Figures<'_> {
         self.accuracy(&over, rates, &["lr"], &self.summary.chosen, &axes)
     }
 
-    /// Where depth varies, the heat maps show this.
+    /// If depth varies, the heat maps show this.
     pub(super) fn accuracy_over_rate(&self) -> Option<Figure> {
         self.summary.axis("lr")?;
         if self.depth_varies() {

@@ -7,7 +7,7 @@ use crate::report::chart::{ChartAxis, Look, Strip, Strips};
 use wninit_stats::describe;
 use wninit_stats::summary::RunEnding;
 
-/// The most points of a row of single runs.
+/// The maximum number of points in a row of single runs.
 const MOST_POINTS: usize = 150;
 
 const MOST_GROUPS: usize = 10;

@@ -1,4 +1,4 @@
-//! What a sweep was meant to show, and what it shows.
+//! The claims of a sweep, with their verdicts.
 
 use std::collections::BTreeSet;
 
@@ -23,9 +23,9 @@ pub struct ClaimResult {
     pub text: String,
     pub metric: Metric,
     pub r#where: String,
-    /// What was tested, in words: `a - b > 0.1`.
+    /// The tested statement: `a - b > 0.1`.
     pub test: String,
-    /// The values that it allows the mean; an end may be infinite.
+    /// The values of the mean that support it; an end may be infinite.
     pub wanted: Interval,
     /// The verdicts, overall and in each setting.
     pub answer: Answer,
@@ -37,9 +37,9 @@ pub struct ClaimResult {
     /// Finished runs whose seed is not finished in every arm.
     pub n_left_out: usize,
     pub seconds_needed: Option<f64>,
-    /// The rule by which seeds are added until it is decided; `None` if their number is fixed.
+    /// The rule for adding seeds until it is decided; `None` if their number is fixed.
     pub until_decided: Option<UntilDecided>,
-    /// By setting and side, the cells that it is about, and the fewest planned seeds of one.
+    /// By setting and side, the cells that it is about.
     pub(super) cells: Vec<Vec<Vec<usize>>>,
     pub(super) seeds: usize,
 }
@@ -155,7 +155,7 @@ pub(super) fn settle(sweep: &Cells, claim: &Claim, rule: Option<UntilDecided>) -
     }
 }
 
-/// How the engine sees a metric: larger is better.
+/// A metric in the terms of `verdict`: larger is better.
 pub(super) struct Measure {
     metric: Metric,
     pub estimand: Estimand,
@@ -166,14 +166,15 @@ impl Measure {
         let estimand = match metric {
             Metric::Success | Metric::Diverged => Estimand::Success,
             Metric::CompositeAcc => Estimand::Composite,
-            // Of what every finished run has, such as its seconds, all count as trained.
+            // For a metric that every finished run has, such as its seconds, all runs count as
+            // trained.
             _ => Estimand::GivenSuccess,
         };
         Measure { metric, estimand }
     }
 
-    /// A value, and the same as the engine sees it: smaller is better for a loss, and not to
-    /// diverge is the success.
+    /// An interval in the terms of `verdict`: a loss changes its sign, and success is not to
+    /// diverge.
     pub(super) fn turned(&self, Interval { low, high }: Interval) -> Interval {
         match self.metric {
             Metric::Diverged => Interval { low: 1.0 - high, high: 1.0 - low },
@@ -182,8 +183,8 @@ impl Measure {
         }
     }
 
-    /// Whether the number of the one side, or the difference between the two, lies in `wanted`, as the engine
-    /// sees it.
+    /// Decides whether the number of one side, or the difference between two, is in `wanted`, in
+    /// the terms of `verdict`.
     pub(super) fn ask(
         &self,
         sweep: &Cells,
@@ -207,7 +208,7 @@ impl Measure {
         decide(&question, &sides.settings.iter().map(setting).collect::<Vec<_>>())
     }
 
-    /// The values that it can have, as the engine sees it.
+    /// Its possible values, in the terms of `verdict`.
     fn range(&self, sweep: &Cells) -> Interval {
         use Metric::*;
         let epochs = || sweep.cells.iter().map(|cell| cell.job.epochs).max().unwrap_or(0);
@@ -231,7 +232,7 @@ impl Measure {
     }
 }
 
-/// One side of a comparison; an initializer needs no more than its name.
+/// Display name of one side of a comparison; for an initializer, only its name.
 fn side_in_words(conditions: &[Condition]) -> String {
     let words = |condition: &Condition| match condition.field.name {
         "init" => condition.values_joined(" or "),
@@ -245,7 +246,7 @@ impl ClaimResult {
         &self.answer.overall
     }
 
-    /// What came of it over all settings.
+    /// The verdict over all settings.
     pub fn verdict(&self) -> Verdict {
         self.overall().verdict
     }
@@ -255,7 +256,7 @@ impl ClaimResult {
         self.overall().n
     }
 
-    /// Whether it is to be decided by more seeds, which the sweep's rule allows.
+    /// Whether the sweep's rule adds more seeds to decide it.
     pub fn is_open(&self) -> bool {
         let most = self.until_decided.map_or(0, |rule| rule.max_seeds);
         !self.answer.open.is_empty() && self.seeds < most && self.metric != Metric::LogSpectralNorm
@@ -285,7 +286,7 @@ impl ClaimResult {
         parts.join("; ")
     }
 
-    /// The numbers behind the verdict, and what would decide it, in a few sentences.
+    /// The numbers behind the verdict, and how to decide the claim, in a few sentences.
     pub fn reason(&self) -> String {
         let overall = self.overall();
         let mut text = format!("{} {}", Measure::of(self.metric).in_words(), self.test);
@@ -361,11 +362,11 @@ impl ClaimResult {
         text
     }
 
-    /// Whether the rule has ended it.
+    /// Whether the rule has stopped, as a sentence.
     fn stopped(&self, UntilDecided { max_seeds, .. }: UntilDecided) -> String {
         let decided = matches!(self.verdict(), Verdict::Supported | Verdict::Refuted);
         match self.is_open() {
-            _ if self.metric == Metric::LogSpectralNorm => String::new(), // not what training shows
+            _ if self.metric == Metric::LogSpectralNorm => String::new(), // training does not affect it
             true => format!(" Open: the same `wninit run` adds seeds, up to {max_seeds}."),
             false if decided => format!(
                 " Decided by its stopping rule; wrong decisions ≤ {} % over the whole path.",
@@ -376,7 +377,7 @@ impl ClaimResult {
         }
     }
 
-    /// The least that a reader needs beside the verdict.
+    /// The shortest useful reason for the verdict.
     pub fn brief(&self) -> String {
         let overall = self.overall();
         let mut parts = Vec::new();
@@ -405,7 +406,7 @@ impl ClaimResult {
         text + "."
     }
 
-    /// What would decide it.
+    /// How to decide it.
     fn remedy(&self, settings_disagree: bool) -> String {
         let overall = self.overall();
         let or_more = |n: Option<usize>| n.map_or("over 1,000".to_owned(), |n| n.to_string());

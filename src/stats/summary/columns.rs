@@ -1,4 +1,4 @@
-//! Meanings that the columns of several tables share.
+//! Column meanings that several tables share.
 
 pub(super) const PLANNED: &str = "jobs of the plan";
 pub(super) const FINISHED: &str = "finished jobs: n_ok + n_diverged";

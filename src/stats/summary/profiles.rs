@@ -44,9 +44,9 @@ pub(super) static COLUMNS: &[Column<ProfilePoint>] = columns![ProfilePoint;
 ];
 
 impl Arms {
-    /// The performance profile (Dolan & Moré 2002; the "score distribution" of Agarwal et al. 2021). A seed
-    /// acts on all of its cells at once, so it is the unit: of each seed that has every cell the share of
-    /// cells that reach τ.
+    /// The performance profile (Dolan & Moré 2002; the "score distribution" of Agarwal et al.
+    /// 2021). A seed acts on all of its cells at once, so it is the unit: the share of cells that
+    /// reach τ is computed for each seed that has every cell.
     pub(super) fn profiles(&self, sweep: &Cells) -> Vec<Profile> {
         let mut by_seed: Vec<BTreeMap<Seed, Vec<f64>>> = vec![BTreeMap::new(); self.arms.len()];
         let mut n_cells = vec![0; self.arms.len()];

@@ -13,7 +13,7 @@ use wninit_core::table::Column;
 #[allow(missing_docs)] // COLUMNS documents each
 pub struct PublishedResult {
     pub r#where: String,
-    /// The same in as few words as a line of a terminal has room for.
+    /// The same, short enough for a line of a terminal.
     pub briefly: String,
     pub metric: Metric,
     pub published: f64,

@@ -1,4 +1,4 @@
-//! Which initializer to use for a task, and how sure that is.
+//! Ranks the initializers of each task, with tests of the differences.
 
 use std::collections::BTreeMap;
 
@@ -16,14 +16,14 @@ use wninit_core::fmt::p_value;
 use wninit_core::grid::{Claim, Metric};
 use wninit_core::table::Column;
 
-/// How an arm stands against the best of its task: success first, then accuracy given success.
+/// The comparison of an arm with the best of its task: success first, then accuracy given success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It is the best, in these seeds.
+    /// It is the best in these seeds.
     First,
-    /// No run of it succeeds, and fewer do than of the best. It is shown where the difference in success is.
+    /// None of its runs succeed, but some of the best do.
     NeverTrains {
-        /// Whether that is beyond chance.
+        /// Whether the difference in success is significant.
         shown: bool,
     },
     /// Fewer of its seeds train.
@@ -98,7 +98,7 @@ pub(super) static COLUMNS: &[Column<Ranked>] = columns![Ranked;
 ];
 
 impl Ranked {
-    /// How it stands against the best, with the numbers.
+    /// The comparison with the best, with the numbers.
     pub fn words(&self) -> String {
         let p = |p: Option<f64>| p.map(|p| format!(", p = {}", p_value(p))).unwrap_or_default();
         let Some(Comparison { success, accuracy }) = &self.behind else {
@@ -135,14 +135,13 @@ fn settings_disagree(decision: &Decision) -> bool {
     decision.why.as_ref().is_some_and(|why| why.starts_with("Settings disagree"))
 }
 
-/// What tells an arm that trains from one that does not: not to diverge, if that is all that the claims ask
-/// for.
+/// The metric of success: `diverged`, if the claims are only about that.
 pub(super) fn success_metric(claims: &[Claim]) -> Metric {
     let all = !claims.is_empty() && claims.iter().all(|claim| claim.metric == Metric::Diverged);
     if all { Metric::Diverged } else { Metric::Success }
 }
 
-/// The axes of the task: neither arms nor hyper-parameters.
+/// The axes of the task: all but the arm's and those of hyper-parameters.
 pub(super) fn task_axes(sweep: &Cells, arms: &Arms) -> Vec<usize> {
     let tuned = sweep.axes_among(&HYPERPARAMETERS);
     sweep.axes_without(&arms.axes.iter().chain(&tuned).copied().collect::<Vec<_>>())

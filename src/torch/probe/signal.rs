@@ -144,7 +144,8 @@ impl Net {
     }
 
     /// Propagates Gaussian samples forward and a Gaussian gradient backward. All draws come from
-    /// streams of the seed, so initializers share inputs, widths and, where they draw alike, directions.
+    /// streams of the seed, so initializers share inputs, widths and, if they have the same
+    /// distribution, directions.
     ///
     /// # Errors
     /// Memory ran out.
