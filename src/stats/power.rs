@@ -10,9 +10,9 @@ use crate::verdict::Design;
 /// The probability with which the seeds that [`required_seeds`] asks for decide a claim.
 pub(crate) const POWER: f64 = 0.8;
 
-/// The power of the two-sided t test at `1 − level` of a mean paired difference of n seeds, or of the
-/// difference between arms of n seeds each, if the true one lies `effect` standard deviations from the
-/// margin: the noncentral t distribution (Cohen 1988). 0 for fewer than two seeds.
+/// The power of the two-sided t test at `1 − level` of a mean paired difference of n seeds, or of
+/// the difference between arms of n seeds each, if the true one is `effect` standard deviations
+/// from the margin: the noncentral t distribution (Cohen 1988). 0 for fewer than two seeds.
 pub(crate) fn power(effect: f64, n: usize, design: Design, level: f64) -> f64 {
     if n < 2 {
         return 0.0;

@@ -46,7 +46,7 @@ pub enum Estimand {
     Success,
     /// The mean over the runs that train (of a comparison of pairs: over seeds in which both do).
     GivenSuccess,
-    /// The mean over all runs, where a run that fails counts as a guess.
+    /// The mean over all runs, in which a run that fails counts as a guess.
     Composite,
 }
 
@@ -186,7 +186,7 @@ impl fmt::Display for Verdict {
 /// A verdict and the numbers behind it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
-    /// What came of the claim.
+    /// The verdict.
     pub verdict: Verdict,
     /// The share, the mean, or the difference a − b.
     pub estimate: Option<f64>,

@@ -39,7 +39,10 @@ impl Folder {
         let runs = read_runs(dir)?;
         let planned = planned_jobs(dir)?;
         if planned.is_none() && runs.records.is_empty() {
-            bail!("{} is no sweep's folder: it has neither plan.csv nor runs.csv", dir.display());
+            bail!(
+                "{} is not a sweep's folder: it has neither plan.csv nor runs.csv",
+                dir.display()
+            );
         }
         let full = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
         let mut folder = Folder {

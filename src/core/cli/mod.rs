@@ -28,20 +28,20 @@ use crate::execution::{NO_THREAD, cores};
 use crate::grid::{Grid, GridError, Overrides};
 use crate::results::{ResultsError, one_line};
 
-/// A grid and what the command line changes in it.
+/// A grid and the command line's changes to it.
 #[derive(Args, Clone, Debug)]
 pub struct GridArgs {
-    /// The grid, a TOML file
+    /// Grid file (TOML)
     pub grid: PathBuf,
     #[command(flatten)]
     #[allow(missing_docs)] // it would become the help text
     pub overrides: OverrideArgs,
 }
 
-/// What the command line changes in a grid.
+/// Changes of the command line to a grid.
 #[derive(Args, Clone, Debug, Default)]
 pub struct OverrideArgs {
-    /// Set a field for all jobs, whatever the grid says (repeatable)
+    /// Set a field for all jobs, overriding the grid (repeatable)
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Keep only these values of an axis (repeatable)
@@ -87,7 +87,7 @@ impl OverrideArgs {
 #[error(transparent)]
 pub struct UsageError(pub anyhow::Error);
 
-/// What `wninit-torch` has written, for `wninit` to show.
+/// The data that `wninit-torch` has written, for `wninit` to show.
 #[derive(Args, Clone, Debug)]
 pub struct Written {
     /// The folder
@@ -105,7 +105,7 @@ impl Written {
     }
 }
 
-/// How a command of `wninit-torch` ends.
+/// The end of a command of `wninit-torch`.
 #[derive(Debug)]
 pub enum Ended {
     /// With this exit code.

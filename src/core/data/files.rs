@@ -216,7 +216,7 @@ fn read_at_most(reader: impl Read, limit: u64) -> Result<Vec<u8>, Problem> {
 /// and each member's length.
 ///
 /// No path of the archive is ever written to: members are recognised by their exact path,
-/// and an archive with an entry that points outside of itself or with a link is refused.
+/// and an archive with a link or an entry that points outside of it is an error.
 ///
 /// # Errors
 /// [`Problem`].

@@ -138,7 +138,7 @@ fn parse_header<const D: usize>(bytes: &[u8]) -> Result<(usize, [usize; D]), Str
     let expected = [0, 0, 8, D as u8];
     if magic != expected {
         return Err(format!(
-            "it is no IDX file of bytes with {D} dimension(s): it begins with {magic:02x?}, expected {expected:02x?}"
+            "it is not an IDX file of bytes with {D} dimension(s): it begins with {magic:02x?}, expected {expected:02x?}"
         ));
     }
     let mut dimensions = [0; D];

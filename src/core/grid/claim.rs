@@ -36,8 +36,8 @@ choices! {
         TrainSeconds = "train_seconds",
         /// Training images per second.
         ImagesPerSecond = "images_per_second",
-        /// Natural logarithm of the Hessian's spectral norm at initialization, as `wninit
-        /// curvature` measured it; needs no training.
+        /// Natural logarithm of the Hessian's spectral norm at initialization, as
+        /// `wninit curvature` measured it; needs no training.
         LogSpectralNorm = "log_spectral_norm",
     }
 }
@@ -67,7 +67,7 @@ impl Metric {
 /// A statement to be decided by the sweep's results.
 #[derive(Clone, Debug)]
 pub struct Claim {
-    /// The statement in words.
+    /// The claim as text.
     pub text: String,
     /// Its metric.
     pub metric: Metric,
@@ -92,7 +92,7 @@ impl Claim {
     }
 }
 
-/// What a claim says about the mean of its metric.
+/// The statement of a claim about the mean of its metric.
 #[derive(Clone, Debug)]
 pub enum Expectation {
     /// Some jobs do better than others, all else being equal. Better is higher, or lower where

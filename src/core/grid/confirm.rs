@@ -14,7 +14,7 @@ pub struct FreshSeeds {
     pub field: &'static str,
     /// The first one.
     pub from: i64,
-    /// How many.
+    /// Their number.
     pub count: u32,
     /// The other seed with its value, if the earlier sweep fixes it.
     fixed: Option<(&'static str, u64)>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::text::visible_line;
 
-/// What is wrong with a grid, and where.
+/// An error in a grid, with its place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.line_of_text())]
 pub struct GridError {

@@ -18,9 +18,9 @@ pub(crate) struct Expansion<'g> {
     draft: Draft,
     /// Axes that move together, slowest first.
     dimensions: Vec<Vec<&'g Axis>>,
-    /// How many settings each has.
+    /// Number of settings of each.
     lengths: Vec<usize>,
-    /// How many of the first dimensions hold seeds.
+    /// Number of leading dimensions that are seeds.
     seed_dimensions: usize,
     /// The axes again, to look up values.
     axes: Vec<IndexedAxis<'g>>,
@@ -91,7 +91,7 @@ struct IndexedAxis<'g> {
 }
 
 impl IndexedAxis<'_> {
-    /// The indices of a value: at most one on an axis of its own, any number on a zipped one.
+    /// The indices of a value: at most one on an unzipped axis, any number on a zipped one.
     fn indices_of(&self, value: &Value) -> &[u32] {
         let index = self.index.get_or_init(|| {
             let mut index: HashMap<String, Vec<u32>> = HashMap::new();

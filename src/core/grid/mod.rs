@@ -99,7 +99,7 @@ impl Grid {
         Grid::resolve(parse::file(path, None)?, path, overrides)
     }
 
-    /// Reads a grid from text; `path` stands for it in errors, and `extends` is relative to it.
+    /// Reads a grid from text; `path` names it in errors, and `extends` is relative to it.
     ///
     /// # Errors
     /// As [`Grid::load`].

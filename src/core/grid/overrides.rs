@@ -1,10 +1,10 @@
-//! `--set`, `--only` and `--profile`: what the command line changes in a grid.
+//! `--set`, `--only` and `--profile`: changes of the command line to a grid.
 
 use super::axis::{canonical, same};
 use super::{Axis, Block, Grid, GridError, Place, Setting, field_named, list_of};
 use crate::job::{Field, Value, did_you_mean, unknown};
 
-/// What the command line changes in a grid.
+/// Changes of the command line to a grid.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     /// `key=value`: sets a field for all jobs.

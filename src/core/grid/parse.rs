@@ -229,7 +229,7 @@ impl Source {
             for (index, value) in axis.values.iter().enumerate() {
                 if let Some(before) = seen.insert(canonical(value), index) {
                     return Err(axis.place_of(index).error(format!(
-                        "{} stands on the axis twice (first at {})",
+                        "{} is on the axis twice (first at {})",
                         canonical(value),
                         axis.place_of(before)
                     )));

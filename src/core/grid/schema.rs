@@ -117,7 +117,7 @@ fn with(mut schema: Json, more: Json) -> Json {
     schema
 }
 
-/// A table with keys of its own.
+/// A table with fixed keys.
 fn keyed(kind: Table) -> Json {
     object(kind.keys().iter().map(|key| (key.name, of_key(key))))
 }

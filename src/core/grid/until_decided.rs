@@ -3,13 +3,13 @@
 use super::{Axis, Expectation, Grid, GridError, Place, canonical};
 use crate::job::Value;
 
-/// How seeds are added: the grid's own, then [`batch`](Self::batch) more at a time, counted on from
-/// the largest, while a claim is open.
+/// The rule for adding seeds: the grid's own, then [`batch`](Self::batch) more at a time, counted
+/// on from the largest, while a claim is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UntilDecided {
     /// The most seeds of a setting.
     pub max_seeds: usize,
-    /// How many are added at a time.
+    /// Number of seeds added at a time.
     pub batch: usize,
 }
 

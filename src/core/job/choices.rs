@@ -105,7 +105,7 @@ pub(crate) fn one_of(words: &[&str]) -> String {
 }
 
 choices! {
-    /// What a job is trained on.
+    /// The data set that a job trains on.
     DatasetName, "data set" {
         /// UCI optical digits: 1×8×8, 10 classes, 1,797 images; embedded in the binary.
         Digits = "digits",
@@ -135,7 +135,7 @@ choices! {
 }
 
 choices! {
-    /// How the bytes of an image are scaled to a network's input, channel by channel.
+    /// Scaling of an image's bytes to a network's input, per channel.
     InputScaling, "input scaling" {
         /// As in the paper: x/255 − 0.5, and for CIFAR (x/255 − mean)/std with the published values.
         Paper = "paper" ("x/255 - 0.5; CIFAR by its published mean and standard deviation"),
@@ -145,7 +145,7 @@ choices! {
 }
 
 choices! {
-    /// How layers are normalised.
+    /// Normalisation of the layers.
     Norm, "norm" {
         /// Weight normalisation, `w = g·v/‖v‖` (Salimans & Kingma 2016).
         Weight = "weight",
@@ -167,7 +167,7 @@ choices! {
 }
 
 choices! {
-    /// How the gain `g` (and, data-dependent, the bias) is set.
+    /// Rule for the gain `g` (and, if data-dependent, the bias).
     Gain, "gain" {
         /// PyTorch's: `g = ‖v‖`.
         Default = "default",

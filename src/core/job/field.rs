@@ -33,7 +33,7 @@ pub struct Field {
     pub about: &'static str,
     /// Its unit, or an empty string.
     pub unit: &'static str,
-    /// The value if it is left out, in words if it depends on other fields.
+    /// The default value, or a description if it depends on other fields.
     pub default: &'static str,
     /// What an empty cell means in a CSV file, or an empty string if it is never empty.
     pub empty: &'static str,

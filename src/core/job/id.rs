@@ -29,7 +29,7 @@ impl fmt::Debug for JobId {
 impl FromStr for JobId {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("\"{text}\" is no job id: 12 hexadecimal digits are expected");
+        let wrong = || format!("\"{text}\" is not a job id: 12 hexadecimal digits are expected");
         if text.len() != 12 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(wrong());
         }

@@ -163,7 +163,7 @@ fn refuse_duplicates(
     };
     if first.job != second.job {
         return Err(place.error(format!(
-            "two different jobs have the same id {}, by a rare accident: {} and {}; change a value slightly",
+            "two different jobs have the same id {} (a hash collision): {} and {}; change a value slightly",
             first.id,
             words(&left),
             words(&right)

@@ -186,7 +186,7 @@ impl Speeds {
     /// widths are not measured again.
     ///
     /// # Errors
-    /// That of `measure` for a single job.
+    /// `measure` failed for a single job.
     pub fn try_widths<E>(
         &mut self,
         device: &str,

@@ -67,7 +67,7 @@ impl Appender {
         let mut file = open.map_err(error)?;
         let found = file.metadata().map_err(error)?;
         if !found.is_file() {
-            return Err(error(io::Error::other("it is no regular file")));
+            return Err(error(io::Error::other("it is not a regular file")));
         }
         take(&file)?;
         if !is_at(&found, &path).map_err(error)? {

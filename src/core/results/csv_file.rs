@@ -262,7 +262,8 @@ impl Row<'_> {
             cell => match cell.trim().parse() {
                 Ok(value) => Ok(Some(value)),
                 Err(_) => {
-                    Err(self.error(format!("\"{cell}\" is no value for the column `{column}`")))
+                    Err(self
+                        .error(format!("\"{cell}\" is not a valid value of the column `{column}`")))
                 }
             },
         }

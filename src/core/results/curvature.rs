@@ -68,7 +68,7 @@ impl Curvature {
         self.eigenvalue.map(f64::abs)
     }
 
-    /// Its natural logarithm; `None` for a Hessian that is zero, too.
+    /// Its natural logarithm; also `None` if the Hessian is zero.
     pub fn log_spectral_norm(&self) -> Option<f64> {
         self.spectral_norm().map(f64::ln).filter(|log| log.is_finite())
     }
@@ -93,7 +93,7 @@ pub static CURVATURE_COLUMNS: &[Column<Curvature>] = columns![Curvature;
         => |c| c.iterations;
     "converged": "", "true if the residual met the tolerance", ""
         => |c| c.converged.to_string();
-    "residual": "nats", "norm of Hx - eigenvalue*x, with x of norm 1: an eigenvalue lies this near",
+    "residual": "nats", "norm of Hx - eigenvalue*x, with x of norm 1: an eigenvalue is this near",
         "a product with the Hessian was not finite"
         => |c| float(c.residual);
     "eigenvalue": "nats", "the Hessian's eigenvalue of largest absolute value, with its sign",
@@ -106,13 +106,13 @@ pub static CURVATURE_COLUMNS: &[Column<Curvature>] = columns![Curvature;
         => |c| float(c.log_spectral_norm());
     "seconds": "seconds", "wall-clock time of the networks that were measured together, divided by their number", ""
         => |c| float(c.seconds);
-    "device": "", "what it was measured on: cpu, or cuda:0", ""
+    "device": "", "device of the measurement: cpu, or cuda:0", ""
         => |c| c.device.as_str();
-    "cohort_size": "networks", "networks that were measured together with this one, itself included", ""
+    "cohort_size": "networks", "networks measured together, this one included", ""
         => |c| c.cohort_size;
     "libtorch": "", "version of libtorch", ""
         => |c| c.libtorch.as_str();
-    "git_sha": "", "commit of the program, with -dirty where its sources had changes", ""
+    "git_sha": "", "commit of the program, with -dirty if its sources had changes", ""
         => |c| c.git_sha.as_str();
     "hostname": "", "name of the machine", ""
         => |c| c.hostname.as_str();

@@ -287,7 +287,7 @@ pub fn finished_ids(dir: &Path) -> Result<HashSet<JobId>, ResultsError> {
     Ok(each(dir, RUNS, &[JOB_ID], |row| row.required(JOB_ID))?.into_iter().collect())
 }
 
-/// How each finished job ended, without reading the rest of its row.
+/// The outcome of each finished job; the rest of its row is not read.
 ///
 /// # Errors
 /// As [`read_runs`], as far as it reads.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::job::{Job, JobId, choices};
 
 choices! {
-    /// How a finished job ended.
+    /// The outcome of a finished job.
     Outcome, "outcome" {
         /// Trained to its last epoch with finite losses and parameters.
         Ok = "ok",

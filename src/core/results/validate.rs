@@ -63,7 +63,7 @@ fn numbers<T>(columns: &[Column<T>], row: &T) -> Result<(), String> {
         let Datum::Float(x) = (column.value)(row) else { continue };
         let name = column.name;
         if column.unit == "fraction" && x != x.clamp(0.0, 1.0) && !x.is_nan() {
-            return Err(format!("{x} in the column `{name}` is no fraction from 0 to 1"));
+            return Err(format!("{x} in the column `{name}` is not a fraction from 0 to 1"));
         }
         if x < 0.0 {
             return Err(format!("{x} in the column `{name}` is negative"));

@@ -59,7 +59,7 @@ impl fmt::Display for PlanChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "the grid changed: {} jobs are kept ({} of them finished), {} are new,\n{} are no longer asked for",
+            "the grid changed: {} jobs are kept ({} of them finished), {} are new,\n{} are no longer planned",
             self.kept, self.kept_finished, self.new, self.orphaned
         )?;
         match self.orphaned_finished {

@@ -14,11 +14,11 @@ use crate::results::{Record, ResultsError, planned_ids, read_runs};
 /// Decides which jobs a sweep needs from those that are finished. The same results always lead to
 /// the same jobs: a resumed run repeats every look.
 pub trait Looks {
-    /// All jobs asked for so far, in the order in which they are trained.
+    /// All jobs planned so far, in training order.
     fn jobs(&self) -> Vec<Job>;
 
-    /// Looks at the results of these jobs, and asks for more where a claim needs them. `None` while one
-    /// of them is not finished.
+    /// Evaluates the claims on the results of these jobs, and adds jobs that a claim needs. `None`
+    /// while one of the jobs is not finished.
     fn look(&mut self, records: &[Record]) -> Option<Look>;
 }
 

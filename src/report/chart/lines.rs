@@ -183,7 +183,7 @@ impl Lines {
     }
 
     fn rule_label(&self, y: f64, label: &str) -> Markup {
-        // Curves begin at a guess, and end there where they are over depth or rate.
+        // Curves start at a guess; over depth or rate they end there.
         let (x, anchor) = match self.drawing {
             Drawing::Markers => (LEFT + 3.0, "start"),
             _ => (WIDTH - RIGHT - 2.0, "end"),

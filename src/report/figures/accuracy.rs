@@ -119,7 +119,7 @@ impl Figures<'_> {
         });
         let text = html! {
             "Mean over the seeds that train, with its " (percent(LEVEL)) " interval (Student's t)" (rates)
-            ". No point: no run trains; how many do stands in the table above." (self.averaged("Averaged", shown))
+            ". No point: no run trains; the table above shows how many do." (self.averaged("Averaged", shown))
         };
         Some(self.figure(over.title, text, cells.iter().copied(), panels, data))
     }

@@ -87,8 +87,8 @@ impl Run<'_> {
         }
     }
 
-    /// The test accuracy by the convention of the paper's authors, whose training stops where it diverges
-    /// and who test the best checkpoint: a guess only if there is none.
+    /// The test accuracy by the convention of the paper's authors, who stop training at divergence
+    /// and test the best checkpoint; a guess only if there is none.
     pub(super) fn best_checkpoint(&self) -> Option<f64> {
         match (self.ending, self.record.epochs_done) {
             (RunEnding::Diverged, 0) => Some(chance(&self.record.job)),
@@ -302,15 +302,15 @@ pub(super) static COLUMNS: &[Column<CellSummary>] = columns![CellSummary;
         => |c| c.accuracy_interval.map(|i| i.low);
     "acc_high": "fraction", "upper end of the 95 % interval of acc", "as acc_low"
         => |c| c.accuracy_interval.map(|i| i.high);
-    "mean": "fraction", "mean test accuracy of the n jobs, one that did not train counted as a guess, 1/classes", columns::NOTHING_FINISHED
+    "mean": "fraction", "mean test accuracy of the n jobs, with a guess, 1/classes, for those that did not train", columns::NOTHING_FINISHED
         => |c| c.mean;
     "sd": "fraction", "standard deviation (n - 1) of the same", columns::NO_INTERVAL => |c| c.sd;
     "mean_low": "fraction", "lower end of the 95 % interval of mean, Gaffke's bound", columns::NO_INTERVAL
         => |c| c.mean_interval.map(|i| i.low);
     "mean_high": "fraction", "upper end of the 95 % interval of mean", columns::NO_INTERVAL
         => |c| c.mean_interval.map(|i| i.high);
-    "mean_best_checkpoint": "fraction", "mean test accuracy of the n jobs as the paper's authors count: of a job that diverged its best epoch, a guess only if no epoch was whole",
-        "nothing finished, or a version that did not test diverged jobs"
+    "mean_best_checkpoint": "fraction", "mean test accuracy of the n jobs by the convention of the paper's authors: for a job that diverged, that of its best epoch, or a guess if no epoch was whole",
+        "nothing finished, or the rows are from a version that did not test diverged jobs"
         => |c| c.best_checkpoint;
 ];
 

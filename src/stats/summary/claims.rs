@@ -47,21 +47,21 @@ pub struct ClaimResult {
 /// The columns of `claims.csv`.
 pub(super) static COLUMNS: &[Column<ClaimResult>] = columns![ClaimResult;
     "text": "", "the claim in words", "" => |c| c.text.as_str();
-    "verdict": "", "supported: the interval lies beyond the threshold; refuted: on the other side; undecided: neither, or settings disagree; not testable: nothing to compare", ""
+    "verdict": "", "supported: the interval is beyond the threshold; refuted: on the other side; undecided: neither, or settings disagree; not testable: nothing to compare", ""
         => |c| c.verdict().name();
-    "metric": "", "what it is about; accuracies and losses are those of the jobs that train, but for composite_acc", ""
+    "metric": "", "its metric; accuracies and losses are those of the jobs that train, except composite_acc", ""
         => |c| c.metric.name();
     "where": "", "the jobs that it is about", "all" => |c| c.r#where.as_str();
     "test": "", "what was tested", "" => |c| c.test.as_str();
-    "estimate": "the metric's", "mean, or mean difference, positive where the claim is right; each side at its best lr on validation", "nothing to test"
+    "estimate": "the metric's", "mean, or mean difference, positive if the claim is right; each side at its best lr on validation", "nothing to test"
         => |c| c.estimate;
-    "low": "the metric's", "lower end of its 95 % interval, wider where hyperparameters were chosen in the same seeds", "nothing to test"
+    "low": "the metric's", "lower end of its 95 % interval, wider if hyperparameters were chosen in the same seeds", "nothing to test"
         => |c| c.interval.map(|i| i.low);
     "high": "the metric's", "upper end of its 95 % interval", "as low" => |c| c.interval.map(|i| i.high);
-    "sd": "the metric's", "standard deviation between seeds of what estimate is the mean of", "fewer than two seeds"
+    "sd": "the metric's", "standard deviation over seeds of the values averaged in estimate", "fewer than two seeds"
         => |c| c.overall().sd;
     "n": "seeds", "seeds that the test uses; fewer than 6 are exploratory", "" => |c| c.overall().n;
-    "p": "", "level at which the claim is just decided, either way", "nothing to test" => |c| c.overall().p.map(readable_p);
+    "p": "", "two-sided p value", "nothing to test" => |c| c.overall().p.map(readable_p);
     "p_holm": "", "the same after Holm's correction over the sweep's claims", "nothing to test" => |c| c.overall().p_holm.map(readable_p);
     "p_sign_flip": "", "p value of the exact sign-flip test of the threshold (of successes: McNemar's)", "not a comparison of paired seeds"
         => |c| c.overall().p_sign_flip.map(readable_p);
@@ -70,7 +70,7 @@ pub(super) static COLUMNS: &[Column<ClaimResult>] = columns![ClaimResult;
     "n_success_other": "jobs", "as n_success, of the second side", "one side only" => |c| c.success_of(1).map(|s| s.0);
     "n_runs_other": "jobs", "as n_runs, of the second side", "one side only" => |c| c.success_of(1).map(|s| s.1);
     "method": "", "the test", "nothing to test" => |c| c.overall().method;
-    "until_decided": "", "stopped or open, where seeds are added until claims are decided", "the number of seeds is fixed"
+    "until_decided": "", "stopped or open, if seeds are added until claims are decided", "the number of seeds is fixed"
         => |c| c.until_decided.map(|_| if c.is_open() { "open" } else { "stopped" });
     "choices": "", "settings that hyperparameters were chosen from in these seeds, multiplied over settings: the larger of both sides", ""
         => |c| c.overall().choices.0.max(c.overall().choices.1);
@@ -78,7 +78,7 @@ pub(super) static COLUMNS: &[Column<ClaimResult>] = columns![ClaimResult;
     "settings": "", "the verdict in each setting", "one setting" => |c| c.settings();
     "p_interaction": "", "p value of: it is the same in every setting", "one setting" => |c| c.answer.interaction.map(readable_p);
     "n_missing": "jobs", "planned jobs that it is about and that are not finished", "" => |c| c.n_missing;
-    "n_left_out": "jobs", "finished jobs left out, as their seed is not finished in every arm of their setting", "" => |c| c.n_left_out;
+    "n_left_out": "jobs", "finished jobs left out, because their seed is not finished in every arm of their setting", "" => |c| c.n_left_out;
     "seeds_needed": "seeds", "fresh seeds that would decide it with probability 0.8 at the observed mean and sd", "decided, over 1000, or not known"
         => |c| c.needed().and_then(|s| s.n);
     "seeds_needed_low": "seeds", "the same at the far end of the effect's 95 % interval", "as seeds_needed"
@@ -373,7 +373,9 @@ impl ClaimResult {
                 100.0 * ALPHA
             ),
             false if self.answer.open.is_empty() => " More seeds would not decide it.".to_owned(),
-            false => format!(" Ended at the most seeds of its stopping rule, {max_seeds}."),
+            false => {
+                format!(" Ended at the maximum number of seeds of its stopping rule, {max_seeds}.")
+            }
         }
     }
 
@@ -424,7 +426,7 @@ impl ClaimResult {
                 )
             }
             Some(SeedsNeeded { n: None, low, .. }) => format!(
-                " The mean is too near the threshold: to decide it takes over 1,000 fresh seeds (at the least {}).",
+                " The mean is too near the threshold: deciding it needs over 1,000 fresh seeds (at least {}).",
                 or_more(low)
             ),
             None if overall.estimate.is_none() && overall.n < 2 => {

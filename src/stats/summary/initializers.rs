@@ -1,4 +1,4 @@
-//! How robust each initializer (arm) is over the whole sweep.
+//! Robustness of each initializer (arm) over the whole sweep.
 
 use super::arms::{Arm, Arms};
 use super::cells::{Cells, Counts};

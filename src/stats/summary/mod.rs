@@ -54,7 +54,7 @@ pub use variance::VarianceSummary;
 /// The input of a summary.
 #[derive(Clone, Copy, Default)]
 pub struct Input<'a> {
-    /// The plan; if it is empty, the finished jobs stand in for it.
+    /// The plan; if it is empty, the finished jobs are used instead.
     pub planned: &'a [(JobId, Job)],
     /// The finished jobs.
     pub records: &'a [Record],
@@ -131,7 +131,7 @@ impl Summary {
     /// Makes a summary; the sweep need not be finished.
     ///
     /// # Errors
-    /// If a baseline is asked for that is not in the sweep.
+    /// The requested baseline is not in the sweep.
     pub fn new(input: &Input) -> Result<Summary, SummaryError> {
         let sweep = Cells::new(input);
         let arms = Arms::new(&sweep, input.baseline)?;

@@ -151,7 +151,7 @@ fn unfinished(sweep: &Cells, arms: &Arms, initializers: &[InitializerSummary], n
     missing.extend(empty.map(|context| name(sweep, arms, context, None)));
     if !missing.is_empty() {
         notes.at("missing", &missing, format!(
-            "Not compared, as no run counts: {}. What is said over several settings is said without these.",
+            "Not compared, because no run counts: {}. Results over several settings exclude these.",
             some(&missing)
         ));
     }
@@ -292,7 +292,7 @@ fn values(sweep: &Cells, notes: &mut Notes) {
     }
 }
 
-/// The composite accuracy by either convention of counting diverged runs, where they differ.
+/// The composite accuracy by both conventions of counting diverged runs, if they differ.
 fn conventions(sweep: &Cells, arms: &Arms, notes: &mut Notes) {
     let mut places = Vec::new();
     for (arm, Arm { label, .. }) in arms.arms.iter().enumerate() {

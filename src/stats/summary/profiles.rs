@@ -36,7 +36,7 @@ pub struct ProfilePoint {
 pub(super) static COLUMNS: &[Column<ProfilePoint>] = columns![ProfilePoint;
     "init": "", columns::INIT, "" => |p| p.init.as_str();
     "tau": "fraction", "a test accuracy", "" => |p| p.tau;
-    "share": "fraction", "share of the jobs, over all cells, with a test accuracy of at least tau, those that did not train counted as a guess; mean over seeds", ""
+    "share": "fraction", "share of the jobs, over all cells, with a test accuracy of at least tau, with a guess for those that did not train; mean over seeds", ""
         => |p| p.share;
     "low": "fraction", "lower end of the 95 % interval of share, Gaffke's bound over the seeds, at this tau alone", "" => |p| p.band.low;
     "high": "fraction", "upper end of the 95 % interval of share", "" => |p| p.band.high;

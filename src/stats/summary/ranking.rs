@@ -64,7 +64,7 @@ pub struct Ranked {
 pub(super) static COLUMNS: &[Column<Ranked>] = columns![Ranked;
     "rank": "", "place among the initializers of the task: by the share of runs that train, then by validation accuracy", "" => |r| r.rank;
     "init": "", columns::INIT, "" => |r| r.init.as_str();
-    "n_trained": "jobs", "jobs that trained (did not diverge, where the claims are about diverged), at every lr", "" => |r| r.trained;
+    "n_trained": "jobs", "jobs that trained (did not diverge, if the claims are about diverged), at every lr", "" => |r| r.trained;
     "n": "jobs", columns::COUNTED, "" => |r| r.runs;
     "success": "fraction", "share of seeds that train, mean over lrs and settings", columns::NOTHING_FINISHED
         => |r| r.success.map(|s| s.value);
@@ -80,8 +80,8 @@ pub(super) static COLUMNS: &[Column<Ranked>] = columns![Ranked;
         => |r| r.accuracy.map(|a| a.interval.low);
     "acc_high": "fraction", "upper end of its 95 % interval", "fewer than two trained"
         => |r| r.accuracy.map(|a| a.interval.high);
-    "acc_n": "seeds", "seeds that acc is the mean of", "" => |r| r.n;
-    "against_first": "", "how it stands against rank 1: success first, then accuracy of the jobs that train; errors are 5 % for all pairs of a task", ""
+    "acc_n": "seeds", "seeds in the mean acc", "" => |r| r.n;
+    "against_first": "", "comparison with rank 1: success first, then accuracy of the jobs that train; errors are 5 % for all pairs of a task", ""
         => |r| r.words();
     "success_p": "", "p value of: rank 1 trains as many seeds, times the number of pairs", "rank 1, or nothing trains"
         => |r| r.behind.as_ref().and_then(|c| c.success.p).map(readable_p);
@@ -93,7 +93,7 @@ pub(super) static COLUMNS: &[Column<Ranked>] = columns![Ranked;
         => |r| r.behind.as_ref().and_then(|c| c.accuracy.interval()).map(|i| i.high);
     "acc_p": "", "p value of: the accuracies are equal, times the number of pairs", "as acc_behind"
         => |r| r.behind.as_ref().and_then(|c| c.accuracy.p).map(readable_p);
-    "acc_detectable": "fraction", "the difference that as many seeds find with probability 0.8", "as acc_behind"
+    "acc_detectable": "fraction", "the difference that this number of seeds detects with probability 0.8", "as acc_behind"
         => |r| r.behind.as_ref().and_then(|c| detectable(&c.accuracy));
 ];
 

@@ -15,7 +15,7 @@ use wninit_core::plan::Plan;
 use wninit_core::results::Record;
 use wninit_core::run::until_decided::{Look, Looks};
 
-/// The looks at a sweep and the jobs that they ask for.
+/// The looks at a sweep and the jobs that they add.
 ///
 /// All cells start with the seeds of the grid. After each look, the cells that an open claim needs
 /// ([`Answer::open`](crate::verdict::Answer::open)) get another batch, those with the fewest seeds
@@ -28,13 +28,13 @@ pub struct SequentialPlan {
     claims: Vec<Claim>,
     /// The sweep that chose its learning rates, if one did.
     explored: Option<Explored>,
-    /// Every job that may be asked for, in the plan's order.
+    /// Every job that may be added, in the plan's order.
     jobs: Vec<(JobId, Job)>,
     /// The cell of each job, and the number of its seed in the cell.
     places: Vec<(usize, usize)>,
-    /// By cell, how many seeds were asked for so far.
+    /// Number of seeds planned so far, by cell.
     seeds: Vec<usize>,
-    /// The looks that asked for more.
+    /// Number of looks that added jobs.
     looks: usize,
     /// The message of the last look about each claim.
     said: Vec<String>,
@@ -87,7 +87,7 @@ impl SequentialPlan {
         self.jobs.len()
     }
 
-    /// The jobs asked for so far, with their ids.
+    /// The jobs planned so far, with their ids.
     fn planned(&self) -> Vec<(JobId, Job)> {
         let asked = |(_, (cell, number)): &(_, &(usize, usize))| *number < self.seeds[*cell];
         self.jobs.iter().zip(&self.places).filter(asked).map(|(job, _)| job.clone()).collect()
@@ -115,7 +115,7 @@ impl SequentialPlan {
                     "undecided, as settings disagree".to_owned()
                 }
                 (Verdict::Undecided, false) => {
-                    format!("undecided at the most seeds, {}", self.rule.max_seeds)
+                    format!("undecided at the maximum number of seeds, {}", self.rule.max_seeds)
                 }
                 (verdict, false) => verdict.to_string(),
             };

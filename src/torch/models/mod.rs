@@ -20,7 +20,7 @@ use residual::ResidualBlock;
 pub struct ModelConfig {
     /// The network and its sizes.
     pub arch: Arch,
-    /// How its layers are normalised.
+    /// Normalisation of its layers.
     pub norm: Norm,
     /// Channels, height and width of an image.
     pub input: [i64; 3],
@@ -97,7 +97,7 @@ pub struct Model {
 pub struct StepResult {
     /// The mean cross-entropy of the mini-batch, `[member]`, in nats.
     pub loss: Tensor,
-    /// How many images were classified correctly, `[member]`.
+    /// Number of images classified correctly, `[member]`.
     pub correct: Tensor,
 }
 
@@ -149,7 +149,7 @@ impl Model {
         self.config
     }
 
-    /// How many networks are stacked.
+    /// Number of stacked networks.
     pub fn members(&self) -> i64 {
         self.members
     }

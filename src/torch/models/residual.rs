@@ -1,8 +1,8 @@
 //! The residual block of `resnet` and `wrn`.
 //!
 //! A block without batch norm starts with a convolution, and there is no ReLU after the stem, after
-//! the sum or before the pooling: `out = conv2(relu(conv1(x))) + shortcut(x)`. With batch norm, `z
-//! = bn1(x)` and `out = conv2(relu(bn2(conv1(relu(z))))) + shortcut(z)`, where an identity shortcut
+//! the sum or before the pooling: `out = conv2(relu(conv1(x))) + shortcut(x)`. With batch norm,
+//! `z = bn1(x)` and `out = conv2(relu(bn2(conv1(relu(z))))) + shortcut(z)`; an identity shortcut
 //! adds `x`.
 
 use tch::Tensor;

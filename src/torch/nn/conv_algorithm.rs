@@ -1,7 +1,7 @@
 //! A stack of 2-d convolutions, one per member, computed by one of several algorithms.
 //!
-//! Images are `[member, batch, channel, height, width]`, stored as `[member, batch, height, width,
-//! channel]` (channels last). On a CPU, consecutive dense convolutions are fastest and make a
+//! Images are `[member, batch, channel, height, width]`, stored as
+//! `[member, batch, height, width, channel]` (channels last). On a CPU, consecutive dense convolutions are fastest and make a
 //! member's result independent of its neighbours to the last bit. On a GPU the fastest algorithm
 //! depends on the shape: `conv_timing` chooses it.
 

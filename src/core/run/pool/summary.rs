@@ -114,10 +114,10 @@ impl fmt::Display for RunSummary {
             RunEnd::Complete if self.failed.is_empty() && self.left == 0 => Ok(()),
             RunEnd::Complete => write!(f, "\nto try them again, {again}"),
             RunEnd::Interrupted => {
-                write!(f, "\ninterrupted with {} jobs left; to go on, {again}", self.left)
+                write!(f, "\ninterrupted with {} jobs left; to continue, {again}", self.left)
             }
             RunEnd::Deadline => {
-                write!(f, "\nthe time is up with {} jobs left; to go on, {again}", self.left)
+                write!(f, "\nthe time is up with {} jobs left; to continue, {again}", self.left)
             }
             RunEnd::NoWorker => write!(
                 f,
