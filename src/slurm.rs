@@ -1,9 +1,9 @@
 //! A sweep as a Slurm job array: the text of its two scripts.
 //!
 //! Each task of the array trains one shard. Shortly before its time limit Slurm signals the task's
-//! script, which lets the program write its checkpoints and puts the task back into the queue;
-//! Slurm itself decides whether a task that it ends for other reasons is queued again. A second
-//! job, which starts when the array has finished, merges the shards and prints the summary.
+//! script, which lets the program write its checkpoints and requeues the task; Slurm itself decides
+//! whether a task that it ends for other reasons is queued again. A second job, which starts when
+//! the array has finished, merges the shards and prints the summary.
 
 use std::fmt::Write;
 use std::path::Path;

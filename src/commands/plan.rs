@@ -150,7 +150,7 @@ fn finished(grid: &Grid, args: &Args) -> Result<HashSet<JobId>, ResultsError> {
     results::finished_ids(&args.results.join(&grid.name))
 }
 
-/// Bytes on disk that a job takes: its rows, those of its epochs, and its line of the plan.
+/// Bytes of a job on disk: its rows, those of its epochs, and its line of the plan.
 fn disk(job: &Job) -> f64 {
     700.0 + 110.0 * f64::from(job.epochs) + 250.0
 }

@@ -13,8 +13,9 @@ equal     to the last digit. On the CPU, with the same libtorch and on the same 
           else is `different`.
 close     if the row was made on a GPU, on another machine or by another libtorch: the same
           outcome, accuracies within 0.02, losses within 0.02 or 5 %, a divergence within one epoch.
-different otherwise; the columns that differ are listed, with both values. A deep network that trains badly can
-          amplify rounding without limit, so for rows from another machine `different` proves nothing.
+different otherwise; the columns that differ are listed, with both values. A deep network that
+          trains badly can amplify rounding without limit, so for rows from another machine
+          `different` proves nothing.
 The exit code is 0 if every job is equal or close, 1 if one is different, 3 if one could not be checked.")]
 pub struct Args {
     /// The sweep's folder, such as results/depth

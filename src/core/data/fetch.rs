@@ -210,7 +210,7 @@ pub enum Fetched {
 /// Why a fetch failed.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// No source had it.
+    /// Every source failed.
     #[error("{}", all_failed(place, names, folder, tried))]
     AllFailed {
         /// The data set and the data folder.
@@ -413,7 +413,7 @@ enum Failure {
     Source(String),
     /// A server has no such file: it may have it under another name.
     Missing(String),
-    /// The connection broke, or the server had a fault: worth another attempt.
+    /// The connection broke, or the server failed: retried.
     Broken(String),
     /// A local failure: no other source would help.
     Write(PathBuf, io::Error),

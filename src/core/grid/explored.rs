@@ -4,7 +4,7 @@ use super::Condition;
 use crate::job::Job;
 
 /// The sweep whose validation accuracies chose the learning rates of this one. `wninit confirm`
-/// writes it; the summary then takes the chosen rates instead of choosing.
+/// writes it; the summary then uses its rates instead of choosing.
 #[derive(Clone, Debug, Default)]
 pub struct Explored {
     /// Its folder, as named on the command line.

@@ -1,4 +1,4 @@
-//! A sweep's grid: a TOML file that says which jobs to train.
+//! A sweep's grid: a TOML file that defines the jobs to train.
 //!
 //! ```toml
 //! name = "depth"                    # the results go to results/depth/
@@ -21,9 +21,9 @@
 //! batch_size = 256
 //! ```
 //!
-//! `[[block]]`s are further expansions on top of `[base]`, `extends` takes another file as the
-//! base, `[profile.NAME]` is an overlay for `--profile NAME`, and `[[claim]]` and `[[published]]`
-//! state what the sweep is meant to show. `until_decided` adds seeds until the claims are decided.
+//! `[[block]]`s are further expansions on top of `[base]`, `extends` uses another file as the base,
+//! `[profile.NAME]` is an overlay for `--profile NAME`, and `[[claim]]` and `[[published]]` state
+//! what the sweep is meant to show. `until_decided` adds seeds until the claims are decided.
 //! `[explored]` names the sweep that chose the learning rates.
 //!
 //! Every error in a grid is a [`GridError`]: one line that names the file, the line, the key and
@@ -190,7 +190,7 @@ impl Grid {
         Ok(all)
     }
 
-    /// The settings that all jobs share unless a block says otherwise.
+    /// The settings that all jobs share unless a block overrides them.
     pub(crate) fn base(&self) -> &[Setting] {
         &self.own.base
     }

@@ -16,8 +16,8 @@ pub(crate) enum Kind {
     Choice(fn() -> Vec<Choice>),
     /// Whole numbers from the first to the last.
     Whole(u64, u64),
-    /// Numbers from the first to the last; the text says why the first itself is excluded, if it
-    /// is not empty.
+    /// Numbers from the first to the last; the text gives the reason if the first itself is
+    /// excluded, and is empty otherwise.
     Number(f64, f64, &'static str),
     /// `true` or `false`.
     Boolean,

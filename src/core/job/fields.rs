@@ -12,7 +12,7 @@ use super::field::{Declared, Field, FieldType, Kind, fields, held, settled, stor
 use super::value::Value;
 use super::{Dataset, Job, JobError};
 
-/// The fields that tell replicates of one setting apart.
+/// The fields that distinguish replicates of one setting.
 pub const SEED_FIELDS: [&str; 3] = ["seed", "init_seed", "data_seed"];
 
 fields! {

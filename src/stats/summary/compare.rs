@@ -38,7 +38,7 @@ impl Comparison {
     }
 }
 
-/// The number of some cells' counted runs, over their settings; `besides` tells arms apart.
+/// The number of some cells' counted runs, over their settings; `besides` distinguishes arms.
 pub(super) fn alone(
     sweep: &Cells,
     metric: Metric,

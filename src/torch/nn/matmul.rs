@@ -54,7 +54,7 @@ unsafe fn product(to: &mut [f32], [n, k, m]: [usize; 3], a: Matrix, b: Matrix) {
         1 => (n, m, 1, a, b),
         _ => (m, n, m, b.transposed(), a.transposed()),
     };
-    // SAFETY: the the caller guarantees the operands; `to` was checked.
+    // SAFETY: the caller guarantees the operands; `to` was checked.
     unsafe {
         get_gemm_fn()(
             rows,

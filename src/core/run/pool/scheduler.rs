@@ -171,7 +171,7 @@ impl<'a> Pool<'a> {
     }
 
     /// Persists the cohorts in training in case of SIGKILL. After a request to stop there are none: a
-    /// kill then says nothing about the jobs.
+    /// kill is then not caused by the jobs.
     fn save_under_way(&mut self) {
         if !std::mem::take(&mut self.changed) {
             return;
