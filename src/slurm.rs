@@ -1,9 +1,9 @@
 //! A sweep as a Slurm job array: the text of its two scripts.
 //!
 //! Each task of the array trains one shard. Shortly before its time limit Slurm signals the task's
-//! script, which lets the program write its checkpoints and puts the task back into the queue; a
-//! task that Slurm ends for other reasons is put back, or not, by Slurm itself. A second job, which
-//! starts when the array is through, merges the shards and prints the summary.
+//! script, which lets the program write its checkpoints and requeues the task; Slurm itself decides
+//! whether a task that it ends for other reasons is queued again. A second job, which starts when
+//! the array has finished, merges the shards and prints the summary.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -23,19 +23,19 @@ pub struct JobArray {
     pub data: String,
     /// The sweep's folder.
     pub sweep: String,
-    /// The folder of the scripts and of what the jobs print.
+    /// The folder of the scripts and of the jobs' logs.
     pub folder: String,
-    /// Tasks, and so shards.
+    /// Tasks of the array; each trains one shard.
     pub tasks: u32,
     /// How many of them may run at a time.
     pub at_once: Option<u32>,
     /// Seconds before the time limit at which a task saves and is queued again.
     pub warning: u32,
-    /// How often a task may be queued again.
+    /// Maximum number of times that a task is queued again.
     pub restarts: u32,
     /// Options of `sbatch` for the array, such as `--time=04:00:00`.
     pub options: Vec<String>,
-    /// Those of them that the job after the array has, too.
+    /// Those of them that also apply to the job after the array.
     pub finish_options: Vec<String>,
     /// Further options of `wninit run`.
     pub run: Vec<String>,
@@ -49,7 +49,7 @@ pub const ARRAY: &str = "array.sbatch";
 /// The file name of the script that merges and summarises.
 pub const FINISH: &str = "finish.sbatch";
 
-/// A word as a shell takes it literally, quoted only where it must be.
+/// Quotes a word for the shell, if it needs quotes.
 pub fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./=:,@%+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
@@ -58,8 +58,8 @@ pub fn quote(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// A word as it stands in an `#SBATCH` line: `sbatch` ends it at a space outside of quotes, and
-/// takes a backslash for an escape inside of them, too.
+/// Quotes a word for an `#SBATCH` line: `sbatch` ends it at a space outside of quotes, and a
+/// backslash is an escape inside of quotes as well.
 fn directive(word: &str) -> String {
     if quote(word) == word {
         return word.to_owned();
@@ -175,7 +175,7 @@ exit "$code"
         text
     }
 
-    /// Where a job's output goes. A percent sign in the folder's name is none of a pattern.
+    /// The path of a job's output. A percent sign in the folder's name is escaped.
     fn log(&self, pattern: &str) -> String {
         format!("--output={}/{pattern}", self.folder.replace('%', "%%"))
     }

@@ -1,4 +1,5 @@
-//! `wninit confirm`: a new sweep with the learning rates that an explored one chose, and fresh seeds.
+//! `wninit confirm`: a new sweep with fresh seeds, at the learning rates chosen in an exploratory
+//! one.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::OsString;
@@ -23,30 +24,30 @@ use wninit_core::text_table::{Heading, Style, TextColumn, TextTable};
 use wninit_stats::summary::{self, Choice, Edge};
 use wninit_stats::verdict::CONFIRMING;
 
-/// Judge an explored sweep's claims with fresh seeds, each setting at the learning rate that
-/// validation chose
+/// Test an exploratory sweep's claims on fresh seeds, each setting at its learning rate chosen on
+/// validation
 ///
 /// Writes the grid of a new sweep, ROOT/NAME-confirm/grid.toml, trains it as `wninit run` does, and
-/// prints its summary. What chose the learning rates has no part in the verdicts.
+/// prints its summary. Runs that chose the learning rates do not count in the verdicts.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
-For each setting (all that varies but learning rate and seeds) the learning rate with the best mean
-validation accuracy is chosen. A run that diverged counts as a guess; a rate that fewer seeds finished
-than another one is refused; of equal rates the smaller one is chosen, and the smallest where none
-trains. Cells of which a claim names the learning rate are trained as they are, beside the chosen ones.
-ROOT/NAME-confirm/grid.toml is an ordinary grid with the choices under [explored]: `wninit plan`, `run`
-and `slurm` take it, too. The exit code is that of `wninit run`.")]
+For each setting (everything that varies except learning rate and seeds) the learning rate with the
+best mean validation accuracy is chosen. A diverged run counts as a guess. A rate with fewer finished
+seeds than another one is refused. Of equal rates the smaller one is chosen; if none trains, the
+smallest. If a claim names its learning rate, its cells are also trained at that rate.
+ROOT/NAME-confirm/grid.toml is an ordinary grid with the choices under [explored]: `wninit plan`,
+`run` and `slurm` accept it. The exit code is that of `wninit run`.")]
 pub struct Args {
-    /// The folder of the sweep that explored, such as results/depth, or its grid
+    /// The folder of the exploratory sweep, such as results/depth, or its grid
     #[arg(value_name = "DIR")]
     pub explored: PathBuf,
     /// Fresh seeds for each setting; fewer than 6 are exploratory
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..))]
     pub seeds: u32,
-    /// Name of the new sweep [default: that of the old one with -confirm]
+    /// Name of the new sweep [default: the old name with -confirm]
     #[arg(long)]
     pub name: Option<String>,
-    /// Print choices and plan, and write nothing
+    /// Print the choices and the plan, and write nothing
     #[arg(long)]
     pub dry_run: bool,
     /// Write the grid, and train nothing
@@ -57,11 +58,11 @@ pub struct Args {
     pub run: Options,
 }
 
-/// Writes the grid and becomes `wninit-torch run`.
+/// Writes the grid and replaces the process with `wninit-torch run`.
 ///
 /// # Errors
-/// The folder is no explored sweep's, nothing can be chosen, another confirmation has rows where this
-/// one's would go, or a file cannot be written.
+/// The folder is not an exploratory sweep's, nothing can be chosen, the target folder has rows of
+/// another confirmation, or a file cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     let dir = explored_folder(args)?;
     let folder = Folder::read(&dir).map_err(UsageError)?;
@@ -102,7 +103,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let target = args.run.results.join(&name);
     let new = explored.confirming(name, &settings, &seeds, provenance);
     let path = target.join("grid.toml");
-    // As `run` will read it.
+    // In the form that `run` will read.
     let grid = Grid::parse(&new.to_toml(), &path, &Overrides::default())?;
     let plan = Plan::of(&grid)?;
     let is_there = is_there(&target, &dir, &grid, &plan)?;
@@ -138,7 +139,7 @@ fn usage(message: impl Into<String>) -> anyhow::Error {
     UsageError(anyhow!(message.into())).into()
 }
 
-/// The folder of the sweep that explored: as it was given, or that of the grid that was given.
+/// The folder of the exploratory sweep: the given one, or that of the given grid.
 fn explored_folder(args: &Args) -> anyhow::Result<PathBuf> {
     let given = &args.explored;
     if !given.is_file() {
@@ -183,7 +184,7 @@ fn is_there(target: &Path, explored: &Path, grid: &Grid, plan: &Plan) -> anyhow:
     )))
 }
 
-/// What tells two confirmations apart, in words.
+/// The difference between two confirmations, as text.
 fn difference(there: Option<&Explored>, new: Option<&Explored>) -> String {
     let (Some(there), Some(new)) = (there, new) else {
         return "another grid".to_owned();
@@ -204,7 +205,7 @@ fn difference(there: Option<&Explored>, new: Option<&Explored>) -> String {
     })
 }
 
-/// Words with the middle of a long list left out.
+/// The words joined, without the middle of a long list.
 fn some(words: &[String]) -> String {
     const SHOWN: usize = 3;
     let more = words.len().saturating_sub(SHOWN);
@@ -212,7 +213,7 @@ fn some(words: &[String]) -> String {
     if more == 0 { shown } else { format!("{shown}; and {more} more") }
 }
 
-/// What to know before the seeds are spent.
+/// Warnings before training.
 fn warnings(choices: &[Choice], seeds: u32, finish: &str) -> Vec<String> {
     let mut warnings = Vec::new();
     let mut edges: BTreeMap<String, (Vec<String>, String)> = BTreeMap::new();

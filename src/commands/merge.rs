@@ -1,4 +1,4 @@
-//! `wninit merge DIR`: the shards of a sweep as one.
+//! `wninit merge DIR`: merges the shards of a sweep.
 
 use std::path::PathBuf;
 
@@ -7,20 +7,19 @@ use anyhow::{Result, bail};
 use wninit_core::console::{self, say, warn};
 use wninit_core::results::{is_mergeable, merge};
 
-/// Copy what the shards of a sweep finished into the sweep's own runs.csv, epochs.csv and
-/// failures.csv.
+/// Copy the results of a sweep's shards into its own runs.csv, epochs.csv and failures.csv.
 ///
-/// So it does with what a run finished but could not write, because another program had changed a
-/// file, and kept in files such as runs.unwritten-4711.csv. The shards and these files stay as they
-/// are; a merge can be repeated, also while shards are still running. A job
-/// that has different results in two places is reported, and nothing is overwritten.
+/// It also copies results that a run could not write, because another program had changed a file,
+/// and set aside in files such as runs.unwritten-4711.csv. The shards and these files stay
+/// unchanged. A merge can be repeated, even while shards are running. A job with different results
+/// in two places is reported, and nothing is overwritten.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// The sweep's folder, such as results/depth
     pub dir: PathBuf,
 }
 
-/// Merges; the exit code is 1 if there are conflicts.
+/// Merges. Returns exit code 1 if there are conflicts.
 ///
 /// # Errors
 /// There is nothing to merge, another process writes to it, or a file cannot be read or written.

@@ -1,6 +1,6 @@
-//! The program's commands, one a file. Each has its `Args` and a `run` that returns the exit code:
-//! 0 done, 2 a bad grid or command line, 3 some jobs are left, 130 interrupted, 1 anything else,
-//! output that cannot be written included.
+//! The program's commands, one per file. Each has its `Args` and a `run` that returns the exit
+//! code: 0 done, 2 an invalid grid or command line, 3 some jobs are left, 130 interrupted, 1 any
+//! other failure, such as output that cannot be written.
 
 mod confirm;
 mod curvature;
@@ -22,7 +22,7 @@ use wninit_core::run::pool::EXIT_UNFINISHED;
 
 /// Which initialization survives depth, learning rate and seed?
 ///
-/// A grid (a TOML file) says which networks to train; `run` trains them and leaves a CSV that
+/// A grid (a TOML file) lists the networks to train; `run` trains them and writes a CSV file that
 /// survives being killed at any moment.
 #[derive(Parser)]
 #[command(name = "wninit", version, propagate_version = true)]
@@ -30,32 +30,32 @@ pub struct Cli {
     #[command(flatten)]
     #[allow(missing_docs)] // it would become the help text
     pub written: Option<Written>,
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What `wninit` can do.
+/// The commands of `wninit`.
 #[derive(Subcommand)]
 pub enum Command {
-    /// Say what a grid means: its jobs, what is finished, what the rest will cost
+    /// Show a grid's jobs, which of them are finished, and the cost of the rest
     Plan(cli::plan::Args),
-    /// Train what a grid asks for and is not finished yet
+    /// Train the unfinished jobs of a grid
     Run(cli::run::Args),
     Confirm(confirm::Args),
-    /// Say how far a sweep is
+    /// Show the progress of a sweep
     Status(status::Args),
-    /// Say what a sweep has shown
+    /// Summarise the results of a sweep
     Summary(summary::Args),
-    /// Make a page about a sweep, with pictures
+    /// Make an HTML page about a sweep, with figures
     Report(report::Args),
-    /// Measure how far signals get at initialization, layer by layer
+    /// Measure signal propagation at initialization, layer by layer
     Signal(cli::signal::Args),
-    /// Measure how curved the loss is at initialization
+    /// Measure the curvature of the loss at initialization
     Curvature(cli::curvature::Args),
-    /// Train finished jobs again and compare with their rows
+    /// Train finished jobs again and compare the results with their rows
     Verify(cli::verify::Args),
-    /// Put the results of a sweep's shards together
+    /// Merge the results of a sweep's shards
     Merge(merge::Args),
     /// Get a data set
     Fetch(fetch::Args),
@@ -63,13 +63,13 @@ pub enum Command {
     Slurm(slurm::Args),
     /// Print the grid format as a JSON schema, for editors and other programs
     Schema,
-    /// Say what this machine offers, and what is missing
+    /// Check this machine's devices, libraries and data
     Doctor(cli::doctor::Args),
 }
 
 impl Cli {
-    /// The exit code where the system starts no threads: jobs are left, and the same command will
-    /// do them.
+    /// The exit code if no threads can be started: 3 for commands that train, because jobs are
+    /// left.
     pub fn without_threads(&self) -> u8 {
         if matches!(self.command, Command::Run(_) | Command::Confirm(_)) {
             EXIT_UNFINISHED
@@ -79,11 +79,11 @@ impl Cli {
     }
 }
 
-/// Carries out a command; the exit code. The process becomes `wninit-torch` for one that needs
-/// tensors, and where that has done its part shows what it wrote.
+/// Runs a command and returns the exit code. For a command that needs tensors the process replaces
+/// itself with `wninit-torch`, which may return here to display its data ([`Written`]).
 ///
 /// # Errors
-/// Whatever stopped it; [`wninit_core::cli::fail`] prints it.
+/// The command failed; [`wninit_core::cli::fail`] prints the error.
 pub fn run(cli: &Cli) -> anyhow::Result<u8> {
     match (&cli.command, &cli.written) {
         (Command::Run(_), Some(written)) => Ok(run::show(written)),

@@ -1,4 +1,4 @@
-//! `wninit plan`: what a grid means, before anything runs.
+//! `wninit plan`: the jobs of a grid and their cost, before anything runs.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
@@ -31,10 +31,10 @@ fn text(table: &TextTable) -> String {
     text.lines().map(|line| format!(" {line}\n")).collect()
 }
 
-/// Prints the plan, with the costs that are known of this machine.
+/// Prints the plan, with costs by the known speeds of this machine.
 ///
 /// # Errors
-/// If the grid is bad, the results cannot be read or the output cannot be written.
+/// The grid is invalid, the results cannot be read, or the output cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     print(args, Speeds::load())
 }
@@ -86,7 +86,7 @@ pub(super) fn print_grid(grid: &Grid, results: &Path) -> anyhow::Result<()> {
 fn one(grid: &Grid, args: &Args, speeds: &Speeds) -> anyhow::Result<()> {
     let folder = args.results.join(&grid.name);
     if args.folder {
-        // As it is: a script that takes it for a path must find it there.
+        // Unescaped, because scripts use it as a path.
         return Ok(console::print_raw(&[folder.as_os_str().as_bytes(), b"\n"].concat())?);
     }
     let mut plan = planned(grid)?;
@@ -145,25 +145,25 @@ fn remaining(plan: &Plan, finished: &HashSet<JobId>, speeds: &Speeds) -> Vec<Coh
     cohort::spread(cohort::cohorts(jobs, |shape| speeds.width(shape)), workers)
 }
 
-/// The jobs that the sweep's folder has results of.
+/// The jobs with results in the sweep's folder.
 fn finished(grid: &Grid, args: &Args) -> Result<HashSet<JobId>, ResultsError> {
     results::finished_ids(&args.results.join(&grid.name))
 }
 
-/// Bytes on disk that a job takes: its rows, those of its epochs, and its line of the plan.
+/// Bytes of a job on disk: its rows, those of its epochs, and its line of the plan.
 fn disk(job: &Job) -> f64 {
     700.0 + 110.0 * f64::from(job.epochs) + 250.0
 }
 
-/// What a grid costs beside training its jobs: one that is about curvature alone takes some thirty
-/// Hessian-vector products over a tenth of the batches, each as long as two and a half steps.
+/// The cost of a grid that is only about curvature, in epochs: some thirty Hessian-vector products
+/// over a tenth of the batches, each as long as two and a half steps.
 fn epochs_for(grid: &Grid) -> f64 {
     let metrics = || grid.claims.iter().map(|claim| claim.metric);
     let curvature = metrics().all(|metric| metric == Metric::LogSpectralNorm);
     if curvature && metrics().next().is_some() { 30.0 * 0.1 * 2.5 } else { 1.0 }
 }
 
-/// A row for each grid, and the sum.
+/// A row for each grid, and the total.
 fn suite(args: &Args, speeds: &Speeds) -> anyhow::Result<String> {
     let [core, gpu] = speeds.clone().of_a_core_and_a_gpu();
     let mut rows = Vec::new();
@@ -221,7 +221,7 @@ fn suite(args: &Args, speeds: &Speeds) -> anyhow::Result<String> {
     Ok(text)
 }
 
-/// Hours with as many digits as an estimate deserves.
+/// Hours with the digits that are significant in an estimate.
 fn hours(hours: f64) -> String {
     match hours {
         h if h < 0.095 => format!("{h:.2}"),
@@ -230,7 +230,7 @@ fn hours(hours: f64) -> String {
     }
 }
 
-/// A job a line: `3f2a… depth=10 lr=0.1 seed=0`.
+/// One job per line: `3f2a… depth=10 lr=0.1 seed=0`.
 fn list(plan: &Plan, out: &mut dyn io::Write) -> io::Result<()> {
     let varying = plan.varying();
     // init_seed and data_seed are redundant where seed sets both.
@@ -249,7 +249,7 @@ fn list(plan: &Plan, out: &mut dyn io::Write) -> io::Result<()> {
     Ok(())
 }
 
-/// A line for each shard: its jobs, what is left of them, and what it costs beside the others.
+/// A line for each shard: its jobs, those left, and its cost relative to the mean.
 fn shards(plan: &Plan, count: u32, finished: &HashSet<JobId>) -> String {
     let parts = shard::partition(&plan.jobs, count);
     let costs: Vec<(usize, f64, f64)> = parts
@@ -322,7 +322,8 @@ fn describe(
         );
         if !measured && speeds.gpu().is_some() {
             let flops = scaled(Rates::GPU.fp32, "FLOP/s");
-            let _ = writeln!(text, "  what was not measured is assumed to run at {flops}");
+            let _ =
+                writeln!(text, "  networks without a measurement are assumed to run at {flops}");
         }
         if !measured {
             text.push_str("  --measure times a few steps of each network, once\n");
@@ -369,7 +370,7 @@ fn models(plan: &Plan) -> String {
     format!("{}{more}", table.trim_end())
 }
 
-/// The values of an axis, the middle of a long list left out.
+/// The values of an axis, without the middle of a long list.
 fn values(axis: &Axis) -> String {
     const WIDTH: usize = 72;
     let short = |value: &Value| match value {

@@ -1,4 +1,4 @@
-//! `wninit report DIR`: a page for people.
+//! `wninit report DIR`: an HTML page about a sweep.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -11,10 +11,10 @@ use wninit_core::console;
 use wninit_core::job::Init;
 use wninit_core::results::{read_epochs, write_atomically};
 
-/// Make a page about a sweep: what it shows, in pictures.
+/// Make an HTML page about a sweep: its results in figures.
 ///
-/// The page is one HTML file that needs no network. It shows which initializer to use at which depth,
-/// how sure that is, and what was not measured. A sweep that is still running has a report, too.
+/// The page is one HTML file that needs no network. It shows which initializer to use at which
+/// depth, with the uncertainty, and what was not measured. The sweep may still be running.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// The sweep's folder, such as results/depth
@@ -27,10 +27,10 @@ pub struct Args {
     pub baseline: Option<Init>,
 }
 
-/// Writes the report and prints where it is.
+/// Writes the report and prints its path.
 ///
 /// # Errors
-/// The folder is no sweep's, one of its files cannot be read, or the report cannot be written.
+/// The folder is not a sweep's, one of its files cannot be read, or the report cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     let folder = Folder::read(&args.dir)?;
     let summary = folder.summary(args.baseline)?;

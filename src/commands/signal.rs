@@ -12,10 +12,11 @@ use wninit_stats::describe;
 
 use crate::report::signal::{InitSignals, NetSignals, Spread, signal_page};
 
-/// Where theory puts the mean over seeds of both ratios of a network with the proposed gain: near 1 in
-/// an MLP, between √2 and √e in a synthetic residual network. The theorems are about expectations in
-/// wide networks: a network of 20 layers of some 200 units strays by a third in one draw, and ten
-/// seeds by a tenth; residual networks by a few per cent.
+/// The range in which theory puts the mean over seeds of both ratios of a network with the proposed
+/// gain: near 1 in an MLP, between √2 and √e in a synthetic residual network. The theorems are
+/// about expectations in wide networks: a network of 20 layers of some 200 units deviates by a
+/// third in one draw, the mean of ten seeds by a tenth; residual networks deviate by a few per
+/// cent.
 fn bounds(net: &str) -> Option<(f64, f64)> {
     match net.split(' ').next() {
         Some("mlp") => Some((2.0 / 3.0, 1.5)),
@@ -30,7 +31,7 @@ type Network = [Signal];
 /// Makes `signal.html` beside `signal.csv`, and prints a table.
 ///
 /// # Errors
-/// `signal.csv` cannot be read, or the page not be written.
+/// `signal.csv` cannot be read, or the page cannot be written.
 pub(super) fn show(args: &Args, written: &Written) -> anyhow::Result<u8> {
     let path = written.dir.join(SIGNALS);
     let rows = read_signals(&path)?;
@@ -56,7 +57,7 @@ const SYNTHETIC: &str = "Norms by layer at initialization: the synthetic network
                  √2 and √e in a residual network.";
 
 /// The page's introduction for a grid's networks.
-const GRID: &str = "Norms by layer, of the networks from which the grid's jobs start, on one mini-batch of \
+const GRID: &str = "Norms by layer, of the initial networks of the grid's jobs, on one mini-batch of \
                  training images each.";
 
 /// The initializers of a network, with the runs of their seeds.
@@ -72,7 +73,7 @@ fn groups<'a>(measured: &[&'a Network]) -> Vec<(&'a str, ByInit<'a>)> {
     nets
 }
 
-/// The entry of a name, made if there is none.
+/// The entry of a name, created if there is none.
 fn place<'m, 'a, T: Default>(entries: &'m mut Vec<(&'a str, T)>, name: &'a str) -> &'m mut T {
     let found = entries.iter().position(|(other, _)| *other == name);
     let at = found.unwrap_or_else(|| {
@@ -126,7 +127,7 @@ fn number(x: Option<f64>) -> String {
     }
 }
 
-/// A row a network and initializer: means over seeds.
+/// One row per network and initializer: means over seeds.
 fn table(measured: &[&Network]) -> TextTable {
     type Row<'a> = (&'a str, &'a str, Vec<&'a Network>);
     let rows = groups(measured)

@@ -22,11 +22,11 @@ use wninit_core::results::{finished_ids, write_atomically};
 use wninit_core::run::sweep;
 
 /// Train a sweep on a Slurm cluster: a job array with a shard for each task, and a job that merges,
-/// summarises and reports when the array is through
+/// summarises and reports after it
 ///
-/// Writes the scripts to ROOT/NAME/slurm/, with a copy of the grid that later edits do not reach,
-/// and prints the array's; with --submit both are submitted. Tasks save and queue again before their
-/// time limit.
+/// Writes the scripts to ROOT/NAME/slurm/, with a copy of the grid, so that later edits have no
+/// effect, and prints the array's script; with --submit both are submitted. Before their time
+/// limit, tasks save and are queued again.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Options after -- are those of `wninit run`, as in
@@ -35,28 +35,28 @@ pub struct Args {
     #[command(flatten)]
     #[allow(missing_docs)] // it would become the help text
     pub grid: GridArgs,
-    /// Tasks, and so shards; 16%4 lets 4 of them run at a time
+    /// Number of tasks, one for each shard; with 16%4, 4 of 16 run at a time
     #[arg(long, value_name = "N[%M]")]
     pub array: Tasks,
     /// Submit the jobs with sbatch
     #[arg(long)]
     pub submit: bool,
-    /// Where the jobs may run
+    /// Partition of the jobs
     #[arg(long, value_name = "PARTITION")]
     pub partition: Option<String>,
-    /// What each task gets, such as gpu:1; without a GPU it trains on its CPUs
+    /// Resources of each task, such as gpu:1; without a GPU it trains on its CPUs
     #[arg(long, value_name = "GRES")]
     pub gres: Option<String>,
-    /// Time limit of a task, such as 04:00:00; it goes on in the next one
+    /// Time limit of a task, such as 04:00:00; then it is queued again and continues
     #[arg(long, value_name = "TIME")]
     pub time: Option<String>,
-    /// CPUs of a task: as many workers, where it trains on them
+    /// CPUs of a task; without a GPU, each is a worker
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub cpus_per_task: Option<u32>,
     /// Memory of a task, such as 8G
     #[arg(long, value_name = "SIZE")]
     pub mem: Option<String>,
-    /// Whose account is charged
+    /// Account to charge
     #[arg(long, value_name = "ACCOUNT")]
     pub account: Option<String>,
     /// A further option of sbatch, such as --sbatch=--qos=high (repeatable)
@@ -65,10 +65,10 @@ pub struct Args {
     /// How long before its time limit a task saves and is queued again
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..=65535))]
     pub signal: u32,
-    /// How often a task is queued again at the most
+    /// Maximum number of times that a task is queued again
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub restarts: u32,
-    /// Where results are kept, on a file system that all nodes share
+    /// Where results are kept, on a file system shared by all nodes
     #[arg(long, value_name = "ROOT", default_value = "results")]
     pub results: PathBuf,
     /// The data folder [default: WNINIT_DATA, else ./data]
@@ -79,7 +79,7 @@ pub struct Args {
     pub run: Vec<String>,
 }
 
-/// How many tasks, and how many at a time.
+/// The number of tasks, and how many run at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tasks {
     /// Tasks of the array.
@@ -109,8 +109,8 @@ impl FromStr for Tasks {
 /// Writes the scripts, and prints the array's or submits both.
 ///
 /// # Errors
-/// The grid or the command line is bad, a data set is missing, a file cannot be written, or `sbatch`
-/// refuses.
+/// The grid or the command line is invalid, a data set is missing, a file cannot be written, or
+/// `sbatch` fails.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     let grid = args.grid.load()?;
     let plan = Plan::of(&grid)?;
@@ -141,7 +141,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     }
     if args.array.count as usize > plan.jobs.len() {
         let (tasks, jobs) = (args.array.count, plan.jobs.len());
-        say(&format!("warning: {tasks} tasks for {jobs} jobs: the others will have nothing to do"));
+        say(&format!("warning: {tasks} tasks for {jobs} jobs: the rest will have no jobs"));
     }
 
     let folder = sweep_dir.join("slurm");
@@ -200,7 +200,7 @@ fn run_options(args: &Args) -> anyhow::Result<RunOptions> {
     }
     let given =
         |name: &str| words.iter().any(|word| word == name || word.starts_with(&format!("{name}=")));
-    // Slurm lets a task see the GPUs that it asked for, and without having asked perhaps all.
+    // With a GPU request Slurm shows a task its own GPUs, without one perhaps all.
     let gpu = args.gres.iter().chain(&args.sbatch).any(|option| is_about_gpus(option));
     let device = match (given("--device"), gpu) {
         (true, _) => None,
@@ -279,13 +279,13 @@ fn usage(message: impl Into<String>) -> anyhow::Error {
     UsageError(anyhow!(message.into())).into()
 }
 
-/// A path that a script can name from any folder.
+/// The absolute path as text for a script.
 fn absolute(path: &Path, what: &str) -> anyhow::Result<String> {
     let path = std::path::absolute(path).map_err(|error| usage(format!("{what}: {error}")))?;
     text(&path, what)
 }
 
-/// A path as a script can hold it.
+/// The path as text for a script.
 fn text(path: &Path, what: &str) -> anyhow::Result<String> {
     match path.to_str() {
         Some(text) if !text.chars().any(char::is_control) => Ok(text.to_owned()),
@@ -311,8 +311,8 @@ fn check_data(plan: &Plan, dir: &Path, grid: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A copy of the grid for tasks that may start in days. Its name is that of its content, so that
-/// a later submission leaves it as it is.
+/// A copy of the grid for tasks that may start in days. Its name is a hash of its content, so that
+/// a later submission does not change it.
 fn frozen(folder: &Path, grid: &Grid) -> anyhow::Result<PathBuf> {
     let text = grid.to_toml();
     let name = files::hex(&Sha256::digest(&text)[..4]);
@@ -337,11 +337,11 @@ fn submit(folder: &Path, tasks: u32, jobs: usize) -> anyhow::Result<()> {
     .with_context(|| format!("both are submitted, as the jobs {array} and {finish}"))
 }
 
-/// Submits a script; the job's number.
+/// Submits a script and returns the job's number.
 fn sbatch(options: &[&str], script: &Path) -> anyhow::Result<String> {
     let mut command = Command::new("sbatch");
     command.arg("--parsable").args(options).arg(script);
-    // Or the options of a job in which this runs would be those of the new one.
+    // Otherwise, inside a Slurm job, its options would apply to the new one.
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SBATCH_") {
             command.env_remove(name);
@@ -355,7 +355,7 @@ fn sbatch(options: &[&str], script: &Path) -> anyhow::Result<String> {
     })?;
     let said = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
-        bail!("sbatch refuses {}: {}", script.display(), said.trim());
+        bail!("sbatch rejected {}: {}", script.display(), said.trim());
     }
     if !said.is_empty() {
         say(said.trim_end());
@@ -364,7 +364,7 @@ fn sbatch(options: &[&str], script: &Path) -> anyhow::Result<String> {
     let id = String::from_utf8_lossy(&output.stdout);
     let id = id.trim().split(';').next().unwrap_or_default();
     if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_digit()) {
-        bail!("sbatch took {}, but names no job: {:?}", script.display(), id);
+        bail!("sbatch accepted {}, but printed no job number: {:?}", script.display(), id);
     }
     Ok(id.to_owned())
 }

@@ -1,4 +1,4 @@
-//! `wninit status DIR`: how far a sweep is, from any terminal.
+//! `wninit status DIR`: the progress of a sweep.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -18,9 +18,9 @@ use wninit_core::run::progress::RunProgress;
 use wninit_core::run::until_decided::{self, Looks};
 use wninit_stats::summary;
 
-/// How far is a sweep, and what went wrong so far?
+/// Show the progress of a sweep, and its failures.
 ///
-/// Reads the files of a sweep, also while it runs.
+/// Reads the sweep's files, even while it runs.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// The sweep's folder, such as results/depth
@@ -33,7 +33,7 @@ pub struct Args {
 /// Prints the state of a sweep.
 ///
 /// # Errors
-/// The folder is no sweep's, or its files cannot be read.
+/// The folder is not a sweep's, or its files cannot be read.
 pub fn run(args: &Args) -> Result<u8> {
     let status = Status::of(&args.dir)?;
     console::print(&status.to_string())?;
@@ -56,13 +56,13 @@ pub struct Status {
     pub planned: usize,
     pub ok: usize,
     pub diverged: usize,
-    /// Those that failed and were not finished since.
+    /// Jobs that failed and have not finished since.
     pub failed: usize,
-    /// Those without a result, in-flight ones included.
+    /// Jobs without a result, in-flight ones included.
     pub missing: usize,
     /// Finished jobs that are no longer in the plan.
     pub orphaned: usize,
-    /// Whether a claim needs more seeds than were asked for so far.
+    /// Whether a claim needs more seeds than are planned so far.
     pub open: bool,
     /// Why jobs failed, by the last attempt at each: reason, message, number of jobs. The most
     /// frequent first.
@@ -74,7 +74,7 @@ impl Status {
     /// The state of the sweep in a folder.
     ///
     /// # Errors
-    /// The folder is no sweep's, or its files cannot be read.
+    /// The folder is not a sweep's, or its files cannot be read.
     pub fn of(dir: &Path) -> Result<Status> {
         if !dir.is_dir() {
             bail!(
@@ -84,7 +84,7 @@ impl Status {
         }
         let Some(plan) = planned_ids(dir)? else {
             bail!(
-                "{} holds no plan.csv, so it is no sweep's folder; name one such as results/depth",
+                "{} holds no plan.csv, so it is not a sweep's folder; name one such as results/depth",
                 dir.display()
             );
         };
@@ -93,7 +93,7 @@ impl Status {
         let mut last: HashMap<JobId, Failure> = HashMap::new();
         for failure in read_failures(dir)? {
             let open = plan.contains(&failure.id) && !outcomes.contains_key(&failure.id);
-            // Attempts are counted; the time alone would not do where a clock was set back.
+            // By attempt first, because a clock may be set back.
             let when = |failure: &Failure| (failure.attempt, failure.at);
             if open && last.get(&failure.id).is_none_or(|other| when(other) <= when(&failure)) {
                 last.insert(failure.id, failure);

@@ -1,11 +1,11 @@
 //! Standard output and standard error: the only place that writes to them.
 //!
-//! Results go to standard output. A reader that has seen enough (`| head`) is no error: what is left
-//! is dropped, and the command continues to its own exit code. Anything else, a full disk perhaps, is a
-//! [`PrintError`]. Messages go to standard error, and one that cannot be written is dropped: a sweep
-//! must not abort because stderr is unwritable.
+//! Results go to standard output. A closed pipe (`| head`) is no error: the rest is dropped, and
+//! the command continues to its own exit code. Any other failure, such as a full disk, is a
+//! [`PrintError`]. Messages go to standard error, and one that cannot be written is dropped: a
+//! sweep must not abort because stderr is unwritable.
 //!
-//! Control characters in what is printed are spelt out, since names and messages come from files.
+//! Control characters are escaped, since names and messages come from files.
 
 use std::io::{self, BufWriter, IsTerminal, Write};
 
@@ -24,7 +24,7 @@ pub fn print(text: &str) -> Result<(), PrintError> {
     print_raw(text::visible(text).as_bytes())
 }
 
-/// Prints bytes as they are: a file for another program, or text whose colours are ours.
+/// Prints bytes unchanged: a file for another program, or text with our own colours.
 ///
 /// # Errors
 /// Standard output cannot be written to.
@@ -32,11 +32,10 @@ pub fn print_raw(bytes: &[u8]) -> Result<(), PrintError> {
     reported(stdout().write_all(bytes).and_then(|()| stdout().flush()))
 }
 
-/// Lets `write` print at length; it may stop at the first error of the writer. What it writes is
-/// printed as it is.
+/// Calls `write` with standard output, unescaped. It may stop at the writer's first error.
 ///
 /// # Errors
-/// Standard output cannot be written to, or else the error of `write`.
+/// Standard output cannot be written to, or `write` fails.
 pub fn print_with<E: From<PrintError>>(
     write: impl FnOnce(&mut dyn Write) -> Result<(), E>,
 ) -> Result<(), E> {
@@ -49,8 +48,7 @@ pub fn print_with<E: From<PrintError>>(
     }
 }
 
-/// Standard output that records why it failed: a caller may wrap the error beyond
-/// recognition.
+/// Standard output that records its error, because a caller may wrap it beyond recognition.
 struct Watched {
     error: Option<io::Error>,
 }
@@ -77,7 +75,7 @@ impl Write for Watched {
     }
 }
 
-/// What to make of an attempt to print: a closed pipe is no error.
+/// The result of printing, with a closed pipe as success.
 ///
 /// # Errors
 /// Any other failure.
@@ -94,7 +92,7 @@ pub fn say(message: &str) {
     let _ = stderr().write_all(format!("{}\n", text::visible(message)).as_bytes());
 }
 
-/// Prints a line with `warning: ` in front for each of these, as [`say`].
+/// Prints each warning as a line, as [`say`], with `warning: ` in front.
 pub fn warn(warnings: impl IntoIterator<Item = impl std::fmt::Display>) {
     warnings.into_iter().for_each(|warning| say(&format!("warning: {warning}")));
 }

@@ -1,4 +1,4 @@
-//! Execution options. They are not part of a job, since they must not change a result.
+//! Execution options. They are not part of a job, because they change no result.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -74,7 +74,7 @@ pub const NO_THREAD: &str =
 
 /// Parses a duration such as `90s`, `30m`, `1.5h` or `1d`.
 pub(crate) fn parse_time(text: &str) -> Result<Duration, String> {
-    let expected = || format!("\"{text}\" is no time; expected 90s, 30m, 2h or 1d");
+    let expected = || format!("\"{text}\" is not a duration; expected 90s, 30m, 2h or 1d");
     let unit = text.chars().last().ok_or_else(expected)?;
     let seconds = match unit {
         's' => 1.0,
@@ -112,7 +112,10 @@ mod tests {
             assert!(parse_time(wrong).is_err(), "{wrong}");
         }
         for wrong in ["nans", "infs", "-0.1s"] {
-            assert!(parse_time(wrong).is_err_and(|error| error.contains("is no time")), "{wrong}");
+            assert!(
+                parse_time(wrong).is_err_and(|error| error.contains("is not a duration")),
+                "{wrong}"
+            );
         }
         assert_eq!(parse_time("36500d"), Ok(LONGEST));
         for long in ["36501d", "9.3e18s", "1e300d"] {

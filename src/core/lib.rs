@@ -7,15 +7,16 @@
 //! ```
 //!
 //! 1. [`grid`] reads a TOML file, with `extends`, overlays and overrides, and expands its axes.
-//! 2. [`job`] says what a job is: every field that can change a result, validated, and the id that is
+//! 2. [`job`] defines a job: every field that can change a result, validated, and the id, which is
 //!    the hash of all of them.
 //! 3. [`plan`] lists the jobs of a grid. Jobs of one shape form a *cohort* ([`plan::cohort`]), whose
 //!    networks train as one stack of tensors; costs and measured speeds decide how wide it is, and
 //!    shards share a plan among machines.
-//! 4. [`run`] hands cohorts to workers and their records to the journal. Who trains is a
-//!    [`Trainer`](run::trainer::Trainer): libtorch in the program, a fake in the pool's tests.
+//! 4. [`run`] hands cohorts to workers and their records to the journal. A
+//!    [`Trainer`](run::trainer::Trainer) trains them: libtorch in the program, a fake in the pool's
+//!    tests.
 //! 5. [`results`] are CSV files that are only appended to, by one writer, and synced before a job
-//!    counts as finished. They are read the same way by everyone.
+//!    counts as finished. All commands use the same readers.
 //!
 //! [`data`] reads and fetches data sets; [`cli`] holds the arguments that both programs parse and the
 //! hand-over between them; [`console`] is the only place that prints.
@@ -25,9 +26,9 @@
 //! * **A job's result depends on the job alone**: not on the jobs beside it, the number of workers,
 //!   the order, or an interruption. Every random draw comes from a stream that is named by seed, purpose
 //!   and epoch ([`rng`]).
-//! * **What was measured is kept.** A finished job is on disk before the next one starts. A run that
+//! * **Measurements are kept.** A finished job is on disk before the next one starts. A run that
 //!   diverged is a result; a run that the machine cut short is not, and is tried again.
-//! * **A bad grid changes nothing.** It is refused with file, line and key before anything is written.
+//! * **A bad grid changes nothing.** The error names file, line and key before anything is written.
 
 pub mod cli;
 pub mod console;

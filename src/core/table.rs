@@ -1,4 +1,5 @@
-//! Tidy tables, one row an observation and one column a variable, and what their columns mean.
+//! Tidy tables (one row per observation, one column per variable) and the meanings of their
+//! columns.
 
 use std::io;
 use std::ops::Deref;
@@ -44,7 +45,7 @@ impl<T: Into<Datum>> From<Option<T>> for Datum {
 }
 
 impl Datum {
-    /// The cell in a CSV file. Numbers are exact; text is one line and no spreadsheet's formula.
+    /// The cell in a CSV file. Numbers are exact; text is one line that no spreadsheet evaluates.
     pub fn csv(&self) -> String {
         match self {
             Datum::Empty => String::new(),
@@ -60,14 +61,14 @@ impl Datum {
     }
 }
 
-/// What a column of a CSV file means.
+/// Documentation of a column of a CSV file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ColumnDoc {
     /// The name in the header.
     pub name: &'static str,
     /// The unit, or an empty string.
     pub unit: &'static str,
-    /// What the cells hold.
+    /// The meaning of the cells.
     pub meaning: &'static str,
     /// What an empty cell means, or an empty string if no cell is empty.
     pub empty: &'static str,
@@ -75,7 +76,7 @@ pub struct ColumnDoc {
 
 /// A column of a table whose rows are made from a `T`; [`columns!`](crate::columns) lists them.
 pub struct Column<T> {
-    /// What it means.
+    /// Its documentation.
     pub doc: ColumnDoc,
     /// The cell of a row.
     pub value: fn(&T) -> Datum,
@@ -121,7 +122,7 @@ impl Table {
     /// Writes the table as CSV (RFC 4180, LF).
     ///
     /// # Errors
-    /// Those of the writer.
+    /// The writer fails.
     pub fn write_csv(&self, to: impl io::Write) -> io::Result<()> {
         let mut writer = csv::Writer::from_writer(to);
         writer.write_record(self.columns.iter().map(|column| column.name))?;

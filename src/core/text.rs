@@ -1,18 +1,17 @@
-//! Text from files and other programs, made safe to show.
+//! Makes text from files and other programs safe to show.
 
-/// Whether a character shows nothing of itself: control characters, which move a terminal's cursor
-/// or end a row, and the marks that turn the direction of writing, which make one name look like
-/// another.
+/// Whether a character is invisible: control characters, which move a terminal's cursor or end a
+/// row, and marks that change the writing direction, which make one name look like another.
 pub(crate) fn is_hidden(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// The text with its hidden characters spelt out (`\u{1b}`), but for line breaks and tabs.
+/// The text with its hidden characters escaped (`\u{1b}`), except line breaks and tabs.
 pub(crate) fn visible(text: &str) -> String {
     spelt_out(text, |c| is_hidden(c) && !matches!(c, '\n' | '\t'))
 }
 
-/// The text with every hidden character spelt out, so that it is one line.
+/// The text with every hidden character escaped, so that it is one line.
 pub(crate) fn visible_line(text: &str) -> String {
     spelt_out(text, is_hidden)
 }
@@ -34,7 +33,7 @@ pub fn one_line(text: &str) -> String {
 /// The characters that make a spreadsheet take a cell for a formula.
 const FORMULA: [char; 6] = ['=', '+', '-', '@', '\t', '\r'];
 
-/// The most characters of a cell.
+/// Maximum number of characters in a cell.
 const LONGEST: usize = 4000;
 
 /// The text as a cell of a CSV file: one line, which no spreadsheet evaluates.
@@ -44,7 +43,7 @@ pub(crate) fn cell(text: &str) -> String {
     if formula { "'" } else { "" }.chars().chain(line.chars()).take(LONGEST).collect()
 }
 
-/// Undoes what [`cell`] put before a would-be formula.
+/// Removes the prefix that [`cell`] puts before a formula.
 pub(crate) fn from_cell(cell: &str) -> &str {
     match cell.strip_prefix('\'') {
         Some(rest) if rest.starts_with(FORMULA) => rest,
@@ -52,7 +51,7 @@ pub(crate) fn from_cell(cell: &str) -> &str {
     }
 }
 
-/// The text in lines of at most `width` columns, all but the first indented.
+/// Wraps text into lines of at most `width` columns, all but the first indented.
 pub fn wrap(text: &str, width: usize, indent: usize) -> String {
     let (mut wrapped, mut column) = (String::new(), 0);
     for word in one_line(text).split_whitespace() {
@@ -70,7 +69,7 @@ pub fn wrap(text: &str, width: usize, indent: usize) -> String {
     wrapped
 }
 
-/// Columns of a terminal.
+/// Width in terminal columns.
 pub(crate) fn length(text: &str) -> usize {
     text.chars().count()
 }

@@ -11,7 +11,7 @@ use crate::text::{length, one_line, wrap};
 pub struct Heading {
     /// Its heading.
     pub name: String,
-    /// Its heading where space is short.
+    /// Its heading if space is short.
     pub short: String,
     /// Aligned to the right.
     pub numeric: bool,
@@ -29,12 +29,12 @@ impl Heading {
         Heading { numeric: true, ..Heading::new(name) }
     }
 
-    /// The same with another heading where space is short.
+    /// The same with another heading if space is short.
     pub fn or(self, short: impl Into<String>) -> Heading {
         Heading { short: short.into(), ..self }
     }
 
-    /// The column with this heading whose cells are made from a row by `cell`.
+    /// The column with this heading whose cells `cell` makes from rows.
     pub fn cell<'a, T>(self, cell: impl Fn(&T) -> String + 'a) -> TextColumn<'a, T> {
         (self, Box::new(cell))
     }
@@ -50,8 +50,8 @@ pub struct TextTable {
     pub title: String,
     /// The columns.
     pub headings: Vec<Heading>,
-    /// How many columns, from the left, identify a row. They are repeated where the table
-    /// is split, and in text a value equal to the one above it is left out.
+    /// How many columns, from the left, identify a row. They are repeated if the table is split. In
+    /// text, a value equal to the one above it is left out.
     pub keys: usize,
     /// The rows, each as long as `columns`.
     pub rows: Vec<Vec<String>>,
@@ -67,17 +67,17 @@ pub struct Style {
 }
 
 impl Style {
-    /// Bold, where the terminal has it.
+    /// Bold, if the terminal supports it.
     pub fn bold(self, text: &str) -> String {
         self.paint("1", text)
     }
 
-    /// Dim, where the terminal has it.
+    /// Dim, if the terminal supports it.
     pub fn dim(self, text: &str) -> String {
         self.paint("2", text)
     }
 
-    /// In an ANSI colour (`32` green, `31` red, `33` yellow), where the terminal has it.
+    /// In an ANSI colour (`32` green, `31` red, `33` yellow), if the terminal supports it.
     pub fn paint(self, code: &str, text: &str) -> String {
         if self.colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
@@ -117,8 +117,8 @@ impl TextTable {
         }
     }
 
-    /// The table as text. Where it is too wide, headings are shortened, then long words in the
-    /// rows, and then it is split into several that repeat the key columns.
+    /// The table as text. If it is too wide, headings are shortened, then long words in the rows;
+    /// then it is split into several tables that repeat the key columns.
     pub fn text(&self, style: Style) -> String {
         let table = self.narrowed(style.width);
         let mut text = String::new();
@@ -139,7 +139,7 @@ impl TextTable {
         self.narrowed(width).split(width).len() == 1
     }
 
-    /// The table, shortened where it is wider than that.
+    /// The table, shortened if it is wider than that.
     fn narrowed(&self, width: usize) -> TextTable {
         let wide = |t: &TextTable| {
             t.widths().iter().sum::<usize>() + GAP * t.headings.len().saturating_sub(1)

@@ -1,4 +1,4 @@
-//! Which initializer to use, task by task: success first, then the accuracy of the runs that train.
+//! The best initializer of each task: success first, then the accuracy of the runs that train.
 
 use maud::{Markup, html};
 
@@ -97,7 +97,7 @@ fn accuracy(row: &Ranked) -> String {
 
 fn rates(row: &Ranked) -> String {
     if row.trained == 0 {
-        return "–".to_owned(); // no rate is better than another
+        return "–".to_owned(); // no rate is better than the others
     }
     let [low, high] = [row.lr.0, row.lr.1].map(|lr| significant(lr, 3));
     if low == high { low } else { format!("{low} to {high}") }

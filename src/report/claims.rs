@@ -10,7 +10,7 @@ use wninit_stats::interval::Interval;
 use wninit_stats::summary::{ClaimResult, PublishedResult, Summary};
 use wninit_stats::verdict::Verdict;
 
-/// The range of an axis that shows its numbers and no more.
+/// No minimum range: the axis shows only its numbers.
 const NONE: (f64, f64) = (f64::INFINITY, f64::NEG_INFINITY);
 
 pub fn claims(summary: &Summary, tables: &[Table]) -> Markup {

@@ -1,4 +1,4 @@
-//! What was not measured.
+//! The list of what was not measured.
 
 use maud::{Markup, html};
 

@@ -1,11 +1,11 @@
-//! Pieces of HTML that every page is made of.
+//! HTML components shared by all pages.
 
 use std::fmt::Write;
 
 use maud::{Markup, PreEscaped, html};
 
-/// A page with this title around what stands in its `main`. Void elements are closed, and characters
-/// that XML cannot hold are left out: the page is well-formed XML, for any names.
+/// A page with this title and `main` content. Void elements are closed, and characters that XML
+/// does not allow are removed, so the page is well-formed XML for any names.
 pub fn document(title: &str, main: &Markup) -> String {
     let page = html! {
         (PreEscaped("<!DOCTYPE html>\n"))
@@ -26,18 +26,18 @@ pub fn document(title: &str, main: &Markup) -> String {
     page.into_string().chars().filter_map(visible).chain(['\n']).collect()
 }
 
-/// A character as it may stand in a page.
+/// A character, if a page may contain it.
 fn visible(c: char) -> Option<char> {
     match c {
         '\n' => Some(c),
         c if c.is_control() => Some(' '),
-        // Marks that turn the direction of writing could make a name look like another.
+        // Marks that change the writing direction could make one name look like another.
         '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{fffe}' | '\u{ffff}' => None,
         c => Some(c),
     }
 }
 
-/// A name, which may be broken after an underscore where space is short.
+/// A name, which may break after an underscore.
 pub fn name(text: &str) -> Markup {
     html! {
         @for (i, part) in text.split('_').enumerate() {
@@ -57,7 +57,7 @@ pub fn listed(items: &[Markup], before_last: &str) -> Markup {
     }
 }
 
-/// A link that holds a CSV file.
+/// A link that contains a CSV file.
 pub fn csv_link(file: &str, text: &str, csv: &[u8]) -> Markup {
     let mut uri = String::with_capacity(csv.len() * 5 / 4);
     for &byte in csv {

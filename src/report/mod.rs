@@ -1,7 +1,8 @@
-//! What a sweep has shown, as one HTML page for people.
+//! The report of a sweep, as one HTML page.
 //!
-//! The page needs no network, no script and no fonts but the reader's: charts are SVG in it, and each
-//! holds its data as a CSV link. It is well-formed XML as well as HTML, for any names, and it reads on a phone, in the dark and on paper.
+//! The page needs no network, no script and no fonts but the reader's: charts are inline SVG, each
+//! with its data as a CSV link. It is well-formed XML as well as HTML, for any names, and is
+//! readable on a phone, in dark mode and on paper.
 
 mod answer;
 mod chart;
@@ -138,7 +139,7 @@ fn footer(summary: &Summary, tables: &[Table]) -> Markup {
     }
 }
 
-/// A link that holds a table of the summary.
+/// A link that contains a table of the summary.
 fn table_link(tables: &[Table], name: &str) -> Markup {
     let mut csv = Vec::new();
     let table = tables.iter().find(|table| table.name == name);

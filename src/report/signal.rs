@@ -1,4 +1,4 @@
-//! How far signals get at initialization, as a page of the report's style.
+//! Signal propagation at initialization, as a page in the report's style.
 
 use maud::{Markup, html};
 
@@ -6,7 +6,7 @@ use super::chart::{ChartAxis, Drawing, Lines, Look, Point, Scale, Series};
 use super::markup::{csv_link, document, name, slug};
 use wninit_core::fmt::significant;
 
-/// A number over seeds: its geometric mean, the least and the greatest.
+/// A number over seeds: its geometric mean, minimum and maximum.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
     pub mean: f64,
@@ -15,7 +15,8 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Of these numbers; `None` unless all are positive and finite, as a logarithm needs.
+    /// The spread of these numbers; `None` unless all are positive and finite, as the logarithm
+    /// requires.
     pub fn of(values: &[f64]) -> Option<Spread> {
         if values.is_empty() || !values.iter().all(|x| x.is_finite() && *x > 0.0) {
             return None;
@@ -30,16 +31,16 @@ impl Spread {
 
 pub struct InitSignals {
     pub init: String,
-    /// How it looks, in every network.
+    /// The index of its appearance, the same in every network.
     pub look: usize,
-    /// Ratios on the way forward, by layer; `None` where nothing is left, or too much.
+    /// Ratios of the forward pass, by layer; `None` if one is zero or infinite.
     pub forward: Vec<Option<Spread>>,
-    /// Ratios on the way back, by layer.
+    /// Ratios of the backward pass, by layer.
     pub backward: Vec<Option<Spread>>,
 }
 
 pub struct NetSignals {
-    /// What it is.
+    /// Its name.
     pub name: String,
     pub arms: Vec<InitSignals>,
 }
@@ -105,8 +106,8 @@ fn chart(
     .svg()
 }
 
-/// Round numbers on a logarithmic axis that holds 1: 1, 2 and 5 where there is room for them, else
-/// powers of ten, at most nine.
+/// Round numbers on a logarithmic axis that contains 1: 1, 2 and 5 times powers of ten if there is
+/// room, else at most nine powers of ten.
 fn powers(low: f64, high: f64) -> Vec<f64> {
     let decades = high.log10() - low.log10(); // their ratio could be infinite
     let mantissas: &[f64] = match decades {

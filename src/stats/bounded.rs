@@ -1,4 +1,4 @@
-//! The mean of values that are bounded and of any shape.
+//! The mean of bounded values of any distribution.
 
 use crate::interval::Interval;
 
@@ -15,7 +15,7 @@ use crate::interval::Interval;
 /// The literature draws w at random. Here the probability is exact: with wᵢ = Eᵢ / ΣE of independent
 /// exponentials it is P(Σ Eᵢ(vᵢ − bound) ≤ 0), a race between the terms above and below the
 /// bound. As exponentials have no memory, term i above finishes before term j below with
-/// probability bⱼ / (aᵢ + bⱼ), whatever came before.
+/// probability bⱼ / (aᵢ + bⱼ), independently of the past.
 pub fn p_above(values: &[f64], range: Interval, bound: f64) -> f64 {
     if bound < range.low {
         return 0.0;

@@ -1,6 +1,6 @@
 //! Descriptions of samples: means, quantiles, spreads, profiles.
 //!
-//! Values are finite. What cannot be computed, such as an sd of one value, is `None`, never NaN.
+//! Values are finite. An undefined result, such as the sd of one value, is `None`, never NaN.
 
 /// The arithmetic mean; `None` for no values.
 pub fn mean(values: &[f64]) -> Option<f64> {

@@ -1,4 +1,4 @@
-//! How much more the results of one arm vary between seeds than those of another.
+//! Compares how much the results of two arms vary between seeds.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,12 +6,12 @@ use crate::describe;
 use crate::interval::{self, Estimate, Interval};
 
 /// The ratio of two arms' sds within settings, pooled over settings, with the interval of the
-/// delete-one-seed jackknife of its logarithm (Miller 1968, "Jackknifing variances"). A seed is left out of all
-/// settings and both arms at once. Unlike the F interval it asks neither for normal values nor for equal sds
-/// in all settings. A setting counts where both arms have three seeds.
+/// delete-one-seed jackknife of its logarithm (Miller 1968, "Jackknifing variances"). A seed is
+/// left out of all settings and both arms at once. Unlike the F interval it requires neither normal
+/// values nor equal sds in all settings. A setting counts if both arms have three seeds.
 ///
-/// `None` for fewer than six seeds, for which the jackknife is too narrow, and where an arm
-/// has no spread, or none without one of its seeds.
+/// `None` for fewer than six seeds, for which the jackknife is too narrow, and if an arm has no
+/// spread, or none without one of its seeds.
 pub fn sd_ratio(
     a: &[BTreeMap<u64, f64>],
     b: &[BTreeMap<u64, f64>],

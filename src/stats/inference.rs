@@ -1,4 +1,4 @@
-//! What is inferred of one number: its estimate, its interval, and p values against bounds.
+//! Inference on one number: its estimate, its interval, and p values against bounds.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ pub enum Inference {
     Difference(Difference),
     /// A mean, or a difference of means, of roughly normal values in a range.
     Student(Mean, Interval),
-    /// The mean of values in a range, of any shape.
+    /// The mean of values in a range, of any distribution.
     Bounded(Vec<f64>, Interval),
     /// The same, at any number of looks.
     Betting(Vec<f64>, Interval),
@@ -31,9 +31,9 @@ pub enum Inference {
 }
 
 impl Inference {
-    /// The mean of roughly normal values in `range`: Student's t; without spread, for which t says nothing,
-    /// the bound of values of any shape. `None` for fewer than two values, and without spread in an
-    /// unbounded range.
+    /// The mean of roughly normal values in `range`: Student's t; without spread, where t is
+    /// undefined, the distribution-free bound. `None` for fewer than two values, and without spread
+    /// in an unbounded range.
     pub fn mean(values: &[f64], range: Interval) -> Option<Inference> {
         let by_seed: BTreeMap<u64, f64> = (0..).zip(values.iter().copied()).collect();
         let mean = Mean::over(&[by_seed])?;
@@ -86,7 +86,7 @@ impl Inference {
         }
     }
 
-    /// The values that it can have.
+    /// Its possible values.
     pub(crate) fn range(&self) -> Interval {
         match self {
             Inference::Share { .. } => Interval { low: 0.0, high: 1.0 },
@@ -107,7 +107,7 @@ impl Inference {
         }
     }
 
-    /// The test, for people.
+    /// Display name of the test.
     pub fn method(&self) -> &'static str {
         match self {
             Inference::Share { .. } => "Clopper-Pearson",
@@ -121,7 +121,8 @@ impl Inference {
     }
 }
 
-/// The outermost bound between the estimate and `end` that is not rejected. Rejections grow outwards.
+/// The outermost bound between the estimate and `end` that is not rejected. All bounds beyond a
+/// rejected one are rejected.
 fn accepted(end: f64, estimate: f64, holds: impl Fn(f64) -> bool) -> f64 {
     let mut inner = estimate;
     let mut outer = end;

@@ -1,4 +1,4 @@
-//! Intervals, and the tests that are shared.
+//! Intervals, and shared tests.
 
 use std::fmt;
 
@@ -17,7 +17,7 @@ pub struct Interval {
 }
 
 impl fmt::Display for Interval {
-    /// `[0.100, 0.200]`; both ends in the format that is asked for.
+    /// `[0.100, 0.200]`; both ends in the requested format.
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         f.write_str("[")?;
         self.low.fmt(f)?;
@@ -52,9 +52,9 @@ pub(crate) fn holm(p: &[f64]) -> Vec<f64> {
     adjusted
 }
 
-/// The most that chance explains: the smallest k / n with P(X ≤ k) ≥ `confidence` for X ~
-/// Binomial(n, p). A classifier that guesses one of 1/p classes for each of n test images stays at
-/// or below it with that probability.
+/// The largest accuracy that chance explains: the smallest k / n with P(X ≤ k) ≥ `confidence` for X
+/// ~ Binomial(n, p). A classifier that guesses one of 1/p classes for each of n test images stays
+/// at or below it with that probability.
 pub(crate) fn binomial_bound(n: usize, p: f64, confidence: f64) -> f64 {
     if n == 0 {
         return 1.0;

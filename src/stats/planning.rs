@@ -1,4 +1,4 @@
-//! How many seeds a decision takes, and what a number of seeds can decide.
+//! How many seeds a decision needs, and which differences a number of seeds can detect.
 
 use crate::describe;
 use crate::inference::Inference;
@@ -6,7 +6,7 @@ use crate::interval::{Interval, LEVEL};
 use crate::power::{self, POWER, required_seeds};
 use crate::verdict::{ALPHA, Design};
 
-/// The most seeds that are named. What takes more is too small to be found by trying again.
+/// The largest number of seeds that is reported. An effect that needs more is too small to pursue.
 const MOST: usize = 1000;
 
 /// How many seeds, in all, a t test needs for a decision with probability `POWER`.
@@ -20,8 +20,9 @@ pub struct SeedsNeeded {
     pub high: Option<usize>,
 }
 
-/// How many fresh seeds decide whether the mean of roughly normal values lies in `wanted`; the range is that of
-/// [`effect_interval`]. `None` for fewer than two values, no spread, or no finite end.
+/// How many fresh seeds decide whether the mean of roughly normal values is in `wanted`; `low` and
+/// `high` come from [`effect_interval`]. `None` for fewer than two values, no spread, or no finite
+/// end.
 pub fn seeds_needed(values: &[f64], wanted: Interval) -> Option<SeedsNeeded> {
     let mean = describe::mean(values)?;
     let far = |end: f64| (mean - end).abs();
@@ -32,9 +33,9 @@ pub fn seeds_needed(values: &[f64], wanted: Interval) -> Option<SeedsNeeded> {
     Some(SeedsNeeded { n: needed(observed), low: needed(likely.high), high: needed(likely.low) })
 }
 
-/// How many fresh seeds decide whether the mean of values that all lie at the ends of `range` (of success
-/// or failure) is `wanted`, by the exact test of a share: at the observed share, and at the ends of its
-/// interval. `None` where a value lies between, or no end of `wanted` does.
+/// The same for values that are all at the ends of `range` (success or failure), by the exact test
+/// of a share: at the observed share, and at the ends of its interval. `None` if a value is between
+/// the ends, or no end of `wanted` is.
 pub(crate) fn share_seeds_needed(
     values: &[f64],
     range: Interval,
@@ -73,9 +74,10 @@ pub(crate) fn share_seeds_needed(
     Some(SeedsNeeded { n: needed(observed), low: needed(far), high: needed(near) })
 }
 
-/// The interval of how many sds the mean lies from a margin, on the side where it was observed: where the
-/// noncentral t distribution gives the observed statistic the tail probabilities (Hedges & Olkin
-/// 1985, §5.E; Cumming & Finch 2001). `None` for fewer than two values or no spread.
+/// The interval of the distance between the mean and a margin, in sds, on the observed side: the
+/// values at which the noncentral t distribution gives the observed statistic the tail
+/// probabilities (Hedges & Olkin 1985, §5.E; Cumming & Finch 2001). `None` for fewer than two
+/// values or no spread.
 pub fn effect_interval(values: &[f64], margin: f64) -> Option<Interval> {
     let (mean, sd, n) = (describe::mean(values)?, describe::sd(values)?, values.len());
     if sd < crate::student::EQUAL || margin.is_infinite() {
@@ -107,7 +109,7 @@ pub fn detectable_mean(n: usize, sd: f64, level: f64) -> Option<f64> {
     Some(effect * sd)
 }
 
-/// The smallest value at which a condition holds that goes on to hold above.
+/// The smallest value at which a condition holds that also holds for all larger values.
 fn smallest(mut low: f64, mut high: f64, holds: impl Fn(f64) -> bool) -> Option<f64> {
     if !holds(high) {
         return None;

@@ -1,4 +1,4 @@
-//! How many seeds a claim needs.
+//! Power of the t test, and the number of seeds that it needs.
 
 use statrs::distribution::{ContinuousCDF, Normal};
 use statrs::function::beta::beta_reg;
@@ -7,12 +7,12 @@ use statrs::function::gamma::ln_gamma;
 use crate::interval::t_quantile;
 use crate::verdict::Design;
 
-/// The probability with which the seeds that [`required_seeds`] asks for decide a claim.
+/// The probability that [`required_seeds`] seeds decide a claim.
 pub(crate) const POWER: f64 = 0.8;
 
-/// The power of the two-sided t test at `1 − level` of a mean paired difference of n seeds, or of the
-/// difference between arms of n seeds each, if the true one lies `effect` standard deviations from the
-/// margin: the noncentral t distribution (Cohen 1988). 0 for fewer than two seeds.
+/// The power of the two-sided t test at `1 − level` of a mean paired difference of n seeds, or of
+/// the difference between arms of n seeds each, if the true one is `effect` standard deviations
+/// from the margin: the noncentral t distribution (Cohen 1988). 0 for fewer than two seeds.
 pub(crate) fn power(effect: f64, n: usize, design: Design, level: f64) -> f64 {
     if n < 2 {
         return 0.0;
@@ -26,9 +26,9 @@ pub(crate) fn power(effect: f64, n: usize, design: Design, level: f64) -> f64 {
     1.0 - noncentral_t_cdf(critical, df, shift) + noncentral_t_cdf(-critical, df, shift)
 }
 
-/// The fewest seeds with which the t test at `1 − level` tells the mean from a margin with probability
-/// [`POWER`], if the true mean is `effect` sds between seeds away from it. `None` where more than `most`
-/// would be needed.
+/// The fewest seeds with which the t test at `1 − level` distinguishes the mean from a margin with
+/// probability [`POWER`], if the true mean is `effect` sds between seeds away from it. `None` if
+/// more than `most` are needed.
 pub(crate) fn required_seeds(effect: f64, level: f64, most: usize) -> Option<usize> {
     let enough = |n| power(effect, n, Design::Paired, level) >= POWER;
     let (mut low, mut high) = (1, most); // low is too few, high is enough

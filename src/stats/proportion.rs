@@ -1,9 +1,10 @@
-//! Shares of runs, and differences between them, without approximation.
+//! Exact inference on shares of runs and their differences.
 
 use statrs::function::beta::beta_reg;
 use statrs::function::factorial::ln_factorial;
 
-/// Up to so many seeds in an arm a difference is tested exactly; above, by [`Difference::united`].
+/// The largest number of seeds in an arm for the exact test of a difference; above it,
+/// [`Difference::united`] is used.
 const MOST: usize = 200;
 
 /// The error that the range of the nuisance parameter may add (Berger & Boos 1994).
@@ -28,7 +29,7 @@ pub fn p_below(k: usize, n: usize, p: f64) -> f64 {
 /// The difference between two shares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Difference {
-    /// The arms were given the same seeds. It is P(only a succeeds) − P(only b succeeds).
+    /// The arms share seeds. The difference is P(only a succeeds) − P(only b succeeds).
     Paired {
         /// Seeds.
         n: usize,
@@ -37,7 +38,7 @@ pub enum Difference {
         /// Seeds in which only b succeeded.
         only_b: usize,
     },
-    /// The arms were given seeds of their own: successes, of how many.
+    /// The arms have separate seeds: successes and seeds of each.
     Unpaired {
         /// Of a.
         a: (usize, usize),
@@ -73,7 +74,7 @@ impl Difference {
     /// parameter in a 1 − γ confidence interval, plus γ (Berger & Boos 1994, eq. 1).
     pub fn p_above(self, bound: f64) -> f64 {
         if bound <= -1.0 {
-            // Only b succeeds in every seed, or nothing can be so low.
+            // No difference is below −1; it equals −1 only if b alone succeeds in every seed.
             return f64::from(u8::from(bound == -1.0 && self.estimate() == -1.0));
         }
         if bound >= 1.0 {
@@ -97,7 +98,7 @@ impl Difference {
         }
     }
 
-    /// The table of as many seeds with these counts.
+    /// The table with these counts and the same number of seeds.
     fn with(self, row: usize, column: usize) -> Difference {
         match self {
             Difference::Paired { n, .. } => Difference::Paired { n, only_a: row, only_b: column },
@@ -107,7 +108,7 @@ impl Difference {
         }
     }
 
-    /// How many standard errors the difference lies above `bound`; the variance is that of the
+    /// How many standard errors the difference is above `bound`; the variance is that of the
     /// maximum likelihood estimate under the bound.
     fn score(self, bound: f64) -> f64 {
         let (distance, variance) = match self {
@@ -147,7 +148,7 @@ impl Difference {
     }
 
     /// The values that the nuisance parameter may have under the bound: b's share, or the share of
-    /// seeds in which one arm succeeds. `None` where the data exclude all of them at [`GAMMA`].
+    /// seeds in which one arm succeeds. `None` if the data exclude all of them at [`GAMMA`].
     fn nuisance(self, bound: f64) -> Option<(f64, f64)> {
         let (low, high) = match self {
             Difference::Paired { n, only_a, only_b } => {
@@ -163,8 +164,8 @@ impl Difference {
         (low <= high).then_some((low, high))
     }
 
-    /// The p value that holds whatever the dependence: the level at which the Clopper–Pearson bounds of
-    /// the two counts, with half of it each, part.
+    /// A p value that is valid under any dependence: the level at which the Clopper–Pearson bounds
+    /// of the two counts, with half of it each, separate.
     fn united(self, bound: f64) -> f64 {
         let ((k, n), (l, m)) = match self {
             Difference::Paired { n, only_a, only_b } => ((only_a, n), (only_b, n)),

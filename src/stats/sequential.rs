@@ -1,30 +1,31 @@
-//! Tests that may be looked at after every seed: the error counts the whole path.
+//! Anytime-valid tests, which may be evaluated after every seed: the error holds over the whole
+//! path.
 //!
 //! Each is a test of a bound by a nonnegative process that starts at 1 and whose mean does not grow
-//! under the null hypothesis. By Ville's (1939) inequality it ever reaches 1/p with probability at most p,
-//! so the reciprocal of its largest value so far is a p value at every look. Values are in the order
-//! in which they came: the same seeds give the same answer, whatever batches they came in.
+//! under the null hypothesis. By Ville's (1939) inequality it ever reaches 1/p with probability at
+//! most p, so the reciprocal of its largest value so far is a p value at every look. Values are in
+//! the order of their seeds, so the result does not depend on the batches.
 
 use crate::interval::Interval;
 
-/// The anytime-valid one-sided p value of "the mean is at most `bound`" for values in `range`,
-/// of any shape: the capital of a gambler who bets on values above the bound, averaged over a grid of
-/// bets (Waudby-Smith & Ramdas 2024, "Estimating means of bounded random variables by betting",
-/// eq. 24 and the grid of appendix B.6, one side of the hedge).
+/// The anytime-valid one-sided p value of "the mean is at most `bound`" for values in `range`, of
+/// any distribution: the capital of a gambler who bets on values above the bound, averaged over a
+/// grid of bets (Waudby-Smith & Ramdas 2024, "Estimating means of bounded random variables by
+/// betting", eq. 24 and the grid of appendix B.6, one side of the hedge).
 ///
-/// The bets lie at the quantiles of the arcsine distribution. For differences of successes and a bound
+/// The bets are quantiles of the arcsine distribution. For differences of successes and a bound
 /// of 0 only discordant pairs move the capital, and it is the beta-binomial mixture over
 /// one half of Jeffreys' prior (Robbins 1970).
 pub fn p_above(values: &[f64], range: Interval, bound: f64) -> f64 {
     const BETS: usize = 64;
     if bound <= range.low {
-        // No value may lie above it, or none can be so low.
+        // No mean is below the range; it equals the lower end only if every value does.
         return f64::from(u8::from(bound == range.low && values.iter().all(|x| *x <= bound)));
     }
     if bound >= range.high {
         return 1.0;
     }
-    // Capital is kept in logarithms, as it overflows after a few hundred sure seeds.
+    // Logarithms of capital, which would overflow after a few hundred consistent seeds.
     let most = 1.0 / (bound - range.low);
     let mut bets: Vec<(f64, f64)> = (0..BETS)
         .map(|i| {

@@ -6,8 +6,8 @@ use statrs::function::beta::beta_reg;
 
 use crate::describe;
 
-/// Values that differ by no more than this are equal: differences of fractions differ in the last
-/// bits about half the time.
+/// Values that differ by no more than this are equal: equal differences of fractions often differ
+/// in the last bits.
 pub const EQUAL: f64 = 1e-9;
 
 /// An estimate that follows a t distribution around its parameter.
@@ -26,7 +26,7 @@ impl Mean {
     /// delete-one-seed jackknife (Efron & Tibshirani 1993, eq. 11.5): a seed is left out of all
     /// settings at once, as it acts on all of them. With one setting, or the same seeds in all, it is
     /// that of the seeds' means. The degrees of freedom are those of the setting with the fewest
-    /// seeds. `None` where a setting has fewer than two.
+    /// seeds. `None` if a setting has fewer than two.
     pub fn over(settings: &[BTreeMap<u64, f64>]) -> Option<Mean> {
         let least = settings.iter().map(BTreeMap::len).min().filter(|least| *least >= 2)?;
         let mean_without = |left_out: Option<u64>| {
@@ -55,7 +55,7 @@ impl Mean {
         Mean { value: self.value - other.value, error: (a + b).sqrt(), df }
     }
 
-    /// Whether the values had no spread, so that t says nothing.
+    /// Whether the values have no spread, so that t is undefined.
     pub fn is_constant(self) -> bool {
         self.error < EQUAL
     }
@@ -97,7 +97,7 @@ pub fn sign_flip(differences: &[f64]) -> Option<f64> {
     if least <= 0.0 {
         return Some(1.0);
     }
-    // Sums of `least` or more; as many lie at −`least` or below, by symmetry.
+    // Sums of `least` or more; by symmetry, as many are −`least` or below.
     let mut from = second.len();
     let mut count = 0;
     for sum in first {

@@ -1,17 +1,18 @@
-//! What the seeds of a claim's arms decide.
+//! Decides claims: supported, refuted, undecided or not testable.
 //!
-//! A run trains or fails, so there are three numbers to ask for, which [`Estimand`] tells apart. Each has
-//! a test that holds at the few seeds of a sweep; its interval is what the test does not
-//! reject, so that p value, interval and verdict agree. A claim is wrongly decided with probability
+//! Because a run may fail, three quantities can be tested ([`Estimand`]). Each has a test that is
+//! valid for the few seeds of a sweep; its interval consists of the values that the test does not
+//! reject, so p value, interval and verdict agree. A claim is wrongly decided with probability
 //! [`ALPHA`] at most, half of it on each side, in each setting and over all of them.
 //!
 //! # Hyperparameters chosen in the seeds that judge them
-//! The best of K settings looks better than it is. Every test of an arm's gain is therefore made at 1/K
-//! of the level, K being the number of settings that the gaining arm was chosen from (Bonferroni): over
-//! S settings of a claim the product of their K. That holds where runs that validate well also
-//! test well, so that the other arm's choice works against the gain. Choosing for each seed among the
-//! other seeds does not hold: the choices depend on one another, and wrong decisions reach 32 %
-//! (`examples/validate.rs`). Fresh seeds need no such price.
+//! The best of K settings looks better than it is. Every test of an arm's gain is therefore made at
+//! 1/K of the level, where K is the number of settings that the gaining arm was chosen from
+//! (Bonferroni); over S settings of a claim it is the product of their K. This is valid if runs
+//! that validate well also test well, so that the other arm's choice works against the gain.
+//! Choosing for each seed among the other seeds is not valid: the choices depend on one another,
+//! and wrong decisions reach 32 % (`examples/validate.rs`). With fresh seeds no correction is
+//! needed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -26,42 +27,42 @@ use crate::student::{EQUAL, Mean, sign_flip};
 /// The probability of a wrong decision.
 pub const ALPHA: f64 = 0.05;
 
-/// Fewer seeds than this explore; they do not confirm.
+/// With fewer seeds a result is exploratory.
 pub const CONFIRMING: usize = 6;
 
-/// Where seeds are added until a claim is decided, a setting whose first so many seeds leave nothing to
-/// compare (an arm trains in fewer than two of them, or none does) is given up. An arm that trains in half
-/// of its seeds is given up with probability 0.011.
+/// When seeds are added until a claim is decided, a setting is given up if its first `PATIENCE`
+/// seeds leave nothing to compare (an arm trains in fewer than two of them, or none does). An arm
+/// that trains in half of its seeds is given up with probability 0.011.
 pub const PATIENCE: usize = 10;
 
-/// Settings disagree where the test for interaction has this p value or less. A large level, as a
-/// disagreement that is missed hides behind an average.
+/// Settings disagree if the test for interaction has this p value or less. The level is large,
+/// because an average hides a missed disagreement.
 const INTERACTION: f64 = 0.1;
 
-/// What a claim is about.
+/// The quantity tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Estimand {
     /// The share of seeds that train.
     Success,
     /// The mean over the runs that train (of a comparison of pairs: over seeds in which both do).
     GivenSuccess,
-    /// The mean over all runs, where a run that fails counts as a guess.
+    /// The mean over all runs, in which a run that fails counts as a guess.
     Composite,
 }
 
-/// Whether the arms were given the same seeds.
+/// Whether the arms share seeds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Design {
-    /// They were: differences within seeds.
+    /// They share seeds: differences within seeds.
     Paired,
-    /// Each had its own.
+    /// Each has separate seeds.
     Unpaired,
 }
 
-/// What is asked of every setting.
+/// The question for every setting.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Question {
-    /// About what.
+    /// The quantity tested.
     pub estimand: Estimand,
     /// How the arms share seeds.
     pub design: Design,
@@ -70,7 +71,7 @@ pub struct Question {
     /// The values that a run that trains can have. Larger is better: losses are given with their sign
     /// changed.
     pub range: Interval,
-    /// The value of a run that fails, where it counts ([`Estimand::Composite`]).
+    /// The value of a run that fails, for [`Estimand::Composite`].
     pub guess: f64,
     /// Whether seeds are added until the claim is decided.
     pub until_decided: bool,
@@ -79,11 +80,11 @@ pub struct Question {
 /// The runs of one arm in one setting.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Arm {
-    /// By seed, what came of its run: the value where it trained, `None` where it failed. Several runs
-    /// where all learning rates count; the seed counts once, by their mean.
+    /// By seed, the value of its run if it trained, `None` if it failed. There are several runs if
+    /// all learning rates count; the seed then counts once, by their mean.
     pub seeds: BTreeMap<u64, Vec<Option<f64>>>,
-    /// From how many settings of its hyperparameters these runs were chosen, in the same
-    /// seeds. 1 where nothing was chosen, or in other seeds.
+    /// The number of hyperparameter settings from which these runs were chosen in the same seeds; 1
+    /// if nothing was chosen, or in other seeds.
     pub choices: usize,
 }
 
@@ -105,7 +106,7 @@ impl Arm {
         self.seeds.iter().filter_map(|(seed, runs)| Some((*seed, of_seed(runs)?))).collect()
     }
 
-    /// Seeds of which a run trained, and seeds.
+    /// (seeds with a run that trained, all seeds)
     fn trained(&self) -> (usize, usize) {
         let trained = self.seeds.values().filter(|runs| runs.iter().any(Option::is_some));
         (trained.count(), self.seeds.len())
@@ -121,16 +122,16 @@ impl Arm {
 /// One of the settings (a depth, a width, a data set) in which a claim is tested.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Setting {
-    /// In words.
+    /// Display name.
     pub name: String,
-    /// The arm that the claim is about; of a comparison the one that is said to gain.
+    /// The arm that the claim is about; in a comparison, the one claimed to be better.
     pub a: Arm,
     /// The arm that it is compared with.
     pub b: Option<Arm>,
 }
 
 impl Setting {
-    /// Seeds of the arm that has fewer.
+    /// Number of seeds of the arm with fewer.
     fn seeds(&self) -> usize {
         let arms = std::iter::once(&self.a).chain(&self.b);
         arms.map(|arm| arm.seeds.len()).min().unwrap_or(0)
@@ -146,21 +147,22 @@ impl Setting {
     }
 }
 
-/// What came of a claim.
+/// The verdict on a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
-    /// The whole interval lies where the claim says.
+    /// The whole interval is within the range claimed.
     Supported,
-    /// The whole interval lies where the claim denies.
+    /// The whole interval is outside the range claimed.
     Refuted,
-    /// The interval lies on both sides, or settings disagree.
+    /// The interval is on both sides, settings disagree, or too few seeds are finished.
     Undecided,
-    /// There is nothing to compare: an arm has fewer than two runs of the kind, or all fail.
+    /// There is nothing to compare: an arm has fewer than two runs of the kind, all fail, or the
+    /// metric has no bounds.
     NotTestable,
 }
 
 impl Verdict {
-    /// The words for it.
+    /// Its name.
     pub const fn name(self) -> &'static str {
         match self {
             Verdict::Supported => "supported",
@@ -184,33 +186,33 @@ impl fmt::Display for Verdict {
 /// A verdict and the numbers behind it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decision {
-    /// What came of the claim.
+    /// The verdict.
     pub verdict: Verdict,
     /// The share, the mean, or the difference a − b.
     pub estimate: Option<f64>,
-    /// The sd between seeds of what it is the mean of.
+    /// Standard deviation over seeds of the values averaged in `estimate`.
     pub sd: Option<f64>,
     /// The test that decided it, and whose interval is printed.
     pub inference: Option<Inference>,
     /// Seeds (pairs of them, in a paired comparison) that the test uses; of unpaired arms the smaller number.
     pub n: usize,
-    /// The level at which the claim is just decided, either way.
+    /// Two-sided p value.
     pub p: Option<f64>,
     /// The same after Holm's correction over the claims of a sweep ([`adjust`]).
     pub p_holm: Option<f64>,
-    /// Beside it, for paired differences: the p value of the exact sign-flip test of the margin; of
+    /// For paired differences, the p value of the exact sign-flip test of the margin; for
     /// successes, McNemar's.
     pub p_sign_flip: Option<f64>,
-    /// Seeds of which a run trained, and all seeds: of a, and of b where there is one. Over several
+    /// (seeds with a run that trained, all seeds) of a, and of b if there is one. Over several
     /// settings a seed counts in each.
     pub trained: Vec<(usize, usize)>,
-    /// How many choices of hyperparameters the interval allows for: of a, and of b.
+    /// Number of hyperparameter choices that the interval allows for: of a, and of b.
     pub choices: (f64, f64),
     /// How many seeds would decide it, if the means and sds are those observed.
     pub seeds_needed: Option<SeedsNeeded>,
     /// The test.
     pub method: &'static str,
-    /// Why it is not decided, if not by the interval.
+    /// Remarks: why undecided, settings left out.
     pub why: Option<String>,
 }
 
@@ -227,17 +229,18 @@ impl Decision {
     }
 }
 
-/// What came of a claim, in each setting and over all of them.
+/// The decision on a claim, in each setting and over all of them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answer {
-    /// Over the settings that could be tested, of their unweighted mean.
+    /// The decision on the unweighted mean of the settings that could be tested.
     pub overall: Decision,
-    /// In each setting, in the order given.
+    /// The decision in each setting, in the order given.
     pub settings: Vec<(String, Decision)>,
-    /// The p value of "it is the same in every setting"; `None` where it cannot be asked.
+    /// The p value of "it is the same in every setting"; `None` if it cannot be tested.
     pub interaction: Option<f64>,
-    /// The settings, by number, that more seeds are for where seeds are added until the claim is
-    /// decided. None once it is, once its settings are decided and disagree, or are given up ([`PATIENCE`]).
+    /// Indices of the settings that need more seeds, if seeds are added until the claim is decided.
+    /// Empty once it is decided, or once its settings are decided and disagree, or are given up
+    /// ([`PATIENCE`]).
     pub open: Vec<usize>,
 }
 
@@ -249,19 +252,19 @@ impl Answer {
     }
 }
 
-/// Decides a claim in each setting, and over all of them where they agree.
+/// Decides a claim in each setting, and over all of them if they agree.
 ///
-/// Settings disagree where the test for interaction finds a difference or one of them decides
-/// the opposite; where all of them decide alike they agree in any case.
+/// Settings disagree if the test for interaction finds a difference or one of them decides the
+/// opposite. If all of them decide alike they agree.
 ///
-/// Where seeds are added until the claim is decided, the settings over which it is decided do not depend
-/// on when one looks: all of them, but for those that were given up ([`PATIENCE`]). Until it is clear
-/// which these are, nothing is decided over all of them.
+/// If seeds are added until the claim is decided, the settings over which it is decided do not
+/// depend on the time of the look: all but those given up ([`PATIENCE`]). Nothing is decided over
+/// all of them until these are known.
 pub fn decide(question: &Question, settings: &[Setting]) -> Answer {
     let one = |setting: &Setting| (setting.name.clone(), decide_over(question, &[setting]));
     let decisions: Vec<(String, Decision)> = settings.iter().map(one).collect();
-    // A setting in which no run trains says nothing by itself, but its difference of successes is 0
-    // and counts in the mean: to leave it out would flatter the arm that trains elsewhere.
+    // A setting in which no run trains decides nothing alone, but its difference of successes is 0
+    // and counts in the mean: leaving it out would favour the arm that trains elsewhere.
     let given = question.estimand == Estimand::GivenSuccess;
     let any = decisions.iter().any(|(_, decision)| decision.estimate.is_some());
     let counts = |setting: &Setting, decision: &Decision| {
@@ -279,7 +282,7 @@ pub fn decide(question: &Question, settings: &[Setting]) -> Answer {
     };
     let overall = match tested.as_slice() {
         [] => {
-            // What is not finished may still become testable.
+            // Unfinished settings may become testable.
             let open = decisions.iter().find(|(_, d)| d.verdict == Verdict::Undecided);
             open.or(decisions.first()).map_or_else(
                 || nothing("No seed is finished yet".to_owned(), Verdict::Undecided),
@@ -318,7 +321,8 @@ pub fn decide(question: &Question, settings: &[Setting]) -> Answer {
         let has = |verdict: Verdict| !answer.settings_with(verdict).is_empty();
         let disagree = has(Verdict::Supported) && has(Verdict::Refuted)
             || answer.overall.p.is_some_and(|p| p <= ALPHA);
-        // The mean over all settings takes seeds of all of them. Where they disagree, each is for itself.
+        // The mean over all settings needs seeds of all of them. If they disagree, each is decided
+        // alone.
         let wanting = |i: &usize| !disagree || verdict(*i) == Verdict::Undecided;
         let open = counted.iter().copied().filter(wanting).chain(waiting);
         answer.open = open.collect::<BTreeSet<usize>>().into_iter().collect();
@@ -355,7 +359,7 @@ pub fn adjust(decisions: &mut [&mut Decision]) {
     }
 }
 
-/// The first few names, and how many there are.
+/// The first few names, and their number.
 pub(crate) fn listed(names: &[&str]) -> String {
     const MOST: usize = 6;
     match names.len() {
@@ -399,7 +403,7 @@ fn decide_over(question: &Question, settings: &[&Setting]) -> Decision {
     };
     let compared = settings.iter().all(|setting| setting.b.is_some());
     let Interval { low, high } = question.wanted;
-    // Of what a gains a's choice is the price, of what it loses b's; the mean of one arm is only
+    // A gain of a is corrected for a's choices, a loss for b's; the mean of one arm is only
     // overstated by its choice.
     let above = |bound: f64| choices.0 * inference.p_above(bound);
     let below = |bound: f64| choices.1 * inference.p_below(bound);
@@ -445,7 +449,8 @@ fn decide_over(question: &Question, settings: &[&Setting]) -> Decision {
     }
 }
 
-/// The test for these settings, one value (or difference) a seed that has all of them, and the number of seeds.
+/// The test for these settings, one value (or difference) for each seed that has all of them, and
+/// the number of seeds.
 type Found = (Inference, Vec<f64>, usize);
 
 fn infer(question: &Question, settings: &[&Setting]) -> Result<Found, (Verdict, String)> {
@@ -499,7 +504,7 @@ fn infer(question: &Question, settings: &[&Setting]) -> Result<Found, (Verdict, 
         let n = series.iter().map(BTreeMap::len).min().unwrap_or(0);
         return match mean.is_constant() {
             false => Ok((Inference::Student(mean, range), values, n)),
-            // Equal values have no t interval; their bound as values of any shape remains.
+            // Equal values have no t interval; use the distribution-free bound instead.
             true if bounded && !values.is_empty() => {
                 Ok((Inference::Bounded(values.clone(), range), values, n))
             }
@@ -510,7 +515,7 @@ fn infer(question: &Question, settings: &[&Setting]) -> Result<Found, (Verdict, 
         return Err((Verdict::NotTestable, "The metric has no bounds".to_owned()));
     }
     let n = values.len();
-    // One run a seed: counts.
+    // One run per seed: counts.
     let whole = |arm: &BTreeMap<u64, f64>| arm.values().all(|x| *x == 0.0 || *x == 1.0);
     let successes =
         |arm: &BTreeMap<u64, f64>| (arm.values().filter(|x| **x == 1.0).count(), arm.len());
@@ -536,7 +541,7 @@ fn infer(question: &Question, settings: &[&Setting]) -> Result<Found, (Verdict, 
     Ok((inference, values, n))
 }
 
-/// Why the claim cannot be tested, if so.
+/// Checks that the claim can be tested.
 fn testable(question: &Question, settings: &[&Setting]) -> Result<(), (Verdict, String)> {
     for setting in settings {
         let arms: Vec<(usize, usize)> =
@@ -562,8 +567,8 @@ fn testable(question: &Question, settings: &[&Setting]) -> Result<(), (Verdict, 
     Ok(())
 }
 
-/// a − b by seed. Unpaired arms are matched in the order of their seeds: any order that does not look at
-/// the values will do.
+/// a − b by seed. Unpaired arms are matched in the order of their seeds: any order that does not
+/// depend on the values is valid.
 fn differences(
     design: Design,
     a: &BTreeMap<u64, f64>,
@@ -588,9 +593,9 @@ fn means_by_seed(settings: &[BTreeMap<u64, f64>]) -> Vec<f64> {
     first.iter().filter_map(of_seed).collect()
 }
 
-/// The p value of "a claim's number is the same in every setting": each setting against the mean of the
-/// others by a paired t test over seeds, the smallest p value times their number. On shares it is
-/// too ready to find a difference, which errs on the side of naming the settings.
+/// The p value of "a claim's number is the same in every setting": each setting against the mean of
+/// the others by a paired t test over seeds, the smallest p value times their number. On shares it
+/// is anti-conservative; the cost is an unneeded "settings disagree".
 fn interaction(question: &Question, settings: &[&Setting]) -> Option<f64> {
     let series: Vec<BTreeMap<u64, f64>> = settings
         .iter()

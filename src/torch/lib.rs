@@ -1,15 +1,17 @@
 //! Training and probing of stacked networks with libtorch.
 //!
-//! Jobs of one shape (a cohort) differ in initializer, learning rate, momentum, schedule and seed, but
-//! not in the shape of any tensor. Their networks train as one stack whose parameters are all
-//! `[member, …]`; a single job is a stack of one, so there is one training path.
+//! Jobs of one shape (a cohort) may differ in initializer, learning rate, momentum, weight decay,
+//! schedule and seed, but not in the shape of any tensor. Their networks train as one stack whose
+//! parameters are all `[member, …]`; a single job is a stack of one, so there is one training path.
 //!
-//! * [`ffi`]: what tch lacks of libtorch: a C++ shim (`torch.cpp`), CUDA graphs and streams, and the
-//!   only caller of libtorch's convolutions (`conv2d.rs`), which avoids their known faults (`faults.rs`).
+//! * [`ffi`]: the parts of libtorch that tch lacks: a C++ shim (`torch.cpp`), CUDA graphs and
+//!   streams, and the only caller of libtorch's convolutions (`conv2d.rs`), which avoids their
+//!   known faults (`faults.rs`).
 //! * [`nn`]: layers with their own forward and backward passes, and their kernels. Gains are computed
 //!   in `init.rs`.
-//! * [`models`]: layers combined to an MLP, a CNN, residual networks.
-//! * [`train`]: takes a cohort through its epochs. [`train::Libtorch`] is the
+//! * [`models`]: builds the network that [`Arch::network`](wninit_core::job::Arch::network)
+//!   describes.
+//! * [`train`]: trains a cohort. [`train::Libtorch`] is the
 //!   [`Trainer`](wninit_core::run::trainer::Trainer) of the worker pool.
 //! * [`probe`]: measurements before training: signals by layer, curvature, conformance with float64.
 //! * [`commands`]: the commands that use these. They write data; `wninit` makes tables and pages of it.
@@ -25,11 +27,12 @@
 //! stay on the device until `Session::read_losses`.
 //!
 //! # A member that diverges
-//! `Session::read_losses` finds a loss that is not finite, `Session::end_epoch` a validation loss or
-//! parameters. `train/session/divergence.rs` removes the member from the stack, the optimizer state and
-//! the epoch's inputs; `train/trainer.rs` turns it into a record with the outcome `diverged`, which the
-//! pool (`wninit_core::run::pool`) appends to the journal. The other members' results do not change: all
-//! arithmetic is per member, in an order that does not depend on the stack's width.
+//! `Session::read_losses` finds a loss that is not finite, `Session::end_epoch` a validation loss,
+//! parameters or the test loss. `train/session/divergence.rs` removes the member from the stack,
+//! the optimizer state and the epoch's inputs; `train/trainer.rs` turns it into a record with the
+//! outcome `diverged`, which the pool (`wninit_core::run::pool`) appends to the journal. The other
+//! members' results do not change: all arithmetic is per member, in an order that does not depend
+//! on the stack's width.
 //!
 //! # A checkpoint
 //! `train/trainer.rs` writes one every `--checkpoint-every` and after a request to stop
@@ -43,8 +46,8 @@
 //! derives the reason (memory, device, panic). The pool retries a cohort that ran out of memory in
 //! halves and writes other failures to `failures.csv`.
 //!
-//! The program `wninit-torch` is a package of its own (`program/`), because it alone contains the commit
-//! it was built from: after a commit no library is compiled.
+//! The program `wninit-torch` is a separate package (`program/`), because only it contains the
+//! commit that it was built from: a commit does not recompile the libraries.
 
 pub mod commands;
 pub(crate) mod device;

@@ -265,7 +265,7 @@ fn what_cannot_be_confirmed_is_refused() {
         assert!(error.contains(text), "{text:?} is not in {error}");
     };
     says(&["nowhere"], "there is no folder nowhere");
-    says(&["results"], "is no sweep's folder");
+    says(&["results"], "is not a sweep's folder");
     says(&["results/deep", "--seeds", "1"], "1 is not in 2..");
     says(&["results/deep", "--name", "deep"], "is the folder of the sweep that explored");
     says(&["results/deep", "--name", "../deep"], "cannot name a results folder");

@@ -391,7 +391,7 @@ fn a_device_an_accuracy_or_a_setting_that_misleads_is_said_out_loud() {
             "Device and initializer are confounded: orthogonal on cpu, orthogonal_datadep on cpu, \
          orthogonal_proposed on NVIDIA H200.",
             "1 finished run with an accuracy outside [0, 1]",
-            "Not compared, as no run counts: depth 50.",
+            "Not compared, because no run counts: depth 50.",
         ],
     );
     let note = summary.notes.iter().find(|note| note.kind == "missing").unwrap();

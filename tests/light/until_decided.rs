@@ -173,7 +173,10 @@ fn only_arms_and_settings_that_an_open_claim_needs_get_more_seeds() {
     let reasons: Vec<String> = summary.claims.iter().map(|claim| claim.reason()).collect();
     assert!(reasons[0].contains("anytime-valid"), "{reasons:?}");
     assert!(reasons[0].contains("wrong decisions ≤ 5 % over the whole path"), "{reasons:?}");
-    assert!(reasons[1].contains("Ended at the most seeds of its stopping rule, 11"), "{reasons:?}");
+    assert!(
+        reasons[1].contains("Ended at the maximum number of seeds of its stopping rule, 11"),
+        "{reasons:?}"
+    );
     assert!(reasons[2].contains("More seeds would not decide it"), "{reasons:?}");
     assert!(!reasons.concat().contains("fresh seed"), "no advice that invites to look again");
     let note = "Seeds were added until the claims were decided, 3 at a time, at most 11.";

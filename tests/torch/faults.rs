@@ -252,7 +252,7 @@ fn a_changed_grid_reports_kept_new_and_dropped_jobs_and_deletes_nothing() {
     let sandbox = Sandbox::finished(GRID);
     sandbox.set_grid(&GRID.replace("0.01, 0.02, 0.05", "0.01, 0.03"));
     let (before, plan) = (sandbox.text("runs.csv"), sandbox.text("plan.csv"));
-    let changed = "the grid changed: 12 jobs are kept (12 of them finished), 4 are new,\n8 are no longer asked for (8 of them finished; their rows stay in runs.csv)";
+    let changed = "the grid changed: 12 jobs are kept (12 of them finished), 4 are new,\n8 are no longer planned (8 of them finished; their rows stay in runs.csv)";
     let planned = output(&mut sandbox.wninit(&["plan", "grid.toml"]));
     assert!(planned.expect(0, &[]).stdout.contains(&format!("\n{changed}\n")), "{planned:?}");
     assert!(planned.stdout.lines().all(|line| line.chars().count() <= 80), "{planned:?}");

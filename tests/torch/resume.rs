@@ -122,7 +122,7 @@ fn interrupted(signal: i32) -> Sandbox {
     process.signal(signal);
     process
         .output()
-        .expect(130, &["interrupted with 3 jobs left; to go on, run the same command again"]);
+        .expect(130, &["interrupted with 3 jobs left; to continue, run the same command again"]);
     assert_eq!(sandbox.checkpoints("checkpoint").len(), 1);
     assert_eq!(sandbox.results(), Results::default(), "no job was finished");
     sandbox

@@ -52,7 +52,7 @@ fn a_merge_reports_a_torn_row_and_missing_curves() {
     fs::write(&runs, text.trim_end()).unwrap();
     fs::remove_file(file("2-of-2", "epochs.csv")).unwrap();
     let (lines, without) = (text.lines().count(), finished(&sandbox, "2-of-2").len());
-    let torn = format!("1-of-2/runs.csv:{lines}: the last row is not whole and was left out");
+    let torn = format!("1-of-2/runs.csv:{lines}: the last row is incomplete and was left out");
     let curves = format!(
         "2-of-2/epochs.csv: {} epochs of {without} jobs are missing; the jobs were merged, but",
         2 * without

@@ -123,7 +123,7 @@ fn without_slurm_the_error_says_so() {
 
     let mut command = slurm(&sandbox, &["--array", "4", "--submit"]);
     stand_in(&sandbox, &mut command, "echo 'sbatch: error: invalid partition' >&2; exit 1");
-    output(&mut command).expect(1, &["sbatch refuses", "invalid partition"]);
+    output(&mut command).expect(1, &["sbatch rejected", "invalid partition"]);
 
     let mut command = slurm(&sandbox, &["--array", "4", "--submit"]);
     stand_in(&sandbox, &mut command, "case $* in *depend*) exit 1 ;; esac; echo 55");

@@ -87,7 +87,8 @@ fn a_fixed_number_of_seeds_after_looking_and_shards_are_refused() {
     let sandbox = Sandbox::new(GRID);
     output(&mut sandbox.run(&["--shard", "1/2"])).expect(2, &["--shard trains a fixed part"]);
     assert!(!sandbox.sweep().exists(), "nothing was written");
-    output(&mut sandbox.run(&["--max-seeds", "4"])).expect(0, &["undecided at the most seeds, 4"]);
+    output(&mut sandbox.run(&["--max-seeds", "4"]))
+        .expect(0, &["undecided at the maximum number of seeds, 4"]);
     let before = fs::read(sandbox.sweep().join("plan.csv")).unwrap();
     sandbox.set_grid(&GRID.replace("until_decided", "# until_decided"));
     output(&mut sandbox.run(&[])).expect(2, &["add --until-decided"]);

@@ -14,7 +14,7 @@ use wninit_core::results::{
 };
 use wninit_stats::summary::{Input, Note, Summary};
 
-/// What a sweep's folder holds.
+/// The contents of a sweep's folder.
 pub struct Folder {
     pub name: String,
     pub about: Option<String>,
@@ -31,7 +31,7 @@ impl Folder {
     /// Reads a sweep's folder, its shards included.
     ///
     /// # Errors
-    /// The folder is no sweep's, or a file of it other than its grid cannot be read.
+    /// The folder is not a sweep's, or a file other than its grid cannot be read.
     pub fn read(dir: &Path) -> anyhow::Result<Folder> {
         if !dir.is_dir() {
             bail!("there is no folder {}; name a sweep's, such as results/depth", dir.display());
@@ -39,7 +39,10 @@ impl Folder {
         let runs = read_runs(dir)?;
         let planned = planned_jobs(dir)?;
         if planned.is_none() && runs.records.is_empty() {
-            bail!("{} is no sweep's folder: it has neither plan.csv nor runs.csv", dir.display());
+            bail!(
+                "{} is not a sweep's folder: it has neither plan.csv nor runs.csv",
+                dir.display()
+            );
         }
         let full = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
         let mut folder = Folder {
@@ -53,7 +56,7 @@ impl Folder {
             warnings: runs.warnings,
         };
         folder.warnings.extend(runs.conflicts.iter().map(ToString::to_string));
-        // The numbers need no grid, only what was claimed does.
+        // Only claims need the grid.
         match Grid::load(&dir.join("grid.toml"), &Overrides::default()) {
             Ok(grid) => {
                 folder.name.clone_from(&grid.name);
@@ -82,7 +85,7 @@ impl Folder {
         Ok(summary)
     }
 
-    /// What a summary is made of.
+    /// The input of the summary.
     pub fn input(&self, baseline: Option<Init>) -> Input<'_> {
         let grid = self.grid.as_ref();
         Input {
@@ -98,7 +101,7 @@ impl Folder {
         }
     }
 
-    /// Where the learning rates come from.
+    /// The origin of the learning rates.
     fn confirms(&self, explored: &Explored) -> String {
         let seeds = || explored.chosen.iter().map(|chosen| chosen.seeds);
         let each = match (seeds().min(), seeds().max()) {

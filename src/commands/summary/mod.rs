@@ -1,4 +1,4 @@
-//! `wninit summary DIR`: what a sweep has shown so far.
+//! `wninit summary DIR`: the results of a sweep so far.
 
 mod folder;
 mod story;
@@ -19,22 +19,22 @@ use wninit_stats::summary::Summary;
 
 pub(super) use folder::Folder;
 
-/// What has a sweep shown so far?
+/// Summarise the results of a sweep so far.
 ///
-/// Prints who trains, how accurately, and what became of the claims, and writes all tables to
-/// DIR/summary/*.csv. Accuracies are on the test set at the best validation epoch, of the runs that
-/// train; learning rates are chosen on validation. A sweep that is still running has a summary, too.
+/// Prints which initializers train, how accurately, and the verdicts on the claims; writes all
+/// tables to DIR/summary/*.csv. Accuracies are on the test set at the best validation epoch, over
+/// the runs that train; learning rates are chosen on validation. The sweep may still be running.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// The sweep's folder, such as results/depth
     pub dir: PathBuf,
-    /// How to print
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
     /// The initializer that the others are compared with [default: the default gain, else datadep]
     #[arg(long, value_name = "INIT", value_parser = Init::from_str)]
     pub baseline: Option<Init>,
-    /// Print this table only
+    /// Print only this table
     #[arg(long, value_enum, value_name = "NAME")]
     pub table: Option<TableName>,
 }
@@ -74,21 +74,21 @@ pub enum TableName {
     Profiles,
     /// Spread between seeds
     Variance,
-    /// What the sweep was meant to show
+    /// Claims with their verdicts
     Claims,
     /// Published numbers beside ours
     Published,
-    /// What limits the numbers
+    /// Limits of the numbers
     Notes,
 }
 
-/// Columns of the terminal that tables are made for.
+/// Width of tables, in terminal columns.
 const WIDTH: usize = 100;
 
 /// Makes the summary, writes it to `DIR/summary/` and prints it.
 ///
 /// # Errors
-/// The folder is no sweep's, one of its files cannot be read, or the summary cannot be written.
+/// The folder is not a sweep's, one of its files cannot be read, or the summary cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     let folder = Folder::read(&args.dir)?;
     let summary = folder.summary(args.baseline)?;
@@ -99,7 +99,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
             && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
     };
     let text = print(&summary, &tables, &folder.name, args, style)?;
-    // As it is, because of the colours: tables and `wrap` leave no other control character in it.
+    // Unescaped, because of the colours: tables and `wrap` remove all other control characters.
     let printed = console::print_raw(&text);
     write(&args.dir, &tables).context("the summary could not be written")?;
     printed?;
@@ -154,7 +154,7 @@ fn print(
     Ok(text.into_bytes())
 }
 
-/// Writes every table to `dir/summary/`, each as a whole, and what their columns mean.
+/// Writes every table to `dir/summary/`, each atomically, and documents their columns.
 fn write(dir: &Path, tables: &[Table]) -> anyhow::Result<()> {
     let folder = dir.join("summary");
     std::fs::create_dir_all(&folder)

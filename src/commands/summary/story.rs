@@ -86,7 +86,7 @@ pub(super) fn story(summary: &Summary, name: &str, style: Style) -> String {
     text
 }
 
-/// What was varied, and what was not.
+/// The varied fields, and what was not tested.
 fn untested(summary: &Summary) -> String {
     const MOST: usize = 8;
     let varied = summary.axes.iter().map(|axis| {

@@ -1,4 +1,4 @@
-//! The tables of a summary, for people.
+//! The tables of a summary, formatted.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use wninit_stats::summary::{
     Summary, SweepAxis, VarianceSummary,
 };
 
-/// The columns of some axes; `at` gives a row's place on each.
+/// The columns of some axes; `at` returns a row's place on each.
 fn axis_columns<'a, T: 'a>(
     summary: &'a Summary,
     axes: Vec<usize>,
@@ -44,7 +44,7 @@ fn heading(axis: &SweepAxis) -> Heading {
     if numeric { Heading::number(name).or(short) } else { Heading::new(name).or(short) }
 }
 
-/// What `show` makes of a value, if there is one.
+/// A value formatted by `show`, if there is one.
 fn shown<T>(value: Option<T>, show: impl Fn(T) -> String) -> String {
     value.map(show).unwrap_or_default()
 }
@@ -61,7 +61,7 @@ fn estimate(estimate: Option<Estimate>) -> String {
     with_interval(estimate.map(|e| e.value), estimate.map(|e| e.interval))
 }
 
-/// A count; a dot for none, so that what went wrong stands out.
+/// A count; a dot for 0, so that problems stand out.
 fn some(n: usize) -> String {
     if n == 0 { "·".to_owned() } else { n.to_string() }
 }
@@ -230,8 +230,8 @@ pub(super) fn claims(summary: &Summary) -> TextTable {
     TextTable::new("Claims", 1, columns, &summary.claims)
 }
 
-/// Published numbers beside ours, a line each: where there is no room for it, their uncertainty is left
-/// to `published.csv`.
+/// Published numbers beside ours, one line each; without room for it, their uncertainty is only in
+/// `published.csv`.
 pub(super) fn published(summary: &Summary) -> TextTable {
     let whole = published_with(summary, true);
     if whole.fits(WIDTH) { whole } else { published_with(summary, false) }

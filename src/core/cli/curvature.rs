@@ -1,4 +1,4 @@
-//! The command line of `wninit curvature`; the work is done by the program `wninit-torch`.
+//! The command line of `wninit curvature`, which `wninit-torch` carries out.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
@@ -11,10 +11,10 @@ use crate::results::CurvatureMethod;
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 The loss is the mean cross-entropy over the first mini-batches of each job's first epoch, without
-augmentation and in fp32; the parameters are all that training would change. log is the natural
-logarithm. Jobs that differ only in how they are trained start from the same network: it is measured
-once, and each of them gets a row of ROOT/NAME/curvature.csv. What stands there already (same method,
-share and tolerance) is not measured again; Ctrl-C ends after the current networks.
+augmentation and in fp32; the parameters are all trainable ones. log is the natural
+logarithm. Jobs that differ only in how they are trained have the same initial network: it is measured
+once, and each of them gets a row of ROOT/NAME/curvature.csv. Existing rows (same method, share and
+tolerance) are not measured again; Ctrl-C stops after the current networks.
 The exit code is 0 if every job has its row, 3 if some failed, 130 after an interrupt.")]
 pub struct Args {
     #[command(flatten)]
@@ -23,25 +23,25 @@ pub struct Args {
     /// Where results are kept; this sweep's go to ROOT/NAME
     #[arg(long, value_name = "ROOT", default_value = "results")]
     pub results: PathBuf,
-    /// How the eigenvalue of largest absolute value is found
+    /// Method for the eigenvalue of largest absolute value
     #[arg(long, value_enum, default_value_t = CurvatureMethod::Lanczos)]
     pub method: CurvatureMethod,
-    /// Share of the first epoch's mini-batches to take the loss over, rounded up
+    /// Share of the first epoch's mini-batches over which to average the loss, rounded up
     #[arg(long, value_name = "SHARE", default_value_t = 0.1, value_parser = share)]
     pub share: f64,
-    /// Stop when the residual is at most this part of the eigenvalue
+    /// Stop when residual/eigenvalue is at most X
     #[arg(long, value_name = "X", default_value_t = 1e-3, value_parser = tolerance)]
     pub tolerance: f64,
-    /// Stop, not converged, after as many Hessian-vector products
+    /// Give up after N Hessian-vector products
     #[arg(long, value_name = "N", default_value = "200")]
     pub max_iterations: NonZeroU32,
     /// Where to compute: auto, cpu, cuda (every GPU) or cuda:0,1
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
-    /// Cohorts at a time [default: one a core, or one a GPU]
+    /// Cohorts at a time [default: one per core or GPU]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(WORKERS))]
     pub workers: Option<u16>,
-    /// Measure at most N networks of a shape together [default: as many as pay]
+    /// Measure at most N networks of a shape together [default: the fastest number]
     #[arg(long, value_name = "N")]
     pub cohort_width: Option<NonZeroUsize>,
     /// The data folder [default: WNINIT_DATA, else ./data]
@@ -60,8 +60,7 @@ fn tolerance(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(x) if (1e-6..1.0).contains(&x) => Ok(x),
         _ => {
-            Err("expected a number from 1e-6 (what single precision can tell) to below 1"
-                .to_owned())
+            Err("expected a number from 1e-6 (the limit of single precision) to below 1".to_owned())
         }
     }
 }

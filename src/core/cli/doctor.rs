@@ -1,4 +1,4 @@
-//! The command line of `wninit doctor`; the work is done by the program `wninit-torch`.
+//! The command line of `wninit doctor`, which `wninit-torch` carries out.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ pub struct Args {
     /// The data folder [default: WNINIT_DATA, else ./data]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Compare products and convolutions with float64, and do nothing else
+    /// Only compare products and convolutions with float64
     #[arg(long, hide = true)]
     pub numbers: bool,
 }

@@ -1,11 +1,11 @@
 //! The parts of the command line that both programs know: the arguments of the commands that need
 //! tensors, how `wninit` and `wninit-torch` hand over to each other, and how a command ends.
 //!
-//! `wninit` is what a user starts. It becomes `wninit-torch` for a command that needs tensors, with the
-//! same arguments, because loading libtorch takes longer than all that the other commands do.
-//! `wninit-torch` writes data. Where that is to be shown (a page, a table), it becomes `wninit`
-//! again, which learns from [`Written`] where the data is. Each time the process stays the same one: signals,
-//! limits and the exit code need no forwarding.
+//! `wninit` is what a user starts. It execs `wninit-torch` for a command that needs tensors, with
+//! the same arguments, because loading libtorch takes longer than any other command. `wninit-torch`
+//! writes data. To show it as a page or a table, it execs `wninit`, which finds it through
+//! [`Written`]. The process stays the same, so signals, limits and the exit code need no
+//! forwarding.
 
 pub mod curvature;
 pub mod doctor;
@@ -28,20 +28,20 @@ use crate::execution::{NO_THREAD, cores};
 use crate::grid::{Grid, GridError, Overrides};
 use crate::results::{ResultsError, one_line};
 
-/// A grid and what the command line changes in it.
+/// A grid and the command line's changes to it.
 #[derive(Args, Clone, Debug)]
 pub struct GridArgs {
-    /// The grid, a TOML file
+    /// Grid file (TOML)
     pub grid: PathBuf,
     #[command(flatten)]
     #[allow(missing_docs)] // it would become the help text
     pub overrides: OverrideArgs,
 }
 
-/// What the command line changes in a grid.
+/// Changes of the command line to a grid.
 #[derive(Args, Clone, Debug, Default)]
 pub struct OverrideArgs {
-    /// Set a field for all jobs, whatever the grid says (repeatable)
+    /// Set a field for all jobs, overriding the grid (repeatable)
     #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Keep only these values of an axis (repeatable)
@@ -82,12 +82,12 @@ impl OverrideArgs {
     }
 }
 
-/// A command line that asks for what cannot be; the exit code is 2.
+/// An invalid command line (exit code 2).
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct UsageError(pub anyhow::Error);
 
-/// What `wninit-torch` has written, for `wninit` to show.
+/// The data that `wninit-torch` has written, for `wninit` to show.
 #[derive(Args, Clone, Debug)]
 pub struct Written {
     /// The folder
@@ -99,13 +99,13 @@ pub struct Written {
 }
 
 impl Written {
-    /// The options that tell `wninit` of it, for the command line in front of the command.
+    /// The options that pass it to `wninit`; they go in front of the subcommand.
     fn options(&self) -> [OsString; 4] {
         ["--written".into(), self.dir.clone().into(), "--code".into(), self.code.to_string().into()]
     }
 }
 
-/// How a command of `wninit-torch` ends.
+/// The end of a command of `wninit-torch`.
 #[derive(Debug)]
 pub enum Ended {
     /// With this exit code.
@@ -114,30 +114,34 @@ pub enum Ended {
     Written(Written),
 }
 
-/// Becomes `wninit-torch`, with this program's arguments. Comes back only if that fails.
+/// Replaces this process with `wninit-torch` (`execve`), with the same arguments. Returns only on
+/// failure.
 pub fn become_wninit_torch() -> anyhow::Error {
     become_wninit_torch_with(std::env::args_os().skip(1))
 }
 
-/// Becomes `wninit-torch`, with these arguments. Comes back only if that fails.
+/// Replaces this process with `wninit-torch` (`execve`), with these arguments. Returns only on
+/// failure.
 pub fn become_wninit_torch_with(arguments: impl IntoIterator<Item = OsString>) -> anyhow::Error {
     become_program("wninit-torch", arguments, |command| {
-        // Threads of OpenMP that wait for each other by spinning keep each other from running where
-        // cores are shared: a sweep of 2 s took more than a minute. OpenMP reads this when it is loaded.
+        // OpenMP threads that spin while waiting starve each other on shared cores: a sweep of 2 s
+        // took more than a minute. OpenMP reads the variable when it is loaded.
         if std::env::var_os("OMP_WAIT_POLICY").is_none() {
             command.env("OMP_WAIT_POLICY", "passive");
         }
     })
 }
 
-/// Becomes `wninit`, to show what was written. Comes back only if that fails.
+/// Replaces this process with `wninit` (`execve`), which shows the written data. Returns only on
+/// failure.
 pub fn become_wninit(written: &Written) -> anyhow::Error {
     become_program("wninit", std::env::args_os().skip(1), |command| {
         command.args(written.options());
     })
 }
 
-/// Becomes a program beside this one, with arguments after those that `prepare` adds.
+/// Replaces this process with a program in the same folder; `arguments` follow those that `prepare`
+/// adds.
 fn become_program(
     name: &str,
     arguments: impl IntoIterator<Item = OsString>,
@@ -157,8 +161,8 @@ fn become_program(
     ))
 }
 
-/// The program: reads the command line and carries out its command with `run`. Where the system
-/// starts no threads, the exit code is that of `threadless`.
+/// The main function of both programs: parses the command line and calls `run`. If no threads can
+/// be started, the exit code is that of `threadless`.
 pub fn main<C: Parser>(
     threadless: impl FnOnce(&C) -> u8,
     run: impl FnOnce(C) -> anyhow::Result<u8>,
@@ -176,13 +180,12 @@ pub fn main<C: Parser>(
     ExitCode::from(code)
 }
 
-/// Starts the threads among which commands share their work out; otherwise rayon would do so at the
-/// first need, and panic where the system refuses.
+/// Starts rayon's global pool now, because starting it lazily would panic on failure.
 fn start_threads() -> Result<(), rayon::ThreadPoolBuildError> {
     rayon::ThreadPoolBuilder::new().build_global()
 }
 
-/// Prints the help, the version, or what is wrong with the command line; the exit code.
+/// Prints the help, the version or a usage error. Returns the exit code.
 fn said(message: &clap::Error) -> u8 {
     let printed = console::reported(message.print());
     match printed {
@@ -192,7 +195,8 @@ fn said(message: &clap::Error) -> u8 {
     }
 }
 
-/// Prints an error with its causes in one line; the exit code for it.
+/// Prints an error with its causes in one line. Returns the exit code: 2 for bad input, else 1. The
+/// codes of a run are in [`exit_code`](crate::run::pool::RunSummary::exit_code).
 pub fn fail(error: &anyhow::Error) -> u8 {
     say(&format!("error: {}", one_line(error)));
     let bad_input = |cause: &(dyn std::error::Error + 'static)| {

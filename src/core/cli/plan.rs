@@ -1,4 +1,4 @@
-//! The command line of `wninit plan`; with `--measure` the program `wninit-torch` does a part of it.
+//! The command line of `wninit plan`; `wninit-torch` does the measuring of `--measure`.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::plan::shard::Shard;
 /// The command line of `wninit plan`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// The grid, a TOML file; of several, a line each and the sum
+    /// Grid file (TOML); with several, one line each and a total
     #[arg(required = true, value_name = "GRID")]
     pub grids: Vec<PathBuf>,
     #[command(flatten)]
@@ -18,19 +18,19 @@ pub struct Args {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub until_decided: UntilDecidedArgs,
-    /// Time a few steps of each network that was not timed on this machine before
+    /// Time a few steps of each network not yet timed on this machine
     #[arg(long)]
     pub measure: bool,
-    /// Print each job: its id and the fields in which jobs differ
+    /// Print each job: its id and the fields that vary
     #[arg(long, conflicts_with = "csv")]
     pub list: bool,
     /// Print each job with every field, as CSV
     #[arg(long)]
     pub csv: bool,
-    /// Print the sweep's folder and nothing else, for scripts
+    /// Print only the sweep's folder, for scripts
     #[arg(long, conflicts_with_all = ["list", "csv"])]
     pub folder: bool,
-    /// Print what each of N shards would have to do, as in `wninit run --shard I/N`
+    /// Print the work of each of N shards, as in `wninit run --shard I/N`
     #[arg(long, value_name = "N", conflicts_with_all = ["list", "csv", "folder"],
           value_parser = clap::value_parser!(u32).range(1..=i64::from(Shard::MOST)))]
     pub shards: Option<u32>,

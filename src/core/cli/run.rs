@@ -1,4 +1,4 @@
-//! The command line of `wninit run`; the work is done by the program `wninit-torch`.
+//! The command line of `wninit run`, which `wninit-torch` carries out.
 
 use std::ops::Deref;
 use std::path::PathBuf;
@@ -27,7 +27,7 @@ impl Deref for Args {
     }
 }
 
-/// How a grid is trained; `wninit confirm` has these options, too.
+/// Options for training a grid, shared by `wninit run` and `wninit confirm`.
 #[derive(clap::Args, Debug)]
 pub struct Options {
     #[command(flatten)]
@@ -42,7 +42,7 @@ pub struct Options {
     /// Where to train: auto, cpu, cuda (every GPU) or cuda:0,1
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
-    /// Cohorts trained at a time [default: one a core, or one a GPU]
+    /// Cohorts trained at a time [default: one per core or GPU]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(WORKERS))]
     pub workers: Option<u16>,
     /// The data folder [default: WNINIT_DATA, else ./data]
@@ -51,17 +51,16 @@ pub struct Options {
     /// Start no further cohort after this time, such as 90s, 30m or 2h
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub budget: Option<Duration>,
-    /// Compute activations again on the way back instead of keeping them: saves memory, costs
-    /// time, changes no result
+    /// Recompute activations in the backward pass: saves memory, costs time, changes no result
     #[arg(long, value_enum, default_value_t)]
     pub recompute: Recompute,
-    /// Train at most N jobs of a shape together [default: as many as pay]; changes no result
+    /// Train at most N jobs of a shape together [default: the fastest number]; changes no result
     #[arg(long, value_name = "N")]
     pub cohort_width: Option<std::num::NonZeroUsize>,
     /// How often a cohort writes a checkpoint, such as 90s, 5m or 1h
     #[arg(long, value_name = "TIME", value_parser = parse_time, default_value = "5m")]
     pub checkpoint_every: Duration,
-    /// Print the summary of the sweep at the end, also of one that was interrupted or has failures
+    /// Print the summary at the end, even if the sweep was interrupted or has failures
     #[arg(long)]
     pub summary: bool,
 }

@@ -1,4 +1,4 @@
-//! The command line of `wninit signal`; the work is done by the program `wninit-torch`.
+//! The command line of `wninit signal`, which `wninit-torch` carries out.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -13,17 +13,17 @@ use crate::job::JobId;
 Without a grid: the synthetic networks of the paper's Fig. 1. 1,000 Gaussian samples of 500 numbers
 go through an MLP of 20 layers (widths drawn from m-50 to m+50) and a residual network of 40 blocks
 (m units inside), m = 200 and 1000, with he and all gains 1, he_proposed and orthogonal_proposed;
-a Gaussian gradient comes back from the last layer.
-With a grid: the networks from which its jobs start, on the first mini-batch of each job's first
-epoch, with the gradient of the cross-entropy. Jobs that differ only in how they are trained count
-once; augmentation and precision are left aside (fp32).
+a Gaussian gradient is propagated back from the last layer.
+With a grid: the initial networks of its jobs, on the first mini-batch of each job's first epoch,
+with the gradient of the cross-entropy. Jobs that differ only in how they are trained count once;
+there is no augmentation, and the precision is fp32.
 
-forward   mean over samples of |h_l| / |x|, with h_l what leaves layer l and x the input
+forward   mean over samples of |h_l| / |x|, with h_l the output of layer l and x the input
 backward  mean over samples of |dL/dh_l| / |dL/dh_L|, with h_L the last hidden layer
 The theory holds for wide networks: for the proposed gain both stay near 1 in an MLP, and between
 sqrt(2) and sqrt(e) at the far end of the synthetic residual networks.")]
 pub struct Args {
-    /// A grid, a TOML file [default: the synthetic networks of the paper's Fig. 1]
+    /// Grid file (TOML) [default: the synthetic networks of the paper's Fig. 1]
     pub grid: Option<PathBuf>,
     #[command(flatten)]
     #[allow(missing_docs)] // it would become the help text
@@ -40,7 +40,7 @@ pub struct Args {
     /// Where to compute, with a grid: auto, cpu, cuda (every GPU) or cuda:0,1
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: DeviceChoice,
-    /// Networks at a time [default: one a core, or one a GPU]
+    /// Networks at a time [default: one per core or GPU]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(WORKERS))]
     pub workers: Option<u16>,
     /// The data folder [default: WNINIT_DATA, else ./data]

@@ -8,19 +8,19 @@ use crate::grid::Grid;
 /// `--until-decided`, or the grid's key `until_decided`.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct UntilDecidedArgs {
-    /// Add seeds until every claim is decided, as the grid's key until_decided does
+    /// Add seeds until every claim is decided, like the grid's key until_decided
     #[arg(long)]
     pub until_decided: bool,
-    /// With it, the most seeds of a setting [default: the grid's, else 100]
+    /// At most N seeds of a setting with --until-decided [default: the grid's, else 100]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_seeds: Option<u32>,
 }
 
 impl UntilDecidedArgs {
-    /// Sets the rule of a grid as the command line asks.
+    /// Applies the options to the grid's rule.
     ///
     /// # Errors
-    /// The grid's claims cannot be decided so, or there is no rule that `--max-seeds` could be for.
+    /// The grid's claims cannot be decided so, or `--max-seeds` is given without a rule.
     pub fn apply(&self, grid: &mut Grid) -> anyhow::Result<()> {
         match self.max_seeds {
             Some(_) if !self.until_decided && grid.until_decided.is_none() => {

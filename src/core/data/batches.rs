@@ -1,7 +1,7 @@
 //! Which images a job trains on, and in which order.
 //!
-//! Every draw comes from a stream of the job's `data_seed`, so a job sees the same batches
-//! whatever it is trained beside and whenever it was interrupted.
+//! Every draw comes from a stream of the job's `data_seed`, so a job's batches do not depend on its
+//! neighbours in a cohort or on interruptions.
 
 use crate::job::Job;
 use crate::rng;
@@ -9,9 +9,9 @@ use crate::rng;
 /// A job's part of the training set, as indices into it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Split {
-    /// What is trained on.
+    /// Images to train on.
     pub train: Vec<u32>,
-    /// What is held out for validation.
+    /// Images held out for validation.
     pub val: Vec<u32>,
 }
 

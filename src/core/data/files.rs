@@ -1,7 +1,7 @@
-//! A data set's files: where they may lie, how they are read, and how they are checked.
+//! A data set's files: finding, reading and checking them.
 //!
-//! Whatever a file says about itself, no more is read from it, decompressed or allocated than
-//! the caller expects it to hold.
+//! Whatever a file's headers claim, no more is read, decompressed or allocated than the caller
+//! expects.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,12 +15,12 @@ use sha2::{Digest, Sha256};
 
 use crate::job::DatasetName;
 
-/// A data set in a data folder: what every error has to name.
+/// A data set in a data folder, which every error names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The data set.
     pub dataset: DatasetName,
-    /// The data folder (of which the data set has a part).
+    /// The data folder.
     pub dir: PathBuf,
 }
 
@@ -61,7 +61,7 @@ impl Place {
         ))
     }
 
-    /// The error for what went wrong with `file`.
+    /// The error for a problem with `file`.
     pub(crate) fn problem(&self, file: &Path, problem: Problem) -> DataError {
         match problem {
             Problem::Content(problem) => self.corrupt(file, problem),
@@ -85,7 +85,7 @@ impl Place {
 #[error("{message}")]
 pub struct DataError {
     message: String,
-    /// Whether a file is not there at all.
+    /// Whether a file does not exist.
     pub(crate) is_missing: bool,
 }
 
@@ -95,7 +95,7 @@ pub(crate) enum Problem {
     /// It cannot be read.
     #[error("{0}")]
     Io(io::Error),
-    /// It can, but it does not hold what it should.
+    /// It can be read, but its content is wrong.
     #[error("{0}")]
     Content(String),
 }
@@ -119,14 +119,14 @@ impl From<io::Error> for Problem {
     }
 }
 
-/// A file of a data set, as it is when it is not compressed.
+/// A file of a data set, uncompressed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileSpec {
     /// Its name.
     pub name: String,
     /// Its length.
     pub bytes: u64,
-    /// The SHA-256 of its content in lower-case hexadecimal, where it is known.
+    /// The SHA-256 of its content in lower-case hexadecimal, if known.
     pub sha256: Option<String>,
 }
 
@@ -137,7 +137,7 @@ pub struct ArchiveSpec {
     pub name: String,
     /// The MD5 of the archive in lower-case hexadecimal.
     pub md5: String,
-    /// The most bytes that the archive may have.
+    /// Size limit of the archive, in bytes.
     pub max_bytes: u64,
     /// The folder in it.
     pub folder: String,
@@ -145,7 +145,7 @@ pub struct ArchiveSpec {
     pub members: Vec<FileSpec>,
 }
 
-/// What an archive may hold besides the members that are wanted: texts and tar's own padding.
+/// Bytes that an archive may hold besides the wanted members: texts and tar's padding.
 const ARCHIVE_SLACK: u64 = 16 << 20;
 
 /// The first of the folders that holds `name` or `name.gz`, as the path of that file.
@@ -203,7 +203,7 @@ pub(crate) fn check(bytes: &[u8], spec: &FileSpec) -> Result<(), Problem> {
 /// Reads all of the reader, which must hold no more than `limit` bytes.
 fn read_at_most(reader: impl Read, limit: u64) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::new();
-    // At once, where that can be had: growing costs as much as reading.
+    // Allocate once if possible; growing the vector costs as much as reading.
     let _ = bytes.try_reserve_exact(usize::try_from(limit).unwrap_or(0).saturating_add(1));
     reader.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit {
@@ -215,8 +215,8 @@ fn read_at_most(reader: impl Read, limit: u64) -> Result<Vec<u8>, Problem> {
 /// Reads the wanted members of an archive into memory, by name, and checks the archive's MD5
 /// and each member's length.
 ///
-/// Nothing is ever written where an archive says: members are recognised by their exact path,
-/// and an archive with an entry that points outside of itself or with a link is refused.
+/// No path of the archive is ever written to: members are recognised by their exact path,
+/// and an archive with a link or an entry that points outside of it is an error.
 ///
 /// # Errors
 /// [`Problem`].
@@ -255,8 +255,9 @@ fn unpack(reader: impl Read, spec: &ArchiveSpec) -> Result<HashMap<String, Vec<u
             path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
         if !inside || kind.is_symlink() || kind.is_hard_link() {
             return Err(format!(
-                "it is not to be trusted: its entry {path:?} is a link or points outside of the archive"
-            ).into());
+                "refused as unsafe: its entry {path:?} is a link or points outside of the archive"
+            )
+            .into());
         }
         let Some(member) =
             spec.members.iter().find(|m| path == Path::new(&spec.folder).join(&m.name))
@@ -303,10 +304,10 @@ pub(crate) fn sums<'a>(members: impl Iterator<Item = (&'a str, &'a [u8])>) -> St
     members.map(|(name, bytes)| format!("{}  {name}\n", hex(&Sha256::digest(bytes)))).collect()
 }
 
-/// The members with the checksums that the [`SUMS`] file in `folder` has for them, if there is one.
+/// The members with their checksums from the [`SUMS`] file in `folder`, if there is one.
 pub(crate) fn with_sums(members: &[FileSpec], folder: &Path) -> Vec<FileSpec> {
     let mut text = String::new();
-    // A file that cannot be read is as good as none: it only adds to the other checks.
+    // An unreadable file is ignored: it only adds to the other checks.
     let _ =
         File::open(folder.join(SUMS)).and_then(|file| file.take(1 << 16).read_to_string(&mut text));
     let sums: HashMap<&str, &str> = text

@@ -56,7 +56,7 @@ pub fn specs(train: u64, test: u64, [height, width]: [u64; 2]) -> [FileSpec; 4] 
     std::array::from_fn(|i| FileSpec { name: NAMES[i].to_owned(), bytes: bytes[i], sha256: None })
 }
 
-/// The folders below a data folder in which the files may lie, the best first: our own, those of
+/// The folders below a data folder that may hold the files, the best first: our own, those of
 /// torchvision, and the data folder itself.
 pub fn folders(place: &Place) -> Vec<PathBuf> {
     let torchvision =
@@ -68,8 +68,8 @@ pub fn folders(place: &Place) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Reads training and test images from the first folder that holds all of the files, or as many
-/// of them as any.
+/// Reads training and test images from the first folder that holds all of the files, or else most
+/// of them.
 ///
 /// # Errors
 /// [`DataError`].
@@ -128,8 +128,8 @@ pub(crate) fn parse_labels(bytes: &[u8]) -> Result<Vec<i64>, String> {
     Ok(bytes[header..].iter().map(|&label| label.into()).collect())
 }
 
-/// The length of the header, and the `D` dimensions that it promises, once it is certain that
-/// just as many elements follow.
+/// The length of the header and its `D` dimensions, after checking that exactly that many elements
+/// follow.
 fn parse_header<const D: usize>(bytes: &[u8]) -> Result<(usize, [usize; D]), String> {
     let length = 4 + 4 * D;
     let (Some(magic), Some(sizes)) = (bytes.get(..4), bytes.get(4..length)) else {
@@ -138,7 +138,7 @@ fn parse_header<const D: usize>(bytes: &[u8]) -> Result<(usize, [usize; D]), Str
     let expected = [0, 0, 8, D as u8];
     if magic != expected {
         return Err(format!(
-            "it is no IDX file of bytes with {D} dimension(s): it begins with {magic:02x?}, expected {expected:02x?}"
+            "it is not an IDX file of bytes with {D} dimension(s): it begins with {magic:02x?}, expected {expected:02x?}"
         ));
     }
     let mut dimensions = [0; D];

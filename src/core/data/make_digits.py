@@ -1,7 +1,7 @@
 """Makes digits.zlib, the embedded copy of the UCI optical digits, from scikit-learn's.
 
     pip download --no-deps scikit-learn && unzip scikit_learn-*.whl sklearn/datasets/data/digits.csv.gz
-    python3 src/data/make_digits.py sklearn/datasets/data/digits.csv.gz src/data/digits.zlib
+    python3 src/core/data/make_digits.py sklearn/datasets/data/digits.csv.gz src/core/data/digits.zlib
 
 The content is 65 planes of 1,797 bytes: pixel 0 of every image, pixel 1 of every image, ...,
 pixel 63 (values 0 to 16), and the labels. A flush after each plane gives each its own Huffman

@@ -1,9 +1,9 @@
-//! Images and labels by the name of their data set, and in which order a job sees them.
+//! Images and labels of each data set, and the order in which a job sees them.
 //!
-//! [`load`] is the whole interface to a data set: what it returns has the shape, the number of
-//! images and the labels that [`Dataset`] promises, or it is an error that names the file and
-//! the remedy. [`fetch`] puts files where `load` finds them, [`batches`] decides which images a
-//! job trains on and when, `train::augment` turns bytes into what a network sees.
+//! [`load`] is the whole interface to a data set: it returns images with the shape, number and
+//! labels that [`Dataset`] declares, or an error that names the file and the remedy. [`fetch`] puts
+//! files where `load` finds them. [`batches`] decides which images a job trains on and in which
+//! order. `train::augment` of `wninit-torch` turns bytes into a network's input.
 
 pub mod batches;
 pub mod cifar;
@@ -40,7 +40,7 @@ impl Images {
         self.labels.is_empty()
     }
 
-    /// Says what is not as expected: the number of images, their shape, a label that no class
+    /// Returns what is not as expected: the number of images, their shape, a label that no class
     /// has, a class that no image has.
     fn check(&self, expected: Dataset, images: usize) -> Result<(), String> {
         let (shape, classes) = (expected.shape(), expected.classes());
@@ -71,17 +71,17 @@ impl Images {
     }
 }
 
-/// Mean and standard deviation of the pixels of each channel, a byte x counting as x/255.
+/// Mean and standard deviation of each channel's pixels, as x/255.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Moments {
     /// Of each channel.
     pub mean: Vec<f64>,
-    /// Of each channel, over all pixels (not n − 1); 0 where all pixels are equal.
+    /// Of each channel, over all pixels (not n − 1); 0 if all pixels are equal.
     pub std: Vec<f64>,
 }
 
 impl Moments {
-    /// The moments of images.
+    /// Computes the moments of images.
     pub fn of(images: &Images) -> Moments {
         let [channels, height, width] = images.shape;
         let plane = height * width;
@@ -107,7 +107,7 @@ impl Moments {
 pub struct Data {
     /// Which one.
     pub dataset: Dataset,
-    /// Training images, those that a job holds out for validation included.
+    /// Training images, including those that a job holds out for validation.
     pub train: Images,
     /// Test images.
     pub test: Images,
@@ -141,7 +141,7 @@ pub fn load(dataset: Dataset, dir: &Path) -> Result<Data, DataError> {
     Ok(Data { dataset, train, test })
 }
 
-/// The data folder where the command line names none: `WNINIT_DATA`, else `./data`.
+/// The default data folder: `WNINIT_DATA`, else `./data`.
 pub fn default_dir() -> PathBuf {
     std::env::var_os("WNINIT_DATA")
         .filter(|dir| !dir.is_empty())

@@ -22,17 +22,17 @@ pub(crate) fn make(dataset: Dataset) -> Option<(Images, Images)> {
         return None;
     };
     let (train, test) = dataset.images();
-    // Asked for in one piece, so that too much is refused before any work is done.
+    // Allocated at once, so that too large a set fails before any work is done.
     let size: usize = dataset.shape().iter().product();
     reserve::<u8>(size.checked_mul(train + test + 2 * usize::from(classes)))?;
-    // The number of images is no part of the name: a larger set begins with the smaller one.
+    // The number of images is not part of the name: a larger set begins with the smaller one.
     let stream = |what: &str| rng::stream(0, &format!("synthetic/{c}x{h}x{w}/{classes}/{what}"), 0);
     let prototypes = prototypes(dataset, &mut stream("prototypes"))?;
     let set = |what, images| draw(dataset, &prototypes, images, &mut stream(what));
     Some((set("train", train)?, set("test", test)?))
 }
 
-/// A vector of known length, where memory allows.
+/// A vector with this capacity; `None` if it does not fit into memory.
 fn reserve<T>(length: Option<usize>) -> Option<Vec<T>> {
     let mut vector = Vec::new();
     vector.try_reserve_exact(length?).ok()?;

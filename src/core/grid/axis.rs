@@ -1,4 +1,4 @@
-//! What a grid's tables hold: settings, axes and conditions on fields.
+//! The contents of a grid's tables: settings, axes and conditions on fields.
 
 use std::fmt;
 
@@ -14,16 +14,17 @@ pub(crate) struct Setting {
     pub place: Place,
 }
 
-/// A field with the values that it takes in turn.
+/// A field with a list of values.
 #[derive(Clone, Debug)]
 pub struct Axis {
     /// Which field.
     pub field: &'static Field,
-    /// Its values, at least one; each valid for the field. None twice, unless it is zipped.
+    /// Its values, at least one, each valid for the field. They are distinct, unless the axis is
+    /// zipped.
     pub values: Vec<Value>,
     /// Where the axis was written.
     pub place: Place,
-    /// The line of each value; empty if they all stand on the axis's line.
+    /// The line of each value; empty if all are on the axis's line.
     pub(super) lines: Vec<usize>,
 }
 
@@ -71,12 +72,12 @@ impl Condition {
         Condition { field, values, place: Place::nowhere() }
     }
 
-    /// Whether it is a seed, which distinguishes replicates of one setting.
+    /// Whether the field is a seed, which distinguishes replicates of one setting.
     pub fn is_about_seeds(&self) -> bool {
         SEED_FIELDS.contains(&self.field.name)
     }
 
-    /// The values in words.
+    /// The values as text.
     pub fn values_joined(&self, separator: &str) -> String {
         self.values.iter().map(Value::to_string).collect::<Vec<_>>().join(separator)
     }
@@ -103,11 +104,11 @@ impl fmt::Display for Condition {
 pub(crate) struct Exclude {
     pub(super) conditions: Vec<Condition>,
     pub(super) place: Place,
-    /// Written in a file or profile that another one builds upon, so that it need not match.
+    /// Inherited from a file or profile, so that it need not match.
     pub(super) inherited: bool,
 }
 
-/// What is expanded to jobs: the axes of a file or of a block, on top of settings.
+/// Settings and axes of a file or of a block, which are expanded to jobs.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Block {
     pub base: Vec<Setting>,
@@ -139,7 +140,8 @@ pub(super) fn fields<'a>(
     base.chain(axes.map(|axis| (axis.field, &axis.place)))
 }
 
-/// Whether two values mean the same: `1`, `1.0` and `"1"` do, and so do `[1, 8, 8]` and `"1x8x8"`.
+/// Whether two values are equal in meaning: `1`, `1.0` and `"1"` do, and so do `[1, 8, 8]` and
+/// `"1x8x8"`.
 pub(crate) fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Integer(a), Value::Integer(b)) => a == b,

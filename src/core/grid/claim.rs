@@ -1,16 +1,15 @@
-//! What a sweep is meant to show: claims on its results, and published numbers beside them.
+//! Claims on a sweep's results, and published numbers to compare them with.
 
 use super::{Condition, Place};
 use crate::job::{Field, Value, choices};
 
 choices! {
-    /// What is measured of a finished job.
+    /// A number measured for each finished job.
     Metric, "metric" {
-        /// Test accuracy at the best validation epoch, a fraction; that of the jobs that train, as for
-        /// every accuracy and loss.
+        /// Test accuracy at the best validation epoch, a fraction; like every accuracy and loss,
+        /// over the jobs that train.
         TestAcc = "test_acc",
-        /// The same over all jobs: one that diverges or stays at chance counts as
-        /// a guess, 1/classes.
+        /// Test accuracy over all jobs; a job that diverges or stays at chance counts as 1/classes.
         CompositeAcc = "composite_acc",
         /// Test loss at the best validation epoch, in nats.
         TestLoss = "test_loss",
@@ -37,14 +36,14 @@ choices! {
         TrainSeconds = "train_seconds",
         /// Training images per second.
         ImagesPerSecond = "images_per_second",
-        /// Natural logarithm of the Hessian's spectral norm where the job starts, as `wninit
-        /// curvature` measured it; needs no training.
+        /// Natural logarithm of the Hessian's spectral norm at initialization, as
+        /// `wninit curvature` measured it; needs no training.
         LogSpectralNorm = "log_spectral_norm",
     }
 }
 
 impl Metric {
-    /// Whether a smaller number is the better one.
+    /// Whether lower is better.
     pub fn lower_is_better(self) -> bool {
         use Metric::*;
         matches!(
@@ -53,7 +52,7 @@ impl Metric {
         )
     }
 
-    /// Whether it is a share of something, from 0 to 1.
+    /// Whether it is a fraction from 0 to 1.
     pub fn is_fraction(self) -> bool {
         use Metric::*;
         matches!(self, TestAcc | CompositeAcc | BestValAcc | ValAcc | TrainAcc | Diverged | Success)
@@ -65,16 +64,16 @@ impl Metric {
     }
 }
 
-/// A statement that the sweep's results are to decide.
+/// A statement to be decided by the sweep's results.
 #[derive(Clone, Debug)]
 pub struct Claim {
-    /// The statement in words.
+    /// The claim as text.
     pub text: String,
-    /// What it is about.
+    /// Its metric.
     pub metric: Metric,
     /// The jobs that it is about.
     pub filter: Vec<Condition>,
-    /// What it says about them.
+    /// The statement about their mean.
     pub expect: Expectation,
     pub(super) place: Place,
     pub(super) inherited: bool,
@@ -93,7 +92,7 @@ impl Claim {
     }
 }
 
-/// What a claim says about the mean of its metric.
+/// The statement of a claim about the mean of its metric.
 #[derive(Clone, Debug)]
 pub enum Expectation {
     /// Some jobs do better than others, all else being equal. Better is higher, or lower where
@@ -103,10 +102,10 @@ pub enum Expectation {
         better: Vec<Condition>,
         /// … than these …
         than: Vec<Condition>,
-        /// … by more than this. Below 0 they are no worse than by that (non-inferiority).
+        /// … by more than this. A negative margin claims non-inferiority.
         margin: f64,
     },
-    /// The mean lies between bounds; at least one of them is given.
+    /// The mean is between bounds; at least one of them is given.
     Within {
         /// Lower bound.
         at_least: Option<f64>,
@@ -128,7 +127,7 @@ impl Expectation {
 pub struct Published {
     /// The jobs that it is about.
     pub filter: Vec<Condition>,
-    /// What it is.
+    /// Its metric.
     pub metric: Metric,
     /// The number.
     pub value: f64,

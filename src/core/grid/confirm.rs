@@ -1,4 +1,4 @@
-//! From the grid of a sweep that explored to the one that confirms its choices.
+//! Makes the grid that confirms the choices of an exploratory sweep.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -6,22 +6,22 @@ use super::{Axis, Block, Condition, Expectation, Explored, Grid, Place, Setting}
 use crate::fmt::plural;
 use crate::job::{Field, Job, SEED_FIELDS, Value};
 
-/// Fresh seeds: those of no job of an earlier sweep.
+/// Seeds that no job of an earlier sweep used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FreshSeeds {
-    /// The field that takes them: `seed`, or the only one of `init_seed` and `data_seed` that the
+    /// Their field: `seed`, or the only one of `init_seed` and `data_seed` that the
     /// earlier sweep varies.
     pub field: &'static str,
     /// The first one.
     pub from: i64,
-    /// How many.
+    /// Their number.
     pub count: u32,
-    /// The other seed with its value, where the earlier sweep has one of it.
+    /// The other seed with its value, if the earlier sweep fixes it.
     fixed: Option<(&'static str, u64)>,
 }
 
 impl FreshSeeds {
-    /// Seeds after those of `used`, or where there is no room, the first that are free.
+    /// Seeds after those of `used`; if there is no room, the first free ones.
     pub fn beside<'a>(used: impl IntoIterator<Item = &'a Job>, count: u32) -> FreshSeeds {
         let pairs: BTreeSet<(u64, u64)> =
             used.into_iter().map(|job| (job.init_seed, job.data_seed)).collect();
@@ -38,7 +38,7 @@ impl FreshSeeds {
             |from: u64| from.checked_add(u64::from(count)).filter(|end| *end <= i64::MAX as u64);
         let after = used.last().map_or(Some(0), |last| last.checked_add(1));
         let from = after.filter(|from| end(*from).is_some()).unwrap_or_else(|| {
-            // There are fewer jobs than numbers, so somewhere there is room.
+            // There are fewer jobs than numbers, so a free range exists.
             let mut free = 0;
             for seed in used {
                 if seed - free >= u64::from(count) {
@@ -69,10 +69,10 @@ fn setting(field: &'static Field, value: Value) -> Setting {
 type Product = BTreeMap<usize, BTreeSet<usize>>;
 
 impl Grid {
-    /// The grid that trains each of these settings, given by one of its jobs, with fresh seeds: in
-    /// as few blocks as is easy, with this grid's claims and published numbers. Conditions on seeds
-    /// are left out of them, and with a warning claims that compare seeds, and published numbers of a
-    /// learning rate that is not among the settings.
+    /// The grid that trains each of these settings, each given by one of its jobs, with fresh
+    /// seeds. It merges settings into few blocks, and keeps this grid's claims and published
+    /// numbers without their conditions on seeds. It drops, with a warning, claims that compare
+    /// seeds and published numbers of a learning rate that is not among the settings.
     pub fn confirming(
         &self,
         name: String,

@@ -1,11 +1,11 @@
-//! What is wrong with a grid, and the place where it was written.
+//! Errors in a grid, and the place where each was written.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::text::visible_line;
 
-/// What is wrong with a grid, and where.
+/// An error in a grid, with its place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.line_of_text())]
 pub struct GridError {
@@ -13,7 +13,7 @@ pub struct GridError {
     pub file: String,
     /// The line in the file, counted from 1.
     pub line: Option<usize>,
-    /// The key with its table, for example `grid.lr`; empty where no key is at fault.
+    /// The key with its table, for example `grid.lr`; empty if no key is at fault.
     pub key: String,
     /// What is wrong and what to do.
     pub message: String,
@@ -35,7 +35,7 @@ impl GridError {
     }
 }
 
-/// The text, with its end replaced by `…` where it is longer than `limit` characters.
+/// The text, cut to `limit` characters with `…` if it is longer.
 pub(super) fn shorten(text: &str, limit: usize) -> String {
     match text.char_indices().nth(limit) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -62,12 +62,12 @@ impl Place {
         }
     }
 
-    /// The value, or what is wrong with what was written here.
+    /// The value, or the error with this place.
     pub(super) fn checked<T>(&self, value: Result<T, String>) -> Result<T, GridError> {
         value.map_err(|message| self.error(message))
     }
 
-    /// The place of what was not read from a file.
+    /// The place of anything not read from a file.
     pub(super) fn nowhere() -> Place {
         Place::of("(not from a file)")
     }

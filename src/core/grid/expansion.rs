@@ -18,9 +18,9 @@ pub(crate) struct Expansion<'g> {
     draft: Draft,
     /// Axes that move together, slowest first.
     dimensions: Vec<Vec<&'g Axis>>,
-    /// How many settings each has.
+    /// Number of settings of each.
     lengths: Vec<usize>,
-    /// How many of the first dimensions hold seeds.
+    /// Number of leading dimensions that are seeds.
     seed_dimensions: usize,
     /// The axes again, to look up values.
     axes: Vec<IndexedAxis<'g>>,
@@ -33,15 +33,15 @@ type Selection = Vec<(usize, Vec<u32>)>;
 /// The index along each dimension of a combination.
 type Indices = [u32; 32];
 
-/// The excludes of an expansion, looked up by some of a combination's indices: a grid may have
-/// thousands of them and millions of combinations.
+/// The excludes of an expansion, looked up by some of a combination's indices, because a grid may
+/// have thousands of excludes and millions of combinations.
 #[derive(Default)]
 struct Excluded {
     /// By the dimensions that are looked up.
     tables: BTreeMap<Vec<usize>, ExcludeTable>,
 }
 
-/// For each place along a table's dimensions, what else each exclude there demands.
+/// For each position along a table's dimensions, the remaining conditions of each exclude there.
 type ExcludeTable = HashMap<usize, Vec<Arc<Selection>>>;
 
 impl Excluded {
@@ -70,7 +70,7 @@ impl Excluded {
         }
     }
 
-    /// Whether one of the excludes is met.
+    /// Whether a combination meets one of the excludes.
     fn has(&self, indices: &Indices, lengths: &[usize]) -> bool {
         let within = |(dimension, chosen): &(usize, Vec<u32>)| {
             chosen.binary_search(&indices[*dimension]).is_ok()
@@ -91,7 +91,7 @@ struct IndexedAxis<'g> {
 }
 
 impl IndexedAxis<'_> {
-    /// Where the value stands: at most once on an axis of its own, anywhere on a zipped one.
+    /// The indices of a value: at most one on an unzipped axis, any number on a zipped one.
     fn indices_of(&self, value: &Value) -> &[u32] {
         let index = self.index.get_or_init(|| {
             let mut index: HashMap<String, Vec<u32>> = HashMap::new();
@@ -163,7 +163,7 @@ impl<'g> Expansion<'g> {
         self.lengths[..self.seed_dimensions].iter().product()
     }
 
-    /// The axis `seed`, if it is the only one that holds seeds and moves alone.
+    /// The axis `seed`, if it is the only axis of seeds and is not zipped.
     pub(super) fn seeds(&self) -> Option<&'g Axis> {
         match &self.dimensions[..self.seed_dimensions] {
             [axes] if axes.len() == 1 && axes[0].field.name == "seed" => Some(axes[0]),
@@ -207,7 +207,7 @@ impl<'g> Expansion<'g> {
         self.base.iter().copied().find(|setting| setting.field.name == field)
     }
 
-    /// Whether the field has this value in some combination, excluded ones included.
+    /// Whether some combination, excluded ones included, has this value of the field.
     fn takes(&self, field: &str, value: &Value) -> bool {
         match self.axis(field) {
             Some(axis) => !axis.indices_of(value).is_empty(),
@@ -234,7 +234,7 @@ impl<'g> Expansion<'g> {
     /// The job of a combination, `0 .. replicates() * cells()`; `None` if it is excluded.
     ///
     /// # Errors
-    /// If its fields do not go together; [`Expansion::explain`] says where they were set.
+    /// Its fields contradict each other; [`Expansion::explain`] finds where they were set.
     pub(crate) fn job(&self, combination: usize) -> Result<Option<Job>, JobError> {
         let indices = self.indices(combination);
         if self.excluded.has(&indices, &self.lengths) {
@@ -263,7 +263,7 @@ impl<'g> Expansion<'g> {
         self.base.iter().map(|setting| (*setting).clone()).chain(axes).collect()
     }
 
-    /// A place to point at where no single value is to blame.
+    /// The place for an error that no single value causes.
     pub(crate) fn place(&self) -> Place {
         let axis = self.axes.first().map(|indexed| &indexed.axis.place);
         axis.or(self.base.first().map(|s| &s.place)).cloned().unwrap_or_else(|| Place::of("grid"))
@@ -274,7 +274,7 @@ impl<'g> Expansion<'g> {
         self.dimensions.iter().flatten().map(|axis| axis.field.name)
     }
 
-    /// Where the field is set here, by an axis or by the base.
+    /// The place where an axis or the base sets the field, if any.
     pub(super) fn place_of(&self, field: &str) -> Option<&Place> {
         let axis = self.axis(field).map(|indexed| &indexed.axis.place);
         axis.or_else(|| self.setting(field).map(|setting| &setting.place))
@@ -287,11 +287,11 @@ impl<'g> Expansion<'g> {
         axis.or_else(base).unwrap_or_default()
     }
 
-    /// Says at which line the value stands that makes a combination impossible, and at which the
-    /// one that it conflicts with.
+    /// The error for an impossible combination: it names the line of the culprit and the line of
+    /// the value that it conflicts with.
     pub(crate) fn explain(&self, combination: usize, error: &JobError) -> GridError {
         let settings = self.settings(combination);
-        // Whatever the job could be without is what the culprit conflicts with.
+        // A setting conflicts with the culprit if the job is valid without it.
         let resolves_without = |left_out: &Setting| {
             let mut draft = Draft::default();
             let mut others = settings.iter().filter(|setting| setting.field != left_out.field);
@@ -312,20 +312,20 @@ impl<'g> Expansion<'g> {
         }
         match culprit.or(partners.first().copied()) {
             Some(setting) => setting.place.error(message),
-            // Nothing is set: the defaults do not go together, which is a mistake of ours.
+            // Nothing is set: the defaults contradict each other, which is a bug.
             None => Place::of("grid").error(format!("{}: {message}", error.field)),
         }
     }
 }
 
-/// What a condition makes of a field that is nowhere set and so has its default.
+/// How a condition treats a field that the grid does not set.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Unset {
     Accepted,
     Refused,
 }
 
-/// Whether some combination meets all conditions; else an error that says which one is to blame.
+/// Checks that some combination meets all conditions; the error names the condition to blame.
 pub(super) fn occurs(
     conditions: &[Condition],
     expansions: &[&Expansion],

@@ -7,7 +7,7 @@ pub(super) struct Key {
     pub holds: Holds,
 }
 
-/// What stands behind a key; the schema has a definition for each table.
+/// The kind of a key's value; the schema has a definition for each table.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Holds {
     Name,
@@ -25,7 +25,7 @@ pub(super) enum Holds {
     Table(Table),
     /// An array of tables.
     Tables(Table),
-    /// Tables with names of their own.
+    /// Named tables.
     NamedTables(Table),
 }
 
@@ -91,7 +91,7 @@ impl Table {
         Table::Chosen,
     ];
 
-    /// The keys of the table; none where its keys are the fields of a job.
+    /// The keys of the table; none if its keys are the fields of a job.
     pub fn keys(self) -> &'static [Key] {
         match self {
             Table::File => FILE,
@@ -125,14 +125,14 @@ impl Table {
                 "source": Text, "where it was published";
             },
             Table::UntilDecided => keys! {
-                "max_seeds": Count, "seeds of a setting at the most; 100 if left out";
+                "max_seeds": Count, "maximum number of seeds of a setting; 100 if left out";
                 "batch": Count, "seeds added at a time; as many as the axis seed has if left out";
             },
             Table::Explored => keys! {
                 "folder": Text, "the folder of the sweep that explored";
                 "commits": Text, "the commits of the program that trained it";
                 "runs": Whole, "its finished runs";
-                "chosen": Tables(Table::Chosen), "the learning rate of each setting; the summary takes it instead of choosing";
+                "chosen": Tables(Table::Chosen), "the learning rate of each setting; the summary uses it instead of choosing";
             },
             Table::Chosen => keys! {
                 "where": Table(Table::Conditions), "the setting";

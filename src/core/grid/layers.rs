@@ -1,4 +1,4 @@
-//! Layers: what one file or profile says, and how one is put on top of another.
+//! Layers: the content of one file or profile, and how one is merged on top of another.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use crate::job::Field;
 /// The longest chain of `extends`.
 const MAX_EXTENDS: usize = 16;
 
-/// What one file, or one profile in it, says.
+/// The content of one file, or of one profile in it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Layer {
     pub name: Option<(String, Option<Place>)>,

@@ -1,4 +1,4 @@
-//! A sweep's grid: a TOML file that says which jobs to train.
+//! A sweep's grid: a TOML file that defines the jobs to train.
 //!
 //! ```toml
 //! name = "depth"                    # the results go to results/depth/
@@ -21,14 +21,14 @@
 //! batch_size = 256
 //! ```
 //!
-//! `[[block]]`s are further expansions on top of `[base]`, `extends` takes another file as the
-//! base, `[profile.NAME]` is an overlay for `--profile NAME`, and `[[claim]]` and `[[published]]`
-//! say what the sweep is meant to show. `until_decided` adds seeds until it is known. `[explored]` says
-//! where its learning rates were chosen.
+//! `[[block]]`s are further expansions on top of `[base]`, `extends` uses another file as the base,
+//! `[profile.NAME]` is an overlay for `--profile NAME`, and `[[claim]]` and `[[published]]` state
+//! what the sweep is meant to show. `until_decided` adds seeds until the claims are decided.
+//! `[explored]` names the sweep that chose the learning rates.
 //!
-//! Whatever is wrong with a grid is a [`GridError`]: one line that names the file, the line, the
-//! key and what to do. Every value keeps the [`Place`] where it was written, so that an error found
-//! late, such as an `init` that its `norm` cannot have, still points there.
+//! Every error in a grid is a [`GridError`]: one line that names the file, the line, the key and
+//! what to do. Every value keeps the [`Place`] where it was written, so that an error found late,
+//! such as an `init` that its `norm` cannot have, still points there.
 
 mod axis;
 mod claim;
@@ -72,17 +72,18 @@ pub(crate) const MAX_JOBS: usize = 2_000_000;
 pub struct Grid {
     /// The sweep's name, and the name of its folder.
     pub name: String,
-    /// What the sweep asks.
+    /// The question that the sweep answers.
     pub about: Option<String>,
-    /// The statements that the results are to decide.
+    /// The claims to be decided by the results.
     pub claims: Vec<Claim>,
     /// Numbers to print beside ours.
     pub published: Vec<Published>,
-    /// The rule by which seeds are added until the claims are decided; `None` if their number is fixed.
+    /// The rule for adding seeds until the claims are decided; `None` if the number of seeds is
+    /// fixed.
     pub until_decided: Option<UntilDecided>,
     /// Where its learning rates were chosen, if it confirms another sweep.
     pub explored: Option<Explored>,
-    /// What a user should know and that is no error.
+    /// Warnings for the user.
     pub warnings: Vec<String>,
     place: Place,
     own: Block,
@@ -90,15 +91,15 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// Reads a grid from its file and whatever that extends.
+    /// Reads a grid from its file and the files that it extends.
     ///
     /// # Errors
-    /// The first thing that is wrong with it.
+    /// The first error in the grid.
     pub fn load(path: &Path, overrides: &Overrides) -> Result<Grid, GridError> {
         Grid::resolve(parse::file(path, None)?, path, overrides)
     }
 
-    /// Reads a grid from text; `path` stands for it in errors, and `extends` is relative to it.
+    /// Reads a grid from text; `path` names it in errors, and `extends` is relative to it.
     ///
     /// # Errors
     /// As [`Grid::load`].
@@ -164,7 +165,7 @@ impl Grid {
         Ok(grid)
     }
 
-    /// Whether the file's own axes make jobs: without axes, blocks stand alone.
+    /// Whether the file's own axes make jobs: without axes, only its blocks do.
     fn has_own_jobs(&self) -> bool {
         self.block.is_empty() || self.own.axes().next().is_some()
     }
@@ -189,13 +190,13 @@ impl Grid {
         Ok(all)
     }
 
-    /// The settings that all jobs share unless a block says otherwise.
+    /// The settings that all jobs share unless a block overrides them.
     pub(crate) fn base(&self) -> &[Setting] {
         &self.own.base
     }
 
-    /// Every axis with its values, each once: those of equal name in several blocks joined, in
-    /// file order.
+    /// Every axis with its distinct values, in file order; axes of the same name in several blocks
+    /// are joined.
     pub(crate) fn axes(&self) -> Vec<Axis> {
         let mut axes: Vec<Axis> = Vec::new();
         let mut seen: HashMap<&str, HashSet<String>> = HashMap::new();
@@ -214,7 +215,7 @@ impl Grid {
         axes
     }
 
-    /// `seed` stands for `init_seed` and `data_seed`, so that with both of them it means nothing.
+    /// `seed` is the default of `init_seed` and `data_seed`, so it has no effect if both are given.
     fn check_seeds(&self) -> Result<(), GridError> {
         for expansion in self.expansions()? {
             let places: Option<Vec<&Place>> =
@@ -228,9 +229,8 @@ impl Grid {
         Ok(())
     }
 
-    /// Finds excludes, claims and published numbers that concern no job. Where the user has just
-    /// written them, that is a mistake; where they were inherited or the command line took the jobs
-    /// away, they are left out.
+    /// Finds excludes, claims and published numbers that match no job. This is an error, unless
+    /// they are inherited or the command line removed the jobs: then they are left out.
     fn drop_what_never_occurs(&mut self, lenient: bool) -> Result<(), GridError> {
         let expansions = self.expansions()?;
         let all: Vec<&Expansion> = expansions.iter().collect();
@@ -276,7 +276,7 @@ impl Grid {
         self.own.axes().chain(self.block.iter().flat_map(Block::axes))
     }
 
-    /// The grid as a TOML file that stands alone and means the same jobs.
+    /// The grid as a self-contained TOML file with the same jobs.
     pub fn to_toml(&self) -> String {
         write::grid(self)
     }
@@ -292,13 +292,13 @@ fn retain<T>(items: &mut Vec<T>, keep: Vec<bool>) {
     items.retain(|_| keep.next().unwrap_or(true));
 }
 
-/// The field of that name, or what to say if there is none.
+/// The field of that name, or an error message.
 fn field_named(name: &str) -> Result<&'static Field, String> {
     Field::named(name)
         .ok_or_else(|| unknown("key", &shorten(name, 100), FIELDS.iter().map(|f| f.name)))
 }
 
-/// The words with commas, the middle of a long list left out.
+/// The words joined by commas, without the middle of a long list.
 fn list_of<'a>(words: impl ExactSizeIterator<Item = &'a str>, limit: usize) -> String {
     let words: Vec<&str> = words.collect();
     if words.len() <= limit {

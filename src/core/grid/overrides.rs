@@ -1,10 +1,10 @@
-//! `--set`, `--only` and `--profile`: what the command line changes in a grid.
+//! `--set`, `--only` and `--profile`: changes of the command line to a grid.
 
 use super::axis::{canonical, same};
 use super::{Axis, Block, Grid, GridError, Place, Setting, field_named, list_of};
 use crate::job::{Field, Value, did_you_mean, unknown};
 
-/// What the command line changes in a grid.
+/// Changes of the command line to a grid.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     /// `key=value`: sets a field for all jobs.
@@ -64,7 +64,7 @@ impl Grid {
             return Err(place.error(not_on(axis, value)));
         }
         let field = axis.field;
-        // A part of the sweep in which the field has no wanted value is left out as a whole.
+        // A block in which the field has no wanted value is left out.
         let base_fits = |block: &Block| {
             let setting = block.base.iter().find(|s| s.field == field)?;
             Some(wanted.iter().any(|w| same(w, &setting.value)))

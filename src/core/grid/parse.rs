@@ -1,7 +1,7 @@
 //! From TOML text to a [`Layer`], with the place of every value.
 //!
-//! The tree is walked by hand: a derived deserializer could not say which word was meant, nor
-//! point at the line of the third value of an axis.
+//! The tree is walked by hand, because a derived deserializer could not suggest the intended word
+//! or give the line of the third value of an axis.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -27,7 +27,7 @@ const MAX_FILE: u64 = 4 << 20;
 /// The most `[[exclude]]`s, `[[block]]`s and so on of each kind in one table.
 pub(super) const MAX_TABLES: usize = 10_000;
 
-/// Reads one file; `extended_at` is the place that asked for it, where it was not the user.
+/// Reads one file; `extended_at` is the place of the `extends` that names it, if any.
 pub(super) fn file(path: &Path, extended_at: Option<&Place>) -> Result<Layer, GridError> {
     let fail = |message: String| match extended_at {
         Some(place) => place.error(format!("{}: {message}", path.display())),
@@ -96,7 +96,7 @@ impl Source {
         1 + self.newlines.partition_point(|newline| *newline < offset)
     }
 
-    /// The entries of a table in file order, with keys that it does not have refused.
+    /// The entries of a table in file order; unknown keys are an error.
     fn entries<'t>(
         &self,
         table: &'t DeTable<'t>,
@@ -221,7 +221,7 @@ impl Source {
         Ok(settings)
     }
 
-    /// Axes of which every combination is meant, so that no value stands on one twice.
+    /// Axes whose combinations are all jobs, so that no axis may repeat a value.
     fn grid(&self, table: &DeTable, path: &str) -> Parsed<Vec<Axis>> {
         let axes = self.axes(table, path)?;
         for axis in &axes {
@@ -229,7 +229,7 @@ impl Source {
             for (index, value) in axis.values.iter().enumerate() {
                 if let Some(before) = seen.insert(canonical(value), index) {
                     return Err(axis.place_of(index).error(format!(
-                        "{} stands on the axis twice (first at {})",
+                        "{} is on the axis twice (first at {})",
                         canonical(value),
                         axis.place_of(before)
                     )));
@@ -673,8 +673,8 @@ fn kind(value: &Spanned<DeValue>) -> &'static str {
     value.get_ref().type_str()
 }
 
-/// `count` values from `a` to `b`, both included, in equal ratios; rounded to ten digits, so that
-/// a tenth is written 0.1 and has one id however it was reached.
+/// `count` values from `a` to `b`, both included, in equal ratios; rounded to ten digits, so that a
+/// tenth is 0.1 and has the same id however it was computed.
 fn logarithmic(a: f64, b: f64, count: usize) -> Vec<f64> {
     let round = |x: f64| format!("{x:.9e}").parse().unwrap_or(x);
     let (low, high) = (a.ln(), b.ln());

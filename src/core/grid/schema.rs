@@ -43,7 +43,7 @@ fn reference(name: &str) -> Json {
     json!({ "$ref": format!("#/$defs/{name}") })
 }
 
-/// An object with these properties alone.
+/// An object with exactly these properties.
 fn object(properties: impl Iterator<Item = (&'static str, Json)>) -> Json {
     let properties: Map<String, Json> =
         properties.map(|(name, schema)| (name.to_owned(), schema)).collect();
@@ -77,7 +77,7 @@ fn table(kind: Table) -> Json {
             }),
         ),
         Table::Compare => {
-            // A side is a value of the axis, or a table of conditions where no axis is given.
+            // A side is a value of the axis, or a table of conditions if no axis is given.
             let of = |field: &Field| {
                 json!({
                     "if": { "properties": { "axis": { "const": field.name } }, "required": ["axis"] },
@@ -117,7 +117,7 @@ fn with(mut schema: Json, more: Json) -> Json {
     schema
 }
 
-/// A table with keys of its own.
+/// A table with fixed keys.
 fn keyed(kind: Table) -> Json {
     object(kind.keys().iter().map(|key| (key.name, of_key(key))))
 }

@@ -3,17 +3,17 @@
 use super::{Axis, Expectation, Grid, GridError, Place, canonical};
 use crate::job::Value;
 
-/// How seeds are added: the grid's own, then [`batch`](Self::batch) more at a time, counted on from
-/// the largest, where a claim is still open.
+/// The rule for adding seeds: the grid's own, then [`batch`](Self::batch) more at a time, counted
+/// on from the largest, while a claim is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UntilDecided {
     /// The most seeds of a setting.
     pub max_seeds: usize,
-    /// How many are added at a time.
+    /// Number of seeds added at a time.
     pub batch: usize,
 }
 
-/// What a file or the command line asks for.
+/// The rule as a file or the command line gives it.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {
     pub max_seeds: Option<usize>,
@@ -22,13 +22,13 @@ pub(super) struct Wanted {
 }
 
 impl UntilDecided {
-    /// [`max_seeds`](Self::max_seeds) where a grid does not say.
+    /// The default of [`max_seeds`](Self::max_seeds).
     pub const MAX_SEEDS: usize = 100;
 }
 
 impl Grid {
-    /// Adds seeds until the claims are decided, as `--until-decided --max-seeds N` asks for. What
-    /// is left out is as the grid has it.
+    /// Adds seeds until the claims are decided, as `--until-decided --max-seeds N` asks for. `None`
+    /// keeps the grid's own limit, else [`UntilDecided::MAX_SEEDS`].
     ///
     /// # Errors
     /// There is no claim, or the seeds are not those of one axis `seed`.
@@ -61,7 +61,7 @@ impl Grid {
         Ok(())
     }
 
-    /// The number of values of the axis `seed`; else where to look, and what is wrong.
+    /// The number of values of the axis `seed`; else the place and the error.
     fn common_seeds(&self) -> Result<usize, (Option<Place>, String)> {
         let whole = |error: GridError| (None, error.message);
         let mut first: Option<&Axis> = None;
@@ -95,7 +95,7 @@ impl Grid {
         Ok(first.map_or(0, |axis| axis.values.len()))
     }
 
-    /// The grid with all seeds that its rule may come to ask for. The same grid if it has none.
+    /// The grid with all seeds that its rule may add; the same grid if it has no rule.
     ///
     /// # Errors
     /// The numbers get too large.
@@ -120,7 +120,7 @@ impl Grid {
         Ok(grid)
     }
 
-    /// An error about the rule, for what only the claims' statistics can tell.
+    /// An error about the rule, found by the claims' statistics.
     pub fn cannot_add_seeds(&self, message: &str) -> GridError {
         Place { key: "until_decided".into(), ..self.place.clone() }.error(message)
     }

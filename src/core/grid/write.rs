@@ -24,7 +24,7 @@ fn list(items: &[Value]) -> String {
     format!("[{}]", items.iter().map(value).collect::<Vec<_>>().join(", "))
 }
 
-/// The grid as a file that stands alone.
+/// The grid as a self-contained file.
 pub(super) fn grid(grid: &Grid) -> String {
     let mut text = format!(
         "# The grid as it was run: complete, with every override applied.\nname = {}\n",

@@ -1,4 +1,4 @@
-//! The architectures: each is declared once with its sizes and described once layer by layer.
+//! The architectures: each is declared once, with its sizes and its layers.
 
 use std::fmt;
 
@@ -168,14 +168,14 @@ impl Size {
         SIZES.iter().filter(move |size| size.field == field)
     }
 
-    /// The meaning of a field in each architecture.
+    /// The meaning of a size in each architecture.
     pub(super) fn about(field: &str) -> String {
         let mut meanings: Vec<&str> = Size::of(field).map(|size| size.meaning).collect();
         meanings.dedup();
         meanings.join(", ")
     }
 
-    /// "10 (mlp), 5 (cnn)", or the value alone where the field has one in a single architecture.
+    /// "10 (mlp), 5 (cnn)", or the value alone if only one architecture has the field.
     pub(super) fn defaults(field: &str) -> String {
         let sizes: Vec<&Size> = Size::of(field).collect();
         match sizes[..] {

@@ -1,13 +1,13 @@
-//! Closed lists of words: declaring one, and what to answer to a word that is on none.
+//! Closed lists of words: declaring one, and the error for an unknown word.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::LazyLock;
 
-/// Declares an enum whose variants have names in grids and CSV files. A note in parentheses stands
-/// behind the name where a field lists its choices; the first paragraph of a variant's
-/// documentation is its description in the JSON schema.
+/// Declares an enum whose variants have names in grids and CSV files. A note in parentheses follows
+/// the name in a field's list of choices; the first paragraph of a variant's documentation is its
+/// description in the JSON schema.
 macro_rules! choices {
     ($(#[$meta:meta])* $name:ident, $what:literal {
         $($(#[doc = $doc:literal])* $variant:ident = $text:literal $(($note:literal))?,)+
@@ -53,7 +53,7 @@ macro_rules! choices {
 
 pub(crate) use choices;
 
-/// One of the words that a field or a key takes, with its note and its description.
+/// One of the words that a field or a key accepts, with its note and its description.
 pub(crate) struct Choice {
     pub(crate) name: &'static str,
     pub(crate) note: &'static str,
@@ -84,7 +84,7 @@ pub(crate) fn did_you_mean<'a>(text: &str, valid: impl IntoIterator<Item = &'a s
 /// The valid word closest to `text`, if one is close enough to be a misspelling.
 fn nearest<'a>(text: &str, valid: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     if text.len() > 100 {
-        return None; // no misspelling, and the distance would take time and memory
+        return None; // too long for a misspelling, and the distance would take time and memory
     }
     let text = text.to_lowercase().replace('-', "_");
     valid
@@ -105,7 +105,7 @@ pub(crate) fn one_of(words: &[&str]) -> String {
 }
 
 choices! {
-    /// What a job is trained on.
+    /// The data set that a job trains on.
     DatasetName, "data set" {
         /// UCI optical digits: 1×8×8, 10 classes, 1,797 images; embedded in the binary.
         Digits = "digits",
@@ -135,7 +135,7 @@ choices! {
 }
 
 choices! {
-    /// How the bytes of an image are scaled to a network's input, channel by channel.
+    /// Scaling of an image's bytes to a network's input, per channel.
     InputScaling, "input scaling" {
         /// As in the paper: x/255 − 0.5, and for CIFAR (x/255 − mean)/std with the published values.
         Paper = "paper" ("x/255 - 0.5; CIFAR by its published mean and standard deviation"),
@@ -145,7 +145,7 @@ choices! {
 }
 
 choices! {
-    /// How layers are normalised.
+    /// Normalisation of the layers.
     Norm, "norm" {
         /// Weight normalisation, `w = g·v/‖v‖` (Salimans & Kingma 2016).
         Weight = "weight",
@@ -167,7 +167,7 @@ choices! {
 }
 
 choices! {
-    /// How the gain `g` (and, data-dependent, the bias) is set.
+    /// Rule for the gain `g` (and, if data-dependent, the bias).
     Gain, "gain" {
         /// PyTorch's: `g = ‖v‖`.
         Default = "default",

@@ -13,7 +13,7 @@ pub enum Dataset {
         shape: [u16; 3],
         /// Number of classes.
         classes: u16,
-        /// Training images; there are a fifth as many test images, at least one of each class.
+        /// Training images; the test set has a fifth as many, at least one of each class.
         images: u32,
     },
 }

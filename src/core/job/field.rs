@@ -1,5 +1,4 @@
-//! What a field of a job is, and the macro that makes everything that the program knows about the
-//! fields of one table.
+//! The type of a job's fields, and the macro that generates everything about them from one table.
 
 use std::fmt;
 
@@ -10,15 +9,15 @@ use super::choices::{
 use super::value::Value;
 use super::{Draft, FIELDS, Settings, one_of};
 
-/// The values that a field takes.
+/// The values that a field accepts.
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
     /// One of these words.
     Choice(fn() -> Vec<Choice>),
     /// Whole numbers from the first to the last.
     Whole(u64, u64),
-    /// Numbers from the first to the last; the text says why the first itself is excluded, if it
-    /// is not empty.
+    /// Numbers from the first to the last; the text gives the reason if the first itself is
+    /// excluded, and is empty otherwise.
     Number(f64, f64, &'static str),
     /// `true` or `false`.
     Boolean,
@@ -34,7 +33,7 @@ pub struct Field {
     pub about: &'static str,
     /// Its unit, or an empty string.
     pub unit: &'static str,
-    /// The value if it is left out, in words where it depends on other fields.
+    /// The default value, or a description if it depends on other fields.
     pub default: &'static str,
     /// What an empty cell means in a CSV file, or an empty string if it is never empty.
     pub empty: &'static str,
@@ -44,7 +43,7 @@ pub struct Field {
     pub(crate) kind: Kind,
     /// Whether the default is one value, whatever the other fields are.
     pub(crate) constant: bool,
-    /// Whether a job forgets the value where it is the default.
+    /// Whether a job stores the default as `None`.
     pub(crate) optional: bool,
     pub(super) set: fn(&mut Draft, &Value, Kind) -> Result<(), String>,
     pub(super) get: fn(&Settings) -> Option<Value>,
@@ -81,21 +80,21 @@ impl Field {
         self.set(&mut Draft::default(), value)
     }
 
-    /// The field's value in a job; `None` where it does not apply (the `depth` of a `wrn`).
+    /// The field's value in a job; `None` if it does not apply (the `depth` of a `wrn`).
     pub fn get(&self, job: &Settings) -> Option<Value> {
         (self.get)(job)
     }
 }
 
-/// What the table says of a field beside its name and type.
+/// The table's entry for a field, besides its name and type.
 pub(super) struct Declared {
     /// Its meaning; `{choices}` and `{either}` stand for its words, and `{parts}` for
-    /// those of an initializer. Empty for a field that sizes architectures: they say all of it.
+    /// those of an initializer. Empty for a field that sizes architectures, which document it.
     pub about: &'static str,
     pub unit: &'static str,
     /// The default, if it is one value.
     pub default: &'static str,
-    /// Else what it depends on.
+    /// Else a description of what it depends on.
     pub otherwise: &'static str,
     pub empty: &'static str,
     pub as_before: Option<&'static str>,
@@ -217,8 +216,8 @@ impl FieldType for [u16; 3] {
     }
 }
 
-/// Makes [`Draft`], [`Settings`] and [`FIELDS`] of the table of fields. Behind a field's name, type
-/// and text stands how a job holds it:
+/// Makes [`Draft`], [`Settings`] and [`FIELDS`] of the table of fields. After its name, type and
+/// text, a field says how a job stores it:
 ///
 /// * `is required`: as a value. Its default is a constant, or `or |draft| { … }` computes it from the
 ///   fields above.
@@ -263,7 +262,7 @@ macro_rules! fields {
 
         impl Draft {
             /// The draft with the defaults of its empty fields. The fields that size an
-            /// architecture, and those whose default is to be left out, stay as they are.
+            /// architecture, and those that store the default as `None`, stay as they are.
             fn with_defaults(&self) -> Draft {
                 let mut draft = self.clone();
                 $(draft.$name = draft.$name.or(DEFAULTS.$name);)+

@@ -12,7 +12,7 @@ use super::field::{Declared, Field, FieldType, Kind, fields, held, settled, stor
 use super::value::Value;
 use super::{Dataset, Job, JobError};
 
-/// The fields that tell replicates of one setting apart.
+/// The fields that distinguish replicates of one setting.
 pub const SEED_FIELDS: [&str; 3] = ["seed", "init_seed", "data_seed"];
 
 fields! {
@@ -91,7 +91,7 @@ fields! {
         default: "mlp",
     } get |job| { Some(job.arch.name()) };
 
-    // Meaning, default and applicability of these stand with the architectures.
+    // Meaning, default and applicability of these are in `arch.rs`.
     depth: u32 { unit: "layers", kind: Kind::Whole(1, 100_000) } get |job| { job.arch.draft().depth };
 
     width: u32 {

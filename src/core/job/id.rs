@@ -29,7 +29,7 @@ impl fmt::Debug for JobId {
 impl FromStr for JobId {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("\"{text}\" is no job id: 12 hexadecimal digits are expected");
+        let wrong = || format!("\"{text}\" is not a job id: 12 hexadecimal digits are expected");
         if text.len() != 12 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(wrong());
         }
@@ -44,7 +44,7 @@ impl FromStr for JobId {
 
 impl JobId {
     /// The id of a job with these fields and values, those that do not apply left out, in the
-    /// order of [`FIELDS`]; values as [`Field::get`] gives them.
+    /// order of [`FIELDS`]; values as [`Field::get`] returns them.
     pub(crate) fn of<V: fmt::Display>(
         fields: impl IntoIterator<Item = (&'static Field, V)>,
     ) -> JobId {
@@ -72,9 +72,9 @@ impl JobId {
 impl Job {
     /// The job's identity: equal for equal jobs, in every version of the program.
     ///
-    /// Hashed is `wninit job 1` and then a line `name=value` for each of [`FIELDS`] that applies.
-    /// A field added later must not change the ids of existing jobs, so it is left out where it
-    /// has the value `Field::as_before`.
+    /// The hash is over `wninit job 1` and then a line `name=value` for each of [`FIELDS`] that
+    /// applies. A field added later must not change the ids of existing jobs, so it is left out if
+    /// it has the value `Field::as_before`.
     pub fn id(&self) -> JobId {
         JobId::of(FIELDS.iter().filter_map(|field| Some((field, field.get(self)?))))
     }

@@ -1,8 +1,17 @@
 //! A [`Job`]: everything that can change a training run's result, and nothing else.
 //!
 //! A grid or a CSV row fills a [`Draft`]; [`Draft::resolve`] fills in the defaults, checks the
-//! whole and is the only way to a `Job`, so a `Job` that exists can be trained. To add a field,
-//! declare it in `fields.rs`; to add a network, declare and describe it in `arch.rs`.
+//! whole and is the only way to a `Job`, so a `Job` that exists can be trained. To add a network,
+//! declare and describe it in `arch.rs`.
+//!
+//! To add a field, declare it in `fields.rs`, with `as_before` so that existing ids stay. It is then
+//! parsed, stored and hashed. To give it an effect, also see:
+//!
+//! * `choices.rs`: the enum of a field that takes words;
+//! * `plan/start.rs`, `start_of`: list it there unless it changes the initial network or its images;
+//! * `plan/cohort.rs`, `Shape`: list it there if the jobs of a cohort must share it;
+//! * `stats/summary/initializers.rs`, `HYPERPARAMETERS`: list it there if users tune it;
+//! * `torch/train/session.rs`: momentum, weight decay and the training step.
 
 mod arch;
 mod choices;
@@ -71,8 +80,8 @@ impl Settings {
 }
 
 impl Settings {
-    /// Checks the fields against each other. What has no effect is reset, so that it is no part of
-    /// the id.
+    /// Checks the fields against each other. Fields without effect are reset, so that they do not
+    /// change the id.
     fn check(mut self) -> Result<Job, JobError> {
         let err = |field, message: String| Err(JobError { field, message });
         let (init, norm, model) = (self.init, self.norm, self.arch.name());
@@ -104,7 +113,7 @@ impl Settings {
                 format!("{share} of {all} images leaves nothing to validate or to train on");
             return err("val_fraction", message);
         }
-        // Asking for all images is the same job as not asking.
+        // All images is the same job as no limit.
         match self.train_images {
             Some(n) if n as usize > all - val => {
                 let left = all - val;
@@ -148,7 +157,7 @@ impl Job {
     /// The job with other values in some fields.
     ///
     /// # Errors
-    /// As [`Draft::resolve`]; the field is the one whose value was refused.
+    /// As [`Draft::resolve`]; the error names the field with the invalid value.
     pub fn with(&self, changes: &[(&str, Value)]) -> Result<Job, JobError> {
         let mut draft = self.draft();
         for (name, value) in changes {

@@ -5,8 +5,9 @@
 
 use super::Norm;
 
-/// What an affine map is for: decides γ in the gain `sqrt(γ·fan_in/fan_out)` of the paper's
-/// initialization (Arpit, Campos & Bengio 2019, sections 3 and 4).
+/// The role of an affine map. It decides γ in the gain `sqrt(γ·fan_in/fan_out)` of the paper's
+/// initialization (Arpit, Campos & Bengio 2019, sections 3 and 4), which `nn/init.rs` of
+/// `wninit-torch` computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Followed by a ReLU, or the stem of a `resnet`, or the first convolution of a residual
@@ -89,7 +90,7 @@ impl Block {
         self.conv(role, self.outputs, 3, 1, false)
     }
 
-    /// The 1×1 convolution on the shortcut, where the block changes the shape.
+    /// The 1×1 convolution on the shortcut, if the block changes the shape.
     pub fn shortcut(&self) -> Option<Conv> {
         (self.inputs != self.outputs || self.stride > 1)
             .then(|| self.conv(Role::Linear, self.inputs, 1, self.stride, false))
@@ -123,7 +124,7 @@ pub struct Run {
     /// The number of the first one.
     first: u32,
     times: u32,
-    /// What each of them is.
+    /// The layer itself.
     pub layer: Layer,
 }
 
@@ -134,7 +135,7 @@ impl Run {
             .map(move |i| (i, self.name.replace("{}", &i.to_string()), self.layer))
     }
 
-    /// How many layers it stands for.
+    /// Its number of layers.
     pub(crate) fn times(&self) -> u64 {
         self.times.into()
     }
@@ -144,7 +145,7 @@ impl Run {
 #[derive(Clone, Debug)]
 pub struct Network {
     norm: Norm,
-    /// Channels, height and width of what leaves the last layer.
+    /// Channels, height and width of the last layer's output.
     channels: u64,
     size: [u64; 2],
     runs: Vec<Run>,
@@ -161,7 +162,7 @@ impl Network {
         &self.runs
     }
 
-    /// Whether images are flattened in front of the first layer.
+    /// Whether images are flattened before the first layer.
     pub fn takes_flat_images(&self) -> bool {
         matches!(self.runs.first(), Some(Run { layer: Layer::Linear(_), .. }))
     }
@@ -170,7 +171,7 @@ impl Network {
         self.size.iter().product()
     }
 
-    /// Whether a layer of this channel count and stride leaves the shape as it is.
+    /// Whether a layer of this channel count and stride keeps the shape.
     fn keeps_shape(&self, outputs: u64, stride: u64) -> bool {
         self.channels == outputs && stride == 1
     }
@@ -201,7 +202,7 @@ impl Network {
         }
     }
 
-    /// `times` linear layers with ReLUs; images are flattened in front of the first.
+    /// `times` linear layers with ReLUs; images are flattened before the first.
     pub(super) fn linear(&mut self, name: &'static str, times: u32, outputs: u64) {
         let norm = self.norm;
         (self.channels, self.size) = (self.channels * self.places(), [1, 1]);
@@ -240,7 +241,7 @@ impl Network {
         }
     }
 
-    /// A batch norm, in a network that has them.
+    /// Adds a batch norm if the network has them.
     pub(super) fn batch_norm(&mut self, name: &'static str) {
         if self.norm == Norm::Batch {
             let bn = BatchNorm { channels: self.channels, places: self.places() };

@@ -1,9 +1,9 @@
-//! Values as grids, options and CSV cells give them, and their checks.
+//! Values from grids, options and CSV cells, and their checks.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A value as a grid or a CSV cell gives it.
+/// A value from a grid, an option or a CSV cell.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     /// A string.

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 
 use crate::job::{Arch, Augment, Dataset, InputScaling, Job, Norm, Precision};
 
-/// What jobs must share to be stacked: everything that decides a tensor's shape or the number
-/// of steps. Initializer, learning rate, momentum, schedule, warm-up and seeds are free.
+/// The fields that jobs of a cohort share: everything that decides a tensor's shape or the number
+/// of steps. Initializer, learning rate, momentum, weight decay, schedule, warm-up and seeds may
+/// differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)] // named as in `Settings`
 pub struct Shape {
@@ -72,7 +73,7 @@ impl Cohort {
         &self.jobs
     }
 
-    /// What they share.
+    /// The shape that they share.
     pub fn shape(&self) -> Shape {
         Shape::of(&self.jobs[0])
     }
@@ -87,12 +88,12 @@ impl Cohort {
     }
 }
 
-/// Puts jobs of one shape together, at most `width` of them, and keeps the order otherwise: a
-/// cohort stands where its first job stood.
+/// Groups jobs of one shape, at most `width` to a cohort. Cohorts are in the order of their first
+/// jobs.
 ///
-/// A cohort holds jobs of one seed, so that seeds are still finished one after the other; only
-/// where no shape-mates share a seed do several seeds stand in a cohort. The jobs of a seed are
-/// shared out evenly: nine of them at a width of eight make five and four.
+/// A cohort holds jobs of one seed, so that seeds are finished one after the other. The exception
+/// is a shape of which no two consecutive jobs share a seed: its cohorts mix seeds. The jobs of a
+/// seed are divided evenly: nine of them at a width of eight make five and four.
 pub fn cohorts(
     jobs: impl IntoIterator<Item = Job>,
     width: impl Fn(&Shape) -> usize,
@@ -100,7 +101,7 @@ pub fn cohorts(
     groups(jobs, |job| job, width).into_iter().map(|jobs| Cohort { jobs }).collect()
 }
 
-/// As [`cohorts`], for whatever stands for a job.
+/// As [`cohorts`], for items that have a job.
 pub(crate) fn groups<T>(
     items: impl IntoIterator<Item = T>,
     job: impl Fn(&T) -> &Job,
@@ -131,8 +132,8 @@ pub(crate) fn groups<T>(
     all.into_iter().map(|(_, members)| members).collect()
 }
 
-/// Puts the costliest cohorts of each seed first, so that workers that take them one after the
-/// other end at about the same time. Seeds are still finished in their order.
+/// Puts the costliest cohorts of each seed first, so that all workers end at about the same time.
+/// Seeds are still finished in their order.
 pub fn costliest_first(cohorts: &mut [Cohort], cost: impl Fn(&Cohort) -> f64) {
     let seeds = |cohort: &Cohort| (cohort.jobs[0].init_seed, cohort.jobs[0].data_seed);
     for seed in cohorts.chunk_by_mut(|a, b| seeds(a) == seeds(b)) {
@@ -140,8 +141,8 @@ pub fn costliest_first(cohorts: &mut [Cohort], cost: impl Fn(&Cohort) -> f64) {
     }
 }
 
-/// Halves the widest cohorts until there is one for each worker, or none of two members is left:
-/// a small sweep is done sooner on all workers than in wide stacks on a few.
+/// Halves the widest cohorts until there is one for each worker, or all have one member: a small
+/// sweep ends sooner if every worker has a cohort.
 pub fn spread(mut cohorts: Vec<Cohort>, workers: usize) -> Vec<Cohort> {
     while !cohorts.is_empty() && cohorts.len() < workers {
         let widest = (0..cohorts.len()).rev().max_by_key(|&i| cohorts[i].jobs.len()).unwrap_or(0);

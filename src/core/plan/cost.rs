@@ -1,4 +1,4 @@
-//! What a job costs, from its shape alone: parameters, arithmetic, memory, time.
+//! The cost of a job, computed from its shape: parameters, arithmetic, memory, time.
 //!
 //! A multiply-add counts as two operations. Only linear layers and convolutions are counted;
 //! normalisation, activations and the update are part of the overhead in [`Rates`].
@@ -6,7 +6,7 @@
 use crate::job::{Conv, Layer, Network, Norm, Precision, Role};
 use crate::plan::cohort::Shape;
 
-/// What a network costs.
+/// The cost of a network.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ModelCost {
     /// Trained numbers: weights, gains and biases.
@@ -19,7 +19,7 @@ pub struct ModelCost {
     first_flop: f64,
     /// Numbers kept for the backward pass, for each image.
     kept: f64,
-    /// The most numbers that leave a layer, for each image.
+    /// Numbers in the largest layer output, for each image.
     widest: f64,
 }
 
@@ -39,7 +39,7 @@ impl ModelCost {
 
     /// `times` equal layers.
     fn add(&mut self, times: u64, layer: &Layer) {
-        // What a layer keeps, and what leaves it.
+        // Numbers that a layer keeps, and numbers that it outputs.
         let (kept, out) = match layer {
             Layer::Linear(linear) => {
                 self.affine(times, linear.inputs, linear.outputs, 1, linear.norm);
@@ -96,7 +96,7 @@ impl ModelCost {
         self.parameters = self.parameters.saturating_add(2 * channels * times);
     }
 
-    /// Floating-point operations of one training step's image: forward and backward.
+    /// Operations to train on one image once: forward and backward.
     fn training_flop(&self) -> f64 {
         3.0 * self.forward_flop - self.first_flop
     }
@@ -105,8 +105,8 @@ impl ModelCost {
 /// Memory of the program with libtorch and a small data set, in bytes.
 pub const PROGRAM_MEMORY: f64 = 450e6;
 
-/// The most memory, in bytes, that training a stack needs beside the data set and the program
-/// itself: parameters with gradient, momentum and effective weight, and the activations of a
+/// An upper estimate of the memory, in bytes, that training a stack needs besides the data set and
+/// the program: parameters with gradient, momentum and effective weight, and the activations of a
 /// micro-batch.
 pub fn memory(shape: &Shape, members: usize) -> f64 {
     let model = ModelCost::of(shape);
@@ -121,7 +121,7 @@ pub fn memory(shape: &Shape, members: usize) -> f64 {
     members as f64 * (parameters + bytes * training.max(evaluation))
 }
 
-/// How fast a worker is. The defaults are rough; measured ones may take their place.
+/// The speed of a worker. The defaults are rough; measurements may replace them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Rates {
     /// Operations per second in `fp32`.
@@ -130,9 +130,9 @@ pub struct Rates {
     pub tf32: f64,
     /// Operations per second in `bf16`.
     pub bf16: f64,
-    /// Seconds that a step takes for each layer beside its arithmetic.
+    /// Overhead of each layer per step, in seconds.
     pub seconds_per_layer: f64,
-    /// Seconds that a step takes beside all that.
+    /// Fixed overhead per step, in seconds.
     pub seconds_per_step: f64,
 }
 
@@ -165,7 +165,7 @@ impl Rates {
     }
 }
 
-/// Operations of one job in all: training, validation after each epoch and a test.
+/// Total operations of one job: training, validation after each epoch and a test.
 pub fn job_flop(shape: &Shape) -> f64 {
     let model = ModelCost::of(shape);
     let epochs = f64::from(shape.epochs);
@@ -181,8 +181,8 @@ pub(crate) fn seconds(shape: &Shape, members: usize, rates: &Rates) -> f64 {
         + steps * (rates.seconds_per_step + layers * rates.seconds_per_layer)
 }
 
-/// How many jobs of a shape a CPU worker trains together. Stacking pays for small matrix
-/// products; a convolution fills the core alone.
+/// How many jobs of a shape a CPU worker trains together. Stacking speeds up small matrix products;
+/// one convolution already fills the core.
 pub fn cpu_width(shape: &Shape) -> usize {
     const MOST: usize = 8;
     const MEMORY: f64 = 512e6;
@@ -192,8 +192,8 @@ pub fn cpu_width(shape: &Shape) -> usize {
     ((MEMORY / memory(shape, 1)) as usize).clamp(1, MOST)
 }
 
-/// The most jobs of a shape that fit together into that many bytes of a GPU. Recorded steps keep
-/// their memory beside what evaluation takes, and some is lost between the pieces.
+/// The largest number of jobs of a shape that fit together into `free` bytes of a GPU. The factor
+/// 0.6 allows for CUDA graphs, which hold their memory during evaluation, and for fragmentation.
 pub fn gpu_width(shape: &Shape, free: f64) -> usize {
     ((0.6 * free / memory(shape, 1)) as usize).max(1)
 }

@@ -1,4 +1,4 @@
-//! The jobs that a grid means, each once, in the order in which they are trained.
+//! The jobs of a grid, each once, in training order.
 //!
 //! The order is seed-major: every cell of the grid with its first seed, then every cell with its
 //! second, and so on. A sweep that is stopped halfway is a balanced, smaller sweep.
@@ -28,11 +28,11 @@ pub struct PlannedJob {
 /// Every job of a sweep.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// The jobs in the order in which they are trained; no id twice.
+    /// The jobs in training order; ids are distinct.
     pub jobs: Vec<PlannedJob>,
-    /// The grid's axes, for people to read.
+    /// The grid's axes, for display.
     pub axes: Vec<Axis>,
-    /// What a user should know and that is no error.
+    /// Warnings for the user.
     pub warnings: Vec<String>,
 }
 
@@ -112,7 +112,7 @@ fn expand(expansions: &[Expansion]) -> Result<Vec<(PlannedJob, Origin)>, GridErr
     };
     let planned: Result<Vec<_>, ()> = combinations.clone().filter_map(job).collect();
     planned.or_else(|()| {
-        // Once more, for the first error in file order: which one comes up first in parallel is luck.
+        // Once more, for the first error in file order: in parallel any error may come first.
         let error = combinations.find_map_first(|(expansion, origin)| {
             let combination = origin.combination as usize;
             expansion.job(combination).err().map(|error| expansion.explain(combination, &error))
@@ -144,7 +144,7 @@ fn refuse_duplicates(
         .iter()
         .rev()
         .find(|s| !before.iter().any(|b| b.field == s.field && same(&b.value, &s.value)));
-    // An axis points at the mistake better than the base does; its values come last.
+    // An axis, whose values come last, is a better place to report than the base.
     let place = &culprit
         .or(after.last())
         .map_or_else(|| expansions[0].place(), |setting| setting.place.clone());
@@ -163,7 +163,7 @@ fn refuse_duplicates(
     };
     if first.job != second.job {
         return Err(place.error(format!(
-            "two different jobs have the same id {}, by a rare accident: {} and {}; change a value slightly",
+            "two different jobs have the same id {} (a hash collision): {} and {}; change a value slightly",
             first.id,
             words(&left),
             words(&right)
@@ -187,7 +187,7 @@ fn refuse_duplicates(
     )))
 }
 
-/// The settings that the other combination does not have.
+/// The settings that differ from the other combination's.
 fn differing<'s>(of: &'s [Setting], other: &[Setting]) -> Vec<&'s Setting> {
     of.iter()
         .filter(|s| !other.iter().any(|o| o.field == s.field && same(&o.value, &s.value)))
@@ -201,7 +201,7 @@ fn axis_settings<'s>(expansion: &Expansion, settings: &'s [Setting]) -> Vec<&'s 
 
 /// A warning for each setting of the base that makes no difference to any job.
 fn idle_settings(base: &[Setting], jobs: &[PlannedJob]) -> Vec<String> {
-    // A job forgets these where they have their default, but they do apply.
+    // A job stores these as `None` if they have their default, but they do apply.
     let forgotten = |field: &Field| field.optional || field.name == "seed";
     let applies =
         |setting: &Setting| jobs.iter().any(|planned| setting.field.get(&planned.job).is_some());

@@ -1,9 +1,8 @@
 //! A fixed part of a plan for each of several machines.
 //!
-//! A partition depends on the set of jobs and on the number of parts alone: not on what is
-//! finished, on the machine, on anything measured, or on the order in which a grid names its
-//! axes. So machines that never speak to each other agree on who does what, and a job array that
-//! is queued again finds its checkpoints.
+//! A partition depends only on the set of jobs and the number of parts: not on finished jobs, the
+//! machine, measured speeds, or the order of a grid's axes. So machines agree on their parts
+//! without communication, and a job array that is queued again finds its checkpoints.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -20,7 +19,7 @@ use crate::plan::cost::{self, Rates};
 pub struct Shard {
     /// Which part, counted from 1.
     pub index: u32,
-    /// Of how many.
+    /// The number of parts.
     pub count: u32,
 }
 
@@ -53,12 +52,11 @@ impl FromStr for Shard {
     }
 }
 
-/// The most jobs that are kept together. Wider than what a CPU trains at once, so that a GPU is
-/// filled, too; and it does not depend on which of the two there is.
+/// The largest group of jobs that stays together. It is wider than a cohort on a CPU, so that it
+/// fills a GPU, and it is the same on CPU and GPU, so that machines agree.
 const WIDTH: usize = 32;
 
-/// What it takes to train jobs of a shape together: seconds on a processor that is the same
-/// everywhere.
+/// The cost of training jobs of a shape together, in seconds on a fixed reference processor.
 pub fn cost(shape: &Shape, jobs: usize) -> f64 {
     cost::seconds(shape, jobs, &Rates::CPU)
 }
@@ -67,17 +65,17 @@ pub fn cost(shape: &Shape, jobs: usize) -> f64 {
 /// in the plan, in the plan's order.
 ///
 /// Jobs of one shape and seed that train well together stay together, the costliest first, each
-/// group for the part that has least to do. A group that would lift this part above its share is
-/// halved first, down to single jobs: parts differ by the cost of a small job, and few groups
-/// are divided.
+/// group for the part with the least work. A group that would lift this part above its share is
+/// halved first, down to single jobs: parts differ by the cost of a small job, and few groups are
+/// divided.
 pub fn partition(jobs: &[PlannedJob], count: u32) -> Vec<Vec<usize>> {
     let count = count.max(1) as usize;
     let mut sorted: Vec<usize> = (0..jobs.len()).collect();
     sorted.sort_unstable_by_key(|&i| (jobs[i].job.init_seed, jobs[i].job.data_seed, jobs[i].id));
     let sorted = sorted.into_iter().map(|i| (i, &jobs[i].job));
     let groups = cohort::groups(sorted, |(_, job)| job, |_| WIDTH);
-    // Equal costs are told apart by the first job's id, which no grid decides. Costs are not
-    // negative, so they are in the order of their bits.
+    // Ties are broken by the first job's id, which does not depend on the order of axes. Costs are
+    // not negative, so they sort like their bits.
     let priced = |group: Vec<usize>| {
         let price = cost(&Shape::of(&jobs[group[0]].job), group.len());
         (price.to_bits(), Reverse(jobs[group[0]].id), group)
@@ -86,7 +84,7 @@ pub fn partition(jobs: &[PlannedJob], count: u32) -> Vec<Vec<usize>> {
         .into_iter()
         .map(|group| priced(group.into_iter().map(|(i, _)| i).collect()))
         .collect();
-    // From the same order each time, or the sum's last digit would differ.
+    // Summed in a fixed order, or the sum's last digit would differ.
     let mut prices: Vec<f64> = waiting.iter().map(|(price, ..)| f64::from_bits(*price)).collect();
     prices.sort_unstable_by(f64::total_cmp);
     let share = prices.iter().sum::<f64>() / count as f64 * (1.0 + 1e-9);

@@ -1,8 +1,9 @@
-//! How fast this machine trains each network: measured by a few steps, remembered, and used for
-//! the cost of a plan.
+//! How fast this machine trains each network: measured by a few steps, cached, and used for the
+//! cost of a plan.
 //!
-//! What is not measured is estimated from its arithmetic and rough [`Rates`]. The figures are kept
-//! in the user's cache folder, in a file for each kind of machine; losing it loses nothing but time.
+//! Networks without a measurement are estimated from their arithmetic and rough [`Rates`]. The
+//! figures are in the user's cache folder, in a file for each kind of machine; a lost file costs
+//! only time.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -15,17 +16,16 @@ use crate::plan::cohort::{Cohort, Shape};
 use crate::plan::cost::{self, Rates};
 use crate::results;
 
-/// The name of the device that is no GPU.
+/// Name of the CPU device.
 const CPU: &str = "cpu";
 
-/// The file in which speeds go from one program to the other.
+/// The file that hands speeds from one program to the other.
 const HANDED_OVER: &str = "speeds.json";
 
 /// Numbers of members that are tried on a GPU.
 const WIDTHS: [usize; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
 
-/// What was measured of a network and a number of members, on a worker while its neighbours were
-/// busy with the same.
+/// Times of a network with a number of members, measured on a worker while the others ran the same.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Speed {
     /// Seconds to initialise a member.
@@ -47,13 +47,13 @@ struct Measured {
     speeds: BTreeMap<String, Speed>,
 }
 
-/// The speeds that are known of this machine.
+/// The measured speeds of this machine.
 #[derive(Clone, Debug, Default)]
 pub struct Speeds {
     measured: Measured,
 }
 
-/// What decides a step's time, in words.
+/// The properties that decide a step's time, as text.
 pub fn key(shape: &Shape, members: usize) -> String {
     let [channels, height, width] = shape.dataset.shape();
     format!(
@@ -69,7 +69,7 @@ pub fn key(shape: &Shape, members: usize) -> String {
 }
 
 impl Speeds {
-    /// What was measured on this machine before; nothing if that cannot be read.
+    /// Speeds measured earlier on this machine; an empty table if they cannot be read.
     pub fn load() -> Speeds {
         let read = |path: PathBuf| {
             let text = std::fs::read_to_string(path).ok()?;
@@ -83,7 +83,7 @@ impl Speeds {
         Speeds { measured }
     }
 
-    /// What was measured before on a device with that many workers.
+    /// Speeds measured earlier on a device with that many workers.
     pub fn of(device: &str, workers: usize) -> Speeds {
         let speeds = Speeds::load();
         if speeds.machine() == Some((device, workers)) {
@@ -93,25 +93,25 @@ impl Speeds {
         }
     }
 
-    /// Nothing is known of a device but what it is.
+    /// An empty table for a device.
     fn unmeasured(device: &str, workers: usize) -> Speeds {
         let device = device.to_owned();
         Speeds { measured: Measured { device, workers, speeds: BTreeMap::new() } }
     }
 
-    /// Where the figures hold: the device and how many workers; `None` if unknown.
+    /// The device and the number of workers that the figures are for; `None` if unknown.
     pub fn machine(&self) -> Option<(&str, usize)> {
         let known = !self.measured.device.is_empty();
         known.then_some((self.measured.device.as_str(), self.measured.workers))
     }
 
-    /// The GPU on which the figures hold, if it is one.
+    /// The GPU that the figures are for, if any.
     pub fn gpu(&self) -> Option<&str> {
         self.machine().map(|(device, _)| device).filter(|device| *device != CPU)
     }
 
-    /// The speeds of a core and of a GPU: those of one are these, and those of the other are
-    /// estimates.
+    /// The speeds of a core and of a GPU: `self` for the device it was measured on, estimates for
+    /// the other.
     pub fn of_a_core_and_a_gpu(self) -> [Speeds; 2] {
         match self.gpu() {
             Some(_) => [Speeds::unmeasured(CPU, cores()), self],
@@ -119,12 +119,12 @@ impl Speeds {
         }
     }
 
-    /// Whether that many members of this shape were measured.
+    /// Whether this number of members of the shape was measured.
     pub fn knows(&self, shape: &Shape, members: usize) -> bool {
         self.measured.speeds.contains_key(&key(shape, members))
     }
 
-    /// Remembers a figure. One taken with other workers than those before replaces them all.
+    /// Adds a figure. If the device or the number of workers differs, it replaces all earlier ones.
     pub fn insert(&mut self, device: &str, workers: usize, shape: &Shape, n: usize, speed: Speed) {
         let measured = &mut self.measured;
         if (measured.device.as_str(), measured.workers) != (device, workers) {
@@ -133,7 +133,7 @@ impl Speeds {
         measured.speeds.insert(key(shape, n), speed);
     }
 
-    /// Writes what is known to the cache folder.
+    /// Writes the speeds to the cache folder.
     ///
     /// # Errors
     /// If there is no such folder, or it cannot be written.
@@ -159,10 +159,10 @@ impl Speeds {
         Ok(results::write_atomically(&dir.join(HANDED_OVER), text.as_bytes())?)
     }
 
-    /// Takes what [`Speeds::hand_over`] left, and deletes the folder.
+    /// Reads the file of [`Speeds::hand_over`], and deletes the folder.
     ///
     /// # Errors
-    /// There is nothing to be read.
+    /// The file cannot be read.
     pub fn taken_over(dir: &Path) -> anyhow::Result<Speeds> {
         let path = dir.join(HANDED_OVER);
         let text = std::fs::read_to_string(&path)
@@ -171,8 +171,8 @@ impl Speeds {
         Ok(Speeds { measured: serde_json::from_str(&text)? })
     }
 
-    /// How many jobs of a shape a worker trains together: what was found to be fastest on a GPU, or
-    /// else what suits a core.
+    /// How many jobs of a shape a worker trains together: the fastest measured width on a GPU, else
+    /// [`cost::cpu_width`].
     pub fn width(&self, shape: &Shape) -> usize {
         let per_member =
             |n: usize| self.measured.speeds.get(&key(shape, n)).map(|speed| speed.step / n as f64);
@@ -181,12 +181,12 @@ impl Speeds {
         best.filter(|_| self.gpu().is_some()).unwrap_or_else(|| cost::cpu_width(shape))
     }
 
-    /// Tries how many jobs of a shape to train together, at most `most`: twice as many as long as
-    /// that gains a twentieth. What is known is not measured again, and an error (memory, say) ends
-    /// it.
+    /// Measures how many jobs of a shape to train together, at most `most`: doubles the width while
+    /// time per member falls by at least 5 %; stops at an error, such as out of memory. Known
+    /// widths are not measured again.
     ///
     /// # Errors
-    /// That of `measure` for a single job.
+    /// `measure` failed for a single job.
     pub fn try_widths<E>(
         &mut self,
         device: &str,
@@ -226,7 +226,7 @@ impl Speeds {
             + speed.image * evaluated
     }
 
-    /// Seconds until `workers` workers are done with the cohorts, handed out in order.
+    /// Seconds until `workers` workers have finished the cohorts, assigned in order.
     pub fn sweep_seconds<'c>(
         &self,
         cohorts: impl IntoIterator<Item = &'c Cohort>,
@@ -243,7 +243,7 @@ impl Speeds {
     }
 }
 
-/// The file for this kind of machine: what has the same processor and cores is as fast.
+/// The file for this kind of machine: machines with the same processor and cores share it.
 fn file() -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     let folder = set("WNINIT_CACHE")

@@ -1,11 +1,11 @@
-//! Where training starts: what jobs that differ only in how they are trained have in common.
+//! The initial state that jobs share if they differ only in how they are trained.
 
 use std::collections::HashMap;
 
 use crate::job::{Augment, Draft, Job, JobId};
 
-/// The job with all that has no say in where training starts at its default: the optimizer, its
-/// schedule, the number of epochs, the test, augmentation (probes see images as they are) and the
+/// The job with every field that does not affect the initial state at its default: the optimizer,
+/// its schedule, the number of epochs, the test, augmentation (probes use plain images) and the
 /// precision (probes compute in fp32). Two jobs that differ in nothing else have the same start.
 pub fn start_of(job: &Job) -> Job {
     let draft = Draft {
@@ -27,7 +27,7 @@ pub fn start_of(job: &Job) -> Job {
 /// Jobs that start from the same network and see the same images.
 #[derive(Clone, Debug)]
 pub struct Start {
-    /// What they have in common, see [`start_of`].
+    /// Their common start, see [`start_of`].
     pub start: Job,
     /// The jobs, in the plan's order.
     pub jobs: Vec<Job>,

@@ -1,8 +1,9 @@
-//! A CSV file that rows are added to. It does nothing else to the file, even if another program writes to it.
+//! Appends rows to a CSV file, and leaves it otherwise unchanged even if another program writes to
+//! it.
 //!
-//! Bytes are only ever added behind those that this process read or wrote, and only those are
-//! taken back that a failed write of our own put there. Any other difference between the file and
-//! what this process knows of it is [`ResultsError::Changed`], and the file stays as it is.
+//! Bytes are only added after those that this process read or wrote, and only bytes of its own
+//! failed writes are removed. Any other difference from the expected content is
+//! [`ResultsError::Changed`], and the file stays as it is.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -12,8 +13,8 @@ use std::path::{Path, PathBuf};
 use super::ResultsError;
 use super::csv_file::{self, CsvFile};
 
-/// How much of the end of the file is compared before each write. The first line is, too; to
-/// compare all of it would take longer than training does.
+/// Bytes at the end of the file that are compared before each write, besides the first line.
+/// Comparing all of it would take longer than training.
 const TAIL: usize = 4096;
 
 /// A CSV file that rows are added to.
@@ -22,18 +23,18 @@ pub(super) struct Appender {
     file: File,
     /// Length of the file up to the last row that counts.
     good: u64,
-    /// What a write put behind that, or tried to, and does not count so far: a group that is not
-    /// committed, or what a crash left of a last row.
+    /// Bytes after `good` that do not count so far: a group that is not committed, or a last row
+    /// cut short by a crash.
     pending: Vec<u8>,
     head: Vec<u8>,
-    /// The last bytes that count, at most [`TAIL`].
+    /// The last bytes of the committed rows, at most [`TAIL`].
     tail: Vec<u8>,
     header: Vec<String>,
     /// For each of the file's columns, which of ours it is.
     order: Vec<Option<usize>>,
 }
 
-/// Whether a file is the one at a path. A path that leads nowhere has no file.
+/// Whether a file is the one at a path; false if the path does not exist.
 pub(super) fn is_at(file: &Metadata, path: &Path) -> io::Result<bool> {
     match fs::metadata(path) {
         Ok(there) => Ok((there.dev(), there.ino()) == (file.dev(), file.ino())),
@@ -46,15 +47,15 @@ pub(super) fn is_at(file: &Metadata, path: &Path) -> io::Result<bool> {
     }
 }
 
-/// Waits until the disk has the names of the files in a file's folder.
+/// Syncs a file's folder, which makes the names in it durable.
 pub(super) fn sync_folder_of(file: &Path) -> io::Result<()> {
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
 impl Appender {
-    /// Opens a file for adding rows with these columns; an empty one is made if there is none.
-    /// `take` locks it before it is read. Gives its rows, too, if it has a whole header. Nothing
+    /// Opens a file for adding rows with these columns; an empty one is created if there is none.
+    /// `take` locks it before it is read. Also returns its rows, if its header is complete. Nothing
     /// is written before [`Appender::begin`].
     pub(crate) fn open(
         path: PathBuf,
@@ -66,7 +67,7 @@ impl Appender {
         let mut file = open.map_err(error)?;
         let found = file.metadata().map_err(error)?;
         if !found.is_file() {
-            return Err(error(io::Error::other("it is no regular file")));
+            return Err(error(io::Error::other("it is not a regular file")));
         }
         take(&file)?;
         if !is_at(&found, &path).map_err(error)? {
@@ -83,7 +84,7 @@ impl Appender {
                 let pending = table.unfinished().to_vec();
                 (Some(table), head, header, pending)
             }
-            // A file without one whole line is ours only if it is the beginning of our header.
+            // A file without one complete line is ours only if it is a prefix of our header.
             Err(found) if ours.as_bytes().starts_with(&found) => {
                 (None, found, columns.iter().map(|&name| name.to_owned()).collect(), Vec::new())
             }
@@ -102,8 +103,7 @@ impl Appender {
         Ok((appender, table))
     }
 
-    /// Makes the file ready for rows: takes back what a crash left of a last row, and writes the
-    /// header, or the rest of it, where it is missing.
+    /// Makes the file ready for rows: removes an incomplete last row, and completes the header.
     pub(crate) fn begin(&mut self) -> Result<(), ResultsError> {
         self.withdraw()?;
         if self.head.ends_with(b"\n") {
@@ -141,7 +141,7 @@ impl Appender {
         move |source| ResultsError::io(action, &path, source)
     }
 
-    /// Whether these bytes stand at a place of the file.
+    /// Whether the file has these bytes at this offset.
     fn holds(&self, mut at: u64, bytes: &[u8]) -> Result<bool, ResultsError> {
         let mut buffer = vec![0; bytes.len().min(1 << 20)];
         for part in bytes.chunks(1 << 20) {
@@ -158,13 +158,13 @@ impl Appender {
         Ok(true)
     }
 
-    /// Whether the rows that count are still in the file that is open, wherever that is.
+    /// Whether the open file, wherever it was moved, still has the committed rows.
     fn holds_its_rows(&self) -> Result<bool, ResultsError> {
         Ok(self.holds(0, &self.head)?
             && self.holds(self.good - self.tail.len() as u64, &self.tail)?)
     }
 
-    /// How many bytes the file has behind the rows that count.
+    /// Number of bytes after the committed rows.
     fn surplus(&self) -> Result<u64, ResultsError> {
         let file = self.file.metadata().map_err(self.error("examine"))?;
         if !is_at(&file, &self.path).map_err(self.error("examine"))? || !self.holds_its_rows()? {
@@ -173,12 +173,12 @@ impl Appender {
         file.len().checked_sub(self.good).ok_or_else(|| ResultsError::Changed(self.path.clone()))
     }
 
-    /// How many bytes stand behind the rows that count, all of which are pending: the file is as
-    /// this process left it, or read it, as far as a quick check shows.
+    /// Checks quickly that the file is as this process read or left it. Returns the number of
+    /// pending bytes after the committed rows.
     ///
     /// # Errors
-    /// It is not, or cannot be read.
-    pub(crate) fn unchanged(&self) -> Result<usize, ResultsError> {
+    /// It was changed, or cannot be read.
+    pub(crate) fn check_unchanged(&self) -> Result<usize, ResultsError> {
         let surplus = self.surplus()?;
         let ours = usize::try_from(surplus).ok().and_then(|surplus| self.pending.get(..surplus));
         match ours {
@@ -187,45 +187,44 @@ impl Appender {
         }
     }
 
-    /// Writes text at the end and waits until the disk has it. It counts only after
-    /// [`Appender::commit`].
+    /// Writes text at the end and syncs it. It counts only after [`Appender::commit`].
     pub(crate) fn write(&mut self, text: &str) -> Result<(), ResultsError> {
         if text.is_empty() {
             return Ok(());
         }
         self.withdraw()?;
-        self.unchanged()?;
+        self.check_unchanged()?;
         self.pending = text.as_bytes().to_vec();
         let written = (&self.file).write_all(text.as_bytes()).and_then(|()| self.file.sync_data());
         written.map_err(self.error("write"))?;
         // Another process may have written meanwhile, or replaced the file.
-        if self.unchanged()? < text.len() {
+        if self.check_unchanged()? < text.len() {
             return Err(ResultsError::Changed(self.path.clone()));
         }
         Ok(())
     }
 
-    /// What was written counts from now on.
+    /// Commits the pending bytes.
     pub(crate) fn commit(&mut self) {
         self.good += self.pending.len() as u64;
         self.tail.append(&mut self.pending);
         self.tail.drain(..self.tail.len().saturating_sub(TAIL));
     }
 
-    /// Takes back what does not count, which is there in part or as a whole, or not at all. The
-    /// file is cut only if nothing else stands behind the rows that count.
+    /// Removes the pending bytes, which may have been written wholly, partly or not at all. The
+    /// file is cut only if nothing else follows the committed rows.
     pub(crate) fn withdraw(&mut self) -> Result<(), ResultsError> {
         if self.pending.is_empty() {
             return Ok(());
         }
-        if self.unchanged()? > 0 {
+        if self.check_unchanged()? > 0 {
             self.file.set_len(self.good).map_err(self.error("shorten"))?;
         }
         self.pending.clear();
         Ok(())
     }
 
-    /// What another program added since this process last looked at the file.
+    /// Bytes that another program appended since this process last checked the file.
     pub(crate) fn added(&self) -> io::Result<Vec<u8>> {
         let mut added = Vec::new();
         let mut file = &self.file;
@@ -234,12 +233,12 @@ impl Appender {
         Ok(added)
     }
 
-    /// Whether another file, or none, stands at the path now.
+    /// Whether the path now leads to another file, or to none.
     pub(crate) fn is_replaced(&self) -> bool {
         !self.file.metadata().and_then(|file| is_at(&file, &self.path)).unwrap_or(false)
     }
 
-    /// Every row that counts, as long as they are in the file that was opened, wherever that is.
+    /// The committed rows, read from the open file even if it was moved.
     pub(crate) fn rows(&self) -> io::Result<Vec<u8>> {
         let mut rows = Vec::new();
         if self.holds_its_rows().unwrap_or(false) {

@@ -1,4 +1,5 @@
-//! Rows that are kept beside the files in which they cannot stand, as `runs.unwritten-4711.csv`.
+//! Rows that cannot be in a sweep's files, kept in files beside them, such as
+//! `runs.unwritten-4711.csv`.
 //!
 //! `unwritten` are those of finished jobs, and of failures, that could not be added to the files
 //! of a sweep; `wninit merge` adds them. `dropped` are lines that were taken out.
@@ -16,7 +17,7 @@ pub(super) const UNWRITTEN: &str = "unwritten";
 pub(super) const DROPPED: &str = "dropped";
 
 /// Files with rows that belong together: the paths of `runs.csv`, `epochs.csv` and
-/// `failures.csv`, or of what was kept aside of them. Any of them may be missing.
+/// `failures.csv`, or of rows set aside from them. Any of them may be missing.
 pub(super) struct Files {
     pub runs: PathBuf,
     pub epochs: PathBuf,
@@ -63,12 +64,11 @@ fn path(dir: &Path, name: &str, what: &str, mark: &str) -> PathBuf {
     dir.join(format!("{}.{what}-{mark}.csv", stem_of(name)))
 }
 
-/// Keeps texts beside the files whose names they are given with, all under the same mark; their
-/// paths. Where the folder takes nothing (it may be gone, or full), they are kept in a new folder
-/// for temporary files.
+/// Writes each text to a file beside the named one, all under the same mark, and returns the paths.
+/// If the folder is not writable (it may be gone, or full), they go to a new temporary folder.
 ///
 /// # Errors
-/// Neither place takes them; what stopped it in the folder.
+/// Neither place is writable; the error is that of the folder.
 pub(super) fn keep(
     dir: &Path,
     what: &str,

@@ -1,4 +1,4 @@
-//! Files that are replaced atomically.
+//! Replaces whole files atomically. Files that grow by rows are in `appender.rs`.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -11,7 +11,7 @@ use tempfile::NamedTempFile;
 
 use super::ResultsError;
 
-/// How the name of a file that is not written to its end ends; it begins with a dot.
+/// Suffix of a file that is being written; its name begins with a dot.
 const PARTIAL: &str = ".wninit-partial";
 
 /// Deletes the temporary files that killed processes left in a folder. A process that still writes to
@@ -32,7 +32,7 @@ fn sweep(folder: &Path) {
     }
 }
 
-/// A file under another name, which will be put in place of the one of that name in the folder.
+/// A temporary file, which will replace the file of that name in the folder.
 fn partial(folder: &Path, name: &str) -> io::Result<NamedTempFile> {
     static SWEPT: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
     let mut swept = SWEPT.lock().unwrap_or_else(PoisonError::into_inner);
@@ -45,7 +45,7 @@ fn partial(folder: &Path, name: &str) -> io::Result<NamedTempFile> {
     builder.prefix(&prefix).suffix(PARTIAL).permissions(mode); // less the umask
     loop {
         let file = builder.tempfile_in(folder)?;
-        // Before the lock was taken, another process's sweep may have come.
+        // Another process may have deleted it before it was locked.
         let swept = matches!(file.as_file().try_lock(), Err(TryLockError::WouldBlock));
         if !swept && file.as_file().metadata()?.nlink() > 0 {
             return Ok(file);
@@ -54,7 +54,7 @@ fn partial(folder: &Path, name: &str) -> io::Result<NamedTempFile> {
 }
 
 /// Replaces a file atomically: a reader, or a crash, finds the old one or the new one. Links are
-/// followed, and what is no regular file, such as a pipe or a device, is written to instead.
+/// followed. A pipe or a device is written to directly.
 ///
 /// # Errors
 /// The file could not be written; the old one, if any, is still there.

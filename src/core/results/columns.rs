@@ -19,8 +19,7 @@ use crate::table::{Column, ColumnDoc, Datum};
 pub(super) const IF_DIVERGED: &str = "the job diverged";
 pub(super) const IF_OK: &str = "the outcome is ok";
 pub(super) const IF_NO_EPOCH: &str = "no epoch was whole";
-pub(super) const IF_NO_TEST: &str =
-    "the job diverged before an epoch was whole, or a version that did not test diverged jobs";
+pub(super) const IF_NO_TEST: &str = "the job diverged before an epoch was whole, or the row is from a version that did not test diverged jobs";
 
 /// A measured number; empty if there is none.
 pub(super) fn float(value: impl Into<Option<f64>>) -> Datum {
@@ -67,16 +66,16 @@ pub static RESULT_COLUMNS: &[Column<Record>] = columns![Record;
         => |r| float(r.train_seconds);
     "images_per_second": "images per second", "training images of this job per second of train_seconds", "not measured"
         => |r| float(r.images_per_second);
-    "device": "", "what it was trained on: cpu, or cuda:0 and the GPU's name", ""
+    "device": "", "device of the training: cpu, or cuda:0 and the GPU's name", ""
         => |r| r.provenance.device.as_str();
-    "cohort_size": "jobs", "jobs that were trained together with this one, itself included, at the start", ""
+    "cohort_size": "jobs", "size of the cohort at its start, this job included", ""
         => |r| r.provenance.cohort_size;
-    "instruction_set": "", "instructions of the CPU that libtorch used, with the environment's variables that change it",
-        "a version that did not record it"
+    "instruction_set": "", "CPU instruction set that libtorch used, with environment variables that limit it",
+        "written by a version that did not record it"
         => |r| r.provenance.instruction_set.as_deref();
     "libtorch": "", "version of libtorch", ""
         => |r| r.provenance.libtorch.as_str();
-    "git_sha": "", "commit of the program, with -dirty where its sources had changes", ""
+    "git_sha": "", "commit of the program, with -dirty if its sources had changes", ""
         => |r| r.provenance.git_sha.as_str();
     "hostname": "", "name of the machine", ""
         => |r| r.provenance.hostname.as_str();
@@ -104,7 +103,7 @@ pub static EPOCH_COLUMNS: &[Column<EpochRow>] = columns![EpochRow;
 
 /// The columns of `failures.csv` after `job_id`.
 pub static FAILURE_COLUMNS: &[Column<Failure>] = columns![Failure;
-    "attempt": "", "which attempt at the job it was, counted from 1", "" => |f| f.attempt;
+    "attempt": "", "the number of the attempt at the job, counted from 1", "" => |f| f.attempt;
     "reason": "", "memory, device, data, io or panic (a bug)", "" => |f| f.reason.name();
     "message": "", "what happened", "" => |f| f.message.as_str();
     "device": "", "the device of the worker on which it happened", "" => |f| f.device.as_str();
@@ -170,7 +169,7 @@ pub fn field_doc(field: &Field) -> ColumnDoc {
     ColumnDoc { name: field.name, unit: field.unit, meaning: field.about, empty: field.empty }
 }
 
-/// What the columns of a file mean: `job_id`, the job's fields where the file has them, and its own.
+/// Documentation of a file's columns: `job_id`, the job's fields if the file has them, and its own.
 pub(super) fn docs<T>(with_fields: bool, columns: &[Column<T>]) -> Vec<ColumnDoc> {
     let id = ColumnDoc {
         name: JOB_ID,
@@ -194,7 +193,7 @@ fn described(files: &[(String, Vec<ColumnDoc>)]) -> serde_json::Map<String, serd
     files.iter().map(|(name, columns)| (name.clone(), file(columns))).collect()
 }
 
-/// The text of a `columns.json` for these files alone, in a folder that is no sweep's.
+/// The text of a `columns.json` for only these files, in a folder that is not a sweep's.
 pub fn describe_columns(files: &[(String, Vec<ColumnDoc>)]) -> String {
     format!("{:#}\n", serde_json::Value::Object(described(files)))
 }
@@ -218,8 +217,8 @@ pub fn columns_json() -> String {
     format!("{:#}\n", serde_json::Value::Object(own_columns()))
 }
 
-/// Brings a folder's `columns.json` up to date, with further files beside the folder's own. What
-/// stands there of others stays.
+/// Brings a folder's `columns.json` up to date, with further files beside the folder's own. Entries
+/// of other files are kept.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -229,7 +228,7 @@ pub fn document_columns(
 ) -> Result<(), ResultsError> {
     let path = dir.join("columns.json");
     let old = std::fs::read(&path).unwrap_or_default();
-    // A file that is none of ours is no loss: all of it can be made again.
+    // An unreadable file is replaced: all of it can be made again.
     let known: serde_json::Map<_, _> = serde_json::from_slice(&old).unwrap_or_default();
     let mut all = own_columns();
     let new: Vec<_> = known.into_iter().filter(|(name, _)| !all.contains_key(name)).collect();

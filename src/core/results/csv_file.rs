@@ -1,7 +1,7 @@
-//! CSV files of which every row is one line.
+//! CSV files in which every row is one line.
 //!
-//! That a row never spans lines is what makes the files safe to append to: a crash
-//! leaves at most one unfinished last line, which is recognised as such.
+//! Because a row never spans lines, appending is safe: a crash leaves at most one incomplete last
+//! line, which is recognised.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -51,8 +51,8 @@ fn cells(line: &str) -> Vec<Cow<'_, str>> {
     cells
 }
 
-/// A cell whose opening quote was taken off, and what follows after the comma, if there is one. A
-/// quote that is never closed takes the rest of the line, which then has too few cells.
+/// A cell whose opening quote was taken off, and what follows after the comma, if there is one. An
+/// unclosed quote extends to the end of the line, which then has too few cells.
 fn unquote(text: &str) -> (Cow<'_, str>, Option<&str>) {
     let mut from = 0;
     while let Some(quote) = text[from..].find('"').map(|i| from + i) {
@@ -74,7 +74,7 @@ fn unquote(text: &str) -> (Cow<'_, str>, Option<&str>) {
     (text.into(), None)
 }
 
-/// What a crash left of a row.
+/// An incomplete last row.
 pub(super) struct Torn {
     pub line: usize,
     pub text: String,
@@ -85,18 +85,18 @@ pub(super) struct CsvFile {
     pub path: PathBuf,
     bytes: Vec<u8>,
     body: usize,
-    /// The header's words, in the file's order.
+    /// The header's names, in the file's order.
     pub header: Vec<String>,
     index: HashMap<String, usize>,
     rows: Vec<(usize, Range<usize>)>,
-    /// Length in bytes of all that is whole.
+    /// Length in bytes of the complete lines.
     whole: usize,
-    /// The last line, if it is not.
+    /// The last line, if it is incomplete.
     pub torn: Option<Torn>,
 }
 
 impl CsvFile {
-    /// Reads a file; `None` if there is none, or if not even its header is whole.
+    /// Reads a file; `None` if there is none, or if its header is incomplete.
     pub(crate) fn load(path: &Path) -> Result<Option<CsvFile>, ResultsError> {
         let mut bytes = Vec::new();
         match File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)) {
@@ -107,7 +107,7 @@ impl CsvFile {
         Ok(CsvFile::parse(path, bytes)?.ok())
     }
 
-    /// A table from a file's bytes, which are given back if not even a header in them is whole.
+    /// Parses a file's bytes, which are returned if the header is incomplete.
     pub(crate) fn parse(
         path: &Path,
         bytes: Vec<u8>,
@@ -149,12 +149,12 @@ impl CsvFile {
         Ok(Ok(CsvFile { path, bytes, body, header, index, rows: lines, whole, torn }))
     }
 
-    /// The header's line as it stands in the file, its end included.
+    /// The header's line as in the file, its line end included.
     pub(crate) fn first_line(&self) -> &[u8] {
         &self.bytes[..self.body]
     }
 
-    /// The last line's bytes, if it is not whole.
+    /// The last line's bytes, if it is incomplete.
     pub(crate) fn unfinished(&self) -> &[u8] {
         &self.bytes[self.whole..]
     }
@@ -163,8 +163,7 @@ impl CsvFile {
         self.index.get(column).copied()
     }
 
-    /// The columns that the file lacks are an error, but for those that earlier versions did not
-    /// write.
+    /// Checks that the file has these columns, except those that earlier versions did not write.
     pub(crate) fn demand<'a>(
         &self,
         columns: impl IntoIterator<Item = &'a str>,
@@ -179,7 +178,7 @@ impl CsvFile {
         Err(ResultsError::Columns { file: self.path.clone(), missing: missing.join("`, `") })
     }
 
-    /// The rows that are whole; blank lines are none.
+    /// The complete rows, without blank lines.
     pub(crate) fn rows(&self) -> impl ExactSizeIterator<Item = Result<Row<'_>, ResultsError>> {
         (0..self.rows.len()).map(|i| self.row(i))
     }
@@ -194,7 +193,7 @@ impl CsvFile {
             .ok_or_else(|| ResultsError::row(&self.path, *number, "the line is not UTF-8"))
     }
 
-    /// A row that is whole.
+    /// A complete row.
     pub(crate) fn row(&self, i: usize) -> Result<Row<'_>, ResultsError> {
         let (number, _) = &self.rows[i];
         let error = |message: String| ResultsError::row(&self.path, *number, message);
@@ -209,7 +208,7 @@ impl CsvFile {
         Ok(Row { table: self, line: *number, cells })
     }
 
-    /// The whole of the file with further columns at the end, whose cells are empty.
+    /// The complete lines with further, empty columns at the end.
     pub(crate) fn widened(&self, columns: &[&str]) -> Result<Vec<u8>, ResultsError> {
         let mut text = line(self.header.iter().map(String::as_str).chain(columns.iter().copied()));
         for i in 0..self.len() {
@@ -220,7 +219,7 @@ impl CsvFile {
         Ok(text.into_bytes())
     }
 
-    /// The header and the rows that `keep` chooses, as they stand in the file.
+    /// The header and the rows that `keep` chooses, as in the file.
     pub(crate) fn filtered(&self, keep: &[bool]) -> Vec<u8> {
         let mut bytes = self.first_line().to_vec();
         for ((_, range), _) in self.rows.iter().zip(keep).filter(|(_, keep)| **keep) {
@@ -235,7 +234,7 @@ fn text(line: &[u8]) -> Option<&str> {
     std::str::from_utf8(line.strip_suffix(b"\r").unwrap_or(line)).ok()
 }
 
-/// A whole row of a [`CsvFile`].
+/// A complete row of a [`CsvFile`].
 pub(super) struct Row<'a> {
     table: &'a CsvFile,
     pub line: usize,
@@ -248,7 +247,7 @@ impl Row<'_> {
         self.table.position(column).map_or("", |place| self.at(place))
     }
 
-    /// The cell at a place that [`CsvFile::position`] gave.
+    /// The cell at a position from [`CsvFile::position`].
     pub(crate) fn at(&self, place: usize) -> &str {
         &self.cells[place]
     }
@@ -263,7 +262,8 @@ impl Row<'_> {
             cell => match cell.trim().parse() {
                 Ok(value) => Ok(Some(value)),
                 Err(_) => {
-                    Err(self.error(format!("\"{cell}\" is no value for the column `{column}`")))
+                    Err(self
+                        .error(format!("\"{cell}\" is not a valid value of the column `{column}`")))
                 }
             },
         }

@@ -1,4 +1,5 @@
-//! `curvature.csv`: how curved the loss is where jobs start, a row a job and way of measuring.
+//! `curvature.csv`: curvature of the loss at initialization, one row for each job and way of
+//! measuring.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -18,7 +19,7 @@ use crate::table::{Column, ColumnDoc};
 pub const CURVATURE: &str = "curvature.csv";
 
 choices! {
-    /// How the Hessian's eigenvalue of largest absolute value is found.
+    /// Method for the Hessian's eigenvalue of largest absolute value.
     #[derive(clap::ValueEnum)]
     CurvatureMethod, "method" {
         /// Lanczos' method, until the residual meets the tolerance
@@ -28,10 +29,10 @@ choices! {
     }
 }
 
-/// A way of measuring: rows that agree in it answer the same question.
+/// A way of measuring: rows with the same one are comparable.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CurvatureQuestion {
-    /// How the eigenvalue is found.
+    /// The method.
     pub method: CurvatureMethod,
     /// Share of the first epoch's mini-batches over which the loss is taken.
     pub share: f64,
@@ -48,7 +49,7 @@ pub struct Curvature {
     pub images: usize,
     pub iterations: u32,
     pub converged: bool,
-    /// `‖Hx − θx‖` of the estimate; `None` where a product was not finite.
+    /// `‖Hx − θx‖` of the estimate; `None` if a product was not finite.
     pub residual: Option<f64>,
     /// The eigenvalue of largest absolute value, with its sign; `None` as `residual`.
     pub eigenvalue: Option<f64>,
@@ -67,7 +68,7 @@ impl Curvature {
         self.eigenvalue.map(f64::abs)
     }
 
-    /// Its natural logarithm; `None` for a Hessian that is zero, too.
+    /// Its natural logarithm; also `None` if the Hessian is zero.
     pub fn log_spectral_norm(&self) -> Option<f64> {
         self.spectral_norm().map(f64::ln).filter(|log| log.is_finite())
     }
@@ -92,7 +93,7 @@ pub static CURVATURE_COLUMNS: &[Column<Curvature>] = columns![Curvature;
         => |c| c.iterations;
     "converged": "", "true if the residual met the tolerance", ""
         => |c| c.converged.to_string();
-    "residual": "nats", "norm of Hx - eigenvalue*x, with x of norm 1: an eigenvalue lies this near",
+    "residual": "nats", "norm of Hx - eigenvalue*x, with x of norm 1: an eigenvalue is this near",
         "a product with the Hessian was not finite"
         => |c| float(c.residual);
     "eigenvalue": "nats", "the Hessian's eigenvalue of largest absolute value, with its sign",
@@ -105,13 +106,13 @@ pub static CURVATURE_COLUMNS: &[Column<Curvature>] = columns![Curvature;
         => |c| float(c.log_spectral_norm());
     "seconds": "seconds", "wall-clock time of the networks that were measured together, divided by their number", ""
         => |c| float(c.seconds);
-    "device": "", "what it was measured on: cpu, or cuda:0", ""
+    "device": "", "device of the measurement: cpu, or cuda:0", ""
         => |c| c.device.as_str();
-    "cohort_size": "networks", "networks that were measured together with this one, itself included", ""
+    "cohort_size": "networks", "networks measured together, this one included", ""
         => |c| c.cohort_size;
     "libtorch": "", "version of libtorch", ""
         => |c| c.libtorch.as_str();
-    "git_sha": "", "commit of the program, with -dirty where its sources had changes", ""
+    "git_sha": "", "commit of the program, with -dirty if its sources had changes", ""
         => |c| c.git_sha.as_str();
     "hostname": "", "name of the machine", ""
         => |c| c.hostname.as_str();
@@ -171,8 +172,8 @@ pub fn read_curvatures(dir: &Path) -> Result<Vec<Curvature>, ResultsError> {
         .collect()
 }
 
-/// Of several rows of a job the most reliable: converged before not, then the larger share,
-/// the finer tolerance, and Lanczos' method before a power iteration. In the order of the rows.
+/// The most reliable row of each job: converged rows first, then the larger share, the finer
+/// tolerance, and Lanczos' method before power iteration. In the order of the rows.
 pub fn best_curvatures(rows: Vec<Curvature>) -> Vec<Curvature> {
     let worth = |row: &Curvature| {
         let CurvatureQuestion { method, share, tolerance } = row.question;
@@ -201,7 +202,7 @@ pub fn best_curvatures(rows: Vec<Curvature>) -> Vec<Curvature> {
 /// are not in it, each group in the order given.
 ///
 /// # Errors
-/// The disk refuses; the old file is still there.
+/// A write fails; the old file is still there.
 pub fn write_curvatures(
     dir: &Path,
     plan: &[JobId],

@@ -12,7 +12,7 @@ pub enum ResultsError {
     Held {
         /// The sweep's folder.
         dir: PathBuf,
-        /// Who it is.
+        /// That process.
         holder: Holder,
     },
     /// A file lacks columns.
@@ -35,25 +35,26 @@ pub enum ResultsError {
         /// What is wrong with it.
         message: String,
     },
-    /// A file that this process is writing is no longer what it wrote.
+    /// Another program changed a file that this process writes.
     #[error("{} was changed by another program while the sweep was running; \
              see that it holds every row that it should, and run the sweep again", .0.display())]
     Changed(PathBuf),
-    /// The lock of the folder that this process is writing to is not its own any more.
+    /// This process lost the lock of the folder that it writes to.
     #[error("{} was removed or replaced by another program while the sweep was running, so that a second \
              process could have begun to write to the folder; make sure that none does, and run the sweep again", .0.display())]
     Unlocked(PathBuf),
-    /// The folder's seeds were added until its claims were decided, and a grid fixes their number.
+    /// The folder's seeds were added until its claims were decided, but the grid fixes their
+    /// number.
     #[error("the seeds in {} were added until its claims were decided, so verdicts that take their number as fixed \
              would be wrong too often; add --until-decided, take the folder's own grid.toml, or give the grid \
              another name", .0.display())]
     Sequential(PathBuf),
-    /// The operating system refused.
+    /// An I/O error.
     #[error("cannot {action} {}: {source}{}", .path.display(), hint(.source))]
     Io {
-        /// What was tried: `read`, `write`, …
+        /// The action: `read`, `write`, …
         action: &'static str,
-        /// On which file.
+        /// The file.
         path: PathBuf,
         /// Why it failed.
         source: std::io::Error,
@@ -65,13 +66,12 @@ impl ResultsError {
         ResultsError::Io { action, path: path.to_owned(), source }
     }
 
-    /// Whether there was no room on the disk: the same command will do once there is.
+    /// Whether the disk was full; the same command can be repeated once there is room.
     pub fn is_full_disk(&self) -> bool {
         matches!(self, ResultsError::Io { source, .. } if is_full(source))
     }
 
-    /// Whether another program changed the folder under this process, which must not write to it
-    /// any more.
+    /// Whether another program changed the folder, so that this process must stop writing to it.
     pub fn is_change(&self) -> bool {
         matches!(self, ResultsError::Changed(_) | ResultsError::Unlocked(_))
     }
@@ -86,7 +86,7 @@ fn is_full(error: &std::io::Error) -> bool {
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
-/// What to do about an I/O error, where that is known.
+/// What to do about an I/O error, if known.
 fn hint(error: &std::io::Error) -> &'static str {
     use std::io::ErrorKind::*;
     match error.kind() {

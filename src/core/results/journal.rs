@@ -1,4 +1,5 @@
-//! The one writer of a sweep's folder.
+//! The only writer of a sweep's folder. [`Journal::append`] makes rows durable: it writes
+//! `epochs.csv`, then `runs.csv`, and syncs each.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -34,7 +35,7 @@ pub struct Holder {
     pub pid: u32,
     /// The machine on which it runs.
     pub host: String,
-    /// Since when.
+    /// When it locked the folder.
     pub since: DateTime<Utc>,
 }
 
@@ -71,7 +72,7 @@ fn read_holder(file: &mut File) -> Holder {
     let mut text = String::new();
     let read = file.rewind().and_then(|()| file.read_to_string(&mut text));
     let holder = read.ok().and_then(|_| serde_json::from_str(&text).ok());
-    // Between taking the lock and writing its name into it, the holder is unknown for an instant.
+    // The holder is unknown between locking the file and writing to it.
     holder.unwrap_or_else(unknown)
 }
 
@@ -79,7 +80,7 @@ fn unknown() -> Holder {
     Holder { pid: 0, host: "an unknown machine".into(), since: Utc::now() }
 }
 
-/// Locks a file, and waits for the process that holds it; false if that takes too long.
+/// Locks a file, waiting for another process that holds it; false after `patience`.
 fn acquire(file: &File, patience: Duration) -> std::io::Result<bool> {
     let start = Instant::now();
     loop {
@@ -94,14 +95,14 @@ fn acquire(file: &File, patience: Duration) -> std::io::Result<bool> {
     }
 }
 
-/// Takes the folder for this process, until the file is dropped or the process ends, however it
-/// ends.
+/// Locks the folder. The lock is released when the file is dropped or the process exits, even by a
+/// crash.
 fn lock(dir: &Path) -> Result<File, ResultsError> {
     let path = dir.join(LOCK);
     let error = |source| ResultsError::io("lock", &path, source);
     let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
     let mut file = open.map_err(error)?;
-    // A `status` holds the lock for microseconds.
+    // `status` takes this lock for microseconds, so retry briefly.
     if !acquire(&file, Duration::from_millis(100)).map_err(error)? {
         return Err(ResultsError::Held { dir: dir.to_owned(), holder: read_holder(&mut file) });
     }
@@ -113,19 +114,19 @@ fn lock(dir: &Path) -> Result<File, ResultsError> {
     Ok(file)
 }
 
-/// How long a process waits for one that lost the folder's lock: that one notices within a second,
-/// and ends after the steps that it is at.
+/// How long to wait for a previous holder whose lock file was removed; it notices within a second
+/// and stops after its current steps.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// The CSV files of a sweep's folder, open for adding rows. One process at a time has them: it
+/// The CSV files of a sweep's folder, open for adding rows. Only one process can open them: it
 /// locks `.lock`, and the CSV files as well, in case `.lock` is removed.
 ///
-/// A job is finished when its row in `runs.csv` is on the disk; the rows of `epochs.csv` get
-/// there first, so a finished job has its whole curve, and after a crash the curve of a job
-/// without a row is dropped.
+/// A job is finished when its row in `runs.csv` is on disk. Its rows of `epochs.csv` are written
+/// first, so a finished job has its whole curve; after a crash the curve of a job without a row is
+/// dropped.
 ///
-/// Other programs may write to the files at any time. What they wrote is never cut off or
-/// overwritten; see `Appender`.
+/// Other programs may write to the files at any time. Their bytes are never removed or overwritten;
+/// see `Appender`.
 pub struct Journal {
     dir: PathBuf,
     lock: File,
@@ -138,12 +139,12 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens a folder, which is made if there is none, and repairs what a crash left: a torn last
-    /// row, and epochs of jobs that are not finished. What is taken out is kept aside.
+    /// Opens a folder, which is created if needed, and repairs it after a crash: removes an
+    /// incomplete last row and epochs of jobs that are not finished. Removed rows are set aside.
     ///
     /// # Errors
-    /// Another process has the folder; a file lacks a column, or has a row in its middle that
-    /// cannot be read; the disk refuses. Files are then as they were, or new and empty.
+    /// Another process has the folder; a file lacks a column, or has an unreadable row that is not
+    /// the last; a write fails. Files are then unchanged, or new and empty.
     pub fn open(dir: &Path) -> Result<Journal, ResultsError> {
         fs::create_dir_all(dir).map_err(|source| ResultsError::io("make", dir, source))?;
         let lock = lock(dir)?;
@@ -188,7 +189,7 @@ impl Journal {
         }
         if !without_curve.is_empty() {
             warnings.push(format!(
-                "{}: {} finished jobs have no curve there",
+                "{}: {} finished jobs have no rows in {EPOCHS}",
                 epochs.path().display(),
                 without_curve.len()
             ));
@@ -224,7 +225,7 @@ impl Journal {
         &self.dir
     }
 
-    /// Warnings for the user, of what was repaired when the folder was opened.
+    /// Warnings for the user about repairs when the folder was opened.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
     }
@@ -234,8 +235,7 @@ impl Journal {
         &self.finished
     }
 
-    /// Warnings of finished jobs that an earlier run could not write, and that are not finished
-    /// otherwise.
+    /// Warns of results that an earlier run set aside and that are not in `runs.csv`.
     ///
     /// # Errors
     /// The folder cannot be listed.
@@ -248,7 +248,7 @@ impl Journal {
             if new > 0 {
                 warnings.push(format!(
                     "{} holds {new} finished jobs that an earlier run could not write; \
-                     `wninit merge {}` adds them, and without it they are trained again",
+                     `wninit merge {}` adds them; otherwise they are trained again",
                     files.runs.display(),
                     self.dir.display()
                 ));
@@ -257,16 +257,16 @@ impl Journal {
         Ok(warnings)
     }
 
-    /// How often the job has failed, in this run and before.
+    /// Number of failed attempts at the job, in this run and before.
     pub fn attempts(&self, id: JobId) -> u32 {
         self.attempts.get(&id).copied().unwrap_or(0)
     }
 
-    /// Writes finished jobs, as one group: all of them are on the disk afterwards, or, after an
-    /// error, none. A job that is already finished is left out.
+    /// Writes finished jobs, as one group: all of them are on disk afterwards, or none after an
+    /// error. A job that is already finished is left out.
     ///
     /// # Errors
-    /// The disk refuses (it may be full), or another program changed a file. The same records
+    /// A write fails (the disk may be full), or another program changed a file. The same records
     /// can be passed again.
     pub fn append(&mut self, records: &[Record]) -> Result<(), ResultsError> {
         let (ids, runs, epochs) = self.text(records);
@@ -287,7 +287,7 @@ impl Journal {
         rows.iter().map(|row| self.epochs.line(&epoch_cells(id, row))).collect()
     }
 
-    /// The ids and the lines of those of the jobs that are not finished so far, each once.
+    /// The ids and the lines of the jobs that are not finished so far, without duplicates.
     fn text(&self, records: &[Record]) -> (HashSet<JobId>, String, String) {
         let mut new = HashSet::new();
         let identified: Vec<(JobId, &Record)> =
@@ -310,7 +310,7 @@ impl Journal {
         runs: &str,
         epochs: &str,
     ) -> Result<(), ResultsError> {
-        self.held()?;
+        self.check_lock()?;
         match self.epochs.write(epochs).and_then(|()| self.runs.write(runs)) {
             Ok(()) => {
                 self.epochs.commit();
@@ -319,10 +319,10 @@ impl Journal {
                 Ok(())
             }
             Err(error) => {
-                // Runs first: a row without its curve must not outlive a crash between the two.
-                // What cannot be cut off now is cut off before the next write, or on the next start.
+                // Runs first: a row without its curve must not outlive a crash between the two. If
+                // this fails, it is repeated before the next write, or on the next start.
                 let mut withdraw = || {
-                    self.held()?;
+                    self.check_lock()?;
                     self.runs.withdraw()?;
                     self.epochs.withdraw()
                 };
@@ -332,11 +332,11 @@ impl Journal {
         }
     }
 
-    /// Checks that this process still holds the folder.
+    /// Checks that this process still has the folder's lock.
     ///
     /// # Errors
-    /// Its lock was removed or replaced, or cannot be examined.
-    pub(crate) fn held(&self) -> Result<(), ResultsError> {
+    /// The lock was removed or replaced, or cannot be examined.
+    pub(crate) fn check_lock(&self) -> Result<(), ResultsError> {
         let path = self.dir.join(LOCK);
         let ours = self.lock.metadata().and_then(|lock| is_at(&lock, &path));
         let ours = ours.map_err(|source| ResultsError::io("examine", &path, source))?;
@@ -351,33 +351,33 @@ impl Journal {
     /// Checks quickly that the files are as this process left them.
     ///
     /// # Errors
-    /// One of them is not, or cannot be read.
-    pub(crate) fn unchanged(&self) -> Result<(), ResultsError> {
+    /// One of them was changed, or cannot be read.
+    pub(crate) fn check_unchanged(&self) -> Result<(), ResultsError> {
         let files = [&self.runs, &self.epochs, &self.failures];
-        files.into_iter().try_for_each(|file| file.unchanged().map(drop))
+        files.into_iter().try_for_each(|file| file.check_unchanged().map(drop))
     }
 
     /// The jobs that have a row in `runs.csv` now, whichever process wrote it, and how
     /// many epochs of each are in `epochs.csv`. A file that cannot be read has no rows.
-    pub(crate) fn standing(&self) -> HashMap<JobId, usize> {
+    pub(crate) fn rows_on_disk(&self) -> HashMap<JobId, usize> {
         let ids = |path: &Path| -> Vec<JobId> {
             let Ok(Some(table)) = CsvFile::load(path) else { return Vec::new() };
             table.rows().filter_map(|row| row.ok()?.required(JOB_ID).ok()).collect()
         };
-        let mut standing: HashMap<JobId, usize> =
+        let mut on_disk: HashMap<JobId, usize> =
             ids(self.runs.path()).into_iter().map(|id| (id, 0)).collect();
         for id in ids(self.epochs.path()) {
-            standing.entry(id).and_modify(|epochs| *epochs += 1);
+            on_disk.entry(id).and_modify(|epochs| *epochs += 1);
         }
-        standing
+        on_disk
     }
 
-    /// Keeps what cannot be written in files beside the folder's own, which [`super::merge`] adds
-    /// to them; their paths. If a file was moved or deleted, all rows are kept: without those of
-    /// `runs.csv`, curves would be dropped as those of no job.
+    /// Sets rows that cannot be written aside, in files that [`super::merge`] reads, and returns
+    /// their paths. If a file was moved or deleted, all rows are set aside, because a curve without
+    /// its row in `runs.csv` would be dropped.
     ///
     /// # Errors
-    /// Neither the folder nor that for temporary files takes them.
+    /// Neither the results folder nor the temporary folder is writable.
     pub fn keep_aside(
         &self,
         records: &[Record],
@@ -407,11 +407,11 @@ impl Journal {
     /// # Errors
     /// As [`Journal::append`].
     pub fn append_failures(&mut self, failures: &[Failure]) -> Result<(), ResultsError> {
-        self.held()?;
+        self.check_lock()?;
         let text = self.failure_text(failures);
         if let Err(error) = self.failures.write(&text) {
-            let withdrawn = self.held().and_then(|()| self.failures.withdraw());
-            withdrawn.ok(); // or before the next write, or on the next start
+            let withdrawn = self.check_lock().and_then(|()| self.failures.withdraw());
+            withdrawn.ok(); // else before the next write, or on the next start
             return Err(error);
         }
         self.failures.commit();
@@ -443,16 +443,16 @@ fn open(
     })
 }
 
-/// Puts another file in the place of one that is as this process read it. Gives what another program
-/// added at the last moment, which stands in the old file alone.
+/// Replaces a file if it is unchanged. Returns bytes that another program appended to the old file
+/// meanwhile.
 fn replace(file: &Appender, bytes: &[u8]) -> Result<Vec<u8>, ResultsError> {
-    file.unchanged()?;
+    file.check_unchanged()?;
     write_atomically(file.path(), bytes)?;
     file.added().map_err(|source| ResultsError::io("read", file.path(), source))
 }
 
-/// The file with the columns that the version which made it did not have; their cells are empty,
-/// which means "as before".
+/// Adds the columns that the version which made the file did not have; their cells are empty, which
+/// means "as before".
 fn widen(
     dir: &Path,
     file: Appender,
@@ -481,15 +481,12 @@ fn widen(
     open(dir, &name, &columns).map(|(file, _)| file)
 }
 
-/// A last row that is not whole, with its header, and a warning.
+/// An incomplete last row, with its header, and a warning.
 fn torn_row(file: &'static str, table: &CsvFile) -> Option<(&'static str, Vec<u8>, String)> {
     let torn = table.torn.as_ref()?;
     let text: String = torn.text.chars().take(200).collect();
-    let message = format!(
-        "{}:{}: dropped a last row that was not written to its end: {text}",
-        table.path.display(),
-        torn.line
-    );
+    let message =
+        format!("{}:{}: dropped an incomplete last row: {text}", table.path.display(), torn.line);
     Some((file, [table.first_line(), table.unfinished()].concat(), message))
 }
 
@@ -497,8 +494,8 @@ fn listed(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// Takes the epochs of jobs that are not finished out of `epochs.csv`, by putting another file in
-/// its place. Gives a warning.
+/// Removes the epochs of jobs that are not finished from `epochs.csv`, by replacing the file.
+/// Returns a warning.
 fn drop_orphans(
     dir: &Path,
     epochs: &Appender,

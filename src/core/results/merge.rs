@@ -1,4 +1,4 @@
-//! The rows of a sweep's shards into the sweep's own files.
+//! Copies the rows of a sweep's shards into the sweep's own files.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -9,7 +9,7 @@ use super::journal::Journal;
 use super::read::{self, Conflict, Gathered, curves_in};
 use super::{Failure, Record, ResultsError, folders};
 
-/// What a merge did.
+/// The result of a merge.
 #[derive(Clone, Debug, Default)]
 pub struct Merged {
     /// Folders of shards.
@@ -20,9 +20,9 @@ pub struct Merged {
     pub jobs: usize,
     /// Failed attempts whose rows were copied.
     pub failures: usize,
-    /// Jobs with several rows that do not agree; the first one counts.
+    /// Jobs with several rows that differ; the first one counts.
     pub conflicts: Vec<Conflict>,
-    /// What looked odd, for the user to read.
+    /// Warnings for the user.
     pub warnings: Vec<String>,
 }
 
@@ -48,9 +48,8 @@ pub fn is_mergeable(dir: &Path) -> Result<bool, ResultsError> {
     Ok(sources(dir)?.len() > 1)
 }
 
-/// Copies what a sweep's shards finished, and what failed there, into the sweep's own files, and
-/// so what a run finished but could not write. Rows are checked as by [`super::read_runs`]. What was
-/// read stays as it is.
+/// Copies finished jobs and failures of a sweep's shards, and rows that a run could not write, into
+/// the sweep's own files. Rows are checked as by [`super::read_runs`]. The sources stay unchanged.
 ///
 /// # Errors
 /// Another process writes to the sweep's folder, or a file cannot be read or written, or has a row that fails validation.
@@ -68,7 +67,7 @@ pub fn merge(dir: &Path) -> Result<Merged, ResultsError> {
         let Some(table) = CsvFile::load(&files.runs)? else { continue };
         if let Some(torn) = &table.torn {
             merged.warnings.push(format!(
-                "{}:{}: the last row is not whole and was left out; where its shard still runs, merge again later",
+                "{}:{}: the last row is incomplete and was left out; if its shard still runs, merge again later",
                 table.path.display(),
                 torn.line
             ));
@@ -109,7 +108,7 @@ pub fn merge(dir: &Path) -> Result<Merged, ResultsError> {
     Ok(merged)
 }
 
-/// Gives jobs the epochs that a file has of them, and a warning if some are missing.
+/// Adds a file's epochs to their jobs. Returns a warning if some are missing.
 fn add_epochs(jobs: &mut [Record], path: &Path) -> Result<Option<String>, ResultsError> {
     let table = CsvFile::load(path)?;
     let mut curves =
@@ -129,15 +128,15 @@ fn add_epochs(jobs: &mut [Record], path: &Path) -> Result<Option<String>, Result
     }))
 }
 
-/// Adds the curves of finished jobs that have none. A run whose `epochs.csv` was replaced has kept
-/// those of jobs with a row, too.
+/// Adds the curves of finished jobs that have none. A run whose `epochs.csv` was replaced also set
+/// aside curves of jobs with a row.
 fn add_curves(sources: &[Files], journal: &mut Journal) -> Result<(), ResultsError> {
-    let mut standing = journal.standing();
+    let mut on_disk = journal.rows_on_disk();
     for files in sources {
         let Some(table) = CsvFile::load(&files.epochs)? else { continue };
-        let curves = curves_in(&table, |id| standing.get(id) == Some(&0))?;
+        let curves = curves_in(&table, |id| on_disk.get(id) == Some(&0))?;
         journal.append_curves(&curves)?;
-        standing.extend(curves.into_iter().map(|(id, rows)| (id, rows.len())));
+        on_disk.extend(curves.into_iter().map(|(id, rows)| (id, rows.len())));
     }
     Ok(())
 }

@@ -1,8 +1,10 @@
-//! What a sweep leaves on disk: a [`Record`] is a row of `runs.csv` and its rows of
-//! `epochs.csv`, a [`Failure`] one of `failures.csv`.
+//! A sweep's files: a [`Record`] is a row of `runs.csv` and its rows of `epochs.csv`, a [`Failure`]
+//! a row of `failures.csv`.
 //!
-//! [`Journal`] writes them, one process at a time; [`read_runs`] and its siblings read them, at
-//! any time. The columns in `columns.rs` declare what the CSV files and `columns.json` hold.
+//! [`Journal`] writes them, one process at a time; [`read_runs`] and its siblings read them, at any
+//! time. `columns.rs` declares the columns of the CSV files and of `columns.json`. A row becomes
+//! durable in [`Journal::append`], which syncs the epochs, then the runs; other files are replaced
+//! as a whole by [`write_atomically`].
 
 mod appender;
 mod aside;
@@ -39,7 +41,7 @@ pub use signal::{
     LayerSignal, ProbedNetwork, SIGNALS, Signal, read_signals, signal_docs, signals_csv,
 };
 
-/// An error with its causes in one line. A cause that stands in the text already is not repeated.
+/// An error with its causes in one line. A cause that the text already contains is not repeated.
 pub fn one_line(error: &anyhow::Error) -> String {
     error.chain().fold(String::new(), |text, cause| match cause.to_string() {
         cause if text.contains(&cause) => text,

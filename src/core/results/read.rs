@@ -16,8 +16,7 @@ use super::{
 };
 use crate::job::{Draft, FIELDS, Field, Job, JobId, Value};
 
-/// Columns of `runs.csv` that differ between two runs of the same job without meaning anything:
-/// timing and provenance.
+/// Columns of `runs.csv` that may differ between runs of the same job: timing and provenance.
 const INCIDENTAL: [&str; 10] = [
     "train_seconds",
     "images_per_second",
@@ -64,7 +63,7 @@ pub struct Runs {
     /// In the order of the files: `runs.csv`, then the shards'. Their `epochs` are empty:
     /// [`read_epochs`] has them.
     pub records: Vec<Record>,
-    /// Jobs with several rows that do not agree; the first row is among the records.
+    /// Jobs with several rows that differ; the first row is among the records.
     pub conflicts: Vec<Conflict>,
     /// Warnings for the user.
     pub warnings: Vec<String>,
@@ -126,8 +125,8 @@ fn shard(name: &str) -> Option<(u32, u32)> {
 /// The finished jobs of a sweep and of its shards.
 ///
 /// # Errors
-/// A file lacks a column or has a row that fails validation: it is cut short, a cell has no
-/// value of its column, or its fields are not those of the job that `job_id` names.
+/// A file lacks a column or has a row that fails validation: it is incomplete, a cell is invalid,
+/// or its fields do not match `job_id`.
 pub fn read_runs(dir: &Path) -> Result<Runs, ResultsError> {
     let mut all = Gathered::default();
     for folder in folders(dir)? {
@@ -142,7 +141,7 @@ pub fn read_runs(dir: &Path) -> Result<Runs, ResultsError> {
 #[derive(Default)]
 pub(super) struct Gathered {
     pub runs: Runs,
-    /// Where each job is among the records, and the file and line of its first row.
+    /// The index of each job among the records, and the file and line of its first row.
     places: HashMap<JobId, (usize, String)>,
 }
 
@@ -175,7 +174,7 @@ impl Gathered {
                     } else if first.starts_with(&format!("{file}:")) {
                         // A merge leaves the same row in two files; within one file it was copied by hand.
                         runs.warnings.push(format!(
-                            "{second}: job {id} stands in {first} too, with the same results"
+                            "{second}: job {id} is also in {first}, with the same results"
                         ));
                     }
                 }
@@ -185,7 +184,7 @@ impl Gathered {
     }
 }
 
-/// A record from its row; `fields` are the places of [`FIELDS`] in it.
+/// A record from its row; `fields` are the positions of [`FIELDS`] in it.
 fn record(row: &Row<'_>, fields: &[Option<usize>]) -> Result<(JobId, Record), ResultsError> {
     let (id, job) = identified(row, fields)?;
     let outcome = row.cell("outcome").parse().map_err(|message: String| row.error(message))?;
@@ -229,7 +228,7 @@ pub(super) fn identified(
 ) -> Result<(JobId, Job), ResultsError> {
     let id: JobId = row.required(JOB_ID)?;
     let job = job(row, fields)?;
-    // The cells are nearly always as we wrote them, and then their hash is the id.
+    // Fast path: if the cells are as this program wrote them, their hash is the id.
     if JobId::of(written(row, fields)) != id && job.id() != id {
         return Err(row.error(format!(
             "the fields are those of job {}, but job_id is {id}: a cell was edited by hand",
@@ -280,7 +279,7 @@ fn each<T>(
 }
 
 /// The ids of the finished jobs of a sweep and of its shards. Only `job_id` is read, so this is
-/// much faster than [`read_runs`]; a row counts only if it is whole.
+/// much faster than [`read_runs`]; a row counts only if it is complete.
 ///
 /// # Errors
 /// As [`read_runs`], as far as it reads.
@@ -288,7 +287,7 @@ pub fn finished_ids(dir: &Path) -> Result<HashSet<JobId>, ResultsError> {
     Ok(each(dir, RUNS, &[JOB_ID], |row| row.required(JOB_ID))?.into_iter().collect())
 }
 
-/// How each finished job ended, without reading the rest of its row.
+/// The outcome of each finished job; the rest of its row is not read.
 ///
 /// # Errors
 /// As [`read_runs`], as far as it reads.
@@ -356,9 +355,8 @@ fn failure(row: &Row<'_>) -> Result<Failure, ResultsError> {
     })
 }
 
-/// The curves of the jobs of a sweep and of its shards, each in the order of its epochs. A job
-/// that stands in several files, as after a merge, has the curve of the first. Jobs that are not
-/// finished have none.
+/// The curves of the jobs of a sweep and of its shards, each in the order of its epochs. A job in
+/// several files, as after a merge, has the curve of the first. Unfinished jobs have none.
 ///
 /// # Errors
 /// As [`read_runs`].

@@ -1,4 +1,5 @@
-//! What a job leaves: a [`Record`] where it was finished, a [`Failure`] for an attempt that was cut short.
+//! The result of a job: a [`Record`] if it finished, a [`Failure`] for an attempt that was cut
+//! short.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -6,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::job::{Job, JobId, choices};
 
 choices! {
-    /// How a finished job ended.
+    /// The outcome of a finished job.
     Outcome, "outcome" {
         /// Trained to its last epoch with finite losses and parameters.
         Ok = "ok",
@@ -46,7 +47,7 @@ pub struct Provenance {
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // RESULT_COLUMNS documents each
 pub struct Record {
-    /// What was trained.
+    /// The job.
     pub job: Job,
     pub outcome: Outcome,
     /// Why it is `diverged`: `loss` or `parameters` not finite; `None` for `ok`.
@@ -71,7 +72,7 @@ pub struct Record {
 }
 
 choices! {
-    /// What cut an attempt short. Such a job is not finished and is tried again.
+    /// The cause of a failed attempt. The job is not finished and is retried.
     FailureReason, "reason" {
         /// Out of memory, on the device or the host.
         Memory = "memory",

@@ -1,4 +1,4 @@
-//! `signal.csv`: how far signals get at initialization, a row for each layer of each network.
+//! `signal.csv`: signal norms at initialization, one row for each layer of each network.
 
 use std::path::Path;
 
@@ -41,23 +41,23 @@ pub struct LayerSignal {
 pub struct Signal {
     /// The network.
     pub network: ProbedNetwork,
-    /// What was measured at one of its layers.
+    /// The measurement at one of its layers.
     pub layer: LayerSignal,
 }
 
 const LOST: &str = "not a finite number";
 
 static SIGNAL_COLUMNS: &[Column<Signal>] = columns![Signal;
-    "job_id": "", "the first job of the plan that starts so", "a synthetic network" => |s| s.network.job.map(|id| id.to_string());
-    "net": "", "the network: the synthetic one, or what tells it from the grid's others", "" => |s| s.network.net.as_str();
+    "job_id": "", "the first job of the plan with this initial network", "a synthetic network" => |s| s.network.job.map(|id| id.to_string());
+    "net": "", "the network: the synthetic one, or the fields that distinguish it in the grid", "" => |s| s.network.net.as_str();
     "init": "", "the initializer", "" => |s| s.network.init.as_str();
     "init_seed": "", "seed of the initial parameters", "" => |s| s.network.init_seed;
     "data_seed": "", "seed of the images", "a synthetic network" => |s| s.network.data_seed;
     "layer": "", "0 for the input, then 1, 2, ... to the last hidden layer", "" => |s| s.layer.layer;
     "name": "", "the layer's name", "" => |s| s.layer.name.as_str();
-    "forward_norm": "", "mean over samples of the norm of what leaves the layer", LOST => |s| s.layer.forward_norm;
+    "forward_norm": "", "mean over samples of the norm of the layer's output", LOST => |s| s.layer.forward_norm;
     "forward_ratio": "", "mean over samples of that norm divided by the input's", LOST => |s| s.layer.forward_ratio;
-    "backward_norm": "", "mean over samples of the norm of the gradient with respect to what leaves the layer", LOST
+    "backward_norm": "", "mean over samples of the norm of the gradient with respect to the layer's output", LOST
         => |s| s.layer.backward_norm;
     "backward_ratio": "", "mean over samples of that norm divided by the last hidden layer's", LOST
         => |s| s.layer.backward_ratio;

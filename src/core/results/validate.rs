@@ -5,7 +5,7 @@ use super::{EpochRow, Outcome, Record};
 use crate::plan::cohort::Shape;
 use crate::table::{Column, Datum};
 
-/// Why no training ends like that.
+/// Returns why no training can produce this row.
 pub(super) fn record(record: &Record) -> Result<(), String> {
     let Record { job, outcome, epochs_done, .. } = record;
     let is_ok = *outcome == Outcome::Ok;
@@ -40,7 +40,7 @@ pub(super) fn record(record: &Record) -> Result<(), String> {
     counts("epochs_done", Some(done), u64::from(is_ok), last, "")
 }
 
-/// Why no epoch is like that.
+/// Returns why no epoch can produce this row.
 pub(super) fn epoch(row: &EpochRow) -> Result<(), String> {
     counts("epoch", Some(row.epoch.into()), 1, u64::MAX, "")?;
     numbers(EPOCH_COLUMNS, row)
@@ -56,13 +56,14 @@ fn counts(column: &str, n: Option<u64>, least: u64, most: u64, which: &str) -> R
     }
 }
 
-/// An empty cell is read as NaN where every row should have a number; the text "nan" is refused before.
+/// An empty cell in a column that is never empty is read as NaN; the text "nan" is an error
+/// earlier.
 fn numbers<T>(columns: &[Column<T>], row: &T) -> Result<(), String> {
     for column in columns {
         let Datum::Float(x) = (column.value)(row) else { continue };
         let name = column.name;
         if column.unit == "fraction" && x != x.clamp(0.0, 1.0) && !x.is_nan() {
-            return Err(format!("{x} in the column `{name}` is no fraction from 0 to 1"));
+            return Err(format!("{x} in the column `{name}` is not a fraction from 0 to 1"));
         }
         if x < 0.0 {
             return Err(format!("{x} in the column `{name}` is negative"));

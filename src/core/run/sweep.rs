@@ -59,7 +59,7 @@ impl fmt::Display for PlanChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "the grid changed: {} jobs are kept ({} of them finished), {} are new,\n{} are no longer asked for",
+            "the grid changed: {} jobs are kept ({} of them finished), {} are new,\n{} are no longer planned",
             self.kept, self.kept_finished, self.new, self.orphaned
         )?;
         match self.orphaned_finished {
@@ -84,7 +84,7 @@ pub struct SweepFolder {
 }
 
 impl SweepFolder {
-    /// Goes on with a larger plan, of which all jobs are for this process.
+    /// Continues with a larger plan, all of whose jobs are for this process.
     ///
     /// # Errors
     /// As [`describe`].
@@ -146,7 +146,7 @@ pub fn describe(dir: &Path, grid_toml: &str, plan: &[Job]) -> Result<(), Results
 }
 
 /// An error if the folder's seeds were added until its claims were decided and the new grid has no
-/// such rule: a number of seeds that depends on what they showed is not a fixed one.
+/// such rule: a number of seeds that depended on the results is not fixed.
 fn refuse_to_fix_seeds(dir: &Path, grid_toml: &str) -> Result<(), ResultsError> {
     let has_rule = |text: &str| {
         text.parse::<toml::Table>().is_ok_and(|table| table.contains_key("until_decided"))

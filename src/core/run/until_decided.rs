@@ -11,33 +11,33 @@ use crate::job::{Job, JobId};
 use crate::plan::Plan;
 use crate::results::{Record, ResultsError, planned_ids, read_runs};
 
-/// Says which jobs a sweep needs, by looking at those that are finished. The same results lead to the same
-/// jobs, whatever the workers, interruptions or time: a run that goes on takes every look again.
+/// Decides which jobs a sweep needs from those that are finished. The same results always lead to
+/// the same jobs: a resumed run repeats every look.
 pub trait Looks {
-    /// All jobs asked for so far, in the order in which they are trained.
+    /// All jobs planned so far, in training order.
     fn jobs(&self) -> Vec<Job>;
 
-    /// Looks at the results of these jobs, and asks for more where a claim needs them. `None` while one
-    /// of them is not finished.
+    /// Evaluates the claims on the results of these jobs, and adds jobs that a claim needs. `None`
+    /// while one of the jobs is not finished.
     fn look(&mut self, records: &[Record]) -> Option<Look>;
 }
 
-/// What came of a look.
+/// The result of a look.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Look {
-    /// For the user: which claims are open, and which have changed.
+    /// Message for the user: which claims are open, and which have changed.
     pub message: String,
     /// Whether there are more jobs now.
     pub more: bool,
 }
 
-/// Takes the looks that earlier runs took at these results.
+/// Repeats the looks of earlier runs at these results.
 pub fn catch_up(looks: &mut dyn Looks, records: &[Record]) {
     while looks.look(records).is_some_and(|look| look.more) {}
 }
 
-/// Trains what is left of the sweep with `train`, looks, and goes on as long as there is more to train
-/// and all that was to be trained is finished. `sweep` was opened with the jobs of `looks`.
+/// Trains the remaining jobs with `train`, then looks, and repeats while a look adds jobs and every
+/// job finishes. `sweep` was opened with the jobs of `looks`.
 ///
 /// # Errors
 /// The results cannot be read, or the plan cannot be written.
@@ -63,8 +63,8 @@ pub fn run(
     Ok(total)
 }
 
-/// The jobs of a grid's plan, and those that a folder's plan has beside them because seeds were added. Without
-/// a rule by which seeds are added, the plan's alone.
+/// The jobs of a grid's plan, and the jobs for added seeds in a folder's plan. Without a rule for
+/// adding seeds, only those of the grid's plan.
 ///
 /// # Errors
 /// The grid does not expand with all of its seeds, or the folder's plan cannot be read.

@@ -2,7 +2,7 @@
 
 use wninit_core::fmt::significant;
 
-/// How numbers become places.
+/// Maps numbers to positions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Scale {
     Linear(f64, f64),
@@ -11,7 +11,7 @@ pub enum Scale {
 }
 
 impl Scale {
-    /// The least scale for the numbers: logarithmic if they are positive and span more than a
+    /// The smallest scale for the numbers: logarithmic if they are positive and span more than a
     /// factor of ten.
     pub fn over(values: impl Iterator<Item = f64> + Clone) -> Scale {
         let low = values.clone().fold(f64::INFINITY, f64::min);
@@ -24,7 +24,7 @@ impl Scale {
         }
     }
 
-    /// Where the number lies between the ends, 0 to 1 if it does.
+    /// The position of the number between the ends: 0 to 1 if it is between them.
     pub fn share(self, x: f64) -> f64 {
         match self {
             Scale::Linear(low, high) => (x - low) / (high - low),
@@ -77,7 +77,7 @@ impl ChartAxis {
         ChartAxis { label: label.into(), scale, ticks }
     }
 
-    /// An axis for what is counted: only whole numbers stand beside it.
+    /// An axis for counts: its labels are whole numbers.
     pub fn whole(label: impl Into<String>, low: f64, high: f64) -> ChartAxis {
         let scale = Scale::Linear(low, high);
         let mut ticks = scale.ticks();
@@ -98,7 +98,7 @@ impl ChartAxis {
 }
 
 pub(super) fn tick_label(x: f64) -> String {
-    // Powers of ten that take too much room are short.
+    // Powers of ten that need too much room are abbreviated.
     match x.abs().log10() {
         power if power.fract() == 0.0 && !(-4.0..6.0).contains(&power) => format!("{x:e}"),
         _ => significant(x, 4),

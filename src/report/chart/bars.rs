@@ -1,4 +1,4 @@
-//! Bars: what became of the runs of each arm.
+//! Bars: the outcomes of each arm's runs.
 
 use maud::{Markup, html};
 

@@ -1,4 +1,4 @@
-//! Gauges: an estimate with its interval, against what was claimed or published.
+//! Gauges: an estimate with its interval, against a claim or a published number.
 
 use maud::{Markup, html};
 
@@ -6,7 +6,7 @@ use super::axis::tick_label;
 use super::{Scale, WIDTH, svg};
 use crate::report::markup::px;
 
-/// An estimate with its interval on an axis of its own.
+/// An estimate with its interval on a separate axis.
 #[derive(Clone, Debug)]
 pub struct Gauge {
     /// For screen readers.
@@ -18,7 +18,7 @@ pub struct Gauge {
     pub wanted: Option<(f64, f64)>,
     /// A hollow diamond.
     pub mark: Option<f64>,
-    /// The least range of the axis.
+    /// The minimum range of the axis.
     pub extent: (f64, f64),
 }
 

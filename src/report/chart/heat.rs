@@ -20,7 +20,7 @@ pub struct Heat {
 /// A field of a [`Heat`].
 #[derive(Clone, Debug)]
 pub struct Square {
-    /// Its colour, 0 to 1; none for a field without one.
+    /// Its colour, 0 to 1; `None` for an uncoloured field.
     pub value: Option<f64>,
     pub text: String,
     pub framed: bool,
@@ -94,8 +94,8 @@ fn fill(value: f64) -> String {
     format!("rgb({r:.0},{g:.0},{b:.0})")
 }
 
-/// Cividis (Nuñez, Anderton & Renslow 2018) at eight anchors: dark blue to yellow, its lightness
-/// even for every kind of colour vision.
+/// Cividis (Nuñez, Anderton & Renslow 2018) at eight anchors: dark blue to yellow, with even
+/// lightness for every kind of colour vision.
 fn cividis(value: f64) -> [f64; 3] {
     const ANCHORS: [[f64; 3]; 8] = [
         [0.0, 34.0, 78.0],

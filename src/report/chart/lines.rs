@@ -20,7 +20,7 @@ pub struct Point {
     pub y: f64,
     /// The interval around `y`.
     pub interval: Option<(f64, f64)>,
-    /// Nothing if empty.
+    /// No tooltip if empty.
     pub tooltip: String,
 }
 
@@ -76,7 +76,7 @@ impl Lines {
     }
 
     fn at_x(&self, x: f64) -> f64 {
-        // Room beside the first and the last point for neighbours that stand side by side.
+        // Room beside the first and the last point for points drawn side by side.
         let pad = if self.drawing == Drawing::Markers { 12.0 } else { 0.0 };
         LEFT + pad + self.x.scale.share(x) * (WIDTH - LEFT - RIGHT - 2.0 * pad)
     }
@@ -85,7 +85,7 @@ impl Lines {
         TOP + PLOT * (1.0 - self.y.scale.share(y).clamp(0.0, 1.0))
     }
 
-    /// Grid lines, the numbers beside them, and the axes' labels.
+    /// Grid lines, their numbers, and the axes' labels.
     fn frame(&self) -> Markup {
         let bottom = TOP + PLOT;
         let mut free_from = f64::NEG_INFINITY;
@@ -122,7 +122,7 @@ impl Lines {
         let shift = if markers { ((i as f64 - middle) * 4.0).clamp(-10.0, 10.0) } else { 0.0 };
         let places: Vec<(f64, f64)> =
             series.points.iter().map(|p| (self.at_x(p.x) + shift, self.at_y(p.y))).collect();
-        // Without a marker of its own, a line has one here and there.
+        // A line without markers gets a few to identify it.
         let every = (places.len() / 4).max(1);
         let offset = i * every / self.series.len().max(1);
         let is_marked = |k: usize| markers || (k + offset).is_multiple_of(every);
@@ -183,7 +183,7 @@ impl Lines {
     }
 
     fn rule_label(&self, y: f64, label: &str) -> Markup {
-        // Curves begin at a guess, and end there where they are over depth or rate.
+        // Curves start at a guess; over depth or rate they end there.
         let (x, anchor) = match self.drawing {
             Drawing::Markers => (LEFT + 3.0, "start"),
             _ => (WIDTH - RIGHT - 2.0, "end"),

@@ -1,9 +1,8 @@
 //! The report's charts, as SVG.
 //!
-//! A chart is a panel 360 units wide, which is a phone's width, with text of 11 and 12 units: it
-//! is never scaled down. Colours are CSS variables that the page sets for light, dark and paper; the
-//! palette is that of Okabe & Ito (2008), and arms differ in their dashes and markers
-//! as well.
+//! A chart is a panel 360 units wide (a phone's width), with text of 11 and 12 units, and is never
+//! scaled down. Colours are CSS variables that the page sets for light, dark and paper; the palette
+//! is that of Okabe & Ito (2008), and arms differ in their dashes and markers as well.
 
 mod axis;
 mod bars;
@@ -46,7 +45,7 @@ const MARKERS: [(&[(f64, f64)], bool); 7] = [
     (DIAMOND, true),
 ];
 
-/// How an arm looks, everywhere.
+/// The appearance of an arm in all figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Look(pub usize);
 
@@ -86,7 +85,7 @@ impl Look {
     }
 }
 
-/// A chart, with a title above it. `height` leaves out the title's line.
+/// A chart, with a title above it. `height` excludes the title's line.
 fn svg(title: &str, label: &str, height: f64, body: &Markup) -> Markup {
     let down = if title.is_empty() { 0.0 } else { 16.0 };
     html! {
@@ -101,7 +100,7 @@ fn svg(title: &str, label: &str, height: f64, body: &Markup) -> Markup {
 
 const GLYPHS: &str = "spacingAndGlyphs";
 
-/// The length to which a heading is squeezed where it would leave the chart.
+/// The length to which a heading is compressed if it does not fit the chart.
 fn fitted(text: &str) -> Option<String> {
     let room = WIDTH - 12.0;
     (text.chars().count() as f64 * 7.2 > room).then(|| px(room))

@@ -1,4 +1,4 @@
-//! Strips: single runs, a row an arm, in groups.
+//! Strips: single runs, one row per arm, in groups.
 
 use maud::{Markup, html};
 
@@ -6,7 +6,7 @@ use super::axis::tick_label;
 use super::{ChartAxis, GLYPHS, Look, WIDTH, fitted, svg};
 use crate::report::markup::px;
 
-/// Single runs, a row an arm, in groups.
+/// Single runs, one row per arm, in groups.
 #[derive(Clone, Debug)]
 pub struct Strips {
     pub x: ChartAxis,

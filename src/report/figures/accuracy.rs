@@ -12,7 +12,7 @@ use wninit_stats::inference::Inference;
 use wninit_stats::interval::{FRACTION, LEVEL};
 use wninit_stats::summary::CellSummary;
 
-/// What the horizontal axis is.
+/// The horizontal axis.
 struct Over {
     title: &'static str,
     label: &'static str,
@@ -39,7 +39,7 @@ impl Figures<'_> {
         self.accuracy(&over, rates, &["lr"], &self.summary.chosen, &axes)
     }
 
-    /// Where depth varies, the heat maps show this.
+    /// If depth varies, the heat maps show this.
     pub(super) fn accuracy_over_rate(&self) -> Option<Figure> {
         self.summary.axis("lr")?;
         if self.depth_varies() {
@@ -119,7 +119,7 @@ impl Figures<'_> {
         });
         let text = html! {
             "Mean over the seeds that train, with its " (percent(LEVEL)) " interval (Student's t)" (rates)
-            ". No point: no run trains; how many do stands in the table above." (self.averaged("Averaged", shown))
+            ". No point: no run trains; the table above shows how many do." (self.averaged("Averaged", shown))
         };
         Some(self.figure(over.title, text, cells.iter().copied(), panels, data))
     }

@@ -10,10 +10,10 @@ use wninit_stats::inference::Inference;
 use wninit_stats::interval::LEVEL;
 use wninit_stats::summary::{RunEnding, chance};
 
-/// The most epochs of a curve that are drawn; of longer ones, every second, third, … is.
+/// The maximum number of epochs drawn of a curve; of longer ones, every second, third, … is drawn.
 const MOST_EPOCHS: usize = 120;
 
-/// The epochs to draw of so many, 0 (before the first) and the last among them.
+/// The epochs to draw, including 0 (before the first) and the last.
 fn shown_epochs(epochs: u32) -> impl Iterator<Item = u32> {
     let step = (epochs as usize).div_ceil(MOST_EPOCHS).max(1);
     (0..=epochs).filter(move |epoch| (*epoch as usize).is_multiple_of(step) || *epoch == epochs)
@@ -36,7 +36,7 @@ impl Figures<'_> {
         let columns = ["panel", "init", "epoch", "survivors", "runs", "share", "low", "high"];
         let (panels, data) = self.panels(&columns, &axes, self.all_cells(), |group, row| {
             let points = shown_epochs(self.epochs(group.panel)).filter_map(|epoch| {
-                // Of the runs that were meant to train for so long.
+                // Only runs planned to train for this many epochs.
                 let cells = group.cells.iter().map(|&i| self.cell(i));
                 let runs: Vec<bool> = cells
                     .filter(|cell| cell.job.epochs >= epoch)

@@ -32,7 +32,7 @@ impl Figures<'_> {
             };
             let accuracy = mean.map_or("not measured".to_owned(), |x| format!("{x:.3}"));
             let square = Square {
-                // The colour of a guess would hide that they diverged.
+                // The colour of a guess would hide the divergence, so there is none.
                 value: mean.filter(|_| !diverged),
                 text,
                 framed: here.iter().any(|i| chosen.contains(i)),

@@ -1,8 +1,8 @@
-//! What the report shows: from a [`Summary`] to charts. A figure that does not apply is not made.
+//! The report's figures: makes charts from a [`Summary`]. A figure that does not apply is left out.
 //!
-//! All figures are made alike: cells are grouped into panels by their place on some axes, and in a panel by
-//! arm ([`Figures::panels`]); a figure defines what is drawn of the cells of an arm, and which rows its data
-//! gets.
+//! All figures work alike: cells are grouped into panels by their place on some axes, and within a
+//! panel by arm ([`Figures::panels`]). A figure defines the marks for the cells of an arm, and the
+//! rows of its data.
 
 mod accuracy;
 mod epochs;
@@ -24,13 +24,13 @@ use wninit_core::table::Datum;
 use wninit_stats::describe;
 use wninit_stats::summary::{CellSummary, HYPERPARAMETERS, RunEnding, Seed, Summary, chance};
 
-/// The most panels of a figure; the rest is in its data.
+/// The maximum number of panels of a figure; the rest is in its data.
 const MOST_PANELS: usize = 12;
 
 /// A figure: panels side by side, with a legend, a text and its data.
 pub struct Figure {
     pub title: &'static str,
-    /// What it shows and how to read it.
+    /// Its content and how to read it.
     pub text: Markup,
     /// May be empty.
     pub legend: Markup,
@@ -72,7 +72,7 @@ struct ArmCells<'g> {
     cells: &'g [usize],
 }
 
-/// A panel: what is drawn of each arm in it.
+/// A panel: the marks of each arm.
 struct Panel<M> {
     title: String,
     cells: Vec<usize>,
@@ -89,7 +89,7 @@ impl<'a> Figures<'a> {
         Figures { summary, curves, most: ends.fold(0.0, f64::max) }
     }
 
-    /// Every figure that applies, in the order in which a reader wants them.
+    /// Every figure that applies, the most important first.
     pub fn all(&self) -> Vec<Figure> {
         let all = [
             Some(self.outcomes()),
@@ -105,9 +105,9 @@ impl<'a> Figures<'a> {
         all.into_iter().flatten().filter(|figure| !figure.panels.is_empty()).collect()
     }
 
-    /// Groups cells into panels by their place on `axes`, and these by arm. `marks` gives what is drawn of a
-    /// group, if anything is, and passes on its rows of the data, which has `columns`: panel, arm, and what
-    /// the rows hold.
+    /// Groups cells into panels by their place on `axes`, and these by arm. `marks` returns the
+    /// marks of a group, if any, and adds its rows to the data, whose columns are panel, arm and
+    /// `columns`.
     fn panels<M>(
         &self,
         columns: &[&str],
@@ -183,7 +183,7 @@ impl<'a> Figures<'a> {
         Figure { title, text, legend, panels, data }
     }
 
-    /// The accuracy of a guess, where it is the same throughout.
+    /// The accuracy of a guess, if it is the same for all cells.
     fn guess(&self) -> Option<(f64, &'static str)> {
         let first = chance(&self.summary.cells.first()?.job);
         let same = self.summary.cells.iter().all(|cell| chance(&cell.job) == first);
@@ -219,7 +219,7 @@ impl<'a> Figures<'a> {
         axes.filter(|(_, axis)| wanted(axis.field.name)).map(|(i, _)| i).collect()
     }
 
-    /// The axes of the task, but for these: what has a panel of its own.
+    /// The axes of the task, except these: each combination has its own panel.
     fn task_axes(&self, but: &[&str]) -> Vec<usize> {
         self.axes_where(|name| {
             !HYPERPARAMETERS.contains(&name)
@@ -235,12 +235,12 @@ impl<'a> Figures<'a> {
         axes
     }
 
-    /// The warm-up, where it has panels of its own.
+    /// The warm-up, if it has separate panels.
     fn warmup_axis(&self) -> Option<usize> {
         self.summary.axis("warmup_epochs").filter(|axis| !self.summary.arm_axes.contains(axis))
     }
 
-    /// " Averaged over momentum, schedule." where there is something to average.
+    /// " Averaged over momentum, schedule." if there is something to average.
     fn averaged(&self, verb: &str, shown: &[&str]) -> String {
         let names = self.tuned_axes().into_iter().map(|axis| self.summary.axes[axis].field.name);
         let hidden: Vec<&str> = names.filter(|name| !shown.contains(name)).collect();
@@ -251,8 +251,8 @@ impl<'a> Figures<'a> {
         }
     }
 
-    /// One number a seed: the test accuracy of its runs that train, averaged over the cells, by the seeds
-    /// that train in all. Beside it the runs that train, and all runs.
+    /// One number per seed: the test accuracy of its runs that train, averaged over the cells, by
+    /// the seeds that train in all. Also returns the number of runs that train, and of all runs.
     fn by_seed(&self, cells: &[usize]) -> (Vec<f64>, usize, usize) {
         let mut by_seed: BTreeMap<Seed, Vec<f64>> = BTreeMap::new();
         let runs = || cells.iter().flat_map(|&i| &self.cell(i).runs);

@@ -1,4 +1,4 @@
-//! What became of the runs.
+//! The outcomes of the runs.
 
 use maud::html;
 

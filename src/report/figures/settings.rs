@@ -43,8 +43,7 @@ impl Figures<'_> {
             tuned.iter().map(|&axis| self.summary.axes[axis].field.name).collect();
         let text = html! {
             "Every setting of " (names.join(", ")) " that was tried, sorted by its mean test accuracy over all \
-             runs (one that does not train counts as a guess) for each initializer. The longer a curve stays high, the less tuning the initializer needs. Ranks are made \
-             on the test accuracy, so the left end flatters."
+             runs (one that does not train counts as a guess) for each initializer. The longer a curve stays high, the less tuning the initializer needs. Ranks use the test accuracy, so the left end is optimistic."
         };
         Some(self.figure("Sorted hyper-parameter settings", text, self.all_cells(), panels, data))
     }

@@ -7,7 +7,7 @@ use crate::report::chart::{ChartAxis, Look, Strip, Strips};
 use wninit_stats::describe;
 use wninit_stats::summary::RunEnding;
 
-/// The most points of a row of single runs.
+/// The maximum number of points in a row of single runs.
 const MOST_POINTS: usize = 150;
 
 const MOST_GROUPS: usize = 10;
@@ -75,7 +75,7 @@ impl Figures<'_> {
                 " " (MOST_GROUPS) " of " (n) " settings are shown, evenly chosen; the data has them all."
             }
         };
-        // Two panels side by side where there is room for them.
+        // Two panels side by side if there is room.
         let half = shown.len().div_ceil(2).max(3);
         let strips = |groups: &[(String, Vec<Strip>)]| Strips {
             x: ChartAxis::fraction_to("test accuracy (fraction)", self.most),

@@ -1,7 +1,8 @@
 //! Prints how often verdicts are wrong, and how often there is one, as the tables of
-//! `docs/statistics-validation.md`: `cargo run --release -p wninit-stats --example validate`.
-//! The first argument is the number of draws a cell (2,000). Ends with 1 where a share of wrong decisions
-//! is above 5 % by more than three standard errors of the simulation, or a required power is missed.
+//! `docs/statistics-validation.md`: `cargo run --release -p wninit-stats --example validate`. The
+//! first argument is the number of draws a cell (2,000). Exits with 1 if a share of wrong decisions
+//! is above 5 % by more than three standard errors of the simulation, or a required power is
+//! missed.
 
 #![allow(clippy::print_stdout)] // a table for a file, not a command of the program
 

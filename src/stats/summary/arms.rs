@@ -1,4 +1,4 @@
-//! The arms of a sweep: what is compared.
+//! The arms of a sweep, which are compared with each other.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +8,7 @@ use wninit_core::job::{Gain, Init, Norm};
 
 /// The arms of a sweep.
 pub(super) struct Arms {
-    /// The axes that tell them apart.
+    /// The axes that distinguish them.
     pub axes: Vec<usize>,
     /// Their places on those axes.
     pub arms: Vec<Arm>,
@@ -19,7 +19,7 @@ pub(super) struct Arms {
     pub lr: Option<usize>,
     /// The arm of each of the sweep's cells.
     pub of_cell: Vec<usize>,
-    /// For each context and arm the cell with the learning rate that validation chooses.
+    /// For each context and arm, the cell with the learning rate chosen on validation.
     pub chosen: BTreeMap<Vec<usize>, BTreeMap<usize, usize>>,
 }
 
@@ -107,9 +107,8 @@ impl Arms {
     }
 }
 
-/// The axes that tell arms apart: the initializer, the norm that it is for, and the warm-up where it
-/// goes with some of them only, as in "with warm-up" beside "without". A warm-up that all arms have
-/// alike is a hyper-parameter like any other.
+/// The axes that distinguish arms: the initializer, its norm, and the warm-up if only some
+/// initializers have it. A warm-up that varies alike for all arms is an ordinary hyper-parameter.
 pub(super) fn arm_axes(sweep: &Cells) -> Vec<usize> {
     let mut axes = sweep.axes_among(&["norm", "init"]);
     if let Some(warmup) = sweep.axis("warmup_epochs") {

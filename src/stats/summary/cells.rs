@@ -1,4 +1,4 @@
-//! The cells of a sweep: the runs that differ in their seeds alone.
+//! The cells of a sweep: groups of runs that differ only in their seeds.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -17,11 +17,11 @@ use wninit_core::job::{Dataset, FIELDS, Field, Job, JobId, SEED_FIELDS, Value};
 use wninit_core::results::{Curvature, Outcome, Record};
 use wninit_core::table::{Column, Datum};
 
-/// The probability with which a network that guesses is recognised as one: a test accuracy at or
+/// The probability that a guessing network is recognised as such: a test accuracy at or
 /// below this quantile of Binomial(test images, 1/classes) is called *at chance*.
 pub(super) const CHANCE_CONFIDENCE: f64 = 0.9999;
 
-/// A field that takes more than one value in the sweep.
+/// A field with more than one value in the sweep.
 #[derive(Clone)]
 pub struct SweepAxis {
     /// The field.
@@ -47,15 +47,15 @@ impl SweepAxis {
     }
 }
 
-/// (init_seed, data_seed): what tells the runs of a cell apart.
+/// (init_seed, data_seed), which distinguishes the runs of a cell.
 pub type Seed = (u64, u64);
 
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunEnding {
-    /// It converged to something better than guessing.
+    /// It finished with a test accuracy better than guessing.
     Success,
-    /// It converged, and its test accuracy is no better than guessing (`CHANCE_CONFIDENCE`).
+    /// It finished with a test accuracy no better than guessing (`CHANCE_CONFIDENCE`).
     AtChance,
     /// It diverged.
     Diverged,
@@ -66,8 +66,8 @@ pub enum RunEnding {
 pub(crate) struct Run<'a> {
     pub record: &'a Record,
     pub summary: RunSummary,
-    /// Whether its seed is finished in every arm, at every learning rate, of its context. What diverges
-    /// ends first, so the rest of an unfinished sweep is no fair sample.
+    /// Whether its seed is finished in every arm, at every learning rate, of its context. Runs that
+    /// diverge end first, so the runs of an unfinished sweep are a biased sample.
     pub whole: bool,
 }
 
@@ -79,7 +79,7 @@ impl Deref for Run<'_> {
 }
 
 impl Run<'_> {
-    /// The test accuracy, that of a guess if the run failed.
+    /// The test accuracy; that of a guess if the run failed.
     pub(super) fn composite(&self) -> Option<f64> {
         match self.ending {
             RunEnding::Success => self.accuracy,
@@ -87,8 +87,8 @@ impl Run<'_> {
         }
     }
 
-    /// The test accuracy by the convention of the paper's authors, whose training stops where it diverges
-    /// and who test the best checkpoint: a guess only if there is none.
+    /// The test accuracy by the convention of the paper's authors, who stop training at divergence
+    /// and test the best checkpoint; a guess only if there is none.
     pub(super) fn best_checkpoint(&self) -> Option<f64> {
         match (self.ending, self.record.epochs_done) {
             (RunEnding::Diverged, 0) => Some(chance(&self.record.job)),
@@ -106,7 +106,7 @@ impl Run<'_> {
     }
 }
 
-/// Whether an accuracy can be one.
+/// Whether an accuracy is from 0 to 1.
 pub(super) fn is_fraction(x: &f64) -> bool {
     (0.0..=1.0).contains(x)
 }
@@ -116,25 +116,25 @@ pub fn chance(job: &Job) -> f64 {
     1.0 / job.dataset.classes() as f64
 }
 
-/// The runs that differ in their seeds alone.
+/// Runs that differ only in their seeds.
 #[derive(Clone, Debug)]
 pub(crate) struct Cell<'a> {
     /// The index of its value on each axis.
     pub at: Vec<usize>,
     /// One of its jobs.
     pub job: &'a Job,
-    /// The seeds that the plan has.
+    /// The seeds in the plan.
     pub planned: BTreeSet<Seed>,
     /// Jobs that were tried, failed, and are not finished.
     pub failed: usize,
     /// Finished jobs, by seed.
     pub runs: Vec<Run<'a>>,
-    /// How curved the loss is where its jobs start, trained or not.
+    /// Curvature of the loss at initialization, by seed; its jobs need not be trained.
     pub curvatures: BTreeMap<Seed, &'a Curvature>,
 }
 
 impl Cell<'_> {
-    /// The runs that tables and figures take.
+    /// The runs that count in tables and figures.
     pub(super) fn counted(&self) -> impl Iterator<Item = &Run<'_>> {
         self.runs.iter().filter(|run| run.whole)
     }
@@ -162,7 +162,7 @@ impl Cell<'_> {
     }
 }
 
-/// A finished run, as a picture shows it.
+/// A finished run, for figures.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct RunSummary {
     /// Its job's id.
@@ -177,7 +177,7 @@ pub struct RunSummary {
     pub epochs_done: u32,
 }
 
-/// Jobs by what became of them: `finished = ok + diverged`; those at chance are `ok`, and those left out are
+/// Jobs by outcome: `finished = ok + diverged`; those at chance are `ok`, and those left out are
 /// `finished`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)] // COLUMNS documents each
@@ -232,7 +232,7 @@ pub struct CellSummary {
     pub at: Vec<usize>,
     /// The arm, an index into the summary's `initializers`.
     pub arm: usize,
-    /// One of its jobs, for what they share.
+    /// One of its jobs, for the shared fields.
     pub job: Job,
     /// Its runs that count, by seed.
     pub runs: Vec<RunSummary>,
@@ -244,11 +244,11 @@ pub struct CellSummary {
     pub accuracy: Option<f64>,
     pub accuracy_sd: Option<f64>,
     pub accuracy_interval: Option<Interval>,
-    /// The mean over all runs, where one that fails counts as a guess.
+    /// The mean over all runs; a run that fails counts as a guess.
     pub mean: Option<f64>,
     pub sd: Option<f64>,
     pub mean_interval: Option<Interval>,
-    /// The mean over all runs, where one that diverges counts with its best checkpoint.
+    /// The mean over all runs; a run that diverges counts with its best checkpoint.
     pub best_checkpoint: Option<f64>,
 }
 
@@ -302,15 +302,15 @@ pub(super) static COLUMNS: &[Column<CellSummary>] = columns![CellSummary;
         => |c| c.accuracy_interval.map(|i| i.low);
     "acc_high": "fraction", "upper end of the 95 % interval of acc", "as acc_low"
         => |c| c.accuracy_interval.map(|i| i.high);
-    "mean": "fraction", "mean test accuracy of the n jobs, one that did not train counted as a guess, 1/classes", columns::NOTHING_FINISHED
+    "mean": "fraction", "mean test accuracy of the n jobs, with a guess, 1/classes, for those that did not train", columns::NOTHING_FINISHED
         => |c| c.mean;
     "sd": "fraction", "standard deviation (n - 1) of the same", columns::NO_INTERVAL => |c| c.sd;
     "mean_low": "fraction", "lower end of the 95 % interval of mean, Gaffke's bound", columns::NO_INTERVAL
         => |c| c.mean_interval.map(|i| i.low);
     "mean_high": "fraction", "upper end of the 95 % interval of mean", columns::NO_INTERVAL
         => |c| c.mean_interval.map(|i| i.high);
-    "mean_best_checkpoint": "fraction", "mean test accuracy of the n jobs as the paper's authors count: of a job that diverged its best epoch, a guess only if no epoch was whole",
-        "nothing finished, or a version that did not test diverged jobs"
+    "mean_best_checkpoint": "fraction", "mean test accuracy of the n jobs by the convention of the paper's authors: for a job that diverged, that of its best epoch, or a guess if no epoch was whole",
+        "nothing finished, or the rows are from a version that did not test diverged jobs"
         => |c| c.best_checkpoint;
 ];
 
@@ -319,10 +319,10 @@ pub(super) struct Cells<'a> {
     pub axes: Vec<SweepAxis>,
     /// Sorted by `at`.
     pub cells: Vec<Cell<'a>>,
-    /// Where an earlier sweep chose the learning rates, the cells with other ones: claims that name
-    /// their learning rate are about them, and no others.
+    /// If an earlier sweep chose the learning rates, the cells with other rates. Only claims that
+    /// name their learning rate use these cells.
     pub not_chosen: Option<BTreeSet<usize>>,
-    /// Rows for a job that has one already.
+    /// Further rows of a job.
     pub duplicates: usize,
     /// Finished jobs that are not in the plan.
     pub unplanned: usize,
@@ -457,8 +457,9 @@ impl<'a> Cells<'a> {
         self.not_chosen.as_ref().is_some_and(|cells| cells.contains(&cell))
     }
 
-    /// Of some cells that differ in their learning rate, the one with the best mean validation
-    /// accuracy, a diverged run at chance; of equals the first. `None` if none has a run.
+    /// The cell with the best mean validation accuracy among cells that differ in their learning
+    /// rate; a diverged run counts as a guess, and the first of equals is chosen. `None` if none
+    /// has a run.
     pub(super) fn best(&self, cells: impl IntoIterator<Item = usize>) -> Option<usize> {
         let mut best: Option<(f64, usize)> = None;
         for index in cells {

@@ -1,10 +1,11 @@
-//! The learning rate that validation chooses for each setting, to be judged by fresh seeds.
+//! Chooses the learning rate of each setting on validation, to be tested on fresh seeds.
 //!
-//! A setting is everything that varies but the learning rate and the seeds: an arm in its context.
-//! The rate with the best mean validation accuracy is chosen, a diverged run counted as a guess.
-//! A rate that fewer seeds have finished than another one of the setting is refused, since a high mean
-//! of few is easier to reach; the others are compared by the seeds that all of them have. Of
-//! equal rates the smaller one is chosen, and the smallest where none trains. The test set has no part in it.
+//! A setting is everything that varies except the learning rate and the seeds: an arm in its
+//! context. The rate with the best mean validation accuracy is chosen; a diverged run counts as a
+//! guess. A rate with fewer finished seeds than another one of the setting is refused, because a
+//! high mean of few seeds is easier to reach; the others are compared on the seeds that all of them
+//! have. Of equal rates the smaller one is chosen; if none trains, the smallest. The test set is
+//! not used.
 
 use super::cells::{Cell, Cells, Run, chance};
 use super::sample::names_lr;
@@ -22,7 +23,7 @@ use super::cells::CHANCE_CONFIDENCE;
 /// Means that differ by less than this are equal.
 const EQUAL: f64 = 1e-9;
 
-/// What validation chose for a setting.
+/// The choice for a setting.
 #[derive(Clone, Debug)]
 pub struct Choice {
     /// The setting, the learning rate, and the numbers behind it.
@@ -33,7 +34,7 @@ pub struct Choice {
     pub edge: Option<Edge>,
     /// Whether no run of any rate trains.
     pub fails: bool,
-    /// Rates that are refused with the seeds that they finished.
+    /// Refused rates, with the number of seeds that they finished.
     pub refused: Vec<(f64, usize)>,
 }
 
@@ -47,7 +48,7 @@ pub enum Edge {
 }
 
 impl Choice {
-    /// The setting in words: `orthogonal_datadep at depth 10`.
+    /// Display name of the setting: `orthogonal_datadep at depth 10`.
     pub fn setting(&self) -> String {
         in_words(&self.chosen.setting)
     }
@@ -67,10 +68,10 @@ fn in_words(setting: &[Condition]) -> String {
     text
 }
 
-/// What validation chooses for each setting of a sweep.
+/// Chooses the learning rate of each setting of a sweep.
 ///
 /// # Errors
-/// For each setting in which it cannot choose, why.
+/// One message for each setting in which no rate can be chosen.
 pub fn choices(input: &Input) -> Result<Vec<Choice>, Vec<String>> {
     let sweep = Cells::new(input);
     let axes = sweep.axes_without(&sweep.axis("lr").into_iter().collect::<Vec<_>>());
@@ -90,7 +91,7 @@ pub fn choices(input: &Input) -> Result<Vec<Choice>, Vec<String>> {
     if problems.is_empty() { Ok(choices) } else { Err(problems) }
 }
 
-/// A job of each cell that a claim is about and names the learning rate of: nothing is chosen there.
+/// A job of each cell of a claim that names its learning rate: nothing is chosen there.
 pub fn named(input: &Input) -> Vec<Job> {
     let sides = |claim: &Claim| -> Vec<Vec<Condition>> {
         match &claim.expect {
@@ -110,7 +111,7 @@ pub fn named(input: &Input) -> Vec<Job> {
     jobs.filter(|job| filters.iter().any(|filter| about(filter, job))).cloned().collect()
 }
 
-/// The validation accuracy that counts for a run.
+/// The validation accuracy by which a run is ranked.
 fn score(run: &Run) -> f64 {
     run.validation().unwrap_or_else(|| chance(&run.record.job))
 }
@@ -219,7 +220,7 @@ fn lrs(cells: &[&Cell]) -> String {
     cells.iter().map(|cell| cell.job.lr.to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// Where the chosen one of ascending learning rates is the first or the last: which to explore next.
+/// The rate to explore next if the chosen one of ascending learning rates is the first or the last.
 fn edge(rates: &[f64], chosen: f64) -> Option<Edge> {
     let next = |end: f64, inner: f64| {
         let ratio = end / inner;
@@ -234,8 +235,8 @@ fn edge(rates: &[f64], chosen: f64) -> Option<Edge> {
     }
 }
 
-/// The nearest 1 or 3 times a power of ten, if it is near, as where rates go 0.001, 0.003, 0.01; else
-/// two digits.
+/// The nearest 1 or 3 times a power of ten (as in 0.001, 0.003, 0.01), if it is near; else two
+/// digits.
 fn tidy(x: f64) -> f64 {
     const NEAR: f64 = 0.12; // 10/3 and 3 differ by 0.105 in their logarithms
     let power = x.log10().floor() as i32;

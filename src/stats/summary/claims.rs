@@ -1,4 +1,4 @@
-//! What a sweep was meant to show, and what it shows.
+//! The claims of a sweep, with their verdicts.
 
 use std::collections::BTreeSet;
 
@@ -23,9 +23,9 @@ pub struct ClaimResult {
     pub text: String,
     pub metric: Metric,
     pub r#where: String,
-    /// What was tested, in words: `a - b > 0.1`.
+    /// The tested statement: `a - b > 0.1`.
     pub test: String,
-    /// The values that it allows the mean; an end may be infinite.
+    /// The values of the mean that support it; an end may be infinite.
     pub wanted: Interval,
     /// The verdicts, overall and in each setting.
     pub answer: Answer,
@@ -37,9 +37,9 @@ pub struct ClaimResult {
     /// Finished runs whose seed is not finished in every arm.
     pub n_left_out: usize,
     pub seconds_needed: Option<f64>,
-    /// The rule by which seeds are added until it is decided; `None` if their number is fixed.
+    /// The rule for adding seeds until it is decided; `None` if their number is fixed.
     pub until_decided: Option<UntilDecided>,
-    /// By setting and side, the cells that it is about, and the fewest planned seeds of one.
+    /// By setting and side, the cells that it is about.
     pub(super) cells: Vec<Vec<Vec<usize>>>,
     pub(super) seeds: usize,
 }
@@ -47,21 +47,21 @@ pub struct ClaimResult {
 /// The columns of `claims.csv`.
 pub(super) static COLUMNS: &[Column<ClaimResult>] = columns![ClaimResult;
     "text": "", "the claim in words", "" => |c| c.text.as_str();
-    "verdict": "", "supported: the interval lies beyond the threshold; refuted: on the other side; undecided: neither, or settings disagree; not testable: nothing to compare", ""
+    "verdict": "", "supported: the interval is beyond the threshold; refuted: on the other side; undecided: neither, or settings disagree; not testable: nothing to compare", ""
         => |c| c.verdict().name();
-    "metric": "", "what it is about; accuracies and losses are those of the jobs that train, but for composite_acc", ""
+    "metric": "", "its metric; accuracies and losses are those of the jobs that train, except composite_acc", ""
         => |c| c.metric.name();
     "where": "", "the jobs that it is about", "all" => |c| c.r#where.as_str();
     "test": "", "what was tested", "" => |c| c.test.as_str();
-    "estimate": "the metric's", "mean, or mean difference, positive where the claim is right; each side at its best lr on validation", "nothing to test"
+    "estimate": "the metric's", "mean, or mean difference, positive if the claim is right; each side at its best lr on validation", "nothing to test"
         => |c| c.estimate;
-    "low": "the metric's", "lower end of its 95 % interval, wider where hyperparameters were chosen in the same seeds", "nothing to test"
+    "low": "the metric's", "lower end of its 95 % interval, wider if hyperparameters were chosen in the same seeds", "nothing to test"
         => |c| c.interval.map(|i| i.low);
     "high": "the metric's", "upper end of its 95 % interval", "as low" => |c| c.interval.map(|i| i.high);
-    "sd": "the metric's", "standard deviation between seeds of what estimate is the mean of", "fewer than two seeds"
+    "sd": "the metric's", "standard deviation over seeds of the values averaged in estimate", "fewer than two seeds"
         => |c| c.overall().sd;
     "n": "seeds", "seeds that the test uses; fewer than 6 are exploratory", "" => |c| c.overall().n;
-    "p": "", "level at which the claim is just decided, either way", "nothing to test" => |c| c.overall().p.map(readable_p);
+    "p": "", "two-sided p value", "nothing to test" => |c| c.overall().p.map(readable_p);
     "p_holm": "", "the same after Holm's correction over the sweep's claims", "nothing to test" => |c| c.overall().p_holm.map(readable_p);
     "p_sign_flip": "", "p value of the exact sign-flip test of the threshold (of successes: McNemar's)", "not a comparison of paired seeds"
         => |c| c.overall().p_sign_flip.map(readable_p);
@@ -70,7 +70,7 @@ pub(super) static COLUMNS: &[Column<ClaimResult>] = columns![ClaimResult;
     "n_success_other": "jobs", "as n_success, of the second side", "one side only" => |c| c.success_of(1).map(|s| s.0);
     "n_runs_other": "jobs", "as n_runs, of the second side", "one side only" => |c| c.success_of(1).map(|s| s.1);
     "method": "", "the test", "nothing to test" => |c| c.overall().method;
-    "until_decided": "", "stopped or open, where seeds are added until claims are decided", "the number of seeds is fixed"
+    "until_decided": "", "stopped or open, if seeds are added until claims are decided", "the number of seeds is fixed"
         => |c| c.until_decided.map(|_| if c.is_open() { "open" } else { "stopped" });
     "choices": "", "settings that hyperparameters were chosen from in these seeds, multiplied over settings: the larger of both sides", ""
         => |c| c.overall().choices.0.max(c.overall().choices.1);
@@ -78,7 +78,7 @@ pub(super) static COLUMNS: &[Column<ClaimResult>] = columns![ClaimResult;
     "settings": "", "the verdict in each setting", "one setting" => |c| c.settings();
     "p_interaction": "", "p value of: it is the same in every setting", "one setting" => |c| c.answer.interaction.map(readable_p);
     "n_missing": "jobs", "planned jobs that it is about and that are not finished", "" => |c| c.n_missing;
-    "n_left_out": "jobs", "finished jobs left out, as their seed is not finished in every arm of their setting", "" => |c| c.n_left_out;
+    "n_left_out": "jobs", "finished jobs left out, because their seed is not finished in every arm of their setting", "" => |c| c.n_left_out;
     "seeds_needed": "seeds", "fresh seeds that would decide it with probability 0.8 at the observed mean and sd", "decided, over 1000, or not known"
         => |c| c.needed().and_then(|s| s.n);
     "seeds_needed_low": "seeds", "the same at the far end of the effect's 95 % interval", "as seeds_needed"
@@ -155,7 +155,7 @@ pub(super) fn settle(sweep: &Cells, claim: &Claim, rule: Option<UntilDecided>) -
     }
 }
 
-/// How the engine sees a metric: larger is better.
+/// A metric in the terms of `verdict`: larger is better.
 pub(super) struct Measure {
     metric: Metric,
     pub estimand: Estimand,
@@ -166,14 +166,15 @@ impl Measure {
         let estimand = match metric {
             Metric::Success | Metric::Diverged => Estimand::Success,
             Metric::CompositeAcc => Estimand::Composite,
-            // Of what every finished run has, such as its seconds, all count as trained.
+            // For a metric that every finished run has, such as its seconds, all runs count as
+            // trained.
             _ => Estimand::GivenSuccess,
         };
         Measure { metric, estimand }
     }
 
-    /// A value, and the same as the engine sees it: smaller is better for a loss, and not to
-    /// diverge is the success.
+    /// An interval in the terms of `verdict`: a loss changes its sign, and success is not to
+    /// diverge.
     pub(super) fn turned(&self, Interval { low, high }: Interval) -> Interval {
         match self.metric {
             Metric::Diverged => Interval { low: 1.0 - high, high: 1.0 - low },
@@ -182,8 +183,8 @@ impl Measure {
         }
     }
 
-    /// Whether the number of the one side, or the difference between the two, lies in `wanted`, as the engine
-    /// sees it.
+    /// Decides whether the number of one side, or the difference between two, is in `wanted`, in
+    /// the terms of `verdict`.
     pub(super) fn ask(
         &self,
         sweep: &Cells,
@@ -207,7 +208,7 @@ impl Measure {
         decide(&question, &sides.settings.iter().map(setting).collect::<Vec<_>>())
     }
 
-    /// The values that it can have, as the engine sees it.
+    /// Its possible values, in the terms of `verdict`.
     fn range(&self, sweep: &Cells) -> Interval {
         use Metric::*;
         let epochs = || sweep.cells.iter().map(|cell| cell.job.epochs).max().unwrap_or(0);
@@ -231,7 +232,7 @@ impl Measure {
     }
 }
 
-/// One side of a comparison; an initializer needs no more than its name.
+/// Display name of one side of a comparison; for an initializer, only its name.
 fn side_in_words(conditions: &[Condition]) -> String {
     let words = |condition: &Condition| match condition.field.name {
         "init" => condition.values_joined(" or "),
@@ -245,7 +246,7 @@ impl ClaimResult {
         &self.answer.overall
     }
 
-    /// What came of it over all settings.
+    /// The verdict over all settings.
     pub fn verdict(&self) -> Verdict {
         self.overall().verdict
     }
@@ -255,7 +256,7 @@ impl ClaimResult {
         self.overall().n
     }
 
-    /// Whether it is to be decided by more seeds, which the sweep's rule allows.
+    /// Whether the sweep's rule adds more seeds to decide it.
     pub fn is_open(&self) -> bool {
         let most = self.until_decided.map_or(0, |rule| rule.max_seeds);
         !self.answer.open.is_empty() && self.seeds < most && self.metric != Metric::LogSpectralNorm
@@ -285,7 +286,7 @@ impl ClaimResult {
         parts.join("; ")
     }
 
-    /// The numbers behind the verdict, and what would decide it, in a few sentences.
+    /// The numbers behind the verdict, and how to decide the claim, in a few sentences.
     pub fn reason(&self) -> String {
         let overall = self.overall();
         let mut text = format!("{} {}", Measure::of(self.metric).in_words(), self.test);
@@ -361,22 +362,24 @@ impl ClaimResult {
         text
     }
 
-    /// Whether the rule has ended it.
+    /// Whether the rule has stopped, as a sentence.
     fn stopped(&self, UntilDecided { max_seeds, .. }: UntilDecided) -> String {
         let decided = matches!(self.verdict(), Verdict::Supported | Verdict::Refuted);
         match self.is_open() {
-            _ if self.metric == Metric::LogSpectralNorm => String::new(), // not what training shows
+            _ if self.metric == Metric::LogSpectralNorm => String::new(), // training does not affect it
             true => format!(" Open: the same `wninit run` adds seeds, up to {max_seeds}."),
             false if decided => format!(
                 " Decided by its stopping rule; wrong decisions ≤ {} % over the whole path.",
                 100.0 * ALPHA
             ),
             false if self.answer.open.is_empty() => " More seeds would not decide it.".to_owned(),
-            false => format!(" Ended at the most seeds of its stopping rule, {max_seeds}."),
+            false => {
+                format!(" Ended at the maximum number of seeds of its stopping rule, {max_seeds}.")
+            }
         }
     }
 
-    /// The least that a reader needs beside the verdict.
+    /// The shortest useful reason for the verdict.
     pub fn brief(&self) -> String {
         let overall = self.overall();
         let mut parts = Vec::new();
@@ -411,7 +414,7 @@ impl ClaimResult {
         text + "."
     }
 
-    /// What would decide it.
+    /// How to decide it.
     fn remedy(&self, settings_disagree: bool) -> String {
         let overall = self.overall();
         let or_more = |n: Option<usize>| n.map_or("over 1,000".to_owned(), |n| n.to_string());
@@ -429,7 +432,7 @@ impl ClaimResult {
                 )
             }
             Some(SeedsNeeded { n: None, low, .. }) => format!(
-                " The mean is too near the threshold: to decide it takes over 1,000 fresh seeds (at the least {}).",
+                " The mean is too near the threshold: deciding it needs over 1,000 fresh seeds (at least {}).",
                 or_more(low)
             ),
             None if overall.estimate.is_none() && overall.n < 2 => {

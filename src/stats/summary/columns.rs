@@ -1,16 +1,15 @@
-//! Meanings that the columns of several tables share.
+//! Column meanings that several tables share.
 
 pub(super) const PLANNED: &str = "jobs of the plan";
 pub(super) const FINISHED: &str = "finished jobs: n_ok + n_diverged";
 pub(super) const OK: &str =
     "trained to the last epoch with finite losses; those at chance are among them";
 pub(super) const DIVERGED: &str = "a loss or a parameter became infinite or NaN";
-pub(super) const AT_CHANCE: &str = "n_ok whose test accuracy is what guessing gives (at most the 0.9999 quantile of Binomial(test images, 1/classes), divided by test images)";
+pub(super) const AT_CHANCE: &str = "n_ok with a test accuracy no better than guessing (at most the 0.9999 quantile of Binomial(test images, 1/classes), divided by test images)";
 pub(super) const FAILED: &str = "tried, cut short by the machine, not finished";
 pub(super) const MISSING: &str = "planned, neither finished nor failed";
-pub(super) const LEFT_OUT: &str = "finished jobs that no number is made of, as their seed is not finished in every arm, at every lr, of their setting";
-pub(super) const COUNTED: &str =
-    "finished jobs that the numbers are made of: n_finished - n_left_out";
+pub(super) const LEFT_OUT: &str = "finished jobs that count in no number, because their seed is not finished in every arm, at every lr, of their setting";
+pub(super) const COUNTED: &str = "finished jobs that count in the numbers: n_finished - n_left_out";
 pub(super) const TRAINED: &str = "those of them that neither diverged nor are at chance";
 pub(super) const INIT: &str = "initializer; with +batchnorm or +nonorm where the norm varies, too, and with +warmup5 where only some \
          have a warm-up (of 5 epochs)";

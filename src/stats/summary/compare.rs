@@ -1,4 +1,4 @@
-//! One arm against another: how many train, and how accurate those are.
+//! Compares two arms: how many runs train, and how accurate those are.
 
 use super::cells::Cells;
 use super::claims::Measure;
@@ -11,9 +11,10 @@ use wninit_core::grid::Metric;
 /// An arm minus another one, over the settings that both have.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Comparison {
-    /// Of the shares of seeds that train, at every learning rate that both have.
+    /// Difference of the shares of seeds that train, at every learning rate that both have.
     pub success: Decision,
-    /// Of the test accuracies of those that train, each arm at the learning rate that validation chose.
+    /// Difference of the test accuracies of those that train, each arm at its learning rate chosen
+    /// on validation.
     pub accuracy: Decision,
 }
 
@@ -37,7 +38,7 @@ impl Comparison {
     }
 }
 
-/// The number of some cells' counted runs, over their settings; `besides` tells arms apart.
+/// The number of some cells' counted runs, over their settings; `besides` distinguishes arms.
 pub(super) fn alone(
     sweep: &Cells,
     metric: Metric,
@@ -66,8 +67,8 @@ fn one_of(pairs: usize, mut decision: Decision) -> Decision {
     decision
 }
 
-/// The smallest difference in accuracy that as many seeds find with probability 0.8, if differences spread as
-/// they do here. `None` where that is not known.
+/// The smallest difference in accuracy that this number of seeds detects with probability 0.8, at
+/// the observed sd. `None` if unknown.
 pub fn detectable(accuracy: &Decision) -> Option<f64> {
     let level = 1.0 - ALPHA / accuracy.choices.0.max(accuracy.choices.1);
     planning::detectable_mean(accuracy.n, accuracy.sd?, level).filter(|x| *x > 0.0)

@@ -1,4 +1,4 @@
-//! How robust each initializer (arm) is over the whole sweep.
+//! Robustness of each initializer (arm) over the whole sweep.
 
 use super::arms::{Arm, Arms};
 use super::cells::{Cells, Counts};
@@ -10,7 +10,7 @@ use wninit_core::columns;
 use wninit_core::grid::Metric;
 use wninit_core::table::Column;
 
-/// The fields that a practitioner tunes. What is left beside them and the arm is the task.
+/// The fields that a practitioner tunes. The remaining axes, without the arm's, are the task.
 pub const HYPERPARAMETERS: [&str; 8] = [
     "lr",
     "momentum",
@@ -40,10 +40,10 @@ pub struct InitializerSummary {
     pub trained: (usize, usize),
     /// The share of seeds that train, over all cells.
     pub success: Option<Estimate>,
-    /// The same at the learning rates that validation chose.
+    /// The same at the learning rates chosen on validation.
     pub trained_chosen: (usize, usize),
     pub lr_band_decades: Option<f64>,
-    /// Contexts of which some learning rate has no run that counts.
+    /// Contexts in which some learning rate has no run that counts.
     pub lr_bands_left_out: usize,
 }
 

@@ -1,16 +1,16 @@
 //! Robustness, seed variance and claims: records in, tables out.
 //!
-//! A sweep is a box whose *axes* are the fields that take more than one value in its plan. The
-//! seed fields aside, a point of the box is a cell; its runs differ in their seeds alone, and the
-//! seed is the unit of replication everywhere. Along the axes, the initializer (with the norm
-//! that it is for, and a warm-up that only some have) is the *arm*, the thing that is compared; `lr` is chosen for each arm on
-//! validation accuracy, never on test accuracy; what is left is the *context* of a comparison.
+//! The *axes* of a sweep are the fields with more than one value in its plan. A *cell* is a
+//! combination of values of all axes except the seeds; its runs differ only in their seeds, and the
+//! seed is the unit of replication everywhere. The initializer (with its norm, and a warm-up that
+//! only some have) is the *arm*, which is compared. `lr` is chosen for each arm on validation
+//! accuracy, never on test accuracy. The remaining axes are the *context* of a comparison.
 //!
-//! Three numbers are told apart everywhere: how many runs train, how accurate those are, and, where it is named
-//! so, the mean over all runs, where one that fails counts as a guess, 1/classes. All tests and intervals are
-//! those of [`verdict`](crate::verdict) and [`inference`](crate::inference). No run is dropped without being
-//! counted: a run that the machine cut short is no result and is counted as failed, what was planned and is not
-//! there as missing, and a seed that is not finished in every arm of its setting as left out.
+//! Three numbers are separate everywhere: how many runs train, how accurate those are, and the
+//! composite mean over all runs, in which a failed run counts as a guess, 1/classes. All tests and
+//! intervals are those of [`verdict`](crate::verdict) and [`inference`](crate::inference). Every
+//! run is counted: a run that the machine cut short as failed, a planned run without a result as
+//! missing, and a run whose seed is not finished in every arm of its setting as left out.
 
 mod arms;
 mod cells;
@@ -51,39 +51,39 @@ pub use ranking::{Ranked, Standing};
 pub use until_decided::SequentialPlan;
 pub use variance::VarianceSummary;
 
-/// What a summary is made of.
+/// The input of a summary.
 #[derive(Clone, Copy, Default)]
 pub struct Input<'a> {
-    /// The plan; if it is empty, the finished jobs stand in for it.
+    /// The plan; if it is empty, the finished jobs are used instead.
     pub planned: &'a [(JobId, Job)],
     /// The finished jobs.
     pub records: &'a [Record],
-    /// How curved the loss is where jobs start, the best row of each job
+    /// Curvature of the loss at initialization, the best row of each job
     /// ([`best_curvatures`](wninit_core::results::best_curvatures)).
     pub curvatures: &'a [Curvature],
-    /// Jobs of which an attempt failed. Those that were finished later do not count as failed.
+    /// Jobs with a failed attempt. Those that finished later do not count as failed.
     pub failed: &'a [JobId],
-    /// What the sweep is meant to show.
+    /// The claims of the sweep.
     pub claims: &'a [Claim],
-    /// The rule by which seeds are added until the claims are decided; `None` if their number is fixed.
+    /// The rule for adding seeds until the claims are decided; `None` if their number is fixed.
     pub until_decided: Option<UntilDecided>,
-    /// Numbers from elsewhere.
+    /// Published numbers.
     pub published: &'a [Published],
     /// The sweep that chose its learning rates, if one did.
     pub explored: Option<&'a Explored>,
-    /// What the others are compared with; by default the default gain, else the data-dependent one.
+    /// The baseline; by default the default gain, else the data-dependent one.
     pub baseline: Option<Init>,
 }
 
 /// Why there is no summary.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SummaryError {
-    /// The baseline that was asked for is not in the sweep.
+    /// The requested baseline is not in the sweep.
     #[error("the baseline \"{asked}\" is not in this sweep; it has {present}")]
     NoSuchBaseline {
-        /// What was asked for.
+        /// The requested baseline.
         asked: &'static str,
-        /// What there is.
+        /// The initializers of the sweep.
         present: String,
     },
 }
@@ -93,23 +93,23 @@ pub enum SummaryError {
 pub struct Summary {
     /// The fields that vary.
     pub axes: Vec<SweepAxis>,
-    /// Fields of interest that do not, with their value.
+    /// Fields of interest that do not vary, with their value.
     pub constants: Vec<(&'static str, String)>,
     /// Totals.
     pub counts: Counts,
     /// Every cell, in the order of the axes.
     pub cells: Vec<CellSummary>,
-    /// Indices of the cells whose learning rate is the one chosen on validation for their context.
+    /// Indices of the cells at the learning rate chosen on validation for their context.
     pub chosen: Vec<usize>,
-    /// The axes that tell the arms apart: of `norm`, `init` and, where it goes with some of them only,
-    /// `warmup_epochs` those that vary.
+    /// The axes that distinguish the arms: those of `norm` and `init` that vary, and
+    /// `warmup_epochs` if only some arms have a warm-up.
     pub arm_axes: Vec<usize>,
     /// The arm that the others are compared with; an index into `initializers`.
     pub baseline: Option<usize>,
     /// The arms of each task, the best first.
     pub ranking: Vec<Ranked>,
-    /// What tells a run that trains from one that does not in `ranking` and `pairs`: `success`, or
-    /// `diverged` where the claims ask for that.
+    /// The metric of success in `ranking` and `pairs`: `success`, or `diverged` if the claims are
+    /// about that.
     pub success_metric: Metric,
     /// Each arm over the whole sweep.
     pub initializers: Vec<InitializerSummary>,
@@ -123,15 +123,15 @@ pub struct Summary {
     pub claims: Vec<ClaimResult>,
     /// Published numbers beside ours.
     pub published: Vec<PublishedResult>,
-    /// What a reader must know of the numbers.
+    /// Limits of the numbers that a reader must know.
     pub notes: Vec<Note>,
 }
 
 impl Summary {
-    /// Makes a summary. A sweep that is partly or not at all finished has one, too.
+    /// Makes a summary; the sweep need not be finished.
     ///
     /// # Errors
-    /// If a baseline is asked for that is not in the sweep.
+    /// The requested baseline is not in the sweep.
     pub fn new(input: &Input) -> Result<Summary, SummaryError> {
         let sweep = Cells::new(input);
         let arms = Arms::new(&sweep, input.baseline)?;
@@ -167,7 +167,7 @@ impl Summary {
         })
     }
 
-    /// Every table, in the order in which a reader wants them.
+    /// Every table, the most important first.
     pub fn tables(&self) -> Vec<Table> {
         let all: Vec<usize> = (0..self.axes.len()).collect();
         let points: Vec<_> = self.profiles.iter().flat_map(|p| p.points.clone()).collect();
@@ -211,7 +211,7 @@ impl Summary {
         self.axes.iter().position(|axis| axis.field.name == name)
     }
 
-    /// The initializers that the sweep's networks could have had, and did not.
+    /// The initializers that the sweep's networks support but did not use.
     pub fn inits_not_tried(&self) -> Vec<&'static str> {
         let tried = |init: &Init| self.cells.iter().any(|cell| cell.job.init == *init);
         let possible = |init: &Init| {

@@ -1,4 +1,4 @@
-//! What a reader must know of the numbers.
+//! Notes on the limits of the numbers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,7 @@ use wninit_core::job::FIELDS;
 use wninit_core::results::Record;
 use wninit_core::table::Column;
 
-/// What the sweep is about, where it does not vary.
+/// Fields of interest that do not vary, with their value.
 pub(super) fn constants(sweep: &Cells) -> Vec<(&'static str, String)> {
     const OF_INTEREST: [&str; 12] = [
         "dataset",
@@ -41,10 +41,10 @@ pub(super) fn constants(sweep: &Cells) -> Vec<(&'static str, String)> {
         .collect()
 }
 
-/// What limits the numbers: a row of `notes.csv`.
+/// A limit of the numbers: a row of `notes.csv`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// What it is about, in a word.
+    /// Its topic, one word.
     pub kind: &'static str,
     /// The settings that it is about; empty for all.
     pub r#where: String,
@@ -53,7 +53,7 @@ pub struct Note {
 }
 
 impl Note {
-    /// About the whole sweep.
+    /// A note about the whole sweep.
     pub fn new(kind: &'static str, text: impl Into<String>) -> Note {
         Note { kind, r#where: String::new(), text: text.into() }
     }
@@ -80,12 +80,12 @@ impl Notes {
     }
 }
 
-/// A few places, and how many there are.
+/// The first few places, and their number.
 fn some(places: &[String]) -> String {
     listed(&places.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
-/// What limits the numbers.
+/// The limits of the numbers.
 pub(super) fn notes(
     sweep: &Cells,
     arms: &Arms,
@@ -102,7 +102,7 @@ pub(super) fn notes(
     notes.0
 }
 
-/// A context in words, with the arm where it is given.
+/// Display name of a context, with the arm if given.
 fn name(sweep: &Cells, arms: &Arms, context: &[usize], arm: Option<usize>) -> String {
     let axes = arms.context.iter().zip(context);
     let mut words: Vec<String> = axes
@@ -151,7 +151,7 @@ fn unfinished(sweep: &Cells, arms: &Arms, initializers: &[InitializerSummary], n
     missing.extend(empty.map(|context| name(sweep, arms, context, None)));
     if !missing.is_empty() {
         notes.at("missing", &missing, format!(
-            "Not compared, as no run counts: {}. What is said over several settings is said without these.",
+            "Not compared, because no run counts: {}. Results over several settings exclude these.",
             some(&missing)
         ));
     }
@@ -198,7 +198,7 @@ fn rates(sweep: &Cells, arms: &Arms, initializers: &[InitializerSummary], notes:
         let Some(&chosen) = arms.chosen.get(&context).and_then(|chosen| chosen.get(&arm)) else {
             continue;
         };
-        // Where nothing trains there is no best rate.
+        // If nothing trains there is no best rate.
         if cells.len() < 2 || sweep.cells[chosen].success().0 == 0 {
             continue;
         }
@@ -292,7 +292,7 @@ fn values(sweep: &Cells, notes: &mut Notes) {
     }
 }
 
-/// The composite accuracy by either convention of counting diverged runs, where they differ.
+/// The composite accuracy by both conventions of counting diverged runs, if they differ.
 fn conventions(sweep: &Cells, arms: &Arms, notes: &mut Notes) {
     let mut places = Vec::new();
     for (arm, Arm { label, .. }) in arms.arms.iter().enumerate() {
@@ -333,7 +333,7 @@ fn provenance(sweep: &Cells, arms: &Arms, initializers: &[InitializerSummary], n
             notes.at("provenance", &each, format!("Mixed {what}: {}.", some(&each)));
         }
     };
-    // Which of a machine's equal GPUs it was does not matter.
+    // The index of a GPU does not matter.
     let device = |r: &Record| match r.provenance.device.split_once(' ') {
         Some((_, name)) => name.to_owned(),
         None => r.provenance.device.split(':').next().unwrap_or_default().to_owned(),

@@ -36,7 +36,7 @@ pub struct ProfilePoint {
 pub(super) static COLUMNS: &[Column<ProfilePoint>] = columns![ProfilePoint;
     "init": "", columns::INIT, "" => |p| p.init.as_str();
     "tau": "fraction", "a test accuracy", "" => |p| p.tau;
-    "share": "fraction", "share of the jobs, over all cells, with a test accuracy of at least tau, those that did not train counted as a guess; mean over seeds", ""
+    "share": "fraction", "share of the jobs, over all cells, with a test accuracy of at least tau, with a guess for those that did not train; mean over seeds", ""
         => |p| p.share;
     "low": "fraction", "lower end of the 95 % interval of share, Gaffke's bound over the seeds, at this tau alone", "" => |p| p.band.low;
     "high": "fraction", "upper end of the 95 % interval of share", "" => |p| p.band.high;
@@ -44,9 +44,9 @@ pub(super) static COLUMNS: &[Column<ProfilePoint>] = columns![ProfilePoint;
 ];
 
 impl Arms {
-    /// The performance profile (Dolan & Moré 2002; the "score distribution" of Agarwal et al. 2021). A seed
-    /// acts on all of its cells at once, so it is the unit: of each seed that has every cell the share of
-    /// cells that reach τ.
+    /// The performance profile (Dolan & Moré 2002; the "score distribution" of Agarwal et al.
+    /// 2021). A seed acts on all of its cells at once, so it is the unit: the share of cells that
+    /// reach τ is computed for each seed that has every cell.
     pub(super) fn profiles(&self, sweep: &Cells) -> Vec<Profile> {
         let mut by_seed: Vec<BTreeMap<Seed, Vec<f64>>> = vec![BTreeMap::new(); self.arms.len()];
         let mut n_cells = vec![0; self.arms.len()];

@@ -13,7 +13,7 @@ use wninit_core::table::Column;
 #[allow(missing_docs)] // COLUMNS documents each
 pub struct PublishedResult {
     pub r#where: String,
-    /// The same in as few words as a line of a terminal has room for.
+    /// The same, short enough for a line of a terminal.
     pub briefly: String,
     pub metric: Metric,
     pub published: f64,
@@ -31,10 +31,10 @@ pub struct PublishedResult {
 /// The columns of `published.csv`.
 pub(super) static COLUMNS: &[Column<PublishedResult>] = columns![PublishedResult;
     "where": "", "the jobs that it is about", "all" => |p| p.r#where.as_str();
-    "metric": "", "what it is about; our accuracies and losses are those of the jobs that train, but for composite_acc", "" => |p| p.metric.name();
+    "metric": "", "its metric; our accuracies and losses are those of the jobs that train, except composite_acc", "" => |p| p.metric.name();
     "published": "the metric's", "the published number", "" => |p| p.published;
     "spread": "the metric's", "its uncertainty, as published", "not published" => |p| p.spread;
-    "source": "", "where it was published", "not said" => |p| p.source.as_deref();
+    "source": "", "where it was published", "not stated" => |p| p.source.as_deref();
     "n": "seeds", "seeds of ours", "" => |p| p.n;
     "mean": "the metric's", "our mean over seeds, at the best lr on validation", "fewer than two seeds trained, or none is finished" => |p| p.mean;
     "sd": "the metric's", "our standard deviation between seeds", "fewer than two seeds" => |p| p.sd;

@@ -1,4 +1,4 @@
-//! Which initializer to use for a task, and how sure that is.
+//! Ranks the initializers of each task, with tests of the differences.
 
 use std::collections::BTreeMap;
 
@@ -16,14 +16,14 @@ use wninit_core::fmt::p_value;
 use wninit_core::grid::{Claim, Metric};
 use wninit_core::table::Column;
 
-/// How an arm stands against the best of its task: success first, then accuracy given success.
+/// The comparison of an arm with the best of its task: success first, then accuracy given success.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// It is the best, in these seeds.
+    /// It is the best in these seeds.
     First,
-    /// No run of it succeeds, and fewer do than of the best. It is shown where the difference in success is.
+    /// None of its runs succeed, but some of the best do.
     NeverTrains {
-        /// Whether that is beyond chance.
+        /// Whether the difference in success is significant.
         shown: bool,
     },
     /// Fewer of its seeds train.
@@ -64,7 +64,7 @@ pub struct Ranked {
 pub(super) static COLUMNS: &[Column<Ranked>] = columns![Ranked;
     "rank": "", "place among the initializers of the task: by the share of runs that train, then by validation accuracy", "" => |r| r.rank;
     "init": "", columns::INIT, "" => |r| r.init.as_str();
-    "n_trained": "jobs", "jobs that trained (did not diverge, where the claims are about diverged), at every lr", "" => |r| r.trained;
+    "n_trained": "jobs", "jobs that trained (did not diverge, if the claims are about diverged), at every lr", "" => |r| r.trained;
     "n": "jobs", columns::COUNTED, "" => |r| r.runs;
     "success": "fraction", "share of seeds that train, mean over lrs and settings", columns::NOTHING_FINISHED
         => |r| r.success.map(|s| s.value);
@@ -80,8 +80,8 @@ pub(super) static COLUMNS: &[Column<Ranked>] = columns![Ranked;
         => |r| r.accuracy.map(|a| a.interval.low);
     "acc_high": "fraction", "upper end of its 95 % interval", "fewer than two trained"
         => |r| r.accuracy.map(|a| a.interval.high);
-    "acc_n": "seeds", "seeds that acc is the mean of", "" => |r| r.n;
-    "against_first": "", "how it stands against rank 1: success first, then accuracy of the jobs that train; errors are 5 % for all pairs of a task", ""
+    "acc_n": "seeds", "seeds in the mean acc", "" => |r| r.n;
+    "against_first": "", "comparison with rank 1: success first, then accuracy of the jobs that train; errors are 5 % for all pairs of a task", ""
         => |r| r.words();
     "success_p": "", "p value of: rank 1 trains as many seeds, times the number of pairs", "rank 1, or nothing trains"
         => |r| r.behind.as_ref().and_then(|c| c.success.p).map(readable_p);
@@ -93,12 +93,12 @@ pub(super) static COLUMNS: &[Column<Ranked>] = columns![Ranked;
         => |r| r.behind.as_ref().and_then(|c| c.accuracy.interval()).map(|i| i.high);
     "acc_p": "", "p value of: the accuracies are equal, times the number of pairs", "as acc_behind"
         => |r| r.behind.as_ref().and_then(|c| c.accuracy.p).map(readable_p);
-    "acc_detectable": "fraction", "the difference that as many seeds find with probability 0.8", "as acc_behind"
+    "acc_detectable": "fraction", "the difference that this number of seeds detects with probability 0.8", "as acc_behind"
         => |r| r.behind.as_ref().and_then(|c| detectable(&c.accuracy));
 ];
 
 impl Ranked {
-    /// How it stands against the best, with the numbers.
+    /// The comparison with the best, with the numbers.
     pub fn words(&self) -> String {
         let p = |p: Option<f64>| p.map(|p| format!(", p = {}", p_value(p))).unwrap_or_default();
         let Some(Comparison { success, accuracy }) = &self.behind else {
@@ -135,14 +135,13 @@ fn settings_disagree(decision: &Decision) -> bool {
     decision.why.as_ref().is_some_and(|why| why.starts_with("Settings disagree"))
 }
 
-/// What tells an arm that trains from one that does not: not to diverge, if that is all that the claims ask
-/// for.
+/// The metric of success: `diverged`, if the claims are only about that.
 pub(super) fn success_metric(claims: &[Claim]) -> Metric {
     let all = !claims.is_empty() && claims.iter().all(|claim| claim.metric == Metric::Diverged);
     if all { Metric::Diverged } else { Metric::Success }
 }
 
-/// The axes of the task: neither arms nor hyper-parameters.
+/// The axes of the task: all but the arm's and those of hyper-parameters.
 pub(super) fn task_axes(sweep: &Cells, arms: &Arms) -> Vec<usize> {
     let tuned = sweep.axes_among(&HYPERPARAMETERS);
     sweep.axes_without(&arms.axes.iter().chain(&tuned).copied().collect::<Vec<_>>())

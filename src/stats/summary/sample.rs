@@ -31,9 +31,9 @@ fn measure(metric: Metric, run: &Run) -> Option<f64> {
     }
 }
 
-/// The axes of a setting: all but `besides` and the learning rate that validation chooses. A learning
-/// rate that the claim compares is not for validation to choose; and of how many runs train, every one
-/// counts, unless an earlier sweep chose.
+/// The axes of a setting: all but `besides` and a learning rate that validation chooses. Validation
+/// does not choose a learning rate that the claim compares, nor one for a metric of how many runs
+/// train, unless an earlier sweep chose.
 fn contexts(sweep: &Cells, metric: Metric, besides: &[usize], names_lr: bool) -> Vec<usize> {
     let every_one = metric.is_binary() && (names_lr || sweep.not_chosen.is_none());
     let lr = sweep.axis("lr").filter(|lr| !besides.contains(lr) && !every_one);
@@ -51,13 +51,13 @@ pub(super) struct Wanted<'c> {
     seeds: Vec<&'c Condition>,
     /// Only runs whose seed is finished in every arm.
     whole: bool,
-    /// Whether the learning rates are named: otherwise, where an earlier sweep chose them, only jobs with
-    /// the chosen one are wanted.
+    /// Whether the filter names learning rates. If it does not and an earlier sweep chose them,
+    /// only jobs with the chosen one are wanted.
     names_lr: bool,
 }
 
 impl<'c> Wanted<'c> {
-    /// Those that a filter lets through.
+    /// The jobs that a filter accepts.
     pub(super) fn by(sweep: &Cells, filter: &'c [Condition]) -> Wanted<'c> {
         let (seeds, settings): (Vec<&Condition>, Vec<&Condition>) =
             filter.iter().partition(|condition| condition.is_about_seeds());
@@ -84,7 +84,8 @@ impl<'c> Wanted<'c> {
     }
 }
 
-/// What came of a run, in the engine's terms: `None` if it was not measured, `Some(None)` if it failed.
+/// The outcome of a run in the terms of `verdict`: `None` if it was not measured, `Some(None)` if
+/// it failed.
 fn outcome(metric: Metric, run: &Run, guess: f64) -> Option<Option<f64>> {
     use Metric::*;
     let trained = run.ending == RunEnding::Success;
@@ -93,7 +94,7 @@ fn outcome(metric: Metric, run: &Run, guess: f64) -> Option<Option<f64>> {
     match metric {
         Success => Some(trained.then_some(1.0)),
         Diverged => Some((run.ending != RunEnding::Diverged).then_some(1.0)),
-        // Where data sets differ in their classes, so do guesses.
+        // If data sets differ in their number of classes, so do guesses.
         CompositeAcc if !trained => Some((own != guess).then_some(own)),
         TestAcc | BestValAcc | ValAcc | TrainAcc | TestLoss | ValLoss | TrainLoss if !trained => {
             Some(None)
@@ -119,13 +120,13 @@ pub(super) struct Sides {
     pub missing: usize,
     /// Finished runs whose seed is not finished in every arm.
     pub left_out: usize,
-    /// Seconds of one seed of everything at the chosen hyperparameters.
+    /// Seconds to train one seed of all settings and sides at the chosen hyperparameters.
     pub seconds_a_seed: f64,
 }
 
-/// The runs of each side, setting by setting. A seed counts in a setting if all cells of the setting that
-/// the claim is about, with every learning rate that could be chosen, have finished it: runs that
-/// diverge end early, so what is finished first is not a fair sample.
+/// The runs of each side, setting by setting. A seed counts in a setting if all cells of the
+/// setting that the claim is about, with every learning rate that could be chosen, have finished
+/// it: runs that diverge end early, so the first finished runs are a biased sample.
 pub(super) fn sides(sweep: &Cells, metric: Metric, wanted: &[Wanted], besides: &[usize]) -> Sides {
     let axes = contexts(sweep, metric, besides, wanted.iter().any(|side| side.names_lr));
     let groups: BTreeMap<Vec<usize>, Vec<Vec<usize>>> = sweep
@@ -176,8 +177,8 @@ pub(super) fn sides(sweep: &Cells, metric: Metric, wanted: &[Wanted], besides: &
     sides
 }
 
-/// What was measured where jobs start. Cells that differ in their learning rate start alike: any of
-/// them will do.
+/// Measurements at initialization. Cells that differ only in their learning rate share them, so any
+/// of them is used.
 fn initial(
     sweep: &Cells,
     cells: &[usize],
@@ -256,7 +257,7 @@ fn trained(
     arm
 }
 
-/// The jobs that it is about.
+/// Describes the jobs that a filter accepts.
 pub(super) fn in_words(filter: &[Condition]) -> String {
     filter.iter().map(Condition::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -1,4 +1,4 @@
-//! Which jobs a sweep needs whose seeds are added until its claims are decided.
+//! Chooses the jobs of a sweep whose seeds are added until its claims are decided.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -15,32 +15,33 @@ use wninit_core::plan::Plan;
 use wninit_core::results::Record;
 use wninit_core::run::until_decided::{Look, Looks};
 
-/// The looks at a sweep and the jobs that they ask for.
+/// The looks at a sweep and the jobs that they add.
 ///
-/// All cells begin with the seeds of the grid. After each look at them, the cells that an open claim needs
-/// ([`Answer::open`](crate::verdict::Answer::open)) get a batch more, those with the fewest seeds
-/// first, so that arms that are compared keep to the same seeds. Seeds are used in their order. The tests are
-/// anytime-valid, so neither the number of looks nor the results that led to them change their error.
+/// All cells start with the seeds of the grid. After each look, the cells that an open claim needs
+/// ([`Answer::open`](crate::verdict::Answer::open)) get another batch, those with the fewest seeds
+/// first, so that compared arms keep the same seeds. Seeds are used in their order. The tests are
+/// anytime-valid, so neither the number of looks nor the results that led to them change their
+/// error.
 pub struct SequentialPlan {
     rule: UntilDecided,
-    /// Those that training can decide.
+    /// The claims that training can decide.
     claims: Vec<Claim>,
     /// The sweep that chose its learning rates, if one did.
     explored: Option<Explored>,
-    /// Every job that may be asked for, in the plan's order.
+    /// Every job that may be added, in the plan's order.
     jobs: Vec<(JobId, Job)>,
-    /// Of each job, its cell and the number of its seed in the cell.
+    /// The cell of each job, and the number of its seed in the cell.
     places: Vec<(usize, usize)>,
-    /// By cell, how many seeds were asked for so far.
+    /// Number of seeds planned so far, by cell.
     seeds: Vec<usize>,
-    /// The looks that asked for more.
+    /// Number of looks that added jobs.
     looks: usize,
-    /// What the last look said of each claim.
+    /// The message of the last look about each claim.
     said: Vec<String>,
 }
 
 impl SequentialPlan {
-    /// The path of a grid with a rule, before the first look; `None` for one without.
+    /// The plan of a grid with a rule, before the first look; `None` for one without.
     ///
     /// # Errors
     /// The grid does not expand, none of its claims can be decided by training, or one of them
@@ -81,18 +82,18 @@ impl SequentialPlan {
         Ok(Some(SequentialPlan { rule, claims, explored, jobs, places, seeds, looks: 0, said }))
     }
 
-    /// The number of jobs at the most.
+    /// The maximum number of jobs.
     pub fn most(&self) -> usize {
         self.jobs.len()
     }
 
-    /// The jobs asked for so far, with their ids.
+    /// The jobs planned so far, with their ids.
     fn planned(&self) -> Vec<(JobId, Job)> {
         let asked = |(_, (cell, number)): &(_, &(usize, usize))| *number < self.seeds[*cell];
         self.jobs.iter().zip(&self.places).filter(asked).map(|(job, _)| job.clone()).collect()
     }
 
-    /// What a look shows of each claim, and which are open.
+    /// The message of a look: the state of each claim, and which are open.
     fn message(&mut self, results: &[ClaimResult]) -> String {
         let seeds = self.seeds.iter().max().copied().unwrap_or(0);
         let open: Vec<&str> =
@@ -114,7 +115,7 @@ impl SequentialPlan {
                     "undecided, as settings disagree".to_owned()
                 }
                 (Verdict::Undecided, false) => {
-                    format!("undecided at the most seeds, {}", self.rule.max_seeds)
+                    format!("undecided at the maximum number of seeds, {}", self.rule.max_seeds)
                 }
                 (verdict, false) => verdict.to_string(),
             };
@@ -156,8 +157,8 @@ impl Looks for SequentialPlan {
     }
 }
 
-/// An error where a side of a claim has several settings of its hyperparameters: which of them is best may
-/// change from look to look, and a test of whichever leads is not valid.
+/// An error if a side of a claim has several settings of its hyperparameters: the best one may
+/// change from look to look, and a test of the current best is not valid.
 fn refuse_choices(grid: &Grid, sweep: &Cells, results: &[ClaimResult]) -> Result<(), GridError> {
     for result in results {
         let Some(cells) = result.cells.iter().flatten().find(|cells| cells.len() > 1) else {
@@ -177,7 +178,7 @@ fn refuse_choices(grid: &Grid, sweep: &Cells, results: &[ClaimResult]) -> Result
     Ok(())
 }
 
-/// The rule, for a summary.
+/// The rule, as a note of the summary.
 pub(super) fn in_words(UntilDecided { max_seeds, batch }: UntilDecided) -> Note {
     let text = format!(
         "Seeds were added until the claims were decided, {batch} at a time, at most {max_seeds}. Their tests are \

@@ -21,11 +21,11 @@ pub struct VarianceSummary {
     pub n_cells: usize,
     pub sd: Option<f64>,
     pub df: Option<usize>,
-    /// Cells that both this arm and the baseline have with three such runs or more.
+    /// Cells in which both this arm and the baseline have at least three such runs.
     pub n_common: usize,
-    /// Seeds in those.
+    /// Seeds in those cells.
     pub n_seeds: usize,
-    /// Over those cells.
+    /// Ratio over those cells.
     pub ratio: Option<Estimate>,
 }
 

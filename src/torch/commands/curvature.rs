@@ -30,7 +30,7 @@ use wninit_core::run::pool::EXIT_UNFINISHED;
 use wninit_core::run::trainer::Stop;
 use wninit_core::run::{sweep, until_decided};
 
-/// Measures the initial networks that have no final row.
+/// Measures the initial networks without a final row.
 ///
 /// # Errors
 /// The grid or the command line is invalid, or the results folder cannot be used.
@@ -147,7 +147,7 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
     let left = all - done - failed;
     let code = match () {
         () if left > 0 && stop.load(Ordering::Relaxed) => {
-            say(&format!("interrupted; {left} networks are left, and the same command goes on"));
+            say(&format!("interrupted; {left} networks are left; the same command continues"));
             EXIT_INTERRUPTED
         }
         () if failed > 0 => EXIT_UNFINISHED,

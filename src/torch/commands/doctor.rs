@@ -1,4 +1,4 @@
-//! `wninit doctor`: checks this machine, and says how to fix what is missing.
+//! `wninit doctor`: checks this machine and explains how to fix problems.
 
 use std::process::{Command, Output};
 
@@ -42,8 +42,8 @@ pub(crate) fn run(args: &Args, commit: &str) -> anyhow::Result<u8> {
         0 => line(
             false,
             "GPUs",
-            "none: training runs on the CPU. Where there is one, `nvidia-smi` must list it, and its \
-             driver must be new enough for this libtorch's CUDA"
+            "none: training runs on the CPU. For a GPU, `nvidia-smi` must list it, and its driver must be \
+             new enough for this libtorch's CUDA"
                 .to_owned(),
         ),
         n => {

@@ -25,8 +25,8 @@ use wninit_core::run::sweep::SweepFolder;
 use wninit_core::run::until_decided::{self, Looks};
 use wninit_core::run::{interrupt, sweep};
 
-/// The looks of a grid that adds seeds until its claims are decided; `None` for any other. They need
-/// statistics, of which this crate knows nothing.
+/// The looks of a grid that adds seeds until its claims are decided; `None` for any other. They
+/// need statistics, which are not part of this crate.
 pub type LooksOf = fn(&Grid) -> Result<Option<Box<dyn Looks>>, GridError>;
 
 /// # Errors
@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Args, commit: &'static str, looks: LooksOf) -> anyhow::
     let mut looks = looks(&grid)?;
     if looks.is_some() && args.shard.is_some() {
         return Err(UsageError(anyhow::anyhow!(
-            "--shard trains a fixed part of a sweep, and seeds that are added until claims are decided \
+            "--shard trains a fixed part of a sweep, but seeds that are added until claims are decided \
              depend on all of it; leave --shard or until_decided out"
         ))
         .into());
@@ -50,8 +50,8 @@ pub(crate) fn run(args: &Args, commit: &'static str, looks: LooksOf) -> anyhow::
         && devices.iter().any(|device| !device.is_cuda())
     {
         return Err(UsageError(anyhow::anyhow!(
-            "job {} has precision = \"tf32\", which needs a GPU, and there is none to use; \
-             take fp32 or bf16, or --device cuda on a machine with a GPU",
+            "job {} has precision = \"tf32\", which needs a GPU, and none is in use; \
+             set fp32 or bf16, or use --device cuda on a machine with a GPU",
             job.id
         ))
         .into());
@@ -81,7 +81,7 @@ pub(crate) fn run(args: &Args, commit: &'static str, looks: LooksOf) -> anyhow::
     if args.shard.is_none() {
         warn_of_shards(&dir)?;
     }
-    // Jobs that were added are what was asked for; others are a change.
+    // Jobs that a look added are not a change.
     if let Some(change) = sweep.change.filter(|c| looks.is_none() || c.orphaned > 0) {
         say(&change.to_string());
     }
@@ -170,12 +170,12 @@ pub(crate) fn run(args: &Args, commit: &'static str, looks: LooksOf) -> anyhow::
     Ok(Ended::Exit(code))
 }
 
-/// Warns if other processes train shards of the sweep, since this one trains all its jobs.
+/// Warns if other processes train shards of the sweep, because this one trains all of its jobs.
 fn warn_of_shards(dir: &Path) -> Result<(), ResultsError> {
     for folder in folders(dir)?.iter().skip(1) {
         if let Some(holder) = holder(folder)? {
             say(&format!(
-                "warning: {} is being trained by {holder}; its unfinished jobs are trained here, too",
+                "warning: {} is being trained by {holder}; its unfinished jobs are also trained here",
                 folder.display()
             ));
         }

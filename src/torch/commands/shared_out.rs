@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, mpsc};
 
-/// Distributes tasks to worker threads and calls `done` on the calling thread with each result. No task
-/// starts after `stop` is set or `done` has returned false; those in progress are completed. If threads
-/// cannot be started there are fewer workers, and if there is none the calling thread does the work.
+/// Distributes tasks to worker threads and calls `done` on the calling thread with each result. No
+/// task starts after `stop` is set or `done` has returned false; those in progress are completed.
+/// If some threads cannot be started there are fewer workers; if none can, the calling thread does
+/// the work.
 pub(super) fn shared_out<T: Send, R: Send>(
     tasks: Vec<T>,
     workers: usize,

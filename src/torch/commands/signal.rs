@@ -27,7 +27,7 @@ use wninit_core::run::pool::EXIT_UNFINISHED;
 use wninit_core::run::trainer::Stop;
 use wninit_core::{data, execution};
 
-/// Writes `signal.csv` and `columns.json`, of which `wninit` makes a page and a table.
+/// Writes `signal.csv` and `columns.json`, from which `wninit` makes a page and a table.
 ///
 /// # Errors
 /// The grid or the command line is invalid, or the folder cannot be written.
@@ -170,7 +170,7 @@ fn chosen(jobs: &mut Vec<PlannedJob>, wanted: &[JobId]) -> anyhow::Result<()> {
     let planned: HashSet<JobId> = jobs.iter().map(|job| job.id).collect();
     if let Some(id) = wanted.iter().find(|id| !planned.contains(id)) {
         return Err(UsageError(anyhow!(
-            "--job {id}: the grid has no such job; `wninit plan GRID --list` shows those that it has"
+            "--job {id}: the grid has no such job; `wninit plan GRID --list` lists its jobs"
         ))
         .into());
     }

@@ -54,7 +54,7 @@ impl Difference {
 /// row. The exit code is 1 if a job is different, 3 if one could not be trained, 130 after Ctrl-C.
 ///
 /// # Errors
-/// The folder has no finished job, or not the named one, or its files cannot be read.
+/// The folder has no finished job or lacks the named one, or its files cannot be read.
 pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<u8> {
     let runs = read_runs(&args.dir)?;
     warn(&runs.warnings);
@@ -141,7 +141,7 @@ fn chosen(records: Vec<Record>, args: &Args) -> anyhow::Result<Vec<Record>> {
     let mut by_id: HashMap<JobId, Record> = records.into_iter().map(|r| (r.job.id(), r)).collect();
     let find = |id: &JobId| {
         by_id.remove(id).ok_or_else(|| {
-            UsageError(anyhow!("--job {id}: {dir} has no row of it (or it is named twice); `wninit status {dir}` says what is finished"))
+            UsageError(anyhow!("--job {id}: {dir} has no row of it (or it is named twice); `wninit status {dir}` shows the finished jobs"))
                 .into()
         })
     };

@@ -61,7 +61,7 @@ pub(crate) fn model(gpu: usize) -> Option<String> {
     (ok && !name.is_empty()).then(|| name.to_owned())
 }
 
-/// Makes the calling thread launch on a stream of its own, the same one each time: the default
+/// Makes the calling thread launch on its own stream, the same one each time: the default
 /// stream cannot be captured, and workers that share a GPU would wait for each other on it.
 ///
 /// # Panics

@@ -15,23 +15,23 @@ use wninit_core::plan::cohort::Shape;
 
 use residual::ResidualBlock;
 
-/// What a model is made for.
+/// The parameters for building a model.
 #[derive(Clone, Copy, Debug)]
 pub struct ModelConfig {
     /// The network and its sizes.
     pub arch: Arch,
-    /// How its layers are normalised.
+    /// Normalisation of its layers.
     pub norm: Norm,
     /// Channels, height and width of an image.
     pub input: [i64; 3],
     /// Number of classes.
     pub classes: i64,
-    /// Where and in which types it computes.
+    /// The device and the types of its arithmetic.
     pub arithmetic: Arithmetic,
 }
 
 impl ModelConfig {
-    /// For jobs of a shape on a device.
+    /// The config for jobs of a shape on a device.
     pub(crate) fn of(shape: &Shape, device: Device) -> ModelConfig {
         ModelConfig {
             arch: shape.arch,
@@ -93,16 +93,16 @@ pub struct Model {
     flat: bool,
 }
 
-/// What a training step found, before its update.
+/// The result of a training step, before its update.
 pub struct StepResult {
     /// The mean cross-entropy of the mini-batch, `[member]`, in nats.
     pub loss: Tensor,
-    /// How many images were classified correctly, `[member]`.
+    /// Number of images classified correctly, `[member]`.
     pub correct: Tensor,
 }
 
 impl Model {
-    /// A stack of networks with all parameters 0 (batch norms at their start).
+    /// A stack of networks with all parameters 0 (batch norms at their initial values).
     pub fn zeros(config: ModelConfig, members: i64) -> Model {
         let network = config.network();
         let builder = Builder { members, arithmetic: config.arithmetic };
@@ -111,7 +111,8 @@ impl Model {
         Model { config, members, layers, flat: network.takes_flat_images() }
     }
 
-    /// A single network as its initializer draws it; a data-dependent one is not done with that.
+    /// A single network as drawn by its initializer; a data-dependent one also needs
+    /// [`Model::data_dependent`].
     pub(crate) fn drawn(config: ModelConfig, init: Init, seed: u64) -> Model {
         let mut model = Model::zeros(config, 1);
         for affine in model.affines() {
@@ -120,8 +121,8 @@ impl Model {
         model
     }
 
-    /// A single network, initialised. `batch` gives the images of the data-dependent pass,
-    /// `[batch, channel, height, width]`, and is asked only if the initializer needs them.
+    /// A single network, initialised. `batch` returns the images of the data-dependent pass,
+    /// `[batch, channel, height, width]`; it is called only if the initializer needs them.
     pub fn initialised(
         config: ModelConfig,
         init: Init,
@@ -143,25 +144,25 @@ impl Model {
         }
     }
 
-    /// What the model was made for.
+    /// The config that the model was built from.
     pub fn config(&self) -> ModelConfig {
         self.config
     }
 
-    /// How many networks are stacked.
+    /// Number of stacked networks.
     pub fn members(&self) -> i64 {
         self.members
     }
 
-    /// Images `[member, batch, channel, height, width]` as the first layer takes them.
+    /// Converts images `[member, batch, channel, height, width]` to the first layer's input.
     fn enter(&self, x: &Tensor) -> Tensor {
         let x = x.to_kind(self.config.arithmetic.compute);
         if self.flat {
             return x.flatten(2, -1);
         }
-        // Channels last in memory, for the convolutions. With a single channel that looks like
-        // channels first as well, and libtorch goes by the strides: give them in full, or a
-        // stack takes another kernel than a single network. See `torch::faults::AMBIGUOUS_LAYOUT`.
+        // Channels last in memory, for the convolutions. With a single channel this equals channels
+        // first, and libtorch chooses kernels by the strides: without explicit strides a stack
+        // would use another kernel than a single network. See `faults::AMBIGUOUS_LAYOUT`.
         let size = x.size();
         let [_, batch, channels, height, width] = size[..] else {
             panic!("images of a stack have five axes, not {size:?}")
@@ -181,15 +182,15 @@ impl Model {
         x.to_kind(self.config.arithmetic.params)
     }
 
-    /// What leaves each layer that has a name (after its ReLU, where it ends in one): of an `mlp`
-    /// or a `cnn` every hidden layer, of a residual network the stem and every block, then the
-    /// head's class scores. Statistics are those of training, and nothing moves. If `x` asks for a
-    /// gradient, all of them are on one autograd graph.
+    /// The output of each named layer (after its ReLU, if it has one): every hidden layer of an
+    /// `mlp` or a `cnn`, the stem and every block of a residual network, then the head's class
+    /// scores. Statistics are those of training, and running averages are not updated. If `x`
+    /// requires a gradient, all outputs are on one autograd graph.
     pub(crate) fn trace(&self, x: &Tensor) -> Vec<(String, Tensor)> {
         let mut x = self.enter(x);
         let mut outputs = Vec::new();
         for layer in &self.layers {
-            // A block shows what it is made of before it shows itself.
+            // A block reports its parts before itself.
             let mut last = None;
             let mut keep = |name: &str, _: &Tensor| last = Some(name.to_owned());
             x = layer.forward(&x, &mut Pass::Observe(&mut keep));
@@ -203,7 +204,7 @@ impl Model {
     ///
     /// `x` is `[member, batch, channel, height, width]`, `y` `[member, batch]` (class indices).
     /// At most `micro_batch` images pass through at a time. With `recompute`, only the input of
-    /// every √depth-th layer is kept and the rest computed again on the way back.
+    /// every √depth-th layer is kept; the rest is recomputed in the backward pass.
     pub fn train_step(
         &mut self,
         x: &Tensor,
@@ -328,7 +329,7 @@ impl Model {
         self.refresh();
     }
 
-    /// Recomputes what follows from the parameters, after they were set from outside.
+    /// Recomputes the effective weights; call it after setting parameters from outside.
     pub fn refresh(&mut self) {
         self.affines().into_iter().for_each(Affine::refresh);
     }

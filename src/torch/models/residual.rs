@@ -1,9 +1,9 @@
 //! The residual block of `resnet` and `wrn`.
 //!
-//! A block without batch norm starts with a convolution, and no ReLU stands after the stem,
-//! after the sum or before the pooling:
-//! `out = conv2(relu(conv1(x))) + shortcut(x)`. With batch norm, `z = bn1(x)` and
-//! `out = conv2(relu(bn2(conv1(relu(z))))) + shortcut(z)`, where an identity shortcut adds `x`.
+//! A block without batch norm starts with a convolution, and there is no ReLU after the stem, after
+//! the sum or before the pooling: `out = conv2(relu(conv1(x))) + shortcut(x)`. With batch norm,
+//! `z = bn1(x)` and `out = conv2(relu(bn2(conv1(relu(z))))) + shortcut(z)`; an identity shortcut
+//! adds `x`.
 
 use tch::Tensor;
 
@@ -21,7 +21,7 @@ pub(super) struct ResidualBlock {
 }
 
 impl ResidualBlock {
-    /// The block of that number in its stage, counted from 0.
+    /// Block `number` of its stage, counted from 0.
     pub(super) fn new(name: String, number: u32, block: Block, builder: Builder) -> ResidualBlock {
         let conv = |which: &str, conv| builder.conv(format!("{name}.{which}"), conv);
         let bn = |which: &str, bn| builder.batch_norm(&format!("{name}.{which}"), bn);
@@ -37,7 +37,7 @@ impl ResidualBlock {
     }
 }
 
-/// A ReLU of its own, for where a batch norm precedes it.
+/// A separate ReLU, for use after a batch norm.
 fn relu(x: &Tensor, pass: &mut Pass) -> Tensor {
     let y = x.relu();
     pass.save(&[&y]);
@@ -66,7 +66,7 @@ impl Layer for ResidualBlock {
     }
 
     fn backward(&mut self, dy: Tensor, back: &mut Backward, _need_dx: bool) -> Tensor {
-        // A stem comes before it, so the gradient is always wanted.
+        // The stem precedes it, so the gradient is always needed.
         let mut dh = self.conv2.backward(dy.shallow_clone(), back, true);
         if let Some(bn) = &mut self.bn2 {
             let dh_bn = back.tape.pop().threshold_backward(&dh, 0);

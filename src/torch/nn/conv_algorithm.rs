@@ -1,9 +1,9 @@
 //! A stack of 2-d convolutions, one per member, computed by one of several algorithms.
 //!
-//! Images are `[member, batch, channel, height, width]`, and lie in memory as
-//! `[member, batch, height, width, channel]` (channels last). On a CPU, consecutive dense
-//! convolutions are fastest and make a member's result independent of its neighbours to the
-//! last bit. On a GPU the fastest algorithm depends on the shape: `conv_timing` chooses it.
+//! Images are `[member, batch, channel, height, width]`, stored as
+//! `[member, batch, height, width, channel]` (channels last). On a CPU, consecutive dense convolutions are fastest and make a
+//! member's result independent of its neighbours to the last bit. On a GPU the fastest algorithm
+//! depends on the shape: `conv_timing` chooses it.
 
 use std::cell::OnceCell;
 
@@ -14,7 +14,7 @@ use crate::ffi::conv2d;
 pub(crate) use crate::ffi::conv2d::Window;
 use crate::ffi::cuda::Lanes;
 
-/// How a stack is convolved.
+/// The algorithm that convolves a stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum ConvAlgorithm {
     /// One dense convolution per member, one after the other.

@@ -11,7 +11,7 @@ use super::conv_algorithm::{ConvAlgorithm, ConvGrads, Window, backward, forward}
 use crate::ffi::cuda::synchronize;
 use crate::ffi::cuda_graph::{Graph, GraphMemory};
 
-/// What the timings depend on.
+/// The properties that the timings depend on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct TimingKey {
     gpu: usize,

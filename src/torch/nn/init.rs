@@ -1,7 +1,9 @@
-//! Initialization: draws the direction `v` of each layer and computes its gain `g`.
+//! Initialization: draws the direction `v` of each layer and computes its gain `g` from γ
+//! ([`gamma`]), which depends on the layer's [`Role`].
 //!
 //! Every layer has its own random stream, so its values depend only on the seed and the layer's
-//! name. The data-dependent gain needs a forward pass: see [`super::Layer::data_dependent`].
+//! name. The data-dependent gain needs a forward pass: see [`super::Layer::data_dependent`] and
+//! `Affine::data_dependent` in `params.rs`.
 
 use rand::distr::{Distribution, Uniform};
 use rand_distr::StandardNormal;
@@ -23,6 +25,8 @@ pub(crate) fn draw(affine: &mut Affine, init: Init, seed: u64) {
     let size = affine.direction.value.size();
     let v = match init.direction {
         Direction::He => {
+            // Where a rule sets g, the scale of v does not change w, only the effective step size.
+            // Only `he_proposed` has variance 1/fan_in.
             let variance = if init.gain == Gain::Proposed { 1.0 } else { 2.0 } / fan_in as f64;
             gaussian(&affine.name, seed, [size[1], fan_in]) * variance.sqrt()
         }
@@ -48,7 +52,7 @@ pub(crate) fn draw(affine: &mut Affine, init: Init, seed: u64) {
     affine.refresh();
 }
 
-/// The gain `g` of all units of a layer; `None` stands for `‖v‖`. To add a rule, add a variant to
+/// The gain `g` of all units of a layer; `None` means `‖v‖`. To add a rule, add a variant to
 /// [`Gain`] and an arm here.
 fn gain(gain: Gain, role: Role, fan_in: i64, fan_out: i64) -> Option<f64> {
     let gamma = gamma(role, gain);

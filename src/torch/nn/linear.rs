@@ -9,7 +9,7 @@ use wninit_core::job::Norm;
 
 /// `[member, batch, in]` to `[member, batch, out]`, one product for each member.
 ///
-/// The result's memory layout is `[member, out, batch]`, which keeps what a product reads repeatedly
+/// The result's memory layout is `[member, out, batch]`, so that a product's repeated reads are
 /// contiguous.
 pub(crate) struct Linear {
     affine: Affine,

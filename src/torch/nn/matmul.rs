@@ -45,7 +45,7 @@ fn member(stack: &Tensor, m: i64) -> Matrix {
 /// `a` and `b` are matrices of these sizes.
 unsafe fn product(to: &mut [f32], [n, k, m]: [usize; 3], a: Matrix, b: Matrix) {
     // Read well-laid-out operands in place: packing a batch's activations takes 5 % of the product's
-    // time. The threshold is in units of the kernel's width.
+    // time. The threshold is in multiples of the kernel's width.
     static READ_IN_PLACE: Once = Once::new();
     READ_IN_PLACE.call_once(|| set_lhs_packing_threshold_single_thread(128));
     assert_eq!(to.len(), n * m);
@@ -54,7 +54,7 @@ unsafe fn product(to: &mut [f32], [n, k, m]: [usize; 3], a: Matrix, b: Matrix) {
         1 => (n, m, 1, a, b),
         _ => (m, n, m, b.transposed(), a.transposed()),
     };
-    // SAFETY: the operands are the caller's promise; `to` was checked.
+    // SAFETY: the caller guarantees the operands; `to` was checked.
     unsafe {
         get_gemm_fn()(
             rows,

@@ -1,7 +1,7 @@
 //! Stacked layers: every parameter and every activation has a leading `member` axis.
 //!
 //! A layer implements its forward and its backward pass. The backward pass also updates the
-//! parameters, while they are in the cache. The forward pass saves what the backward pass needs on
+//! parameters, while they are in the cache. The forward pass saves tensors for the backward pass on
 //! a [`Tape`]. Training does not use autograd; tests and curvature do: parameters that require a
 //! gradient make the same forward pass differentiable.
 
@@ -61,7 +61,7 @@ pub enum Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// Saves what the backward pass will pop, the last one first.
+    /// Saves tensors, which the backward pass pops in reverse order.
     pub(crate) fn save(&mut self, tensors: &[&Tensor]) {
         match self {
             Pass::Train(tape) | Pass::Recompute(tape) => {
@@ -100,7 +100,7 @@ impl<'a> Accumulation<'a> {
     }
 }
 
-/// What a backward pass hands from layer to layer, besides the gradient.
+/// State that a backward pass hands from layer to layer, besides the gradient.
 pub(crate) struct Backward<'a> {
     pub tape: Tape,
     pub accum: Accumulation<'a>,

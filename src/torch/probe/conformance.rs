@@ -230,8 +230,8 @@ pub fn cases_of<'j>(jobs: impl IntoIterator<Item = &'j Job>) -> Vec<Case> {
     cases.into_iter().collect()
 }
 
-/// Reduces the batch to at most 15 million multiplications, but at least one image; what makes large
-/// convolutions different (channels, kernel, stride, image) is kept.
+/// Reduces the batch to at most 15 million multiplications, but at least one image; channels,
+/// kernel, stride and image, which make large convolutions different, are kept.
 fn affordable(shape: ConvShape, batch: i64) -> i64 {
     const MULTIPLICATIONS: i64 = 15_000_000;
     let ConvShape { inputs, outputs, window, image } = shape;

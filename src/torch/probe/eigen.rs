@@ -77,7 +77,7 @@ fn host(tensor: &Tensor) -> Vec<f64> {
     Vec::try_from(flat).expect("a one-dimensional tensor of numbers")
 }
 
-/// `x / size`; 0 where the size is at most `floor` or not finite. `size` and `floor` are `[member]`.
+/// `x / size`; 0 if the size is at most `floor` or not finite. `size` and `floor` are `[member]`.
 fn scaled(x: &Tensor, size: &Tensor, floor: &Tensor) -> Tensor {
     let usable = size.gt_tensor(floor).logical_and(&size.isfinite());
     let factor = size.reciprocal().where_self(&usable, &size.zeros_like());
@@ -124,7 +124,7 @@ struct Ritz {
     value: f64,
     /// The last component of its vector, in absolute value.
     last: f64,
-    /// All Ritz values and vectors `[k]`, in falling order of absolute value.
+    /// All Ritz values and vectors `[k]`, sorted by decreasing absolute value.
     pairs: Vec<(f64, Vec<f64>)>,
 }
 

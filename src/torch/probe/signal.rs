@@ -4,7 +4,7 @@
 //! Forward: the mean over samples of `‖hˡ‖/‖x‖`. Backward: the mean over samples of
 //! `‖∂L/∂hˡ‖ / ‖∂L/∂hᴸ‖`, where hᴸ is the last hidden layer. For a ReLU network with the proposed gain
 //! both stay near 1 (theorem 1 and 2); for a residual network with B blocks both grow to
-//! `(1 + 1/B)^(B/2)`, which lies between √2 and √e for every B (theorem 3 and 4).
+//! `(1 + 1/B)^(B/2)`, which is between √2 and √e for every B (theorem 3 and 4).
 
 use rand::Rng;
 use rand_distr::StandardNormal;
@@ -144,7 +144,8 @@ impl Net {
     }
 
     /// Propagates Gaussian samples forward and a Gaussian gradient backward. All draws come from
-    /// streams of the seed, so initializers share inputs, widths and, where they draw alike, directions.
+    /// streams of the seed, so initializers share inputs, widths and, if they have the same
+    /// distribution, directions.
     ///
     /// # Errors
     /// Memory ran out.

@@ -1,5 +1,6 @@
 //! Sets the rpath, so that the program starts without environment variables, links libtorch's GPU
-//! libraries, and stamps the commit. A package of its own, so that a commit recompiles nothing else.
+//! libraries, and stamps the commit. It is a separate package, so that a commit recompiles nothing
+//! else.
 
 #![allow(clippy::print_stdout)] // cargo reads it
 

@@ -30,7 +30,7 @@ fn looks(grid: &Grid) -> Result<Option<Box<dyn Looks>>, GridError> {
     Ok(SequentialPlan::of(grid)?.map(|path| Box::new(path) as Box<dyn Looks>))
 }
 
-/// The exit code if no thread can be started: after `run`, jobs are left.
+/// The exit code if no thread can be started; for `run` it means that jobs are left.
 fn without_threads(cli: &Cli) -> u8 {
     if matches!(cli.command, Command::Run(_)) { EXIT_UNFINISHED } else { 1 }
 }

@@ -1,4 +1,4 @@
-//! From bytes to a network's input: augmentation and normalisation of whole batches.
+//! Turns bytes into a network's input: augmentation and normalisation of whole batches.
 //!
 //! A training image is padded by 4 black pixels and cropped at random to its size, flipped with p = ½
 //! and normalised; cutout (DeVries & Taylor 2017) then zeroes a 16×16 square. An image for evaluation is
@@ -15,8 +15,8 @@ const PADDING: u8 = 4;
 /// Side of the square that cutout removes.
 const CUTOUT: i64 = 16;
 
-/// The random draws for one image. All of them are always drawn, so that jobs that differ in `augment`
-/// alone share their crops.
+/// The random draws for one image. All of them are always drawn, so that jobs that differ only in
+/// `augment` share their crops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Draw {
     /// Row of the padded image at which the crop begins, 0 … 8; 4 leaves the image in place.
@@ -35,8 +35,8 @@ pub(crate) struct Draw {
 impl Draw {
     const COLUMNS: usize = 5;
 
-    /// The draws of an epoch (from 0) with so many training images, by position in the epoch. A shorter
-    /// epoch's draws are the first ones of a longer epoch.
+    /// The draws of an epoch (from 0), one for each training image, by position in the epoch. A
+    /// shorter epoch's draws are a prefix of a longer one's.
     pub(crate) fn of_epoch(
         dataset: Dataset,
         data_seed: u64,
@@ -232,7 +232,7 @@ impl Preprocess {
         let column = |i: i64| draws.select(1, i).view([-1, 1, 1]);
         let (dy, dx, flip) = (column(0), column(1), column(2));
         let padding = i64::from(PADDING);
-        // Where each output pixel comes from: mirroring turns column x into width−1−x of the crop.
+        // The source of each output pixel: mirroring turns column x into width−1−x of the crop.
         let y: Tensor = &on.rows + dy - padding;
         let x: Tensor = &on.columns * (1 - 2 * &flip) + flip * (width - 1) + dx - padding;
         let inside =
@@ -300,7 +300,7 @@ impl Preprocess {
     }
 }
 
-/// The part of the cutout around `centre` that lies within 0 … size−1.
+/// The part of the cutout around `centre` that is within 0 … size−1.
 fn clip(centre: i64, size: usize) -> std::ops::Range<usize> {
     let clamp = |x: i64| x.clamp(0, size as i64) as usize;
     clamp(centre - CUTOUT / 2)..clamp(centre + CUTOUT / 2)

@@ -150,7 +150,7 @@ impl Opened {
             Ok(bytes)
         };
         let magic = take((MAGIC.len() as u64).min(length))?;
-        ensure!(magic == MAGIC, "it does not begin as a checkpoint does");
+        ensure!(magic == MAGIC, "it does not begin like a checkpoint");
         let digest = take(DIGEST as u64)?;
         let size = take(8)?;
         let size_of_header = u64::from_le_bytes(size.as_slice().try_into()?);
@@ -250,8 +250,8 @@ pub(crate) fn scan(dir: &Path, mut warn: impl FnMut(String)) -> Result<Vec<Check
     Ok(saved)
 }
 
-/// The maximum bytes of tensors in a checkpoint of so many jobs: each value, its momentum and its best
-/// value so far.
+/// The maximum number of tensor bytes in a checkpoint of `jobs` jobs: each value, its momentum and
+/// its best value so far.
 fn most_bytes(model: &mut Model, jobs: usize) -> u64 {
     let members = model.members().max(1) as u64;
     let numbers: usize = model.state().iter().map(Tensor::numel).sum();
@@ -281,7 +281,7 @@ impl Checkpoint {
         let shape = cohort.shape();
         ensure!(
             header.epoch < shape.epochs && header.step < shape.steps(),
-            "it stands at epoch {}, step {}, which its jobs do not have",
+            "it is at epoch {}, step {}, beyond the training of its jobs",
             header.epoch + 1,
             header.step + 1
         );

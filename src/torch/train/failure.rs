@@ -10,8 +10,8 @@ use anyhow::anyhow;
 use wninit_core::results::FailureReason;
 use wninit_core::run::trainer::Stop;
 
-/// Runs work with tensors. tch's operators panic where libtorch throws (out of memory, a lost device, a
-/// bug of ours); such a panic becomes a [`Stop`].
+/// Runs work with tensors. tch's operators panic if libtorch throws (out of memory, a lost device,
+/// a bug of ours); such a panic becomes a [`Stop`].
 pub(crate) fn catch_torch_panic<T>(work: impl FnOnce() -> Result<T, Stop>) -> Result<T, Stop> {
     install_panic_hook();
     let result = reporting_panics(|| catch_unwind(AssertUnwindSafe(work)));

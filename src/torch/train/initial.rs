@@ -1,4 +1,4 @@
-//! The networks from which jobs start.
+//! The initial networks of jobs.
 
 use rayon::prelude::*;
 use tch::{Device, Tensor};

@@ -1,6 +1,6 @@
-//! Launches repeated work. On a GPU it is recorded as a CUDA graph the second time and replayed from
-//! then on: a small network's step is hundreds of kernels, each of which takes longer to launch than
-//! to run.
+//! Launches repeated work. On a GPU it is recorded as a CUDA graph the second time and then
+//! replayed, because a small network's step is hundreds of kernels, each of which takes longer to
+//! launch than to run.
 
 use std::collections::HashMap;
 
@@ -27,7 +27,7 @@ pub(crate) struct Launcher {
     memory: Option<GraphMemory>,
     /// By work and input sizes; `None` after the first, unrecorded time.
     known: HashMap<(Work, Vec<i64>), Option<Recorded>>,
-    /// Why nothing is recorded although there is a GPU.
+    /// The error because of which nothing is recorded on a GPU.
     graph_error: Option<String>,
 }
 
@@ -55,7 +55,7 @@ impl Launcher {
         let Some(memory) = self.memory else { return body(&inputs) };
         let key = (work, inputs.iter().flat_map(Tensor::size).collect());
         match self.known.get(&key) {
-            // The first time, libraries choose their algorithms and buffers are allocated.
+            // On the first call, libraries choose their algorithms and buffers are allocated.
             None => {
                 self.known.insert(key, None);
                 body(&inputs)
@@ -87,7 +87,7 @@ impl Launcher {
         self.known.clear();
     }
 
-    /// Why nothing is recorded, once.
+    /// The error because of which nothing is recorded; `None` from the second call on.
     pub(crate) fn take_graph_error(&mut self) -> Option<String> {
         self.graph_error.take()
     }

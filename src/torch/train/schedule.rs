@@ -2,7 +2,8 @@
 
 use wninit_core::job::{Schedule, Settings};
 
-/// The factor on the base learning rate in epoch `e` = 0, 1, … of `epochs`.
+/// The factor on the base learning rate in epoch `e` = 0, 1, … of `epochs`. [`Schedule::He`] steps
+/// at epochs 91 and 136 whatever `epochs` is.
 pub(crate) fn factor(schedule: Schedule, e: u32, epochs: u32) -> f64 {
     let (e, epochs) = (u64::from(e), u64::from(epochs));
     // In integers, so that the boundaries do not depend on rounding.

@@ -1,4 +1,5 @@
-//! A cohort in training: its state between two steps, and how a step and an epoch advance it.
+//! A cohort in training: its state between steps, and the methods that advance it by a step or an
+//! epoch.
 
 mod divergence;
 
@@ -27,7 +28,7 @@ pub(crate) struct MemberProgress {
     loss: f64,
     /// Images of this epoch classified correctly.
     correct: f64,
-    /// Completed epochs.
+    /// Rows of the completed epochs.
     pub epochs: Vec<EpochRow>,
     /// Its share of the cohort's wall-clock seconds.
     pub seconds: f64,
@@ -68,7 +69,7 @@ pub(crate) struct EndedMember {
 }
 
 /// Results of a step that are still on the device.
-struct Unread {
+struct PendingLosses {
     step: usize,
     images: usize,
     loss: Tensor,
@@ -83,9 +84,9 @@ pub(crate) struct Session {
     pub model: Model,
     /// Parameters and buffers of each member's best epoch; `None` during the first epoch.
     pub best: Option<Vec<Tensor>>,
-    /// Completed epochs.
+    /// Number of completed epochs.
     pub epoch: u32,
-    /// Completed steps of the current epoch.
+    /// Number of completed steps of the current epoch.
     pub step: usize,
     /// Whether to recompute activations in the backward pass.
     pub recompute: bool,
@@ -94,10 +95,10 @@ pub(crate) struct Session {
     /// Momentum and weight decay of the members.
     rule: (Tensor, Option<Tensor>),
     pub launcher: Launcher,
-    unread: Vec<Unread>,
-    /// Since when the members' training time is not distributed among them so far.
+    unread: Vec<PendingLosses>,
+    /// Start of the training time that is not yet distributed among the members.
     pub clock: Instant,
-    /// Seconds of the current epoch, those before an interruption included.
+    /// Seconds of the current epoch, including those before an interruption.
     pub epoch_seconds: f64,
 }
 
@@ -121,7 +122,7 @@ impl Session {
         let members: Vec<Member> = members.collect();
         let mut session = Session {
             shape,
-            rule: rule(&members, device),
+            rule: momentum_and_decay(&members, device),
             members,
             model,
             best: None,
@@ -205,7 +206,7 @@ impl Session {
         });
         let [loss, correct] =
             <[Tensor; 2]>::try_from(result).expect("train_step returns two tensors");
-        self.unread.push(Unread { step: self.step, images: range.len(), loss, correct });
+        self.unread.push(PendingLosses { step: self.step, images: range.len(), loss, correct });
         self.step += 1;
 
         // Reading losses synchronizes a GPU, so it is done once an epoch there.
@@ -240,7 +241,7 @@ impl Session {
         }
         self.share_time();
         let unread = std::mem::take(&mut self.unread);
-        let stack = |part: &dyn Fn(&Unread) -> &Tensor| {
+        let stack = |part: &dyn Fn(&PendingLosses) -> &Tensor| {
             let parts: Vec<Tensor> = unread.iter().map(|u| part(u).to_kind(Kind::Double)).collect();
             to_vec(&Tensor::stack(&parts, 0).flatten(0, -1))
         };
@@ -263,7 +264,8 @@ impl Session {
         self.remove_diverged(diverged, data)
     }
 
-    /// Validates; after the last epoch, tests each member with its best parameters.
+    /// Validates, and after the last epoch tests each member with its best parameters. A loss that
+    /// is not finite is a divergence.
     fn end_epoch(&mut self, data: &DeviceData) -> Vec<EndedMember> {
         if self.members.is_empty() {
             return Vec::new();
@@ -277,7 +279,7 @@ impl Session {
             &mut self.launcher,
             Work::Validation,
         );
-        let finite = self.finite_parameters();
+        let finite = self.finite_state();
         self.share_time();
         let seconds = std::mem::take(&mut self.epoch_seconds);
         let steps = self.shape.steps();
@@ -321,7 +323,7 @@ impl Session {
     }
 
     /// For each member, whether its best epoch is the last completed one.
-    fn at_their_best(&self) -> Vec<bool> {
+    fn best_is_current(&self) -> Vec<bool> {
         self.members
             .iter()
             .map(|m| m.progress.best().is_some_and(|best| best.epoch == self.epoch))
@@ -330,7 +332,7 @@ impl Session {
 
     fn keep_best(&mut self) {
         let state = self.model.state();
-        let at_best = self.at_their_best();
+        let at_best = self.best_is_current();
         match &self.best {
             None => self.best = Some(state.iter().map(Tensor::copy).collect()),
             Some(best) => copy_members(&state, best, &at_best),
@@ -339,7 +341,7 @@ impl Session {
 
     fn test(&mut self, data: &DeviceData) -> Vec<EndedMember> {
         if let Some(best) = self.best.take() {
-            let behind: Vec<bool> = self.at_their_best().into_iter().map(|at| !at).collect();
+            let behind: Vec<bool> = self.best_is_current().into_iter().map(|at| !at).collect();
             copy_members(&best, &self.model.state(), &behind);
             self.model.refresh();
         }
@@ -372,13 +374,13 @@ impl Session {
     }
 }
 
-/// `count` of `all` indices, evenly spaced, since some test sets are sorted.
+/// `count` indices, evenly spaced over 0..`all`, because some test sets are sorted.
 fn spread(all: u64, count: u64) -> Vec<u32> {
     (0..count).map(|i| (i * all / count) as u32).collect()
 }
 
-/// Momentum and weight decay of the members, as [`Sgd`] takes them.
-fn rule(members: &[Member], device: Device) -> (Tensor, Option<Tensor>) {
+/// Momentum and weight decay of the members, in the form of [`Sgd`].
+fn momentum_and_decay(members: &[Member], device: Device) -> (Tensor, Option<Tensor>) {
     let each = |number: fn(&Job) -> f64| {
         let numbers: Vec<f32> = members.iter().map(|m| number(&m.job) as f32).collect();
         Tensor::from_slice(&numbers).to_device(device)
@@ -387,8 +389,8 @@ fn rule(members: &[Member], device: Device) -> (Tensor, Option<Tensor>) {
     (each(|job| job.momentum), decays.then(|| each(|job| job.weight_decay)))
 }
 
-/// A training step on order, learning rates and draws (see [`EpochInputs`]); its loss and number of
-/// correct images, `[member]`. It may be recorded, see [`Launcher::run`].
+/// A training step on order, learning rates and draws (see [`EpochInputs`]). Returns the loss and
+/// the number of correct images, `[member]`. It may be recorded, see [`Launcher::run`].
 fn train_step(
     model: &mut Model,
     preprocess: &Preprocess,

@@ -44,7 +44,7 @@ pub struct Libtorch {
     data_dir: PathBuf,
     /// Set to stop training after the current step.
     pub(crate) stop: Arc<AtomicBool>,
-    /// `None` where a cohort's work may be lost: `wninit verify`, tests.
+    /// `None` if a cohort's progress need not survive an interruption: `wninit verify`, tests.
     pub(crate) checkpoints: Option<CheckpointConfig>,
     /// Whether to recompute activations.
     pub recompute: Recompute,

@@ -171,7 +171,7 @@ impl<'a> Pool<'a> {
     }
 
     /// Persists the cohorts in training in case of SIGKILL. After a request to stop there are none: a
-    /// kill then says nothing about the jobs.
+    /// kill is then not caused by the jobs.
     fn save_under_way(&mut self) {
         if !std::mem::take(&mut self.changed) {
             return;
@@ -369,7 +369,7 @@ impl<'a> Pool<'a> {
             return;
         }
         // A lost lock ends the run even if nothing is pending.
-        if let Err(error) = self.journal.held().and_then(|()| self.write()) {
+        if let Err(error) = self.journal.check_lock().and_then(|()| self.write()) {
             self.display
                 .print(&format!("stopping, because the results cannot be written: {error}"));
             self.broken = Some(error);
@@ -430,13 +430,13 @@ impl<'a> Pool<'a> {
     /// If another program has changed the files: the error, and how many finished jobs are no longer in
     /// them, of this run and of earlier ones.
     fn lost(&mut self) -> Option<(ResultsError, usize, usize)> {
-        let error = self.journal.unchanged().err()?;
-        let standing = self.journal.standing();
+        let error = self.journal.check_unchanged().err()?;
+        let on_disk = self.journal.rows_on_disk();
         let before = self.written.len();
-        self.written.retain(|id, (_, epochs)| standing.get(id).is_some_and(|n| *n >= *epochs));
+        self.written.retain(|id, (_, epochs)| on_disk.get(id).is_some_and(|n| *n >= *epochs));
         let lost = before - self.written.len();
         let finished = self.journal.finished();
-        let lost_before = finished.iter().filter(|id| !standing.contains_key(id)).count();
+        let lost_before = finished.iter().filter(|id| !on_disk.contains_key(id)).count();
         let lost_before = lost_before.saturating_sub(lost).min(self.options.finished_before);
         Some((error, lost, lost_before))
     }

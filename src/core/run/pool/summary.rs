@@ -49,7 +49,7 @@ pub struct RunSummary {
     pub left: usize,
     /// Finished jobs that are not on disk.
     pub unwritten: usize,
-    /// Those that were, until another program changed the files.
+    /// Those that were on disk until another program changed the files.
     pub lost: usize,
     /// Where results that could not be written are kept; `None` if there are none.
     pub kept: Option<Result<Vec<PathBuf>, ResultsError>>,
@@ -69,7 +69,7 @@ impl RunSummary {
         }
     }
 
-    /// This run and one that went on from it with more jobs, as one.
+    /// Combines this run with a later one that continued it with more jobs.
     pub(crate) fn and_then(self, later: RunSummary) -> RunSummary {
         RunSummary {
             finished_before: self.finished_before,
@@ -114,10 +114,10 @@ impl fmt::Display for RunSummary {
             RunEnd::Complete if self.failed.is_empty() && self.left == 0 => Ok(()),
             RunEnd::Complete => write!(f, "\nto try them again, {again}"),
             RunEnd::Interrupted => {
-                write!(f, "\ninterrupted with {} jobs left; to go on, {again}", self.left)
+                write!(f, "\ninterrupted with {} jobs left; to continue, {again}", self.left)
             }
             RunEnd::Deadline => {
-                write!(f, "\nthe time is up with {} jobs left; to go on, {again}", self.left)
+                write!(f, "\nthe time is up with {} jobs left; to continue, {again}", self.left)
             }
             RunEnd::NoWorker => write!(
                 f,

@@ -128,7 +128,7 @@ impl UnderWay {
             return;
         }
         // A write error must not stop a sweep. No sync is needed: written data survives a kill, and a
-        // power loss says nothing about the jobs.
+        // power loss is not caused by the jobs.
         let partial = self.file.with_extension("json.partial");
         let done = match &wanted {
             None => fs::remove_file(&self.file),

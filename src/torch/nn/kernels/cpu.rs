@@ -26,7 +26,7 @@ impl Number for bf16 {
     }
 }
 
-/// Whether a one-pass kernel over elements of type `T` can take these tensors: on the CPU,
+/// Whether a one-pass kernel over elements of type `T` supports these tensors: on the CPU,
 /// contiguous, outside of autograd.
 pub(super) fn fits<T: Number>(tensors: &[&Tensor]) -> bool {
     tensors.iter().all(|t| {
@@ -101,7 +101,7 @@ pub(super) fn assert_disjoint(written: &[&Tensor], read: &[&Tensor]) {
     }
 }
 
-/// Partial sums, whatever the width of the machine's vectors: the order of summation is part of
+/// Number of partial sums, the same for every vector width, because the order of summation affects
 /// the result.
 const LANES: usize = 16;
 

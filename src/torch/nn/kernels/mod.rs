@@ -24,7 +24,7 @@ mod tests {
 
     const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
 
-    /// The same numbers where the one-pass kernels do not apply.
+    /// The same numbers in a tensor to which the one-pass kernels do not apply.
     fn twin(t: &Tensor) -> Tensor {
         t.to_kind(Kind::Double)
     }

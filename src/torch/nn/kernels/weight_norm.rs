@@ -1,4 +1,5 @@
-//! Weight norm, `w = g·v/‖v‖` (Salimans & Kingma 2016), and its SGD step.
+//! Weight norm, `w = g·v/‖v‖` (Salimans & Kingma 2016), and its SGD step. Training on the CPU uses
+//! the fused pass of [`sgd_weight_norm`]; [`weight_norm_backward`] calls libtorch's operator.
 
 use half::bf16;
 use multiversion::multiversion;
@@ -61,7 +62,7 @@ pub(crate) fn weight_norm_backward(
 /// The gradient of an effective weight `[member, out, …]`.
 pub(crate) enum Gradient<'t> {
     Whole(Tensor),
-    /// A product that is still to be computed.
+    /// A product that is not computed yet.
     Product(WeightGradient<'t>),
 }
 

@@ -1,29 +1,30 @@
-//! Divergence: a member with a loss, validation loss or parameter that is not finite leaves the stack.
+//! Divergence: a member with a training loss, validation loss, parameter or buffer that is not
+//! finite leaves the stack. A test loss that is not finite is a divergence, too (`Session::test`).
 
 use tch::{Kind, Tensor};
 
-use super::{EndedMember, EpochInputs, Session, rule};
+use super::{EndedMember, EpochInputs, Session, momentum_and_decay};
 use crate::models::Model;
 use crate::train::data::DeviceData;
 use crate::train::evaluate::{evaluate, to_vec};
 use crate::train::launch::{Launcher, Work};
 
-/// Where and how a member diverged.
+/// When and how a member diverged.
 pub(crate) struct Divergence {
     /// From 1.
     pub epoch: u32,
     /// The step of that epoch, from 1.
     pub step: u64,
-    /// What is not finite.
+    /// The quantity that is not finite.
     pub reason: &'static str,
 }
 
 impl Session {
     /// For each member, whether its parameters and buffers are finite.
-    pub(super) fn finite_parameters(&mut self) -> Vec<bool> {
+    pub(super) fn finite_state(&mut self) -> Vec<bool> {
         let members = self.members.len();
         let finite = self.model.state().iter().fold(None, |all: Option<Tensor>, tensor| {
-            // A sum is finite only if every term is (or it overflows, which counts as divergence).
+            // Not finite if any term is not.
             let sum = tensor.flatten(1, -1).sum_dim_intlist(1, false, Kind::Double);
             Some(match all {
                 None => sum,
@@ -35,7 +36,7 @@ impl Session {
         })
     }
 
-    /// Removes diverged members, in rising order of their index, from the stack.
+    /// Removes diverged members from the stack. `diverged` must be sorted by index.
     pub(super) fn remove_diverged(
         &mut self,
         diverged: Vec<(usize, Divergence)>,
@@ -72,12 +73,12 @@ impl Session {
                 None => self.members.push(member),
             }
         }
-        self.rule = rule(&self.members, self.model.config().arithmetic.device);
+        self.rule = momentum_and_decay(&self.members, self.model.config().arithmetic.device);
         self.launcher.forget();
         out
     }
-    /// Test loss and accuracy of these members with the parameters of their best epoch; none where no
-    /// epoch was whole.
+    /// Test loss and accuracy of these members with the parameters of their best epoch; empty if no
+    /// epoch was completed.
     fn test_best(&self, members: &[i64], data: &DeviceData) -> Vec<Option<(f64, f64)>> {
         let Some(best) = &self.best else { return Vec::new() };
         let mut model = Model::zeros(self.model.config(), members.len() as i64);
