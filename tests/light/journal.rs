@@ -138,7 +138,7 @@ fn a_row_of_zeros_or_of_bytes_that_are_no_text_is_dropped_at_the_end_of_the_file
         fs::write(dir.path().join("runs.csv"), bytes).unwrap();
         let journal = Journal::open(dir.path()).unwrap();
         assert!(
-            journal.warnings()[0].contains("runs.csv:5: dropped a last row"),
+            journal.warnings()[0].contains("runs.csv:5: dropped an incomplete last row"),
             "{:?}",
             journal.warnings()
         );
@@ -335,8 +335,8 @@ fn a_result_that_no_training_has_is_refused_with_its_place_and_the_remedy() {
             "the column `diverged_epoch` has a value, but the outcome is ok",
         ),
         (2, "test_acc", "5", "5 in the column `test_acc` is not a fraction from 0 to 1"),
-        (2, "train_acc", "-0.1", "-0.1 in the column `train_acc` is no fraction"),
-        (2, "best_val_acc", "1.0000001", "in the column `best_val_acc` is no fraction"),
+        (2, "train_acc", "-0.1", "-0.1 in the column `train_acc` is not a fraction"),
+        (2, "best_val_acc", "1.0000001", "in the column `best_val_acc` is not a fraction"),
         (2, "val_acc", "nan", "NaN in the column `val_acc`"),
         (
             2,
