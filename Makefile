@@ -113,7 +113,7 @@ reproduction: ## Write the tables of docs/reproduction.md from results/paper
 	$(PYTHON) analysis/reproduction.py
 
 .PHONY: validate-statistics
-validate-statistics: ## Simulate how often verdicts are wrong (2 min)
+validate-statistics: ## Simulate how often verdicts are wrong (6 min)
 	cargo run $(CHECKED) -p wninit-stats --example validate > target/statistics-validation.md
 	mv target/statistics-validation.md docs/statistics-validation.md
 
