@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     println!("## Wrong decisions\n");
     println!(
         "The truth lies at the claim's bound: *supported* and *refuted* are both wrong. Ours must stay at or \
-         below .05.\n"
+         below .05, up to the error of the simulation: three standard errors above it is {most:.3}.\n"
     );
     head();
     for scenario in simulation::nulls() {
