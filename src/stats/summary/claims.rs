@@ -387,7 +387,7 @@ impl ClaimResult {
             let [x, low, high] = [x, i.low, i.high].map(three);
             let asked = self.test.rsplit_once(" > ").map(|(_, margin)| format!("> {margin}"));
             let asked = asked.unwrap_or_else(|| self.test.clone());
-            parts.push(format!("{x} [{low}, {high}], asked {asked}; n = {}", overall.n));
+            parts.push(format!("{x} [{low}, {high}], threshold {asked}; n = {}", overall.n));
         }
         if let (Some(p), Some(holm)) = (overall.p, overall.p_holm) {
             parts.push(format!("p = {} (Holm {})", p_value(p), p_value(holm)));
@@ -406,6 +406,14 @@ impl ClaimResult {
         }
         if let Some(rule) = self.until_decided {
             return text + "." + &self.stopped(rule);
+        }
+        if matches!(self.verdict(), Verdict::Supported | Verdict::Refuted) {
+            if overall.p_holm.is_some_and(|p| p > ALPHA) {
+                text += ". Not after Holm's correction";
+            }
+            if overall.is_exploratory() {
+                text += ". Exploratory";
+            }
         }
         if let Some(SeedsNeeded { n: Some(n), .. }) = self.needed() {
             text += &format!(". To decide it, `wninit confirm` with {}", plural(n, "fresh seed"));
