@@ -224,6 +224,12 @@ fn anytime_tests_are_the_mixtures_that_they_cite() {
         let ours = sequential::p_above(&floats(&case["signs"]), range, 0.0);
         close(ours / float(&case["p"]), 1.0, 1e-3);
     }
+    let all: Value = serde_json::from_str(include_str!("../fixtures/stats/betting.json")).unwrap();
+    for case in all.as_array().unwrap() {
+        let unit = Interval { low: 0.0, high: 1.0 };
+        let ours = sequential::p_above(&floats(&case["x"]), unit, float(&case["bound"]));
+        close(ours / float(&case["p"]), 1.0, 1e-9);
+    }
     for case in reference("mixture_t") {
         let (above, below) = sequential::normal(&floats(&case["x"]), float(&case["bound"]));
         close(above / float(&case["above"]), 1.0, 1e-5);
