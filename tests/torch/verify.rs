@@ -128,3 +128,27 @@ fn a_job_without_its_data_set_is_not_checked_and_an_unknown_job_is_an_error() {
     );
     assert!(missing.stdout.contains("wninit fetch mnist --data nowhere"), "{missing:?}");
 }
+
+#[test]
+fn a_diverged_row_of_a_version_that_did_not_test_it_is_equal_and_of_this_version_edited() {
+    let sandbox = Sandbox::finished(
+        "[base]\ndataset = \"digits\"\nmodel = \"mlp\"\ndepth = 3\nwidth = 16\nnorm = \"none\"\ninit = \"he\"\n\
+         batch_size = 256\nepochs = 9\nlr = 0.01\nmomentum = 0\nweight_decay = 210\n",
+    );
+    let rewrite = |change: &dyn Fn(&str) -> Option<&'static str>| {
+        let text = sandbox.text("runs.csv");
+        let [header, row] = text.lines().collect::<Vec<_>>()[..] else { panic!("{text}") };
+        let cells = header.split(',').zip(row.split(','));
+        let cells: Vec<&str> = cells.map(|(name, cell)| change(name).unwrap_or(cell)).collect();
+        fs::write(sandbox.sweep().join("runs.csv"), format!("{header}\n{}\n", cells.join(",")))
+            .unwrap();
+        output(&mut sandbox.wninit(&["verify", "results/sweep"]))
+    };
+    let tests = |name: &str| name.starts_with("test_").then_some("");
+    let edited = rewrite(&|name| tests(name).filter(|_| name != "test_images"));
+    edited.expect(1, &[]);
+    assert!(edited.stdout.contains("1 different"), "{edited:?}");
+    let older = rewrite(&|name| (name == "git_sha").then_some("0123456789ab"));
+    older.expect(0, &[]);
+    assert!(older.stdout.contains("1 equal"), "{older:?}");
+}

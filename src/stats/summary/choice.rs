@@ -12,6 +12,7 @@ use super::sample::names_lr;
 use super::{Input, Seed};
 use crate::describe;
 use crate::interval;
+use crate::student::EQUAL;
 use std::collections::BTreeSet;
 use wninit_core::fmt::plural;
 use wninit_core::grid::{Chosen, Claim, Condition, Expectation};
@@ -19,9 +20,6 @@ use wninit_core::job::Job;
 use wninit_core::results::Outcome;
 
 use super::cells::CHANCE_CONFIDENCE;
-
-/// Means that differ by less than this are equal.
-const EQUAL: f64 = 1e-9;
 
 /// The choice for a setting.
 #[derive(Clone, Debug)]

@@ -191,8 +191,13 @@ fn made_elsewhere(row: &Record, again: &Record) -> bool {
 }
 
 fn all_differences(row: &Record, again: &Record) -> Vec<Difference> {
+    // Versions before those that test a diverged job with its best epoch left these cells empty.
+    let untested = row.outcome == Outcome::Diverged
+        && row.test_acc.is_none()
+        && row.provenance.git_sha != again.provenance.git_sha;
     let mut list: Vec<Difference> = differences(row, again)
         .into_iter()
+        .filter(|(column, ..)| !(untested && ["test_loss", "test_acc"].contains(column)))
         .map(|(column, row, again)| Difference::new(column, column.to_owned(), row, again))
         .collect();
     if row.epochs.len() != row.epochs_done as usize {
