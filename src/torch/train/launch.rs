@@ -22,23 +22,37 @@ struct Recorded {
     outputs: Vec<Tensor>,
 }
 
+/// By what recorded work is found.
+type Key = (Work, Vec<i64>);
+
+fn key(work: Work, inputs: &[Tensor]) -> Key {
+    (work, inputs.iter().flat_map(Tensor::size).collect())
+}
+
 pub(crate) struct Launcher {
+    device: Device,
     /// Shared by all graphs; `None` if nothing is recorded.
     memory: Option<GraphMemory>,
     /// By work and input sizes; `None` after the first, unrecorded time.
-    known: HashMap<(Work, Vec<i64>), Option<Recorded>>,
+    known: HashMap<Key, Option<Recorded>>,
     /// The error because of which nothing is recorded on a GPU.
     graph_error: Option<String>,
 }
 
 impl Launcher {
     pub(crate) fn new(device: Device) -> Launcher {
-        let (memory, graph_error) = match device.is_cuda().then(GraphMemory::new) {
-            Some(Ok(memory)) => (Some(memory), None),
-            Some(Err(why)) => (None, Some(why)),
-            None => (None, None),
-        };
-        Launcher { memory, known: HashMap::new(), graph_error }
+        let mut launcher =
+            Launcher { device, memory: None, known: HashMap::new(), graph_error: None };
+        launcher.renew_memory();
+        launcher
+    }
+
+    fn renew_memory(&mut self) {
+        let Device::Cuda(gpu) = self.device else { return };
+        match GraphMemory::new(gpu) {
+            Ok(memory) => self.memory = Some(memory),
+            Err(why) => self.graph_error = Some(why),
+        }
     }
 
     /// Runs `body` on `inputs`.
@@ -53,7 +67,7 @@ impl Launcher {
         mut body: impl FnMut(&[Tensor]) -> Vec<Tensor>,
     ) -> Vec<Tensor> {
         let Some(memory) = self.memory else { return body(&inputs) };
-        let key = (work, inputs.iter().flat_map(Tensor::size).collect());
+        let key = key(work, &inputs);
         match self.known.get(&key) {
             // On the first call, libraries choose their algorithms and buffers are allocated.
             None => {
@@ -82,9 +96,24 @@ impl Launcher {
         }
     }
 
-    /// Drops all recorded work.
+    /// Whether work is recorded, but none of this kind was run yet.
+    pub(crate) fn will_record(&self, work: Work) -> bool {
+        self.memory.is_some() && self.known.keys().all(|(known, _)| *known != work)
+    }
+
+    /// The first, unrecorded time of work that is due later, now that nothing is recorded and all
+    /// memory is free. `body` must leave everything as it was.
+    pub(crate) fn rehearse(&mut self, work: Work, inputs: &[Tensor], body: impl FnOnce(&[Tensor])) {
+        body(inputs);
+        self.known.insert(key(work, inputs), None);
+    }
+
+    /// Drops all recorded work. What is run from now on is recorded again.
     pub(crate) fn forget(&mut self) {
         self.known.clear();
+        if self.memory.take().is_some() {
+            self.renew_memory();
+        }
     }
 
     /// The error because of which nothing is recorded; `None` from the second call on.
@@ -154,7 +183,7 @@ mod tests {
                 let x = Tensor::rand([2, 6, 3, 8, 8], (Kind::Float, cpu));
                 let y = Tensor::zeros([2, 6], (Kind::Int64, cpu));
                 let each = |number: f32| Tensor::from_slice(&[number; 2]);
-                let sgd = Sgd { lr: each(0.1), momentum: each(0.9), weight_decay: Some(each(0.1)) };
+                let sgd = Sgd::new(each(0.1), each(0.9), Some(each(0.1)));
                 let step = |model: &mut Model| {
                     model.train_step(&x, &y, Some(&sgd), 4, false);
                 };
