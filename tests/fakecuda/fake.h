@@ -117,9 +117,6 @@ Capture* capture_of(CUstream_st* stream);
 cudaError_t launch(cudaStream_t stream, const std::string& name,
                    std::initializer_list<const void*> memory = {});
 
-// Notes the end of cudaMallocs that FAKE_OOM_AT lets fail in a row, see memory.cpp.
-void launched_on_this_thread();
-
 // Whether an address lies in the memory of a device.
 bool on_device(const void* address);
 
@@ -152,6 +149,6 @@ void fake_launch(cudaStream_t stream, const char* name, const void** memory, int
 void fake_search(cudaStream_t stream, const char* what);
 // Whether the convolution (or the cuBLAS handle) of this count shall fail, and how; null if not.
 const char* fake_injected(const char* variable, unsigned long long count);
-// How many bytes libtorch has allocated, once it has given back what it only keeps for later.
+// How many bytes libtorch has handed out. It gives back what it only keeps for later.
 void fake_allocated_is(size_t (*allocated)());
 }

@@ -86,24 +86,22 @@ extern "C" const char* fake_injected(const char* variable, unsigned long long co
     return how.c_str();
 }
 
-// What was used, and whether it was given back. libtorch's own cache counts as given back: what
-// counts is what it has handed out. Does nothing in a process that did not use the device.
+// What was used, and whether it was given back: tensors, graphs, and with them all device memory,
+// once libtorch was told to empty its cache. Does nothing in a process that did not use the device.
 static void report() {
     auto& s = fake::state();
     fake::Lock lock(s.mutex);
     if (!s.used_at_all) return;
-    s.used_at_all = false;
     size_t allocated = allocated_by_libtorch ? allocated_by_libtorch() : 0;
+    s.used_at_all = false;
     size_t reserved = 0, peak = 0;
     for (auto& [device, bytes] : s.used) reserved += bytes;
     for (auto& [device, bytes] : s.peak) peak = std::max(peak, bytes);
-    if (allocated > 0) {
-        fake::violation("not given back", std::to_string(allocated) + " bytes of device memory");
-    }
-    if (!s.graphs.empty() || !s.execs.empty()) {
-        fake::violation("not given back", std::to_string(s.graphs.size() + s.execs.size()) +
-                                              " graphs");
-    }
+    auto kept = [](const std::string& what) { fake::violation("not given back", what); };
+    if (allocated > 0) kept(std::to_string(allocated) + " bytes of tensors");
+    auto graphs = s.graphs.size() + s.execs.size();
+    if (graphs > 0) kept(std::to_string(graphs) + " graphs");
+    if (reserved > 0 && allocated == 0) kept(std::to_string(reserved) + " bytes of a pool");
     std::ostringstream line;
     line << "exit allocations=" << s.allocations << " captures=" << s.captures_begun
          << " searches=" << s.searches << " copies=" << s.copies << " launches=" << s.launches

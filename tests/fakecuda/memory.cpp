@@ -10,14 +10,13 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 namespace fake {
 
-// libtorch frees its cache and asks again, up to twice, when cudaMalloc fails. On a device that is
-// full that does not help, so the same request fails until the thread does something else.
+// libtorch frees its cache and asks once more when cudaMalloc fails. On a device that is full that
+// does not help, so the same request of the thread fails then, too.
 static thread_local size_t failing = 0;
-
-void launched_on_this_thread() { failing = 0; }
 
 static std::map<uintptr_t, Allocation>::iterator holding(const void* address) {
     auto& memory = state().memory;
@@ -73,12 +72,12 @@ cudaError_t cudaMalloc(void** out, size_t bytes) {
     if (setting("FAKE_LIST", 0)) {
         say("malloc " + std::to_string(count) + " bytes=" + std::to_string(bytes));
     }
-    if (failing == bytes || full(count)) {
-        if (failing != bytes) injected("out of memory at allocation " + std::to_string(count));
-        failing = bytes;
+    bool again = std::exchange(failing, 0) == bytes;
+    if (full(count) || again) {
+        if (!again) injected("out of memory at allocation " + std::to_string(count));
+        if (!again) failing = bytes;
         return failed(cudaErrorMemoryAllocation);
     }
-    failing = 0;
     int device = current_device();
     size_t whole = (bytes + 4095) / 4096 * 4096;
     if (s.used[device] + whole > total()) return failed(cudaErrorMemoryAllocation);

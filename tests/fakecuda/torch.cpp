@@ -129,11 +129,12 @@ REGISTER_CUDA_DISPATCH(cudnn_convolution_backward_stub, &backward)
 
 } // namespace at::native
 
-// What is still allocated when all that libtorch keeps for later was given back.
+// What libtorch has handed out, once it has given back all that it keeps for later.
 static size_t allocated() {
     namespace allocator = c10::cuda::CUDACachingAllocator;
     if (!allocator::get()->initialized()) return 0;
     at::cuda::clearCublasWorkspaces();
+    allocator::emptyCache();
     size_t bytes = 0;
     int devices = 0;
     if (cudaGetDeviceCount(&devices)) return 0;
