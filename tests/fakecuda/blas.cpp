@@ -1,7 +1,8 @@
 // Products of cuBLAS, by name and size.
 #include "fake.h"
 
-// cuBLAS's headers include those of these types, which need CUDA's C++ library. Pointers are enough.
+// cuBLAS's headers include those of these types, which need CUDA's C++ library. Only pointers to
+// them are needed.
 #define __CUDA_FP16_H__
 #define __CUDA_BF16_H__
 struct __half;
@@ -33,7 +34,8 @@ extern "C" {
 cublasStatus_t cublasCreate_v2(cublasHandle_t* handle) {
     Lock lock(state().mutex);
     auto count = ++state().handles;
-    if (fake_injected("FAKE_OOM_CUBLAS", count)) {
+    static const At failing("FAKE_OOM_CUBLAS");
+    if (failing(count)) {
         injected("no memory for cuBLAS handle " + std::to_string(count));
         return CUBLAS_STATUS_ALLOC_FAILED;
     }

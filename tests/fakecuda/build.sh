@@ -17,7 +17,7 @@ command -v g++ >/dev/null || missing 'g++ is missing: install it (Debian, Ubuntu
 [[ -e $cuda/cuda_runtime_api.h ]] || missing "CUDA's headers are not in $cuda: make setup"
 
 mkdir -p "$out"
-# library NAME SOURCES -- OPTIONS: written under another name first, because others may be running it.
+# library NAME SOURCES -- OPTIONS. Written under another name first: others may be running it.
 library() {
     local name=$1 sources=()
     shift

@@ -21,8 +21,8 @@ struct Allocation {
     uint64_t id;
 };
 
-// Work that was recorded: how often each kernel, by name, and on which memory, as far as that can be
-// seen (products, convolutions, copies; the arguments of other kernels are opaque).
+// Work that was recorded: how often each kernel, by name, and on which memory, as far as that can
+// be seen (products, convolutions, copies; the arguments of other kernels are opaque).
 struct Recording {
     std::map<std::string, size_t> names;
     std::map<uintptr_t, uint64_t> memory;
@@ -56,6 +56,7 @@ struct State {
     std::map<unsigned long long, Capture*> captures; // in progress, by id
     std::set<void*> graphs, execs;
     unsigned long long allocations = 0, captures_begun = 0, searches = 0, handles = 0;
+    unsigned long long convolutions = 0;
     unsigned long long copies = 0, launches = 0, graph_launches = 0, syncs = 0;
     bool used_at_all = false;
 };
@@ -100,8 +101,8 @@ int current_device();
 // A stream's state; null, 1 and 2 are the default streams.
 CUstream_st* stream_of(cudaStream_t stream);
 
-// Whether a call that cannot be recorded is refused because of a capture: then it is a violation and
-// the capture is invalid.
+// Whether a call that cannot be recorded is refused because of a capture: then it is a violation
+// and the capture is invalid.
 bool refused_in_capture(const char* call);
 
 // The same for a call that waits for the device. It is a violation in any capture of this thread.
@@ -147,8 +148,6 @@ extern "C" {
 void fake_launch(cudaStream_t stream, const char* name, const void** memory, int count);
 // cuDNN's search for the fastest plan of a convolution: allocates, runs, waits.
 void fake_search(cudaStream_t stream, const char* what);
-// Whether the convolution (or the cuBLAS handle) of this count shall fail, and how; null if not.
-const char* fake_injected(const char* variable, unsigned long long count);
 // How many bytes libtorch has handed out. It gives back what it only keeps for later.
 void fake_allocated_is(size_t (*allocated)());
 }

@@ -78,14 +78,6 @@ static size_t (*allocated_by_libtorch)() = nullptr;
 
 extern "C" void fake_allocated_is(size_t (*allocated)()) { allocated_by_libtorch = allocated; }
 
-extern "C" const char* fake_injected(const char* variable, unsigned long long count) {
-    static thread_local std::string how;
-    auto found = fake::At(variable)(count);
-    if (!found) return nullptr;
-    how = *found;
-    return how.c_str();
-}
-
 // What was used, and whether it was given back: tensors, graphs, and with them all device memory,
 // once libtorch was told to empty its cache. Does nothing in a process that did not use the device.
 static void report() {
@@ -104,6 +96,7 @@ static void report() {
     if (reserved > 0 && allocated == 0) kept(std::to_string(reserved) + " bytes of a pool");
     std::ostringstream line;
     line << "exit allocations=" << s.allocations << " captures=" << s.captures_begun
+         << " convolutions=" << s.convolutions
          << " searches=" << s.searches << " copies=" << s.copies << " launches=" << s.launches
          << " graph_launches=" << s.graph_launches << " syncs=" << s.syncs
          << " streams=" << s.streams.size() << " peak=" << peak << " reserved=" << reserved

@@ -166,7 +166,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
                        (to_device ? "D" : "H");
     auto capture = capture_of(stream_of(stream));
     if (capture && !(to_device && from_device)) {
-        // CUDA refuses pageable memory and records pinned memory, whose contents are another time's.
+        // CUDA refuses pageable memory. Of pinned memory it records the address, not the contents.
         violation("host copy in capture", name);
         invalidate(capture);
         return failed(cudaErrorStreamCaptureUnsupported);

@@ -7,8 +7,10 @@
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAStream.h>
 
+#include <dlfcn.h>
+#include <unistd.h>
+
 #include <atomic>
-#include <cstring>
 #include <sstream>
 
 using at::IntArrayRef;
@@ -48,11 +50,16 @@ std::string alignment(const Tensor& tensor) {
 
 // What libtorch reports when each of cuDNN's engines has failed, or cuDNN itself.
 void fail_if_injected() {
-    static std::atomic<unsigned long long> count{0};
-    const char* how = fake_injected("FAKE_OOM_CUDNN", ++count);
+    static const fake::At failing("FAKE_OOM_CUDNN");
+    unsigned long long count;
+    {
+        fake::Lock lock(fake::state().mutex);
+        count = ++fake::state().convolutions;
+    }
+    auto how = failing(count);
     if (!how) return;
     fake::injected("convolution " + std::to_string(count) + " fails");
-    TORCH_CHECK(strcmp(how, "alloc") != 0, "cuDNN error: CUDNN_STATUS_ALLOC_FAILED");
+    TORCH_CHECK(*how != "alloc", "cuDNN error: CUDNN_STATUS_ALLOC_FAILED");
     TORCH_CHECK(false, "FIND was unable to find an engine to execute this computation");
 }
 
@@ -99,27 +106,41 @@ Tensor cudnn_convolution(const Tensor& input, const Tensor& weight, IntArrayRef 
                                  deterministic, tf32, output);
 }
 
+// The gradient of a convolution's input, which is what a transposed convolution is.
+static Tensor input_gradient(const Tensor& grad, const Tensor& weight, IntArrayRef size,
+                             int64_t groups, bool benchmark, bool tf32) {
+    auto layout = cudnn_conv_suggest_memory_format(grad, weight);
+    auto dy = grad.contiguous(layout), w = weight.contiguous(layout);
+    auto dx = at::empty(size, dy.options().memory_format(layout));
+    auto kind = dy.scalar_type();
+    tf32 = tf32 && kind == kFloat;
+    run({"input gradient", size, w.sizes(), kind, layout, groups, benchmark, tf32}, dy, w, dx);
+    return dx;
+}
+
+Tensor cudnn_convolution_transpose(const Tensor& input, const Tensor& weight, IntArrayRef padding,
+                                   IntArrayRef output_padding, IntArrayRef stride,
+                                   IntArrayRef dilation, int64_t groups, bool benchmark, bool,
+                                   bool tf32) {
+    auto size = conv_input_size(input.sizes(), weight.sizes(), padding, output_padding, stride,
+                                dilation, groups);
+    return input_gradient(input, weight, size, groups, benchmark, tf32);
+}
+
 static std::tuple<Tensor, Tensor> backward(const Tensor& input, const Tensor& grad,
                                            const Tensor& weight, IntArrayRef, IntArrayRef,
                                            IntArrayRef, int64_t groups, bool benchmark, bool,
                                            bool tf32, std::array<bool, 2> wanted) {
     Tensor dx, dw, dy = grad.to(input.suggest_memory_format());
-    auto kind = input.scalar_type();
-    tf32 = tf32 && kind == kFloat;
-    auto sizes = [&](const char* what, MemoryFormat layout) {
-        return Call{what, input.sizes(), weight.sizes(), kind, layout, groups, benchmark, tf32};
-    };
-    if (wanted[0]) {
-        auto layout = cudnn_conv_suggest_memory_format(dy, weight);
-        auto y = dy.contiguous(layout), w = weight.contiguous(layout);
-        dx = at::empty(input.sizes(), dy.options().memory_format(layout));
-        run(sizes("input gradient", layout), y, w, dx);
-    }
+    if (wanted[0]) dx = input_gradient(dy, weight, input.sizes(), groups, benchmark, tf32);
     if (wanted[1]) {
         auto layout = cudnn_conv_suggest_memory_format(input, dy);
         auto y = dy.contiguous(layout), x = input.contiguous(layout);
         dw = at::empty(weight.sizes(), dy.options().memory_format(layout));
-        run(sizes("weight gradient", layout), y, x, dw);
+        auto kind = x.scalar_type();
+        tf32 = tf32 && kind == kFloat;
+        run({"weight gradient", x.sizes(), dw.sizes(), kind, layout, groups, benchmark, tf32}, y,
+            x, dw);
     }
     return {dx, dw};
 }
@@ -128,6 +149,69 @@ static std::tuple<Tensor, Tensor> backward(const Tensor& input, const Tensor& gr
 REGISTER_CUDA_DISPATCH(cudnn_convolution_backward_stub, &backward)
 
 } // namespace at::native
+
+// ---- libtorch's registry of graphs: a graph that begins its capture enters a set of the device's
+// default generator, and one that is destroyed leaves it. There is no lock.
+
+static std::atomic<int> in_registry[64];
+
+template <class Call> static void in_the_registry(const char* what, int device, Call&& call) {
+    auto& threads = in_registry[device];
+    if (threads++ > 0) fake::violation("race", std::string(what) + " while another thread does so");
+    usleep(200); // so that threads that may meet do
+    try {
+        call();
+    } catch (...) {
+        threads--;
+        throw;
+    }
+    threads--;
+}
+
+template <class F> static F real(const char* name) {
+    auto found = reinterpret_cast<F>(dlsym(RTLD_NEXT, name));
+    if (!found) abort();
+    return found;
+}
+
+#define GRAPH_BEGIN "_ZN2at4cuda9CUDAGraph13capture_beginESt4pairIyyE21cudaStreamCaptureMode"
+#define GRAPH_DESTROYED "_ZN2at4cuda9CUDAGraphD1Ev"
+
+using Pool = std::pair<unsigned long long, unsigned long long>;
+extern "C" void graph_begin(void* graph, Pool pool, cudaStreamCaptureMode mode) asm(GRAPH_BEGIN);
+extern "C" void graph_destroyed(void* graph) asm(GRAPH_DESTROYED);
+
+// The device of each graph, guarded by the state's mutex.
+static std::map<void*, int>& devices() {
+    static auto* devices = new std::map<void*, int>;
+    return *devices;
+}
+
+void graph_begin(void* graph, Pool pool, cudaStreamCaptureMode mode) {
+    int device = fake::current_device();
+    {
+        fake::Lock lock(fake::state().mutex);
+        devices()[graph] = device;
+    }
+    in_the_registry("CUDAGraph::capture_begin", device, [&] {
+        real<decltype(&graph_begin)>(GRAPH_BEGIN)(graph, pool, mode);
+    });
+}
+
+void graph_destroyed(void* graph) {
+    int device = 0;
+    {
+        fake::Lock lock(fake::state().mutex);
+        auto known = devices().find(graph);
+        if (known != devices().end()) device = known->second;
+        devices().erase(graph);
+    }
+    in_the_registry("~CUDAGraph", device, [&] {
+        real<decltype(&graph_destroyed)>(GRAPH_DESTROYED)(graph);
+    });
+}
+
+// ---- memory
 
 // What libtorch has handed out, once it has given back all that it keeps for later.
 static size_t allocated() {

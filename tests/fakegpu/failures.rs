@@ -1,8 +1,8 @@
 //! Captures that fail and memory that runs out cost time, not jobs.
 
-use wninit_core::job::Draft;
+use wninit_core::grid::{Grid, Overrides};
 use wninit_core::plan::cohort::Shape;
-use wninit_core::plan::cost;
+use wninit_core::plan::{Plan, cost};
 
 use crate::pretend::{Machine, Run, Settings};
 
@@ -66,7 +66,7 @@ fn the_nth_capture_fails_for_each_n() {
 fn after_a_failed_capture_memory_may_run_out_once_more() {
     let Some(run) = all_finished(CNN, 2, &[("FAKE_FAILCAP", "1")]) else { return };
     let allocations = run.log.exit().unwrap()["allocations"];
-    for n in allocations / 2..=allocations {
+    for n in (1..=allocations).step_by(6) {
         let settings = [("FAKE_FAILCAP", "1"), ("FAKE_OOM_AT", &*n.to_string())];
         all_finished(CNN, 2, &settings);
     }
@@ -90,45 +90,50 @@ fn memory_runs_out_at_each_allocation() {
 }
 
 #[test]
-fn memory_runs_out_within_cudnn_and_cublas() {
-    for n in ["1", "2", "5", "20", "60"] {
+fn memory_runs_out_within_cudnn() {
+    let Some(run) = all_finished(CNN, 2, &[]) else { return };
+    // Most are those of the choice among algorithms, where a failure only loses an algorithm.
+    let convolutions = run.log.exit().unwrap()["convolutions"] as usize;
+    let mut halved = 0;
+    for n in (1..=convolutions).step_by(convolutions.div_ceil(24)) {
         for how in ["", ":alloc"] {
             let setting = format!("{n}{how}");
-            let Some(run) = all_finished(CNN, 2, &[("FAKE_OOM_CUDNN", &setting)]) else { return };
+            let run = all_finished(CNN, 2, &[("FAKE_OOM_CUDNN", &setting)]).unwrap();
             assert!(run.log.has_injected("convolution"), "FAKE_OOM_CUDNN={setting} {run}");
+            halved += usize::from(run.output.stderr.contains("out of memory with 2 jobs at once"));
         }
     }
-    let run = all_finished(MLP, 4, &[("FAKE_OOM_CUBLAS", "1")]).unwrap();
-    assert!(run.log.has_injected("handle"), "{run}");
+    assert!(halved > 0, "no failure reached a step");
 }
 
 #[test]
+fn memory_runs_out_within_cublas() {
+    let Some(run) = all_finished(MLP, 4, &[("FAKE_OOM_CUBLAS", "1")]) else { return };
+    assert!(run.log.has_injected("handle"), "{run}");
+}
+
+/// Of one network: with several, the choice among algorithms of convolutions needs more for a moment.
+#[test]
 fn the_peak_of_memory_is_what_was_planned() {
-    let grid = r#"
-[base]
-dataset = "synthetic"
-synthetic_shape = "3x32x32"
-synthetic_images = 1000
-model = "resnet"
-blocks = 1
-width = 16
-batch_size = 128
-epochs = 2
-[grid]
-seed = { count = 8 }
-"#;
-    let table: toml::Table = grid.parse().unwrap();
-    let base = toml::to_string(&table["base"]).unwrap();
-    let job = toml::from_str::<Draft>(&base).unwrap().resolve().unwrap();
-    let planned = cost::memory(&Shape::of(&job), 8);
-    for algorithm in ["dense", "grouped"] {
-        let Some(machine) = Machine::new(grid) else { return };
-        let run = machine.train(&["--cohort-width", "8"], &[("FAKE_PREFER", algorithm)]);
+    // What is not the network's: the data set, cuBLAS's workspace, the rest of 20-MB segments.
+    const BESIDES: f64 = 80e6;
+    for images in [1000, 853] {
+        // The last mini-batch of an epoch is smaller, or not.
+        let grid = format!(
+            "[base]\ndataset = \"synthetic\"\nsynthetic_shape = \"3x32x32\"\n\
+             synthetic_images = {images}\nmodel = \"resnet\"\nblocks = 1\nwidth = 64\n\
+             batch_size = 128\nepochs = 2\n"
+        );
+        let Some(machine) = Machine::new(&grid) else { return };
+        let plan = Grid::load(&machine.path("grid.toml"), &Overrides::default()).unwrap();
+        let shape = Shape::of(&Plan::of(&plan).unwrap().jobs[0].job);
+        let planned = cost::memory(&shape, 1);
+        let run = machine.train(&[], &[]);
         run.expect(0);
         let peak = run.log.exit().unwrap()["peak"] as f64;
         assert!(
-            peak < 1.2 * planned,
-            "{algorithm}: the peak is {:.0} MB, {:.0} MB were planned",
+            peak < 1.1 * planned + BESIDES,
+            "{images} images: the peak is {:.0} MB, {:.0} MB were planned",
             peak / 1e6,
             planned / 1e6
         );
