@@ -109,6 +109,28 @@ void __cudaRegisterFunction(void**, const char* stub, char*, const char* name, i
     kernels()[stub] = name;
 }
 
+// Kernels that NVRTC compiled: a library is nothing, and a kernel of it is told by its name.
+cudaError_t cudaLibraryLoadData(cudaLibrary_t* library, const void*, cudaJitOption*, void**,
+                                unsigned, cudaLibraryOption*, void**, unsigned) {
+    Lock lock(state().mutex);
+    if (refused_in_capture("cudaLibraryLoadData")) return failed(cudaErrorStreamCaptureUnsupported);
+    *library = reinterpret_cast<cudaLibrary_t>(new char);
+    return cudaSuccess;
+}
+
+cudaError_t cudaLibraryUnload(cudaLibrary_t library) {
+    delete reinterpret_cast<char*>(library);
+    return cudaSuccess;
+}
+
+cudaError_t cudaLibraryGetKernel(cudaKernel_t* kernel, cudaLibrary_t, const char* name) {
+    Lock lock(state().mutex);
+    auto known = new std::string(name);
+    kernels()[known] = known->c_str();
+    *kernel = reinterpret_cast<cudaKernel_t>(known);
+    return cudaSuccess;
+}
+
 unsigned __cudaPushCallConfiguration(dim3 grid, dim3 block, size_t shared, void* stream) {
     pushed.push_back({grid, block, shared, stream});
     return 0;

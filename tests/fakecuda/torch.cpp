@@ -175,11 +175,14 @@ template <class F> static F real(const char* name) {
 }
 
 #define GRAPH_BEGIN "_ZN2at4cuda9CUDAGraph13capture_beginESt4pairIyyE21cudaStreamCaptureMode"
+// Of a graph, and of one that is a part of another class.
 #define GRAPH_DESTROYED "_ZN2at4cuda9CUDAGraphD1Ev"
+#define PART_DESTROYED "_ZN2at4cuda9CUDAGraphD2Ev"
 
 using Pool = std::pair<unsigned long long, unsigned long long>;
 extern "C" void graph_begin(void* graph, Pool pool, cudaStreamCaptureMode mode) asm(GRAPH_BEGIN);
 extern "C" void graph_destroyed(void* graph) asm(GRAPH_DESTROYED);
+extern "C" void part_destroyed(void* graph) asm(PART_DESTROYED);
 
 // The device of each graph, guarded by the state's mutex.
 static std::map<void*, int>& devices() {
@@ -210,6 +213,8 @@ void graph_destroyed(void* graph) {
         real<decltype(&graph_destroyed)>(GRAPH_DESTROYED)(graph);
     });
 }
+
+void part_destroyed(void* graph) { graph_destroyed(graph); }
 
 // ---- memory
 
