@@ -8,6 +8,12 @@
 
 extern "C" {
 
+// The driver's compiler and what else it exports by number. NVRTC asks for it after cuInit.
+CUresult cuGetExportTable(const void** table, const CUuuid*) {
+    *table = nullptr;
+    return CUDA_ERROR_NOT_FOUND;
+}
+
 CUresult cuInit(unsigned) { return CUDA_SUCCESS; }
 
 static CUcontext context() {
