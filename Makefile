@@ -107,7 +107,7 @@ check: setup ## Check format, lints and the tests without libtorch (1 min)
 .PHONY: test-fakegpu
 test-fakegpu: setup ## Test the GPU engine on a pretend CUDA runtime (8 min)
 	cargo build $(CHECKED)
-	cargo test $(CHECKED) -p wninit-torch-program --test fakegpu
+	cargo test $(CHECKED) --test fakegpu
 
 .PHONY: golden
 golden: setup ## Compare with the reference cases, and those in WNINIT_GOLDEN

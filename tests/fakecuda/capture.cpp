@@ -126,6 +126,35 @@ struct Graph {
     unsigned long long capture;
 };
 
+// Which algorithm, and layout unless it is NHWC, a graph was recorded with, if it is one
+// convolution's.
+static std::string algorithm(const Recording& recording) {
+    bool convolution = false, grouped = false;
+    std::string layout;
+    for (auto& [name, count] : recording.names) {
+        auto has = [&name = name](const char* word) { return name.find(word) != name.npos; };
+        convolution |= has("cudnn");
+        grouped |= has("grouped");
+        if (has("cudnn") && has("nchw")) layout = " nchw";
+    }
+    if (!convolution) return "patches";
+    return (grouped ? "grouped" : recording.streams > 1 ? "lanes" : "dense") + layout;
+}
+
+// Whether a capture's convolutions are those of the one before on this thread, which is then the
+// first of the two. Algorithms that differ in a layout that a shape does not have are such twins.
+static bool is_twin(const Recording& recording) {
+    static thread_local std::string before;
+    static thread_local bool was_twin = false;
+    std::string convolutions = algorithm(recording);
+    for (auto& [name, count] : recording.names) {
+        if (name.find("cudnn") == 0) convolutions += name;
+    }
+    was_twin = !was_twin && convolutions == before;
+    before = convolutions;
+    return was_twin;
+}
+
 extern "C" {
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode) {
@@ -140,7 +169,6 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mo
     auto error = fail_if(id, "begin", cudaErrorStreamCaptureUnsupported);
     if (error) return error;
     auto capture = new Capture{id, mode, std::this_thread::get_id(), origin, {origin}, {}};
-    capture->recording.device = origin->device;
     origin->capture = capture;
     origin->clock.clear();
     s.captures[id] = capture;
@@ -165,6 +193,7 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
     for (auto each : capture->streams) each->capture = nullptr;
     s.captures.erase(capture->id);
     capture->recording.streams = capture->streams.size();
+    capture->recording.twin = is_twin(capture->recording);
     auto end = capture->injected ? "injected" : capture->invalid || unjoined ? "failed" : "ok";
     list(*capture, end);
     cudaError_t error = cudaSuccess;
@@ -229,21 +258,12 @@ cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t* exec, cudaGraph_t gra
     return cudaSuccess;
 }
 
-// Which convolution algorithm a graph was recorded with, if it is one layer's.
-static std::string algorithm(const Recording& recording) {
-    bool convolution = false;
-    for (auto& [name, count] : recording.names) {
-        if (name.find("grouped") != std::string::npos) return "grouped";
-        convolution |= name.find("cudnn") == 0;
-    }
-    return !convolution ? "patches" : recording.streams > 1 ? "lanes" : "dense";
-}
-
-// With FAKE_PREFER, graphs of another convolution algorithm take longer.
+// With FAKE_PREFER, graphs of another convolution algorithm take longer, and so do twins.
 static void dawdle(const Recording& recording) {
     static const char* preferred = getenv("FAKE_PREFER");
     constexpr size_t LARGE = 400; // nodes: a whole training step
-    if (preferred && recording.nodes < LARGE && algorithm(recording) != preferred) usleep(4000);
+    if (!preferred || recording.nodes >= LARGE) return;
+    if (recording.twin || algorithm(recording) != preferred) usleep(4000);
 }
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {

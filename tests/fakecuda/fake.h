@@ -28,7 +28,7 @@ struct Recording {
     std::map<uintptr_t, uint64_t> memory;
     size_t nodes = 0;
     size_t streams = 1;
-    int device = 0;
+    bool twin = false; // see capture.cpp
 };
 
 // A sequence of cudaStreamBeginCapture to cudaStreamEndCapture.
