@@ -6,9 +6,9 @@ use std::collections::HashMap;
 
 use tch::{Device, Tensor};
 
-use crate::ffi::cuda_graph::{Graph, GraphMemory};
+use super::recorder::{Recorder, Recording};
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Work {
     Step,
     Validation,
@@ -17,14 +17,14 @@ pub(crate) enum Work {
 
 /// Recorded work, with fixed memory for inputs and outputs.
 struct Recorded {
-    graph: Graph,
+    recording: Recording,
     inputs: Vec<Tensor>,
     outputs: Vec<Tensor>,
 }
 
 pub(crate) struct Launcher {
-    /// Shared by all graphs; `None` if nothing is recorded.
-    memory: Option<GraphMemory>,
+    /// `None` if nothing is recorded.
+    recorder: Option<Recorder>,
     /// By work and input sizes; `None` after the first, unrecorded time.
     known: HashMap<(Work, Vec<i64>), Option<Recorded>>,
     /// The error because of which nothing is recorded on a GPU.
@@ -33,12 +33,18 @@ pub(crate) struct Launcher {
 
 impl Launcher {
     pub(crate) fn new(device: Device) -> Launcher {
-        let (memory, graph_error) = match device.is_cuda().then(GraphMemory::new) {
-            Some(Ok(memory)) => (Some(memory), None),
-            Some(Err(why)) => (None, Some(why)),
-            None => (None, None),
+        let (recorder, graph_error) = match Recorder::of(device) {
+            Ok(recorder) => (recorder, None),
+            Err(why) => (None, Some(why)),
         };
-        Launcher { memory, known: HashMap::new(), graph_error }
+        Launcher { recorder, known: HashMap::new(), graph_error }
+    }
+
+    /// One that records operators on the CPU.
+    #[cfg(test)]
+    pub(crate) fn of_operators() -> Launcher {
+        let recorder = Some(Recorder::Operators);
+        Launcher { recorder, known: HashMap::new(), graph_error: None }
     }
 
     /// Runs `body` on `inputs`.
@@ -52,7 +58,7 @@ impl Launcher {
         inputs: Vec<Tensor>,
         mut body: impl FnMut(&[Tensor]) -> Vec<Tensor>,
     ) -> Vec<Tensor> {
-        let Some(memory) = self.memory else { return body(&inputs) };
+        let Some(recorder) = self.recorder else { return body(&inputs) };
         let key = (work, inputs.iter().flat_map(Tensor::size).collect());
         match self.known.get(&key) {
             // On the first call, libraries choose their algorithms and buffers are allocated.
@@ -62,16 +68,16 @@ impl Launcher {
             }
             Some(None) => {
                 let fixed: Vec<Tensor> = inputs.iter().map(Tensor::copy).collect();
-                match Graph::record(memory, || body(&fixed)) {
-                    Ok((graph, outputs)) => {
-                        let recorded = Recorded { graph, inputs: fixed, outputs };
+                match recorder.record(|| body(&fixed)) {
+                    Ok((recording, outputs)) => {
+                        let recorded = Recorded { recording, inputs: fixed, outputs };
                         let outputs = recorded.replay(&inputs);
                         self.known.insert(key, Some(recorded));
                         outputs
                     }
                     Err(why) => {
                         // Recording computes nothing, so only time is lost.
-                        self.memory = None;
+                        self.recorder = None;
                         self.graph_error = Some(why);
                         self.known.clear();
                         body(&inputs)
@@ -87,6 +93,15 @@ impl Launcher {
         self.known.clear();
     }
 
+    /// The work of which there is a recording, once for each size of its inputs.
+    #[cfg(test)]
+    pub(crate) fn recorded(&self) -> Vec<Work> {
+        let recorded = self.known.iter().filter(|(_, recorded)| recorded.is_some());
+        let mut work: Vec<Work> = recorded.map(|((work, _), _)| *work).collect();
+        work.sort();
+        work
+    }
+
     /// The error because of which nothing is recorded; `None` from the second call on.
     pub(crate) fn take_graph_error(&mut self) -> Option<String> {
         self.graph_error.take()
@@ -98,8 +113,7 @@ impl Recorded {
         for (ours, theirs) in self.inputs.iter().zip(inputs) {
             ours.shallow_clone().copy_(theirs);
         }
-        self.graph.replay();
-        self.outputs.iter().map(Tensor::copy).collect()
+        self.recording.replay(&self.outputs)
     }
 }
 
@@ -165,6 +179,100 @@ mod tests {
                 let is = model.logits(&x, &mut Pass::Evaluate);
                 assert!(!is.equal(&was), "{arch:?} {norm:?}: the step changed something");
             }
+        }
+    }
+
+    /// The results of five calls, not recorded and recorded, and the error of the recording. `body` gets
+    /// its state, 0 at first, and an input: 0, 1, ….
+    fn results(
+        mut body: impl FnMut(&mut Option<Tensor>, &Tensor) -> Tensor,
+    ) -> ([Vec<f64>; 2], Option<String>) {
+        let _no_grad = tch::no_grad_guard();
+        let mut launchers = [Launcher::new(Device::Cpu), Launcher::of_operators()];
+        let all = launchers.each_mut().map(|launcher| {
+            let mut state = Some(Tensor::zeros([3], (Kind::Double, Device::Cpu)));
+            let call = |i: u8| {
+                let input = Tensor::full([3], f64::from(i), (Kind::Double, Device::Cpu));
+                let outputs = launcher
+                    .run(Work::Step, vec![input], |inputs| vec![body(&mut state, &inputs[0])]);
+                outputs[0].get(1).double_value(&[])
+            };
+            (0..5).map(call).collect()
+        });
+        (all, launchers[1].take_graph_error())
+    }
+
+    #[test]
+    fn work_by_the_rules_is_replayed() {
+        // In place, by views, with a result that is a list, and one that is written to a given tensor.
+        let ([eager, recorded], error) = results(|state, x| {
+            let state = state.as_mut().unwrap();
+            let halves = (x * 2.0).unsqueeze(0).expand([4, 3], false).contiguous().split(2, 0);
+            let mut sum = Tensor::empty_like(x);
+            let _ = halves[0].get(0).add_out(&sum.shallow_clone(), &halves[1].get(1));
+            sum += &state.narrow(0, 0, 3);
+            let _ = state.narrow(0, 1, 1).g_add_(&sum.narrow(0, 1, 1));
+            sum
+        });
+        assert_eq!(error, None);
+        assert_eq!(eager, [0.0, 4.0, 12.0, 28.0, 60.0]);
+        assert_eq!(recorded, eager);
+    }
+
+    #[test]
+    fn work_against_the_rules_is_found() {
+        let first_two = |[eager, recorded]: &[Vec<f64>; 2]| assert_eq!(eager[0], recorded[0]);
+        // A state that is replaced. The recorded one was freed.
+        let (found, _) = results(|state, x| {
+            *state = Some(state.take().unwrap() + x + 1.0);
+            state.as_ref().unwrap() * 1.0
+        });
+        first_two(&found);
+        assert!(found[1][1..].iter().all(|x| x.is_nan()), "{found:?}");
+
+        // A tensor that was made while recording and is used by the next call.
+        let (found, _) = results(|state, x| {
+            let last = state.replace(x * 2.0);
+            last.unwrap() + x
+        });
+        first_two(&found);
+        assert!(found[1][1..].iter().all(|x| x.is_nan()), "{found:?}");
+
+        // A number that changes and is no input.
+        let mut calls = 0.0;
+        let (found, _) = results(|_, x| {
+            calls += 1.0;
+            x * calls
+        });
+        first_two(&found);
+        assert_eq!(found[1], [0.0; 5]);
+
+        // A tensor of the host's numbers.
+        let (found, _) = results(|_, x| x + Tensor::from_slice(&[1.0, 2.0, 3.0]));
+        assert_eq!(found[0], [2.0, 3.0, 4.0, 5.0, 6.0]);
+        assert!(found[1][1..].iter().all(|x| x.is_nan()), "{found:?}");
+
+        // Memory that nothing was written to.
+        let (found, _) = results(|_, x| Tensor::empty_like(x));
+        assert!(found[1][1..].iter().all(|x| x.is_nan()), "{found:?}");
+    }
+
+    #[test]
+    fn what_a_graph_cannot_contain_is_refused_by_name_and_run_directly() {
+        type Body = fn(&Tensor) -> Tensor;
+        let refused: [(&str, Body); 6] = [
+            ("aten::item", |x| x * x.get(0).double_value(&[])),
+            ("aten::equal", |x| x * f64::from(u8::from(x.equal(&(x * 1.0))))),
+            ("aten::nonzero", |x| x + x.nonzero().size()[0]),
+            ("aten::masked_select", |x| x + x.masked_select(&x.ge(0.0)).size()[0]),
+            ("aten::rand_like", |x| x + x.rand_like() * 0.0),
+            ("aten::unsqueeze_", |x| (x * 1.0).unsqueeze_(0).squeeze_dim(0)),
+        ];
+        for (name, body) in refused {
+            let ([eager, recorded], error) = results(|_, x| body(x));
+            let error = error.unwrap_or_default();
+            assert!(error.contains(&format!("{name} cannot be recorded")), "{name}: {error}");
+            assert_eq!(recorded, eager, "{name}");
         }
     }
 

@@ -21,6 +21,7 @@ pub(crate) mod failure;
 pub(crate) mod initial;
 mod launch;
 mod measure;
+mod recorder;
 pub(crate) mod schedule;
 mod session;
 mod tf32_lock;
