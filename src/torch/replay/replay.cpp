@@ -10,6 +10,7 @@
 #include <cstring>
 #include <exception>
 #include <map>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
@@ -136,20 +137,24 @@ struct Recording {
 // The recording of the calling thread; null within a recorded call, too, whose calls are parts of it.
 thread_local Recording* recording = nullptr;
 
-// Refuses what a CUDA graph cannot contain.
-void check(const c10::OperatorHandle& op) {
-  for (auto [tag, why] : {
-           std::pair{at::Tag::data_dependent_output, "it reads a value"},
-           std::pair{at::Tag::dynamic_output_shape, "the size of its result depends on values"},
-           std::pair{at::Tag::nondeterministic_seeded, "it draws random numbers"},
-           std::pair{at::Tag::inplace_view, "it changes a tensor's shape in place"},
-       }) {
-    TORCH_CHECK(!op.hasTag(tag), op.operator_name(), " cannot be recorded: ", why);
+// Refuses what a CUDA graph cannot contain, and, of recorded calls themselves, what this model of it
+// cannot.
+void check(const c10::OperatorHandle& op, bool recorded) {
+  auto refuse = [&](at::Tag tag, const char* why) {
+    if (op.hasTag(tag)) {
+      throw std::runtime_error(c10::str(op.operator_name(), " cannot be recorded: ", why));
+    }
+  };
+  refuse(at::Tag::data_dependent_output, "it reads a value");
+  refuse(at::Tag::dynamic_output_shape, "the size of its result depends on values");
+  refuse(at::Tag::nondeterministic_seeded, "it draws random numbers");
+  if (recorded) {
+    refuse(at::Tag::inplace_view, "it changes a tensor's shape in place");
   }
 }
 
 void record(const c10::OperatorHandle& op, DispatchKeySet keys, Stack* stack) {
-  check(op);
+  check(op, recording != nullptr);
   struct Within {
     Recording* outer = std::exchange(recording, nullptr);
     ~Within() { recording = outer; }

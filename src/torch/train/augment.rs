@@ -473,7 +473,7 @@ mod tests {
         let data = wninit_core::data::Images { pixels, labels: vec![0; 50], shape: [3, 32, 32] };
         let moments = Moments::of(&data);
         let scaling = InputScaling::Standardised;
-        let mut preprocess =
+        let preprocess =
             Preprocess::new(CIFAR10, Augment::CropFlip, scaling, &moments, Device::Cpu);
         let x = preprocess.eval(&images);
         for channel in 0..3 {

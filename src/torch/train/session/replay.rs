@@ -27,7 +27,7 @@ fn cohort(members: u64, base: &Draft) -> Cohort {
         synthetic_images: Some(4000),
         train_images: Some(51),
         batch_size: Some(16),
-        epochs: Some(4),
+        epochs: base.epochs.or(Some(4)),
         lr: Some(0.02 * (seed + 1) as f64),
         momentum: Some(1.0 - 0.1 / (seed + 1) as f64),
         weight_decay: Some(0.001 * seed as f64),
@@ -213,6 +213,7 @@ fn a_recorded_training_equals_an_unrecorded_one_bit_for_bit() {
 fn work_is_recorded_again_after_each_divergence() {
     let _no_grad = tch::no_grad_guard();
     for base in [mlp(), Draft { augment: Some(Augment::CropFlip), ..resnet(Norm::Batch) }] {
+        let base = Draft { epochs: Some(5), ..base };
         let mut twins = Twins::new(&cohort(5, &base));
         // Early, before anything is replayed.
         twins.break_member(1);
@@ -243,13 +244,13 @@ fn a_resumed_training_is_recorded_like_an_uninterrupted_one() {
             let mut twins = Twins::new(&cohort);
             twins.advance_by(steps);
             let (config, data) = (twins.config, &twins.data);
-            twins.sessions.each_mut().map(|session| {
+            for session in &mut twins.sessions {
                 assert!(session.read_losses(data).is_empty());
                 let dir = tempfile::tempdir().unwrap();
                 checkpoint::save(&dir.path().join("a.checkpoint"), session).unwrap();
                 let found = checkpoint::scan(dir.path(), |warning| panic!("{warning}")).unwrap();
                 *session = as_on_a_gpu(found[0].resume(&cohort, config, data).unwrap());
-            });
+            }
             twins.sessions[1].launcher = Launcher::of_operators();
             twins.finish();
             assert!(twins.recorded().contains(&Work::Step));
