@@ -1,4 +1,4 @@
-//! Compiles `ffi/torch.cpp` and finds libtorch's version. It reruns only if one of them changes.
+//! Compiles `ffi/*.cpp` and finds libtorch's version. It reruns only if they change.
 
 #![allow(clippy::print_stdout)] // cargo reads it
 
@@ -15,6 +15,7 @@ fn main() -> anyhow::Result<()> {
 
     let include = Path::new(&libtorch).with_file_name("include");
     println!("cargo:rerun-if-changed=ffi/torch.cpp");
+    println!("cargo:rerun-if-changed=ffi/nvrtc.cpp");
     println!("cargo:rerun-if-env-changed=CUDA_HOME");
     let mut shim = cc::Build::new();
     shim.cpp(true)
@@ -22,7 +23,7 @@ fn main() -> anyhow::Result<()> {
         .warnings(false) // libtorch's headers have plenty
         .include(&include)
         .include(include.join("torch/csrc/api/include"))
-        .file("ffi/torch.cpp");
+        .files(["ffi/torch.cpp", "ffi/nvrtc.cpp"]);
     let cuda = cuda_headers(Path::new(&libtorch));
     if let Some(headers) = &cuda {
         shim.include(headers).define("WNINIT_CUDA", None);

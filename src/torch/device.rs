@@ -15,10 +15,13 @@ pub(crate) fn gpus() -> usize {
     if Cuda::is_available() { Cuda::device_count() as usize } else { 0 }
 }
 
+/// Workers that may share a GPU. libtorch has 32 streams for the lanes of all of them, eight each.
+const WORKERS_OF_A_GPU: usize = 3;
+
 /// The device of each worker.
 ///
 /// # Errors
-/// A requested GPU does not exist.
+/// A requested GPU does not exist, or has too many workers.
 pub(crate) fn workers(choice: &DeviceChoice, workers: Option<usize>) -> Result<Vec<Device>> {
     let there = gpus();
     let wanted: Vec<usize> = match choice {
@@ -38,6 +41,10 @@ pub(crate) fn workers(choice: &DeviceChoice, workers: Option<usize>) -> Result<V
         },
     };
     let count = workers.unwrap_or(if wanted.is_empty() { cores() } else { wanted.len() });
+    let most = WORKERS_OF_A_GPU * wanted.len();
+    if !wanted.is_empty() && count > most {
+        bail!("--workers {count}: {} GPUs take at most {most}", wanted.len());
+    }
     let devices = (0..count).map(|i| match wanted.is_empty() {
         true => Device::Cpu,
         false => Device::Cuda(wanted[i % wanted.len()]),

@@ -31,7 +31,7 @@ where
         &self,
         worker: usize,
         cohort: &Cohort,
-        event: &mut dyn FnMut(Event),
+        event: &mut (dyn FnMut(Event) + Send),
     ) -> Result<(), Stop> {
         for (i, job) in cohort.jobs().iter().enumerate() {
             self.0(worker, cohort, job)?;
@@ -343,7 +343,7 @@ fn a_trainer_that_omits_a_job_or_reports_one_twice_cannot_corrupt_the_results() 
             &self,
             _: usize,
             cohort: &Cohort,
-            event: &mut dyn FnMut(Event),
+            event: &mut (dyn FnMut(Event) + Send),
         ) -> Result<(), Stop> {
             for job in &cohort.jobs()[1..] {
                 event(Event::Finished(Box::new(record(job))));

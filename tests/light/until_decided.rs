@@ -85,7 +85,12 @@ struct Fake<'s> {
 }
 
 impl Trainer for Fake<'_> {
-    fn train(&self, _: usize, cohort: &Cohort, event: &mut dyn FnMut(Event)) -> Result<(), Stop> {
+    fn train(
+        &self,
+        _: usize,
+        cohort: &Cohort,
+        event: &mut (dyn FnMut(Event) + Send),
+    ) -> Result<(), Stop> {
         for job in cohort.jobs() {
             if self.stop.load(Ordering::SeqCst) {
                 return Err(Stop::Interrupted);
@@ -260,7 +265,12 @@ fn a_rule_may_be_raised_or_added_and_not_taken_away() {
 fn a_failed_job_is_waited_for() {
     struct Fails;
     impl Trainer for Fails {
-        fn train(&self, _: usize, c: &Cohort, event: &mut dyn FnMut(Event)) -> Result<(), Stop> {
+        fn train(
+            &self,
+            _: usize,
+            c: &Cohort,
+            event: &mut (dyn FnMut(Event) + Send),
+        ) -> Result<(), Stop> {
             for job in c.jobs() {
                 if job.init_seed == 10 {
                     let error = anyhow::anyhow!("no");

@@ -80,7 +80,7 @@ impl Golden {
         let Optimizer { lr, momentum, weight_decay } = self.case.optimizer;
         let device = self.config.arithmetic.device;
         let each = |number: f32| Tensor::from_slice(&vec![number; members]).to_device(device);
-        Sgd { lr: each(lr), momentum: each(momentum), weight_decay: Some(each(weight_decay)) }
+        Sgd::new(each(lr), each(momentum), Some(each(weight_decay)))
     }
 
     /// The case's network at its initial state.
@@ -313,12 +313,13 @@ fn double(device: Device) -> Arithmetic {
 
 fn arithmetics() -> Vec<Arithmetic> {
     let gpu = Device::cuda_if_available();
-    let devices = if gpu == Device::Cpu {
+    let devices = if let Device::Cuda(index) = gpu {
+        wninit_torch::ffi::allow_tf32(false);
+        wninit_torch::ffi::own_stream(index);
+        vec![Device::Cpu, gpu]
+    } else {
         skip("gpu", "this ran on the CPU only; run it on a machine with a GPU");
         vec![Device::Cpu]
-    } else {
-        wninit_torch::ffi::allow_tf32(false);
-        vec![Device::Cpu, gpu]
     };
     devices.into_iter().flat_map(|device| [Arithmetic::fp32(device), double(device)]).collect()
 }

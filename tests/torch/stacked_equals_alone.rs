@@ -314,23 +314,36 @@ fn on_a_gpu_stacked_alone_and_the_cpu_agree_within_rounding() {
         return skip("gpu", "run it on a machine with a GPU");
     }
     let mut stream = rng::stream(10, "gpu", 0);
+    let mut different = Vec::new();
     for _ in 0..20 {
         let mut shape = any_shape(&mut stream);
         shape.retain(|(name, _)| *name != "precision");
-        let jobs: Vec<Job> = (0..4).map(|_| any_member(&shape, &mut stream)).collect();
+        // A small rate does not amplify rounding. One that overflows ends as NaN on one device and as
+        // 0 on another, so such a member is a neighbour only.
+        let overflows = |job: &Job| job.lr > 1.0;
+        let jobs = (0..4).map(|_| any_member(&shape, &mut stream)).map(|job| {
+            let small = job.with(&[("lr", Value::Float(1e-3))]).unwrap();
+            if overflows(&job) { job } else { small }
+        });
+        let jobs: Vec<Job> = jobs.collect();
         let together = train_on(gpu, &jobs, Recompute::Off);
-        for (job, stacked) in jobs.iter().zip(&together) {
+        for (job, stacked) in jobs.iter().zip(&together).filter(|(job, _)| !overflows(job)) {
             for device in [gpu, Device::Cpu] {
                 let alone = train_on(device, std::slice::from_ref(job), Recompute::Off).remove(0);
-                assert_eq!(alone.outcome, stacked.outcome, "{device:?} {shape:?}");
-                if let (Some(a), Some(b)) = (alone.epochs.first(), stacked.epochs.first()) {
-                    let close =
-                        (a.train_loss - b.train_loss).abs() <= 1e-3 * a.train_loss.abs().max(1e-3);
-                    assert!(close, "{device:?} {shape:?}\n{a:?}\n{b:?}");
+                let losses = [&alone, stacked].map(|record| {
+                    record.epochs.iter().map(|row| row.train_loss).collect::<Vec<f64>>()
+                });
+                let close = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-3 * a.abs().max(1e-3);
+                if alone.outcome != stacked.outcome
+                    || losses[0].len() != losses[1].len()
+                    || !losses[0].iter().zip(&losses[1]).all(close)
+                {
+                    different.push(format!("alone on {device:?}, {losses:?}: {shape:?} {job:?}"));
                 }
             }
         }
     }
+    assert!(different.is_empty(), "{} differ:\n{}", different.len(), different.join("\n"));
 }
 
 #[test]

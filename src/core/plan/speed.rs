@@ -6,11 +6,12 @@
 //! only time.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
+use crate::cache;
 use crate::execution::cores;
 use crate::plan::cohort::{Cohort, Shape};
 use crate::plan::cost::{self, Rates};
@@ -36,9 +37,15 @@ pub struct Speed {
     pub image: f64,
 }
 
+/// Counts the ways in which speeds were measured; figures of another one are measured again.
+const METHOD: u32 = 2;
+
 /// The file's contents.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Measured {
+    /// [`METHOD`]; files of the first have none.
+    #[serde(default)]
+    method: u32,
     /// `cpu` or the first GPU's name.
     device: String,
     /// Workers that were busy at once.
@@ -71,14 +78,14 @@ pub fn key(shape: &Shape, members: usize) -> String {
 impl Speeds {
     /// Speeds measured earlier on this machine; an empty table if they cannot be read.
     pub fn load() -> Speeds {
-        let read = |path: PathBuf| {
-            let text = std::fs::read_to_string(path).ok()?;
-            serde_json::from_str::<Measured>(&text).ok()
+        let read = || {
+            let text = cache::read(&file())?;
+            serde_json::from_str(&text).ok().filter(|measured: &Measured| measured.method == METHOD)
         };
         let usable = |speed: &Speed| {
             [speed.setup, speed.step, speed.image].iter().all(|s| s.is_finite() && *s >= 0.0)
         };
-        let mut measured = file().and_then(read).unwrap_or_default();
+        let mut measured = read().unwrap_or_default();
         measured.speeds.retain(|_, speed| usable(speed));
         Speeds { measured }
     }
@@ -96,7 +103,7 @@ impl Speeds {
     /// An empty table for a device.
     fn unmeasured(device: &str, workers: usize) -> Speeds {
         let device = device.to_owned();
-        Speeds { measured: Measured { device, workers, speeds: BTreeMap::new() } }
+        Speeds { measured: Measured { method: METHOD, device, workers, speeds: BTreeMap::new() } }
     }
 
     /// The device and the number of workers that the figures are for; `None` if unknown.
@@ -138,16 +145,7 @@ impl Speeds {
     /// # Errors
     /// If there is no such folder, or it cannot be written.
     pub fn save(&self) -> anyhow::Result<()> {
-        let path = file().context(
-            "no folder to keep measured speeds in: set WNINIT_CACHE, XDG_CACHE_HOME or HOME",
-        )?;
-        let folder = path.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder)
-            .with_context(|| format!("cannot make {}", folder.display()))?;
-        Ok(results::write_atomically(
-            &path,
-            serde_json::to_string_pretty(&self.measured)?.as_bytes(),
-        )?)
+        cache::write(&file(), &serde_json::to_string_pretty(&self.measured)?)
     }
 
     /// Writes the cache to a separate folder, for the program that continues.
@@ -244,19 +242,11 @@ impl Speeds {
 }
 
 /// The file for this kind of machine: machines with the same processor and cores share it.
-fn file() -> Option<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-    let folder = set("WNINIT_CACHE")
-        .or_else(|| Some(set("XDG_CACHE_HOME")?.join("wninit")))
-        .or_else(|| Some(set("HOME")?.join(".cache/wninit")))?;
+fn file() -> String {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-    let model: String = model
-        .map_or("cpu", |(_, model)| model)
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
-        .collect();
-    Some(folder.join(format!("speeds-{model}-{}.json", cores())))
+    let model = cache::file_name(model.map_or("cpu", |(_, model)| model));
+    format!("speeds-{model}-{}.json", cores())
 }
 
 #[cfg(test)]

@@ -37,6 +37,6 @@ pub trait Trainer: Sync {
         &self,
         worker: usize,
         cohort: &Cohort,
-        event: &mut dyn FnMut(Event),
+        event: &mut (dyn FnMut(Event) + Send),
     ) -> Result<(), Stop>;
 }

@@ -63,35 +63,52 @@ pub struct ConvShape {
 
 /// Gradients of `y = conv2d(x, w) + b`.
 pub(crate) struct Conv2dGrads {
-    /// `[batch, in, height, width]`, if `need_dx`.
+    /// `[batch, in, height, width]`, if wanted.
     pub dx: Option<Tensor>,
     /// `[out, in / groups, k, k]`.
     pub dw: Tensor,
-    /// `[out]`.
-    pub db: Tensor,
+    /// `[out]`, if wanted.
+    pub db: Option<Tensor>,
 }
 
-/// `x [batch, in, h, w]` with `w [out, in / groups, k, k]` and `b [out]`. Twice differentiable.
+/// The gradients to compute besides that of the weight.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub dx: bool,
+    pub db: bool,
+}
+
+/// `x [batch, in, h, w]` with `w [out, in / groups, k, k]` and `b [out]`, if there is one. Twice
+/// differentiable.
 ///
 /// # Panics
 /// If the shapes do not match, or memory runs out, with libtorch's message.
-pub(crate) fn forward(x: &Tensor, w: &Tensor, b: &Tensor, window: Window, groups: i64) -> Tensor {
+pub(crate) fn forward(
+    x: &Tensor,
+    w: &Tensor,
+    b: Option<&Tensor>,
+    window: Window,
+    groups: i64,
+) -> Tensor {
     result_size(x, w, window, groups);
-    assert_eq!(b.size(), w.size()[..1], "one bias for each output channel");
+    if let Some(b) = b {
+        assert_eq!(b.size(), w.size()[..1], "one bias for each output channel");
+    }
     record(x, w, window, groups);
     let Window { kernel, stride } = window;
     if window.is_strided_pointwise() {
         return forward(&pixels(x, stride).copy(), w, b, POINTWISE, groups);
     }
     if emulates_bf16(x) {
-        let [x, w, b] = [x, w, b].map(|t| t.to_kind(Kind::Float));
-        return forward(&x, &w, &b, window, groups).to_kind(Kind::BFloat16);
+        let [x, w] = [x, w].map(|t| t.to_kind(Kind::Float));
+        let b = b.map(|b| b.to_kind(Kind::Float));
+        return forward(&x, &w, b.as_ref(), window, groups).to_kind(Kind::BFloat16);
     }
     assert!(!window.is_strided_pointwise(), "oneDNN must not see one");
-    x.conv2d(w, Some(b), [stride; 2], [kernel / 2; 2], [1, 1], groups)
+    x.conv2d(w, b, [stride; 2], [kernel / 2; 2], [1, 1], groups)
 }
 
-/// The gradients of [`forward`], with `dx` only if `need_dx`.
+/// The gradients of [`forward`].
 ///
 /// # Panics
 /// If the shapes do not match, or memory runs out, with libtorch's message.
@@ -101,7 +118,7 @@ pub(crate) fn backward(
     w: &Tensor,
     window: Window,
     groups: i64,
-    need_dx: bool,
+    wanted: Wanted,
 ) -> Conv2dGrads {
     // libtorch does not check dy's shape.
     assert_eq!(dy.size(), result_size(x, w, window, groups), "dy has the shape of the result");
@@ -114,7 +131,7 @@ pub(crate) fn backward(
     }
     let Window { kernel, stride } = window;
     if window.is_strided_pointwise() {
-        let grads = backward(dy, &pixels(x, stride).copy(), w, POINTWISE, groups, need_dx);
+        let grads = backward(dy, &pixels(x, stride).copy(), w, POINTWISE, groups, wanted);
         let dx = grads.dx.map(|of_pixels| {
             let dx = x.zeros_like();
             pixels(&dx, stride).copy_(&of_pixels);
@@ -124,13 +141,13 @@ pub(crate) fn backward(
     }
     if emulates_bf16(x) {
         let [dy, x, w] = [dy, x, w].map(|t| t.to_kind(Kind::Float));
-        let Conv2dGrads { dx, dw, db } = backward(&dy, &x, &w, window, groups, need_dx);
+        let Conv2dGrads { dx, dw, db } = backward(&dy, &x, &w, window, groups, wanted);
         let rounded = |t: Tensor| t.to_kind(Kind::BFloat16);
-        return Conv2dGrads { dx: dx.map(rounded), dw: rounded(dw), db: rounded(db) };
+        return Conv2dGrads { dx: dx.map(rounded), dw: rounded(dw), db: db.map(rounded) };
     }
     assert!(!window.is_strided_pointwise(), "oneDNN must not see one");
     let mut out = [std::ptr::null_mut(); 3];
-    let mask = if need_dx { 0b111 } else { 0b110 };
+    let mask = i32::from(wanted.dx) | 0b010 | i32::from(wanted.db) << 2;
     // SAFETY: the pointers are live tensors of matching shapes, kinds and devices.
     check(unsafe {
         wninit_convolution_backward(
@@ -145,8 +162,7 @@ pub(crate) fn backward(
         )
     });
     let [dx, dw, db] = adopt(out);
-    let (dw, db) = dw.zip(db).expect("the mask asks for the gradients of weight and bias");
-    Conv2dGrads { dx, dw, db }
+    Conv2dGrads { dx, dw: dw.expect("the mask asks for the weight's gradient"), db }
 }
 
 /// The pixels that a strided 1×1 convolution reads, as a view. A copy of it keeps the image's layout.
@@ -219,25 +235,26 @@ mod tests {
     }
 
     const STRIDED: Window = Window { kernel: 1, stride: 2 };
+    const ALL: Wanted = Wanted { dx: true, db: true };
 
     #[test]
     fn no_strided_1x1_convolution_reaches_libtorch() {
         let [dy, x, w, b] = operands();
         let x = x.set_requires_grad(true);
         let w = w.set_requires_grad(true);
-        let y = forward(&x, &w, &b, STRIDED, 1);
+        let y = forward(&x, &w, Some(&b), STRIDED, 1);
         assert_eq!(y.size(), dy.size());
         let pixels = x.slice(2, None, None, 2).slice(3, None, None, 2);
         let by_hand = pixels.permute([0, 2, 3, 1]).matmul(&w.view([4, 3]).tr()) + &b;
         let off = (&y - by_hand.permute([0, 3, 1, 2])).abs().max();
         assert!(f64::try_from(off).unwrap() < 1e-5);
         // The call that reached libtorch is the one with stride 1.
-        let seen = shapes_of(|| drop(forward(&x, &w, &b, STRIDED, 1)));
+        let seen = shapes_of(|| drop(forward(&x, &w, Some(&b), STRIDED, 1)));
         let last = ConvShape { inputs: 3, outputs: 4, window: POINTWISE, image: [3, 3] };
         assert!(seen.contains(&last), "{seen:?}");
         // The gradients equal autograd's, which are differentiable in turn.
         let theirs = Tensor::run_backward(&[(&y * &dy).sum(Kind::Float)], &[&x, &w], true, true);
-        let ours = tch::no_grad(|| backward(&dy, &x, &w, STRIDED, 1, true));
+        let ours = tch::no_grad(|| backward(&dy, &x, &w, STRIDED, 1, ALL));
         for (ours, theirs) in [(ours.dx.unwrap(), &theirs[0]), (ours.dw, &theirs[1])] {
             let off = (ours - theirs).abs().max();
             assert!(f64::try_from(off).unwrap() < 1e-5);
@@ -251,20 +268,20 @@ mod tests {
     #[should_panic(expected = "dy has the shape of the result")]
     fn a_gradient_of_another_shape_is_rejected() {
         let [dy, x, w, _] = operands();
-        backward(&dy.narrow(2, 0, 2), &x, &w, STRIDED, 1, true);
+        backward(&dy.narrow(2, 0, 2), &x, &w, STRIDED, 1, ALL);
     }
 
     #[test]
     #[should_panic(expected = "operands of one kind and device")]
     fn a_gradient_of_another_kind_is_rejected() {
         let [dy, x, w, _] = operands();
-        backward(&dy.to_kind(Kind::Double), &x, &w, STRIDED, 1, true);
+        backward(&dy.to_kind(Kind::Double), &x, &w, STRIDED, 1, ALL);
     }
 
     #[test]
     #[should_panic(expected = "does not fit images")]
     fn kernels_for_other_channels_are_rejected() {
         let [_, x, w, b] = operands();
-        let _ = forward(&x, &w.narrow(1, 0, 2), &b, STRIDED, 1);
+        let _ = forward(&x, &w.narrow(1, 0, 2), Some(&b), STRIDED, 1);
     }
 }

@@ -4,12 +4,13 @@ use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::marker::PhantomData;
 
-use super::check;
+use super::{check, message_of};
 
 unsafe extern "C" {
     fn wninit_own_stream(gpu: c_int) -> *mut c_char;
     fn wninit_synchronize(gpu: c_int) -> *mut c_char;
     fn wninit_benchmark_cudnn(benchmark: bool);
+    fn wninit_cached_memory(out: *mut f64, gpu: c_int) -> *mut c_char;
     fn wninit_lanes_new(out: *mut *mut c_void, gpu: c_int, count: i64) -> *mut c_char;
     fn wninit_lanes_free(lanes: *mut c_void);
     fn wninit_lanes_fork(lanes: *const c_void) -> *mut c_char;
@@ -30,7 +31,8 @@ unsafe fn runtime<F: Copy>(name: &CStr) -> Option<F> {
     }
 }
 
-/// Free bytes of a GPU; `None` if the CUDA runtime is not loaded or fails.
+/// Bytes of a GPU that a new tensor may use, those included that libtorch keeps for the next one;
+/// `None` if the CUDA runtime is not loaded or fails.
 pub(crate) fn free_memory(gpu: usize) -> Option<f64> {
     // SAFETY: the signatures are those of the CUDA runtime's documentation.
     unsafe {
@@ -39,7 +41,10 @@ pub(crate) fn free_memory(gpu: usize) -> Option<f64> {
             runtime::<unsafe extern "C" fn(*mut usize, *mut usize) -> c_int>(c"cudaMemGetInfo")?;
         let (mut free, mut total) = (0, 0);
         let ok = set_device(gpu as c_int) == 0 && mem_get_info(&mut free, &mut total) == 0;
-        ok.then_some(free as f64)
+        let mut cached = 0.0;
+        // Unknown if the program was built without CUDA's headers.
+        let _ = message_of(wninit_cached_memory(&mut cached, gpu as c_int));
+        ok.then_some(free as f64 + cached)
     }
 }
 
@@ -66,7 +71,7 @@ pub(crate) fn model(gpu: usize) -> Option<String> {
 ///
 /// # Panics
 /// If the GPU fails, with libtorch's message.
-pub(crate) fn own_stream(gpu: usize) {
+pub fn own_stream(gpu: usize) {
     thread_local! {
         static OWN: Cell<Option<usize>> = const { Cell::new(None) };
     }

@@ -1,14 +1,14 @@
 //! CUDA graphs. Without CUDA's headers at build time, [`GraphMemory::new`] fails.
 
-use std::ffi::{c_char, c_void};
+use std::ffi::{c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use crate::ffi::{check, message_of};
+use crate::ffi::{check, is_out_of_memory, message_of};
 
 unsafe extern "C" {
     fn wninit_has_graphs() -> bool;
     fn wninit_graph_memory(out: *mut u64) -> *mut c_char;
-    fn wninit_graph_begin(out: *mut *mut c_void, memory: *const u64) -> *mut c_char;
+    fn wninit_graph_begin(out: *mut *mut c_void, memory: *const u64, gpu: c_int) -> *mut c_char;
     fn wninit_graph_end(graph: *mut c_void) -> *mut c_char;
     fn wninit_graph_replay(graph: *mut c_void) -> *mut c_char;
     fn wninit_graph_free(graph: *mut c_void);
@@ -20,18 +20,22 @@ pub(crate) fn supported() -> bool {
     unsafe { wninit_has_graphs() }
 }
 
-/// A memory pool shared by graphs that never run concurrently.
+/// A memory pool of a GPU, shared by graphs that never run concurrently. Once the last graph is gone,
+/// libtorch frees it, and refuses to record another one with it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct GraphMemory([u64; 2]);
+pub(crate) struct GraphMemory {
+    pub gpu: usize,
+    pool: [u64; 2],
+}
 
 impl GraphMemory {
     /// # Errors
     /// libtorch's message.
-    pub(crate) fn new() -> Result<GraphMemory, String> {
-        let mut memory = [0; 2];
+    pub(crate) fn new(gpu: usize) -> Result<GraphMemory, String> {
+        let mut pool = [0; 2];
         // SAFETY: writes two numbers.
-        message_of(unsafe { wninit_graph_memory(memory.as_mut_ptr()) })
-            .map(|()| GraphMemory(memory))
+        message_of(unsafe { wninit_graph_memory(pool.as_mut_ptr()) })
+            .map(|()| GraphMemory { gpu, pool })
     }
 }
 
@@ -54,7 +58,9 @@ impl Graph {
     ) -> Result<(Graph, T), String> {
         let mut handle = std::ptr::null_mut();
         // SAFETY: `handle` is written to, and ours to free.
-        message_of(unsafe { wninit_graph_begin(&mut handle, memory.0.as_ptr()) })?;
+        message_of(unsafe {
+            wninit_graph_begin(&mut handle, memory.pool.as_ptr(), memory.gpu as c_int)
+        })?;
         let graph = Graph(handle);
         let result = catch_unwind(AssertUnwindSafe(work));
         // SAFETY: the handle is live.
@@ -63,7 +69,7 @@ impl Graph {
             Ok(result) => ended.map(|()| (graph, result)),
             Err(panic) => {
                 let text = panic.downcast_ref::<String>().cloned().unwrap_or_default();
-                if text.contains("out of memory") { resume_unwind(panic) } else { Err(text) }
+                if is_out_of_memory(&text) { resume_unwind(panic) } else { Err(text) }
             }
         }
     }

@@ -4,6 +4,9 @@ pub(crate) mod conv2d;
 pub(crate) mod cuda;
 pub(crate) mod cuda_graph;
 mod faults;
+pub(crate) mod fused;
+
+pub use cuda::own_stream;
 
 use std::ffi::{CStr, c_char};
 use std::sync::OnceLock;
@@ -72,6 +75,23 @@ fn message_of(message: *mut c_char) -> Result<(), String> {
 /// Panics with libtorch's message, as tch's operators do. `train::failure` classifies it.
 fn check(message: *mut c_char) {
     message_of(message).unwrap_or_else(|text| panic!("{text}"));
+}
+
+/// Whether libtorch's message means that memory has run out, on a CPU or a GPU. cuDNN tries one
+/// engine after the other, and reports only that none was left: "unable to find an engine".
+pub(crate) fn is_out_of_memory(message: &str) -> bool {
+    const TEXTS: [&str; 9] = [
+        "out of memory",
+        "can't allocate memory",
+        "not enough memory",
+        "Cannot allocate memory",
+        "std::bad_alloc",
+        "_ALLOC_FAILED", // of CUBLAS_STATUS, CUDNN_STATUS, CUSOLVER_STATUS
+        "ALLOCATION_FAILED",
+        "OUT_OF_MEMORY",
+        "unable to find an engine to execute this computation",
+    ];
+    TEXTS.iter().any(|text| message.contains(text))
 }
 
 /// Takes ownership of the shim's tensors; null is an undefined tensor.

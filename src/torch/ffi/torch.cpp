@@ -14,8 +14,11 @@
 #include <c10/core/impl/VirtualGuardImpl.h>
 
 #ifdef WNINIT_CUDA
+#include <ATen/core/CachingHostAllocator.h>
+#include <ATen/cuda/CUDAGeneratorImpl.h>
 #include <ATen/cuda/CUDAGraph.h>
 #include <c10/cuda/CUDACachingAllocator.h>
+#include <mutex>
 #endif
 
 #include <cstdlib>
@@ -63,6 +66,48 @@ struct Lanes {
 };
 
 void enter(const c10::Stream& stream) { c10::impl::VirtualGuardImpl(GPU).exchangeStream(stream); }
+
+#ifdef WNINIT_CUDA
+
+namespace allocator = c10::cuda::CUDACachingAllocator;
+
+// The begin and end of a capture and the end of a graph change the default generator's list of
+// graphs, which libtorch 2.11 does not lock.
+std::mutex captures;
+
+struct Graph : at::cuda::CUDAGraph {
+  c10::MempoolId_t memory;
+  c10::DeviceIndex gpu;
+
+  Graph(c10::MempoolId_t memory, c10::DeviceIndex gpu) : memory(memory), gpu(gpu) {}
+
+  // Undoes what capture_begin did where capture_end threw: libtorch 2.11 throws before it stops
+  // allocating to the pool and before the generators stop recording, and never releases the pool.
+  // Without this emptyCache would free nothing, and no failed allocation would be tried again.
+  void abandon() {
+    auto quietly = [](auto&& body) {
+      try {
+        body();
+      } catch (const std::exception&) {
+        // It got as far as that; ~CUDAGraph does the rest.
+      }
+    };
+    quietly([&] {
+      allocator::endAllocateToPool(gpu, memory);
+      allocator::releasePool(gpu, memory);
+    });
+    quietly([&] {
+      auto* host = at::getHostAllocator(GPU);
+      host->end_allocate_to_pool(memory);
+      host->release_pool(memory);
+    });
+    for (auto& [generator, increments] : captured_generator_states_) {
+      generator->capturing_ = false;
+    }
+  }
+};
+
+#endif
 
 } // namespace
 
@@ -120,13 +165,14 @@ void wninit_benchmark_cudnn(bool benchmark) {
   at::globalContext().setBenchmarkCuDNN(benchmark);
 }
 
-// Makes the calling thread launch on a stream of its own, on this GPU.
+// Makes the calling thread launch on a stream of its own, on this GPU. It is of high priority: there
+// are 32 streams of each priority, handed out in turn, so that it is nobody's lane.
 char* wninit_own_stream(int gpu) {
   return guarded([&] {
     c10::Device device(GPU, static_cast<c10::DeviceIndex>(gpu));
     c10::impl::VirtualGuardImpl impl(GPU);
     impl.setDevice(device);
-    impl.exchangeStream(impl.getStreamFromGlobalPool(device));
+    impl.exchangeStream(impl.getStreamFromGlobalPool(device, /*isHighPriority=*/true));
   });
 }
 
@@ -189,34 +235,62 @@ char* wninit_graph_memory(uint64_t* out) {
 }
 
 // Records what the calling thread launches until wninit_graph_end, without running it.
-char* wninit_graph_begin(void** out, const uint64_t* pool) {
+char* wninit_graph_begin(void** out, const uint64_t* pool, int gpu) {
   return guarded([&] {
-    auto graph = std::make_unique<at::cuda::CUDAGraph>();
-    c10::cuda::CUDACachingAllocator::emptyCache();
-    // Other threads (workers on other GPUs) may allocate meanwhile.
-    graph->capture_begin({pool[0], pool[1]}, cudaStreamCaptureModeThreadLocal);
+    std::lock_guard lock(captures);
+    c10::MempoolId_t memory{pool[0], pool[1]};
+    auto graph = std::make_unique<Graph>(memory, static_cast<c10::DeviceIndex>(gpu));
+    allocator::emptyCache();
+    try {
+      // Other threads (workers on other GPUs) may allocate meanwhile.
+      graph->capture_begin(memory, cudaStreamCaptureModeThreadLocal);
+    } catch (...) {
+      graph->abandon();
+      throw;
+    }
     *out = graph.release();
   });
 }
 
 char* wninit_graph_end(void* graph) {
-  return guarded([&] { static_cast<at::cuda::CUDAGraph*>(graph)->capture_end(); });
+  return guarded([&] {
+    std::lock_guard lock(captures);
+    try {
+      static_cast<Graph*>(graph)->capture_end();
+    } catch (...) {
+      static_cast<Graph*>(graph)->abandon();
+      throw;
+    }
+  });
 }
 
 char* wninit_graph_replay(void* graph) {
-  return guarded([&] { static_cast<at::cuda::CUDAGraph*>(graph)->replay(); });
+  return guarded([&] { static_cast<Graph*>(graph)->replay(); });
 }
 
-void wninit_graph_free(void* graph) { delete static_cast<at::cuda::CUDAGraph*>(graph); }
+void wninit_graph_free(void* graph) {
+  std::lock_guard lock(captures);
+  delete static_cast<Graph*>(graph);
+}
+
+// Bytes that libtorch has from the GPU and that no tensor uses.
+char* wninit_cached_memory(double* out, int gpu) {
+  return guarded([&] {
+    auto stats = allocator::getDeviceStats(static_cast<c10::DeviceIndex>(gpu));
+    auto all = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+    *out = static_cast<double>(stats.reserved_bytes[all].current - stats.allocated_bytes[all].current);
+  });
+}
 
 #else
 
 static char* no_graphs() { return strdup("the program was built without CUDA's headers"); }
 char* wninit_graph_memory(uint64_t*) { return no_graphs(); }
-char* wninit_graph_begin(void**, const uint64_t*) { return no_graphs(); }
+char* wninit_graph_begin(void**, const uint64_t*, int) { return no_graphs(); }
 char* wninit_graph_end(void*) { return no_graphs(); }
 char* wninit_graph_replay(void*) { return no_graphs(); }
 void wninit_graph_free(void*) {}
+char* wninit_cached_memory(double*, int) { return no_graphs(); }
 
 #endif
 

@@ -232,6 +232,17 @@ impl Model {
         result.expect("a mini-batch has images")
     }
 
+    /// A training step without an update that leaves everything as it was. Libraries choose their
+    /// kernels in it. Arguments are those of [`Model::train_step`].
+    pub(crate) fn rehearse(&mut self, x: &Tensor, y: &Tensor, micro_batch: i64, recompute: bool) {
+        let before: Vec<Tensor> = self.buffers().iter().map(|buffer| buffer.value.copy()).collect();
+        self.train_step(x, y, None, micro_batch, recompute);
+        self.params().into_iter().for_each(|param| param.grad = None);
+        for (buffer, before) in self.buffers().into_iter().zip(&before) {
+            buffer.value.copy_(before);
+        }
+    }
+
     fn forward_backward(
         &mut self,
         x: &Tensor,
@@ -346,4 +357,46 @@ fn cross_entropy(logits: &Tensor, y: &Tensor, batch: i64, kind: Kind) -> (StepRe
     let ones = Tensor::full(labels.size(), -1.0, (kind, logits.device()));
     let dlogits = log_p.exp().scatter_add(-1, &labels, &ones) / batch as f64;
     (StepResult { loss, correct }, dlogits.to_kind(logits.kind()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rehearsal_changes_nothing() {
+        tch::set_num_threads(1);
+        let _no_grad = tch::no_grad_guard();
+        let arithmetic = Arithmetic::fp32(Device::Cpu);
+        for (arch, norm) in [
+            (Arch::Mlp { depth: 2, width: 5 }, Norm::Weight),
+            (Arch::ResNet { blocks: 1, width: 2 }, Norm::Weight),
+            (Arch::ResNet { blocks: 1, width: 2 }, Norm::Batch),
+        ] {
+            let config = ModelConfig { arch, norm, input: [3, 8, 8], classes: 4, arithmetic };
+            let x = Tensor::rand([2, 6, 3, 8, 8], (Kind::Float, Device::Cpu));
+            let y = Tensor::zeros([2, 6], (Kind::Int64, Device::Cpu));
+            let each = |number: f32| Tensor::from_slice(&[number; 2]);
+            let sgd = Sgd::new(each(0.1), each(0.9), Some(each(0.1)));
+            let trained = |rehearse: bool| {
+                tch::manual_seed(12);
+                let mut model = Model::zeros(config, 2);
+                model.params().iter().for_each(|param| {
+                    let _ = param.value.shallow_clone().uniform_(0.1, 0.2);
+                });
+                model.refresh();
+                for _ in 0..2 {
+                    if rehearse {
+                        model.rehearse(&x.narrow(1, 0, 5), &y.narrow(1, 0, 5), 3, false);
+                        assert!(model.params().iter().all(|param| param.grad.is_none()));
+                    }
+                    model.train_step(&x, &y, Some(&sgd), 4, false);
+                }
+                model.state()
+            };
+            for (with, without) in trained(true).iter().zip(&trained(false)) {
+                assert!(with.equal(without), "{arch:?} {norm:?}");
+            }
+        }
+    }
 }

@@ -4,7 +4,9 @@ use std::cell::Cell;
 
 use tch::Tensor;
 
-use super::conv_algorithm::{ConvAlgorithm, ConvGrads, Window, backward, forward};
+use super::conv_algorithm::{
+    ConvAlgorithm, ConvChoice, ConvGrads, Window, as_on_a_gpu, backward, forward,
+};
 use super::conv_timing::fastest;
 use super::kernels::Gradient;
 use super::{Affine, Arithmetic, Backward, Layer, Part, Pass, Role};
@@ -15,7 +17,7 @@ pub struct Conv {
     affine: Affine,
     window: Window,
     /// Chosen on the first training step.
-    algorithm: Cell<Option<ConvAlgorithm>>,
+    choice: Cell<Option<ConvChoice>>,
     relu: bool,
 }
 
@@ -40,29 +42,40 @@ impl Conv {
         let ConvSize { inputs, outputs, kernel, stride } = size;
         let shape = [members, outputs, inputs, kernel, kernel];
         let affine = Affine::new(name, role, norm, &shape, arithmetic);
-        Conv { affine, window: Window { kernel, stride }, algorithm: Cell::new(None), relu }
+        Conv { affine, window: Window { kernel, stride }, choice: Cell::new(None), relu }
     }
 
-    fn algorithm(&self, x: &Tensor, w: &Tensor, b: &Tensor, pass: &Pass) -> ConvAlgorithm {
-        if let (None, Pass::Train(_) | Pass::NoTape) = (self.algorithm.get(), pass)
+    fn choose(&self, x: &Tensor, w: &Tensor, b: &Tensor, pass: &Pass) -> ConvChoice {
+        if let (None, Pass::Train(_) | Pass::NoTape) = (self.choice.get(), pass)
             && !w.requires_grad()
             && !x.requires_grad()
         {
-            self.algorithm.set(Some(fastest(x, w, b, self.window)));
+            self.choice.set(Some(fastest(x, w, b, self.window)));
         }
-        self.algorithm.get().unwrap_or(ConvAlgorithm::Dense)
+        self.choice()
     }
+
+    fn choice(&self) -> ConvChoice {
+        self.choice.get().unwrap_or(ConvChoice::CPU)
+    }
+}
+
+/// An operand in the chosen layout. A CPU has just one for images, and takes kernels in any.
+fn arranged(t: &Tensor, choice: ConvChoice) -> Tensor {
+    if as_on_a_gpu(t) { choice.layout.of(t) } else { t.shallow_clone() }
 }
 
 impl Layer for Conv {
     fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
         let (w, b) = (self.affine.weight(), self.affine.bias());
-        let mut y = forward(self.algorithm(x, &w, &b, pass), x, &w, &b, self.window);
+        let choice = self.choose(x, &w, &b, pass);
+        let [x, w] = [x, &w].map(|t| arranged(t, choice));
+        let mut y = forward(choice.algorithm, &x, &w, &b, self.window);
         pass.show(&self.affine.name, &y);
         if self.relu {
             y = if y.requires_grad() { y.relu() } else { y.relu_() };
         }
-        pass.save(&[x]);
+        pass.save(&[&x]);
         if self.relu {
             pass.save(&[&y]);
         }
@@ -71,9 +84,11 @@ impl Layer for Conv {
 
     fn backward(&mut self, dy: Tensor, back: &mut Backward, need_dx: bool) -> Tensor {
         let dz = if self.relu { back.tape.pop().threshold_backward(&dy, 0) } else { dy };
-        let (x, w) = (back.tape.pop(), self.affine.weight());
-        let algorithm = self.algorithm.get().unwrap_or(ConvAlgorithm::Dense);
-        let ConvGrads { dx, dw, db } = backward(algorithm, &dz, &x, &w, self.window, need_dx);
+        let x = back.tape.pop();
+        let choice = self.choice();
+        let [dz, w] = [&dz, &self.affine.weight()].map(|t| arranged(t, choice));
+        let ConvGrads { dx, dw, db } =
+            backward(choice.algorithm, &dz, &x, &w, self.window, need_dx);
         self.affine.apply(Gradient::Whole(dw), db, back.accum);
         dx.unwrap_or_default()
     }

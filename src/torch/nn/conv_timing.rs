@@ -1,54 +1,98 @@
-//! Chooses the convolution algorithm for each shape on a GPU, by timing.
+//! Chooses algorithm and layout of each shape's convolution on a GPU, by timing. Choices are kept in
+//! the user's cache folder, because timing a network of many shapes takes seconds.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
+use std::sync::{Mutex, Once};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use tch::{Device, Tensor};
 
-use super::conv_algorithm::{ConvAlgorithm, ConvGrads, Window, backward, forward};
+use super::conv_algorithm::{ConvAlgorithm, ConvChoice, ConvGrads, Window, backward, forward};
+use crate::device;
 use crate::ffi::cuda::synchronize;
 use crate::ffi::cuda_graph::{Graph, GraphMemory};
+use crate::ffi::{LIBTORCH, tf32_is_allowed};
+use wninit_core::cache;
+use wninit_core::console::say;
+use wninit_core::results::one_line;
 
-/// The properties that the timings depend on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct TimingKey {
-    gpu: usize,
-    kind: String,
-    x: Vec<i64>,
-    w: Vec<i64>,
-    window: Window,
-    tf32: bool,
+/// The choices for one model of GPU: the file's contents.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Choices {
+    /// The version of libtorch; another one may be fast elsewhere.
+    libtorch: String,
+    /// By all that the timings depend on.
+    choices: BTreeMap<String, ConvChoice>,
 }
 
-/// The fastest algorithm for a stack on a GPU. When a shape is first seen, each one is timed,
-/// forward and backward, as a CUDA graph, as training runs it. An algorithm that fails, or that
-/// spreads a member's infinities to its neighbours, is not used.
-pub(crate) fn fastest(x: &Tensor, w: &Tensor, b: &Tensor, window: Window) -> ConvAlgorithm {
-    static KNOWN: Mutex<Option<HashMap<TimingKey, ConvAlgorithm>>> = Mutex::new(None);
-    let Device::Cuda(gpu) = x.device() else { return ConvAlgorithm::Dense };
-    if x.size()[0] == 1 {
-        return ConvAlgorithm::Dense;
+impl Choices {
+    fn file(gpu: &str) -> String {
+        format!("convolutions-{}.json", cache::file_name(gpu))
     }
-    let kind = format!("{:?}", x.kind());
-    let tf32 = crate::ffi::tf32_is_allowed();
-    let case = TimingKey { gpu, kind, x: x.size(), w: w.size(), window, tf32 };
+
+    /// Those of earlier runs; none if they cannot be read.
+    fn load(gpu: &str) -> Choices {
+        let read = || serde_json::from_str(&cache::read(&Choices::file(gpu))?).ok();
+        let known = read().filter(|choices: &Choices| choices.libtorch == LIBTORCH);
+        known.unwrap_or(Choices { libtorch: LIBTORCH.to_owned(), choices: BTreeMap::new() })
+    }
+
+    /// Warns once if that fails: shapes are then timed again next time.
+    fn save(&self, gpu: &str) {
+        static WARNING: Once = Once::new();
+        let text = serde_json::to_string_pretty(self).expect("names and choices are JSON");
+        if let Err(error) = cache::write(&Choices::file(gpu), &text) {
+            WARNING.call_once(|| {
+                let error = one_line(&error);
+                say(&format!("warning: choices of convolutions are not kept: {error}"));
+            });
+        }
+    }
+}
+
+/// The fastest algorithm and layout for a stack on a GPU. When a shape is first seen, each one is
+/// timed, forward and backward, as a CUDA graph, as training runs it. An algorithm that fails, or that
+/// spreads a member's infinities to its neighbours, is not used.
+pub(crate) fn fastest(x: &Tensor, w: &Tensor, b: &Tensor, window: Window) -> ConvChoice {
+    static KNOWN: Mutex<Option<HashMap<String, Choices>>> = Mutex::new(None);
+    let Device::Cuda(gpu) = x.device() else { return ConvChoice::CPU };
+    let model = device::model(x.device());
+    let last = x.permute([0, 1, 3, 4, 2]).is_contiguous();
+    let case = format!(
+        "{:?} {:?}{}, x {:?}{}, w {:?}",
+        window,
+        x.kind(),
+        if tf32_is_allowed() { " tf32" } else { "" },
+        x.size(),
+        if last { " channels last" } else { "" },
+        w.size(),
+    );
+    // Held meanwhile: timings beside each other would disturb each other.
     let mut known = KNOWN.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let known = known.get_or_insert_default();
-    *known.entry(case).or_insert_with(|| {
-        let timed = ConvAlgorithm::ALL.into_iter().filter_map(|algorithm| {
-            // It may run out of memory or not support the shape.
-            let time = || time(algorithm, gpu, x, w, b, window);
-            catch_unwind(AssertUnwindSafe(time)).ok().flatten().map(|time| (time, algorithm))
-        });
-        timed.min_by_key(|(time, _)| *time).map_or(ConvAlgorithm::Dense, |(_, algorithm)| algorithm)
-    })
+    let known = known.entry(model.clone()).or_insert_with(|| Choices::load(&model));
+    if let Some(choice) = known.choices.get(&case) {
+        return *choice;
+    }
+    let choices = ConvChoice::GPU
+        .into_iter()
+        .filter(|choice| x.size()[0] > 1 || choice.algorithm == ConvAlgorithm::Dense);
+    let timed = choices.filter_map(|choice| {
+        // It may run out of memory or not support the shape.
+        let time = || time(choice, gpu, x, w, b, window);
+        catch_unwind(AssertUnwindSafe(time)).ok().flatten().map(|time| (time, choice))
+    });
+    let choice = timed.min_by_key(|(time, _)| *time).map_or(ConvChoice::CPU, |(_, choice)| choice);
+    known.choices.insert(case, choice);
+    known.save(&model);
+    choice
 }
 
 /// The time of a forward and a backward pass; `None` if the algorithm mixes members.
 fn time(
-    algorithm: ConvAlgorithm,
+    choice: ConvChoice,
     gpu: usize,
     x: &Tensor,
     w: &Tensor,
@@ -56,13 +100,13 @@ fn time(
     window: Window,
 ) -> Option<Duration> {
     const REPLAYS: u32 = 5;
-    let passes = passes(algorithm, b, window);
+    let passes = passes(choice, b, window);
     if mixes_members(&passes, x, w, b, window) {
         return None;
     }
     let pass = |x: &Tensor| passes(x, w);
     drop(pass(x)); // cuDNN chooses its kernels
-    let recorded = GraphMemory::new().and_then(|memory| Graph::record(memory, || pass(x)));
+    let recorded = GraphMemory::new(gpu).and_then(|memory| Graph::record(memory, || pass(x)));
     let run = || match &recorded {
         Ok((graph, _)) => graph.replay(),
         Err(_) => drop(pass(x)),
@@ -79,13 +123,14 @@ fn time(
 type Passes<'a> = dyn Fn(&Tensor, &Tensor) -> (Tensor, ConvGrads) + 'a;
 
 fn passes(
-    algorithm: ConvAlgorithm,
+    ConvChoice { algorithm, layout }: ConvChoice,
     b: &Tensor,
     window: Window,
 ) -> impl Fn(&Tensor, &Tensor) -> (Tensor, ConvGrads) {
     move |x, w| {
-        let y = forward(algorithm, x, w, b, window);
-        let grads = backward(algorithm, &y, x, w, window, true);
+        let [x, w] = [x, w].map(|t| layout.of(t));
+        let y = forward(algorithm, &x, &w, b, window);
+        let grads = backward(algorithm, &y, &x, &w, window, true);
         (y, grads)
     }
 }
@@ -112,8 +157,8 @@ fn mixes_members(passes: &Passes, x: &Tensor, w: &Tensor, b: &Tensor, window: Wi
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::ffi::conv2d;
-    use crate::nn::conv_algorithm::tests::{algorithms, images, random};
+    use crate::ffi::conv2d::{self, Wanted};
+    use crate::nn::conv_algorithm::tests::{choices, images, random};
     use crate::nn::conv_algorithm::{apart, side_by_side};
     use tch::Kind;
 
@@ -124,11 +169,8 @@ mod tests {
         let window = Window { kernel: 3, stride: 1 };
         let (x, w) = (images([3, 2, 4, 6, 6]), random(&[3, 4, 4, 3, 3]));
         let b = random(&[3, 4]);
-        for algorithm in algorithms() {
-            assert!(
-                !mixes_members(&passes(algorithm, &b, window), &x, &w, &b, window),
-                "{algorithm:?}"
-            );
+        for choice in choices() {
+            assert!(!mixes_members(&passes(choice, &b, window), &x, &w, &b, window), "{choice:?}");
         }
         // One dense convolution of all members with zero weights between members: correct for
         // finite numbers, but 0·∞ is NaN.
@@ -138,15 +180,15 @@ mod tests {
                 zeros.narrow(0, 4 * m, 4).narrow(1, 4 * m, 4).copy_(&w.get(m));
             }
             let (x, b) = (side_by_side(x), b.flatten(0, 1));
-            let y = conv2d::forward(&x, &zeros, &b, window, 1);
-            let grads = conv2d::backward(&y, &x, &zeros, window, 1, true);
+            let y = conv2d::forward(&x, &zeros, Some(&b), window, 1);
+            let grads = conv2d::backward(&y, &x, &zeros, window, 1, Wanted { dx: true, db: true });
             let own = |m: i64| grads.dw.narrow(0, 4 * m, 4).narrow(1, 4 * m, 4);
             let dw = Tensor::stack(&[own(0), own(1), own(2)], 0);
             let dx = grads.dx.map(|dx| apart(&dx, 3));
-            (apart(&y, 3), ConvGrads { dx, dw, db: grads.db.view([3, 4]) })
+            (apart(&y, 3), ConvGrads { dx, dw, db: grads.db.unwrap().view([3, 4]) })
         };
         let (y, grads) = as_one(&x, &w);
-        let (expected, theirs) = passes(ConvAlgorithm::Dense, &b, window)(&x, &w);
+        let (expected, theirs) = passes(ConvChoice::CPU, &b, window)(&x, &w);
         for (ours, theirs) in [(y, expected), (grads.dw, theirs.dw), (grads.db, theirs.db)] {
             assert!(f64::try_from((ours - theirs).abs().max()).unwrap() < 1e-10);
         }
@@ -154,7 +196,7 @@ mod tests {
         // One result or gradient that is reached is enough.
         for part in 0..4 {
             let corrupted = |x: &Tensor, w: &Tensor| {
-                let (y, grads) = passes(ConvAlgorithm::Dense, &b, window)(x, w);
+                let (y, grads) = passes(ConvChoice::CPU, &b, window)(x, w);
                 let dx = grads.dx.as_ref().unwrap();
                 let mut reached = [&y, dx, &grads.dw, &grads.db][part].get(2);
                 while reached.dim() > 0 {
@@ -167,6 +209,6 @@ mod tests {
         }
         // A neighbour that is not finite by itself does not count.
         let _ = w.select(0, 2).fill_(f64::NAN);
-        assert!(!mixes_members(&passes(ConvAlgorithm::Dense, &b, window), &x, &w, &b, window));
+        assert!(!mixes_members(&passes(ConvChoice::CPU, &b, window), &x, &w, &b, window));
     }
 }

@@ -3,7 +3,7 @@
 
 use tch::{Kind, Tensor};
 
-use super::kernels::Gradient;
+use super::kernels::{Gradient, WeightNormed};
 use super::{Accumulation, Arithmetic, kernels};
 use wninit_core::job::{Norm, Role};
 
@@ -88,6 +88,20 @@ pub struct Affine {
     arithmetic: Arithmetic,
 }
 
+/// An effective weight `[member, out, in, …]`: contiguous, but for kernels as cuDNN wants them on a
+/// GPU (and in float64, for tests), channels last.
+fn effective_zeros(shape: &[i64], Arithmetic { device, compute, .. }: Arithmetic) -> Tensor {
+    match *shape {
+        [members, outputs, inputs, rows, columns]
+            if device.is_cuda() || compute == Kind::Double =>
+        {
+            Tensor::zeros([members, outputs, rows, columns, inputs], (compute, device))
+                .permute([0, 1, 4, 2, 3])
+        }
+        _ => Tensor::zeros(shape, (compute, device)),
+    }
+}
+
 impl Affine {
     /// All parameters 0; `shape` is `[member, out, in, …]`.
     pub(crate) fn new(
@@ -110,8 +124,7 @@ impl Affine {
             name,
             role,
             weight_norm,
-            effective: separate
-                .then(|| Tensor::zeros(shape, (arithmetic.compute, arithmetic.device))),
+            effective: separate.then(|| effective_zeros(shape, arithmetic)),
             grad: None,
             arithmetic,
         }
@@ -143,7 +156,7 @@ impl Affine {
         let v = &self.direction.value;
         let Some(effective) = &mut self.effective else { return };
         if effective.size() != v.size() {
-            *effective = v.zeros_like().to_kind(self.arithmetic.compute);
+            *effective = effective_zeros(&v.size(), self.arithmetic);
         }
         match &mut self.weight_norm {
             Some(wn) => {
@@ -184,35 +197,39 @@ impl Affine {
     /// Accumulates the gradients of effective weight and bias; updates the parameters when they are
     /// complete.
     pub(crate) fn apply(&mut self, dw: Gradient, db: Tensor, accum: Accumulation) {
-        self.bias.apply(db.to_kind(self.arithmetic.params), accum);
-        let dw = if accum.first && accum.last {
-            dw
+        let kind = self.arithmetic.params;
+        let db = db.to_kind(kind);
+        let (dw, db) = if accum.first && accum.last {
+            (dw, db)
         } else {
-            let dw = dw.whole().to_kind(self.arithmetic.params);
-            match accumulate(&mut self.grad, dw, accum) {
-                Some(dw) => Gradient::Whole(dw),
-                None => return,
-            }
+            let dw = accumulate(&mut self.grad, dw.whole().to_kind(kind), accum);
+            let db = accumulate(&mut self.bias.grad, db, accum);
+            let Some((dw, db)) = dw.zip(db) else { return };
+            (Gradient::Whole(dw), db)
         };
-        let whole = Accumulation { first: true, last: true, ..accum };
+        let whole = Accumulation::whole(accum.sgd);
         match (&mut self.weight_norm, &mut self.effective, accum.sgd) {
-            (Some(wn), Some(effective), Some(sgd)) => kernels::sgd_weight_norm(
-                sgd,
-                dw,
-                &mut self.direction,
-                &mut wn.gain,
-                effective,
-                &mut wn.norms,
-            ),
+            (Some(wn), Some(effective), Some(sgd)) => {
+                let layer = WeightNormed {
+                    direction: &mut self.direction,
+                    gain: &mut wn.gain,
+                    bias: &mut self.bias,
+                    effective,
+                    norms: &mut wn.norms,
+                };
+                kernels::sgd_weight_norm(sgd, dw, &db, layer);
+            }
             (Some(wn), ..) => {
-                let dw = dw.whole().to_kind(self.arithmetic.params);
+                let dw = dw.whole().to_kind(kind);
                 let (v, g) = (&self.direction.value, &wn.gain.value);
                 let (dv, dg) = kernels::weight_norm_backward(&dw, v, g, &wn.norms);
                 self.direction.grad = Some(dv);
                 wn.gain.grad = Some(dg);
+                self.bias.grad = Some(db);
             }
             (None, effective, sgd) => {
-                self.direction.apply(dw.whole().to_kind(self.arithmetic.params), whole);
+                self.bias.apply(db, whole);
+                self.direction.apply(dw.whole().to_kind(kind), whole);
                 if let (Some(effective), Some(_)) = (effective, sgd) {
                     effective.copy_(&self.direction.value);
                 }

@@ -7,6 +7,7 @@ use std::sync::Once;
 
 use anyhow::anyhow;
 
+use crate::ffi::is_out_of_memory;
 use wninit_core::results::FailureReason;
 use wninit_core::run::trainer::Stop;
 
@@ -78,13 +79,7 @@ pub(super) fn short(message: &str) -> String {
 
 fn reason_of(message: &str) -> FailureReason {
     let contains = |texts: &[&str]| texts.iter().any(|text| message.contains(text));
-    if contains(&[
-        "out of memory",
-        "can't allocate memory",
-        "not enough memory",
-        "Cannot allocate memory",
-        "std::bad_alloc",
-    ]) {
+    if is_out_of_memory(message) {
         FailureReason::Memory
     } else if contains(&["CUDA error", "cuDNN error", "CUBLAS_STATUS", "cuda runtime error"]) {
         FailureReason::Device
@@ -127,5 +122,13 @@ mod tests {
         assert_eq!(short(wrapped), "std::bad_alloc");
         assert_eq!(reason_of("std::bad_alloc"), FailureReason::Memory);
         assert_eq!(short("index out of bounds"), "index out of bounds");
+        for message in [
+            "GET was unable to find an engine to execute this computation",
+            "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+            "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        ] {
+            assert_eq!(reason_of(message), FailureReason::Memory, "{message}");
+        }
+        assert_eq!(reason_of("CUDA error: unspecified launch failure"), FailureReason::Device);
     }
 }

@@ -1,6 +1,9 @@
 //! The initial networks of jobs.
 
+use std::sync::OnceLock;
+
 use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use tch::{Device, Tensor};
 
 use super::augment::Preprocess;
@@ -47,7 +50,12 @@ pub(super) fn drawn_in_parallel(jobs: &[Job], config: ModelConfig) -> Vec<Model>
             tch::no_grad(|| drawn(job, config))
         })
     };
-    jobs.par_iter().map(drawn).collect()
+    // Not the calling thread's pool, which on a GPU has a single thread.
+    static ALL_CORES: OnceLock<Option<ThreadPool>> = OnceLock::new();
+    match ALL_CORES.get_or_init(|| ThreadPoolBuilder::new().build().ok()) {
+        Some(pool) => pool.install(|| jobs.par_iter().map(drawn).collect()),
+        None => jobs.iter().map(drawn).collect(),
+    }
 }
 
 /// The network drawn from a job's seed, on the CPU.

@@ -22,29 +22,44 @@ struct Recorded {
     outputs: Vec<Tensor>,
 }
 
+/// By what recorded work is found.
+type Key = (Work, Vec<i64>);
+
+fn key(work: Work, inputs: &[Tensor]) -> Key {
+    (work, inputs.iter().flat_map(Tensor::size).collect())
+}
+
 pub(crate) struct Launcher {
     /// `None` if nothing is recorded.
     recorder: Option<Recorder>,
     /// By work and input sizes; `None` after the first, unrecorded time.
-    known: HashMap<(Work, Vec<i64>), Option<Recorded>>,
+    known: HashMap<Key, Option<Recorded>>,
     /// The error because of which nothing is recorded on a GPU.
     graph_error: Option<String>,
 }
 
 impl Launcher {
     pub(crate) fn new(device: Device) -> Launcher {
-        let (recorder, graph_error) = match Recorder::of(device) {
-            Ok(recorder) => (recorder, None),
-            Err(why) => (None, Some(why)),
-        };
-        Launcher { recorder, known: HashMap::new(), graph_error }
+        Launcher::with(Recorder::of(device))
     }
 
     /// One that records operators on the CPU.
     #[cfg(test)]
     pub(crate) fn of_operators() -> Launcher {
-        let recorder = Some(Recorder::Operators);
-        Launcher { recorder, known: HashMap::new(), graph_error: None }
+        Launcher::with(Ok(Some(Recorder::Operators)))
+    }
+
+    /// One of the same kind that has recorded nothing.
+    pub(crate) fn another(&self) -> Launcher {
+        Launcher::with(self.recorder.map(Recorder::another).transpose())
+    }
+
+    fn with(recorder: Result<Option<Recorder>, String>) -> Launcher {
+        let (recorder, graph_error) = match recorder {
+            Ok(recorder) => (recorder, None),
+            Err(why) => (None, Some(why)),
+        };
+        Launcher { recorder, known: HashMap::new(), graph_error }
     }
 
     /// Runs `body` on `inputs`.
@@ -59,7 +74,7 @@ impl Launcher {
         mut body: impl FnMut(&[Tensor]) -> Vec<Tensor>,
     ) -> Vec<Tensor> {
         let Some(recorder) = self.recorder else { return body(&inputs) };
-        let key = (work, inputs.iter().flat_map(Tensor::size).collect());
+        let key = key(work, &inputs);
         match self.known.get(&key) {
             // On the first call, libraries choose their algorithms and buffers are allocated.
             None => {
@@ -88,9 +103,24 @@ impl Launcher {
         }
     }
 
-    /// Drops all recorded work.
+    /// Whether work is recorded, but none of this kind was run yet.
+    pub(crate) fn will_record(&self, work: Work) -> bool {
+        self.recorder.is_some() && self.known.keys().all(|(known, _)| *known != work)
+    }
+
+    /// The first, unrecorded time of work that is due later, now that nothing is recorded and all
+    /// memory is free. `body` must leave everything as it was.
+    pub(crate) fn rehearse(&mut self, work: Work, inputs: &[Tensor], body: impl FnOnce(&[Tensor])) {
+        body(inputs);
+        self.known.insert(key(work, inputs), None);
+    }
+
+    /// Drops all recorded work. What is run from now on is recorded again.
     pub(crate) fn forget(&mut self) {
         self.known.clear();
+        if self.recorder.is_some() {
+            *self = self.another();
+        }
     }
 
     /// The work of which there is a recording, once for each size of its inputs.
@@ -168,7 +198,7 @@ mod tests {
                 let x = Tensor::rand([2, 6, 3, 8, 8], (Kind::Float, cpu));
                 let y = Tensor::zeros([2, 6], (Kind::Int64, cpu));
                 let each = |number: f32| Tensor::from_slice(&[number; 2]);
-                let sgd = Sgd { lr: each(0.1), momentum: each(0.9), weight_decay: Some(each(0.1)) };
+                let sgd = Sgd::new(each(0.1), each(0.9), Some(each(0.1)));
                 let step = |model: &mut Model| {
                     model.train_step(&x, &y, Some(&sgd), 4, false);
                 };
@@ -245,7 +275,7 @@ mod tests {
             x * calls
         });
         first_two(&found);
-        assert_eq!(found[1], [0.0; 5]);
+        assert_eq!(found, [[0.0, 2.0, 6.0, 12.0, 20.0], [0.0, 7.0, 14.0, 21.0, 28.0]]);
 
         // A tensor of the host's numbers.
         let (found, _) = results(|_, x| x + Tensor::from_slice(&[1.0, 2.0, 3.0]));

@@ -6,7 +6,6 @@ use tch::{Device, Kind, Tensor};
 
 use super::Libtorch;
 use super::data::{DeviceData, DeviceImages};
-use super::failure::catch_torch_panic;
 use super::session::Session;
 use wninit_core::data::Moments;
 use wninit_core::job::{Dataset, Job, Value};
@@ -17,7 +16,8 @@ use wninit_core::run::trainer::Stop;
 /// The least total time of the timed steps.
 const ENOUGH: Duration = Duration::from_millis(300);
 
-/// A step that takes longer is timed alone, without warm-up.
+/// A step that takes longer on a CPU is timed alone, without warm-up. On a GPU the first step may
+/// take seconds, in which libraries choose their kernels, and the second records a graph.
 const LONG: Duration = Duration::from_secs(2);
 
 /// Images of a timed evaluation, if there are as many.
@@ -29,8 +29,7 @@ impl Libtorch {
     /// # Errors
     /// The cohort does not fit into memory, or the device fails.
     pub(crate) fn measure(&self, worker: usize, cohort: &Cohort) -> Result<Speed, Stop> {
-        let _no_grad = tch::no_grad_guard();
-        catch_torch_panic(|| self.take_time(worker, cohort))
+        self.on_worker(worker, || self.take_time(worker, cohort))
     }
 
     fn take_time(&self, worker: usize, cohort: &Cohort) -> Result<Speed, Stop> {
@@ -55,9 +54,10 @@ impl Libtorch {
             let images = session.evaluate_some(&data, IMAGES);
             (started.elapsed(), images)
         };
+        let warms_up = |first: Duration| device.is_cuda() || first < LONG;
         let (mut evaluated, mut images) = evaluation();
-        if evaluated < LONG {
-            evaluation(); // a GPU records a graph
+        if warms_up(evaluated) {
+            evaluation();
             (evaluated, images) = evaluation();
         }
         let image = evaluated.as_secs_f64() / images as f64;
@@ -65,8 +65,7 @@ impl Libtorch {
         let validation = shape.val as f64 * image;
         let mut total = steps(&mut session, &data, 1);
         let mut count = 1;
-        if total < LONG {
-            // The first step allocates memory; a GPU records a graph in the second.
+        if warms_up(total) {
             steps(&mut session, &data, 1);
             total = steps(&mut session, &data, 1);
             let left = ENOUGH.saturating_sub(total).as_secs_f64();

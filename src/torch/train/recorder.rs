@@ -26,7 +26,20 @@ impl Recorder {
     /// # Errors
     /// libtorch's message.
     pub(super) fn of(device: Device) -> Result<Option<Recorder>, String> {
-        device.is_cuda().then(|| GraphMemory::new().map(Recorder::Graphs)).transpose()
+        let Device::Cuda(gpu) = device else { return Ok(None) };
+        GraphMemory::new(gpu).map(|memory| Some(Recorder::Graphs(memory)))
+    }
+
+    /// One of the same kind. Graphs need other memory once those that shared it are dropped.
+    ///
+    /// # Errors
+    /// libtorch's message.
+    pub(super) fn another(self) -> Result<Recorder, String> {
+        match self {
+            Recorder::Graphs(memory) => GraphMemory::new(memory.gpu).map(Recorder::Graphs),
+            #[cfg(test)]
+            Recorder::Operators => Ok(self),
+        }
     }
 
     /// Records `work` without running it. The tensors it returns have memory, but no contents yet.

@@ -190,17 +190,41 @@ impl Session {
         });
     }
 
+    /// The images of a step, and its inputs: order, learning rates and draws.
+    fn inputs_of(&self, step: usize) -> (usize, Vec<Tensor>) {
+        let (train, batch_size) = (self.shape.train, self.shape.batch_size);
+        let range = step * batch_size..train.min((step + 1) * batch_size);
+        let epoch = self.inputs.as_ref().expect("an epoch has begun");
+        let (start, length) = (range.start as i64, range.len() as i64);
+        let mut inputs = vec![epoch.order.narrow(1, start, length), epoch.lr.get(step as i64)];
+        inputs.extend(epoch.draws.as_ref().map(|draws| draws.narrow(1, start, length)));
+        (range.len(), inputs)
+    }
+
+    /// Rehearses the last batch of an epoch if it is smaller than the others. Later, when the others
+    /// are recorded, its first run would need its memory besides theirs.
+    fn rehearse_last_batch(&mut self, data: &DeviceData) {
+        let (images, inputs) = self.inputs_of(self.shape.steps() - 1);
+        if images == self.shape.batch_size.min(self.shape.train) {
+            return;
+        }
+        let (model, preprocess) = (&mut self.model, &self.preprocess);
+        let (micro_batch, recompute) = (self.shape.micro_batch as i64, self.recompute);
+        self.launcher.rehearse(Work::Step, &inputs, |inputs| {
+            let (pixels, labels) = data.train.gather(&inputs[0]);
+            let x = preprocess.train(&pixels, inputs.get(2));
+            model.rehearse(&x, &labels, micro_batch, recompute);
+        });
+    }
+
     /// Trains one step; after the last one of an epoch, validates. Returns the members that ended.
     pub(crate) fn advance(&mut self, data: &DeviceData) -> Vec<EndedMember> {
         let steps = self.shape.steps();
-        let range = self.step * self.shape.batch_size
-            ..self.shape.train.min((self.step + 1) * self.shape.batch_size);
         let device = self.model.config().arithmetic.device;
-
-        let epoch = self.inputs.as_ref().expect("an epoch has begun");
-        let (start, length) = (range.start as i64, range.len() as i64);
-        let mut inputs = vec![epoch.order.narrow(1, start, length), epoch.lr.get(self.step as i64)];
-        inputs.extend(epoch.draws.as_ref().map(|draws| draws.narrow(1, start, length)));
+        if self.launcher.will_record(Work::Step) {
+            self.rehearse_last_batch(data);
+        }
+        let (images, inputs) = self.inputs_of(self.step);
         let (model, preprocess, rule) = (&mut self.model, &self.preprocess, &self.rule);
         let (micro_batch, recompute) = (self.shape.micro_batch as i64, self.recompute);
         let result = self.launcher.run(Work::Step, inputs, |inputs| {
@@ -208,7 +232,7 @@ impl Session {
         });
         let [loss, correct] =
             <[Tensor; 2]>::try_from(result).expect("train_step returns two tensors");
-        self.unread.push(PendingLosses { step: self.step, images: range.len(), loss, correct });
+        self.unread.push(PendingLosses { step: self.step, images, loss, correct });
         self.step += 1;
 
         // Reading losses synchronizes a GPU, so it is done once an epoch there.
@@ -405,11 +429,8 @@ fn train_step(
     let (order, lr, draws) = (&inputs[0], &inputs[1], inputs.get(2));
     let (pixels, labels) = images.gather(order);
     let x = preprocess.train(&pixels, draws);
-    let sgd = Sgd {
-        lr: lr.shallow_clone(),
-        momentum: momentum.shallow_clone(),
-        weight_decay: weight_decay.as_ref().map(Tensor::shallow_clone),
-    };
+    let weight_decay = weight_decay.as_ref().map(Tensor::shallow_clone);
+    let sgd = Sgd::new(lr.shallow_clone(), momentum.shallow_clone(), weight_decay);
     let result = model.train_step(&x, &labels, Some(&sgd), micro_batch, recompute);
     vec![result.loss, result.correct]
 }

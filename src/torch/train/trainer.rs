@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use chrono::Utc;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use tch::Device;
 
 use super::checkpoint::{self, Checkpoint};
@@ -21,7 +22,7 @@ use super::tf32_lock::{Tf32Guard, Tf32Lock};
 use crate::models::ModelConfig;
 use crate::{device, ffi};
 use wninit_core::data::{self, DataError};
-use wninit_core::execution::Recompute;
+use wninit_core::execution::{NO_THREAD, Recompute};
 use wninit_core::job::{Dataset, JobId, Precision};
 use wninit_core::plan::cohort::{Cohort, Shape};
 use wninit_core::plan::cost;
@@ -51,6 +52,8 @@ pub struct Libtorch {
     /// The program's commit, for provenance.
     commit: &'static str,
     loaded: Mutex<HashMap<(Dataset, usize), DeviceData>>,
+    /// The thread of each worker on a GPU.
+    threads: Vec<OnceLock<ThreadPool>>,
 }
 
 impl Libtorch {
@@ -62,7 +65,34 @@ impl Libtorch {
         commit: &'static str,
     ) -> Libtorch {
         let (checkpoints, recompute, loaded) = (None, Recompute::Auto, Mutex::default());
-        Libtorch { devices, data_dir, stop, checkpoints, recompute, commit, loaded }
+        let threads = devices.iter().map(|_| OnceLock::new()).collect();
+        Libtorch { devices, data_dir, stop, checkpoints, recompute, commit, loaded, threads }
+    }
+
+    /// Runs work of a worker. All work of a worker on a GPU runs on one thread, because cuDNN keeps
+    /// its choice of kernels, and libtorch its handles and workspaces, for each thread.
+    pub(super) fn on_worker<T: Send>(
+        &self,
+        worker: usize,
+        work: impl FnOnce() -> Result<T, Stop> + Send,
+    ) -> Result<T, Stop> {
+        let work = || {
+            let _no_grad = tch::no_grad_guard();
+            catch_torch_panic(work)
+        };
+        if !self.devices[worker].is_cuda() {
+            return work();
+        }
+        let own = &self.threads[worker];
+        if own.get().is_none() {
+            let name = move |_| format!("gpu worker {worker}");
+            let pool = ThreadPoolBuilder::new().num_threads(1).thread_name(name).build();
+            let pool = pool
+                .context(NO_THREAD)
+                .map_err(|error| Stop::Failed { reason: FailureReason::Device, error })?;
+            let _ = own.set(pool); // only this worker's own thread comes here
+        }
+        own.get().map_or_else(|| unreachable!("it was set"), |own| own.install(work))
     }
 
     /// The data set on the worker's device, read from disk the first time.
@@ -146,7 +176,7 @@ impl Libtorch {
         cohort: &Cohort,
         data: &DeviceData,
         device: Device,
-        event: &mut dyn FnMut(Event),
+        event: &mut (dyn FnMut(Event) + Send),
     ) -> Option<Session> {
         let found = self.checkpoints.as_ref()?.found.get(&cohort.jobs()[0].id())?;
         match found.resume(cohort, ModelConfig::of(&cohort.shape(), device), data) {
@@ -171,7 +201,7 @@ impl Libtorch {
         &self,
         worker: usize,
         cohort: &Cohort,
-        event: &mut dyn FnMut(Event),
+        event: &mut (dyn FnMut(Event) + Send),
     ) -> Result<(), Stop> {
         let started = Instant::now();
         let started_at = Utc::now();
@@ -195,7 +225,7 @@ impl Libtorch {
             started_at,
             finished_at: started_at,
         };
-        let report = |ended: Vec<EndedMember>, event: &mut dyn FnMut(Event)| {
+        let report = |ended: Vec<EndedMember>, event: &mut (dyn FnMut(Event) + Send)| {
             for member in ended {
                 event(Event::Finished(Box::new(record(member, provenance.clone()))));
             }
@@ -258,10 +288,9 @@ impl Trainer for Libtorch {
         &self,
         worker: usize,
         cohort: &Cohort,
-        event: &mut dyn FnMut(Event),
+        event: &mut (dyn FnMut(Event) + Send),
     ) -> Result<(), Stop> {
-        let _no_grad = tch::no_grad_guard();
-        catch_torch_panic(|| self.run(worker, cohort, event))
+        self.on_worker(worker, || self.run(worker, cohort, event))
     }
 }
 

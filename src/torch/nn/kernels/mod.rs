@@ -13,7 +13,9 @@ mod weight_norm;
 pub(crate) use bias_relu::{add_bias, add_bias_backward};
 pub use sgd::Sgd;
 pub(crate) use sgd::sgd;
-pub(crate) use weight_norm::{Gradient, sgd_weight_norm, weight_norm, weight_norm_backward};
+pub(crate) use weight_norm::{
+    Gradient, WeightNormed, sgd_weight_norm, weight_norm, weight_norm_backward,
+};
 
 #[cfg(test)]
 mod tests {
@@ -46,14 +48,55 @@ mod tests {
         Param { name: String::new(), momentum: Some(value.rand_like()), value, grad: None }
     }
 
-    fn map(p: &Param, copy: fn(&Tensor) -> Tensor) -> Param {
-        let momentum = p.momentum.as_ref().map(copy);
-        Param { name: String::new(), value: copy(&p.value), momentum, grad: None }
+    /// A weight-normalised layer.
+    struct Layer {
+        v: Param,
+        g: Param,
+        b: Param,
+        w: Tensor,
+        norms: Tensor,
+    }
+
+    impl Layer {
+        /// Two members, all numbers random.
+        fn random(units: i64, fan_in: i64) -> Layer {
+            let v = param(Tensor::randn([2, units, fan_in], CPU));
+            let [g, b] = [(); 2].map(|()| param(Tensor::rand([2, units], CPU)));
+            let (mut w, mut norms) = (v.value.zeros_like(), g.value.zeros_like());
+            weight_norm(&v.value, &g.value, &mut w, &mut norms);
+            Layer { v, g, b, w, norms }
+        }
+
+        fn map(&self, copy: fn(&Tensor) -> Tensor) -> Layer {
+            let param = |p: &Param| {
+                let momentum = p.momentum.as_ref().map(copy);
+                Param { name: String::new(), value: copy(&p.value), momentum, grad: None }
+            };
+            let Layer { v, g, b, w, norms } = self;
+            Layer { v: param(v), g: param(g), b: param(b), w: copy(w), norms: copy(norms) }
+        }
+
+        fn update(&mut self, rule: &Sgd, dw: Gradient, db: &Tensor) {
+            let Layer { v, g, b, w, norms } = self;
+            let layer = WeightNormed { direction: v, gain: g, bias: b, effective: w, norms };
+            sgd_weight_norm(rule, dw, db, layer);
+        }
+
+        fn near(&self, off: f64, what: &str, other: &Layer) {
+            let parts = |l: &Layer| [&l.v, &l.g, &l.b].map(|p| p.value.shallow_clone());
+            for (part, (ours, theirs)) in
+                ["v", "g", "b"].iter().zip(parts(self).iter().zip(&parts(other)))
+            {
+                near(off, &format!("{what}: {part}"), ours, theirs);
+            }
+            near(off, &format!("{what}: w"), &self.w, &other.w);
+            near(off, &format!("{what}: norms"), &self.norms, &other.norms);
+        }
     }
 
     fn rule_of(members: usize) -> Sgd {
         let each = |number: f32| Tensor::from_slice(&vec![number; members]);
-        Sgd { lr: each(0.1), momentum: each(0.9), weight_decay: None }
+        Sgd::new(each(0.1), each(0.9), None)
     }
 
     /// The message with which `work` panics.
@@ -80,9 +123,10 @@ mod tests {
         let row = both.narrow(0, 0, 8).unsqueeze(0).expand([2, 8], false);
         sgd(&rule_of(2), &mut both.narrow(0, 8, 16).view([2, 8]), &row, &mut p());
         let double = rule_of(2).lr.to_kind(Kind::Double);
-        let rule = Sgd { lr: double, ..rule_of(2) };
+        let rule = Sgd::new(double, rule_of(2).momentum, None);
         assert!(step(&rule, p(), p(), p()).contains("on the model's device"));
-        let strided = Sgd { lr: zeros(&[4]).slice(0, None, None, 2), ..rule_of(2) };
+        let strided = zeros(&[4]).slice(0, None, None, 2);
+        let strided = Sgd::new(strided, rule_of(2).momentum, None);
         assert!(step(&strided, p(), p(), p()).contains("contiguous"));
 
         let (v, g) = (zeros(&[2, 3, 4]), zeros(&[2, 3]));
@@ -93,9 +137,9 @@ mod tests {
         assert!(norm(&g, zeros(&[2, 3, 5]), zeros(&[2, 3])).contains("an effective weight"));
         assert!(norm(&g, zeros(&[2, 3, 4]), zeros(&[2, 4])).contains("a norm"));
         let dw = Gradient::Whole(zeros(&[2, 3, 5]));
-        let (mut v2, mut g2) = (Param { momentum: None, ..param(v.copy()) }, param(g.copy()));
-        let (mut w, mut norms) = (zeros(&[2, 3, 4]), zeros(&[2, 3]));
-        let update = || sgd_weight_norm(&rule_of(2), dw, &mut v2, &mut g2, &mut w, &mut norms);
+        let mut layer = Layer::random(3, 4);
+        layer.v.momentum = None;
+        let update = || layer.update(&rule_of(2), dw, &zeros(&[2, 3]));
         assert!(rejected(update).contains("a gradient for each direction"));
         let bias = || drop(add_bias(zeros(&[2, 3, 5]), &zeros(&[2, 4]), true));
         assert!(rejected(bias).contains("a bias for each row"));
@@ -108,27 +152,16 @@ mod tests {
         tch::manual_seed(3);
         let [lr, momentum, weight_decay] =
             [[0.1_f32, 0.2], [0.9, 0.0], [0.01, 0.0]].map(|v| Tensor::from_slice(&v));
-        let rule = Sgd { lr, momentum, weight_decay: Some(weight_decay) };
+        let rule = Sgd::new(lr, momentum, Some(weight_decay));
         for fan_in in [1, 7, 16, 53] {
-            let (mut v, mut g) =
-                (param(Tensor::randn([2, 5, fan_in], CPU)), param(Tensor::rand([2, 5], CPU)));
-            let dw = Tensor::randn([2, 5, fan_in], CPU);
-            let (mut w, mut norms) = (v.value.zeros_like(), g.value.zeros_like());
-            weight_norm(&v.value, &g.value, &mut w, &mut norms);
-            let (mut v2, mut g2) = (map(&v, twin), map(&g, twin));
-            let (mut w2, mut norms2) = (twin(&w), twin(&norms));
+            let mut layer = Layer::random(5, fan_in);
+            let mut other = layer.map(twin);
+            let (dw, db) = (layer.v.value.randn_like(), layer.b.value.randn_like());
             for _ in 0..3 {
-                sgd_weight_norm(&rule, whole(&dw), &mut v, &mut g, &mut w, &mut norms);
-                sgd_weight_norm(&rule, whole(&twin(&dw)), &mut v2, &mut g2, &mut w2, &mut norms2);
+                layer.update(&rule, whole(&dw), &db);
+                other.update(&rule, whole(&twin(&dw)), &twin(&db));
             }
-            for (what, ours, theirs) in [
-                ("v", &v.value, &v2.value),
-                ("g", &g.value, &g2.value),
-                ("w", &w, &w2),
-                ("norms", &norms, &norms2),
-            ] {
-                close(what, ours, theirs);
-            }
+            layer.near(1e-5, &format!("fan-in {fan_in}"), &other);
         }
     }
 
@@ -140,32 +173,19 @@ mod tests {
         let _ = rule.lr.get(1).g_mul_scalar_(0.5);
         // More than two pieces for each member.
         let (units, fan_in) = (300, 1000);
-        let (mut v, mut g) =
-            (param(Tensor::randn([2, units, fan_in], CPU)), param(Tensor::rand([2, units], CPU)));
+        let layer = Layer::random(units, fan_in);
+        let db = layer.b.value.randn_like();
         let (dz, x) = (Tensor::randn([2, units, 4], CPU), Tensor::randn([2, 4, fan_in], CPU));
         let product = WeightGradient { dz: &dz, x: &x };
         for (what, dw, kind, off) in [
             ("in pieces", Gradient::Product(product), Kind::Float, 1e-5),
             ("in bf16", whole(&product.whole().to_kind(Kind::BFloat16)), Kind::BFloat16, 0.02),
         ] {
-            let ((mut v2, mut g2), dw2) =
-                ((map(&v, Tensor::copy), map(&g, Tensor::copy)), product.whole());
-            let (mut w2, mut norms2) = (v2.value.zeros_like(), g2.value.zeros_like());
-            weight_norm(&v2.value, &g2.value, &mut w2, &mut norms2);
-            let mut norms = norms2.copy();
-            sgd_weight_norm(&rule, whole(&dw2), &mut v2, &mut g2, &mut w2, &mut norms2);
-            let mut w = v.value.zeros_like().to_kind(kind);
-            let before = (map(&v, Tensor::copy), map(&g, Tensor::copy));
-            sgd_weight_norm(&rule, dw, &mut v, &mut g, &mut w, &mut norms);
-            for (part, ours, theirs) in [
-                ("v", &v.value, &v2.value),
-                ("g", &g.value, &g2.value),
-                ("w", &w, &w2),
-                ("norms", &norms, &norms2),
-            ] {
-                near(off, &format!("{what}: {part}"), ours, theirs);
-            }
-            (v, g) = before;
+            let [mut ours, mut theirs] = [(); 2].map(|()| layer.map(Tensor::copy));
+            ours.w = ours.w.to_kind(kind);
+            ours.update(&rule, dw, &db);
+            theirs.update(&rule, whole(&product.whole()), &db);
+            ours.near(off, what, &theirs);
         }
     }
 

@@ -1,5 +1,7 @@
 //! Stochastic gradient descent.
 
+use std::cell::OnceCell;
+
 use multiversion::multiversion;
 use tch::{Kind, Tensor};
 
@@ -16,9 +18,16 @@ pub struct Sgd {
     pub momentum: Tensor,
     /// Weight decays; `None` if all are 0.
     pub weight_decay: Option<Tensor>,
+    /// −lr, computed once for all parameters.
+    descent: OnceCell<Tensor>,
 }
 
 impl Sgd {
+    /// Learning rates, momentum coefficients and weight decays of the members.
+    pub fn new(lr: Tensor, momentum: Tensor, weight_decay: Option<Tensor>) -> Sgd {
+        Sgd { lr, momentum, weight_decay, descent: OnceCell::new() }
+    }
+
     /// The number of members.
     ///
     /// # Panics
@@ -82,7 +91,7 @@ pub(crate) fn sgd(sgd: &Sgd, p: &mut Tensor, grad: &Tensor, buf: &mut Tensor) {
         let decayed = sgd.weight_decay.as_ref().map(|decay| grad.addcmul(p, &per_member(decay)));
         let grad = decayed.as_ref().unwrap_or(grad);
         let _ = grad.addcmul_out(buf, buf, &per_member(&sgd.momentum));
-        let _ = p.addcmul_(buf, &-per_member(&sgd.lr));
+        let _ = p.addcmul_(buf, &per_member(sgd.descent.get_or_init(|| -&sgd.lr)));
     }
 }
 

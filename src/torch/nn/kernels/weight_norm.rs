@@ -1,14 +1,18 @@
 //! Weight norm, `w = g·v/‖v‖` (Salimans & Kingma 2016), and its SGD step. Training on the CPU uses
 //! the fused pass of [`sgd_weight_norm`]; [`weight_norm_backward`] calls libtorch's operator.
 
+use std::sync::OnceLock;
+
 use half::bf16;
 use multiversion::multiversion;
 use tch::{Kind, Tensor};
 
 use super::cpu::{Number, assert_disjoint, dot, fits, one_pass, slice, slice_mut};
 use super::sgd::{Rule, Sgd, sgd};
+use crate::ffi::fused::{self, Update};
 use crate::nn::Param;
 use crate::nn::matmul::WeightGradient;
+use wninit_core::console::say;
 
 /// `v [member, out, …]` as `[member · out, fan_in]`, for libtorch's fused weight norm.
 fn rows(v: &Tensor) -> Tensor {
@@ -89,18 +93,27 @@ impl Gradient<'_> {
     }
 }
 
-/// One step of SGD on direction and gain, given the gradient of the effective weight; then
-/// recomputes the effective weight and the norms.
-pub(crate) fn sgd_weight_norm(
-    sgd: &Sgd,
-    dw: Gradient,
-    v: &mut Param,
-    g: &mut Param,
-    effective: &mut Tensor,
-    norms: &mut Tensor,
-) {
+/// A weight-normalised layer's parameters, and what is computed from them.
+pub(crate) struct WeightNormed<'a> {
+    /// `v [member, out, …]`.
+    pub direction: &'a mut Param,
+    /// `g [member, out]`.
+    pub gain: &'a mut Param,
+    /// `b [member, out]`.
+    pub bias: &'a mut Param,
+    /// `w = g·v/‖v‖`, in the type of products.
+    pub effective: &'a mut Tensor,
+    /// `‖v‖`, `[member, out]`.
+    pub norms: &'a mut Tensor,
+}
+
+/// One step of SGD on direction, gain and bias, given the gradients of the effective weight and the
+/// bias; then recomputes the effective weight and the norms.
+pub(crate) fn sgd_weight_norm(sgd: &Sgd, dw: Gradient, db: &Tensor, layer: WeightNormed) {
+    let WeightNormed { direction: v, gain: g, bias: b, effective, norms } = layer;
     let buf_v = v.momentum.get_or_insert_with(|| v.value.zeros_like());
     let buf_g = g.momentum.get_or_insert_with(|| g.value.zeros_like());
+    let buf_b = b.momentum.get_or_insert_with(|| b.value.zeros_like());
     sgd.members_of(&v.value);
     for t in [&*buf_v, &*effective] {
         assert_eq!(t.size(), v.value.size(), "as many numbers as directions");
@@ -111,6 +124,30 @@ pub(crate) fn sgd_weight_norm(
         assert_eq!(t.size(), g.value.size(), "as many numbers as gains");
     }
     assert_disjoint(&[&v.value, &g.value, buf_v, buf_g, effective, norms], &dw.operands());
+    let dw = if v.value.device().is_cuda() { Gradient::Whole(dw.whole()) } else { dw };
+    if let Gradient::Whole(dw) = &dw
+        && v.value.device().is_cuda()
+        && v.value.kind() == Kind::Float
+        && dw.kind() == effective.kind()
+        && is_fused(&Update {
+            v: &v.value,
+            v_momentum: buf_v,
+            g: &g.value,
+            g_momentum: buf_g,
+            b: &b.value,
+            b_momentum: buf_b,
+            norms,
+            w: effective,
+            dw,
+            db,
+            lr: &sgd.lr,
+            momentum: &sgd.momentum,
+            weight_decay: sgd.weight_decay.as_ref(),
+        })
+    {
+        return;
+    }
+    self::sgd(sgd, &mut b.value, db, buf_b);
     if fits::<f32>(&[&v.value, &g.value, buf_v, buf_g, norms])
         && (fits::<f32>(&[effective]) || fits::<bf16>(&[effective]))
     {
@@ -125,6 +162,23 @@ pub(crate) fn sgd_weight_norm(
         self::sgd(sgd, &mut g.value, &dg, buf_g);
         weight_norm(&v.value, &g.value, effective, norms);
     }
+}
+
+/// Whether the fused kernel did the update. Where it is not to be had, libtorch's operators do it,
+/// which is slower; the user is told once.
+fn is_fused(update: &Update) -> bool {
+    static REFUSED: OnceLock<()> = OnceLock::new();
+    if REFUSED.get().is_some() {
+        return false;
+    }
+    let result = fused::sgd_weight_norm(update);
+    if let Err(why) = &result {
+        REFUSED.get_or_init(|| {
+            let why = why.replace('\n', " ");
+            say(&format!("warning: updates are not fused, which is slower: {why}"));
+        });
+    }
+    result.is_ok()
 }
 
 /// Updates some rows at a time, so that their gradient is used while it is in the cache.
