@@ -212,79 +212,92 @@ mod tests {
         }
     }
 
-    /// The results of five calls, not recorded and recorded, and the error of the recording. `body` gets
-    /// its state, 0 at first, and an input: 0, 1, ….
+    /// The results of five calls and the state at last, not recorded and recorded, and the error of the
+    /// recording. `body` gets its state, 0 at first, and an input: 0, 1, ….
     fn results(
-        mut body: impl FnMut(&mut Option<Tensor>, &Tensor) -> Tensor,
+        mut body: impl FnMut(&mut Tensor, &Tensor) -> Tensor,
     ) -> ([Vec<f64>; 2], Option<String>) {
         let _no_grad = tch::no_grad_guard();
+        let filled = |number: u8| Tensor::full([3], f64::from(number), (Kind::Double, Device::Cpu));
+        let second = |tensor: &Tensor| tensor.get(1).double_value(&[]);
         let mut launchers = [Launcher::new(Device::Cpu), Launcher::of_operators()];
-        let all = launchers.each_mut().map(|launcher| {
-            let mut state = Some(Tensor::zeros([3], (Kind::Double, Device::Cpu)));
-            let call = |i: u8| {
-                let input = Tensor::full([3], f64::from(i), (Kind::Double, Device::Cpu));
-                let outputs = launcher
-                    .run(Work::Step, vec![input], |inputs| vec![body(&mut state, &inputs[0])]);
-                outputs[0].get(1).double_value(&[])
+        let results = launchers.each_mut().map(|launcher| {
+            let mut state = filled(0);
+            let mut call = |i: u8| {
+                let run = |inputs: &[Tensor]| vec![body(&mut state, &inputs[0])];
+                second(&launcher.run(Work::Step, vec![filled(i)], run)[0])
             };
-            (0..5).map(call).collect()
+            let mut results: Vec<f64> = (0..5).map(&mut call).collect();
+            results.push(second(&state));
+            results
         });
-        (all, launchers[1].take_graph_error())
+        (results, launchers[1].take_graph_error())
     }
 
     #[test]
     fn work_by_the_rules_is_replayed() {
         // In place, by views, with a result that is a list, and one that is written to a given tensor.
         let ([eager, recorded], error) = results(|state, x| {
-            let state = state.as_mut().unwrap();
             let halves = (x * 2.0).unsqueeze(0).expand([4, 3], false).contiguous().split(2, 0);
-            let mut sum = Tensor::empty_like(x);
+            let mut sum = x.empty_like();
             let _ = halves[0].get(0).add_out(&sum.shallow_clone(), &halves[1].get(1));
-            sum += &state.narrow(0, 0, 3);
+            sum += &*state;
             let _ = state.narrow(0, 1, 1).g_add_(&sum.narrow(0, 1, 1));
             sum
         });
         assert_eq!(error, None);
-        assert_eq!(eager, [0.0, 4.0, 12.0, 28.0, 60.0]);
+        assert_eq!(eager, [0.0, 4.0, 12.0, 28.0, 60.0, 104.0]);
         assert_eq!(recorded, eager);
     }
 
     #[test]
     fn work_against_the_rules_is_found() {
-        let first_two = |[eager, recorded]: &[Vec<f64>; 2]| assert_eq!(eager[0], recorded[0]);
-        // A state that is replaced. The recorded one was freed.
-        let (found, _) = results(|state, x| {
-            *state = Some(state.take().unwrap() + x + 1.0);
-            state.as_ref().unwrap() * 1.0
-        });
-        first_two(&found);
-        assert!(found[1][1..].iter().all(|x| x.is_nan()), "{found:?}");
-
-        // A tensor that was made while recording and is used by the next call.
-        let (found, _) = results(|state, x| {
-            let last = state.replace(x * 2.0);
-            last.unwrap() + x
-        });
-        first_two(&found);
-        assert!(found[1][1..].iter().all(|x| x.is_nan()), "{found:?}");
-
+        type Body = fn(&mut Tensor, &Tensor) -> Tensor;
+        const X: f64 = f64::NAN;
+        let against: [(&str, Body, [f64; 6], [f64; 6]); 3] = [
+            (
+                "it replaces its state; what the recording reads was freed",
+                |state, x| {
+                    *state = &*state + x + 1.0;
+                    &*state * 1.0
+                },
+                [1.0, 3.0, 6.0, 10.0, 15.0, 15.0],
+                [1.0, X, X, X, X, X],
+            ),
+            (
+                "it keeps a tensor that the recording made, for others to read",
+                |state, x| {
+                    *state = x * 2.0;
+                    x * 1.0
+                },
+                [0.0, 1.0, 2.0, 3.0, 4.0, 8.0],
+                [0.0, 1.0, 2.0, 3.0, 4.0, X],
+            ),
+            (
+                "it copies numbers of the host",
+                |_, x| x + Tensor::from_slice(&[1.0, 2.0, 3.0]),
+                [2.0, 3.0, 4.0, 5.0, 6.0, 0.0],
+                [2.0, 1.0, 2.0, 3.0, 4.0, 0.0],
+            ),
+        ];
+        // NaNs are equal here.
+        let text = |results: &[f64]| format!("{results:?}");
+        for (what, body, expected, found) in against {
+            let ([eager, recorded], error) = results(body);
+            assert_eq!(text(&eager), text(&expected), "{what}");
+            assert_eq!((text(&recorded), error), (text(&found), None), "{what}");
+        }
+        // Memory that it has not written.
+        let ([_, recorded], _) = results(|_, x| x.empty_like());
+        assert!(recorded[1..5].iter().all(|number| number.is_nan()), "{recorded:?}");
         // A number that changes and is no input.
         let mut calls = 0.0;
-        let (found, _) = results(|_, x| {
+        let ([eager, recorded], _) = results(|_, x| {
             calls += 1.0;
             x * calls
         });
-        first_two(&found);
-        assert_eq!(found, [[0.0, 2.0, 6.0, 12.0, 20.0], [0.0, 7.0, 14.0, 21.0, 28.0]]);
-
-        // A tensor of the host's numbers.
-        let (found, _) = results(|_, x| x + Tensor::from_slice(&[1.0, 2.0, 3.0]));
-        assert_eq!(found[0], [2.0, 3.0, 4.0, 5.0, 6.0]);
-        assert!(found[1][1..].iter().all(|x| x.is_nan()), "{found:?}");
-
-        // Memory that nothing was written to.
-        let (found, _) = results(|_, x| Tensor::empty_like(x));
-        assert!(found[1][1..].iter().all(|x| x.is_nan()), "{found:?}");
+        assert_eq!(eager, [0.0, 2.0, 6.0, 12.0, 20.0, 0.0]);
+        assert_eq!(recorded, [0.0, 7.0, 14.0, 21.0, 28.0, 0.0]);
     }
 
     #[test]
