@@ -104,6 +104,11 @@ check: setup ## Check format, lints and the tests without libtorch (1 min)
 	cargo clippy $(CHECKED) --all-targets -- -D warnings
 	cargo test $(CHECKED) -p wninit -p wninit-core -p wninit-stats
 
+.PHONY: test-fakegpu
+test-fakegpu: setup ## Test the GPU engine on a pretend CUDA runtime (8 min)
+	cargo build $(CHECKED)
+	cargo test $(CHECKED) -p wninit-torch-program --test fakegpu
+
 .PHONY: golden
 golden: setup ## Compare with the reference cases, and those in WNINIT_GOLDEN
 	cargo test $(CHECKED) -p wninit-torch-program --test torch golden:: -- --nocapture

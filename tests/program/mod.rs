@@ -86,7 +86,12 @@ impl Sandbox {
 
     /// `wninit` in this folder.
     pub fn wninit(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(wninit());
+        self.command(&wninit(), args)
+    }
+
+    /// A program in this folder.
+    pub fn command(&self, program: &Path, args: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command.args(args).current_dir(self.dir.path());
         command.env_remove("WNINIT_DATA").env_remove("WNINIT_SOURCES");
         // SAFETY: signal is async-signal-safe and touches nothing of this process.
