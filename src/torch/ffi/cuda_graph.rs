@@ -24,7 +24,7 @@ pub(crate) fn supported() -> bool {
 /// libtorch frees it, and refuses to record another one with it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GraphMemory {
-    gpu: usize,
+    pub gpu: usize,
     pool: [u64; 2],
 }
 

@@ -171,6 +171,13 @@ impl Preprocess {
         Preprocess { dataset, augment, channels, constants }
     }
 
+    /// With the implementation for GPUs.
+    #[cfg(test)]
+    pub(crate) fn with_tensors(self) -> Preprocess {
+        let constants = Constants::new(self.dataset, &self.channels, Device::Cpu);
+        Preprocess { constants: Some(constants), ..self }
+    }
+
     /// Training images: bytes `[…, channel, height, width]` to floats of that shape. `draws […, 5]`
     /// are the rows of [`Draw::to_tensor`] for these images, on the same device; without
     /// augmentation they are not used.
@@ -406,14 +413,13 @@ mod tests {
     fn check_all_paths(dataset: Dataset, augment: Augment, images: &Tensor, draws: &[Draw]) {
         let expected = reference(dataset, augment, images, draws);
         let rows = Draw::to_tensor(draws, Device::Cpu);
-        let mut preprocess = paper(dataset, augment, Device::Cpu);
+        let preprocess = paper(dataset, augment, Device::Cpu);
         let check = |preprocess: &Preprocess, what: &str| {
             let output = preprocess.train(images, Some(&rows));
             assert_close(&output, &expected, &format!("{what}, {augment}"));
         };
         check(&preprocess, "loop");
-        preprocess.constants = Some(Constants::new(dataset, &preprocess.channels, Device::Cpu));
-        check(&preprocess, "tensors");
+        check(&preprocess.with_tensors(), "tensors");
         if tch::Cuda::is_available() {
             let gpu = Device::Cuda(0);
             let preprocess = paper(dataset, augment, gpu);
@@ -467,7 +473,7 @@ mod tests {
         let data = wninit_core::data::Images { pixels, labels: vec![0; 50], shape: [3, 32, 32] };
         let moments = Moments::of(&data);
         let scaling = InputScaling::Standardised;
-        let mut preprocess =
+        let preprocess =
             Preprocess::new(CIFAR10, Augment::CropFlip, scaling, &moments, Device::Cpu);
         let x = preprocess.eval(&images);
         for channel in 0..3 {
@@ -478,7 +484,7 @@ mod tests {
         }
         let draws = Draw::to_tensor(&Draw::of_epoch(CIFAR10, 3, 1, 50), Device::Cpu);
         let by_loop = preprocess.train(&images, Some(&draws));
-        preprocess.constants = Some(Constants::new(CIFAR10, &preprocess.channels, Device::Cpu));
+        let preprocess = preprocess.with_tensors();
         assert_close(&preprocess.train(&images, Some(&draws)), &floats(&by_loop), "tensors");
     }
 

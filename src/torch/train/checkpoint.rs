@@ -312,7 +312,7 @@ impl Checkpoint {
                 .eq(shape.iter().map(|&n| Some(n)));
             ensure!(same, "{name} has shape {:?}, not {shape:?}", view.shape());
             let all = Tensor::from_data_size(view.data(), &shape, Kind::Float);
-            Ok(all.index_select(0, &index).to_device(device))
+            Ok(all.index_select(0, &index).to_device(device).to_kind(like.kind()))
         };
 
         for param in model.params() {

@@ -5,7 +5,8 @@
 //! advances a `Session` step by step (`session.rs`):
 //!
 //! * a step gathers images (`data.rs`), augments them (`augment.rs`), computes the learning rates
-//!   (`schedule.rs`) and runs on the device through `launch.rs`, as a CUDA graph if there is a GPU;
+//!   (`schedule.rs`) and runs on the device through `launch.rs`, as a CUDA graph if there is a GPU (tests
+//!   record on the CPU, too: `recorder.rs`);
 //! * losses are read every few steps; members whose loss, validation loss or parameters are not finite
 //!   leave the stack (`session/divergence.rs`);
 //! * an epoch ends with validation, the last one with a test on the best parameters (`evaluate.rs`).
@@ -21,6 +22,7 @@ pub(crate) mod failure;
 pub(crate) mod initial;
 mod launch;
 mod measure;
+mod recorder;
 pub(crate) mod schedule;
 mod session;
 mod tf32_lock;

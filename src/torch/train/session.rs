@@ -2,6 +2,8 @@
 //! epoch.
 
 mod divergence;
+#[cfg(test)]
+mod replay;
 
 use std::time::Instant;
 

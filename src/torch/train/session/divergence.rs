@@ -7,7 +7,7 @@ use super::{EndedMember, EpochInputs, Session, momentum_and_decay};
 use crate::models::Model;
 use crate::train::data::DeviceData;
 use crate::train::evaluate::{evaluate, to_vec};
-use crate::train::launch::{Launcher, Work};
+use crate::train::launch::Work;
 
 /// When and how a member diverged.
 pub(crate) struct Divergence {
@@ -89,7 +89,7 @@ impl Session {
         model.refresh();
         let all = self.test_indices(data);
         let indices = vec![&*all; members.len()];
-        let mut launcher = Launcher::new(self.model.config().arithmetic.device);
+        let mut launcher = self.launcher.another();
         evaluate(&model, &data.test, &indices, &self.preprocess, &mut launcher, Work::Test)
             .finite()
             .collect()
