@@ -36,21 +36,15 @@ pub struct Speed {
     pub image: f64,
 }
 
-/// The file's contents.
+/// The measured speeds of this machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Measured {
+pub struct Speeds {
     /// `cpu` or the first GPU's name.
     device: String,
     /// Workers that were busy at once.
     workers: usize,
     /// By network, batch and members.
     speeds: BTreeMap<String, Speed>,
-}
-
-/// The measured speeds of this machine.
-#[derive(Clone, Debug, Default)]
-pub struct Speeds {
-    measured: Measured,
 }
 
 /// The properties that decide a step's time, as text.
@@ -73,14 +67,14 @@ impl Speeds {
     pub fn load() -> Speeds {
         let read = |path: PathBuf| {
             let text = std::fs::read_to_string(path).ok()?;
-            serde_json::from_str::<Measured>(&text).ok()
+            serde_json::from_str::<Speeds>(&text).ok()
         };
         let usable = |speed: &Speed| {
             [speed.setup, speed.step, speed.image].iter().all(|s| s.is_finite() && *s >= 0.0)
         };
-        let mut measured = file().and_then(read).unwrap_or_default();
-        measured.speeds.retain(|_, speed| usable(speed));
-        Speeds { measured }
+        let mut speeds = file().and_then(read).unwrap_or_default();
+        speeds.speeds.retain(|_, speed| usable(speed));
+        speeds
     }
 
     /// Speeds measured earlier on a device with that many workers.
@@ -95,14 +89,12 @@ impl Speeds {
 
     /// An empty table for a device.
     fn unmeasured(device: &str, workers: usize) -> Speeds {
-        let device = device.to_owned();
-        Speeds { measured: Measured { device, workers, speeds: BTreeMap::new() } }
+        Speeds { device: device.to_owned(), workers, speeds: BTreeMap::new() }
     }
 
     /// The device and the number of workers that the figures are for; `None` if unknown.
     pub fn machine(&self) -> Option<(&str, usize)> {
-        let known = !self.measured.device.is_empty();
-        known.then_some((self.measured.device.as_str(), self.measured.workers))
+        (!self.device.is_empty()).then_some((self.device.as_str(), self.workers))
     }
 
     /// The GPU that the figures are for, if any.
@@ -121,16 +113,15 @@ impl Speeds {
 
     /// Whether this number of members of the shape was measured.
     pub fn knows(&self, shape: &Shape, members: usize) -> bool {
-        self.measured.speeds.contains_key(&key(shape, members))
+        self.speeds.contains_key(&key(shape, members))
     }
 
     /// Adds a figure. If the device or the number of workers differs, it replaces all earlier ones.
     pub fn insert(&mut self, device: &str, workers: usize, shape: &Shape, n: usize, speed: Speed) {
-        let measured = &mut self.measured;
-        if (measured.device.as_str(), measured.workers) != (device, workers) {
-            *measured = Speeds::unmeasured(device, workers).measured;
+        if (self.device.as_str(), self.workers) != (device, workers) {
+            *self = Speeds::unmeasured(device, workers);
         }
-        measured.speeds.insert(key(shape, n), speed);
+        self.speeds.insert(key(shape, n), speed);
     }
 
     /// Writes the speeds to the cache folder.
@@ -144,10 +135,7 @@ impl Speeds {
         let folder = path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make {}", folder.display()))?;
-        Ok(results::write_atomically(
-            &path,
-            serde_json::to_string_pretty(&self.measured)?.as_bytes(),
-        )?)
+        Ok(results::write_atomically(&path, serde_json::to_string_pretty(self)?.as_bytes())?)
     }
 
     /// Writes the cache to a separate folder, for the program that continues.
@@ -155,7 +143,7 @@ impl Speeds {
     /// # Errors
     /// It cannot be written.
     pub fn hand_over(&self, dir: &Path) -> anyhow::Result<()> {
-        let text = serde_json::to_string(&self.measured)?;
+        let text = serde_json::to_string(self)?;
         Ok(results::write_atomically(&dir.join(HANDED_OVER), text.as_bytes())?)
     }
 
@@ -168,14 +156,14 @@ impl Speeds {
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("cannot read {}", path.display()))?;
         let _ = std::fs::remove_dir_all(dir);
-        Ok(Speeds { measured: serde_json::from_str(&text)? })
+        Ok(serde_json::from_str(&text)?)
     }
 
     /// How many jobs of a shape a worker trains together: the fastest measured width on a GPU, else
     /// [`cost::cpu_width`].
     pub fn width(&self, shape: &Shape) -> usize {
         let per_member =
-            |n: usize| self.measured.speeds.get(&key(shape, n)).map(|speed| speed.step / n as f64);
+            |n: usize| self.speeds.get(&key(shape, n)).map(|speed| speed.step / n as f64);
         let tried = WIDTHS.iter().filter_map(|&n| per_member(n).map(|seconds| (seconds, n)));
         let best = tried.min_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, n)| n);
         best.filter(|_| self.gpu().is_some()).unwrap_or_else(|| cost::cpu_width(shape))
@@ -197,7 +185,7 @@ impl Speeds {
     ) -> Result<(), E> {
         let mut best = f64::INFINITY;
         for &n in WIDTHS.iter().take_while(|&&n| n <= most.max(1)) {
-            let known = self.measured.speeds.get(&key(shape, n)).copied();
+            let known = self.speeds.get(&key(shape, n)).copied();
             let speed = match known.map_or_else(|| measure(n), Ok) {
                 Ok(speed) => speed,
                 Err(error) if n == 1 => return Err(error),
@@ -215,7 +203,7 @@ impl Speeds {
 
     /// Seconds that a worker needs to train `members` jobs of a shape together to the end.
     pub fn seconds(&self, shape: &Shape, members: usize) -> f64 {
-        let Some(speed) = self.measured.speeds.get(&key(shape, members)) else {
+        let Some(speed) = self.speeds.get(&key(shape, members)) else {
             let rates = if self.gpu().is_some() { &Rates::GPU } else { &Rates::CPU };
             return cost::seconds(shape, members, rates);
         };
