@@ -11,15 +11,12 @@ use std::path::Path;
 /// A job array and the job after it.
 #[derive(Clone, Debug)]
 pub struct JobArray {
-    /// The sweep's name.
     pub name: String,
     /// The program `wninit`. This and the other paths are absolute.
     pub program: String,
     /// A copy of the grid, so that edits do not reach queued tasks.
     pub grid: String,
-    /// The folder of all results.
     pub results: String,
-    /// The data folder.
     pub data: String,
     /// The sweep's folder.
     pub sweep: String,
@@ -31,7 +28,6 @@ pub struct JobArray {
     pub at_once: Option<u32>,
     /// Seconds before the time limit at which a task saves and is queued again.
     pub warning: u32,
-    /// Maximum number of times that a task is queued again.
     pub restarts: u32,
     /// Options of `sbatch` for the array, such as `--time=04:00:00`.
     pub options: Vec<String>,

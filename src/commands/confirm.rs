@@ -5,19 +5,20 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use clap::parser::ValueSource;
 use clap::{Args as _, CommandFactory as _};
 
 use super::summary::Folder;
 use super::{Cli, plan};
 use wninit_core::cli::run::Options;
-use wninit_core::cli::{UsageError, become_wninit_torch_with};
-use wninit_core::console::{self, say};
+use wninit_core::cli::{UsageError, become_wninit_torch_with, usage};
+use wninit_core::console::{self, say, warn};
 use wninit_core::fmt::{plural, significant};
 use wninit_core::grid::{Chosen, Explored, FreshSeeds, Grid, Overrides};
 use wninit_core::job::{Job, JobId, Value};
 use wninit_core::plan::Plan;
+use wninit_core::plan::speed::Speeds;
 use wninit_core::results::{finished_ids, holder};
 use wninit_core::run::sweep;
 use wninit_core::text_table::{Heading, Style, TextColumn, TextTable};
@@ -54,7 +55,6 @@ pub struct Args {
     #[arg(long, conflicts_with = "dry_run")]
     pub plan_only: bool,
     #[command(flatten)]
-    #[allow(missing_docs)] // it would become the help text
     pub run: Options,
 }
 
@@ -109,11 +109,9 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let is_there = is_there(&target, &dir, &grid, &plan)?;
 
     console::print(&table(&choices))?;
-    for warning in new.warnings.iter().chain(&warnings(&choices, args.seeds, &finish)) {
-        say(&format!("warning: {warning}"));
-    }
+    warn(new.warnings.iter().chain(&warnings(&choices, args.seeds, &finish)));
     if args.dry_run {
-        plan::print_grid(&grid, &args.run.results)?;
+        plan::overview(&grid, &args.run.results, &Speeds::load())?;
         return Ok(0);
     }
     if !is_there {
@@ -133,10 +131,6 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         words.push("--summary".into());
     }
     Err(become_wninit_torch_with(words))
-}
-
-fn usage(message: impl Into<String>) -> anyhow::Error {
-    UsageError(anyhow!(message.into())).into()
 }
 
 /// The folder of the exploratory sweep: the given one, or that of the given grid.

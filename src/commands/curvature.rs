@@ -8,7 +8,7 @@ use wninit_core::console::print;
 use wninit_core::grid::{Grid, Overrides};
 use wninit_core::job::{Field, JobId, SEED_FIELDS};
 use wninit_core::plan::start::{Start, starts};
-use wninit_core::plan::{Plan, PlannedJob};
+use wninit_core::plan::{Plan, varying};
 use wninit_core::results::{CURVATURE, Curvature, CurvatureQuestion, read_curvatures};
 use wninit_core::text_table::{Heading, Style, TextColumn, TextTable};
 use wninit_stats::describe;
@@ -34,15 +34,7 @@ pub(super) fn show(args: &Args, written: &Written) -> anyhow::Result<u8> {
 fn table(starts: &[Start], rows: &[Curvature], question: CurvatureQuestion) -> TextTable {
     let by_job: HashMap<JobId, &Curvature> =
         rows.iter().filter(|row| row.question == question).map(|row| (row.job.id(), row)).collect();
-    let plan = Plan {
-        jobs: starts
-            .iter()
-            .map(|start| PlannedJob { id: start.start.id(), job: start.start.clone() })
-            .collect(),
-        axes: Vec::new(),
-        warnings: Vec::new(),
-    };
-    let mut fields = plan.varying();
+    let mut fields = varying(starts.iter().map(|start| &start.start));
     fields.retain(|field| !SEED_FIELDS.contains(&field.name));
     if fields.is_empty() {
         fields.extend(Field::named("init"));

@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use wninit_core::cli::{OverrideArgs, UsageError};
+use wninit_core::cli::usage;
 use wninit_core::console;
 use wninit_core::data;
 use wninit_core::data::fetch::{self, Fetched, Options};
 use wninit_core::data::files::Place;
+use wninit_core::grid::{Grid, Overrides};
 use wninit_core::job::DatasetName;
 use wninit_core::plan::Plan;
 
@@ -24,8 +25,7 @@ pub struct Args {
     pub wanted: Vec<Wanted>,
 
     #[command(flatten)]
-    #[allow(missing_docs)] // it would become the help text
-    pub overrides: OverrideArgs,
+    pub overrides: Overrides,
 
     /// The data folder [default: WNINIT_DATA, else ./data]
     #[arg(long, value_name = "DIR")]
@@ -45,12 +45,10 @@ pub struct Args {
     pub check: bool,
 }
 
-/// What to fetch.
+/// A data set, or the data sets of a grid's jobs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wanted {
-    /// A data set.
     Dataset(DatasetName),
-    /// The data sets of a grid's jobs.
     Grid(PathBuf),
 }
 
@@ -110,7 +108,7 @@ fn datasets(args: &Args) -> anyhow::Result<Vec<DatasetName>> {
         match wanted {
             Wanted::Dataset(dataset) => add(*dataset),
             Wanted::Grid(path) => {
-                let plan = Plan::of(&args.overrides.load(path)?)?;
+                let plan = Plan::of(&Grid::load(path, &args.overrides)?)?;
                 plan.jobs.iter().for_each(|planned| add(planned.job.dataset.name()));
             }
         }
@@ -118,10 +116,7 @@ fn datasets(args: &Args) -> anyhow::Result<Vec<DatasetName>> {
     if !args.overrides.is_empty()
         && !args.wanted.iter().any(|wanted| matches!(wanted, Wanted::Grid(_)))
     {
-        return Err(UsageError(anyhow::anyhow!(
-            "--set, --only and --profile change a grid: name its file"
-        ))
-        .into());
+        return Err(usage("--set, --only and --profile change a grid: name its file"));
     }
     Ok(datasets)
 }

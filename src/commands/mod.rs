@@ -8,7 +8,6 @@ mod fetch;
 mod merge;
 mod plan;
 mod report;
-mod run;
 mod schema;
 mod signal;
 mod slurm;
@@ -28,14 +27,11 @@ use wninit_core::run::pool::EXIT_UNFINISHED;
 #[command(name = "wninit", version, propagate_version = true)]
 pub struct Cli {
     #[command(flatten)]
-    #[allow(missing_docs)] // it would become the help text
     pub written: Option<Written>,
-    /// The command.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// The commands of `wninit`.
 #[derive(Subcommand)]
 pub enum Command {
     /// Show a grid's jobs, which of them are finished, and the cost of the rest
@@ -85,31 +81,28 @@ impl Cli {
 /// # Errors
 /// The command failed; [`wninit_core::cli::fail`] prints the error.
 pub fn run(cli: &Cli) -> anyhow::Result<u8> {
-    match (&cli.command, &cli.written) {
-        (Command::Run(_), Some(written)) => Ok(run::show(written)),
-        (Command::Signal(args), Some(written)) => signal::show(args, written),
-        (Command::Curvature(args), Some(written)) => curvature::show(args, written),
-        (Command::Plan(args), Some(written)) => plan::show(args, written),
-        (_, Some(written)) => {
-            bail!("--written {}: `wninit-torch` writes nothing here", written.dir.display())
-        }
-        (Command::Plan(args), None) if !args.measure => plan::run(args),
-        (Command::Confirm(args), None) => confirm::run(args),
-        (Command::Status(args), None) => status::run(args),
-        (Command::Summary(args), None) => summary::run(args),
-        (Command::Report(args), None) => report::run(args),
-        (Command::Merge(args), None) => merge::run(args),
-        (Command::Fetch(args), None) => fetch::run(args),
-        (Command::Slurm(args), None) => slurm::run(args),
-        (Command::Schema, None) => schema::run(),
-        (
-            Command::Plan(_)
-            | Command::Run(_)
-            | Command::Signal(_)
-            | Command::Curvature(_)
-            | Command::Verify(_)
-            | Command::Doctor(_),
-            None,
-        ) => Err(become_wninit_torch()),
+    use Command::*;
+    let Some(written) = &cli.written else {
+        return match &cli.command {
+            Plan(args) if !args.measure => plan::run(args),
+            Confirm(args) => confirm::run(args),
+            Status(args) => status::run(args),
+            Summary(args) => summary::run(args),
+            Report(args) => report::run(args),
+            Merge(args) => merge::run(args),
+            Fetch(args) => fetch::run(args),
+            Slurm(args) => slurm::run(args),
+            Schema => schema::run(),
+            Plan(_) | Run(_) | Signal(_) | Curvature(_) | Verify(_) | Doctor(_) => {
+                Err(become_wninit_torch())
+            }
+        };
+    };
+    match &cli.command {
+        Run(_) => Ok(summary::show(written)),
+        Signal(args) => signal::show(args, written),
+        Curvature(args) => curvature::show(args, written),
+        Plan(args) => plan::show(args, written),
+        _ => bail!("--written {}: `wninit-torch` writes nothing here", written.dir.display()),
     }
 }

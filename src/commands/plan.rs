@@ -2,13 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use wninit_core::cli::plan::Args;
-use wninit_core::cli::until_decided::UntilDecidedArgs;
-use wninit_core::cli::{OverrideArgs, UsageError, Written};
+use wninit_core::cli::{Written, usage};
 use wninit_core::console::{self, warn};
 use wninit_core::execution::cores;
 use wninit_core::fmt::{count, duration, scaled, thousands};
@@ -36,99 +34,84 @@ fn text(table: &TextTable) -> String {
 /// # Errors
 /// The grid is invalid, the results cannot be read, or the output cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
-    print(args, Speeds::load())
+    print(args, &Speeds::load())
 }
 
 /// Prints the plan, with costs by the speeds that `wninit-torch` measured.
-///
-/// # Errors
-/// As [`run`].
 pub(super) fn show(args: &Args, written: &Written) -> anyhow::Result<u8> {
-    print(args, Speeds::taken_over(&written.dir)?)
+    print(args, &Speeds::taken_over(&written.dir)?)
 }
 
-fn print(args: &Args, speeds: Speeds) -> anyhow::Result<u8> {
-    if let [grid] = &args.grids[..] {
-        let mut grid = args.overrides.load(grid)?;
-        args.until_decided.apply(&mut grid)?;
-        one(&grid, args, &speeds)?;
-    } else if args.list || args.csv || args.folder || args.shards.is_some() {
-        return Err(UsageError(anyhow::anyhow!(
-            "--list, --csv, --shards and --folder are for one grid, and {} are given",
-            args.grids.len()
-        ))
-        .into());
+fn print(args: &Args, speeds: &Speeds) -> anyhow::Result<u8> {
+    let [path] = &args.grids[..] else {
+        if args.list || args.csv || args.folder || args.shards.is_some() {
+            return Err(usage(format!(
+                "--list, --csv, --shards and --folder are for one grid, and {} are given",
+                args.grids.len()
+            )));
+        }
+        console::print(&suite(args, speeds)?)?;
+        return Ok(0);
+    };
+    let mut grid = Grid::load(path, &args.overrides)?;
+    args.until_decided.apply(&mut grid)?;
+    if args.folder {
+        let folder = args.results.join(&grid.name);
+        // Unescaped, because scripts use it as a path.
+        console::print_raw(&[folder.as_os_str().as_bytes(), b"\n"].concat())?;
+    } else if let Some(count) = args.shards {
+        let plan = planned(&grid)?;
+        if SequentialPlan::of(&grid)?.is_some() {
+            return Err(usage(
+                "a sweep whose seeds are added until its claims are decided has no shards",
+            ));
+        }
+        console::print(&shards(&plan, count, &finished(&grid, &args.results)?))?;
+    } else if args.csv {
+        let (plan, _) = so_far(&grid, &args.results)?;
+        let jobs: Vec<Job> = plan.jobs.into_iter().map(|planned| planned.job).collect();
+        console::print_raw(results::plan_csv(&jobs).as_bytes())?;
+    } else if args.list {
+        console::print_raw(list(&so_far(&grid, &args.results)?.0).as_bytes())?;
     } else {
-        console::print(&suite(args, &speeds)?)?;
+        overview(&grid, &args.results, speeds)?;
     }
     Ok(0)
 }
 
-/// Prints the plan of one grid, as [`run`].
-///
-/// # Errors
-/// As [`run`].
-pub(super) fn print_grid(grid: &Grid, results: &Path) -> anyhow::Result<()> {
-    let args = Args {
-        grids: Vec::new(),
-        overrides: OverrideArgs::default(),
-        until_decided: UntilDecidedArgs::default(),
-        measure: false,
-        list: false,
-        csv: false,
-        folder: false,
-        shards: None,
-        results: results.to_owned(),
-    };
-    one(grid, &args, &Speeds::load())
-}
-
-fn one(grid: &Grid, args: &Args, speeds: &Speeds) -> anyhow::Result<()> {
-    let folder = args.results.join(&grid.name);
-    if args.folder {
-        // Unescaped, because scripts use it as a path.
-        return Ok(console::print_raw(&[folder.as_os_str().as_bytes(), b"\n"].concat())?);
-    }
+/// The plan of a grid with the jobs that looks have added, and the rule's plan if it has one.
+fn so_far(grid: &Grid, results: &Path) -> anyhow::Result<(Plan, Option<SequentialPlan>)> {
     let mut plan = planned(grid)?;
     let path = SequentialPlan::of(grid)?;
     if path.is_some() {
-        if args.shards.is_some() {
-            return Err(UsageError(anyhow::anyhow!(
-                "a sweep whose seeds are added until its claims are decided has no shards"
-            ))
-            .into());
-        }
-        let jobs = asked_for(grid, plan.clone(), &folder)?.into_iter();
+        let jobs = asked_for(grid, plan.clone(), &results.join(&grid.name))?.into_iter();
         plan.jobs = jobs.map(|job| PlannedJob { id: job.id(), job }).collect();
     }
-    if args.csv {
-        let jobs: Vec<Job> = plan.jobs.into_iter().map(|planned| planned.job).collect();
-        Ok(console::print_raw(results::plan_csv(&jobs).as_bytes())?)
-    } else if args.list {
-        console::print_with(|out| Ok(list(&plan, out)?))
-    } else if let Some(count) = args.shards {
-        Ok(console::print(&shards(&plan, count, &finished(grid, args)?))?)
-    } else {
-        let finished = finished(grid, args)?;
-        let ids = plan.jobs.iter().map(|planned| planned.id).collect();
-        let change = PlanChange::of(&folder, &ids, &finished)?;
-        let mut text = format!("{}\n", grid.name);
-        if let Some(about) = &grid.about {
-            let _ = writeln!(text, "{about}");
-        }
-        if let (Some(rule), Some(path)) = (grid.until_decided, path) {
-            let _ = writeln!(
-                text,
-                "Seeds are added until {} decided, {} at a time, at most {}: {} at most",
-                if grid.claims.len() == 1 { "its claim is" } else { "its claims are" },
-                rule.batch,
-                rule.max_seeds,
-                count(path.most(), "job"),
-            );
-        }
-        describe(&plan, remaining(&plan, &finished, speeds), change, speeds, &mut text);
-        Ok(console::print(&text)?)
+    Ok((plan, path))
+}
+
+/// Prints the jobs of one grid and their cost.
+pub(super) fn overview(grid: &Grid, results: &Path, speeds: &Speeds) -> anyhow::Result<()> {
+    let (plan, path) = so_far(grid, results)?;
+    let finished = finished(grid, results)?;
+    let ids = plan.jobs.iter().map(|planned| planned.id).collect();
+    let change = PlanChange::of(&results.join(&grid.name), &ids, &finished)?;
+    let mut text = format!("{}\n", grid.name);
+    if let Some(about) = &grid.about {
+        let _ = writeln!(text, "{about}");
     }
+    if let (Some(rule), Some(path)) = (grid.until_decided, path) {
+        let _ = writeln!(
+            text,
+            "Seeds are added until {} decided, {} at a time, at most {}: {} at most",
+            if grid.claims.len() == 1 { "its claim is" } else { "its claims are" },
+            rule.batch,
+            rule.max_seeds,
+            count(path.most(), "job"),
+        );
+    }
+    describe(&plan, remaining(&plan, &finished, speeds), change, speeds, &mut text);
+    Ok(console::print(&text)?)
 }
 
 /// The plan of a grid; its warnings are printed.
@@ -146,8 +129,8 @@ fn remaining(plan: &Plan, finished: &HashSet<JobId>, speeds: &Speeds) -> Vec<Coh
 }
 
 /// The jobs with results in the sweep's folder.
-fn finished(grid: &Grid, args: &Args) -> Result<HashSet<JobId>, ResultsError> {
-    results::finished_ids(&args.results.join(&grid.name))
+fn finished(grid: &Grid, results: &Path) -> Result<HashSet<JobId>, ResultsError> {
+    results::finished_ids(&results.join(&grid.name))
 }
 
 /// Bytes of a job on disk: its rows, those of its epochs, and its line of the plan.
@@ -169,10 +152,10 @@ fn suite(args: &Args, speeds: &Speeds) -> anyhow::Result<String> {
     let mut rows = Vec::new();
     let (mut sums, mut measured) = ([0.0; 5], true);
     for path in &args.grids {
-        let mut grid = args.overrides.load(path)?;
+        let mut grid = Grid::load(path, &args.overrides)?;
         args.until_decided.apply(&mut grid)?;
         let plan = planned(&grid)?;
-        let cohorts = remaining(&plan, &finished(&grid, args)?, speeds);
+        let cohorts = remaining(&plan, &finished(&grid, &args.results)?, speeds);
         let left: usize = cohorts.iter().map(|cohort| cohort.jobs().len()).sum();
         let hours = |speeds: &Speeds| {
             let seconds = cohorts.iter().map(|c| speeds.seconds(&c.shape(), c.jobs().len()));
@@ -231,22 +214,23 @@ fn hours(hours: f64) -> String {
 }
 
 /// One job per line: `3f2a… depth=10 lr=0.1 seed=0`.
-fn list(plan: &Plan, out: &mut dyn io::Write) -> io::Result<()> {
+fn list(plan: &Plan) -> String {
     let varying = plan.varying();
     // init_seed and data_seed are redundant where seed sets both.
     let seed = varying.iter().any(|field| field.name == "seed")
         && plan.jobs.iter().all(|planned| planned.job.init_seed == planned.job.data_seed);
+    let mut text = String::new();
     for planned in &plan.jobs {
-        write!(out, "{}", planned.id)?;
+        let _ = write!(text, "{}", planned.id);
         for field in &varying {
             let redundant = seed && matches!(field.name, "init_seed" | "data_seed");
             if let Some(value) = field.get(&planned.job).filter(|_| !redundant) {
-                write!(out, " {}={value}", field.name)?;
+                let _ = write!(text, " {}={value}", field.name);
             }
         }
-        writeln!(out)?;
+        text.push('\n');
     }
-    Ok(())
+    text
 }
 
 /// A line for each shard: its jobs, those left, and its cost relative to the mean.

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::str::FromStr;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use clap::Parser;
 use sha2::{Digest, Sha256};
 
 use super::Cli;
 use crate::slurm::{ARRAY, FINISH, JobArray};
-use wninit_core::cli::{GridArgs, UsageError};
+use wninit_core::cli::{GridArgs, usage};
 use wninit_core::console::{self, say, warn};
 use wninit_core::data::{self, fetch, files};
 use wninit_core::grid::Grid;
@@ -33,7 +33,6 @@ Options after -- are those of `wninit run`, as in
   wninit slurm GRID --array 16 --time 04:00:00 -- --checkpoint-every 2m")]
 pub struct Args {
     #[command(flatten)]
-    #[allow(missing_docs)] // it would become the help text
     pub grid: GridArgs,
     /// Number of tasks, one for each shard; with 16%4, 4 of 16 run at a time
     #[arg(long, value_name = "N[%M]")]
@@ -82,9 +81,7 @@ pub struct Args {
 /// The number of tasks, and how many run at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tasks {
-    /// Tasks of the array.
     pub count: u32,
-    /// How many of them may run at a time.
     pub at_once: Option<u32>,
 }
 
@@ -223,11 +220,12 @@ fn run_options(args: &Args) -> anyhow::Result<RunOptions> {
     if !run.grid.overrides.is_empty() {
         return Err(usage("--set, --only and --profile belong before the --"));
     }
-    if run.until_decided.until_decided || run.until_decided.max_seeds.is_some() {
+    let options = run.options;
+    if options.until_decided.until_decided || options.until_decided.max_seeds.is_some() {
         return Err(usage(NO_LOOKS));
     }
-    let cpu = device == Some("cpu") || run.device == wninit_core::execution::DeviceChoice::Cpu;
-    Ok(RunOptions { words, worker_a_cpu: cpu && run.workers.is_none() })
+    let cpu = device == Some("cpu") || options.device == wninit_core::execution::DeviceChoice::Cpu;
+    Ok(RunOptions { words, worker_a_cpu: cpu && options.workers.is_none() })
 }
 
 fn is_about_gpus(option: &str) -> bool {
@@ -273,10 +271,6 @@ fn sbatch_options(args: &Args) -> anyhow::Result<(Vec<String>, Vec<String>)> {
     }
     let both = options.iter().filter(|(_, both)| *both).map(|(option, _)| option.clone()).collect();
     Ok((options.into_iter().map(|(option, _)| option).collect(), both))
-}
-
-fn usage(message: impl Into<String>) -> anyhow::Error {
-    UsageError(anyhow!(message.into())).into()
 }
 
 /// The absolute path as text for a script.

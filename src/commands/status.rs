@@ -1,6 +1,6 @@
 //! `wninit status DIR`: the progress of a sweep.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +12,8 @@ use wninit_core::fmt::duration;
 use wninit_core::grid::{Grid, Overrides};
 use wninit_core::job::JobId;
 use wninit_core::results::{
-    Failure, Holder, Outcome, folders, holder, planned_ids, read_failures, read_outcomes, read_runs,
+    Failure, Holder, Outcome, failure_lines, folders, holder, planned_ids, read_failures,
+    read_outcomes, read_runs,
 };
 use wninit_core::run::progress::RunProgress;
 use wninit_core::run::until_decided::{self, Looks};
@@ -64,9 +65,8 @@ pub struct Status {
     pub orphaned: usize,
     /// Whether a claim needs more seeds than are planned so far.
     pub open: bool,
-    /// Why jobs failed, by the last attempt at each: reason, message, number of jobs. The most
-    /// frequent first.
-    pub reasons: Vec<(String, String, usize)>,
+    /// Why jobs failed, by the last attempt at each.
+    pub reasons: Vec<String>,
     pub runs: Vec<Process>,
 }
 
@@ -99,16 +99,6 @@ impl Status {
                 last.insert(failure.id, failure);
             }
         }
-        let mut reasons: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-        for failure in last.values() {
-            *reasons.entry((failure.reason.name(), &failure.message)).or_default() += 1;
-        }
-        let mut reasons: Vec<_> = reasons
-            .into_iter()
-            .map(|((reason, message), n)| (reason.to_owned(), message.to_owned(), n))
-            .collect();
-        reasons.sort_by_key(|(_, _, n)| std::cmp::Reverse(*n));
-
         let mut runs = Vec::new();
         for folder in folders(dir)? {
             let held =
@@ -133,7 +123,7 @@ impl Status {
             missing: plan.len() - ok - diverged - last.len(),
             open: ok + diverged == plan.len() && needs_seeds(dir)?,
             orphaned: outcomes.len() - ok - diverged,
-            reasons,
+            reasons: failure_lines(last.values()),
             runs,
         })
     }
@@ -176,11 +166,8 @@ impl fmt::Display for Status {
                 self.orphaned
             )?;
         }
-        for (reason, message, n) in self.reasons.iter().take(10) {
-            writeln!(f, "  {n} x {reason}: {message}")?;
-        }
-        if self.reasons.len() > 10 {
-            writeln!(f, "  and {} other messages, see failures.csv", self.reasons.len() - 10)?;
+        for line in &self.reasons {
+            writeln!(f, "  {line}")?;
         }
         if self.runs.is_empty() {
             return match finished == self.planned {

@@ -7,7 +7,7 @@
 //!
 //! Control characters are escaped, since names and messages come from files.
 
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 
 use crate::text;
 
@@ -30,49 +30,6 @@ pub fn print(text: &str) -> Result<(), PrintError> {
 /// Standard output cannot be written to.
 pub fn print_raw(bytes: &[u8]) -> Result<(), PrintError> {
     reported(stdout().write_all(bytes).and_then(|()| stdout().flush()))
-}
-
-/// Calls `write` with standard output, unescaped. It may stop at the writer's first error.
-///
-/// # Errors
-/// Standard output cannot be written to, or `write` fails.
-pub fn print_with<E: From<PrintError>>(
-    write: impl FnOnce(&mut dyn Write) -> Result<(), E>,
-) -> Result<(), E> {
-    let mut out = BufWriter::new(Watched { error: None });
-    let written = write(&mut out);
-    let flushed = out.flush();
-    match out.get_mut().error.take() {
-        Some(error) => Ok(reported(Err(error))?),
-        None => written.and_then(|()| Ok(reported(flushed)?)),
-    }
-}
-
-/// Standard output that records its error, because a caller may wrap it beyond recognition.
-struct Watched {
-    error: Option<io::Error>,
-}
-
-impl Watched {
-    fn watch<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
-        result.map_err(|error| {
-            let kind = error.kind();
-            self.error.get_or_insert(error);
-            kind.into()
-        })
-    }
-}
-
-impl Write for Watched {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let result = stdout().write(bytes);
-        self.watch(result)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let result = stdout().flush();
-        self.watch(result)
-    }
 }
 
 /// The result of printing, with a closed pipe as success.

@@ -1,5 +1,6 @@
 //! Execution options. They are not part of a job, because they change no result.
 
+use std::collections::HashSet;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -36,14 +37,8 @@ impl FromStr for DeviceChoice {
                     .split(',')
                     .map(|i| i.parse().map_err(|_| expected()))
                     .collect::<Result<_, _>>()?;
-                let mut distinct = gpus.clone();
-                distinct.sort_unstable();
-                distinct.dedup();
-                if distinct.len() == gpus.len() {
-                    Ok(DeviceChoice::Gpus(gpus))
-                } else {
-                    Err(expected())
-                }
+                let distinct = gpus.iter().collect::<HashSet<_>>().len();
+                if distinct == gpus.len() { Ok(DeviceChoice::Gpus(gpus)) } else { Err(expected()) }
             }
         }
     }

@@ -1,7 +1,6 @@
 //! Tidy tables (one row per observation, one column per variable) and the meanings of their
 //! columns.
 
-use std::io;
 use std::ops::Deref;
 
 use crate::text;
@@ -119,18 +118,21 @@ impl Table {
         Table { name, columns: docs, rows: items.iter().map(row).collect() }
     }
 
-    /// Writes the table as CSV (RFC 4180, LF).
-    ///
-    /// # Errors
-    /// The writer fails.
-    pub fn write_csv(&self, to: impl io::Write) -> io::Result<()> {
-        let mut writer = csv::Writer::from_writer(to);
-        writer.write_record(self.columns.iter().map(|column| column.name))?;
-        for row in &self.rows {
-            writer.write_record(row.iter().map(Datum::csv))?;
-        }
-        writer.flush()
+    /// The table as CSV (RFC 4180, LF).
+    pub fn csv(&self) -> Vec<u8> {
+        csv(self.columns.iter().map(|column| column.name), &self.rows)
     }
+}
+
+/// A header and rows as CSV.
+pub fn csv<'a>(header: impl IntoIterator<Item = &'a str>, rows: &[Vec<Datum>]) -> Vec<u8> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    // Writing to memory fails only if rows differ in length; then the row is cut.
+    let _ = writer.write_record(header);
+    for row in rows {
+        let _ = writer.write_record(row.iter().map(Datum::csv));
+    }
+    writer.into_inner().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,4 +1,6 @@
-//! Makes text from files and other programs safe to show.
+//! Makes text from files and other programs safe to show, and lists words.
+
+use std::path::PathBuf;
 
 /// Whether a character is invisible: control characters, which move a terminal's cursor or end a
 /// row, and marks that change the writing direction, which make one name look like another.
@@ -67,6 +69,21 @@ pub fn wrap(text: &str, width: usize, indent: usize) -> String {
         column += length(word);
     }
     wrapped
+}
+
+/// The paths, joined by commas.
+pub(crate) fn paths(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// The first few words, and the number of the others.
+pub fn listed(words: &[impl AsRef<str>]) -> String {
+    const MOST: usize = 6;
+    let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
+    match words.len() {
+        0..=MOST => words.join(", "),
+        n => format!("{} and {} more", words[..3].join(", "), n - 3),
+    }
 }
 
 /// Width in terminal columns.

@@ -2,8 +2,6 @@
 
 use std::fmt::Write as _;
 
-use crate::fmt::significant;
-use crate::table::{Datum, Table};
 use crate::text::{length, one_line, wrap};
 
 /// A column of a [`TextTable`].
@@ -97,24 +95,6 @@ impl TextTable {
         let rows = items.into_iter().map(row).collect();
         let headings = columns.into_iter().map(|(heading, _)| heading).collect();
         TextTable { title: title.into(), headings, keys, rows }
-    }
-
-    /// A tidy table with all its columns, numbers with four significant digits.
-    pub fn of(table: &Table, title: &str, keys: usize) -> TextTable {
-        let heading = |i: usize| Heading {
-            numeric: table.rows.iter().all(|row| !matches!(row[i], Datum::Text(_))),
-            ..Heading::new(table.columns[i].name)
-        };
-        let cell = |datum: &Datum| match datum {
-            Datum::Number(x) | Datum::Float(x) if x.is_finite() => significant(*x, 4),
-            other => one_line(&other.csv()),
-        };
-        TextTable {
-            title: title.to_owned(),
-            headings: (0..table.columns.len()).map(heading).collect(),
-            keys,
-            rows: table.rows.iter().map(|row| row.iter().map(cell).collect()).collect(),
-        }
     }
 
     /// The table as text. If it is too wide, headings are shortened, then long words in the rows;

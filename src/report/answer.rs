@@ -65,10 +65,9 @@ fn in_short(summary: &Summary) -> Markup {
     let unfinished = summary.counts.planned - summary.counts.finished;
     let others = summary.inits_not_tried().len();
     let of = |verdict: Verdict| summary.claims.iter().filter(|c| c.verdict() == verdict).count();
-    let verdicts = [Verdict::Supported, Verdict::Refuted, Verdict::Undecided, Verdict::NotTestable]
-        .map(|verdict| (of(verdict), verdict));
-    let verdicts: Vec<String> = verdicts
+    let verdicts: Vec<String> = Verdict::ALL
         .into_iter()
+        .map(|verdict| (of(verdict), verdict))
         .filter(|(n, _)| *n > 0)
         .map(|(n, verdict)| format!("{n} {verdict}"))
         .collect();

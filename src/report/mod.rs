@@ -141,8 +141,6 @@ fn footer(summary: &Summary, tables: &[Table]) -> Markup {
 
 /// A link that contains a table of the summary.
 fn table_link(tables: &[Table], name: &str) -> Markup {
-    let mut csv = Vec::new();
     let table = tables.iter().find(|table| table.name == name);
-    let written = table.is_some_and(|table| table.write_csv(&mut csv).is_ok());
-    html! { @if written { (csv_link(name, &format!("{name}.csv"), &csv)) } }
+    html! { @if let Some(table) = table { (csv_link(name, &format!("{name}.csv"), &table.csv())) } }
 }

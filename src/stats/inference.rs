@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::bounded;
-use crate::interval::{Estimate, Interval, LEVEL};
+use crate::interval::{Estimate, FRACTION, Interval, LEVEL};
 use crate::proportion::{self, Difference};
 use crate::sequential;
 use crate::student::Mean;
@@ -37,10 +37,9 @@ impl Inference {
     pub fn mean(values: &[f64], range: Interval) -> Option<Inference> {
         let by_seed: BTreeMap<u64, f64> = (0..).zip(values.iter().copied()).collect();
         let mean = Mean::over(&[by_seed])?;
-        let bounded = range.low.is_finite() && range.high.is_finite();
         match mean.is_constant() {
             false => Some(Inference::Student(mean, range)),
-            true => bounded.then(|| Inference::Bounded(values.to_vec(), range)),
+            true => range.is_bounded().then(|| Inference::Bounded(values.to_vec(), range)),
         }
     }
 
@@ -89,7 +88,7 @@ impl Inference {
     /// Its possible values.
     pub(crate) fn range(&self) -> Interval {
         match self {
-            Inference::Share { .. } => Interval { low: 0.0, high: 1.0 },
+            Inference::Share { .. } => FRACTION,
             Inference::Difference(_) => Interval { low: -1.0, high: 1.0 },
             Inference::Student(_, range)
             | Inference::Bounded(_, range)

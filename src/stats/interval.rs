@@ -7,13 +7,22 @@ use statrs::distribution::{ContinuousCDF, StudentsT};
 /// The confidence level of every interval that the program prints.
 pub const LEVEL: f64 = 0.95;
 
-/// A confidence interval.
+/// A confidence interval, or another range; an end may be infinite.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs)]
 pub struct Interval {
-    /// The lower end.
     pub low: f64,
-    /// The upper end.
     pub high: f64,
+}
+
+impl Interval {
+    /// All numbers.
+    pub(crate) const ANY: Interval = Interval { low: f64::NEG_INFINITY, high: f64::INFINITY };
+
+    /// Whether both ends are finite.
+    pub(crate) fn is_bounded(self) -> bool {
+        self.low.is_finite() && self.high.is_finite()
+    }
 }
 
 impl fmt::Display for Interval {
@@ -32,11 +41,20 @@ pub const FRACTION: Interval = Interval { low: 0.0, high: 1.0 };
 
 /// An estimate with its interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs)]
 pub struct Estimate {
-    /// The estimate.
     pub value: f64,
-    /// Its interval.
     pub interval: Interval,
+}
+
+/// Narrows the interval in which a condition that holds at its lower end ceases to hold, by halving it
+/// sixty times.
+pub(crate) fn bisect(mut low: f64, mut high: f64, holds: impl Fn(f64) -> bool) -> Interval {
+    for _ in 0..60 {
+        let middle = f64::midpoint(low, high);
+        if holds(middle) { low = middle } else { high = middle }
+    }
+    Interval { low, high }
 }
 
 /// Holm's (1979) step-down adjustment of p values, in the order given.

@@ -2,7 +2,7 @@
 
 use crate::describe;
 use crate::inference::Inference;
-use crate::interval::{Interval, LEVEL};
+use crate::interval::{Interval, LEVEL, bisect};
 use crate::power::{self, POWER, required_seeds};
 use crate::verdict::{ALPHA, Design};
 
@@ -86,12 +86,8 @@ pub fn effect_interval(values: &[f64], margin: f64) -> Option<Interval> {
     let root = (n as f64).sqrt();
     let t = (mean - margin).abs() / sd * root;
     let effect = |below: f64| {
-        let (mut low, mut high) = (-37.0, 37.0);
-        for _ in 0..60 {
-            let middle = f64::midpoint(low, high);
-            let more = power::noncentral_t_cdf(t, n as f64 - 1.0, middle) > below;
-            if more { low = middle } else { high = middle }
-        }
+        let more = |effect| power::noncentral_t_cdf(t, n as f64 - 1.0, effect) > below;
+        let Interval { low, high } = bisect(-37.0, 37.0, more);
         f64::midpoint(low, high) / root
     };
     let tail = (1.0 - LEVEL) / 2.0;
@@ -101,22 +97,7 @@ pub fn effect_interval(values: &[f64], margin: f64) -> Option<Interval> {
 /// The smallest distance to a margin that the t test of `n` seeds at `level` decides with probability `POWER`,
 /// if their values (of paired arms the differences) have this sd. `None` for fewer than two.
 pub fn detectable_mean(n: usize, sd: f64, level: f64) -> Option<f64> {
-    if n < 2 {
-        return None;
-    }
-    let effect =
-        smallest(0.0, 37.0, |effect| power::power(effect, n, Design::Paired, level) >= POWER)?;
-    Some(effect * sd)
-}
-
-/// The smallest value at which a condition holds that also holds for all larger values.
-fn smallest(mut low: f64, mut high: f64, holds: impl Fn(f64) -> bool) -> Option<f64> {
-    if !holds(high) {
-        return None;
-    }
-    for _ in 0..60 {
-        let middle = f64::midpoint(low, high);
-        if holds(middle) { high = middle } else { low = middle }
-    }
-    Some(high)
+    const MOST: f64 = 37.0;
+    let misses = |effect| power::power(effect, n, Design::Paired, level) < POWER;
+    (n >= 2 && !misses(MOST)).then(|| bisect(0.0, MOST, misses).high * sd)
 }

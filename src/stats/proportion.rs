@@ -3,6 +3,8 @@
 use statrs::function::beta::beta_reg;
 use statrs::function::factorial::ln_factorial;
 
+use crate::interval::{Interval, bisect};
+
 /// The largest number of seeds in an arm for the exact test of a difference; above it,
 /// [`Difference::united`] is used.
 const MOST: usize = 200;
@@ -171,24 +173,16 @@ impl Difference {
             Difference::Paired { n, only_a, only_b } => ((only_a, n), (only_b, n)),
             Difference::Unpaired { a, b } => (a, b),
         };
-        let (mut low, mut high) = (0.0, 1.0);
-        for _ in 0..60 {
-            let middle = f64::midpoint(low, high);
-            let lower = p_above(k, n, middle + bound) < p_below(l, m, middle);
-            if lower { low = middle } else { high = middle }
-        }
+        let lower = |share| p_above(k, n, share + bound) < p_below(l, m, share);
+        let high = bisect(0.0, 1.0, lower).high;
         (2.0 * p_above(k, n, high + bound).max(p_below(l, m, high))).min(1.0)
     }
 }
 
 /// The interval of a share with error `alpha`, half of it at each end (Clopper & Pearson 1934).
 pub fn clopper_pearson(k: usize, n: usize, alpha: f64) -> (f64, f64) {
-    let solve = |f: &dyn Fn(f64) -> bool| {
-        let (mut low, mut high) = (0.0, 1.0);
-        for _ in 0..60 {
-            let middle = f64::midpoint(low, high);
-            if f(middle) { low = middle } else { high = middle }
-        }
+    let solve = |holds: &dyn Fn(f64) -> bool| {
+        let Interval { low, high } = bisect(0.0, 1.0, holds);
         f64::midpoint(low, high)
     };
     let low = if k == 0 { 0.0 } else { solve(&|p| p_above(k, n, p) <= alpha / 2.0) };

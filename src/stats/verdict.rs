@@ -19,10 +19,11 @@ use std::fmt;
 
 use crate::describe;
 use crate::inference::Inference;
-use crate::interval::{self, Interval};
+use crate::interval::{self, FRACTION, Interval};
 use crate::planning::{self, SeedsNeeded};
 use crate::proportion::Difference;
 use crate::student::{EQUAL, Mean, sign_flip};
+use wninit_core::text::listed;
 
 /// The probability of a wrong decision.
 pub const ALPHA: f64 = 0.05;
@@ -61,10 +62,9 @@ pub enum Design {
 
 /// The question for every setting.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs)]
 pub struct Question {
-    /// The quantity tested.
     pub estimand: Estimand,
-    /// How the arms share seeds.
     pub design: Design,
     /// The values that support the claim, ends included; an end may be infinite.
     pub wanted: Interval,
@@ -162,6 +162,10 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Every verdict, the clearest first.
+    pub const ALL: [Verdict; 4] =
+        [Verdict::Supported, Verdict::Refuted, Verdict::Undecided, Verdict::NotTestable];
+
     /// Its name.
     pub const fn name(self) -> &'static str {
         match self {
@@ -172,7 +176,7 @@ impl Verdict {
         }
     }
 
-    fn is_decided(self) -> bool {
+    pub(crate) fn is_decided(self) -> bool {
         matches!(self, Verdict::Supported | Verdict::Refuted)
     }
 }
@@ -212,6 +216,8 @@ pub struct Decision {
     pub seeds_needed: Option<SeedsNeeded>,
     /// The test.
     pub method: &'static str,
+    /// Whether it is undecided because its settings disagree.
+    pub settings_disagree: bool,
     /// Remarks: why undecided, settings left out.
     pub why: Option<String>,
 }
@@ -247,8 +253,12 @@ pub struct Answer {
 impl Answer {
     /// The settings with this verdict.
     pub fn settings_with(&self, verdict: Verdict) -> Vec<&str> {
-        let with = self.settings.iter().filter(|(_, decision)| decision.verdict == verdict);
-        with.map(|(name, _)| name.as_str()).collect()
+        self.names(|decision| decision.verdict == verdict)
+    }
+
+    fn names(&self, wanted: impl Fn(&Decision) -> bool) -> Vec<&str> {
+        let wanted = self.settings.iter().filter(|(_, decision)| wanted(decision));
+        wanted.map(|(name, _)| name.as_str()).collect()
     }
 }
 
@@ -303,13 +313,12 @@ pub fn decide(question: &Question, settings: &[Setting]) -> Answer {
             || !answer.settings_with(opposite).is_empty();
         if differ && answer.settings_with(verdict).len() < tested.len() {
             answer.overall.verdict = Verdict::Undecided;
-            let mut parts = Vec::new();
-            for verdict in [Verdict::Supported, Verdict::Refuted, Verdict::Undecided] {
-                let names = answer.settings_with(verdict);
-                if !names.is_empty() {
-                    parts.push(format!("{verdict} at {}", listed(&names)));
-                }
-            }
+            answer.overall.settings_disagree = true;
+            let verdicts = Verdict::ALL[..3].iter().map(|v| (v, answer.settings_with(*v)));
+            let parts: Vec<String> = verdicts
+                .filter(|(_, names)| !names.is_empty())
+                .map(|(verdict, names)| format!("{verdict} at {}", listed(&names)))
+                .collect();
             answer.overall.why = Some(format!("Settings disagree: {}", parts.join("; ")));
         }
     }
@@ -328,23 +337,14 @@ pub fn decide(question: &Question, settings: &[Setting]) -> Answer {
         answer.open = open.collect::<BTreeSet<usize>>().into_iter().collect();
     }
     if !tested.is_empty() {
-        let without = |verdict: Verdict| -> Vec<&str> {
-            let without = answer
-                .settings
-                .iter()
-                .filter(|(_, decision)| decision.estimate.is_none() && decision.verdict == verdict);
-            without.map(|(name, _)| name.as_str()).collect()
-        };
+        let mut notes: Vec<String> = answer.overall.why.take().into_iter().collect();
         let kinds = [("Not testable", Verdict::NotTestable), ("Not finished", Verdict::Undecided)];
-        let notes = kinds.map(|(what, verdict)| (what, without(verdict)));
-        let notes = notes.into_iter().filter(|(_, names)| !names.is_empty());
-        let notes: Vec<String> = answer
-            .overall
-            .why
-            .iter()
-            .cloned()
-            .chain(notes.map(|(what, names)| format!("{what} at {}", listed(&names))))
-            .collect();
+        for (what, verdict) in kinds {
+            let names = answer.names(|d| d.estimate.is_none() && d.verdict == verdict);
+            if !names.is_empty() {
+                notes.push(format!("{what} at {}", listed(&names)));
+            }
+        }
         answer.overall.why = (!notes.is_empty()).then(|| notes.join(". "));
     }
     answer
@@ -356,15 +356,6 @@ pub fn adjust(decisions: &mut [&mut Decision]) {
     let tested = decisions.iter_mut().filter(|decision| decision.p.is_some());
     for (decision, adjusted) in tested.zip(interval::holm(&p)) {
         decision.p_holm = Some(adjusted);
-    }
-}
-
-/// The first few names, and their number.
-pub(crate) fn listed(names: &[&str]) -> String {
-    const MOST: usize = 6;
-    match names.len() {
-        0..=MOST => names.join(", "),
-        n => format!("{} and {} more", names[..3].join(", "), n - 3),
     }
 }
 
@@ -382,6 +373,7 @@ fn nothing(why: String, verdict: Verdict) -> Decision {
         choices: (1.0, 1.0),
         seeds_needed: None,
         method: "",
+        settings_disagree: false,
         why: Some(why),
     }
 }
@@ -445,6 +437,7 @@ fn decide_over(question: &Question, settings: &[&Setting]) -> Decision {
         seeds_needed: needed,
         method: inference.method(),
         inference: Some(inference),
+        settings_disagree: false,
         why: None,
     }
 }
@@ -462,7 +455,7 @@ fn infer(question: &Question, settings: &[&Setting]) -> Result<Found, (Verdict, 
     testable(question, settings)?;
     let given = question.estimand == Estimand::GivenSuccess;
     let range = match question.estimand {
-        Estimand::Success => Interval { low: 0.0, high: 1.0 },
+        Estimand::Success => FRACTION,
         _ => question.range,
     };
     let few = || (Verdict::NotTestable, "Fewer than two seeds trained in both arms".to_owned());
@@ -478,7 +471,7 @@ fn infer(question: &Question, settings: &[&Setting]) -> Result<Found, (Verdict, 
     if values.is_empty() && !given {
         return Err((Verdict::Undecided, "No seed is finished in all settings yet".to_owned()));
     }
-    let bounded = range.low.is_finite() && range.high.is_finite();
+    let bounded = range.is_bounded();
     if question.until_decided {
         if given && values.len() < 2 {
             return Err(few());

@@ -72,6 +72,33 @@ fn unchanged_rows_are_equal_and_an_edited_last_digit_is_found() {
 }
 
 #[test]
+fn a_row_made_with_other_instructions_is_weighed_as_one_of_another_machine() {
+    let sandbox = Sandbox::finished(GRID);
+    let (line, id) = a_row(&sandbox);
+    let text = sandbox.text("runs.csv");
+    let header: Vec<&str> = text.lines().next().unwrap().split(',').collect();
+    let column = |name: &str| header.iter().position(|column| *column == name).unwrap();
+    let mut cells: Vec<String> = line.split(',').map(str::to_owned).collect();
+    let accuracy: f64 = cells[column("test_acc")].parse().unwrap();
+    cells[column("test_acc")] = (accuracy - 1e-3).to_string();
+    let verify = |says: &str, code: i32, cells: &[String]| {
+        let edited = text.replace(&line, &cells.join(","));
+        fs::write(sandbox.sweep().join("runs.csv"), edited).unwrap();
+        let found = output(&mut sandbox.wninit(&["verify", "results/sweep", "--job", &id]));
+        found.expect(code, &[]);
+        assert!(found.stdout.contains(says), "{found:?}");
+    };
+    verify("the same program on the same machine", 1, &cells);
+    cells[column("instruction_set")] = "NO AVX".to_owned();
+    verify(&format!("close        {id}\n  test_acc "), 0, &cells);
+    cells[column("test_acc")] = "0.0625".to_owned();
+    verify("with the same instructions", 1, &cells);
+    // A version that did not record it says nothing about it.
+    cells[column("instruction_set")].clear();
+    verify("the same program on the same machine", 1, &cells);
+}
+
+#[test]
 fn an_epoch_that_is_missing_or_edited_is_found() {
     let sandbox = Sandbox::finished(GRID);
     let (_, id) = a_row(&sandbox);

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use anyhow::Context;
 use clap::ValueEnum;
 
+use wninit_core::cli::{Written, fail};
 use wninit_core::console;
 use wninit_core::job::Init;
 use wninit_core::results::{document_columns, write_atomically};
@@ -37,13 +38,6 @@ pub struct Args {
     /// Print only this table
     #[arg(long, value_enum, value_name = "NAME")]
     pub table: Option<TableName>,
-}
-
-impl Args {
-    /// The whole summary of a sweep, as text.
-    pub fn of(dir: &Path) -> Args {
-        Args { dir: dir.to_owned(), format: Format::Table, baseline: None, table: None }
-    }
 }
 
 /// How tables are printed.
@@ -98,7 +92,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         colour: console::stdout_is_terminal()
             && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
     };
-    let text = print(&summary, &tables, &folder.name, args, style)?;
+    let text = print(&summary, &tables, &folder.name, args, style);
     // Unescaped, because of the colours: tables and `wrap` remove all other control characters.
     let printed = console::print_raw(&text);
     write(&args.dir, &tables).context("the summary could not be written")?;
@@ -106,14 +100,15 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-fn print(
-    summary: &Summary,
-    written: &[Table],
-    name: &str,
-    args: &Args,
-    style: Style,
-) -> anyhow::Result<Vec<u8>> {
-    let tidy = |name: TableName| &written[name as usize];
+/// Prints the summary after `wninit-torch run` has trained.
+pub(super) fn show(written: &Written) -> u8 {
+    let dir = written.dir.clone();
+    let summary = run(&Args { dir, format: Format::Table, baseline: None, table: None });
+    let summarised = summary.unwrap_or_else(|error| fail(&error));
+    if written.code == 0 { summarised } else { written.code }
+}
+
+fn print(summary: &Summary, written: &[Table], name: &str, args: &Args, style: Style) -> Vec<u8> {
     let shown = |name: TableName| match name {
         TableName::Ranking => tables::ranking(summary),
         TableName::Cells => tables::cells(summary),
@@ -127,31 +122,23 @@ fn print(
     };
     let shown: Vec<TextTable> = match args.table {
         Some(name) => vec![shown(name)],
-        None => [
-            tables::ranking(summary),
-            tables::claims(summary),
-            tables::published(summary),
-            tables::notes(summary),
-        ]
-        .into_iter()
-        .filter(|table| !table.rows.is_empty())
-        .collect(),
+        None => [TableName::Ranking, TableName::Claims, TableName::Published, TableName::Notes]
+            .map(shown)
+            .into_iter()
+            .filter(|table| !table.rows.is_empty())
+            .collect(),
     };
     let joined = |print: &dyn Fn(&TextTable) -> String| {
         shown.iter().map(print).collect::<Vec<_>>().join("\n")
     };
     let text = match args.format {
-        Format::Csv => {
-            let mut bytes = Vec::new();
-            tidy(args.table.unwrap_or(TableName::Cells)).write_csv(&mut bytes)?;
-            return Ok(bytes);
-        }
+        Format::Csv => return written[args.table.unwrap_or(TableName::Cells) as usize].csv(),
         Format::Table if args.table.is_none() => story::story(summary, name, style),
         Format::Table => joined(&|table| table.text(style)),
         Format::Markdown => joined(&TextTable::markdown),
         Format::Latex => joined(&TextTable::latex),
     };
-    Ok(text.into_bytes())
+    text.into_bytes()
 }
 
 /// Writes every table to `dir/summary/`, each atomically, and documents their columns.
@@ -160,9 +147,7 @@ fn write(dir: &Path, tables: &[Table]) -> anyhow::Result<()> {
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot make {}", folder.display()))?;
     for table in tables {
-        let mut bytes = Vec::new();
-        table.write_csv(&mut bytes)?;
-        write_atomically(&folder.join(table.name).with_extension("csv"), &bytes)?;
+        write_atomically(&folder.join(table.name).with_extension("csv"), &table.csv())?;
     }
     let documented = |table: &Table| (format!("summary/{}.csv", table.name), table.columns.clone());
     document_columns(dir, &tables.iter().map(documented).collect::<Vec<_>>())?;
@@ -207,8 +192,7 @@ mod tests {
 
     fn printed(summary: &Summary, format: Format, table: Option<TableName>) -> String {
         let args = args(format, table);
-        String::from_utf8(print(summary, &summary.tables(), "depth", &args, NARROW).unwrap())
-            .unwrap()
+        String::from_utf8(print(summary, &summary.tables(), "depth", &args, NARROW)).unwrap()
     }
 
     fn in_one_line(text: &str) -> String {

@@ -7,7 +7,6 @@ use crate::cli::GridArgs;
 use crate::execution::{DeviceChoice, WORKERS};
 use crate::results::CurvatureMethod;
 
-/// The command line of `wninit curvature`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 The loss is the mean cross-entropy over the first mini-batches of each job's first epoch, without
@@ -18,7 +17,6 @@ tolerance) are not measured again; Ctrl-C stops after the current networks.
 The exit code is 0 if every job has its row, 3 if some failed, 130 after an interrupt.")]
 pub struct Args {
     #[command(flatten)]
-    #[allow(missing_docs)] // it would become the help text
     pub grid: GridArgs,
     /// Where results are kept; this sweep's go to ROOT/NAME
     #[arg(long, value_name = "ROOT", default_value = "results")]

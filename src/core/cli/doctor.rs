@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-/// The command line of `wninit doctor`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Where results are kept

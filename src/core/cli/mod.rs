@@ -6,6 +6,7 @@
 //! writes data. To show it as a page or a table, it execs `wninit`, which finds it through
 //! [`Written`]. The process stays the same, so signals, limits and the exit code need no
 //! forwarding.
+#![allow(missing_docs)] // of flattened arguments: they would become the help text
 
 pub mod curvature;
 pub mod doctor;
@@ -17,7 +18,7 @@ pub mod verify;
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::Context;
@@ -34,22 +35,7 @@ pub struct GridArgs {
     /// Grid file (TOML)
     pub grid: PathBuf,
     #[command(flatten)]
-    #[allow(missing_docs)] // it would become the help text
-    pub overrides: OverrideArgs,
-}
-
-/// Changes of the command line to a grid.
-#[derive(Args, Clone, Debug, Default)]
-pub struct OverrideArgs {
-    /// Set a field for all jobs, overriding the grid (repeatable)
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub set: Vec<String>,
-    /// Keep only these values of an axis (repeatable)
-    #[arg(long, value_name = "AXIS=A,B")]
-    pub only: Vec<String>,
-    /// Apply the grid's overlay [profile.NAME]
-    #[arg(long, value_name = "NAME")]
-    pub profile: Option<String>,
+    pub overrides: Overrides,
 }
 
 impl GridArgs {
@@ -58,27 +44,7 @@ impl GridArgs {
     /// # Errors
     /// As [`Grid::load`].
     pub fn load(&self) -> Result<Grid, GridError> {
-        self.overrides.load(&self.grid)
-    }
-}
-
-impl OverrideArgs {
-    /// Whether the command line changes nothing.
-    pub fn is_empty(&self) -> bool {
-        self.set.is_empty() && self.only.is_empty() && self.profile.is_none()
-    }
-
-    /// Reads a grid with these overrides.
-    ///
-    /// # Errors
-    /// As [`Grid::load`].
-    pub fn load(&self, grid: &Path) -> Result<Grid, GridError> {
-        let overrides = Overrides {
-            set: self.set.clone(),
-            only: self.only.clone(),
-            profile: self.profile.clone(),
-        };
-        Grid::load(grid, &overrides)
+        Grid::load(&self.grid, &self.overrides)
     }
 }
 
@@ -86,6 +52,11 @@ impl OverrideArgs {
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct UsageError(pub anyhow::Error);
+
+/// The error for an invalid command line, with this message.
+pub fn usage(message: impl Into<String>) -> anyhow::Error {
+    UsageError(anyhow::Error::msg(message.into())).into()
+}
 
 /// The data that `wninit-torch` has written, for `wninit` to show.
 #[derive(Args, Clone, Debug)]
@@ -96,13 +67,6 @@ pub struct Written {
     /// The exit code, if showing it works
     #[arg(long, value_name = "CODE", hide = true, required = false, requires = "dir")]
     pub code: u8,
-}
-
-impl Written {
-    /// The options that pass it to `wninit`; they go in front of the subcommand.
-    fn options(&self) -> [OsString; 4] {
-        ["--written".into(), self.dir.clone().into(), "--code".into(), self.code.to_string().into()]
-    }
 }
 
 /// The end of a command of `wninit-torch`.
@@ -136,7 +100,8 @@ pub fn become_wninit_torch_with(arguments: impl IntoIterator<Item = OsString>) -
 /// failure.
 pub fn become_wninit(written: &Written) -> anyhow::Error {
     become_program("wninit", std::env::args_os().skip(1), |command| {
-        command.args(written.options());
+        // In front of the subcommand.
+        command.arg("--written").arg(&written.dir).args(["--code", &written.code.to_string()]);
     })
 }
 
@@ -168,7 +133,8 @@ pub fn main<C: Parser>(
     run: impl FnOnce(C) -> anyhow::Result<u8>,
 ) -> ExitCode {
     let code = match C::try_parse() {
-        Ok(cli) => match start_threads() {
+        // Now, because starting rayon's global pool lazily would panic on failure.
+        Ok(cli) => match rayon::ThreadPoolBuilder::new().build_global() {
             Ok(()) => run(cli).unwrap_or_else(|error| fail(&error)),
             Err(error) => {
                 say(&format!("error: cannot start {} threads: {error}; {NO_THREAD}", cores()));
@@ -178,11 +144,6 @@ pub fn main<C: Parser>(
         Err(message) => said(&message),
     };
     ExitCode::from(code)
-}
-
-/// Starts rayon's global pool now, because starting it lazily would panic on failure.
-fn start_threads() -> Result<(), rayon::ThreadPoolBuildError> {
-    rayon::ThreadPoolBuilder::new().build_global()
 }
 
 /// Prints the help, the version or a usage error. Returns the exit code.

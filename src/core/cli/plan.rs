@@ -2,21 +2,18 @@
 
 use std::path::PathBuf;
 
-use crate::cli::OverrideArgs;
 use crate::cli::until_decided::UntilDecidedArgs;
+use crate::grid::Overrides;
 use crate::plan::shard::Shard;
 
-/// The command line of `wninit plan`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Grid file (TOML); with several, one line each and a total
     #[arg(required = true, value_name = "GRID")]
     pub grids: Vec<PathBuf>,
     #[command(flatten)]
-    #[allow(missing_docs)] // it would become the help text
-    pub overrides: OverrideArgs,
+    pub overrides: Overrides,
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub until_decided: UntilDecidedArgs,
     /// Time a few steps of each network not yet timed on this machine
     #[arg(long)]

@@ -1,6 +1,5 @@
 //! The command line of `wninit run`, which `wninit-torch` carries out.
 
-use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,29 +8,18 @@ use crate::cli::until_decided::UntilDecidedArgs;
 use crate::execution::{DeviceChoice, Recompute, WORKERS, parse_time};
 use crate::plan::shard::Shard;
 
-/// The command line of `wninit run`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]
-    #[allow(missing_docs)] // it would become the help text
     pub grid: GridArgs,
     #[command(flatten)]
-    #[allow(missing_docs)] // it would become the help text
     pub options: Options,
-}
-
-impl Deref for Args {
-    type Target = Options;
-    fn deref(&self) -> &Options {
-        &self.options
-    }
 }
 
 /// Options for training a grid, shared by `wninit run` and `wninit confirm`.
 #[derive(clap::Args, Debug)]
 pub struct Options {
     #[command(flatten)]
-    #[allow(missing_docs)]
     pub until_decided: UntilDecidedArgs,
     /// Where results are kept; this sweep's go to ROOT/NAME
     #[arg(long, value_name = "ROOT", default_value = "results")]

@@ -3,11 +3,10 @@
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
-use crate::cli::OverrideArgs;
 use crate::execution::{DeviceChoice, WORKERS};
+use crate::grid::Overrides;
 use crate::job::JobId;
 
-/// The command line of `wninit signal`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Without a grid: the synthetic networks of the paper's Fig. 1. 1,000 Gaussian samples of 500 numbers
@@ -26,8 +25,7 @@ pub struct Args {
     /// Grid file (TOML) [default: the synthetic networks of the paper's Fig. 1]
     pub grid: Option<PathBuf>,
     #[command(flatten)]
-    #[allow(missing_docs)] // it would become the help text
-    pub overrides: OverrideArgs,
+    pub overrides: Overrides,
     /// A job of the grid (repeatable) [default: all]
     #[arg(long, value_name = "ID", requires = "grid")]
     pub job: Vec<JobId>,

@@ -1,8 +1,6 @@
 //! The options that add seeds until the claims of a grid are decided.
 
-use anyhow::anyhow;
-
-use crate::cli::UsageError;
+use crate::cli::usage;
 use crate::grid::Grid;
 
 /// `--until-decided`, or the grid's key `until_decided`.
@@ -24,7 +22,7 @@ impl UntilDecidedArgs {
     pub fn apply(&self, grid: &mut Grid) -> anyhow::Result<()> {
         match self.max_seeds {
             Some(_) if !self.until_decided && grid.until_decided.is_none() => {
-                Err(UsageError(anyhow!("--max-seeds goes with --until-decided")).into())
+                Err(usage("--max-seeds goes with --until-decided"))
             }
             None if !self.until_decided => Ok(()),
             most => Ok(grid.add_seeds_until_decided(most.map(|n| n as usize))?),

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use crate::execution::{DeviceChoice, WORKERS};
 use crate::job::JobId;
 
-/// The command line of `wninit verify`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "\
 Each job is trained alone, from its beginning; nothing is written. Its row and its curve are then
 equal     to the last digit. On the CPU, with the same libtorch and on the same machine, anything
           else is `different`.
-close     if the row was made on a GPU, on another machine or by another libtorch: the same
-          outcome, accuracies within 0.02, losses within 0.02 or 5 %, a divergence within one epoch.
+close     if the row was made on a GPU, on another machine, with another instruction set or by
+          another libtorch: the same outcome, accuracies within 0.02, losses within 0.02 or 5 %, a
+          divergence within one epoch.
 different otherwise; the columns that differ are listed, with both values. A deep network that
           trains badly can amplify rounding without limit, so for rows from another machine
           `different` proves nothing.

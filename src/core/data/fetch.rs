@@ -26,10 +26,9 @@ const STAGING_PREFIX: &str = ".fetch-";
 
 /// The files of a data set and their sources.
 #[derive(Clone, Debug)]
+#[allow(missing_docs)]
 pub struct Recipe {
-    /// The data set.
     pub dataset: DatasetName,
-    /// Its files.
     pub content: Content,
     /// URLs of folders that hold the files (gzipped or not) or the archive.
     pub upstream: Vec<String>,
@@ -199,45 +198,23 @@ pub enum Fetched {
     /// It was there, complete and undamaged.
     AlreadyThere,
     /// It was fetched.
-    New {
-        /// Where it is now.
-        folder: PathBuf,
-        /// Where it came from.
-        sources: Vec<String>,
-    },
+    #[allow(missing_docs)]
+    New { folder: PathBuf, sources: Vec<String> },
 }
 
 /// Why a fetch failed.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // of fields
 pub enum FetchError {
-    /// Every source failed.
-    #[error("{}", all_failed(place, names, folder, tried))]
-    AllFailed {
-        /// The data set and the data folder.
-        place: Place,
-        /// The files that are missing.
-        names: Vec<String>,
-        /// The folder to place them in.
-        folder: PathBuf,
-        /// Each source and why it failed.
-        tried: Vec<(String, String)>,
-    },
+    /// Every source failed. Says why, and how to do it by hand.
+    #[error("{0}")]
+    AllFailed(String),
     /// The data folder cannot be written.
     #[error("cannot write {}: {source}; free some space, fix its permissions, or name another folder with --data DIR", path.display())]
-    Write {
-        /// The file or folder.
-        path: PathBuf,
-        /// The system's error.
-        source: io::Error,
-    },
+    Write { path: PathBuf, source: io::Error },
 }
 
-fn all_failed(
-    place: &Place,
-    names: &[String],
-    folder: &Path,
-    tried: &[(String, String)],
-) -> String {
+fn all_failed(place: &Place, names: &[&str], folder: &Path, tried: &[(String, String)]) -> String {
     let mut text = format!("{}: no source could be used\n", place.dataset);
     for (source, why) in tried {
         text.push_str(&format!("  {source}: {why}\n"));
@@ -324,10 +301,8 @@ pub fn fetch_recipe(recipe: &Recipe, options: &Options) -> Result<Fetched, Fetch
             }
         }
     }
-    let names = recipe.names().into_iter().map(str::to_owned).collect();
-    let by_hand =
-        if matches!(recipe.content, Content::Idx(_)) { folder } else { options.dir.clone() };
-    Err(FetchError::AllFailed { place, names, folder: by_hand, tried })
+    let by_hand = if matches!(recipe.content, Content::Idx(_)) { &folder } else { &options.dir };
+    Err(FetchError::AllFailed(all_failed(&place, &recipe.names(), by_hand, &tried)))
 }
 
 /// Locks the folder against a second fetch until the file is dropped. On a file system without

@@ -14,13 +14,13 @@ use md5::Md5;
 use sha2::{Digest, Sha256};
 
 use crate::job::DatasetName;
+use crate::text::paths;
 
 /// A data set in a data folder, which every error names.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub struct Place {
-    /// The data set.
     pub dataset: DatasetName,
-    /// The data folder.
     pub dir: PathBuf,
 }
 
@@ -40,12 +40,10 @@ impl Place {
 
     /// `file` is in none of the folders `looked`.
     pub(crate) fn missing(&self, file: &str, looked: &[PathBuf]) -> DataError {
-        let looked: Vec<String> =
-            looked.iter().map(|folder| folder.display().to_string()).collect();
         let error = self.error(format_args!(
             "{file} is missing (looked in {}); run `{}`, or name the folder that holds it with \
              --data DIR or WNINIT_DATA",
-            looked.join(", "),
+            paths(looked),
             self.fetch_command()
         ));
         DataError { is_missing: true, ..error }
@@ -121,10 +119,9 @@ impl From<io::Error> for Problem {
 
 /// A file of a data set, uncompressed.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub struct FileSpec {
-    /// Its name.
     pub name: String,
-    /// Its length.
     pub bytes: u64,
     /// The SHA-256 of its content in lower-case hexadecimal, if known.
     pub sha256: Option<String>,
@@ -132,14 +129,13 @@ pub struct FileSpec {
 
 /// A gzipped tar archive that holds a data set in one folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
 pub struct ArchiveSpec {
-    /// The archive's name.
     pub name: String,
     /// The MD5 of the archive in lower-case hexadecimal.
     pub md5: String,
     /// Size limit of the archive, in bytes.
     pub max_bytes: u64,
-    /// The folder in it.
     pub folder: String,
     /// The files wanted out of that folder.
     pub members: Vec<FileSpec>,

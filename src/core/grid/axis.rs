@@ -16,13 +16,12 @@ pub(crate) struct Setting {
 
 /// A field with a list of values.
 #[derive(Clone, Debug)]
+#[allow(missing_docs)]
 pub struct Axis {
-    /// Which field.
     pub field: &'static Field,
     /// Its values, at least one, each valid for the field. They are distinct, unless the axis is
     /// zipped.
     pub values: Vec<Value>,
-    /// Where the axis was written.
     pub place: Place,
     /// The line of each value; empty if all are on the axis's line.
     pub(super) lines: Vec<usize>,
@@ -57,12 +56,11 @@ pub(crate) struct Zip {
 
 /// A condition on one field: its value is one of these.
 #[derive(Clone, Debug)]
+#[allow(missing_docs)]
 pub struct Condition {
-    /// Which field.
     pub field: &'static Field,
     /// The values, at least one; valid for the field.
     pub values: Vec<Value>,
-    /// Where it was written.
     pub place: Place,
 }
 

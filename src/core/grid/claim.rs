@@ -66,10 +66,9 @@ impl Metric {
 
 /// A statement to be decided by the sweep's results.
 #[derive(Clone, Debug)]
+#[allow(missing_docs)]
 pub struct Claim {
-    /// The claim as text.
     pub text: String,
-    /// Its metric.
     pub metric: Metric,
     /// The jobs that it is about.
     pub filter: Vec<Condition>,
@@ -124,16 +123,14 @@ impl Expectation {
 
 /// A number from the literature to print beside ours.
 #[derive(Clone, Debug)]
+#[allow(missing_docs)]
 pub struct Published {
     /// The jobs that it is about.
     pub filter: Vec<Condition>,
-    /// Its metric.
     pub metric: Metric,
-    /// The number.
     pub value: f64,
     /// Its uncertainty, as published.
     pub spread: Option<f64>,
-    /// Where it was published.
     pub source: Option<String>,
     pub(super) place: Place,
     pub(super) inherited: bool,

@@ -5,14 +5,24 @@ use super::{Axis, Block, Grid, GridError, Place, Setting, field_named, list_of};
 use crate::job::{Field, Value, did_you_mean, unknown};
 
 /// Changes of the command line to a grid.
-#[derive(Clone, Debug, Default)]
+#[derive(clap::Args, Clone, Debug, Default)]
 pub struct Overrides {
-    /// `key=value`: sets a field for all jobs.
+    /// Set a field for all jobs, overriding the grid (repeatable)
+    #[arg(long, value_name = "KEY=VALUE")]
     pub set: Vec<String>,
-    /// `axis=a,b`: keeps part of an axis.
+    /// Keep only these values of an axis (repeatable)
+    #[arg(long, value_name = "AXIS=A,B")]
     pub only: Vec<String>,
-    /// The overlay `[profile.NAME]` to apply.
+    /// Apply the grid's overlay [profile.NAME]
+    #[arg(long, value_name = "NAME")]
     pub profile: Option<String>,
+}
+
+impl Overrides {
+    /// Whether they change nothing.
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty() && self.only.is_empty() && self.profile.is_none()
+    }
 }
 
 impl Grid {

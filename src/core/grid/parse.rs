@@ -157,14 +157,12 @@ impl Source {
                 }
                 "base" => layer.base = self.base(self.table(value, &place)?, &inner)?,
                 "grid" => layer.grid = self.grid(self.table(value, &place)?, &inner)?,
-                "zip" => layer.zip = Some(self.zips(value, &place)?),
-                "exclude" => {
-                    layer.exclude = Some(self.each(value, &place, |t, p| self.exclude(t, p))?)
-                }
-                "block" => layer.block = Some(self.each(value, &place, |t, p| self.block(t, p))?),
-                "claim" => layer.claim = Some(self.each(value, &place, |t, p| self.claim(t, p))?),
+                "zip" => layer.zip = Some(self.each(value, &place, Source::zip)?),
+                "exclude" => layer.exclude = Some(self.each(value, &place, Source::exclude)?),
+                "block" => layer.block = Some(self.each(value, &place, Source::block)?),
+                "claim" => layer.claim = Some(self.each(value, &place, Source::claim)?),
                 "published" => {
-                    layer.published = Some(self.each(value, &place, |t, p| self.published(t, p))?)
+                    layer.published = Some(self.each(value, &place, Source::published)?)
                 }
                 "until_decided" => {
                     let table = self.table(value, &place)?;
@@ -198,8 +196,8 @@ impl Source {
             match key {
                 "base" => block.base = self.base(self.table(value, &place)?, &inner)?,
                 "grid" => block.grid = self.grid(self.table(value, &place)?, &inner)?,
-                "zip" => block.zip = self.zips(value, &place)?,
-                _ => block.exclude = self.each(value, &place, |t, p| self.exclude(t, p))?,
+                "zip" => block.zip = self.each(value, &place, Source::zip)?,
+                _ => block.exclude = self.each(value, &place, Source::exclude)?,
             }
         }
         in_one_place(block.fields())?;
@@ -246,25 +244,21 @@ impl Source {
             .collect()
     }
 
-    fn zips(&self, value: &Spanned<DeValue>, place: &Place) -> Parsed<Vec<Zip>> {
-        self.each(value, place, |table, place| {
-            let axes = self.axes(table, &place.key)?;
-            let Some(first) = axes.first() else {
-                return Err(place.error("it has no axes"));
-            };
-            for axis in &axes[1..] {
-                if axis.values.len() != first.values.len() {
-                    return Err(axis.place.error(format!(
-                        "axes that move together have equal lengths, but this one has {} values and {} has {} ({})",
-                        axis.values.len(),
-                        first.field.name,
-                        first.values.len(),
-                        first.place
-                    )));
-                }
-            }
-            Ok(Zip { axes })
-        })
+    fn zip(&self, table: &DeTable, place: &Place) -> Parsed<Zip> {
+        let axes = self.axes(table, &place.key)?;
+        let Some(first) = axes.first() else {
+            return Err(place.error("it has no axes"));
+        };
+        if let Some(axis) = axes.iter().find(|axis| axis.values.len() != first.values.len()) {
+            return Err(axis.place.error(format!(
+                "axes that move together have equal lengths, but this one has {} values and {} has {} ({})",
+                axis.values.len(),
+                first.field.name,
+                first.values.len(),
+                first.place
+            )));
+        }
+        Ok(Zip { axes })
     }
 
     fn axis(&self, field: &'static Field, value: &Spanned<DeValue>, place: Place) -> Parsed<Axis> {
@@ -551,7 +545,7 @@ impl Source {
                 "commits" => explored.commits = self.string(value, &place)?,
                 "runs" => explored.runs = self.counted(value, &place)?,
                 _ => {
-                    explored.chosen = self.each(value, &place, |t, p| self.chosen(t, p))?;
+                    explored.chosen = self.each(value, &place, Source::chosen)?;
                     given.1 = true;
                 }
             }
@@ -593,7 +587,7 @@ impl Source {
         &self,
         value: &Spanned<DeValue>,
         place: &Place,
-        read: impl Fn(&DeTable, &Place) -> Parsed<T>,
+        read: impl Fn(&Source, &DeTable, &Place) -> Parsed<T>,
     ) -> Parsed<Vec<T>> {
         let name = &place.key;
         let word = name.rsplit('.').next().unwrap_or(name);
@@ -608,7 +602,7 @@ impl Source {
         for (i, item) in items.iter().enumerate() {
             let key = if items.len() > 1 { format!("{name}[{}]", i + 1) } else { name.to_string() };
             let place = self.place(item.span(), &key);
-            all.push(read(self.table(item, &place)?, &place)?);
+            all.push(read(self, self.table(item, &place)?, &place)?);
         }
         Ok(all)
     }

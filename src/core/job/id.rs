@@ -12,11 +12,11 @@ pub(crate) const SCHEMA: u32 = 1;
 
 /// Identifies a job: the first 48 bits of a SHA-256 over the schema number and every field.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct JobId([u8; 6]);
+pub struct JobId(u64);
 
 impl fmt::Display for JobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write!(f, "{:012x}", self.0)
     }
 }
 
@@ -33,12 +33,7 @@ impl FromStr for JobId {
         if text.len() != 12 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(wrong());
         }
-        let mut id = [0; 6];
-        for (byte, digits) in id.iter_mut().zip(text.as_bytes().chunks(2)) {
-            let digits = std::str::from_utf8(digits).map_err(|_| wrong())?;
-            *byte = u8::from_str_radix(digits, 16).map_err(|_| wrong())?;
-        }
-        Ok(JobId(id))
+        u64::from_str_radix(text, 16).map(JobId).map_err(|_| wrong())
     }
 }
 
@@ -63,9 +58,7 @@ impl JobId {
         }
         debug_assert!(written.is_ok(), "writing to memory cannot fail");
         let digest = Sha256::digest(&text);
-        let mut id = [0; 6];
-        id.copy_from_slice(&digest[..6]);
-        JobId(id)
+        JobId(digest[..6].iter().fold(0, |id, &byte| id << 8 | u64::from(byte)))
     }
 }
 

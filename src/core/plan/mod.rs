@@ -18,10 +18,9 @@ use crate::job::{FIELDS, Field, Job, JobId};
 
 /// A job with its id.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)]
 pub struct PlannedJob {
-    /// The job's id.
     pub id: JobId,
-    /// The job.
     pub job: Job,
 }
 
@@ -71,15 +70,18 @@ impl Plan {
 
     /// The fields in which its jobs differ, in the order of the CSV columns.
     pub fn varying(&self) -> Vec<&'static Field> {
-        let Some(first) = self.jobs.first() else {
-            return Vec::new();
-        };
-        let differs = |field: &&Field| {
-            let value = field.get(&first.job);
-            self.jobs.par_iter().any(|planned| field.get(&planned.job) != value)
-        };
-        FIELDS.iter().filter(differs).collect()
+        varying(self.jobs.iter().map(|planned| &planned.job))
     }
+}
+
+/// The fields in which jobs differ, in the order of the CSV columns.
+pub fn varying<'j>(jobs: impl IntoIterator<Item = &'j Job>) -> Vec<&'static Field> {
+    let jobs: Vec<&Job> = jobs.into_iter().collect();
+    let differs = |field: &&Field| {
+        let value = jobs.first().and_then(|job| field.get(job));
+        jobs.par_iter().any(|job| field.get(job) != value)
+    };
+    FIELDS.iter().filter(differs).collect()
 }
 
 /// The jobs of all expansions, replicate by replicate.
@@ -140,15 +142,10 @@ fn refuse_duplicates(
         expansions[origin.expansion as usize].settings(origin.combination as usize)
     };
     let (before, after) = (settings(from), settings(to));
-    let culprit = after
-        .iter()
-        .rev()
-        .find(|s| !before.iter().any(|b| b.field == s.field && same(&b.value, &s.value)));
-    // An axis, whose values come last, is a better place to report than the base.
-    let place = &culprit
-        .or(after.last())
-        .map_or_else(|| expansions[0].place(), |setting| setting.place.clone());
     let (mut left, mut right) = (differing(&before, &after), differing(&after, &before));
+    // An axis, whose values come last, is a better place to report than the base.
+    let culprit = right.last().copied().or(after.last());
+    let place = &culprit.map_or_else(|| expansions[0].place(), |setting| setting.place.clone());
     if left.is_empty() && right.is_empty() {
         left = axis_settings(&expansions[from.expansion as usize], &before);
         right = axis_settings(&expansions[to.expansion as usize], &after);

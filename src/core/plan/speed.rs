@@ -40,9 +40,9 @@ pub struct Speed {
 /// Counts the ways in which speeds were measured; figures of another one are measured again.
 const METHOD: u32 = 2;
 
-/// The file's contents.
+/// The measured speeds of this machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Measured {
+pub struct Speeds {
     /// [`METHOD`]; files of the first have none.
     #[serde(default)]
     method: u32,
@@ -52,12 +52,6 @@ struct Measured {
     workers: usize,
     /// By network, batch and members.
     speeds: BTreeMap<String, Speed>,
-}
-
-/// The measured speeds of this machine.
-#[derive(Clone, Debug, Default)]
-pub struct Speeds {
-    measured: Measured,
 }
 
 /// The properties that decide a step's time, as text.
@@ -80,14 +74,14 @@ impl Speeds {
     pub fn load() -> Speeds {
         let read = || {
             let text = cache::read(&file())?;
-            serde_json::from_str(&text).ok().filter(|measured: &Measured| measured.method == METHOD)
+            serde_json::from_str(&text).ok().filter(|speeds: &Speeds| speeds.method == METHOD)
         };
         let usable = |speed: &Speed| {
             [speed.setup, speed.step, speed.image].iter().all(|s| s.is_finite() && *s >= 0.0)
         };
-        let mut measured = read().unwrap_or_default();
-        measured.speeds.retain(|_, speed| usable(speed));
-        Speeds { measured }
+        let mut speeds = read().unwrap_or_default();
+        speeds.speeds.retain(|_, speed| usable(speed));
+        speeds
     }
 
     /// Speeds measured earlier on a device with that many workers.
@@ -103,13 +97,12 @@ impl Speeds {
     /// An empty table for a device.
     fn unmeasured(device: &str, workers: usize) -> Speeds {
         let device = device.to_owned();
-        Speeds { measured: Measured { method: METHOD, device, workers, speeds: BTreeMap::new() } }
+        Speeds { method: METHOD, device, workers, speeds: BTreeMap::new() }
     }
 
     /// The device and the number of workers that the figures are for; `None` if unknown.
     pub fn machine(&self) -> Option<(&str, usize)> {
-        let known = !self.measured.device.is_empty();
-        known.then_some((self.measured.device.as_str(), self.measured.workers))
+        (!self.device.is_empty()).then_some((self.device.as_str(), self.workers))
     }
 
     /// The GPU that the figures are for, if any.
@@ -128,16 +121,15 @@ impl Speeds {
 
     /// Whether this number of members of the shape was measured.
     pub fn knows(&self, shape: &Shape, members: usize) -> bool {
-        self.measured.speeds.contains_key(&key(shape, members))
+        self.speeds.contains_key(&key(shape, members))
     }
 
     /// Adds a figure. If the device or the number of workers differs, it replaces all earlier ones.
     pub fn insert(&mut self, device: &str, workers: usize, shape: &Shape, n: usize, speed: Speed) {
-        let measured = &mut self.measured;
-        if (measured.device.as_str(), measured.workers) != (device, workers) {
-            *measured = Speeds::unmeasured(device, workers).measured;
+        if (self.device.as_str(), self.workers) != (device, workers) {
+            *self = Speeds::unmeasured(device, workers);
         }
-        measured.speeds.insert(key(shape, n), speed);
+        self.speeds.insert(key(shape, n), speed);
     }
 
     /// Writes the speeds to the cache folder.
@@ -145,7 +137,7 @@ impl Speeds {
     /// # Errors
     /// If there is no such folder, or it cannot be written.
     pub fn save(&self) -> anyhow::Result<()> {
-        cache::write(&file(), &serde_json::to_string_pretty(&self.measured)?)
+        cache::write(&file(), &serde_json::to_string_pretty(self)?)
     }
 
     /// Writes the cache to a separate folder, for the program that continues.
@@ -153,7 +145,7 @@ impl Speeds {
     /// # Errors
     /// It cannot be written.
     pub fn hand_over(&self, dir: &Path) -> anyhow::Result<()> {
-        let text = serde_json::to_string(&self.measured)?;
+        let text = serde_json::to_string(self)?;
         Ok(results::write_atomically(&dir.join(HANDED_OVER), text.as_bytes())?)
     }
 
@@ -166,14 +158,14 @@ impl Speeds {
         let text = std::fs::read_to_string(&path)
             .with_context(|| format!("cannot read {}", path.display()))?;
         let _ = std::fs::remove_dir_all(dir);
-        Ok(Speeds { measured: serde_json::from_str(&text)? })
+        Ok(serde_json::from_str(&text)?)
     }
 
     /// How many jobs of a shape a worker trains together: the fastest measured width on a GPU, else
     /// [`cost::cpu_width`].
     pub fn width(&self, shape: &Shape) -> usize {
         let per_member =
-            |n: usize| self.measured.speeds.get(&key(shape, n)).map(|speed| speed.step / n as f64);
+            |n: usize| self.speeds.get(&key(shape, n)).map(|speed| speed.step / n as f64);
         let tried = WIDTHS.iter().filter_map(|&n| per_member(n).map(|seconds| (seconds, n)));
         let best = tried.min_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, n)| n);
         best.filter(|_| self.gpu().is_some()).unwrap_or_else(|| cost::cpu_width(shape))
@@ -195,7 +187,7 @@ impl Speeds {
     ) -> Result<(), E> {
         let mut best = f64::INFINITY;
         for &n in WIDTHS.iter().take_while(|&&n| n <= most.max(1)) {
-            let known = self.measured.speeds.get(&key(shape, n)).copied();
+            let known = self.speeds.get(&key(shape, n)).copied();
             let speed = match known.map_or_else(|| measure(n), Ok) {
                 Ok(speed) => speed,
                 Err(error) if n == 1 => return Err(error),
@@ -213,7 +205,7 @@ impl Speeds {
 
     /// Seconds that a worker needs to train `members` jobs of a shape together to the end.
     pub fn seconds(&self, shape: &Shape, members: usize) -> f64 {
-        let Some(speed) = self.measured.speeds.get(&key(shape, members)) else {
+        let Some(speed) = self.speeds.get(&key(shape, members)) else {
             let rates = if self.gpu().is_some() { &Rates::GPU } else { &Rates::CPU };
             return cost::seconds(shape, members, rates);
         };

@@ -31,7 +31,8 @@ pub(super) fn instant(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
-/// The columns of `runs.csv` after `job_id` and the job's [`FIELDS`].
+/// The columns of `runs.csv` after `job_id` and the job's [`FIELDS`]. Those from `train_seconds` on,
+/// timing and provenance, may differ between two runs of a job.
 pub static RESULT_COLUMNS: &[Column<Record>] = columns![Record;
     "outcome": "", "ok (trained to the last epoch), or diverged (a loss or a parameter became infinite or NaN)", ""
         => |r| r.outcome.name();

@@ -5,8 +5,6 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -98,13 +96,11 @@ pub(super) struct CsvFile {
 impl CsvFile {
     /// Reads a file; `None` if there is none, or if its header is incomplete.
     pub(crate) fn load(path: &Path) -> Result<Option<CsvFile>, ResultsError> {
-        let mut bytes = Vec::new();
-        match File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)) {
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(ResultsError::io("read", path, error)),
+        match std::fs::read(path) {
+            Ok(bytes) => Ok(CsvFile::parse(path, bytes)?.ok()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(ResultsError::io("read", path, error)),
         }
-        Ok(CsvFile::parse(path, bytes)?.ok())
     }
 
     /// Parses a file's bytes, which are returned if the header is incomplete.
@@ -259,13 +255,9 @@ impl Row<'_> {
     ) -> Result<Option<V>, ResultsError> {
         match self.cell(column) {
             "" => Ok(None),
-            cell => match cell.trim().parse() {
-                Ok(value) => Ok(Some(value)),
-                Err(_) => {
-                    Err(self
-                        .error(format!("\"{cell}\" is not a valid value of the column `{column}`")))
-                }
-            },
+            cell => cell.trim().parse().map(Some).map_err(|_| {
+                self.error(format!("\"{cell}\" is not a valid value of the column `{column}`"))
+            }),
         }
     }
 

@@ -6,35 +6,19 @@ use super::Holder;
 
 /// Why a sweep's folder cannot be read or written.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // of fields
 pub enum ResultsError {
     /// Another process writes to the folder.
     #[error("{} is in use by {holder}; wait for it, stop it, or choose another folder with --results", .dir.display())]
-    Held {
-        /// The sweep's folder.
-        dir: PathBuf,
-        /// That process.
-        holder: Holder,
-    },
+    Held { dir: PathBuf, holder: Holder },
     /// A file lacks columns.
     #[error("{} lacks the column `{missing}`: it was edited by hand, or written by another version. \
              Put the column back (its cells may be empty only where columns.json says so), or move the \
              file away to begin a new one; nothing was changed", .file.display())]
-    Columns {
-        /// The file.
-        file: PathBuf,
-        /// The columns' names.
-        missing: String,
-    },
+    Columns { file: PathBuf, missing: String },
     /// A row fails validation.
     #[error("{}:{line}: {message}; correct the line, or delete it (its job is then trained again)", .file.display())]
-    Row {
-        /// The file.
-        file: PathBuf,
-        /// The line, counted from 1.
-        line: usize,
-        /// What is wrong with it.
-        message: String,
-    },
+    Row { file: PathBuf, line: usize, message: String },
     /// Another program changed a file that this process writes.
     #[error("{} was changed by another program while the sweep was running; \
              see that it holds every row that it should, and run the sweep again", .0.display())]
@@ -51,14 +35,7 @@ pub enum ResultsError {
     Sequential(PathBuf),
     /// An I/O error.
     #[error("cannot {action} {}: {source}{}", .path.display(), hint(.source))]
-    Io {
-        /// The action: `read`, `write`, …
-        action: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// Why it failed.
-        source: std::io::Error,
-    },
+    Io { action: &'static str, path: PathBuf, source: std::io::Error },
 }
 
 impl ResultsError {

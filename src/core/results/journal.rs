@@ -25,6 +25,7 @@ use super::{
     write_atomically,
 };
 use crate::job::JobId;
+use crate::text::paths;
 
 const LOCK: &str = ".lock";
 
@@ -197,7 +198,7 @@ impl Journal {
 
         for (file, row, message) in torn {
             let kept = aside::keep(dir, DROPPED, &[(file, row)])?;
-            warnings.push(format!("{message}; it is kept in {}", listed(&kept)));
+            warnings.push(format!("{message}; it is kept in {}", paths(&kept)));
         }
         for appender in [&mut runs, &mut failures, &mut epochs] {
             appender.begin()?;
@@ -470,7 +471,7 @@ fn widen(
     let late = replace(&file, &table.widened(&new)?)?;
     if !late.is_empty() {
         let kept = aside::keep(dir, DROPPED, &[(RUNS, [file.head(), &late].concat())])?;
-        warnings.push(format!("{}: changed meanwhile; see {}", path.display(), listed(&kept)));
+        warnings.push(format!("{}: changed meanwhile; see {}", path.display(), paths(&kept)));
     }
     warnings.push(format!(
         "{}: added the columns {}, which the version that made it did not have",
@@ -488,10 +489,6 @@ fn torn_row(file: &'static str, table: &CsvFile) -> Option<(&'static str, Vec<u8
     let message =
         format!("{}:{}: dropped an incomplete last row: {text}", table.path.display(), torn.line);
     Some((file, [table.first_line(), table.unfinished()].concat(), message))
-}
-
-fn listed(paths: &[PathBuf]) -> String {
-    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 /// Removes the epochs of jobs that are not finished from `epochs.csv`, by replacing the file.
@@ -513,6 +510,6 @@ fn drop_orphans(
          and what was dropped is kept in {}",
         epochs.path().display(),
         orphans.iter().filter(|orphan| **orphan).count(),
-        listed(&kept)
+        paths(&kept)
     ))
 }

@@ -36,7 +36,7 @@ pub use read::{
     Conflict, Runs, differences, equal_results, finished_ids, folders, planned_ids, planned_jobs,
     read_epochs, read_failures, read_outcomes, read_runs,
 };
-pub use record::{EpochRow, Failure, FailureReason, Outcome, Provenance, Record};
+pub use record::{EpochRow, Failure, FailureReason, Outcome, Provenance, Record, failure_lines};
 pub use signal::{
     LayerSignal, ProbedNetwork, SIGNALS, Signal, read_signals, signal_docs, signals_csv,
 };

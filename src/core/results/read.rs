@@ -16,20 +16,6 @@ use super::{
 };
 use crate::job::{Draft, FIELDS, Field, Job, JobId, Value};
 
-/// Columns of `runs.csv` that may differ between runs of the same job: timing and provenance.
-const INCIDENTAL: [&str; 10] = [
-    "train_seconds",
-    "images_per_second",
-    "device",
-    "cohort_size",
-    INSTRUCTION_SET,
-    "libtorch",
-    "git_sha",
-    "hostname",
-    "started_at",
-    "finished_at",
-];
-
 /// Two rows of one job with different results.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conflict {
@@ -74,7 +60,7 @@ pub struct Runs {
 pub fn differences(a: &Record, b: &Record) -> Vec<(&'static str, String, String)> {
     RESULT_COLUMNS
         .iter()
-        .filter(|column| !INCIDENTAL.contains(&column.name))
+        .take_while(|column| column.name != "train_seconds")
         .map(|column| (column.name, (column.value)(a).csv(), (column.value)(b).csv()))
         .filter(|(_, a, b)| a != b)
         .collect()
@@ -91,23 +77,19 @@ pub fn equal_results(a: &Record, b: &Record) -> bool {
 /// # Errors
 /// A folder cannot be listed.
 pub fn folders(dir: &Path) -> Result<Vec<PathBuf>, ResultsError> {
+    use std::io::ErrorKind::{NotADirectory, NotFound};
     let shards = dir.join("shards");
+    let error = |source| ResultsError::io("list", &shards, source);
+    let entries = match fs::read_dir(&shards) {
+        Err(e) if matches!(e.kind(), NotFound | NotADirectory) => return Ok(vec![dir.to_owned()]),
+        entries => entries.map_err(error)?,
+    };
     let mut folders = Vec::new();
-    match fs::read_dir(&shards) {
-        Ok(entries) => {
-            for entry in entries {
-                let entry = entry.map_err(|source| ResultsError::io("list", &shards, source))?;
-                if shard(&entry.file_name().to_string_lossy()).is_some() && entry.path().is_dir() {
-                    folders.push(entry.path());
-                }
-            }
+    for entry in entries {
+        let entry = entry.map_err(error)?;
+        if shard(&entry.file_name().to_string_lossy()).is_some() && entry.path().is_dir() {
+            folders.push(entry.path());
         }
-        Err(error)
-            if matches!(
-                error.kind(),
-                std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory
-            ) => {}
-        Err(error) => return Err(ResultsError::io("list", &shards, error)),
     }
     folders.sort_by_cached_key(|path| {
         path.file_name().and_then(|name| shard(&name.to_string_lossy()))

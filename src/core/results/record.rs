@@ -1,6 +1,9 @@
 //! The result of a job: a [`Record`] if it finished, a [`Failure`] for an attempt that was cut
 //! short.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
@@ -98,4 +101,22 @@ pub struct Failure {
     pub device: String,
     pub hostname: String,
     pub at: DateTime<Utc>,
+}
+
+/// A line for each reason and message of these failures, the most frequent first, at most ten.
+pub fn failure_lines<'a>(failures: impl IntoIterator<Item = &'a Failure>) -> Vec<String> {
+    const MOST: usize = 10;
+    let mut counts: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for failure in failures {
+        *counts.entry((failure.reason.name(), &failure.message)).or_default() += 1;
+    }
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, n)| Reverse(*n));
+    let shown = counts.iter().take(MOST);
+    let mut lines: Vec<String> =
+        shown.map(|((reason, message), n)| format!("{n} x {reason}: {message}")).collect();
+    if counts.len() > MOST {
+        lines.push(format!("and {} other messages, see failures.csv", counts.len() - MOST));
+    }
+    lines
 }

@@ -18,16 +18,12 @@ const STEPS: u64 = 10_000;
 
 /// The contents of `progress.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[allow(missing_docs)]
 pub struct RunProgress {
-    /// Of the running process.
     pub pid: u32,
-    /// Its hostname.
     pub host: String,
-    /// The start of the run.
     pub started_at: DateTime<Utc>,
-    /// The time of writing.
     pub updated_at: DateTime<Utc>,
-    /// Jobs of the plan.
     pub planned: usize,
     /// Finished jobs, of this run and of earlier ones.
     pub finished: usize,
@@ -35,7 +31,6 @@ pub struct RunProgress {
     pub diverged: usize,
     /// Jobs that failed in this run and have not finished since.
     pub failed: usize,
-    /// Jobs in training.
     pub running: usize,
     /// The fraction of this run's work that is done, weighted by cost.
     pub fraction: f64,

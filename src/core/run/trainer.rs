@@ -19,12 +19,8 @@ pub enum Stop {
     /// The stop flag was set; the state is in a checkpoint.
     Interrupted,
     /// The machine failed.
-    Failed {
-        /// The kind of failure.
-        reason: FailureReason,
-        /// The error, with its causes.
-        error: anyhow::Error,
-    },
+    #[allow(missing_docs)]
+    Failed { reason: FailureReason, error: anyhow::Error },
 }
 
 /// Trains cohorts: libtorch in the program, a fake in tests of the pool.

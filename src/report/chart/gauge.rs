@@ -6,7 +6,6 @@ use super::axis::tick_label;
 use super::{Scale, WIDTH, svg};
 use crate::report::markup::px;
 
-/// An estimate with its interval on a separate axis.
 #[derive(Clone, Debug)]
 pub struct Gauge {
     /// For screen readers.

@@ -6,7 +6,6 @@ use super::axis::tick_label;
 use super::{ChartAxis, GLYPHS, Look, WIDTH, fitted, svg};
 use crate::report::markup::px;
 
-/// Single runs, one row per arm, in groups.
 #[derive(Clone, Debug)]
 pub struct Strips {
     pub x: ChartAxis,

@@ -20,7 +20,7 @@ use super::chart::{Lines, Look, Point, Series};
 use super::markup::name;
 use wninit_core::job::JobId;
 use wninit_core::results::EpochRow;
-use wninit_core::table::Datum;
+use wninit_core::table::{Datum, csv};
 use wninit_stats::describe;
 use wninit_stats::summary::{CellSummary, HYPERPARAMETERS, RunEnding, Seed, Summary, chance};
 
@@ -38,21 +38,19 @@ pub struct Figure {
     pub data: FigureData,
 }
 
-/// The data of a figure: its columns, then its rows.
-pub struct FigureData(Vec<Vec<Datum>>);
+/// The data of a figure.
+pub struct FigureData {
+    columns: Vec<&'static str>,
+    rows: Vec<Vec<Datum>>,
+}
 
 impl FigureData {
-    fn new(columns: &[&str]) -> FigureData {
-        FigureData(vec![columns.iter().map(|&name| Datum::from(name)).collect()])
+    fn new(columns: &[&'static str]) -> FigureData {
+        FigureData { columns: columns.to_vec(), rows: Vec::new() }
     }
 
     pub fn csv(&self) -> Vec<u8> {
-        let mut writer = csv::Writer::from_writer(Vec::new());
-        for row in &self.0 {
-            // Writing to memory fails only if rows differ in length; then the row is cut.
-            let _ = writer.write_record(row.iter().map(Datum::csv));
-        }
-        writer.into_inner().unwrap_or_default()
+        csv(self.columns.iter().copied(), &self.rows)
     }
 }
 
@@ -110,7 +108,7 @@ impl<'a> Figures<'a> {
     /// `columns`.
     fn panels<M>(
         &self,
-        columns: &[&str],
+        columns: &[&'static str],
         axes: &[usize],
         cells: impl IntoIterator<Item = usize>,
         marks: impl Fn(&ArmCells, &mut dyn FnMut(Vec<Datum>)) -> Option<Vec<M>>,
@@ -127,7 +125,7 @@ impl<'a> Figures<'a> {
                 let name = self.name(arm);
                 let mut row = |cells: Vec<Datum>| {
                     let keys = [title.as_str(), name].map(Datum::from);
-                    data.0.push(keys.into_iter().chain(cells).collect());
+                    data.rows.push(keys.into_iter().chain(cells).collect());
                 };
                 if let Some(marks) =
                     marks(&ArmCells { panel: &panel, arm, name, cells: &cells }, &mut row)

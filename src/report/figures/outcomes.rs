@@ -15,7 +15,7 @@ impl Figures<'_> {
             let counts = s.counts;
             let trained = counts.ok.saturating_sub(counts.at_chance);
             let parts = [trained, counts.at_chance, counts.diverged, counts.failed, counts.missing];
-            data.0.push(
+            data.rows.push(
                 [s.label.as_str().into()].into_iter().chain(parts.map(Datum::from)).collect(),
             );
             bars.push((Look(arm), s.label.clone(), parts));

@@ -15,7 +15,7 @@ impl Figures<'_> {
         }
         let points = || profiles.iter().flat_map(|profile| &profile.points);
         let mut data = FigureData::new(&["init", "accuracy", "share", "low", "high", "seeds"]);
-        data.0.extend(points().map(|p| {
+        data.rows.extend(points().map(|p| {
             let (low, high) = (p.band.low, p.band.high);
             let name = p.init.as_str();
             vec![name.into(), p.tau.into(), p.share.into(), low.into(), high.into(), p.n.into()]

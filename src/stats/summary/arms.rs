@@ -68,7 +68,7 @@ impl Arms {
             Some(init) if !arms.is_empty() => {
                 Some(first(&arms, |arm| arm.init == init).ok_or_else(|| {
                     let present: BTreeSet<&str> = arms.iter().map(|arm| arm.init.name()).collect();
-                    SummaryError::NoSuchBaseline {
+                    SummaryError {
                         asked: init.name(),
                         present: present.into_iter().collect::<Vec<_>>().join(", "),
                     }

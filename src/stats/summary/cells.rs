@@ -36,6 +36,12 @@ impl SweepAxis {
         self.values[at].as_ref().map(Value::to_string).unwrap_or_default()
     }
 
+    /// The field with the value: `depth 10`, `k none`.
+    pub(super) fn in_words(&self, at: usize) -> String {
+        let label = self.label(at);
+        format!("{} {}", self.field.name, if label.is_empty() { "none" } else { &label })
+    }
+
     pub(super) fn datum(&self, at: usize) -> Datum {
         match &self.values[at] {
             None => Datum::Empty,
@@ -164,12 +170,10 @@ impl Cell<'_> {
 
 /// A finished run, for figures.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[allow(missing_docs)]
 pub struct RunSummary {
-    /// Its job's id.
     pub id: JobId,
-    /// Its seeds.
     pub seed: Seed,
-    /// How it ended.
     pub ending: RunEnding,
     /// Test accuracy, 1/classes if it diverged; `None` if it was not measured.
     pub accuracy: Option<f64>,
@@ -461,20 +465,18 @@ impl<'a> Cells<'a> {
     /// rate; a diverged run counts as a guess, and the first of equals is chosen. `None` if none
     /// has a run.
     pub(super) fn best(&self, cells: impl IntoIterator<Item = usize>) -> Option<usize> {
-        let mut best: Option<(f64, usize)> = None;
-        for index in cells {
-            if let Some(score) = self.cells[index].validation()
-                && best.is_none_or(|(highest, _)| score > highest)
-            {
-                best = Some((score, index));
-            }
-        }
-        best.map(|(_, index)| index)
+        let scored = cells.into_iter().filter_map(|i| Some((self.cells[i].validation()?, i)));
+        highest(scored).map(|(_, index)| index)
     }
 
     pub(super) fn runs(&self) -> impl Iterator<Item = &Run<'a>> {
         self.cells.iter().flat_map(|cell| &cell.runs)
     }
+}
+
+/// The first with the highest score.
+pub(super) fn highest(scored: impl Iterator<Item = (f64, usize)>) -> Option<(f64, usize)> {
+    scored.reduce(|best, next| if next.0 > best.0 { next } else { best })
 }
 
 /// The place of a cell on some of the axes.

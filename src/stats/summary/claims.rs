@@ -9,12 +9,12 @@ use crate::interval::Interval;
 use crate::planning::SeedsNeeded;
 use crate::verdict::{
     ALPHA, Answer, Arm, CONFIRMING, Decision, Design, Estimand, Question, Setting, Verdict, decide,
-    listed,
 };
 use wninit_core::columns;
 use wninit_core::fmt::{duration, p_value, plural};
 use wninit_core::grid::{Claim, Condition, Expectation, Metric, UntilDecided};
 use wninit_core::table::Column;
+use wninit_core::text::listed;
 
 /// A claim with its verdict: a row of `claims.csv`.
 #[derive(Clone, Debug, PartialEq)]
@@ -273,7 +273,6 @@ impl ClaimResult {
 
     /// `supported at depth 50; undecided at depth 100`; empty for one setting.
     fn settings(&self) -> String {
-        use Verdict::*;
         if self.answer.settings.len() < 2 {
             return String::new();
         }
@@ -281,9 +280,7 @@ impl ClaimResult {
             let names = self.answer.settings_with(verdict);
             (!names.is_empty()).then(|| format!("{verdict} at {}", names.join(", ")))
         };
-        let parts: Vec<String> =
-            [Supported, Refuted, Undecided, NotTestable].into_iter().filter_map(at).collect();
-        parts.join("; ")
+        Verdict::ALL.into_iter().filter_map(at).collect::<Vec<_>>().join("; ")
     }
 
     /// The numbers behind the verdict, and how to decide the claim, in a few sentences.
@@ -326,11 +323,9 @@ impl ClaimResult {
         if let Some(why) = &overall.why {
             text += &format!(" {why}.");
         }
-        let decided = matches!(self.verdict(), Verdict::Supported | Verdict::Refuted);
-        let disagree =
-            self.verdict() == Verdict::Undecided && overall.p.is_some_and(|p| p <= ALPHA);
+        let (decided, disagree) = (self.verdict().is_decided(), overall.settings_disagree);
         if self.answer.settings.len() > 1 && !disagree {
-            for verdict in [Verdict::Supported, Verdict::Refuted, Verdict::Undecided] {
+            for &verdict in &Verdict::ALL[..3] {
                 let alone = self.answer.settings_with(verdict);
                 if verdict != self.verdict() && !alone.is_empty() {
                     text += &format!(" Alone {verdict} at {}.", listed(&alone));
@@ -364,11 +359,10 @@ impl ClaimResult {
 
     /// Whether the rule has stopped, as a sentence.
     fn stopped(&self, UntilDecided { max_seeds, .. }: UntilDecided) -> String {
-        let decided = matches!(self.verdict(), Verdict::Supported | Verdict::Refuted);
         match self.is_open() {
             _ if self.metric == Metric::LogSpectralNorm => String::new(), // training does not affect it
             true => format!(" Open: the same `wninit run` adds seeds, up to {max_seeds}."),
-            false if decided => format!(
+            false if self.verdict().is_decided() => format!(
                 " Decided by its stopping rule; wrong decisions ≤ {} % over the whole path.",
                 100.0 * ALPHA
             ),
@@ -407,7 +401,7 @@ impl ClaimResult {
         if let Some(rule) = self.until_decided {
             return text + "." + &self.stopped(rule);
         }
-        if matches!(self.verdict(), Verdict::Supported | Verdict::Refuted) {
+        if self.verdict().is_decided() {
             if overall.p_holm.is_some_and(|p| p > ALPHA) {
                 text += ". Not after Holm's correction";
             }

@@ -46,8 +46,7 @@ pub(super) fn alone(
     besides: &[usize],
 ) -> (Sides, Decision) {
     let sides = sides(sweep, metric, &[Wanted::of(sweep, cells.iter().copied())], besides);
-    let any = Interval { low: f64::NEG_INFINITY, high: f64::INFINITY };
-    let decision = Measure::of(metric).ask(sweep, &sides, any, false).overall;
+    let decision = Measure::of(metric).ask(sweep, &sides, Interval::ANY, false).overall;
     (sides, decision)
 }
 
@@ -60,8 +59,7 @@ fn one_of(pairs: usize, mut decision: Decision) -> Decision {
     decision.choices.0 *= pairs;
     decision.choices.1 *= pairs;
     decision.p = decision.p.map(|p| (p * pairs).min(1.0));
-    let decided = matches!(decision.verdict, Verdict::Supported | Verdict::Refuted);
-    if decided && decision.p.is_some_and(|p| p > ALPHA) {
+    if decision.verdict.is_decided() && decision.p.is_some_and(|p| p > ALPHA) {
         decision.verdict = Verdict::Undecided;
     }
     decision

@@ -75,17 +75,12 @@ pub struct Input<'a> {
     pub baseline: Option<Init>,
 }
 
-/// Why there is no summary.
+/// Why there is no summary: the requested baseline is not in the sweep.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SummaryError {
-    /// The requested baseline is not in the sweep.
-    #[error("the baseline \"{asked}\" is not in this sweep; it has {present}")]
-    NoSuchBaseline {
-        /// The requested baseline.
-        asked: &'static str,
-        /// The initializers of the sweep.
-        present: String,
-    },
+#[error("the baseline \"{asked}\" is not in this sweep; it has {present}")]
+pub struct SummaryError {
+    asked: &'static str,
+    present: String,
 }
 
 /// A sweep's answers.
@@ -170,16 +165,13 @@ impl Summary {
     /// Every table, the most important first.
     pub fn tables(&self) -> Vec<Table> {
         let all: Vec<usize> = (0..self.axes.len()).collect();
+        let (task, context) = (self.task_axes(), self.context_axes());
         let points: Vec<_> = self.profiles.iter().flat_map(|p| p.points.clone()).collect();
         vec![
-            self.table_at("ranking", ranking::COLUMNS, &self.ranking, &self.task_axes(), |r| {
-                &r.task
-            }),
+            self.table_at("ranking", ranking::COLUMNS, &self.ranking, &task, |r| &r.task),
             self.table_at("cells", cells::COLUMNS, &self.cells, &all, |cell| &cell.at),
             Table::new("initializers", initializers::COLUMNS, &self.initializers),
-            self.table_at("pairs", pairs::COLUMNS, &self.pairs, &self.context_axes(), |p| {
-                &p.context
-            }),
+            self.table_at("pairs", pairs::COLUMNS, &self.pairs, &context, |p| &p.context),
             Table::new("profiles", profiles::COLUMNS, &points),
             Table::new("variance", variance::COLUMNS, &self.variance),
             Table::new("claims", claims::COLUMNS, &self.claims),

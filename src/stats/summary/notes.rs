@@ -4,16 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Seed;
 use super::arms::{Arm, Arms};
-use super::cells::{Cells, Run, is_fraction};
+use super::cells::{Cells, Counts, Run, is_fraction};
 use super::claims::ClaimResult;
 use super::initializers::InitializerSummary;
 use crate::describe;
-use crate::verdict::{ALPHA, CONFIRMING, Verdict, listed};
+use crate::verdict::{ALPHA, CONFIRMING};
 use wninit_core::columns;
 use wninit_core::fmt::plural;
 use wninit_core::job::FIELDS;
 use wninit_core::results::Record;
 use wninit_core::table::Column;
+use wninit_core::text::listed;
 
 /// Fields of interest that do not vary, with their value.
 pub(super) fn constants(sweep: &Cells) -> Vec<(&'static str, String)> {
@@ -80,11 +81,6 @@ impl Notes {
     }
 }
 
-/// The first few places, and their number.
-fn some(places: &[String]) -> String {
-    listed(&places.iter().map(String::as_str).collect::<Vec<_>>())
-}
-
 /// The limits of the numbers.
 pub(super) fn notes(
     sweep: &Cells,
@@ -105,13 +101,7 @@ pub(super) fn notes(
 /// Display name of a context, with the arm if given.
 fn name(sweep: &Cells, arms: &Arms, context: &[usize], arm: Option<usize>) -> String {
     let axes = arms.context.iter().zip(context);
-    let mut words: Vec<String> = axes
-        .map(|(&axis, &at)| {
-            let axis = &sweep.axes[axis];
-            let label = axis.label(at);
-            format!("{} {}", axis.field.name, if label.is_empty() { "none" } else { &label })
-        })
-        .collect();
+    let mut words: Vec<String> = axes.map(|(&axis, &at)| sweep.axes[axis].in_words(at)).collect();
     words.extend(arm.map(|arm| arms.arms[arm].label.clone()));
     words.join(" ").trim_start().to_owned()
 }
@@ -127,9 +117,7 @@ fn unfinished(sweep: &Cells, arms: &Arms, initializers: &[InitializerSummary], n
         let rows = plural(duplicates, "further row");
         notes.add("files", format!("{rows} for a job that has one already: the first counts."));
     }
-    let planned: usize = initializers.iter().map(|s| s.counts.planned).sum();
-    let finished: usize = initializers.iter().map(|s| s.counts.finished).sum();
-    let left_out: usize = initializers.iter().map(|s| s.counts.left_out).sum();
+    let Counts { planned, finished, left_out, .. } = initializers.iter().map(|s| s.counts).sum();
     if finished < planned && finished > 0 {
         notes.add("unfinished", format!(
             "Unfinished: {} of {planned} runs. A seed counts where it is finished in every arm, at every lr, of \
@@ -152,38 +140,31 @@ fn unfinished(sweep: &Cells, arms: &Arms, initializers: &[InitializerSummary], n
     if !missing.is_empty() {
         notes.at("missing", &missing, format!(
             "Not compared, because no run counts: {}. Results over several settings exclude these.",
-            some(&missing)
+            listed(&missing)
         ));
     }
     let seeds: Vec<usize> = sweep.cells.iter().map(|cell| cell.counted().count()).collect();
     let (least, most) =
         (seeds.iter().min().copied().unwrap_or(0), seeds.iter().max().copied().unwrap_or(0));
     if most > 0 && least != most {
-        notes.add(
-            "seeds",
-            format!("Unequal n: cells have between {least} and {most} runs that count."),
-        );
+        let text = format!("Unequal n: cells have between {least} and {most} runs that count.");
+        notes.add("seeds", text);
     }
     if most == 1 {
-        notes.add(
-            "seeds",
-            "One seed a cell: no difference between initializers can be told from chance.",
-        );
+        let text = "One seed a cell: no difference between initializers can be told from chance.";
+        notes.add("seeds", text);
     } else if (2..CONFIRMING).contains(&most) {
-        notes.add(
-            "seeds",
-            format!("Fewer than {CONFIRMING} seeds: the sweep explores, it does not confirm."),
-        );
+        let text =
+            format!("Fewer than {CONFIRMING} seeds: the sweep explores, it does not confirm.");
+        notes.add("seeds", text);
     }
     let seeds: BTreeSet<Seed> = sweep.runs().map(|run| run.seed).collect();
     let firsts: BTreeSet<u64> = seeds.iter().map(|seed| seed.0).collect();
     let seconds: BTreeSet<u64> = seeds.iter().map(|seed| seed.1).collect();
     if firsts.len() > 1 && seconds.len() > 1 && seeds.len() > firsts.len().max(seconds.len()) {
-        notes.add(
-            "seeds",
-            "init_seed and data_seed are crossed: runs that share one of them are not independent, \
-                            and intervals are narrower than they should be.",
-        );
+        let text = "init_seed and data_seed are crossed: runs that share one of them are not independent, \
+                    and intervals are narrower than they should be.";
+        notes.add("seeds", text);
     }
 }
 
@@ -215,52 +196,43 @@ fn rates(sweep: &Cells, arms: &Arms, initializers: &[InitializerSummary], notes:
             notes.at("lr", &places, format!(
                 "The chosen lr is the {end} tried in {} of {all} cases ({}): others may do better.",
                 places.len(),
-                some(&places)
+                listed(&places)
             ));
         }
     }
     let left_out: usize = initializers.iter().map(|s| s.lr_bands_left_out).sum();
     if left_out > 0 && initializers.iter().any(|s| s.counts.finished > 0) {
+        let cases = plural(left_out, "case");
         notes.add(
             "lr",
-            format!(
-                "lr bands leave out {}, where some lr has no run that counts.",
-                plural(left_out, "case")
-            ),
+            format!("lr bands leave out {cases}, where some lr has no run that counts."),
         );
     }
 }
 
-fn is_decided(claim: &ClaimResult) -> bool {
-    matches!(claim.verdict(), Verdict::Supported | Verdict::Refuted)
-}
-
 fn decisions(claims: &[ClaimResult], notes: &mut Notes) {
     let tested = claims.iter().filter(|c| c.answer.overall.p_holm.is_some()).count();
-    let decided: Vec<&ClaimResult> = claims.iter().filter(|claim| is_decided(claim)).collect();
+    let decided: Vec<&ClaimResult> =
+        claims.iter().filter(|claim| claim.verdict().is_decided()).collect();
     let lost: Vec<String> = decided
         .iter()
         .filter(|c| c.answer.overall.p_holm.is_some_and(|p| p > ALPHA))
         .map(|c| format!("\u{201c}{}\u{201d}", c.text))
         .collect();
     if !lost.is_empty() {
-        notes.at(
-            "claims",
-            &lost,
-            format!(
-                "{} of {} do not survive Holm's correction over the sweep's {}: {}",
-                lost.len(),
-                plural(decided.len(), "decided claim"),
-                plural(tested, "tested claim"),
-                some(&lost)
-            ),
+        let text = format!(
+            "{} of {} do not survive Holm's correction over the sweep's {}: {}",
+            lost.len(),
+            plural(decided.len(), "decided claim"),
+            plural(tested, "tested claim"),
+            listed(&lost)
         );
+        notes.at("claims", &lost, text);
     }
-    if claims.iter().any(|c| c.answer.overall.is_exploratory() && is_decided(c)) {
-        notes.add(
-            "claims",
-            "Some decided claims are exploratory: few seeds, or an lr chosen in the same seeds.",
-        );
+    if claims.iter().any(|c| c.answer.overall.is_exploratory() && c.verdict().is_decided()) {
+        let text =
+            "Some decided claims are exploratory: few seeds, or an lr chosen in the same seeds.";
+        notes.add("claims", text);
     }
 }
 
@@ -272,23 +244,14 @@ fn values(sweep: &Cells, notes: &mut Notes) {
     };
     let outside = sweep.runs().filter(outside).count();
     if outside > 0 {
-        notes.add(
-            "values",
-            format!(
-                "{} with an accuracy outside [0, 1]: it counts as not measured.",
-                plural(outside, "finished run")
-            ),
-        );
+        let runs = plural(outside, "finished run");
+        let text = format!("{runs} with an accuracy outside [0, 1]: it counts as not measured.");
+        notes.add("values", text);
     }
     let unmeasured = sweep.runs().filter(|run| run.accuracy.is_none()).count();
     if unmeasured > 0 {
-        notes.add(
-            "values",
-            format!(
-                "{} without a test accuracy: counted as at chance.",
-                plural(unmeasured, "finished run")
-            ),
-        );
+        let runs = plural(unmeasured, "finished run");
+        notes.add("values", format!("{runs} without a test accuracy: counted as at chance."));
     }
 }
 
@@ -311,7 +274,7 @@ fn conventions(sweep: &Cells, arms: &Arms, notes: &mut Notes) {
         notes.at("values", &places, format!(
             "Two conventions for a run that diverges. Here it counts as a guess; the paper's authors test its \
              best checkpoint. Mean test accuracy of all runs, theirs against ours: {}.",
-            some(&places)
+            listed(&places)
         ));
     }
 }
@@ -330,7 +293,7 @@ fn provenance(sweep: &Cells, arms: &Arms, initializers: &[InitializerSummary], n
         if values.len() > 1 {
             let each: Vec<String> =
                 values.iter().map(|(value, n)| format!("{value} ({n} runs)")).collect();
-            notes.at("provenance", &each, format!("Mixed {what}: {}.", some(&each)));
+            notes.at("provenance", &each, format!("Mixed {what}: {}.", listed(&each)));
         }
     };
     // The index of a GPU does not matter.
@@ -344,10 +307,8 @@ fn provenance(sweep: &Cells, arms: &Arms, initializers: &[InitializerSummary], n
     let dirty =
         sweep.runs().filter(|run| run.record.provenance.git_sha.ends_with("-dirty")).count();
     if dirty > 0 {
-        notes.add(
-            "provenance",
-            format!("{} from a working tree with uncommitted changes.", plural(dirty, "run")),
-        );
+        let runs = plural(dirty, "run");
+        notes.add("provenance", format!("{runs} from a working tree with uncommitted changes."));
     }
     let mut devices: Vec<BTreeSet<String>> = vec![BTreeSet::new(); arms.arms.len()];
     for (arm, cell) in arms.cells(sweep) {
@@ -366,7 +327,7 @@ fn provenance(sweep: &Cells, arms: &Arms, initializers: &[InitializerSummary], n
     if !apart.is_empty() {
         notes.at("provenance", &apart, format!(
             "Device and initializer are confounded: {}. Differences between them may be the device's.",
-            some(&apart)
+            listed(&apart)
         ));
     }
 }

@@ -50,8 +50,7 @@ pub(super) static COLUMNS: &[Column<PublishedResult>] = columns![PublishedResult
 pub(super) fn beside(sweep: &Cells, number: &Published) -> PublishedResult {
     let measure = Measure::of(number.metric);
     let sides = sides(sweep, number.metric, &[Wanted::by(sweep, &number.filter)], &[]);
-    let any = Interval { low: f64::NEG_INFINITY, high: f64::INFINITY };
-    let ours = measure.ask(sweep, &sides, any, false).overall;
+    let ours = measure.ask(sweep, &sides, Interval::ANY, false).overall;
     let interval = ours.interval().map(|interval| measure.turned(interval));
     let mean = ours.estimate.map(|x| measure.turned(Interval { low: x, high: x }).low);
     PublishedResult {

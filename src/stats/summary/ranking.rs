@@ -10,7 +10,7 @@ use super::initializers::HYPERPARAMETERS;
 use crate::describe;
 use crate::interval::Estimate;
 use crate::student::EQUAL;
-use crate::verdict::{Decision, Verdict};
+use crate::verdict::Verdict;
 use wninit_core::columns;
 use wninit_core::fmt::p_value;
 use wninit_core::grid::{Claim, Metric};
@@ -117,7 +117,7 @@ impl Ranked {
             Standing::TrainsLess => format!("fails more often{}", p(success.p)),
             Standing::LessAccurate => format!("less accurate{gap}{}", p(accuracy.p)),
             Standing::MoreAccurate => format!("more accurate{gap}{}", p(accuracy.p)),
-            Standing::Open if [success, accuracy].iter().any(|d| settings_disagree(d)) => {
+            Standing::Open if success.settings_disagree || accuracy.settings_disagree => {
                 "settings disagree".to_owned()
             }
             Standing::Open if success.estimate.is_some_and(|x| x.abs() > EQUAL) => {
@@ -129,10 +129,6 @@ impl Ranked {
             },
         }
     }
-}
-
-fn settings_disagree(decision: &Decision) -> bool {
-    decision.why.as_ref().is_some_and(|why| why.starts_with("Settings disagree"))
 }
 
 /// The metric of success: `diverged`, if the claims are only about that.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Seed;
-use super::cells::{Cells, Run, RunEnding, chance, is_fraction};
+use super::cells::{Cells, Run, RunEnding, chance, highest, is_fraction};
 use super::claims::Measure;
 use crate::describe;
 use crate::interval::Interval;
@@ -150,11 +150,7 @@ pub(super) fn sides(sweep: &Cells, metric: Metric, wanted: &[Wanted], besides: &
     };
     let mut seeds: Vec<BTreeSet<Seed>> = vec![BTreeSet::new(); wanted.len()];
     for (at, groups) in &groups {
-        let name = |&place: &usize| {
-            let axis = &sweep.axes[axes[place]];
-            let label = axis.label(at[place]);
-            format!("{} {}", axis.field.name, if label.is_empty() { "none" } else { &label })
-        };
+        let name = |&place: &usize| sweep.axes[axes[place]].in_words(at[place]);
         let name = named.iter().map(name).collect::<Vec<_>>().join(" ");
         let of_side = |(side, cells): (usize, &Vec<usize>)| {
             seeds[side].extend(cells.iter().flat_map(|&i| &sweep.cells[i].planned));
@@ -221,8 +217,7 @@ fn trained(
         !involved.iter().any(lacks)
     };
     let counts = |run: &Run| complete(run.seed) && (run.whole || !wanted.whole);
-    let mut best: Option<(f64, usize)> = None;
-    let mut choices = 0;
+    let mut scored: Vec<(f64, usize)> = Vec::new();
     for &index in cells {
         let cell = &sweep.cells[index];
         sides.missing += cell.planned.len().saturating_sub(cell.runs.len());
@@ -230,14 +225,10 @@ fn trained(
             cell.runs.iter().partition(|run| counts(run));
         sides.left_out += left_out.len();
         let scores: Vec<f64> = kept.iter().filter_map(|run| run.validation()).collect();
-        let Some(score) = describe::mean(&scores) else { continue };
-        choices += 1;
-        if best.is_none_or(|(highest, _)| score > highest) {
-            best = Some((score, index));
-        }
+        scored.extend(describe::mean(&scores).map(|score| (score, index)));
     }
-    let mut arm = Arm { choices: choices.max(1), ..Arm::default() };
-    let Some((_, best)) = best else { return arm };
+    let mut arm = Arm { choices: scored.len().max(1), ..Arm::default() };
+    let Some((_, best)) = highest(scored.into_iter()) else { return arm };
     let runs: Vec<&Run> = sweep.cells[best]
         .runs
         .iter()

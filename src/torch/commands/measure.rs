@@ -13,6 +13,7 @@ use wninit_core::cli::plan::Args;
 use wninit_core::console::say;
 use wninit_core::data;
 use wninit_core::execution::{DeviceChoice, NO_THREAD};
+use wninit_core::grid::Grid;
 use wninit_core::job::Job;
 use wninit_core::plan::Plan;
 use wninit_core::plan::cohort::{self, Cohort, Shape};
@@ -30,7 +31,7 @@ use wninit_core::run::trainer::Stop;
 pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Written> {
     let mut remaining: Vec<Job> = Vec::new();
     for path in &args.grids {
-        let grid = args.overrides.load(path)?;
+        let grid = Grid::load(path, &args.overrides)?;
         let finished = finished_ids(&args.results.join(&grid.name))?;
         let plan = Plan::of(&grid)?;
         remaining.extend(plan.remaining(&finished).map(|planned| planned.job.clone()));

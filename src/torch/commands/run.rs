@@ -10,8 +10,8 @@ use crate::device;
 use crate::train::checkpoint::{self, Checkpoint};
 use crate::train::{CheckpointConfig, Libtorch};
 use wninit_core::cli::run::Args;
-use wninit_core::cli::{Ended, UsageError, Written};
-use wninit_core::console::say;
+use wninit_core::cli::{Ended, UsageError, Written, usage};
+use wninit_core::console::{say, warn};
 use wninit_core::data;
 use wninit_core::grid::{Grid, GridError};
 use wninit_core::job::{Job, JobId, Precision};
@@ -34,14 +34,14 @@ pub type LooksOf = fn(&Grid) -> Result<Option<Box<dyn Looks>>, GridError>;
 /// written then.
 pub(crate) fn run(args: &Args, commit: &'static str, looks: LooksOf) -> anyhow::Result<Ended> {
     let mut grid = args.grid.load()?;
+    let args = &args.options;
     args.until_decided.apply(&mut grid)?;
     let mut looks = looks(&grid)?;
     if looks.is_some() && args.shard.is_some() {
-        return Err(UsageError(anyhow::anyhow!(
+        return Err(usage(
             "--shard trains a fixed part of a sweep, but seeds that are added until claims are decided \
-             depend on all of it; leave --shard or until_decided out"
-        ))
-        .into());
+             depend on all of it; leave --shard or until_decided out",
+        ));
     }
     let plan = Plan::of(&grid)?;
     let devices =
@@ -49,16 +49,13 @@ pub(crate) fn run(args: &Args, commit: &'static str, looks: LooksOf) -> anyhow::
     if let Some(job) = plan.jobs.iter().find(|planned| planned.job.precision == Precision::Tf32)
         && devices.iter().any(|device| !device.is_cuda())
     {
-        return Err(UsageError(anyhow::anyhow!(
+        return Err(usage(format!(
             "job {} has precision = \"tf32\", which needs a GPU, and none is in use; \
              set fp32 or bf16, or use --device cuda on a machine with a GPU",
             job.id
-        ))
-        .into());
+        )));
     }
-    for warning in &plan.warnings {
-        say(&format!("warning: {warning}"));
-    }
+    warn(&plan.warnings);
     let part =
         args.shard.map(|s| shard::partition(&plan.jobs, s.count).swap_remove(s.index as usize - 1));
     let mut jobs: Vec<Job> = plan.jobs.into_iter().map(|planned| planned.job).collect();
@@ -86,9 +83,7 @@ pub(crate) fn run(args: &Args, commit: &'static str, looks: LooksOf) -> anyhow::
         say(&change.to_string());
     }
 
-    for warning in sweep.journal.warnings().iter().chain(&sweep.journal.left_aside()?) {
-        say(&format!("warning: {warning}"));
-    }
+    warn(sweep.journal.warnings().iter().chain(&sweep.journal.left_aside()?));
 
     let checkpoints = sweep.journal.dir().join("checkpoints");
     let mut saved = checkpoint::scan(&checkpoints, |warning| say(&format!("warning: {warning}")))?;
@@ -104,7 +99,7 @@ pub(crate) fn run(args: &Args, commit: &'static str, looks: LooksOf) -> anyhow::
         // If it stays, the next run deletes it: its jobs are finished.
         let _ = std::fs::remove_file(checkpoints.join(checkpoint::file_name(cohort)));
     };
-    let train = |sweep: &mut SweepFolder| {
+    let mut train = |sweep: &mut SweepFolder| {
         let saved = std::mem::take(&mut saved);
         let (mut cohorts, found) = resumable(&sweep.remaining, &sweep.finished_anywhere, saved);
         let resumed: Vec<Arc<Checkpoint>> = found.values().cloned().collect();
@@ -157,10 +152,7 @@ pub(crate) fn run(args: &Args, commit: &'static str, looks: LooksOf) -> anyhow::
                 trained => trained?,
             }
         }
-        None => {
-            let mut train = train;
-            train(&mut sweep)
-        }
+        None => train(&mut sweep),
     };
     say(&format!("{}: {summary}", sweep.journal.dir().display()));
     let code = summary.exit_code();

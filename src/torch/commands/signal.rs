@@ -11,13 +11,14 @@ use super::shared_out::shared_out;
 use crate::device;
 use crate::probe::signal::{self, FIG1_INITS, Net};
 use crate::train::Libtorch;
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use wninit_core::cli::signal::Args;
-use wninit_core::cli::{Ended, UsageError, Written};
+use wninit_core::cli::{Ended, UsageError, Written, usage};
 use wninit_core::console::{say, warn};
+use wninit_core::grid::Grid;
 use wninit_core::job::{Gain, Init, Job, JobId};
-use wninit_core::plan::start::starts;
-use wninit_core::plan::{Plan, PlannedJob};
+use wninit_core::plan::start::{Start, starts};
+use wninit_core::plan::{Plan, PlannedJob, varying};
 use wninit_core::results::{
     LayerSignal, ProbedNetwork, SIGNALS, Signal, describe_columns, document_columns, one_line,
     signal_docs, signals_csv, write_atomically,
@@ -41,11 +42,10 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
 
 fn synthetic(args: &Args, stop: &AtomicBool) -> anyhow::Result<Ended> {
     if !args.overrides.is_empty() {
-        return Err(UsageError(anyhow!(
+        return Err(usage(
             "--set, --only and --profile change a grid, and none is given; \
-             the synthetic networks take --seeds"
-        ))
-        .into());
+             the synthetic networks take --seeds",
+        ));
     }
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from("results/signal"));
     make(&out)?;
@@ -89,7 +89,7 @@ fn of_grid(
     stop: &Arc<AtomicBool>,
     commit: &'static str,
 ) -> anyhow::Result<Ended> {
-    let grid = args.overrides.load(path)?;
+    let grid = Grid::load(path, &args.overrides)?;
     let mut plan = Plan::of(&grid)?;
     chosen(&mut plan.jobs, &args.job)?;
     warn(&plan.warnings);
@@ -98,9 +98,7 @@ fn of_grid(
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from("results").join(&grid.name));
     make(&out)?;
     let starts = starts(plan.jobs.iter().map(|planned| &planned.job));
-    let first: Vec<PlannedJob> =
-        starts.iter().map(|s| PlannedJob { id: s.start.id(), job: s.start.clone() }).collect();
-    let nets = net_names(&Plan { jobs: first, axes: Vec::new(), warnings: Vec::new() });
+    let nets = net_names(&starts);
     let networks = starts.iter().zip(nets).map(|(start, net)| ProbedNetwork {
         job: start.jobs.first().map(Job::id),
         net,
@@ -169,10 +167,9 @@ fn measure_all(
 fn chosen(jobs: &mut Vec<PlannedJob>, wanted: &[JobId]) -> anyhow::Result<()> {
     let planned: HashSet<JobId> = jobs.iter().map(|job| job.id).collect();
     if let Some(id) = wanted.iter().find(|id| !planned.contains(id)) {
-        return Err(UsageError(anyhow!(
+        return Err(usage(format!(
             "--job {id}: the grid has no such job; `wninit plan GRID --list` lists its jobs"
-        ))
-        .into());
+        )));
     }
     if !wanted.is_empty() {
         jobs.retain(|job| wanted.contains(&job.id));
@@ -182,23 +179,20 @@ fn chosen(jobs: &mut Vec<PlannedJob>, wanted: &[JobId]) -> anyhow::Result<()> {
 
 /// Names of the initial networks: the model and the fields in which they differ, except initializer
 /// and seeds.
-fn net_names(starts: &Plan) -> Vec<String> {
+fn net_names(starts: &[Start]) -> Vec<String> {
     let aside = ["init", "seed", "init_seed", "data_seed", "model"];
-    let mut fields = starts.varying();
+    let mut fields = varying(starts.iter().map(|start| &start.start));
     fields.retain(|field| !aside.contains(&field.name));
-    starts
-        .jobs
-        .iter()
-        .map(|planned| {
-            let mut name = planned.job.arch.name().name().to_owned();
-            for field in &fields {
-                if let Some(value) = field.get(&planned.job) {
-                    let _ = write!(name, " {}={value}", field.name);
-                }
+    let name = |Start { start, .. }: &Start| {
+        let mut name = start.arch.name().name().to_owned();
+        for field in &fields {
+            if let Some(value) = field.get(start) {
+                let _ = write!(name, " {}={value}", field.name);
             }
-            name
-        })
-        .collect()
+        }
+        name
+    };
+    starts.iter().map(name).collect()
 }
 
 fn make(out: &Path) -> anyhow::Result<()> {

@@ -7,9 +7,8 @@ use std::sync::atomic::Ordering;
 use super::shared_out::shared_out;
 use crate::train::Libtorch;
 use crate::{device, ffi};
-use anyhow::{anyhow, bail};
-use wninit_core::cli::UsageError;
 use wninit_core::cli::verify::Args;
+use wninit_core::cli::{UsageError, usage};
 use wninit_core::console::{self, warn};
 use wninit_core::job::JobId;
 use wninit_core::plan::cohort::Cohort;
@@ -73,7 +72,8 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<u8> {
     let trainer = Libtorch::new(devices, data, Arc::clone(&stop), commit);
 
     let chosen = rows.len();
-    let [mut equal, mut close, mut different, mut not_checked] = [0; 4];
+    const WORDS: [&str; 4] = ["equal", "close", "different", "not checked"];
+    let mut counts = [0; 4];
     let mut printed = Ok(());
     let mut print = |text: &str| {
         if printed.is_ok() {
@@ -88,29 +88,20 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<u8> {
         (row, comparison)
     };
     shared_out(rows, workers, &stop, again, |(row, comparison)| {
-        let id = row.job.id();
-        print(&match comparison {
+        let (at, rest) = match comparison {
             Comparison::Interrupted => return true,
-            Comparison::Equal => {
-                equal += 1;
-                format!("equal        {id}\n")
-            }
-            Comparison::Close(list) => {
-                close += 1;
-                format!("close        {id}\n{}", listed(&list))
-            }
+            Comparison::Equal => (0, "\n".to_owned()),
+            Comparison::Close(list) => (1, format!("\n{}", listed(&list))),
             Comparison::Different(list) => {
-                different += 1;
-                let advice = advice(&row, &device, commit);
-                format!("different    {id}\n{}  {advice}\n", listed(&list))
+                (2, format!("\n{}  {}\n", listed(&list), advice(&row, &device, commit)))
             }
-            Comparison::NotChecked(reason) => {
-                not_checked += 1;
-                format!("not checked  {id}  {reason}\n")
-            }
-        });
+            Comparison::NotChecked(reason) => (3, format!("  {reason}\n")),
+        };
+        counts[at] += 1;
+        print(&format!("{:<13}{}{rest}", WORDS[at], row.job.id()));
         true
     });
+    let [equal, close, different, not_checked] = counts;
     let checked = equal + close + different;
     print(&format!(
         "{checked} of {finished} finished jobs trained again: {equal} equal, {close} close, {different} different; \
@@ -128,7 +119,7 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<u8> {
 fn chosen(records: Vec<Record>, args: &Args) -> anyhow::Result<Vec<Record>> {
     let dir = args.dir.display();
     if records.is_empty() {
-        bail!(UsageError(anyhow!(
+        return Err(usage(format!(
             "{dir} holds no finished job; it must be a sweep's folder, such as results/depth"
         )));
     }
@@ -141,8 +132,7 @@ fn chosen(records: Vec<Record>, args: &Args) -> anyhow::Result<Vec<Record>> {
     let mut by_id: HashMap<JobId, Record> = records.into_iter().map(|r| (r.job.id(), r)).collect();
     let find = |id: &JobId| {
         by_id.remove(id).ok_or_else(|| {
-            UsageError(anyhow!("--job {id}: {dir} has no row of it (or it is named twice); `wninit status {dir}` shows the finished jobs"))
-                .into()
+            usage(format!("--job {id}: {dir} has no row of it (or it is named twice); `wninit status {dir}` shows the finished jobs"))
         })
     };
     args.job.iter().map(find).collect()
@@ -180,14 +170,20 @@ fn compare(row: &Record, again: &Record) -> Comparison {
     }
 }
 
-/// Whether the last digits may differ: only the same CPU and version of the program sum in the same
-/// order.
+/// Whether the last digits may differ: only the same CPU, with the same instructions, and the same
+/// version of the program sum in the same order.
 fn made_elsewhere(row: &Record, again: &Record) -> bool {
     let place = |record: &Record| {
         let Provenance { device, libtorch, hostname, git_sha, .. } = record.provenance.clone();
         (device, libtorch, hostname, git_sha)
     };
-    place(row) != place(again) || row.provenance.device != "cpu"
+    let device = &row.provenance.device;
+    place(row) != place(again) || device != "cpu" || other_instructions(&row.provenance)
+}
+
+/// Whether it names another instruction set than this process uses; early versions name none.
+fn other_instructions(made: &Provenance) -> bool {
+    made.instruction_set.as_ref().is_some_and(|set| *set != ffi::instruction_set())
 }
 
 fn all_differences(row: &Record, again: &Record) -> Vec<Difference> {
@@ -257,14 +253,17 @@ fn listed(list: &[Difference]) -> String {
 fn advice(row: &Record, device: &str, commit: &str) -> String {
     let made = &row.provenance;
     let here = wninit_core::results::hostname();
-    if made.device != device || made.hostname != here || made.libtorch != ffi::LIBTORCH {
+    let elsewhere = made.device != device || made.hostname != here;
+    if elsewhere || made.libtorch != ffi::LIBTORCH || other_instructions(made) {
         return format!(
-            "the row was made on {} of {} with libtorch {}, this on {device} of {here} with {}; a difference \
-             is conclusive only on the same machine",
+            "the row was made on {} of {} with libtorch {} and {}, this on {device} of {here} with {} and {}; a \
+             difference is conclusive only on the same machine with the same instructions",
             made.device,
             made.hostname,
             made.libtorch,
-            ffi::LIBTORCH
+            made.instruction_set.as_deref().unwrap_or("an unknown instruction set"),
+            ffi::LIBTORCH,
+            ffi::instruction_set()
         );
     }
     let outcome = if row.outcome == Outcome::Ok { "its results" } else { "its divergence" };

@@ -21,23 +21,12 @@ use wninit_core::rng;
 
 /// A computation to compare.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[allow(missing_docs)] // of fields
 pub enum Operation {
-    /// A convolution's result and gradients.
-    Convolution {
-        /// Channels, kernel, stride, image.
-        shape: ConvShape,
-        /// Images.
-        batch: i64,
-        /// The algorithm; `Dense` for one network, others for two.
-        algorithm: ConvAlgorithm,
-    },
+    /// A convolution's result and gradients; of one network with `Dense`, of two with others.
+    Convolution { shape: ConvShape, batch: i64, algorithm: ConvAlgorithm },
     /// Second derivatives of a convolution by autograd, as for curvature.
-    Twice {
-        /// Channels, kernel, stride, image.
-        shape: ConvShape,
-        /// Images.
-        batch: i64,
-    },
+    Twice { shape: ConvShape, batch: i64 },
     /// A product `[n, k]·[k, m]` in a stack of two.
     Product([i64; 3]),
 }
@@ -272,16 +261,10 @@ pub fn random_cases(convolutions: usize, seed: u64) -> Vec<Case> {
         cases.push(case(Operation::Convolution { shape, batch, algorithm: ConvAlgorithm::Dense }));
         if i % 10 == 0 {
             let batch = batch.min(16);
-            cases.push(case(Operation::Convolution {
-                shape,
-                batch,
-                algorithm: ConvAlgorithm::Grouped,
-            }));
-            cases.push(case(Operation::Convolution {
-                shape,
-                batch,
-                algorithm: ConvAlgorithm::Patches,
-            }));
+            cases.extend(
+                [ConvAlgorithm::Grouped, ConvAlgorithm::Patches]
+                    .map(|algorithm| case(Operation::Convolution { shape, batch, algorithm })),
+            );
             // Curvature is measured in fp32.
             cases.push(Case { operation: Operation::Twice { shape, batch }, bf16: false, threads });
             cases.push(case(Operation::Product([any(1, 130), any(1, 800), any(1, 130)])));

@@ -58,21 +58,12 @@ fn signals(names: Vec<String>, forward: &[Tensor], backward: &[Tensor]) -> Vec<L
 
 /// A network of Fig. 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // of fields
 pub enum Net {
-    /// `depth` layers of widths drawn from m ± 50, a ReLU after each.
-    Mlp {
-        /// Hidden layers.
-        depth: u32,
-        /// The middle of the widths; more than 50.
-        m: u32,
-    },
+    /// `depth` layers of widths drawn from m ± 50, where m is more than 50, a ReLU after each.
+    Mlp { depth: u32, m: u32 },
     /// `blocks` residual blocks h + W₂·relu(W₁·h) on the input's size, with m units inside.
-    Residual {
-        /// Residual blocks.
-        blocks: u32,
-        /// Units inside of a block.
-        m: u32,
-    },
+    Residual { blocks: u32, m: u32 },
 }
 
 /// The initializers of Fig. 1. In these networks a default gain is 1 for every unit, not ‖v‖.
@@ -230,12 +221,8 @@ pub(crate) fn of_job(
             .log_softmax(-1, None::<Kind>)
             .gather(-1, &labels.unsqueeze(-1), false)
             .mean(None::<Kind>);
-        let mut names = vec!["input".to_owned()];
-        let mut values = vec![x];
-        for (name, h) in layers {
-            names.push(name);
-            values.push(h);
-        }
+        let all = std::iter::once(("input".to_owned(), x)).chain(layers);
+        let (names, values): (Vec<String>, Vec<Tensor>) = all.unzip();
         let gradients = Tensor::run_backward(&[loss], &values, false, false);
         let forward: Vec<Tensor> = values.iter().map(|h| norms(&h.detach())).collect();
         let backward: Vec<Tensor> = gradients.iter().map(norms).collect();

@@ -77,8 +77,6 @@ pub(super) struct Pool<'a> {
     jobs: usize,
     /// The outcome and number of epochs of each job that this run has written.
     written: HashMap<JobId, (Outcome, usize)>,
-    finished: usize,
-    diverged: usize,
     cost: f64,
     cost_done: f64,
     display: Display,
@@ -129,8 +127,6 @@ impl<'a> Pool<'a> {
             attempts: HashMap::new(),
             first_error: None,
             written: HashMap::new(),
-            finished: 0,
-            diverged: 0,
             host: hostname(),
             started: Instant::now(),
             started_at: Utc::now(),
@@ -385,8 +381,6 @@ impl<'a> Pool<'a> {
                 let id = record.job.id();
                 self.failed.remove(&id);
                 self.written.insert(id, (record.outcome, record.epochs.len()));
-                self.finished += 1;
-                self.diverged += usize::from(record.outcome == Outcome::Diverged);
             }
         }
         self.ended.drain(..).for_each(|cohort| (self.options.durable)(&cohort));
@@ -404,6 +398,10 @@ impl<'a> Pool<'a> {
         }
     }
 
+    fn diverged(&self) -> usize {
+        self.written.values().filter(|(outcome, _)| *outcome == Outcome::Diverged).count()
+    }
+
     fn progress(&self) -> RunProgress {
         let running = self.workers.iter().filter_map(|worker| worker.running.as_ref());
         let cost = |running: &Running| {
@@ -418,8 +416,8 @@ impl<'a> Pool<'a> {
             started_at: self.started_at,
             updated_at: Utc::now(),
             planned: self.options.finished_before + self.jobs,
-            finished: self.options.finished_before + self.finished,
-            diverged: self.diverged,
+            finished: self.options.finished_before + self.written.len(),
+            diverged: self.diverged(),
             failed: self.failed.len(),
             running: running.map(|running| running.unfinished.len()).sum(),
             fraction,
@@ -462,9 +460,6 @@ impl<'a> Pool<'a> {
                 let all = "every job that was finished so far has its row";
                 self.display.print(&format!("warning: {error} ({all})"));
             }
-            self.finished = self.written.len();
-            let diverged = |(outcome, _): &&(Outcome, usize)| *outcome == Outcome::Diverged;
-            self.diverged = self.written.values().filter(diverged).count();
         }
         let kept = (broken.is_some() || !self.records.is_empty() || !self.failures.is_empty())
             .then(|| self.journal.keep_aside(&self.records, &self.failures));
@@ -474,7 +469,8 @@ impl<'a> Pool<'a> {
         self.display.show(&progress);
         self.display.end();
         let unwritten = self.records.len() + lost;
-        let left = self.jobs.saturating_sub(self.finished + self.failed.len() + unwritten);
+        let (finished, diverged) = (self.written.len(), self.diverged());
+        let left = self.jobs.saturating_sub(finished + self.failed.len() + unwritten);
         let left = left + lost_before;
         let ending = match broken {
             Some(error) => RunEnd::Journal(error),
@@ -488,8 +484,8 @@ impl<'a> Pool<'a> {
         RunSummary {
             dir: self.journal.dir().to_owned(),
             finished_before: self.options.finished_before - lost_before,
-            finished: self.finished,
-            diverged: self.diverged,
+            finished,
+            diverged,
             failed,
             first_error: self.first_error,
             left,

@@ -1,14 +1,14 @@
 //! The result of a run: counts, failures and exit code.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::execution::NO_THREAD;
 use crate::fmt::duration;
-use crate::results::{Failure, ResultsError};
+use crate::results::{Failure, ResultsError, failure_lines};
 use crate::run::interrupt::EXIT_INTERRUPTED;
+use crate::text::paths;
 
 /// The exit code of a run that leaves jobs of its plan unfinished.
 pub const EXIT_UNFINISHED: u8 = 3;
@@ -93,17 +93,8 @@ impl fmt::Display for RunSummary {
         }
         if !self.failed.is_empty() {
             write!(f, "\n{} jobs failed:", self.failed.len())?;
-            let mut reasons: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-            for failure in &self.failed {
-                *reasons.entry((failure.reason.name(), &failure.message)).or_default() += 1;
-            }
-            let mut reasons: Vec<_> = reasons.into_iter().collect();
-            reasons.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-            for ((reason, message), count) in reasons.iter().take(10) {
-                write!(f, "\n  {count} x {reason}: {message}")?;
-            }
-            if reasons.len() > 10 {
-                write!(f, "\n  and {} other messages, see failures.csv", reasons.len() - 10)?;
+            for line in failure_lines(&self.failed) {
+                write!(f, "\n  {line}")?;
             }
         }
         if let Some(error) = &self.first_error {
@@ -156,9 +147,7 @@ impl RunSummary {
                 "\nwhat could not be written could not be kept elsewhere either ({error}), and is trained again"
             ),
             Some(Ok(files)) if !files.is_empty() => {
-                let listed: Vec<String> =
-                    files.iter().map(|file| file.display().to_string()).collect();
-                write!(f, "\nwhat could not be written is kept in {};\n", listed.join(", "))?;
+                write!(f, "\nwhat could not be written is kept in {};\n", paths(files))?;
                 if files.iter().any(|file| file.parent() != Some(&self.dir)) {
                     write!(f, "move that to {dir}; ")?;
                 }
