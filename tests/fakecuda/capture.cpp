@@ -51,6 +51,7 @@ cudaError_t launch(cudaStream_t stream, const std::string& name,
     Lock lock(s.mutex);
     s.used_at_all = true;
     s.launches++;
+    launched_on_this_thread();
     auto on = stream_of(stream);
     if (reinterpret_cast<uintptr_t>(stream) > 2 && on->device != current_device()) {
         violation("refused", name + " on a stream of a device that is not the current one");

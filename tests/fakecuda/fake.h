@@ -118,6 +118,9 @@ Capture* capture_of(CUstream_st* stream);
 cudaError_t launch(cudaStream_t stream, const std::string& name,
                    std::initializer_list<const void*> memory = {});
 
+// Ends what FAKE_OOM_AT lets fail twice, see memory.cpp.
+void launched_on_this_thread();
+
 // Whether an address lies in the memory of a device.
 bool on_device(const void* address);
 

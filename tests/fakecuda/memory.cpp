@@ -10,13 +10,17 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <sstream>
 #include <utility>
 
 namespace fake {
 
-// libtorch frees its cache and asks once more when cudaMalloc fails. On a device that is full that
-// does not help, so the same request of the thread fails then, too.
+// libtorch frees its cache and asks once more when cudaMalloc fails, but not during a capture. On a
+// device that is full that does not help, so the same request fails then, too, if the thread has
+// launched nothing since.
 static thread_local size_t failing = 0;
+
+void launched_on_this_thread() { failing = 0; }
 
 static std::map<uintptr_t, Allocation>::iterator holding(const void* address) {
     auto& memory = state().memory;
@@ -136,8 +140,8 @@ cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* attributes, const vo
     return cudaSuccess;
 }
 
-// Fills what a copy brings to the host: zeros, and a NaN where FAKE_NAN=COPY:INDEX says so, at this
-// index of the copy's doubles (0).
+// Fills what a copy brings to the host: zeros, and NaNs where FAKE_NAN=COPY:INDEX+INDEX says so, at
+// these indices of the copy's doubles (0).
 static void bring(void* to, size_t bytes) {
     auto& s = state();
     memset(to, 0, bytes);
@@ -146,15 +150,18 @@ static void bring(void* to, size_t bytes) {
         say("copy " + std::to_string(count) + " bytes=" + std::to_string(bytes));
     }
     static const At spoilt("FAKE_NAN");
-    auto index = spoilt(count);
-    if (!index) return;
-    size_t place = index->empty() ? 0 : strtoull(index->c_str(), nullptr, 10);
-    if ((place + 1) * sizeof(double) > bytes) {
-        injected("nothing: copy " + std::to_string(count) + " has no double " + *index);
-        return;
+    auto places = spoilt(count);
+    if (!places) return;
+    std::istringstream indices(places->empty() ? "0" : *places);
+    for (std::string index; std::getline(indices, index, '+');) {
+        auto place = std::stoull(index);
+        if ((place + 1) * sizeof(double) > bytes) {
+            injected("nothing: copy " + std::to_string(count) + " has no double " + index);
+            continue;
+        }
+        static_cast<double*>(to)[place] = std::nan("");
+        injected("a NaN in copy " + std::to_string(count) + ", double " + index);
     }
-    static_cast<double*>(to)[place] = std::nan("");
-    injected("a NaN in copy " + std::to_string(count) + " of " + std::to_string(bytes) + " bytes");
 }
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind,

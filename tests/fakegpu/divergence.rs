@@ -65,7 +65,7 @@ fn what_is_left_of_the_stack_is_recorded_anew() {
         let early = losses[0].to_string();
         let late = losses.last().unwrap().to_string();
         // Two members at once: the same step's first and second loss.
-        let both = format!("{early}:0,{early}:1");
+        let both = format!("{early}:0+1");
         for (nan, gone) in [(&early, 1), (&late, 1), (&both, 2)] {
             let Some(machine) = Machine::new(grid) else { return };
             let run = machine.train(&THREE, &[("FAKE_NAN", nan), ("FAKE_PREFER", "dense")]);
