@@ -199,7 +199,7 @@ class Part:
         if not why:
             print(f"{self.name}: continues from {self.archive}; --again starts anew")
             return
-        kept = self.out / f"{self.name}-until-{datetime.datetime.now():%Y%m%dT%H%M%S}.tar.gz"
+        kept = self.out / f"{self.name}-until-{datetime.datetime.now():%Y%m%dT%H%M%S.%f}.tar.gz"
         self.archive.rename(kept)
         print(f"{self.name}: starts anew ({why}); the earlier file is now {kept}")
         shutil.rmtree(self.folder)

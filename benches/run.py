@@ -252,7 +252,7 @@ def unmeasured(entry: dict, args: argparse.Namespace) -> list[str]:
 
 def same_setting(a: dict, b: dict) -> bool:
     """Whether figures of two sessions may stand in one table."""
-    return all(a.get(key) == b.get(key) for key in ("device", "quick", "rounds", "host", "gpu", "cpu", "torch", "program"))
+    return all(a.get(key) == b.get(key) for key in ("device", "quick", "rounds", "gpu", "cpu", "torch", "program"))
 
 
 def judge(workload: Workload, args: argparse.Namespace, folder: Path, rounds: dict[str, list[dict]]) -> dict:
