@@ -432,22 +432,22 @@ def show(part: Part, name: str) -> None:
 
 def build(folder: Path, profile: str) -> None:
     """The programs and their tests, stripped."""
-    def cargo(*words: str) -> str:
-        return subprocess.run(["cargo", *words, "--profile", profile, "--locked"], cwd=ROOT, check=True, text=True,
-                              stdout=subprocess.PIPE).stdout
+    def cargo(*words: str) -> dict[tuple[str, bool], str]:
+        """Executables by the name of their target, and whether they are tests."""
+        said = subprocess.run(["cargo", *words, "--profile", profile, "--locked", "--message-format=json-render-diagnostics"],
+                              cwd=ROOT, check=True, text=True, stdout=subprocess.PIPE).stdout
+        return {(message["target"]["name"], message["profile"]["test"]): message["executable"]
+                for message in map(json.loads, said.splitlines()) if message.get("executable")}
 
-    def executables(*words: str) -> dict[str, str]:
-        """By the name of their target."""
-        said = [json.loads(line) for line in cargo(*words, "--message-format=json-render-diagnostics").splitlines()]
-        return {message["target"]["name"]: message["executable"] for message in said if message.get("executable")}
-
-    programs = executables("build")
-    tested = executables("test", "--no-run", "-p", "wninit-torch-program", "--test", "torch")
-    layers = executables("test", "--no-run", "-p", "wninit-torch", "--lib")
+    if profile == "checked":
+        found = cargo("test", "--no-run")  # what `make test` has built
+    else:
+        found = cargo("build") | cargo("test", "--no-run", "-p", "wninit-torch-program", "--test", "torch")
+        found |= cargo("test", "--no-run", "-p", "wninit-torch", "--lib")
     folder.mkdir(parents=True, exist_ok=True)
-    for path, name in ((programs["wninit"], "wninit"), (programs["wninit-torch"], "wninit-torch"),
-                       (tested["torch"], "test-torch"), (layers["wninit_torch"], "test-nn")):
-        subprocess.run(["strip", "--strip-debug", "-o", str(folder / name), path], check=True)
+    for name, target in {"wninit": ("wninit", False), "wninit-torch": ("wninit-torch", False), "test-torch": ("torch", True),
+                         "test-nn": ("wninit_torch", True)}.items():
+        subprocess.run(["strip", "--strip-debug", "-o", str(folder / name), found[target]], check=True)
 
 
 def pack(folder: Path) -> None:
