@@ -220,8 +220,11 @@ class Part:
         log, begun, code, stopped = self.log(name), time.monotonic(), None, None
         self.running = name
         with log.open("wb") as file:
-            process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=ROOT,
-                                       env=self.setting.environment(self.folder), start_new_session=True)
+            try:
+                process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=ROOT,
+                                           env=self.setting.environment(self.folder), start_new_session=True)
+            except OSError as error:
+                return self.add(Step(name, FAILED, note=str(error)))
             try:
                 while code is None and time.monotonic() - begun < seconds:
                     self.save()
@@ -354,11 +357,11 @@ def smoke_fault(text: str, path: Path, pretend: bool) -> str:
 def tests(part: Part, only: list[str]) -> None:
     setting, found = part.setting, []
     for program, filters in TESTS.items():
-        listed = subprocess.run(setting.command(setting.bin / program, "--list", *(only or filters)), text=True, cwd=ROOT,
-                                env=setting.environment(part.folder), capture_output=True, timeout=60)
-        if listed.returncode:
-            part.add(Step(f"list of {program}", FAILED, note=listed.stdout + listed.stderr))
-        found += [(program, name) for name in listed_tests(listed.stdout) if only or CPU_ONLY not in name]
+        listed = part.run(f"list of {program}", setting.command(setting.bin / program, "--list", *(only or filters)), 60.0)
+        if listed.outcome == PASSED:
+            part.steps.remove(listed)
+            names = listed_tests(part.log(listed.name).read_text())
+            found += [(program, name) for name in names if only or CPU_ONLY not in name]
     if only and not found:
         part.add(Step("tests", FAILED, note=f"no test is named like {', '.join(only)}"))
     for program, name in found:
@@ -420,8 +423,12 @@ def table(part: Part, _only: list[str]) -> None:
         sys.executable, HERE / "run.py", "--device", setting.device, "--resume", "--wninit", setting.bin / "wninit", "--rounds",
         os.environ.get("ROUNDS", "3" if setting.mode == "cuda" else "1"), "--minutes", f"{(part.left() - 30) / 60:.2f}",
         "--limit", "150", "--out", part.folder, *quick), late=(LATE,))
-    if setting.mode == "pretend" and step.outcome == PASSED:
-        step.note = "none of (b): it draws its matrices with cuSOLVER, which the pretend runtime has not"
+    said = part.log("table").read_text(errors="replace").splitlines() if part.log("table").exists() else []
+    missing = [line for line in said if "not measured" in line or "do not agree" in line]
+    if step.outcome != PASSED and step.code is not None and missing:
+        step.note = "\n".join(missing)
+    if setting.mode == "pretend":
+        step.note = step.note + ("\n" if step.note else "") + "none of (b): it draws its matrices with cuSOLVER, which the pretend runtime has not"
     show(part, "table.log")
 
 

@@ -136,6 +136,13 @@ class Parts(unittest.TestCase):
         part.run("late", ["true"])
         self.assertEqual([step.outcome for step in part.steps], [NOT_RUN])
 
+    def test_a_program_that_is_missing_fails_its_step(self):
+        with mock.patch.object(gpu, "TESTS", {"test-torch": ["a::"]}):
+            part = self.part("tests")
+            self.quietly(gpu.tests, part, [])
+        self.assertEqual([step.outcome for step in part.steps], [FAILED])
+        self.assertIn("No such file", part.steps[0].note)
+
     def test_a_signal_and_a_code_that_means_lateness_are_told(self):
         part = self.part("table")
         self.quietly(part.run, "crash", ["sh", "-c", "kill -SEGV $$"])
