@@ -134,6 +134,8 @@ class Setting:
                 # A test that sees no GPU shall fail where there is one.
                 "WNINIT_ALLOW_SKIPS": "gpu" if self.mode == "cpu" else "none",
                 "FAKE_LOG": str(folder / "fakecuda.log"), "PYTHONUNBUFFERED": "1"}
+        if self.mode != "cuda":
+            more["OMP_NUM_THREADS"] = "1"  # threads that wait for each other crawl where other work runs
         if "folder" in self.machine and self.bin != BUILT:
             # Binaries of elsewhere look for libtorch where it was when they were built.
             paths = [str(Path(self.machine["folder"]) / "lib"), os.environ.get("LD_LIBRARY_PATH")]
