@@ -10,6 +10,7 @@ ARGS    ?=## further options of `wninit run`, such as --device cpu
 CASES   ?= 20000## cases of each target of `make fuzz`
 BENCH   ?=## options of `make bench`, such as --workloads mlp-128
 OUT     ?=## the folder that `make bench-gpu` writes
+PART    ?=## of `make bench-gpu`: smoke, tests, bakeoff or table
 ARRAY   ?= 4## tasks of `make slurm`; 16%4 lets 4 of them run at a time
 SLURM   ?=## options of `wninit slurm`: SLURM="--gres gpu:1 --time 04:00:00"
 RESULTS ?= results/paper/depth-lr## the sweep's folder for notebooks and export
@@ -136,8 +137,13 @@ bench: build ## Jobs per hour against PyTorch (30 min, quiet machine)
 	.venv/bin/python benches/run.py $(BENCH)
 
 .PHONY: bench-gpu
-bench-gpu: setup ## The same and the tests on a GPU; skipped where there is none
-	benches/gpu.sh $(if $(OUT),$(call quoted,$(OUT)))
+bench-gpu: setup ## The same and the tests on a GPU, or a PART of them
+	benches/gpu.sh $(if $(PART),--part $(call quoted,$(PART))) $(if $(OUT),$(call quoted,$(OUT)))
+
+.PHONY: gpu-dry-run
+gpu-dry-run: setup ## bench-gpu on a pretend GPU: tests the scripts (2 min)
+	@rm -rf target/gpu-dry-run
+	benches/gpu.sh --pretend target/gpu-dry-run
 
 .PHONY: lint
 lint: setup ## Check format, lints, documentation and its tables

@@ -56,7 +56,7 @@ def table(session: dict) -> str:
             "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"]
     for workload in session["workloads"]:
         f, rounds, targets = figures(workload), workload["rounds"], workload["targets"]
-        cells = [workload["title"], *(spread(per_hour(rounds[p])) if p in rounds else "–" for p in "abc"),
+        cells = [workload["title"] + rounds_so_far(workload, session["rounds"]), *(spread(per_hour(rounds[p])) if p in rounds else "–" for p in "abc"),
                  against(f["vs_a"], targets.get("vs_a"), "×"), against(f["vs_b"], targets.get("vs_b"), "×"),
                  against(f["vs_a_alone"], None, "×"),
                  " / ".join(f"{f['rate'][p] / 1e9:,.0f}" if p in f["rate"] else "–" for p in "abc"),
@@ -70,6 +70,14 @@ def table(session: dict) -> str:
         cells += [accuracy(values[p]) if p in values else "–" for p in "abc"]
         rows.append("| " + " | ".join([*cells, agreement(workload)]) + " |")
     return "\n".join(rows)
+
+
+def rounds_so_far(workload: dict, wanted: int) -> str:
+    """Which programs were measured in fewer rounds than the others; empty if none."""
+    counts = {p: len(ms) for p, ms in workload["rounds"].items()}
+    if all(count >= wanted for count in counts.values()):
+        return ""
+    return " (unfinished, rounds: " + ", ".join(f"{p} {n}" for p, n in counts.items()) + ")"
 
 
 def accuracies(workload: dict) -> dict[str, list[float]]:

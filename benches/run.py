@@ -3,7 +3,7 @@
     python benches/run.py                     the CPU table, into benches/RESULTS.md and results.json
     python benches/run.py --workloads mlp-500 --rounds 5
     python benches/run.py --quick             the same way with tiny workloads, written to a temporary folder
-    python benches/run.py --device cuda --out DIR
+    python benches/run.py --device cuda --out DIR --resume      writes after each measurement, and continues
     python benches/run.py --adopt DIR/results.json      take over what another machine measured
 
 Each round measures a, b, c one after the other (ABCABC…), so that a slow moment of the machine
@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import csv
 import datetime
+import hashlib
 import json
 import os
 import platform
@@ -26,6 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -38,6 +40,11 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 BUSY_SHARE = 0.10  # of the machine, taken by others while we measure
 PROGRAMS = {"a": "baseline_harness.py", "b": "baseline_careful.py"}
+LATE = 3  # exit code: nothing failed, but not all was measured in time
+
+
+class TimedOut(Exception):
+    """A measurement took longer than --limit, or none may be started any more."""
 
 
 class Load:
@@ -84,7 +91,7 @@ def measure(program: str, workload: Workload, args: argparse.Namespace, folder: 
                    "--device", args.device, "--variant", variant]
         if program == "a" and loaders is not None:
             command += ["--loader-workers", str(loaders)]
-        output = execute(command)
+        output = execute(command, args.limit)
         result = json.loads(output.strip().splitlines()[-1])
         started_at, rows = result["started_at"], result["rows"]
     ended = time.time()
@@ -98,7 +105,7 @@ def run_wninit(workload: Workload, jobs: int, args: argparse.Namespace, folder: 
     name = f"{workload.name}-{time.monotonic_ns()}"
     grid = folder / f"{name}.toml"
     grid.write_text(workload.grid(name, jobs))
-    execute([str(args.wninit), "run", str(grid), "--results", str(folder), "--device", args.device])
+    execute([str(args.wninit), "run", str(grid), "--results", str(folder), "--device", args.device], args.limit)
     with (folder / name / "runs.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     bad = [row["job_id"] for row in rows if row["outcome"] != "ok"]
@@ -108,9 +115,12 @@ def run_wninit(workload: Workload, jobs: int, args: argparse.Namespace, folder: 
     return min(starts).timestamp(), rows
 
 
-def execute(command: list[str]) -> str:
+def execute(command: list[str], limit: float | None = None) -> str:
     """Runs a command; its output, or an end with what it said."""
-    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
+    try:
+        done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=limit)
+    except subprocess.TimeoutExpired:
+        raise TimedOut(f"{' '.join(command)}\ntimed out after {limit:g} s") from None
     if done.returncode:
         raise SystemExit(f"{' '.join(command)}\nexit code {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
     return done.stdout
@@ -134,7 +144,7 @@ def cross_check(workload: Workload, args: argparse.Namespace, folder: Path) -> N
 def fastest_loaders(workload: Workload, args: argparse.Namespace, folder: Path, known: dict) -> int:
     """How many DataLoader processes serve (a) best on this machine: none, or one a core (eight at
     most). Tried once for each kind of data and network."""
-    kind = workload.dataset, workload.augment, workload.model
+    kind = f"{workload.dataset}, {workload.augment}, {workload.model}"
     if kind not in known:
         tried = {n: measure("a", workload, args, folder, n)["seconds"] for n in (0, min(8, os.cpu_count() or 1))}
         known[kind] = min(tried, key=tried.get)
@@ -142,30 +152,107 @@ def fastest_loaders(workload: Workload, args: argparse.Namespace, folder: Path, 
     return known[kind]
 
 
-def bench(workload: Workload, args: argparse.Namespace, folder: Path, known: dict) -> dict:
-    """All rounds of a workload."""
-    shown = workload.quick() if args.quick else workload
-    cross_check(shown, args, folder)
-    loaders = fastest_loaders(workload, args, folder, known) if "a" in args.programs and not args.quick else None
-    rounds: dict[str, list[dict]] = {program: [] for program in args.programs}
-    rates: dict[str, list[float]] = {"layer": [], "square": []}
-    for n in range(args.rounds):
-        for program in args.programs:
-            measured = measure(program, workload, args, folder, loaders)
-            rounds[program].append(measured)
+class Session:
+    """What is measured now; with --resume, what an earlier call measured is part of it."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args, self.path = args, args.out / "results.json"
+        self.earlier = read_sessions(self.path)
+        self.now = session(args)
+        self.deadline = time.monotonic() + args.minutes * 60
+        if args.resume and self.earlier and same_setting(self.earlier[0], self.now):
+            self.now = self.earlier.pop(0)
+        self.now["failed"] = []  # is tried again
+        self.known = self.now.setdefault("loaders", {})
+
+    def measured(self, workload: Workload) -> dict | None:
+        return next((w for w in self.now["workloads"] if w["name"] == workload.name), None)
+
+    def save(self) -> None:
+        self.now["busy"] = is_busy(self.now)
+        if self.args.resume:
+            write(merged(self.earlier, self.now), self.args.out)
+
+    def attempt(self, workload: Workload, what: str, action: Callable[[], object]) -> bool:
+        """Does it, unless the time is over. What fails or takes too long is recorded; the rest goes on."""
+        try:
+            if time.monotonic() > self.deadline:
+                raise TimedOut("for want of time")
+            action()
+            self.save()
+            return True
+        except (SystemExit, TimedOut, RuntimeError) as error:
+            print(f"{workload.name}, {what}: not measured: {error}", file=sys.stderr, flush=True)
+            self.now["failed"].append({"name": f"{workload.name}, {what}", "error": str(error),
+                                       "timed_out": isinstance(error, TimedOut)})
+            self.save()
+            return False
+
+    def bench(self, workload: Workload, folder: Path) -> None:
+        """All rounds of a workload that are not there yet."""
+        args = self.args
+        shown = workload.quick() if args.quick else workload
+        train, val, test = shown.split()
+        entry = self.measured(workload) or {
+            "name": workload.name, "title": workload.title, "precision": shown.precision,
+            "train": train, "val": val, "test": test, "epochs": shown.epochs, "dataset": shown.dataset,
+            "job_flop": shown.job_flop(), "gemm_shape": list(shown.gemm()), "targets": shown.targets,
+            "loader_processes": None, "rounds": {}, "gemm": {"layer": [], "square": []}, "judged": None}
+        missing = unmeasured(entry, args)
+        if not missing:
+            print("  there already")
+            return
+        if entry["rounds"]:
+            print(f"  there already: all but {', '.join(missing)}")
+        if not self.attempt(workload, "plan", lambda: cross_check(shown, args, folder)):
+            return
+
+        def loaders() -> None:
+            entry["loader_processes"] = fastest_loaders(workload, args, folder, self.known)
+
+        def gemms() -> None:
+            seconds = 0.1 if args.quick else 1.0
+            rates = [gemm.rate(shape, shown.precision, args.device, seconds) for shape in (shown.gemm(), gemm.SQUARE)]
+            for kind, rate in zip(("layer", "square"), rates):
+                entry["gemm"][kind].append(rate)
+
+        def round_of(program: str) -> None:
+            measured = measure(program, workload, args, folder, entry["loader_processes"])
+            entry["rounds"].setdefault(program, []).append(measured)
+            if self.now["git_sha"] == "unknown":  # no git here: the commit that wninit was built of
+                self.now["git_sha"] = measured.get("git_sha", "unknown")
+            if self.measured(workload) is None:
+                self.now["workloads"].append(entry)
             others = "" if measured["others"] is None else f", others used {measured['others']:.0%}"
             print(f"  round {n + 1} {program}: {measured['jobs']} jobs in {measured['seconds']:.1f} s = "
                   f"{measured['jobs'] * 3600 / measured['seconds']:,.0f} jobs/h "
                   f"(start-up {measured['startup']:.1f} s{others})", flush=True)
-        seconds = 0.1 if args.quick else 1.0
-        rates["layer"].append(gemm.rate(shown.gemm(), shown.precision, args.device, seconds))
-        rates["square"].append(gemm.rate(gemm.SQUARE, shown.precision, args.device, seconds))
-    train, val, test = shown.split()
-    judged = None if args.quick else judge(workload, args, folder, rounds)
-    return {"name": workload.name, "title": workload.title, "precision": shown.precision,
-            "train": train, "val": val, "test": test, "epochs": shown.epochs, "dataset": shown.dataset,
-            "job_flop": shown.job_flop(), "gemm_shape": list(shown.gemm()), "targets": shown.targets,
-            "loader_processes": loaders, "rounds": rounds, "gemm": rates, "judged": judged}
+
+        def judged() -> None:
+            entry["judged"] = judge(workload, args, folder, entry["rounds"])
+
+        programs = list(args.programs)
+        if "a" in programs and not args.quick and not self.attempt(workload, "DataLoader of (a)", loaders):
+            programs.remove("a")
+        for n in range(args.rounds):
+            if len(entry["gemm"]["layer"]) <= n and not self.attempt(workload, "GEMM rate", gemms):
+                return
+            for program in [p for p in programs if len(entry["rounds"].get(p, [])) <= n]:
+                if not self.attempt(workload, f"({program})", lambda: round_of(program)):
+                    programs.remove(program)
+        if entry["rounds"] and not args.quick and set(programs) == set(args.programs):
+            self.attempt(workload, "accuracies", judged)
+
+
+def unmeasured(entry: dict, args: argparse.Namespace) -> list[str]:
+    """What a workload lacks."""
+    missing = [f"({p})" for p in args.programs if len(entry["rounds"].get(p, [])) < args.rounds]
+    return missing + (["accuracies"] if not args.quick and not entry["judged"] else [])
+
+
+def same_setting(a: dict, b: dict) -> bool:
+    """Whether figures of two sessions may stand in one table."""
+    return all(a.get(key) == b.get(key) for key in ("device", "quick", "rounds", "gpu", "cpu", "torch", "program"))
 
 
 def judge(workload: Workload, args: argparse.Namespace, folder: Path, rounds: dict[str, list[dict]]) -> dict:
@@ -188,7 +275,10 @@ def judge_again(sessions: list[dict], args: argparse.Namespace) -> None:
 
 
 def command_output(*command: str) -> str:
-    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
+    try:
+        done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
+    except FileNotFoundError:
+        return ""
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
@@ -208,7 +298,13 @@ def session(args: argparse.Namespace) -> dict:
             "host": socket.gethostname(), "cpu": cpu, "cores": len(os.sched_getaffinity(0)),
             "gpu": torch.cuda.get_device_name(0) if args.device != "cpu" else None,
             "load_average": os.getloadavg()[0], "torch": torch.__version__,
-            "python": platform.python_version(), "git_sha": sha + ("-dirty" if dirty else ""), "workloads": []}
+            "python": platform.python_version(), "program": fingerprint(args.wninit), "git_sha": sha + ("-dirty" if dirty else ""), "workloads": []}
+
+
+def fingerprint(wninit: Path) -> str:
+    """Tells builds of wninit apart."""
+    trains = wninit.with_name("wninit-torch")
+    return hashlib.sha256((trains if trains.exists() else wninit).read_bytes()).hexdigest()[:12]
 
 
 def is_busy(session: dict) -> bool:
@@ -250,7 +346,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--out", type=Path, help="folder of RESULTS.md and results.json [default: benches/; a temporary one with --quick]")
     parser.add_argument("--wninit", type=Path, default=Path(os.environ.get("WNINIT", ROOT / "target/release/wninit")))
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no further workload after this time")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no further measurement after this time")
+    parser.add_argument("--limit", type=float, metavar="SECONDS", help="that one measurement may take")
+    parser.add_argument("--resume", action="store_true",
+                        help="write after each measurement, and measure only what --out has not yet; delete its results.json to measure all anew")
     parser.add_argument("--force", action="store_true", help="replace figures of a quiet machine by those of a busy one")
     parser.add_argument("--judge", action="store_true", help="only train what accuracies are compared on, for the figures in --out")
     parser.add_argument("--adopt", type=Path, metavar="JSON", help="only merge another session's results.json into --out")
@@ -263,6 +362,8 @@ def parse() -> argparse.Namespace:
     if args.out.resolve() == HERE and not args.adopt:
         if args.quick:
             parser.error("--quick measures nothing: its figures do not go into benches/; name another --out")
+        if args.resume:
+            parser.error("--resume writes unfinished tables, which do not go into benches/; name another --out")
         if args.rounds < 3 or set(args.programs) != {"a", "b", "c"}:
             parser.error("figures in benches/ come from all of a, b and c in 3 rounds or more; name another --out")
     if not args.adopt and not os.access(args.wninit, os.X_OK):
@@ -291,28 +392,20 @@ def main() -> int:
         return disagreements(sessions)
 
     names = args.workloads or [workload.name for workload in (CPU if args.device == "cpu" else GPU)]
-    current = session(args)
+    measuring = Session(args)
+    current, earlier = measuring.now, measuring.earlier
     if is_busy(current):
         print(f"warning: the machine is busy (load average {current['load_average']:.1f} on "
               f"{current['cores']} cores): these figures will say so", file=sys.stderr)
-    begun, known = time.monotonic(), {}
     with tempfile.TemporaryDirectory(prefix="wninit-bench-") as folder:
         for name in names:
-            if time.monotonic() - begun > args.minutes * 60:
-                print(f"not measured for want of time: {name}", file=sys.stderr)
-                continue
             print(ALL[name].title, flush=True)
-            try:
-                current["workloads"].append(bench(ALL[name], args, Path(folder), known))
-            except SystemExit as error:  # one workload's failure leaves the others' figures
-                print(f"{name} was not measured: {error}", file=sys.stderr)
-                current.setdefault("failed", []).append({"name": name, "error": str(error)})
+            measuring.bench(ALL[name], Path(folder))
     current["busy"] = is_busy(current)
 
-    earlier = read_sessions(path)
     quiet = {w["name"] for s in earlier if not s.get("busy") for w in s["workloads"]}
     lost = quiet & {w["name"] for w in current["workloads"]}
-    if current["busy"] and lost and not args.force:
+    if current["busy"] and lost and not (args.force or args.resume):
         args.out = Path(tempfile.mkdtemp(prefix="wninit-bench-"))
         earlier = []
         print(f"the machine was busy: the figures of a quiet one stay ({', '.join(sorted(lost))}); "
@@ -320,7 +413,16 @@ def main() -> int:
     write(merged(earlier, current), args.out)
     print(report.table(current))
     print(f"written to {args.out}/RESULTS.md and results.json")
-    return 1 if current.get("failed") or (not args.quick and disagreements([current])) else 0
+    return verdict(current, args)
+
+
+def verdict(current: dict, args: argparse.Namespace) -> int:
+    """The exit code."""
+    finished = [w for w in current["workloads"] if not unmeasured(w, args)]
+    failed = any(not failure["timed_out"] for failure in current["failed"])
+    if failed or (not args.quick and disagreements([{**current, "workloads": finished}])):
+        return 1
+    return LATE if current["failed"] else 0
 
 
 def disagreements(sessions: list[dict]) -> int:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import copy
+import csv
+import io
 import json
+import math
+import os
 import subprocess
 import sys
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 import torch
 
@@ -134,6 +141,28 @@ class Training(unittest.TestCase):
             rows = list(conv_bakeoff.rows(case, "cpu", 0.0))
             self.assertEqual([row["note"] for row in rows], [""] * len(rows))
 
+    def test_the_bake_off_accepts_no_wrong_values_and_no_nan(self):
+        for off, pretend, note in ((0.5, False, "off by 5.0e-01"), (math.nan, False, "off by nan"), (math.nan, True, "")):
+            with mock.patch.object(conv_bakeoff, "error", return_value=off):
+                row = next(conv_bakeoff.rows(conv_bakeoff.QUICK[0], "cpu", 0.0, pretend=pretend))
+            self.assertEqual(row["note"], note)
+
+    def test_the_bake_off_goes_on_where_it_was_stopped(self):
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, conv_bakeoff.__file__, "--device", "cpu", "--quick", "--out", folder]
+            subprocess.run(command, check=True, capture_output=True)
+            path = Path(folder) / "bakeoff.csv"
+            lines = path.read_text().splitlines()
+            self.assertEqual(len(lines), 11)
+            path.write_text("\n".join(lines[:4]) + "\n")
+            said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            again = path.read_text().splitlines()
+            self.assertIn("3 rows are there already", said)
+            self.assertEqual(again[:4], lines[:4])
+            figures = ("milliseconds", "tflops")
+            keys = [[{k: v for k, v in row.items() if k not in figures} for row in csv.DictReader(text)] for text in (lines, again)]
+            self.assertEqual(*keys)
+
 
 class Results(unittest.TestCase):
     def session(self, **more) -> dict:
@@ -182,7 +211,7 @@ class Results(unittest.TestCase):
         self.assertEqual([s["started_at"][:4 + 3] for s in merged], ["2026-02"])
 
     def test_quick_figures_never_reach_the_committed_ones(self):
-        for extra in (["--quick", "--out", str(run.HERE)], ["--rounds", "1"], ["--workloads", "mlp-129"]):
+        for extra in (["--quick", "--out", str(run.HERE)], ["--resume"], ["--rounds", "1"], ["--workloads", "mlp-129"]):
             done = subprocess.run([sys.executable, str(run.HERE / "run.py"), *extra], capture_output=True, text=True)
             self.assertEqual(done.returncode, 2, done.stderr)
         with tempfile.TemporaryDirectory() as folder:
@@ -191,6 +220,92 @@ class Results(unittest.TestCase):
             done = subprocess.run([sys.executable, str(run.HERE / "run.py"), "--adopt", str(path), "--out", folder],
                                   capture_output=True, text=True)
             self.assertIn("quick session", done.stderr)
+
+
+class Resuming(unittest.TestCase):
+    """run.py with pretended measurements."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.args = argparse.Namespace(device="cpu", quick=False, rounds=2, programs=["a", "b", "c"], resume=True, minutes=9.0,
+                                       limit=None, force=False, out=Path(folder.name) / "out", wninit=Path(sys.executable))
+        self.measured: list[str] = []
+        self.fails: dict[int, Exception] = {}  # by the number of the measurement
+        for name, stand_in in (("measure", self.measure), ("cross_check", lambda *_: None), ("fastest_loaders", lambda *_: 0)):
+            patch = mock.patch.object(run, name, stand_in)
+            patch.start()
+            self.addCleanup(patch.stop)
+        patch = mock.patch.object(run.gemm, "rate", return_value=1e9)
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    def measure(self, program, _workload, _args, _folder, _loaders=None, variant="timed") -> dict:
+        self.measured.append(program)
+        if error := self.fails.get(len(self.measured)):
+            raise error
+        return {"jobs": 1, "seconds": 1.0, "startup": 0.0, "test_acc": [0.8], "others": 0.0,
+                **({"git_sha": "abc", "cohort": 1} if program == "c" else {})}
+
+    def call(self) -> tuple[int, str]:
+        """Exit code, and the programs that were measured."""
+        self.measured.clear()
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            session = run.Session(self.args)
+            session.bench(ALL["mlp-128"], Path("unused"))
+            code = run.verdict(session.now, self.args)
+        return code, "".join(self.measured)
+
+    def rounds(self) -> dict[str, int]:
+        sessions = json.loads((self.args.out / "results.json").read_text())
+        self.assertEqual(len(sessions), 1)
+        return {p: len(ms) for p, ms in sessions[0]["workloads"][0]["rounds"].items()}
+
+    def test_a_measurement_that_takes_too_long_costs_only_its_program_and_is_tried_again(self):
+        self.fails = {5: run.TimedOut("slow")}
+        self.assertEqual(self.call(), (run.LATE, "abcabc"))
+        self.assertEqual(self.rounds(), {"a": 2, "b": 1, "c": 2})
+        table = (self.args.out / "RESULTS.md").read_text()
+        self.assertIn("unfinished, rounds: a 2, b 1, c 2", table)
+        self.assertIn("Not measured: mlp-128, (b)", table)
+        self.fails = {}
+        self.assertEqual(self.call(), (0, "b"))
+        self.assertEqual(self.call(), (0, ""))
+        self.assertNotIn("ot measured", (self.args.out / "RESULTS.md").read_text())
+
+    def test_a_failure_leaves_the_figures_of_the_others_and_fails(self):
+        self.fails = {2: SystemExit("broken"), 4: run.TimedOut("slow")}
+        self.assertEqual(self.call(), (1, "abcac"))
+        self.assertEqual(self.rounds(), {"a": 1, "c": 2})
+
+    def test_what_is_stopped_leaves_what_was_measured(self):
+        self.fails = {5: KeyboardInterrupt()}
+        with self.assertRaises(KeyboardInterrupt):
+            self.call()
+        self.assertEqual(self.rounds(), {"a": 2, "b": 1, "c": 1})
+        self.fails = {}
+        self.assertEqual(self.call(), (0, "bc"))
+
+    def test_nothing_is_begun_when_the_time_is_over(self):
+        self.args.minutes = -1.0
+        self.assertEqual(self.call(), (run.LATE, ""))
+
+    def test_figures_of_another_program_or_machine_are_not_continued(self):
+        self.call()
+        with mock.patch.object(run, "fingerprint", return_value="other"):
+            self.assertEqual(self.call(), (0, "abcabc"))
+
+    def test_without_git_the_commit_is_the_one_that_wninit_was_built_of(self):
+        with mock.patch.dict(os.environ, PATH=""):
+            self.call()
+        self.assertEqual(json.loads((self.args.out / "results.json").read_text())[0]["git_sha"], "abc")
+
+    def test_a_process_that_takes_too_long_is_not_one_that_failed(self):
+        with self.assertRaises(run.TimedOut):
+            run.execute(["sleep", "60"], 0.1)
+        with self.assertRaises(SystemExit):
+            run.execute(["false"], 60.0)
 
 
 if __name__ == "__main__":
