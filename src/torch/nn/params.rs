@@ -15,7 +15,8 @@ pub struct Param {
     pub value: Tensor,
     /// SGD's momentum buffer, created by the first update.
     pub momentum: Option<Tensor>,
-    /// The gradient accumulated over micro-batches, or the whole gradient if no update follows.
+    /// The gradient accumulated over micro-batches, or the whole gradient if no update follows,
+    /// contiguous then.
     pub grad: Option<Tensor>,
 }
 
@@ -29,7 +30,7 @@ impl Param {
     pub(crate) fn apply(&mut self, grad: Tensor, accum: Accumulation) {
         let Some(grad) = accumulate(&mut self.grad, grad, accum) else { return };
         match accum.sgd {
-            None => self.grad = Some(grad),
+            None => self.grad = Some(grad.contiguous()),
             Some(sgd) => {
                 let momentum = self.momentum.get_or_insert_with(|| self.value.zeros_like());
                 kernels::sgd(sgd, &mut self.value, &grad, momentum);
