@@ -55,6 +55,11 @@ pub(crate) fn evaluate(
     Scores { loss: to_vec(&total.get(0)), accuracy: to_vec(&total.get(1)) }
 }
 
+/// How many of `count` images have a batch of each size that there is.
+pub(crate) fn sample(count: usize) -> usize {
+    if count <= BATCH { count } else { BATCH + count % BATCH }
+}
+
 /// Summed loss and number of correct images of each member, `[2, member]`. `indices` is
 /// `[member, batch]`, or `[1, batch]` for all members.
 fn score(

@@ -49,6 +49,8 @@ impl Libtorch {
         let mut session = self.start(&stable, &data, device);
         session.recompute = self.recomputes(worker, cohort);
 
+        // First, because a GPU's first step chooses algorithms, which evaluation uses, too.
+        let mut total = steps(&mut session, &data, 1);
         let mut evaluation = || {
             let started = Instant::now();
             let images = session.evaluate_some(&data, IMAGES);
@@ -63,7 +65,6 @@ impl Libtorch {
         let image = evaluated.as_secs_f64() / images as f64;
 
         let validation = shape.val as f64 * image;
-        let mut total = steps(&mut session, &data, 1);
         let mut count = 1;
         if warms_up(total) {
             steps(&mut session, &data, 1);

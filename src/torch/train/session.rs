@@ -12,7 +12,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::augment::{Draw, Preprocess};
 use super::data::{DeviceData, DeviceImages};
-use super::evaluate::{Scores, evaluate, to_vec};
+use super::evaluate::{Scores, evaluate, sample, to_vec};
 use super::launch::{Launcher, Work};
 use super::schedule::learning_rate;
 use crate::models::Model;
@@ -202,10 +202,12 @@ impl Session {
     }
 
     /// Rehearses the last batch of an epoch if it is smaller than the others. Later, when the others
-    /// are recorded, its first run would need its memory besides theirs.
+    /// are recorded, its first run would need its memory besides theirs. Of two batches it is run
+    /// before the first is recorded.
     fn rehearse_last_batch(&mut self, data: &DeviceData) {
-        let (images, inputs) = self.inputs_of(self.shape.steps() - 1);
-        if images == self.shape.batch_size.min(self.shape.train) {
+        let steps = self.shape.steps();
+        let (images, inputs) = self.inputs_of(steps - 1);
+        if steps <= 2 || images == self.shape.batch_size {
             return;
         }
         let (model, preprocess) = (&mut self.model, &self.preprocess);
@@ -217,11 +219,26 @@ impl Session {
         });
     }
 
+    /// Evaluates a few images of each kind, for the same reason.
+    fn rehearse_evaluation(&mut self, data: &DeviceData) {
+        let validation: Vec<Vec<u32>> = self
+            .members
+            .iter()
+            .map(|m| m.split.val[..sample(m.split.val.len())].to_vec())
+            .collect();
+        let validation: Vec<&[u32]> = validation.iter().map(Vec::as_slice).collect();
+        self.scores(Work::Validation, &data.train, &validation);
+        let test = self.test_indices(data);
+        let test = vec![&test[..sample(test.len())]; self.members.len()];
+        self.scores(Work::Test, &data.test, &test);
+    }
+
     /// Trains one step; after the last one of an epoch, validates. Returns the members that ended.
     pub(crate) fn advance(&mut self, data: &DeviceData) -> Vec<EndedMember> {
         let steps = self.shape.steps();
         let device = self.model.config().arithmetic.device;
-        if self.launcher.will_record(Work::Step) {
+        let is_first = self.launcher.will_record(Work::Step);
+        if is_first {
             self.rehearse_last_batch(data);
         }
         let (images, inputs) = self.inputs_of(self.step);
@@ -230,6 +247,9 @@ impl Session {
         let result = self.launcher.run(Work::Step, inputs, |inputs| {
             train_step(model, preprocess, &data.train, rule, inputs, micro_batch, recompute)
         });
+        if is_first {
+            self.rehearse_evaluation(data);
+        }
         let [loss, correct] =
             <[Tensor; 2]>::try_from(result).expect("train_step returns two tensors");
         self.unread.push(PendingLosses { step: self.step, images, loss, correct });
