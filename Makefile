@@ -106,7 +106,7 @@ check: setup ## Check format, lints and the tests without libtorch (1 min)
 	cargo test $(CHECKED) -p wninit -p wninit-core -p wninit-stats
 
 .PHONY: test-fakegpu
-test-fakegpu: setup ## Test the GPU engine on a pretend CUDA runtime (8 min)
+test-fakegpu: setup ## Test the GPU engine on a pretend CUDA runtime (4 min)
 	cargo build $(CHECKED)
 	cargo test $(CHECKED) --test fakegpu
 
