@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <cctype>
+#include <chrono>
 #include <cstdlib>
+#include <thread>
 
 namespace fake {
 
@@ -84,6 +86,7 @@ void fake_launch(cudaStream_t stream, const char* name, const void** memory, int
 }
 
 void fake_search(cudaStream_t stream, const char* what) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(setting("FAKE_SEARCH_MS", 0)));
     auto& s = state();
     Lock lock(s.mutex);
     auto count = ++s.searches;

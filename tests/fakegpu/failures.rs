@@ -138,3 +138,36 @@ epochs = 2
     run.expect(0);
     machine.expect_finished(1, &run);
 }
+
+/// What libtorch keeps of the first cohort's memory is free for the second, which fits as well then and
+/// recomputes no activations.
+#[test]
+fn memory_that_libtorch_keeps_is_free() {
+    let grid = r#"
+[base]
+dataset = "synthetic"
+synthetic_shape = "3x32x32"
+synthetic_images = 412
+test_images = 28
+model = "resnet"
+blocks = 1
+width = 64
+batch_size = 128
+epochs = 2
+[grid]
+seed = { count = 2 }
+"#;
+    let Some(machine) = Machine::new(grid) else { return };
+    let plan = Grid::load(&machine.path("grid.toml"), &Overrides::default()).unwrap();
+    let shape = Shape::of(&Plan::of(&plan).unwrap().jobs[0].job);
+    let there = 2.0 * cost::memory(&shape, 1) + 80e6;
+    let megabytes = format!("{:.0}", there / f64::from(1 << 20));
+    let settings = [("FAKE_MB", &*megabytes), ("FAKE_PREFER", "dense")];
+    let run = machine.train(&["--cohort-width", "1"], &settings);
+    run.expect(0);
+    machine.expect_finished(2, &run);
+    let nodes: Vec<usize> = run.log.captures().iter().map(|capture| capture.nodes).collect();
+    let most = nodes.iter().max().unwrap();
+    // The full and the last batch of each.
+    assert_eq!(nodes.iter().filter(|n| *n == most).count(), 4, "the same steps: {nodes:?}");
+}
