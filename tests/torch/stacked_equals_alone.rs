@@ -308,6 +308,30 @@ fn a_very_deep_network_trains_without_a_deep_stack() {
 }
 
 #[test]
+fn evaluations_in_many_batches_are_the_same_in_any_stack() {
+    // 12 batches of validation images, and as many of test images.
+    let shape: Vec<(&str, String)> = [
+        ("dataset", "synthetic"),
+        ("synthetic_images", "6000"),
+        ("val_fraction", "0.5"),
+        ("model", "mlp"),
+        ("depth", "1"),
+        ("width", "4"),
+        ("epochs", "2"),
+        ("batch_size", "500"),
+    ]
+    .map(|(name, text)| (name, text.to_owned()))
+    .to_vec();
+    let mut stream = rng::stream(11, "evaluations", 0);
+    let jobs: Vec<Job> = (0..6).map(|_| any_member(&shape, &mut stream)).collect();
+    let together = train(&jobs, Recompute::Off);
+    for (job, stacked) in jobs.iter().zip(&together) {
+        let alone = train(std::slice::from_ref(job), Recompute::Off).remove(0);
+        assert!(equal_results(&alone, stacked), "{alone:?}\n{stacked:?}");
+    }
+}
+
+#[test]
 fn on_a_gpu_stacked_alone_and_the_cpu_agree_within_rounding() {
     let gpu = Device::cuda_if_available();
     if gpu == Device::Cpu {

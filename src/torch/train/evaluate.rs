@@ -49,9 +49,10 @@ pub(crate) fn evaluate(
         });
         scores.into_iter().next().expect("score returns one tensor")
     });
-    let parts: Vec<Tensor> = parts.collect();
-    // Read once, at the end: on a GPU every read synchronizes.
-    let total = Tensor::stack(&parts, 0).sum_dim_intlist(0, false, Kind::Double) / count as f64;
+    // One after the other: libtorch's sum over an axis takes an order that depends on the number of
+    // members. Read once, at the end: on a GPU every read synchronizes.
+    let total = parts.reduce(|sum, part| sum + part).expect("there are images");
+    let total = total / count as f64;
     Scores { loss: to_vec(&total.get(0)), accuracy: to_vec(&total.get(1)) }
 }
 
