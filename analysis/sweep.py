@@ -20,8 +20,9 @@ TUNED = ["lr", "momentum", "weight_decay", "schedule", "warmup_epochs", "warmup_
 # The fields besides the initializer that tell apart what is compared, and what shows that in a name.
 ARM_FIELDS = {"norm": r"\+(batch|no)norm", "warmup_epochs": r"\+warmup"}
 
-# Okabe and Ito's colours, one a gain; the direction shows in line and marker.
-GAINS = {"": "#000000", "datadep": "#D55E00", "proposed": "#0072B2", "proposed_backward": "#56B4E9", "hanin": "#009E73"}
+# Okabe and Ito's colours, one a gain and one for initializers that are not built in; the direction shows in line and marker.
+GAINS = {"": "#000000", "datadep": "#D55E00", "proposed": "#0072B2", "proposed_backward": "#56B4E9", "hanin": "#009E73", "lsuv": "#E69F00"}
+OWN = "#CC79A7"
 
 
 class Sweep:
@@ -159,7 +160,7 @@ def look(init, marker=True):
     init, _, besides = init.partition("+")
     direction, _, gain = init.partition("_")
     he = direction == "he"
-    style = dict(color=GAINS[gain], linestyle=":" if besides else "--" if he else "-")
+    style = dict(color=GAINS.get(gain, OWN), linestyle=":" if besides else "--" if he else "-")
     if marker:
         style |= dict(marker="o", markerfacecolor="white", markersize=4) if he else dict(marker="s", markersize=4)
     return style

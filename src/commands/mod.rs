@@ -51,6 +51,8 @@ pub enum Command {
     Curvature(cli::curvature::Args),
     /// Train finished jobs again and compare the results with their rows
     Verify(cli::verify::Args),
+    /// Write a job's network as a safetensors file, for PyTorch
+    Export(cli::export::Args),
     /// Merge the results of a sweep's shards
     Merge(merge::Args),
     /// Get a data set
@@ -93,7 +95,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<u8> {
             Fetch(args) => fetch::run(args),
             Slurm(args) => slurm::run(args),
             Schema => schema::run(),
-            Plan(_) | Run(_) | Signal(_) | Curvature(_) | Verify(_) | Doctor(_) => {
+            Plan(_) | Run(_) | Signal(_) | Curvature(_) | Verify(_) | Export(_) | Doctor(_) => {
                 Err(become_wninit_torch())
             }
         };

@@ -1,14 +1,12 @@
 //! `wninit report DIR`: an HTML page about a sweep.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use anyhow::Context;
 
 use super::summary::Folder;
 use crate::report::{ReportInput, page};
 use wninit_core::console;
-use wninit_core::job::Init;
 use wninit_core::results::{read_epochs, write_atomically};
 
 /// Make an HTML page about a sweep: its results in figures.
@@ -23,8 +21,8 @@ pub struct Args {
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// The initializer that the others are compared with [default: the default gain, else datadep]
-    #[arg(long, value_name = "INIT", value_parser = Init::from_str)]
-    pub baseline: Option<Init>,
+    #[arg(long, value_name = "INIT")]
+    pub baseline: Option<String>,
 }
 
 /// Writes the report and prints its path.
@@ -33,7 +31,7 @@ pub struct Args {
 /// The folder is not a sweep's, one of its files cannot be read, or the report cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     let folder = Folder::read(&args.dir)?;
-    let summary = folder.summary(args.baseline)?;
+    let summary = folder.summary(args.baseline.as_deref())?;
     let curves = read_epochs(&args.dir)?;
     let html = page(&ReportInput {
         name: &folder.name,

@@ -319,7 +319,7 @@ fn plan_csv_has_a_row_for_each_job_and_every_field() {
     let jobs: Vec<Job> = plan.jobs.iter().map(|planned| planned.job.clone()).collect();
     let csv = wninit_core::results::plan_csv(&jobs);
     let mut reader = csv::Reader::from_reader(csv.as_bytes());
-    assert_eq!(reader.headers().unwrap().len(), FIELDS.len() + 1);
+    assert_eq!(reader.headers().unwrap().len(), FIELDS.len() + 2, "job_id and init_rule");
     let ids: Vec<String> = reader.records().map(|row| row.unwrap()[0].to_owned()).collect();
     assert_eq!(ids, plan.jobs.iter().map(|p| p.id.to_string()).collect::<Vec<_>>());
 }

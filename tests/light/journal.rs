@@ -70,7 +70,7 @@ fn the_columns_are_those_of_the_documentation() {
     assert!(header.starts_with("job_id,dataset,"), "{header}");
     assert!(
         header.ends_with(
-            ",seed,init_seed,data_seed,outcome,reason,epochs_done,diverged_epoch,diverged_step,train_loss,train_acc,\
+            ",seed,init_seed,data_seed,init_rule,outcome,reason,epochs_done,diverged_epoch,diverged_step,train_loss,train_acc,\
              val_loss,val_acc,best_val_acc,best_epoch,test_loss,test_acc,train_seconds,images_per_second,device,\
              cohort_size,instruction_set,libtorch,git_sha,hostname,started_at,finished_at"
         ),
@@ -292,7 +292,7 @@ fn a_file_that_cannot_be_believed_is_named_and_left_alone() {
         (
             "runs.csv",
             |t| t.replacen(",0.9,", ",", 1),
-            "runs.csv:2: 53 cells, but the header has 54",
+            "runs.csv:2: 55 cells, but the header has 56",
         ),
         (
             "runs.csv",

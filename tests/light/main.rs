@@ -14,6 +14,7 @@ mod grids;
 mod jobs;
 mod journal;
 mod makefile;
+mod own_initializers;
 mod plan_command;
 mod pool;
 mod portions;

@@ -121,7 +121,7 @@ fn cases() -> Vec<(&'static str, Value, bool)> {
         ("/claim/0/metric", json!("accuracy"), false),
         ("/claim/0/at_least", json!(0.1), false),
         ("/claim/0/compare/axis", json!("depth"), false),
-        ("/claim/0/compare/better", json!("hee"), false),
+        ("/claim/0/compare/better", json!("he e"), false),
         ("/claim/0/compare", json!({ "better": { "init": "he" }, "than": { "depth": 5 } }), true),
         ("/claim/0/compare", json!({ "better": "he", "than": "orthogonal" }), false),
         ("/claim/0/compare", json!({ "axis": "init", "better": "he" }), false),
@@ -141,6 +141,17 @@ fn cases() -> Vec<(&'static str, Value, bool)> {
         ("/explored", json!({ "folder": "a", "chosen": [], "frob": 1 }), false),
         ("/profile/small/name", json!("b"), false),
         ("/profile/small/base/epochs", json!("many"), false),
+        (
+            "/initializer",
+            json!([{ "name": "own", "direction": "xavier", "gain": "sqrt(2)", "bias": 0.1 }]),
+            true,
+        ),
+        ("/initializer", json!([{ "name": "own" }]), false),
+        ("/initializer", json!([{ "direction": "he" }]), false),
+        ("/initializer", json!([{ "name": "1st", "direction": "he" }]), false),
+        ("/initializer", json!([{ "name": "own", "direction": "hee" }]), false),
+        ("/initializer", json!([{ "name": "own", "direction": "he", "gian": "1" }]), false),
+        ("/initializer", json!([{ "name": "own", "direction": "he", "gain": true }]), false),
         ("/block", json!([{ "base": { "epochs": 3 } }]), true),
         ("/block", json!([{ "base": { "epochs": 3 }, "name": "b" }]), false),
         ("/block", json!({ "base": { "epochs": 3 } }), false),
@@ -187,7 +198,7 @@ fn every_field_metric_and_initializer_is_in_the_schema_with_its_default() {
         assert_eq!(default, field.default, "{field:?}");
     }
     let inits: Vec<&str> = Init::all().map(Init::name).collect();
-    assert_eq!(schema["$defs"]["init"]["enum"], json!(inits));
+    assert_eq!(schema["$defs"]["init"]["anyOf"][0]["enum"], json!(inits));
     assert_eq!(schema["$defs"]["init"]["default"], Value::Null);
     let metrics: Vec<&str> = Metric::ALL.iter().map(|metric| metric.name()).collect();
     assert_eq!(schema["$defs"]["Claim"]["properties"]["metric"]["enum"], json!(metrics));

@@ -278,9 +278,9 @@ fn the_baseline_is_the_default_gain_then_datadep_then_what_was_asked_for() {
     let without: Vec<Record> =
         records.iter().filter(|r| r.job.init.name() != "orthogonal").cloned().collect();
     assert_eq!(label(&without, None).unwrap(), "orthogonal_datadep");
-    let asked = "orthogonal_proposed".parse().ok();
+    let asked = Some("orthogonal_proposed");
     assert_eq!(label(&records, asked).unwrap(), "orthogonal_proposed");
-    let error = label(&without, "orthogonal".parse().ok()).unwrap_err().to_string();
+    let error = label(&without, Some("orthogonal")).unwrap_err().to_string();
     assert!(error.contains("orthogonal_datadep, orthogonal_proposed"), "{error}");
 }
 

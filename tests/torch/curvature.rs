@@ -66,6 +66,7 @@ fn in_precision(job: &Job, kind: Kind) -> Model {
     let config = ModelConfig {
         arch: job.arch,
         norm: job.norm,
+        branch_scale: job.branch_scale,
         input: job.dataset.shape().map(|size| size as i64),
         classes: job.dataset.classes() as i64,
         arithmetic: Arithmetic { device: Device::Cpu, params: kind, compute: kind },

@@ -26,6 +26,10 @@ struct Case {
     arch: CaseArch,
     norm: String,
     scheme: String,
+    /// The expressions of the scheme "own", by key.
+    #[serde(default)]
+    rule: std::collections::BTreeMap<String, String>,
+    branch_scale: Option<f64>,
     input: [i64; 3],
     classes: i64,
     optimizer: Optimizer,
@@ -150,6 +154,7 @@ fn read(path: &Path, arithmetic: Arithmetic) -> Result<Golden, String> {
     let config = ModelConfig {
         arch,
         norm: case.norm.parse::<Norm>()?,
+        branch_scale: case.branch_scale,
         input: case.input,
         classes: case.classes,
         arithmetic,
@@ -275,9 +280,20 @@ fn beside_neighbours(golden: &Golden) {
     }
 }
 
+fn orthogonal(gain: Gain) -> Init {
+    Init::BuiltIn { direction: Direction::Orthogonal, gain }
+}
+
 fn initial_gains(golden: &Golden) {
-    let gain = if golden.case.scheme == "hanin" { Gain::Hanin } else { Gain::Proposed };
-    let init = Init { direction: Direction::Orthogonal, gain };
+    let init = match golden.case.scheme.as_str() {
+        "own" => {
+            let expressions = golden.case.rule.iter().map(|(key, text)| format!("; {key}={text}"));
+            let rule = "direction=orthogonal".to_owned() + &expressions.collect::<String>();
+            Init::Own { name: "own", rule: Box::leak(Box::new(rule.parse().unwrap())) }
+        }
+        "hanin" => orthogonal(Gain::Hanin),
+        _ => orthogonal(Gain::Proposed),
+    };
     let mut model =
         Model::initialised(golden.config, init, 0, || unreachable!("no batch is needed"));
     let mut gains = 0;
@@ -297,7 +313,8 @@ fn initial_gains(golden: &Golden) {
 fn data_dependent(golden: &Golden) {
     let mut model = Model::zeros(golden.config, 1);
     golden.set(&mut model, "raw");
-    model.data_dependent(&golden.get("x_init").unsqueeze(0));
+    let gain = if golden.case.scheme == "lsuv" { Gain::Lsuv } else { Gain::Datadep };
+    model.data_dependent(orthogonal(gain), || golden.get("x_init").unsqueeze(0));
     for param in model.params() {
         golden.expect(
             &param.name,
@@ -339,13 +356,13 @@ fn every_network_trains_as_the_reference_does_beside_neighbours_that_differ_and_
 #[test]
 fn gains_at_initialization_are_those_of_the_reference() {
     let cpu = Arithmetic::fp32(Device::Cpu);
-    for_each_case("gains", cpu, &["proposed", "hanin"], initial_gains);
+    for_each_case("gains", cpu, &["proposed", "hanin", "own"], initial_gains);
 }
 
 #[test]
 fn the_data_dependent_pass_sets_what_the_reference_sets() {
     let cpu = Arithmetic::fp32(Device::Cpu);
-    for_each_case("data-dependent pass", cpu, &["datadep"], data_dependent);
+    for_each_case("data-dependent pass", cpu, &["datadep", "lsuv"], data_dependent);
 }
 
 #[test]

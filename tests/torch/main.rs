@@ -11,6 +11,7 @@ mod faults;
 mod foreign;
 mod golden;
 mod output;
+mod own_initializers;
 #[path = "../program/mod.rs"]
 mod program;
 mod readme;

@@ -17,6 +17,7 @@ fn config(arch: Arch, input: [i64; 3]) -> ModelConfig {
     ModelConfig {
         arch,
         norm: Norm::Weight,
+        branch_scale: None,
         input,
         classes: 10,
         arithmetic: Arithmetic::fp32(Device::Cpu),

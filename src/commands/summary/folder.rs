@@ -8,7 +8,7 @@ use anyhow::bail;
 
 use wninit_core::fmt::plural;
 use wninit_core::grid::{Explored, Grid, Overrides};
-use wninit_core::job::{Init, Job, JobId};
+use wninit_core::job::{Job, JobId};
 use wninit_core::results::{
     Curvature, Record, best_curvatures, planned_jobs, read_curvatures, read_failures, read_runs,
 };
@@ -75,7 +75,7 @@ impl Folder {
     ///
     /// # Errors
     /// As [`Summary::new`].
-    pub fn summary(&self, baseline: Option<Init>) -> anyhow::Result<Summary> {
+    pub fn summary(&self, baseline: Option<&str>) -> anyhow::Result<Summary> {
         let input = self.input(baseline);
         let mut summary = Summary::new(&input)?;
         if let Some(explored) = input.explored {
@@ -86,7 +86,7 @@ impl Folder {
     }
 
     /// The input of the summary.
-    pub fn input(&self, baseline: Option<Init>) -> Input<'_> {
+    pub fn input<'a>(&'a self, baseline: Option<&'a str>) -> Input<'a> {
         let grid = self.grid.as_ref();
         Input {
             planned: &self.planned,

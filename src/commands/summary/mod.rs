@@ -5,14 +5,12 @@ mod story;
 mod tables;
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use anyhow::Context;
 use clap::ValueEnum;
 
 use wninit_core::cli::{Written, fail};
 use wninit_core::console;
-use wninit_core::job::Init;
 use wninit_core::results::{document_columns, write_atomically};
 use wninit_core::table::Table;
 use wninit_core::text_table::{Style, TextTable};
@@ -33,8 +31,8 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
     /// The initializer that the others are compared with [default: the default gain, else datadep]
-    #[arg(long, value_name = "INIT", value_parser = Init::from_str)]
-    pub baseline: Option<Init>,
+    #[arg(long, value_name = "INIT")]
+    pub baseline: Option<String>,
     /// Print only this table
     #[arg(long, value_enum, value_name = "NAME")]
     pub table: Option<TableName>,
@@ -85,7 +83,7 @@ const WIDTH: usize = 100;
 /// The folder is not a sweep's, one of its files cannot be read, or the summary cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     let folder = Folder::read(&args.dir)?;
-    let summary = folder.summary(args.baseline)?;
+    let summary = folder.summary(args.baseline.as_deref())?;
     let tables = summary.tables();
     let style = Style {
         width: WIDTH,

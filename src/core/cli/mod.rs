@@ -10,6 +10,7 @@
 
 pub mod curvature;
 pub mod doctor;
+pub mod export;
 pub mod plan;
 pub mod run;
 pub mod signal;

@@ -144,6 +144,7 @@ pub(crate) fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Integer(a), Value::Integer(b)) => a == b,
         (Value::Text(a), Value::Text(b)) if a == b => true,
+        (Value::Init(a), Value::Init(b)) => a == b,
         _ => canonical(a) == canonical(b),
     }
 }

@@ -1,6 +1,11 @@
 //! The keys of a grid's tables: the parser accepts these, and the JSON schema describes them.
 
+use std::sync::LazyLock;
+
+use crate::job::Definition;
+
 /// A key with its meaning and what it holds.
+#[derive(Clone, Copy)]
 pub(super) struct Key {
     pub name: &'static str,
     pub about: &'static str,
@@ -19,6 +24,10 @@ pub(super) enum Holds {
     Ends,
     Metric,
     Field,
+    InitName,
+    Direction,
+    /// An expression as text, or a number.
+    Expression,
     /// A value of a field, or a table of conditions.
     Side,
     /// A table.
@@ -46,6 +55,7 @@ pub(super) enum Table {
     UntilDecided,
     Explored,
     Chosen,
+    Initializer,
 }
 
 macro_rules! keys {
@@ -70,8 +80,19 @@ const FILE: &[Key] = keys! {
     "name": Name, "name of the sweep and of its results folder";
     "extends": Text, "another grid, relative to this file, on top of which this one is read";
     "profile": NamedTables(Table::Profile), "overlays for --profile NAME";
+    "initializer": Tables(Table::Initializer), "an initializer of your own: a further value of init";
     "explored": Table(Table::Explored), "the sweep that chose this one's learning rates, as `wninit confirm` writes it";
 };
+
+static INITIALIZER: LazyLock<Vec<Key>> = LazyLock::new(|| {
+    let named = keys! {
+        "name": InitName, "the word that init takes, a letter and then letters, digits, _, . or -";
+        "direction": Direction, "distribution of the direction v of the weights";
+    };
+    let expressions =
+        Definition::EXPRESSIONS.iter().map(|&(name, about)| Key { name, about, holds: Expression });
+    named.iter().copied().chain(expressions).collect()
+});
 
 impl Table {
     /// The tables that the schema refers to.
@@ -89,6 +110,7 @@ impl Table {
         Table::UntilDecided,
         Table::Explored,
         Table::Chosen,
+        Table::Initializer,
     ];
 
     /// The keys of the table; none if its keys are the fields of a job.
@@ -143,6 +165,7 @@ impl Table {
                 "runner_up_val_acc": Number, "its mean";
                 "note": Text, "what else to know of the choice";
             },
+            Table::Initializer => &INITIALIZER,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::initializers::{Initializer, merged};
 use super::until_decided::Wanted;
 use super::{
     Axis, Block, Claim, Exclude, Explored, GridError, Place, Published, Setting, Zip, parse,
@@ -26,6 +27,7 @@ pub(super) struct Layer {
     pub published: Option<Vec<Published>>,
     pub until_decided: Option<Wanted>,
     pub explored: Option<Explored>,
+    pub initializer: Option<Vec<Initializer>>,
     pub profile: Vec<(String, Layer)>,
 }
 
@@ -92,6 +94,10 @@ pub(super) fn overlay(mut parent: Layer, child: Layer) -> Layer {
         published: child.published.or(parent.published),
         until_decided: child.until_decided.or(parent.until_decided),
         explored: child.explored.or(parent.explored),
+        initializer: match (parent.initializer, child.initializer) {
+            (Some(parent), Some(child)) => Some(merged(parent, child)),
+            (parent, child) => child.or(parent),
+        },
         ..parent
     }
 }

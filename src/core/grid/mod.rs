@@ -24,7 +24,8 @@
 //! `[[block]]`s are further expansions on top of `[base]`, `extends` uses another file as the base,
 //! `[profile.NAME]` is an overlay for `--profile NAME`, and `[[claim]]` and `[[published]]` state
 //! what the sweep is meant to show. `until_decided` adds seeds until the claims are decided.
-//! `[explored]` names the sweep that chose the learning rates.
+//! `[explored]` names the sweep that chose the learning rates. `[[initializer]]` defines a further
+//! value of `init`.
 //!
 //! Every error in a grid is a [`GridError`]: one line that names the file, the line, the key and
 //! what to do. Every value keeps the [`Place`] where it was written, so that an error found late,
@@ -36,6 +37,7 @@ mod confirm;
 mod error;
 mod expansion;
 mod explored;
+mod initializers;
 mod keys;
 mod layers;
 mod overrides;
@@ -57,6 +59,7 @@ pub use error::{GridError, Place};
 pub(crate) use expansion::Expansion;
 use expansion::{Unset, occurs};
 pub use explored::{Chosen, Explored};
+use initializers::Initializer;
 use layers::{Layer, extend, overlay};
 pub use overrides::Overrides;
 pub use schema::json_schema;
@@ -85,6 +88,7 @@ pub struct Grid {
     pub explored: Option<Explored>,
     /// Warnings for the user.
     pub warnings: Vec<String>,
+    initializers: Vec<Initializer>,
     place: Place,
     own: Block,
     block: Vec<Block>,
@@ -141,6 +145,7 @@ impl Grid {
             until_decided: None,
             explored: layer.explored,
             warnings: Vec::new(),
+            initializers: layer.initializer.unwrap_or_default(),
             place: file,
             own: Block {
                 base: layer.base,
@@ -150,12 +155,14 @@ impl Grid {
             },
             block: layer.block.unwrap_or_default(),
         };
+        grid.bind_initializers()?;
         grid.check_seeds()?;
         grid.expansions()?;
         grid.drop_what_never_occurs(false)?;
         if !overrides.set.is_empty() || !overrides.only.is_empty() {
             overrides.set.iter().try_for_each(|option| grid.set(option))?;
             overrides.only.iter().try_for_each(|option| grid.keep_only(option))?;
+            grid.bind_initializers()?;
             grid.check_seeds()?;
             grid.drop_what_never_occurs(true)?;
         }

@@ -1,6 +1,7 @@
 //! `--set`, `--only` and `--profile`: changes of the command line to a grid.
 
 use super::axis::{canonical, same};
+use super::initializers::check;
 use super::{Axis, Block, Grid, GridError, Place, Setting, field_named, list_of};
 use crate::job::{Field, Value, did_you_mean, unknown};
 
@@ -35,7 +36,7 @@ impl Grid {
         let (key, text) = (key.trim(), text.trim());
         let field = place.checked(field_named(key))?;
         let value = from_option(text);
-        place.checked(field.check(&value))?;
+        place.checked(check(field, &value))?;
         if let Some(axis) = self.all_axes().find(|axis| axis.field == field) {
             return Err(place.error(format!(
                 "{key} is an axis of this grid ({}); keep part of it with --only {key}={text}",

@@ -13,13 +13,14 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::axis::fields;
+use super::initializers::{Initializer, check};
 use super::keys::Table;
 use super::until_decided::Wanted;
 use super::{
     Axis, Block, Chosen, Claim, Condition, Exclude, Expectation, Explored, GridError, Layer,
     MAX_JOBS, Metric, Place, Published, Setting, Zip, canonical, check_name, field_named, shorten,
 };
-use crate::job::{Field, Kind, Value, unknown};
+use crate::job::{Definition, Direction, Field, Kind, Value, check_init_name, unknown};
 
 /// The longest grid file, in bytes: it is written by people.
 const MAX_FILE: u64 = 4 << 20;
@@ -171,6 +172,11 @@ impl Source {
                 "explored" => {
                     layer.explored = Some(self.explored(self.table(value, &place)?, &place)?)
                 }
+                "initializer" => {
+                    let initializers = self.each(value, &place, Source::initializer)?;
+                    refuse_twins(&initializers)?;
+                    layer.initializer = Some(initializers);
+                }
                 _ => {
                     for ((name, profile), place) in
                         self.all_entries(self.table(value, &place)?, &inner)
@@ -208,7 +214,7 @@ impl Source {
         let mut settings = Vec::new();
         for (field, item, place) in self.fields(table, path)? {
             let value = self.value(item, &place)?;
-            if let Err(message) = field.check(&value) {
+            if let Err(message) = check(field, &value) {
                 let is_axis = matches!(item.get_ref(), DeValue::Array(_) | DeValue::Table(_));
                 let hint =
                     if is_axis { "; several values are an axis: move it to [grid]" } else { "" };
@@ -271,7 +277,7 @@ impl Source {
                 for item in items.iter() {
                     let place = Place { line: Some(self.line(item.span().start)), ..place.clone() };
                     let value = self.value(item, &place)?;
-                    place.checked(field.check(&value))?;
+                    place.checked(check(field, &value))?;
                     axis.lines.extend(place.line);
                     axis.values.push(value);
                 }
@@ -402,7 +408,7 @@ impl Source {
             if values.is_empty() {
                 return Err(place.error("the list is empty"));
             }
-            place.checked(values.iter().try_for_each(|value| field.check(value)))?;
+            place.checked(values.iter().try_for_each(|value| check(field, value)))?;
             conditions.push(Condition { field, values, place });
         }
         Ok(conditions)
@@ -467,7 +473,7 @@ impl Source {
             match axis {
                 Some(field) => {
                     let value = self.value(value, place)?;
-                    place.checked(field.check(&value))?;
+                    place.checked(check(field, &value))?;
                     Ok(vec![Condition { field, values: vec![value], place: place.clone() }])
                 }
                 None if value.get_ref().is_table() => {
@@ -578,6 +584,46 @@ impl Source {
         Ok(Chosen { setting, lr, val_acc, seeds, runner_up, note })
     }
 
+    fn initializer(&self, table: &DeTable, place: &Place) -> Parsed<Initializer> {
+        let (mut name, mut direction, mut expressions) = (None, None, Vec::new());
+        for ((key, value), place) in self.entries(table, &place.key, Table::Initializer)? {
+            match key {
+                "name" => {
+                    let text = self.string(value, &place)?;
+                    place.checked(check_init_name(&text))?;
+                    name = Some(text);
+                }
+                "direction" => {
+                    direction = Some(place.checked(self.string(value, &place)?.parse())?)
+                }
+                _ => expressions.push((key, value, place)),
+            }
+        }
+        let direction: Direction = direction.ok_or_else(|| {
+            place.error("direction is missing, for example direction = \"orthogonal\"")
+        })?;
+        let mut rule = Definition::of(direction);
+        for (key, item, place) in expressions {
+            let text = match self.value(item, &place)? {
+                number @ (Value::Integer(_) | Value::Float(_)) => number.to_string(),
+                _ => self.string(item, &place)?,
+            };
+            rule.set(key, &text).map_err(|error| {
+                let span = item.span();
+                // A string on one line without escapes is as long as its text and two quotes.
+                let before = self.newlines.partition_point(|newline| *newline < span.start);
+                let line = before.checked_sub(1).map_or(0, |last| self.newlines[last] + 1);
+                let column = match span.len() == text.len() + 2 {
+                    true => format!("column {}", span.start - line + 2 + error.at),
+                    false => format!("character {} of the expression", error.at + 1),
+                };
+                place.error(format!("{column}: {}", error.message))
+            })?;
+        }
+        let name = name.ok_or_else(|| place.error("name is missing: the word that init takes"))?;
+        Ok(Initializer { name, rule, place: place.clone() })
+    }
+
     fn metric(&self, value: &Spanned<DeValue>, place: &Place) -> Parsed<Metric> {
         place.checked(self.string(value, place)?.parse())
     }
@@ -680,6 +726,17 @@ fn logarithmic(a: f64, b: f64, count: usize) -> Vec<f64> {
             i => round(step(i).exp()),
         })
         .collect()
+}
+
+/// Initializers of one file have different names.
+fn refuse_twins(initializers: &[Initializer]) -> Result<(), GridError> {
+    for (i, later) in initializers.iter().enumerate() {
+        if let Some(first) = initializers[..i].iter().find(|first| first.name == later.name) {
+            let (name, first) = (&later.name, &first.place);
+            return Err(later.place.error(format!("{name:?} is already defined at {first}")));
+        }
+    }
+    Ok(())
 }
 
 /// A field is set in one place: by the base, by one axis, or by an axis of one zip.

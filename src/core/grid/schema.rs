@@ -9,7 +9,7 @@ use super::claim::Metric;
 use super::keys::{Holds, Key, Table};
 use super::parse::MAX_TABLES;
 use super::{MAX_JOBS, MAX_NAME};
-use crate::job::{Choice, Choices, FIELDS, Field, Kind, MAX_SIZE};
+use crate::job::{Choice, Choices, Direction, FIELDS, Field, Kind, MAX_INIT_NAME, MAX_SIZE};
 
 /// The grid format as a JSON schema, draft 2020-12.
 pub fn json_schema() -> Json {
@@ -106,6 +106,7 @@ fn table(kind: Table) -> Json {
         }
         Table::Explored => with(keyed(kind), json!({ "required": ["folder", "chosen"] })),
         Table::Chosen => with(keyed(kind), json!({ "required": ["lr"] })),
+        Table::Initializer => with(keyed(kind), json!({ "required": ["name", "direction"] })),
         Table::File | Table::Profile | Table::Block | Table::Range | Table::UntilDecided => {
             keyed(kind)
         }
@@ -139,6 +140,9 @@ fn of_key(key: &Key) -> Json {
             let end = json!({ "type": "number", "exclusiveMinimum": 0 });
             json!({ "type": "array", "items": end, "minItems": 2, "maxItems": 2 })
         }
+        Holds::InitName => init_name(),
+        Holds::Direction => words(&Direction::choices()),
+        Holds::Expression => json!({ "type": ["string", "number"] }),
         Holds::Metric => words(&Metric::choices()),
         Holds::Field => {
             json!({ "enum": FIELDS.iter().map(|field| field.name).collect::<Vec<_>>() })
@@ -162,6 +166,11 @@ fn words(choices: &[Choice]) -> Json {
     json!({ "type": "string", "enum": names, "x-taplo": { "docs": { "enumValues": meanings } } })
 }
 
+/// The name of an own initializer.
+fn init_name() -> Json {
+    json!({ "type": "string", "pattern": format!("^[A-Za-z][A-Za-z0-9_.-]{{0,{}}}$", MAX_INIT_NAME - 1) })
+}
+
 /// A value of a field.
 fn value(field: &Field) -> Json {
     let mut about = field.about.to_owned();
@@ -174,6 +183,9 @@ fn value(field: &Field) -> Json {
     let mut schema = with(
         json!({ "description": about }),
         match field.kind {
+            Kind::Choice(choices) if field.name == "init" => {
+                json!({ "anyOf": [words(&choices()), init_name()] })
+            }
             Kind::Choice(choices) => words(&choices()),
             Kind::Whole(low, high) => json!({ "type": "integer", "minimum": low, "maximum": high }),
             Kind::Number(low, high, why_not_low) => {

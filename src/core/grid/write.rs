@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::initializers::Initializer;
 use super::{Axis, Block, Chosen, Condition, Expectation, Grid, UntilDecided};
 use crate::job::{Field, Value};
 
@@ -12,6 +13,7 @@ pub(super) fn value(value: &Value) -> String {
         Value::Integer(number) => number.to_string(),
         Value::Float(number) => format!("{number:?}"),
         Value::Boolean(truth) => truth.to_string(),
+        Value::Init(init) => string(init.name()),
         Value::List(items) => list(items),
     }
 }
@@ -71,6 +73,14 @@ pub(super) fn grid(grid: &Grid) -> String {
         number(&mut text, "spread", published.spread);
         if let Some(source) = &published.source {
             line(&mut text, "source", &string(source));
+        }
+    }
+    for Initializer { name, rule, .. } in &grid.initializers {
+        text += "\n[[initializer]]\n";
+        line(&mut text, "name", &string(name));
+        line(&mut text, "direction", &string(rule.direction.name()));
+        for (key, expression) in rule.expressions() {
+            line(&mut text, key, &string(&expression.to_string()));
         }
     }
     if let Some(explored) = &grid.explored {

@@ -115,9 +115,10 @@ architectures! {
 }
 
 impl Arch {
-    /// Its layers, for images of `[channels, height, width]`.
-    pub fn network(self, input: [usize; 3], classes: usize, norm: Norm) -> Network {
-        let mut net = Network::new(input, norm);
+    /// Its layers, for images of `[channels, height, width]`. With `scaled`, each residual branch
+    /// ends in a learnt scalar.
+    pub fn network(self, input: [usize; 3], classes: usize, norm: Norm, scaled: bool) -> Network {
+        let mut net = Network::new(input, norm, scaled);
         match self {
             Arch::Mlp { depth, width } => net.linear("hidden.{}", depth, width.into()),
             Arch::Cnn { depth, width } => {
@@ -129,7 +130,7 @@ impl Arch {
             }
             Arch::ResNet { blocks, width } => {
                 let width = u64::from(width);
-                net.conv("stem", 1, [width, 1], Role::Relu, false);
+                net.conv("stem", 1, [width, 1], Role::Stem { linear: false }, false);
                 net.batch_norm("bn_stem");
                 net.stages(blocks, [width, 2 * width, 4 * width]);
                 net.batch_norm("bn_final");
@@ -138,7 +139,7 @@ impl Arch {
             Arch::Wrn { blocks, k, reduced_memory } => {
                 let k = u64::from(k);
                 let stride = if reduced_memory { 2 } else { 1 };
-                net.conv("stem", 1, [16, stride], Role::Linear, false);
+                net.conv("stem", 1, [16, stride], Role::Stem { linear: true }, false);
                 net.stages(blocks, [16 * k, 32 * k, 64 * k]);
                 net.global_average_pool();
             }
@@ -148,7 +149,7 @@ impl Arch {
 
     /// Whether it has residual blocks.
     pub(super) fn is_residual(self) -> bool {
-        let network = self.network([1, 1, 1], 1, Norm::None);
+        let network = self.network([1, 1, 1], 1, Norm::None, false);
         network.runs().iter().any(|run| matches!(run.layer, Layer::Block(_)))
     }
 }

@@ -1,10 +1,5 @@
 //! Closed lists of words: declaring one, and the error for an unknown word.
 
-use std::collections::HashMap;
-use std::fmt;
-use std::str::FromStr;
-use std::sync::LazyLock;
-
 /// Declares an enum whose variants have names in grids and CSV files. A note in parentheses follows
 /// the name in a field's list of choices; the first paragraph of a variant's documentation is its
 /// description in the JSON schema.
@@ -157,32 +152,6 @@ choices! {
 }
 
 choices! {
-    /// Distribution of the direction `v` of the weights.
-    Direction, "direction" {
-        /// N(0, 2/fan_in); N(0, 1/fan_in) for `he_proposed`.
-        He = "he",
-        /// Haar-distributed orthogonal rows (or columns, where there are more rows than inputs).
-        Orthogonal = "orthogonal",
-    }
-}
-
-choices! {
-    /// Rule for the gain `g` (and, if data-dependent, the bias).
-    Gain, "gain" {
-        /// PyTorch's: `g = ‖v‖`.
-        Default = "default",
-        /// Unit variance on one mini-batch (Salimans & Kingma 2016, eq. 6).
-        Datadep = "datadep",
-        /// `sqrt(γ·fan_in/fan_out)` (Arpit, Campos & Bengio 2019).
-        Proposed = "proposed",
-        /// `sqrt(γ)`: the backward-pass variant of the same paper.
-        ProposedBackward = "proposed_backward",
-        /// As proposed, with γ = (0.9^b)² for the second convolution of block b of a stage.
-        Hanin = "hanin",
-    }
-}
-
-choices! {
     /// The factor on the learning rate, by epoch e = 0, 1, … of E.
     Schedule, "schedule" {
         /// 1 throughout.
@@ -210,78 +179,11 @@ choices! {
     }
 }
 
-/// `init = direction × gain`, for example `orthogonal_proposed`; the default gain has no suffix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Init {
-    /// Distribution of `v`.
-    pub direction: Direction,
-    /// Rule for `g`.
-    pub gain: Gain,
-}
-
-impl Init {
-    /// Every initializer, direction by direction.
-    pub fn all() -> impl Iterator<Item = Init> {
-        Direction::ALL
-            .iter()
-            .flat_map(|&direction| Gain::ALL.iter().map(move |&gain| Init { direction, gain }))
-    }
-
-    /// The name in grids and CSV files.
-    pub fn name(self) -> &'static str {
-        static NAMES: LazyLock<HashMap<Init, String>> = LazyLock::new(|| {
-            let word = |init: Init| match init.gain {
-                Gain::Default => init.direction.name().to_owned(),
-                gain => format!("{}_{}", init.direction.name(), gain.name()),
-            };
-            Init::all().map(|init| (init, word(init))).collect()
-        });
-        NAMES.get(&self).map_or("", String::as_str)
-    }
-
-    /// "he or orthogonal, alone or with _datadep, _proposed, …"
-    pub(super) fn parts() -> String {
-        let directions: Vec<&str> = Direction::ALL.iter().map(|d| d.name()).collect();
-        let gains = Gain::ALL.iter().filter(|gain| **gain != Gain::Default);
-        let suffixes: Vec<String> = gains.map(|gain| format!("_{gain}")).collect();
-        format!("{}, alone or with {}", one_of(&directions), suffixes.join(", "))
-    }
-}
-
-impl Choices for Init {
-    fn choices() -> Vec<Choice> {
-        let (directions, gains) = (Direction::choices(), Gain::choices());
-        let pairs = directions.iter().flat_map(|d| gains.iter().map(move |g| (d, g)));
-        Init::all()
-            .zip(pairs)
-            .map(|(init, (direction, gain))| Choice {
-                name: init.name(),
-                note: "",
-                about: format!("Direction: {} Gain: {}", direction.about, gain.about),
-            })
-            .collect()
-    }
-}
-
-impl fmt::Display for Init {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl FromStr for Init {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        Init::all()
-            .find(|i| i.name() == text)
-            .ok_or_else(|| unknown("init", text, Init::all().map(Init::name)))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::job::Init;
 
     #[test]
     fn a_misspelt_word_is_answered_with_the_nearest_valid_one() {

@@ -4,8 +4,9 @@ use std::fmt;
 
 use super::arch::{ModelName, Size};
 use super::choices::{
-    Augment, Choice, Choices, DatasetName, Init, InputScaling, Norm, Precision, Schedule,
+    Augment, Choice, Choices, DatasetName, InputScaling, Norm, Precision, Schedule,
 };
+use super::initializer::Init;
 use super::value::Value;
 use super::{Draft, FIELDS, Settings, one_of};
 
@@ -164,7 +165,23 @@ macro_rules! words {
     };
 }
 
-words!(DatasetName, Augment, InputScaling, ModelName, Norm, Init, Precision, Schedule);
+words!(DatasetName, Augment, InputScaling, ModelName, Norm, Precision, Schedule);
+
+impl FieldType for Init {
+    const KIND: Kind = Kind::Choice(<Init as Choices>::choices);
+    fn read(value: &Value, _: Kind) -> Result<Init, String> {
+        match value {
+            Value::Init(init) => Ok(*init),
+            other => other.parse(),
+        }
+    }
+    fn value(self) -> Value {
+        match self {
+            Init::BuiltIn { .. } => Value::Text(self.name().to_owned()),
+            Init::Own { .. } => Value::Init(self),
+        }
+    }
+}
 
 macro_rules! whole {
     ($($type:ty),+) => {

@@ -5,10 +5,9 @@
 use std::sync::LazyLock;
 
 use super::arch::{Arch, ModelName};
-use super::choices::{
-    Augment, DatasetName, Direction, Gain, Init, InputScaling, Norm, Precision, Schedule,
-};
+use super::choices::{Augment, DatasetName, InputScaling, Norm, Precision, Schedule};
 use super::field::{Declared, Field, FieldType, Kind, fields, held, settled, stored};
+use super::initializer::{Direction, Gain, Init};
 use super::value::Value;
 use super::{Dataset, Job, JobError};
 
@@ -108,13 +107,21 @@ fields! {
     norm: Norm { about: "normalisation: {either}", default: "weight" } is required;
 
     init: Init {
-        about: "initializer: {parts}",
+        about: "initializer: {parts}, or the name of an [[initializer]]",
         otherwise: "orthogonal_proposed (weight norm), orthogonal (otherwise)",
     } is required or |draft| {
         let weight = draft.norm == Some(Norm::Weight);
         let gain = if weight { Gain::Proposed } else { Gain::Default };
-        Init { direction: Direction::Orthogonal, gain }
+        Init::BuiltIn { direction: Direction::Orthogonal, gain }
     };
+
+    branch_scale: f64 {
+        about: "initial value of a learnt scalar that multiplies each residual branch (0 in SkipInit and ReZero)",
+        otherwise: "no such scalar",
+        kind: Kind::Number(-100.0, 100.0, ""),
+        empty: "no such scalar",
+        as_before: Some(""),
+    } is optional;
 
     precision: Precision {
         about: "arithmetic of products and convolutions: {choices}",

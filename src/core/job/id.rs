@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use sha2::{Digest, Sha256};
 
-use super::{FIELDS, Field, Job};
+use super::{FIELDS, Field, Init, Job, Value};
 
 /// The version of the job's fields. It is part of every [`JobId`].
 pub(crate) const SCHEMA: u32 = 1;
@@ -62,13 +62,25 @@ impl JobId {
     }
 }
 
+/// A value as a job's id has it.
+struct Identity(Value);
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Value::Init(Init::Own { rule, .. }) => fmt::Display::fmt(rule, f),
+            ref value => fmt::Display::fmt(value, f),
+        }
+    }
+}
+
 impl Job {
     /// The job's identity: equal for equal jobs, in every version of the program.
     ///
     /// The hash is over `wninit job 1` and then a line `name=value` for each of [`FIELDS`] that
-    /// applies. A field added later must not change the ids of existing jobs, so it is left out if
+    /// applies; the value of an own initializer is its definition. A field added later must not change the ids of existing jobs, so it is left out if
     /// it has the value `Field::as_before`.
     pub fn id(&self) -> JobId {
-        JobId::of(FIELDS.iter().filter_map(|field| Some((field, field.get(self)?))))
+        JobId::of(FIELDS.iter().filter_map(|field| Some((field, Identity(field.get(self)?)))))
     }
 }

@@ -16,26 +16,29 @@
 mod arch;
 mod choices;
 mod dataset;
+mod expression;
 mod field;
 mod fields;
 mod id;
+mod initializer;
 mod network;
 mod value;
 
 use std::ops::Deref;
 
 pub use arch::{Arch, ModelName};
-pub use choices::{
-    Augment, DatasetName, Direction, Gain, Init, InputScaling, Norm, Precision, Schedule,
-};
+pub use choices::{Augment, DatasetName, InputScaling, Norm, Precision, Schedule};
 pub(crate) use choices::{Choice, Choices, choices, did_you_mean, one_of, unknown};
 pub use dataset::Dataset;
+pub use expression::{Expression, vocabulary};
 pub use field::Field;
 pub(crate) use field::Kind;
 pub use fields::{Draft, FIELDS, SEED_FIELDS, Settings};
 pub use id::JobId;
 pub(crate) use id::SCHEMA;
-pub use network::{BatchNorm, Block, Conv, Layer, Linear, Network, Role, Run};
+pub use initializer::{Definition, Direction, Gain, Init};
+pub(crate) use initializer::{MAX_INIT_NAME, check_name as check_init_name};
+pub use network::{BatchNorm, Block, Conv, Layer, Linear, Network, Role, Run, Weight};
 pub(crate) use value::MAX_SIZE;
 pub use value::Value;
 
@@ -89,18 +92,30 @@ impl Settings {
             let residual = ModelName::residual();
             format!("\"{word}\" is for residual networks ({residual}), but model = \"{model}\"")
         };
-        if init.gain != Gain::Default && norm != Norm::Weight {
-            return err(
-                "init",
-                format!(
-                    "\"{init}\" sets the gain of weight normalisation, but norm = \"{norm}\"; \
-                     use norm = \"weight\", or init = \"{}\"",
-                    init.direction
-                ),
-            );
+        match init {
+            Init::BuiltIn { direction, gain } if !gain.suits(norm) => {
+                return err(
+                    "init",
+                    format!(
+                        "\"{init}\" sets the gain of weight normalisation, but norm = \"{norm}\"; \
+                         use norm = \"weight\", or init = \"{direction}\"",
+                    ),
+                );
+            }
+            Init::BuiltIn { gain: Gain::Hanin, .. } if !self.arch.is_residual() => {
+                return err("init", for_residual(init.name()));
+            }
+            Init::BuiltIn { .. } => {}
+            Init::Own { name, rule } => {
+                if let Err(message) = rule.check(self.arch, self.dataset.shape()) {
+                    return err("init", format!("\"{name}\": {message}"));
+                }
+            }
         }
-        if init.gain == Gain::Hanin && !self.arch.is_residual() {
-            return err("init", for_residual(init.name()));
+        if self.branch_scale.is_some() && !self.arch.is_residual() {
+            let (residual, message) =
+                (ModelName::residual(), "only residual networks have branches");
+            return err("branch_scale", format!("{message} ({residual}), but model = \"{model}\""));
         }
         if norm == Norm::Batch && !self.arch.is_residual() {
             return err("norm", for_residual(norm.name()));

@@ -3,27 +3,44 @@
 //! Equal layers in a row are one [`Run`], so that the description of a network of 100,000 layers
 //! is as short as that of one of ten.
 
-use super::Norm;
+use super::expression::Variable;
+use super::{Gain, Norm};
 
 /// The role of an affine map. It decides γ in the gain `sqrt(γ·fan_in/fan_out)` of the paper's
-/// initialization (Arpit, Campos & Bengio 2019, sections 3 and 4), which `nn/init.rs` of
-/// `wninit-torch` computes.
+/// initialization, and which expression of an own initializer applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Followed by a ReLU, or the stem of a `resnet`, or the first convolution of a residual
-    /// block: γ = 2.
+    /// Followed by a ReLU, or the first convolution of a residual block.
     Relu,
     /// The second convolution of a residual block.
     Residual {
-        /// Blocks in its stage; γ = 1/blocks.
+        /// Blocks in its stage.
         blocks: u32,
-        /// The block's place in its stage, counted from 1; for Hanin & Rolnick's γ = (0.9^b)².
+        /// The block's place in its stage, counted from 1.
         block: u32,
     },
-    /// A shortcut, or the stem of a `wrn`: γ = 1.
-    Linear,
+    /// The 1×1 convolution of a shortcut.
+    Shortcut,
+    /// The first convolution of a residual network.
+    Stem {
+        /// Whether its γ is that of a layer without a ReLU.
+        linear: bool,
+    },
     /// The output layer: PyTorch's default, never weight-normalised.
     Head,
+}
+
+impl Role {
+    /// γ of a layer: its squared gain without the fan ratio (Arpit, Campos & Bengio 2019,
+    /// sections 3 and 4; for `hanin`, Hanin & Rolnick 2018 applied stage by stage).
+    pub fn gamma(self, gain: Gain) -> f64 {
+        match self {
+            Role::Relu | Role::Stem { linear: false } => 2.0,
+            Role::Shortcut | Role::Stem { linear: true } | Role::Head => 1.0,
+            Role::Residual { block, .. } if gain == Gain::Hanin => 0.9f64.powi(2 * block as i32),
+            Role::Residual { blocks, .. } => 1.0 / f64::from(blocks),
+        }
+    }
 }
 
 /// A linear layer; its role decides whether a ReLU follows.
@@ -51,6 +68,13 @@ pub struct Conv {
     pub places: u64,
 }
 
+impl Conv {
+    /// Inputs, outputs and kernel.
+    fn sizes(&self) -> [u64; 3] {
+        [self.inputs, self.outputs, self.kernel]
+    }
+}
+
 /// A batch normalisation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[allow(missing_docs)]
@@ -64,6 +88,8 @@ pub struct BatchNorm {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Block {
     norm: Norm,
+    /// Whether a learnt scalar multiplies the branch.
+    pub scaled: bool,
     /// Blocks in its stage.
     blocks: u32,
     inputs: u64,
@@ -93,7 +119,7 @@ impl Block {
     /// The 1×1 convolution on the shortcut, if the block changes the shape.
     pub fn shortcut(&self) -> Option<Conv> {
         (self.inputs != self.outputs || self.stride > 1)
-            .then(|| self.conv(Role::Linear, self.inputs, 1, self.stride, false))
+            .then(|| self.conv(Role::Shortcut, self.inputs, 1, self.stride, false))
     }
 
     /// The normalisations in front of each convolution.
@@ -101,6 +127,49 @@ impl Block {
         let bn = |channels, places| BatchNorm { channels, places };
         let [before, after] = self.places;
         (self.norm == Norm::Batch).then(|| [bn(self.inputs, before), bn(self.outputs, after)])
+    }
+}
+
+/// An affine map of a network, the output layer included.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weight {
+    /// The name of its parameters, such as `stages.0.1.conv2`.
+    pub name: String,
+    /// Its role.
+    pub role: Role,
+    /// `in`, or `in·k·k`.
+    pub fan_in: u64,
+    /// `out`, or `out·k·k`.
+    pub fan_out: u64,
+    /// Its number from the input, from 1; see [`Variable::Layer`].
+    layer: u32,
+    /// Layers and residual blocks of the network.
+    layers: u32,
+    all_blocks: u32,
+    /// The number of its residual block, and the blocks of the stage.
+    block: Option<[u32; 2]>,
+}
+
+impl Weight {
+    /// The value of a variable for this layer.
+    ///
+    /// # Errors
+    /// The layer is in no residual block, and the variable is about one.
+    pub(super) fn value(&self, variable: Variable) -> Result<f64, String> {
+        let in_block = |i: usize| match self.block {
+            Some(numbers) => Ok(f64::from(numbers[i])),
+            None => Err(format!("it is in no residual block, so {variable} has no value")),
+        };
+        Ok(match variable {
+            Variable::FanIn => self.fan_in as f64,
+            Variable::FanOut => self.fan_out as f64,
+            Variable::Layer => self.layer.into(),
+            Variable::Layers => self.layers.into(),
+            Variable::Block => in_block(0)?,
+            Variable::Blocks => in_block(1)?,
+            Variable::AllBlocks => self.all_blocks.into(),
+            Variable::Gamma => self.role.gamma(Gain::Proposed),
+        })
     }
 }
 
@@ -145,6 +214,7 @@ impl Run {
 #[derive(Clone, Debug)]
 pub struct Network {
     norm: Norm,
+    scaled: bool,
     /// Channels, height and width of the last layer's output.
     channels: u64,
     size: [u64; 2],
@@ -152,14 +222,57 @@ pub struct Network {
 }
 
 impl Network {
-    pub(super) fn new([channels, height, width]: [usize; 3], norm: Norm) -> Network {
+    pub(super) fn new([channels, height, width]: [usize; 3], norm: Norm, scaled: bool) -> Network {
         let size = [height as u64, width as u64];
-        Network { norm, channels: channels as u64, size, runs: Vec::new() }
+        Network { norm, scaled, channels: channels as u64, size, runs: Vec::new() }
     }
 
     /// The layers from the images to the class scores, the head included.
     pub fn runs(&self) -> &[Run] {
         &self.runs
+    }
+
+    /// Every affine map, in the order of the forward pass; a shortcut follows the convolutions of
+    /// its block.
+    pub fn weights(&self) -> impl Iterator<Item = Weight> {
+        let (mut layers, mut all_blocks) = (0, 0);
+        for run in &self.runs {
+            match run.layer {
+                Layer::Linear(Linear { role: Role::Head, .. }) => {}
+                Layer::Linear(_) | Layer::Conv(_) => layers += run.times,
+                Layer::Block(_) => {
+                    (layers, all_blocks) = (layers + 2 * run.times, all_blocks + run.times)
+                }
+                Layer::BatchNorm(_) | Layer::GlobalAveragePool => {}
+            }
+        }
+        let mut layer = 0;
+        let each = self.runs.iter().flat_map(|run| run.each());
+        each.flat_map(move |(number, name, described)| {
+            let mut all = Vec::new();
+            let mut add = |name: String, role, [inputs, outputs, kernel]: [u64; 3], block, step| {
+                layer += step;
+                let (fan_in, fan_out) = (inputs * kernel * kernel, outputs * kernel * kernel);
+                all.push(Weight { name, role, fan_in, fan_out, layer, layers, all_blocks, block });
+            };
+            match described {
+                Layer::Linear(Linear { role, inputs, outputs, .. }) => {
+                    add(name, role, [inputs, outputs, 1], None, 1);
+                }
+                Layer::Conv(conv) => add(name, conv.role, conv.sizes(), None, 1),
+                Layer::Block(block) => {
+                    let numbers = Some([number + 1, block.blocks]);
+                    let (first, second) = (block.conv1(), block.conv2(number + 1));
+                    add(format!("{name}.conv1"), first.role, first.sizes(), numbers, 1);
+                    add(format!("{name}.conv2"), second.role, second.sizes(), numbers, 1);
+                    if let Some(conv) = block.shortcut() {
+                        add(format!("{name}.shortcut"), conv.role, conv.sizes(), numbers, 0);
+                    }
+                }
+                Layer::BatchNorm(_) | Layer::GlobalAveragePool => {}
+            }
+            all
+        })
     }
 
     /// Whether images are flattened before the first layer.
@@ -229,13 +342,13 @@ impl Network {
 
     /// Three stages of residual blocks; the second and the third start with stride 2.
     pub(super) fn stages(&mut self, blocks: u32, widths: [u64; 3]) {
-        let norm = self.norm;
+        let (norm, scaled) = (self.norm, self.scaled);
         let names = ["stages.0.{}", "stages.1.{}", "stages.2.{}"];
         for ((name, outputs), first) in names.into_iter().zip(widths).zip([1, 2, 2]) {
             for (times, stride) in [(1, first), (blocks - 1, 1)] {
                 self.repeat(name, times, [outputs, stride], |net, [inputs, before]| {
                     let places = [before, net.places()];
-                    Layer::Block(Block { norm, blocks, inputs, outputs, stride, places })
+                    Layer::Block(Block { norm, scaled, blocks, inputs, outputs, stride, places })
                 });
             }
         }

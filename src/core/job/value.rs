@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::initializer::Init;
+
 /// A value from a grid, an option or a CSV cell.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
@@ -16,6 +18,8 @@ pub enum Value {
     Boolean(bool),
     /// A list, for example `[1, 8, 8]`.
     List(Vec<Value>),
+    /// An own initializer, shown by its name.
+    Init(Init),
 }
 
 impl fmt::Display for Value {
@@ -25,6 +29,7 @@ impl fmt::Display for Value {
             Value::Integer(number) => write!(f, "{number}"),
             Value::Float(number) => write!(f, "{number}"),
             Value::Boolean(truth) => write!(f, "{truth}"),
+            Value::Init(init) => write!(f, "{init}"),
             Value::List(items) => {
                 for (i, item) in items.iter().enumerate() {
                     write!(f, "{}{item}", if i > 0 { "x" } else { "" })?;

@@ -18,6 +18,8 @@ pub struct Shape {
     pub input: InputScaling,
     pub arch: Arch,
     pub norm: Norm,
+    /// Whether residual branches end in a learnt scalar, whatever its initial value.
+    pub branch_scale: bool,
     pub precision: Precision,
     pub batch_size: usize,
     pub micro_batch: usize,
@@ -38,6 +40,7 @@ impl Shape {
             input: job.input,
             arch: job.arch,
             norm: job.norm,
+            branch_scale: job.branch_scale.is_some(),
             precision: job.precision,
             batch_size,
             micro_batch: job.micro_batch.map_or(batch_size, |n| n as usize),

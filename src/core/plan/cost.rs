@@ -24,7 +24,12 @@ pub struct ModelCost {
 }
 
 fn network(shape: &Shape) -> Network {
-    shape.arch.network(shape.dataset.shape(), shape.dataset.classes(), shape.norm)
+    shape.arch.network(
+        shape.dataset.shape(),
+        shape.dataset.classes(),
+        shape.norm,
+        shape.branch_scale,
+    )
 }
 
 impl ModelCost {
@@ -63,10 +68,12 @@ impl ModelCost {
                 block.shortcut().iter().for_each(|shortcut| self.conv(times, shortcut));
                 let norms = block.batch_norms();
                 norms.iter().flatten().for_each(|bn| self.batch_norm(times, bn.channels));
+                self.parameters = self.parameters.saturating_add(times * u64::from(block.scaled));
                 // The ReLU's result and the sum; with batch norm, the inputs and results of two
-                // normalisations as well.
+                // normalisations as well; with a scalar, the branch before it.
                 let out = conv2.outputs * conv2.places;
-                (if norms.is_some() { 5 * out } else { 2 * out }, out)
+                let norms = if norms.is_some() { 5 } else { 2 };
+                ((norms + u64::from(block.scaled)) * out, out)
             }
             Layer::GlobalAveragePool => (0, 0),
         };

@@ -12,7 +12,7 @@ use super::{
     write_atomically,
 };
 use crate::columns;
-use crate::job::{FIELDS, Field, Job, JobId, SCHEMA};
+use crate::job::{Definition, FIELDS, Field, Job, JobId, SCHEMA};
 use crate::table::{Column, ColumnDoc, Datum};
 
 /// When cells are empty. [`validate`](super::validate) holds rows to it.
@@ -112,9 +112,13 @@ pub static FAILURE_COLUMNS: &[Column<Failure>] = columns![Failure;
     "at": "RFC 3339, UTC", "when it happened", "" => |f| instant(f.at);
 ];
 
+/// The column after the job's fields: the definition of an own initializer, whose name is in `init`.
+pub(super) const INIT_RULE: &str = "init_rule";
+
 /// Whether files of earlier versions lack the column; its cells count as empty there.
 pub(super) fn is_later(column: &str) -> bool {
-    column == INSTRUCTION_SET || Field::named(column).is_some_and(|field| field.as_before.is_some())
+    [INSTRUCTION_SET, INIT_RULE].contains(&column)
+        || Field::named(column).is_some_and(|field| field.as_before.is_some())
 }
 
 /// The header of `runs.csv`.
@@ -124,7 +128,7 @@ pub(super) fn run_columns() -> impl Iterator<Item = &'static str> {
 
 /// The header of `plan.csv`.
 pub(super) fn plan_columns() -> impl Iterator<Item = &'static str> {
-    iter::once(JOB_ID).chain(FIELDS.iter().map(|field| field.name))
+    iter::once(JOB_ID).chain(FIELDS.iter().map(|field| field.name)).chain([INIT_RULE])
 }
 
 pub(super) fn epoch_columns() -> impl Iterator<Item = &'static str> {
@@ -139,7 +143,8 @@ pub(super) fn job_cells(job: &Job) -> impl Iterator<Item = String> {
     let fields = FIELDS
         .iter()
         .map(|field| field.get(job).map_or_else(String::new, |value| value.to_string()));
-    iter::once(job.id().to_string()).chain(fields)
+    let rule = job.init.rule().map_or_else(String::new, Definition::to_string);
+    iter::once(job.id().to_string()).chain(fields).chain([rule])
 }
 
 /// The cells of a row in these columns.
@@ -178,7 +183,13 @@ pub(super) fn docs<T>(with_fields: bool, columns: &[Column<T>]) -> Vec<ColumnDoc
         meaning: "identity of the job: 12 hexadecimal digits of a hash over all of its fields",
         empty: "",
     };
-    let fields = FIELDS.iter().filter(|_| with_fields).map(field_doc);
+    let rule = ColumnDoc {
+        name: INIT_RULE,
+        unit: "",
+        meaning: "definition of an own initializer, which init names: direction and expressions",
+        empty: "the initializer is built in",
+    };
+    let fields = FIELDS.iter().map(field_doc).chain([rule]).filter(|_| with_fields);
     iter::once(id).chain(fields).chain(columns.iter().map(|column| column.doc)).collect()
 }
 

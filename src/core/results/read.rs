@@ -8,13 +8,15 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::columns::{RESULT_COLUMNS, epoch_columns, failure_columns, plan_columns, run_columns};
+use super::columns::{
+    INIT_RULE, RESULT_COLUMNS, epoch_columns, failure_columns, plan_columns, run_columns,
+};
 use super::csv_file::{CsvFile, Row};
 use super::{
     EPOCHS, EpochRow, FAILURES, Failure, INSTRUCTION_SET, JOB_ID, Outcome, Provenance, RUNS,
     Record, ResultsError, validate,
 };
-use crate::job::{Draft, FIELDS, Field, Job, JobId, Value};
+use crate::job::{Draft, FIELDS, Field, Init, Job, JobId, Value};
 
 /// Two rows of one job with different results.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -211,7 +213,12 @@ pub(super) fn identified(
     let id: JobId = row.required(JOB_ID)?;
     let job = job(row, fields)?;
     // Fast path: if the cells are as this program wrote them, their hash is the id.
-    if JobId::of(written(row, fields)) != id && job.id() != id {
+    let rule = row.cell(INIT_RULE);
+    let as_hashed = written(row, fields).map(|(field, cell)| match field.name {
+        "init" if !rule.is_empty() => (field, rule),
+        _ => (field, cell),
+    });
+    if JobId::of(as_hashed) != id && job.id() != id {
         return Err(row.error(format!(
             "the fields are those of job {}, but job_id is {id}: a cell was edited by hand",
             job.id()
@@ -234,8 +241,17 @@ fn written<'a>(
 /// The job that a row's fields describe.
 fn job(row: &Row<'_>, fields: &[Option<usize>]) -> Result<Job, ResultsError> {
     let mut draft = Draft::default();
+    let rule = row.cell(INIT_RULE);
     for (field, cell) in written(row, fields) {
-        let set = field.set(&mut draft, &Value::Text(cell.to_owned()));
+        let value = match field.name {
+            "init" if !rule.is_empty() => rule
+                .parse()
+                .and_then(|rule| Init::own(cell, rule))
+                .map(Value::Init)
+                .map_err(|message| row.error(format!("{INIT_RULE}: {message}")))?,
+            _ => Value::Text(cell.to_owned()),
+        };
+        let set = field.set(&mut draft, &value);
         set.map_err(|message| row.error(format!("{}: {message}", field.name)))?;
     }
     draft.resolve().map_err(|error| row.error(error.to_string()))

@@ -32,7 +32,7 @@ pub(super) struct Arm {
 }
 
 impl Arms {
-    pub(super) fn new(sweep: &Cells, asked: Option<Init>) -> Result<Arms, SummaryError> {
+    pub(super) fn new(sweep: &Cells, asked: Option<&str>) -> Result<Arms, SummaryError> {
         let axes = arm_axes(sweep);
         let lr = sweep.axis("lr");
         let context = sweep.axes_without(&axes.iter().copied().chain(lr).collect::<Vec<_>>());
@@ -43,11 +43,14 @@ impl Arms {
             .into_iter()
             .map(|(at, cells)| {
                 let job = sweep.cells[cells[0]].job;
-                let mut label = match job.norm {
-                    Norm::Weight => job.init.to_string(),
-                    Norm::Batch if several_norms => format!("{}+batchnorm", job.init),
-                    Norm::None if several_norms => format!("{}+nonorm", job.init),
-                    _ => job.init.to_string(),
+                let mut label = match sweep.axis("init") {
+                    Some(axis) => sweep.axes[axis].label(sweep.cells[cells[0]].at[axis]),
+                    None => job.init.to_string(),
+                };
+                label += match job.norm {
+                    Norm::Batch if several_norms => "+batchnorm",
+                    Norm::None if several_norms => "+nonorm",
+                    _ => "",
                 };
                 if let Some(axis) = warmup {
                     match sweep.axes[axis].label(sweep.cells[cells[0]].at[axis]).as_str() {
@@ -66,16 +69,16 @@ impl Arms {
         let of_cell = sweep.cells.iter().map(arm_of).collect();
         let baseline = match asked {
             Some(init) if !arms.is_empty() => {
-                Some(first(&arms, |arm| arm.init == init).ok_or_else(|| {
+                Some(first(&arms, |arm| arm.init.name() == init).ok_or_else(|| {
                     let present: BTreeSet<&str> = arms.iter().map(|arm| arm.init.name()).collect();
                     SummaryError {
-                        asked: init.name(),
+                        asked: init.to_owned(),
                         present: present.into_iter().collect::<Vec<_>>().join(", "),
                     }
                 })?)
             }
-            _ => first(&arms, |arm| arm.init.gain == Gain::Default)
-                .or_else(|| first(&arms, |arm| arm.init.gain == Gain::Datadep))
+            _ => first(&arms, |arm| arm.init.gain() == Some(Gain::Default))
+                .or_else(|| first(&arms, |arm| arm.init.gain() == Some(Gain::Datadep)))
                 .or_else(|| first(&arms, |_| true)),
         };
         let mut all = Arms { axes, arms, baseline, context, lr, of_cell, chosen: BTreeMap::new() };

@@ -13,7 +13,7 @@ use crate::describe;
 use crate::inference::Inference;
 use crate::interval::{self, Estimate, FRACTION, Interval};
 use wninit_core::columns;
-use wninit_core::job::{Dataset, FIELDS, Field, Job, JobId, SEED_FIELDS, Value};
+use wninit_core::job::{Dataset, FIELDS, Field, Init, Job, JobId, SEED_FIELDS, Value};
 use wninit_core::results::{Curvature, Outcome, Record};
 use wninit_core::table::{Column, Datum};
 
@@ -31,9 +31,19 @@ pub struct SweepAxis {
 }
 
 impl SweepAxis {
-    /// The value's text; empty for "does not apply".
+    /// The value's text; empty for "does not apply". Own initializers of one name have a part of
+    /// their definition's hash behind it.
     pub fn label(&self, at: usize) -> String {
-        self.values[at].as_ref().map(Value::to_string).unwrap_or_default()
+        let text = self.values[at].as_ref().map(Value::to_string).unwrap_or_default();
+        match &self.values[at] {
+            Some(Value::Init(init))
+                if self.values.iter().flatten().filter(|v| v.to_string() == text).count() > 1 =>
+            {
+                let rule = init.rule().map(|rule| rule.fingerprint()).unwrap_or_default();
+                format!("{text}@{rule}")
+            }
+            _ => text,
+        }
     }
 
     /// The field with the value: `depth 10`, `k none`.
@@ -48,7 +58,7 @@ impl SweepAxis {
             Some(Value::Integer(n)) if *n >= 0 => Datum::Count(*n as u64),
             Some(Value::Integer(n)) => Datum::Number(*n as f64),
             Some(Value::Float(x)) => Datum::Number(*x),
-            Some(other) => Datum::Text(other.to_string()),
+            Some(_) => Datum::Text(self.label(at)),
         }
     }
 }
@@ -503,7 +513,10 @@ pub(super) fn axes(jobs: &[(JobId, &Job)]) -> (Vec<SweepAxis>, Vec<Vec<usize>>) 
             .iter()
             .map(|(_, job)| {
                 let value = field.get(job);
-                let text = value.as_ref().map(Value::to_string).unwrap_or_default();
+                let text = match &value {
+                    Some(Value::Init(Init::Own { rule, .. })) => rule.to_string(),
+                    value => value.as_ref().map(Value::to_string).unwrap_or_default(),
+                };
                 *number.entry(text).or_insert_with(|| {
                     values.push(value);
                     values.len() - 1

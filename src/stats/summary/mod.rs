@@ -34,7 +34,7 @@ use crate::verdict::{Decision, adjust};
 use arms::Arms;
 use cells::Cells;
 use wninit_core::grid::{Claim, Explored, Metric, Published, UntilDecided};
-use wninit_core::job::{Init, Job, JobId, Value};
+use wninit_core::job::{Direction, Gain, Init, Job, JobId, Value};
 use wninit_core::results::{Curvature, Record, field_doc};
 use wninit_core::table::{Column, Table};
 
@@ -72,14 +72,14 @@ pub struct Input<'a> {
     /// The sweep that chose its learning rates, if one did.
     pub explored: Option<&'a Explored>,
     /// The baseline; by default the default gain, else the data-dependent one.
-    pub baseline: Option<Init>,
+    pub baseline: Option<&'a str>,
 }
 
 /// Why there is no summary: the requested baseline is not in the sweep.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the baseline \"{asked}\" is not in this sweep; it has {present}")]
 pub struct SummaryError {
-    asked: &'static str,
+    asked: String,
     present: String,
 }
 
@@ -203,14 +203,22 @@ impl Summary {
         self.axes.iter().position(|axis| axis.field.name == name)
     }
 
-    /// The initializers that the sweep's networks support but did not use.
+    /// The initializers of the paper that the sweep's networks support but did not use.
     pub fn inits_not_tried(&self) -> Vec<&'static str> {
         let tried = |init: &Init| self.cells.iter().any(|cell| cell.job.init == *init);
         let possible = |init: &Init| {
             let value = Value::Text(init.name().to_owned());
             self.cells.iter().any(|cell| cell.job.with(&[("init", value.clone())]).is_ok())
         };
-        Init::all().filter(|init| !tried(init) && possible(init)).map(Init::name).collect()
+        let of_the_paper = |init: &Init| {
+            !matches!(
+                init,
+                Init::BuiltIn { direction: Direction::DeltaOrthogonal, .. }
+                    | Init::BuiltIn { gain: Gain::Lsuv, .. }
+            )
+        };
+        let all = Init::all().filter(of_the_paper);
+        all.filter(|init| !tried(init) && possible(init)).map(Init::name).collect()
     }
 
     /// All axes but the arm's and those of hyper-parameters.

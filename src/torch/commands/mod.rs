@@ -2,6 +2,7 @@
 
 mod curvature;
 mod doctor;
+mod export;
 mod measure;
 mod run;
 mod shared_out;
@@ -20,6 +21,7 @@ pub enum Command {
     Signal(cli::signal::Args),
     Curvature(cli::curvature::Args),
     Verify(cli::verify::Args),
+    Export(cli::export::Args),
     Doctor(cli::doctor::Args),
 }
 
@@ -37,6 +39,7 @@ pub fn run(command: &Command, commit: &'static str, looks: LooksOf) -> anyhow::R
         Command::Signal(args) => signal::run(args, commit),
         Command::Curvature(args) => curvature::run(args, commit),
         Command::Verify(args) => verify::run(args, commit).map(Ended::Exit),
+        Command::Export(args) => export::run(args, commit).map(Ended::Exit),
         Command::Doctor(args) => doctor::run(args, commit).map(Ended::Exit),
     }
 }

@@ -56,8 +56,8 @@ fn synthetic(args: &Args, stop: &AtomicBool) -> anyhow::Result<Ended> {
         }
     }
     let network = |&(net, init, init_seed): &(Net, Init, u64)| {
-        let init = match init.gain {
-            Gain::Default => format!("{}, g = 1", init.name()),
+        let init = match init.gain() {
+            Some(Gain::Default) => format!("{}, g = 1", init.name()),
             _ => init.name().to_owned(),
         };
         ProbedNetwork { job: None, net: net.name(), init, init_seed, data_seed: None }

@@ -10,7 +10,7 @@ use crate::nn::{
     Accumulation, Affine, Arithmetic, Backward, BatchNorm, Buffer, Conv, Layer, Linear, Param,
     Part, Pass, Sgd, Tape, init,
 };
-use wninit_core::job::{self, Arch, Gain, Init, Network, Norm, Precision};
+use wninit_core::job::{self, Arch, Init, Network, Norm, Precision};
 use wninit_core::plan::cohort::Shape;
 
 use residual::ResidualBlock;
@@ -24,6 +24,8 @@ pub struct ModelConfig {
     pub norm: Norm,
     /// Channels, height and width of an image.
     pub input: [i64; 3],
+    /// The initial value of the scalar at the end of each residual branch, if there is one.
+    pub branch_scale: Option<f64>,
     /// Number of classes.
     pub classes: i64,
     /// The device and the types of its arithmetic.
@@ -36,6 +38,7 @@ impl ModelConfig {
         ModelConfig {
             arch: shape.arch,
             norm: shape.norm,
+            branch_scale: shape.branch_scale.then_some(0.0),
             input: shape.dataset.shape().map(|size| size as i64),
             classes: shape.dataset.classes() as i64,
             arithmetic: match shape.precision {
@@ -46,7 +49,8 @@ impl ModelConfig {
     }
 
     fn network(&self) -> Network {
-        self.arch.network(self.input.map(|size| size as usize), self.classes as usize, self.norm)
+        let input = self.input.map(|size| size as usize);
+        self.arch.network(input, self.classes as usize, self.norm, self.branch_scale.is_some())
     }
 }
 
@@ -115,8 +119,11 @@ impl Model {
     /// [`Model::data_dependent`].
     pub(crate) fn drawn(config: ModelConfig, init: Init, seed: u64) -> Model {
         let mut model = Model::zeros(config, 1);
-        for affine in model.affines() {
-            init::draw(affine, init, seed);
+        init::draw_all(model.affines(), config.network().weights(), init, seed);
+        for part in model.parts() {
+            if let (Part::BranchScale(scale), Some(value)) = (part, config.branch_scale) {
+                let _ = scale.value.fill_(value);
+            }
         }
         model
     }
@@ -130,17 +137,17 @@ impl Model {
         batch: impl FnOnce() -> Tensor,
     ) -> Model {
         let mut model = Model::drawn(config, init, seed);
-        if init.gain == Gain::Datadep {
-            model.data_dependent(&batch().unsqueeze(0));
-        }
+        model.data_dependent(init, || batch().unsqueeze(0));
         model
     }
 
-    /// Runs the data-dependent pass over images `[1, batch, channel, height, width]`.
-    pub fn data_dependent(&mut self, x: &Tensor) {
-        let mut x = self.enter(x);
+    /// Runs the data-dependent pass of an initializer that has one; `batch` returns images
+    /// `[1, batch, channel, height, width]`.
+    pub fn data_dependent(&mut self, init: Init, batch: impl FnOnce() -> Tensor) {
+        let Some(rule) = init.gain().filter(|_| init.is_data_dependent()) else { return };
+        let mut x = self.enter(&batch());
         for layer in &mut self.layers {
-            x = layer.data_dependent(&x);
+            x = layer.data_dependent(&x, rule);
         }
     }
 
@@ -291,7 +298,7 @@ impl Model {
     pub fn affines(&mut self) -> Vec<&mut Affine> {
         let affine = |part| match part {
             Part::Affine(affine) => Some(affine),
-            Part::BatchNorm(_) => None,
+            Part::BatchNorm(_) | Part::BranchScale(_) => None,
         };
         self.parts().into_iter().filter_map(affine).collect()
     }
@@ -373,7 +380,14 @@ mod tests {
             (Arch::ResNet { blocks: 1, width: 2 }, Norm::Weight),
             (Arch::ResNet { blocks: 1, width: 2 }, Norm::Batch),
         ] {
-            let config = ModelConfig { arch, norm, input: [3, 8, 8], classes: 4, arithmetic };
+            let config = ModelConfig {
+                arch,
+                norm,
+                branch_scale: None,
+                input: [3, 8, 8],
+                classes: 4,
+                arithmetic,
+            };
             let x = Tensor::rand([2, 6, 3, 8, 8], (Kind::Float, Device::Cpu));
             let y = Tensor::zeros([2, 6], (Kind::Int64, Device::Cpu));
             let each = |number: f32| Tensor::from_slice(&[number; 2]);

@@ -4,7 +4,7 @@
 use tch::Tensor;
 
 use super::conv_algorithm::stack;
-use super::{Arithmetic, Backward, Buffer, Layer, Param, Part, Pass};
+use super::{Arithmetic, Backward, Buffer, Gain, Layer, Param, Part, Pass};
 use crate::ffi::batch_norm_backward;
 
 const MOMENTUM: f64 = 0.1;
@@ -97,7 +97,7 @@ impl Layer for BatchNorm {
         stack(grads.0)
     }
 
-    fn data_dependent(&mut self, x: &Tensor) -> Tensor {
+    fn data_dependent(&mut self, x: &Tensor, _rule: Gain) -> Tensor {
         self.forward(x, &mut Pass::NoTape)
     }
 

@@ -9,7 +9,7 @@ use super::conv_algorithm::{
 };
 use super::conv_timing::fastest;
 use super::kernels::Gradient;
-use super::{Affine, Arithmetic, Backward, Layer, Part, Pass, Role};
+use super::{Affine, Arithmetic, Backward, Gain, Layer, Part, Pass, Role};
 use wninit_core::job::Norm;
 
 /// `[member, batch, in, h, w]` to `[member, batch, out, h', w']`, padded by `k/2`.
@@ -93,9 +93,9 @@ impl Layer for Conv {
         dx.unwrap_or_default()
     }
 
-    fn data_dependent(&mut self, x: &Tensor) -> Tensor {
+    fn data_dependent(&mut self, x: &Tensor, rule: Gain) -> Tensor {
         let window = self.window;
-        self.affine.data_dependent(|affine| {
+        self.affine.data_dependent(rule, |affine| {
             forward(ConvAlgorithm::Dense, x, &affine.weight(), &affine.bias(), window)
         });
         self.forward(x, &mut Pass::Evaluate)

@@ -4,7 +4,7 @@ use tch::Tensor;
 
 use super::kernels::Gradient;
 use super::matmul::{WeightGradient, multiply};
-use super::{Affine, Arithmetic, Backward, Layer, Part, Pass, Role, kernels};
+use super::{Affine, Arithmetic, Backward, Gain, Layer, Part, Pass, Role, kernels};
 use wninit_core::job::Norm;
 
 /// `[member, batch, in]` to `[member, batch, out]`, one product for each member.
@@ -67,8 +67,8 @@ impl Layer for Linear {
         dx
     }
 
-    fn data_dependent(&mut self, x: &Tensor) -> Tensor {
-        self.affine.data_dependent(|affine| Linear::pre_activation(affine, x));
+    fn data_dependent(&mut self, x: &Tensor, rule: Gain) -> Tensor {
+        self.affine.data_dependent(rule, |affine| Linear::pre_activation(affine, x));
         self.forward(x, &mut Pass::Evaluate)
     }
 

@@ -21,7 +21,7 @@ pub use conv::Conv;
 pub use kernels::Sgd;
 pub(crate) use linear::Linear;
 pub(crate) use params::{Affine, Buffer, Param};
-pub(crate) use wninit_core::job::Role;
+pub(crate) use wninit_core::job::{Gain, Role};
 
 use tch::{Device, Kind, Tensor};
 
@@ -116,8 +116,8 @@ pub(crate) trait Layer: Send {
     fn backward(&mut self, dy: Tensor, back: &mut Backward, need_dx: bool) -> Tensor;
 
     /// The forward pass of data-dependent initialization, for a stack of one member: sets gains
-    /// and biases from the batch (Salimans & Kingma 2016, eq. 6).
-    fn data_dependent(&mut self, x: &Tensor) -> Tensor;
+    /// and biases from the batch by a data-dependent rule.
+    fn data_dependent(&mut self, x: &Tensor, rule: Gain) -> Tensor;
 
     fn visit<'a>(&'a mut self, visit: &mut dyn FnMut(Part<'a>));
 }
@@ -126,6 +126,8 @@ pub(crate) trait Layer: Send {
 pub(crate) enum Part<'a> {
     Affine(&'a mut Affine),
     BatchNorm(&'a mut BatchNorm),
+    /// The scalar at the end of a residual branch.
+    BranchScale(&'a mut Param),
 }
 
 impl<'a> Part<'a> {
@@ -133,12 +135,13 @@ impl<'a> Part<'a> {
         match self {
             Part::Affine(affine) => affine.params(),
             Part::BatchNorm(bn) => bn.params(),
+            Part::BranchScale(scale) => vec![scale],
         }
     }
 
     pub(crate) fn buffers(self) -> Vec<&'a mut Buffer> {
         match self {
-            Part::Affine(_) => Vec::new(),
+            Part::Affine(_) | Part::BranchScale(_) => Vec::new(),
             Part::BatchNorm(bn) => bn.buffers(),
         }
     }

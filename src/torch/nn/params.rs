@@ -5,7 +5,7 @@ use tch::{Kind, Tensor};
 
 use super::kernels::{Gradient, WeightNormed};
 use super::{Accumulation, Arithmetic, kernels};
-use wninit_core::job::{Norm, Role};
+use wninit_core::job::{Gain, Norm, Role};
 
 /// A trainable tensor `[member, …]`.
 pub struct Param {
@@ -172,7 +172,7 @@ impl Affine {
 
     /// The effective weight in the type of products. If the parameters require gradients, it is
     /// computed from them, differentiably.
-    pub(crate) fn weight(&self) -> Tensor {
+    pub fn weight(&self) -> Tensor {
         if self.direction.value.requires_grad() {
             return self.differentiable_weight().to_kind(self.arithmetic.compute);
         }
@@ -238,10 +238,34 @@ impl Affine {
         }
     }
 
-    /// Sets gain and bias so that each unit's pre-activation has mean 0 and variance 1 on a batch
-    /// (Salimans & Kingma 2016, eq. 6). `map` applies the current weight and bias to it and returns
-    /// `[member, batch, channel, …]`.
-    pub(crate) fn data_dependent(&mut self, map: impl Fn(&Affine) -> Tensor) {
+    /// Sets what a data-dependent rule sets, from a batch. `map` applies the current weight and bias
+    /// to it and returns `[member, batch, channel, …]`.
+    pub(crate) fn data_dependent(&mut self, rule: Gain, map: impl Fn(&Affine) -> Tensor) {
+        match rule {
+            Gain::Lsuv => self.unit_variance_of_layer(map),
+            _ => self.unit_variance_of_units(map),
+        }
+    }
+
+    /// Scales the weight so that the layer's pre-activations have variance 1 over all units
+    /// (Mishkin & Matas 2016, algorithm 1; the bias is 0, so that one pass is exact).
+    fn unit_variance_of_layer(&mut self, map: impl Fn(&Affine) -> Tensor) {
+        if self.role == Role::Head {
+            return;
+        }
+        let y = map(self).to_kind(self.arithmetic.params);
+        let scale = y.std(false).reciprocal();
+        let scaled = match &mut self.weight_norm {
+            Some(wn) => &mut wn.gain.value,
+            None => &mut self.direction.value,
+        };
+        let _ = scaled.g_mul_(&scale);
+        self.refresh();
+    }
+
+    /// Sets gain and bias so that each unit's pre-activation has mean 0 and variance 1
+    /// (Salimans & Kingma 2016, eq. 6).
+    fn unit_variance_of_units(&mut self, map: impl Fn(&Affine) -> Tensor) {
         let Some(wn) = &mut self.weight_norm else { return };
         let _ = wn.gain.value.fill_(1.0);
         let _ = self.bias.value.zero_();

@@ -2,7 +2,7 @@
 
 use tch::{Kind, Tensor};
 
-use super::{Backward, Layer, Part, Pass};
+use super::{Backward, Gain, Layer, Part, Pass};
 
 /// `[member, batch, channel, height, width]` to `[member, batch, channel]`.
 pub(crate) struct GlobalAveragePooling;
@@ -22,7 +22,7 @@ impl Layer for GlobalAveragePooling {
         dx
     }
 
-    fn data_dependent(&mut self, x: &Tensor) -> Tensor {
+    fn data_dependent(&mut self, x: &Tensor, _rule: Gain) -> Tensor {
         self.forward(x, &mut Pass::Evaluate)
     }
 

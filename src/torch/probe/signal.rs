@@ -68,9 +68,9 @@ pub enum Net {
 
 /// The initializers of Fig. 1. In these networks a default gain is 1 for every unit, not ‖v‖.
 pub(crate) const FIG1_INITS: [Init; 3] = [
-    Init { direction: Direction::He, gain: Gain::Default },
-    Init { direction: Direction::He, gain: Gain::Proposed },
-    Init { direction: Direction::Orthogonal, gain: Gain::Proposed },
+    Init::BuiltIn { direction: Direction::He, gain: Gain::Default },
+    Init::BuiltIn { direction: Direction::He, gain: Gain::Proposed },
+    Init::BuiltIn { direction: Direction::Orthogonal, gain: Gain::Proposed },
 ];
 
 /// Features and samples of the synthetic input.
@@ -100,7 +100,7 @@ impl Net {
             layer.visit(&mut |part| {
                 let Part::Affine(affine) = part else { return };
                 init::draw(affine, init, seed);
-                if init.gain == Gain::Default {
+                if init.gain() == Some(Gain::Default) {
                     if let Some(gain) = affine.gain() {
                         let _ = gain.value.fill_(1.0);
                     }

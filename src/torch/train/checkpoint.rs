@@ -82,28 +82,9 @@ pub(super) fn save(path: &Path, session: &mut Session) -> Result<()> {
     for (i, best) in session.best.iter().flatten().enumerate() {
         tensors.push((format!("best/{i}"), best.shallow_clone()));
     }
-    // The copies below are Rust allocations, which abort the process when memory runs out.
-    let bytes = tensors.iter().map(|(_, tensor)| 4 * tensor.numel()).sum::<usize>();
-    let room = Vec::<u8>::new().try_reserve_exact(2 * bytes);
-    room.with_context(|| {
-        format!("cannot write the checkpoint {}: no memory for its {bytes} bytes", path.display())
-    })?;
-    let host: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
-        .into_iter()
-        .map(|(name, tensor)| {
-            let tensor = tensor.to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
-            let shape = tensor.size().into_iter().map(|n| n as usize).collect();
-            let mut bytes = vec![0; tensor.numel() * 4];
-            tensor.view(-1).copy_data_u8(&mut bytes, tensor.numel());
-            (name, shape, bytes)
-        })
-        .collect();
-    let views = host
-        .iter()
-        .map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
-        .collect::<Result<Vec<_>>>()?;
     let metadata = HashMap::from([("state".to_owned(), serde_json::to_string(&header)?)]);
-    let payload = serialize(views, Some(metadata))?;
+    let payload = as_safetensors(tensors, metadata)
+        .with_context(|| format!("cannot write the checkpoint {}", path.display()))?;
 
     let write = || -> std::io::Result<()> {
         let dir = path.parent().unwrap_or(Path::new("."));
@@ -123,6 +104,35 @@ pub(super) fn save(path: &Path, session: &mut Session) -> Result<()> {
         File::open(dir)?.sync_all()
     };
     write().with_context(|| format!("cannot write the checkpoint {}", path.display()))
+}
+
+/// Tensors as the content of a safetensors file, in float32.
+///
+/// # Errors
+/// There is no memory for it.
+pub(crate) fn as_safetensors(
+    tensors: Vec<(String, Tensor)>,
+    metadata: HashMap<String, String>,
+) -> Result<Vec<u8>> {
+    // The copies below are Rust allocations, which abort the process when memory runs out.
+    let bytes = tensors.iter().map(|(_, tensor)| 4 * tensor.numel()).sum::<usize>();
+    let room = Vec::<u8>::new().try_reserve_exact(2 * bytes);
+    room.with_context(|| format!("no memory for its {bytes} bytes"))?;
+    let host: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
+        .into_iter()
+        .map(|(name, tensor)| {
+            let tensor = tensor.to_device(Device::Cpu).to_kind(Kind::Float).contiguous();
+            let shape = tensor.size().into_iter().map(|n| n as usize).collect();
+            let mut bytes = vec![0; tensor.numel() * 4];
+            tensor.view(-1).copy_data_u8(&mut bytes, tensor.numel());
+            (name, shape, bytes)
+        })
+        .collect();
+    let views = host
+        .iter()
+        .map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(serialize(views, Some(metadata))?)
 }
 
 /// A checkpoint file whose tensors have not been read.

@@ -12,7 +12,7 @@ use super::failure::reporting_panics;
 use crate::models::{Model, ModelConfig};
 use crate::nn::Arithmetic;
 use wninit_core::data::batches;
-use wninit_core::job::{Gain, Job};
+use wninit_core::job::Job;
 use wninit_core::plan::cohort::Cohort;
 
 /// The initial networks of a cohort, as one stack.
@@ -60,7 +60,8 @@ pub(super) fn drawn_in_parallel(jobs: &[Job], config: ModelConfig) -> Vec<Model>
 
 /// The network drawn from a job's seed, on the CPU.
 fn drawn(job: &Job, config: ModelConfig) -> Model {
-    let single = ModelConfig { arithmetic: Arithmetic::fp32(Device::Cpu), ..config };
+    let arithmetic = Arithmetic::fp32(Device::Cpu);
+    let single = ModelConfig { arithmetic, branch_scale: job.branch_scale, ..config };
     Model::drawn(single, job.init, job.init_seed)
 }
 
@@ -77,14 +78,14 @@ fn placed(job: &Job, mut drawn: Model, config: ModelConfig, data: &DeviceData) -
     } else {
         drawn
     };
-    if job.init.gain == Gain::Datadep {
+    network.data_dependent(job.init, || {
         let indices: Vec<i64> =
             batches::init_batch(job, &batches::split(job)).into_iter().map(i64::from).collect();
         let indices = Tensor::from_slice(&indices).unsqueeze(0).to_device(device);
         let (pixels, _) = data.train.gather(&indices);
         let preprocess =
             Preprocess::new(job.dataset, job.augment, job.input, &data.moments, device);
-        network.data_dependent(&preprocess.eval(&pixels));
-    }
+        preprocess.eval(&pixels)
+    });
     network
 }

@@ -189,7 +189,9 @@ mod tests {
                 (Arch::ResNet { blocks: 1, width: 2 }, Norm::Weight),
                 (Arch::ResNet { blocks: 1, width: 2 }, Norm::Batch),
             ] {
-                let config = ModelConfig { arch, norm, input: [3, 8, 8], classes: 4, arithmetic };
+                let branch_scale = matches!(arch, Arch::ResNet { .. }).then_some(1.0);
+                let (input, classes) = ([3, 8, 8], 4);
+                let config = ModelConfig { arch, norm, branch_scale, input, classes, arithmetic };
                 let mut model = Model::zeros(config, 2);
                 for param in model.params() {
                     let _ = param.value.uniform_(0.1, 0.2);

@@ -28,6 +28,7 @@ mod session;
 mod tf32_lock;
 mod trainer;
 
+pub(crate) use checkpoint::as_safetensors;
 pub use data::{DeviceData, DeviceImages};
 pub(crate) use trainer::CheckpointConfig;
 pub use trainer::Libtorch;

@@ -11,19 +11,19 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use chrono::Utc;
 use rayon::{ThreadPool, ThreadPoolBuilder};
-use tch::Device;
+use tch::{Device, Tensor};
 
 use super::checkpoint::{self, Checkpoint};
 use super::data::DeviceData;
 use super::failure::{catch_torch_panic, short};
-use super::initial::initial_stack;
+use super::initial::{initial_network, initial_stack};
 use super::session::{EndedMember, MemberProgress, Session};
 use super::tf32_lock::{Tf32Guard, Tf32Lock};
-use crate::models::ModelConfig;
+use crate::models::{Model, ModelConfig};
 use crate::{device, ffi};
 use wninit_core::data::{self, DataError};
 use wninit_core::execution::{NO_THREAD, Recompute};
-use wninit_core::job::{Dataset, JobId, Precision};
+use wninit_core::job::{Dataset, Job, JobId, Precision};
 use wninit_core::plan::cohort::{Cohort, Shape};
 use wninit_core::plan::cost;
 use wninit_core::results::{FailureReason, Outcome, Provenance, Record, hostname, one_line};
@@ -202,7 +202,7 @@ impl Libtorch {
         worker: usize,
         cohort: &Cohort,
         event: &mut (dyn FnMut(Event) + Send),
-    ) -> Result<(), Stop> {
+    ) -> Result<Session, Stop> {
         let started = Instant::now();
         let started_at = Utc::now();
         let device = self.devices[worker];
@@ -265,7 +265,44 @@ impl Libtorch {
                 return Err(Stop::Interrupted);
             }
         }
-        Ok(())
+        Ok(session)
+    }
+
+    /// Parameters and buffers of a job's network at its start, by name and without the member axis.
+    pub(crate) fn state_at_start(&self, job: &Job) -> Result<NamedTensors, Stop> {
+        self.on_worker(0, || {
+            let shape = Cohort::new(vec![job.clone()]).shape();
+            let (data, _tf32) = self.prepare_with_data(0, &shape)?;
+            let config = ModelConfig::of(&shape, self.devices[0]);
+            let mut network = initial_network(job, config, &data);
+            Ok(named(&mut network))
+        })
+    }
+
+    /// As [`Libtorch::state_at_start`], of the epoch with the best validation accuracy, for which the
+    /// job is trained again. `None` if it diverged before an epoch was whole.
+    pub(crate) fn state_at_best(
+        &self,
+        job: &Job,
+    ) -> Result<(Box<Record>, Option<NamedTensors>), Stop> {
+        self.on_worker(0, || {
+            let mut record = None;
+            let mut keep = |event| {
+                if let Event::Finished(finished) = event {
+                    record = Some(finished);
+                }
+            };
+            let mut session = self.run(0, &Cohort::new(vec![job.clone()]), &mut keep)?;
+            let record = record.expect("a session that is over has finished its member");
+            // A job that was trained to its end was tested with these parameters.
+            if record.outcome == Outcome::Diverged {
+                let Some(best) = &session.best else { return Ok((record, None)) };
+                for (mut now, best) in session.model.state().into_iter().zip(best) {
+                    now.copy_(best);
+                }
+            }
+            Ok((record, Some(named(&mut session.model))))
+        })
     }
 
     /// Whether to recompute activations so that the cohort fits its worker's share of the memory.
@@ -290,8 +327,19 @@ impl Trainer for Libtorch {
         cohort: &Cohort,
         event: &mut (dyn FnMut(Event) + Send),
     ) -> Result<(), Stop> {
-        self.on_worker(worker, || self.run(worker, cohort, event))
+        self.on_worker(worker, || self.run(worker, cohort, event).map(drop))
     }
+}
+
+/// A network's parameters and buffers.
+pub(crate) type NamedTensors = Vec<(String, Tensor)>;
+
+fn named(network: &mut Model) -> NamedTensors {
+    let params = network.params().into_iter().map(|p| (p.name.clone(), p.value.get(0).copy()));
+    let mut named: NamedTensors = params.collect();
+    let buffers = network.buffers().into_iter();
+    named.extend(buffers.map(|b| (b.name.clone(), b.value.get(0).copy())));
+    named
 }
 
 fn record(ended: EndedMember, provenance: Provenance) -> Record {
