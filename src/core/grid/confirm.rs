@@ -179,6 +179,7 @@ impl Grid {
             until_decided: None,
             explored: Some(explored),
             warnings,
+            files: self.files.clone(),
             place: Place::nowhere(),
             own,
             block,

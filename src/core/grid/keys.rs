@@ -19,6 +19,8 @@ pub(super) enum Holds {
     Ends,
     Metric,
     Field,
+    /// What is in a user's file.
+    Hash,
     /// A value of a field, or a table of conditions.
     Side,
     /// A table.
@@ -46,6 +48,7 @@ pub(super) enum Table {
     UntilDecided,
     Explored,
     Chosen,
+    Data,
 }
 
 macro_rules! keys {
@@ -71,6 +74,7 @@ const FILE: &[Key] = keys! {
     "extends": Text, "another grid, relative to this file, on top of which this one is read";
     "profile": NamedTables(Table::Profile), "overlays for --profile NAME";
     "explored": Table(Table::Explored), "the sweep that chose this one's learning rates, as `wninit confirm` writes it";
+    "data": Tables(Table::Data), "where the files of the field data_hash are, as `wninit run` writes it";
 };
 
 impl Table {
@@ -89,6 +93,7 @@ impl Table {
         Table::UntilDecided,
         Table::Explored,
         Table::Chosen,
+        Table::Data,
     ];
 
     /// The keys of the table; none if its keys are the fields of a job.
@@ -142,6 +147,10 @@ impl Table {
                 "runner_up": Number, "the second-best learning rate";
                 "runner_up_val_acc": Number, "its mean";
                 "note": Text, "what else to know of the choice";
+            },
+            Table::Data => keys! {
+                "hash": Hash, "what is in the file";
+                "path": Text, "the file, relative to this grid";
             },
         }
     }
