@@ -56,7 +56,8 @@ class Sweep:
         #: One row for each planned job: its fields, `outcome`, `best_val_acc` and `test_acc`.
         self.runs = runs
 
-        classes = runs["synthetic_classes"].fillna(runs["dataset"].map({"cifar100": 100})).fillna(10).astype(float)
+        own = runs["data_classes"] if "data_classes" in runs else float("nan")
+        classes = runs["synthetic_classes"].fillna(own).fillna(runs["dataset"].map({"cifar100": 100})).fillna(10).astype(float)
         runs["chance"] = 1 / classes
         done = runs[runs["outcome"].isin(["ok", "diverged"])].copy()
         if len(done) != self.cells["n_finished"].sum():

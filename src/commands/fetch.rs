@@ -5,9 +5,9 @@ use std::str::FromStr;
 
 use wninit_core::cli::usage;
 use wninit_core::console;
-use wninit_core::data;
 use wninit_core::data::fetch::{self, Fetched, Options};
 use wninit_core::data::files::Place;
+use wninit_core::data::{self, Sources};
 use wninit_core::grid::{Grid, Overrides};
 use wninit_core::job::DatasetName;
 use wninit_core::plan::Plan;
@@ -67,8 +67,8 @@ impl FromStr for Wanted {
 /// # Errors
 /// A grid is invalid, no source could be used, or the data folder cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
-    let datasets = datasets(args)?;
     let dir = args.data.clone().unwrap_or_else(data::default_dir);
+    let datasets = datasets(args, &dir)?;
     if args.check {
         for dataset in datasets {
             fetch::check(&Place { dataset, dir: dir.clone() })?;
@@ -83,6 +83,9 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let mut printed = Ok(());
     for dataset in datasets {
         let what = match fetch::fetch(dataset, &options)? {
+            Fetched::NothingToFetch if dataset == DatasetName::File => {
+                "nothing to fetch, it is your own".to_owned()
+            }
             Fetched::NothingToFetch => "nothing to fetch, it is part of the program".to_owned(),
             Fetched::AlreadyThere => format!("already there and complete, in {}", dir.display()),
             Fetched::New { folder, sources } => {
@@ -96,8 +99,9 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// The wanted data sets, without duplicates. All grids are read before anything is fetched.
-fn datasets(args: &Args) -> anyhow::Result<Vec<DatasetName>> {
+/// The wanted data sets, without duplicates. All grids, and the files that they name, are read before
+/// anything is fetched.
+fn datasets(args: &Args, dir: &Path) -> anyhow::Result<Vec<DatasetName>> {
     let mut datasets = Vec::new();
     let mut add = |dataset| {
         if !datasets.contains(&dataset) {
@@ -108,7 +112,10 @@ fn datasets(args: &Args) -> anyhow::Result<Vec<DatasetName>> {
         match wanted {
             Wanted::Dataset(dataset) => add(*dataset),
             Wanted::Grid(path) => {
-                let plan = Plan::of(&Grid::load(path, &args.overrides)?)?;
+                let grid = Grid::load(path, &args.overrides)?;
+                let plan = Plan::of(&grid)?;
+                let jobs = plan.jobs.iter().map(|planned| &planned.job);
+                Sources::new(dir.to_owned(), grid.files).check(jobs)?;
                 plan.jobs.iter().for_each(|planned| add(planned.job.dataset.name()));
             }
         }

@@ -13,7 +13,7 @@ use super::Cli;
 use crate::slurm::{ARRAY, FINISH, JobArray};
 use wninit_core::cli::{GridArgs, usage};
 use wninit_core::console::{self, say, warn};
-use wninit_core::data::{self, fetch, files};
+use wninit_core::data::{self, Sources, fetch, files};
 use wninit_core::grid::Grid;
 use wninit_core::job::Job;
 use wninit_core::plan::Plan;
@@ -121,6 +121,8 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let program = text(&program, "this program")?;
     check_data(&plan, Path::new(&data), &args.grid.grid)?;
+    let jobs = plan.jobs.iter().map(|planned| &planned.job);
+    Sources::new(data.clone().into(), grid.files.clone()).checked(jobs)?;
     warn(&plan.warnings);
 
     if results.contains('\\') {

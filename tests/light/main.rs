@@ -14,6 +14,9 @@ mod grids;
 mod jobs;
 mod journal;
 mod makefile;
+#[path = "../common/npz.rs"]
+mod npz;
+mod own_data;
 mod own_initializers;
 mod plan_command;
 mod pool;

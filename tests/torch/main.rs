@@ -10,7 +10,10 @@ mod doctor;
 mod faults;
 mod foreign;
 mod golden;
+#[path = "../common/npz.rs"]
+mod npz;
 mod output;
+mod own_data;
 mod own_initializers;
 #[path = "../program/mod.rs"]
 mod program;

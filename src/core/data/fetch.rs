@@ -79,7 +79,7 @@ impl Recipe {
     /// The recipe for a data set; `None` if there is nothing to fetch.
     pub(crate) fn of(dataset: DatasetName) -> Option<Recipe> {
         let (content, upstream, package): (_, &[&str], _) = match dataset {
-            DatasetName::Digits | DatasetName::Synthetic => return None,
+            DatasetName::Digits | DatasetName::Synthetic | DatasetName::File => return None,
             DatasetName::FashionMnist => (
                 Content::Idx(idx::files(dataset)),
                 &[

@@ -87,6 +87,13 @@ pub struct DataError {
     pub(crate) is_missing: bool,
 }
 
+impl DataError {
+    /// A user's file cannot be used.
+    pub(super) fn own(message: String) -> DataError {
+        DataError { message, is_missing: false }
+    }
+}
+
 /// What is wrong with one file.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Problem {

@@ -2,7 +2,8 @@
 //!
 //! [`load`] is the whole interface to a data set: it returns images with the shape, number and
 //! labels that [`Dataset`] declares, or an error that names the file and the remedy. [`fetch`] puts
-//! files where `load` finds them. [`batches`] decides which images a job trains on and in which
+//! files where `load` finds them. [`Sources`] also finds users' own files, which `own.rs` reads.
+//! [`batches`] decides which images a job trains on and in which
 //! order. `train::augment` of `wninit-torch` turns bytes into a network's input.
 
 pub mod batches;
@@ -11,25 +12,31 @@ pub(crate) mod digits;
 pub mod fetch;
 pub mod files;
 pub mod idx;
+mod npy;
+mod own;
+mod sources;
 pub(crate) mod synthetic;
 
 use std::path::{Path, PathBuf};
 
 use crate::job::{Dataset, DatasetName};
 pub use files::{DataError, Place};
+pub use own::Loaded;
+pub(crate) use own::read as read_own;
+pub use sources::Sources;
 
 /// Images with their labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Images {
-    /// Pixels 0 … 255, row-major `[image, channel, height, width]`.
-    pub pixels: Vec<u8>,
+pub struct Images<P = u8> {
+    /// Bytes 0 … 255, or floating-point numbers, row-major `[image, channel, height, width]`.
+    pub pixels: Vec<P>,
     /// The class of each image, from 0.
     pub labels: Vec<i64>,
     /// Channels, height and width of an image.
     pub shape: [usize; 3],
 }
 
-impl Images {
+impl<P> Images<P> {
     /// Number of images.
     pub fn len(&self) -> usize {
         self.labels.len()
@@ -39,7 +46,9 @@ impl Images {
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
+}
 
+impl Images {
     /// Returns what is not as expected: the number of images, their shape, a label that no class
     /// has, a class that no image has.
     fn check(&self, expected: Dataset, images: usize) -> Result<(), String> {
@@ -71,7 +80,14 @@ impl Images {
     }
 }
 
-/// Mean and standard deviation of each channel's pixels, as x/255.
+/// The value of a channel at one place of an image.
+pub trait Pixel: Copy {
+    /// The moments of images.
+    fn moments(images: &Images<Self>) -> Moments;
+}
+
+/// Mean and standard deviation of each channel's pixels: of bytes as x/255, of floating-point
+/// numbers as they are.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Moments {
     /// Of each channel.
@@ -82,7 +98,13 @@ pub struct Moments {
 
 impl Moments {
     /// Computes the moments of images.
-    pub fn of(images: &Images) -> Moments {
+    pub fn of<P: Pixel>(images: &Images<P>) -> Moments {
+        P::moments(images)
+    }
+}
+
+impl Pixel for u8 {
+    fn moments(images: &Images) -> Moments {
         let [channels, height, width] = images.shape;
         let plane = height * width;
         let mut sums = vec![[0_u64; 2]; channels]; // of x and of x²: exact
@@ -102,19 +124,40 @@ impl Moments {
     }
 }
 
+impl Pixel for f32 {
+    fn moments(images: &Images<f32>) -> Moments {
+        let [channels, height, width] = images.shape;
+        let plane = (height * width).max(1);
+        let count = (images.len() * plane).max(1) as f64;
+        let means = |value: &dyn Fn(usize, f64) -> f64| -> Vec<f64> {
+            let mut sums = vec![0.0; channels];
+            for (i, plane) in images.pixels.chunks_exact(plane).enumerate() {
+                let channel = i % channels;
+                sums[channel] += plane.iter().map(|&x| value(channel, x.into())).sum::<f64>();
+            }
+            sums.into_iter().map(|sum| sum / count).collect()
+        };
+        let mean = means(&|_, x| x);
+        // Around the mean: a difference of large squares would lose all digits.
+        let std = means(&|channel, x| (x - mean[channel]).powi(2));
+        Moments { std: std.into_iter().map(f64::sqrt).collect(), mean }
+    }
+}
+
 /// A data set in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Data {
+pub struct Data<P = u8> {
     /// Which one.
     pub dataset: Dataset,
-    /// Training images, including those that a job holds out for validation.
-    pub train: Images,
+    /// Training images, including those that a job holds out for validation; of a data set without
+    /// a test set, also those for testing.
+    pub train: Images<P>,
     /// Test images.
-    pub test: Images,
+    pub test: Images<P>,
 }
 
 /// Reads a data set from the data folder `dir` (or makes it: `digits` and `synthetic` need no
-/// folder) and checks it against what [`Dataset`] promises.
+/// folder) and checks it against what [`Dataset`] promises. A user's file is read by [`Sources`].
 ///
 /// # Errors
 /// [`DataError`]: a file is missing, cannot be read, or does not hold what it should.

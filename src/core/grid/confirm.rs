@@ -180,6 +180,7 @@ impl Grid {
             explored: Some(explored),
             warnings,
             initializers: self.initializers.clone(),
+            files: self.files.clone(),
             place: Place::nowhere(),
             own,
             block,

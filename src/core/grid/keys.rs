@@ -28,6 +28,8 @@ pub(super) enum Holds {
     Direction,
     /// An expression as text, or a number.
     Expression,
+    /// What is in a user's file.
+    Hash,
     /// A value of a field, or a table of conditions.
     Side,
     /// A table.
@@ -56,6 +58,7 @@ pub(super) enum Table {
     Explored,
     Chosen,
     Initializer,
+    Data,
 }
 
 macro_rules! keys {
@@ -82,6 +85,7 @@ const FILE: &[Key] = keys! {
     "profile": NamedTables(Table::Profile), "overlays for --profile NAME";
     "initializer": Tables(Table::Initializer), "an initializer of your own: a further value of init";
     "explored": Table(Table::Explored), "the sweep that chose this one's learning rates, as `wninit confirm` writes it";
+    "data": Tables(Table::Data), "where the files of the field data_hash are, as `wninit run` writes it";
 };
 
 static INITIALIZER: LazyLock<Vec<Key>> = LazyLock::new(|| {
@@ -111,6 +115,7 @@ impl Table {
         Table::Explored,
         Table::Chosen,
         Table::Initializer,
+        Table::Data,
     ];
 
     /// The keys of the table; none if its keys are the fields of a job.
@@ -166,6 +171,10 @@ impl Table {
                 "note": Text, "what else to know of the choice";
             },
             Table::Initializer => &INITIALIZER,
+            Table::Data => keys! {
+                "hash": Hash, "what is in the file";
+                "path": Text, "the file, relative to this grid";
+            },
         }
     }
 }

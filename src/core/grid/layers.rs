@@ -7,7 +7,7 @@ use super::until_decided::Wanted;
 use super::{
     Axis, Block, Claim, Exclude, Explored, GridError, Place, Published, Setting, Zip, parse,
 };
-use crate::job::Field;
+use crate::job::{DataHash, Field};
 
 /// The longest chain of `extends`.
 const MAX_EXTENDS: usize = 16;
@@ -28,6 +28,7 @@ pub(super) struct Layer {
     pub until_decided: Option<Wanted>,
     pub explored: Option<Explored>,
     pub initializer: Option<Vec<Initializer>>,
+    pub data: Vec<(DataHash, PathBuf)>,
     pub profile: Vec<(String, Layer)>,
 }
 
@@ -84,6 +85,8 @@ pub(super) fn overlay(mut parent: Layer, child: Layer) -> Layer {
     parent.published.iter_mut().flatten().for_each(|published| published.inherited = true);
     parent.profile.retain(|(name, _)| !child.profile.iter().any(|(own, _)| own == name));
     parent.profile.extend(child.profile);
+    parent.data.retain(|(hash, _)| !child.data.iter().any(|(own, _)| own == hash));
+    parent.data.extend(child.data);
     Layer {
         name: child.name.or(parent.name),
         about: child.about.or(parent.about),

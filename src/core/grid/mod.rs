@@ -25,7 +25,8 @@
 //! `[profile.NAME]` is an overlay for `--profile NAME`, and `[[claim]]` and `[[published]]` state
 //! what the sweep is meant to show. `until_decided` adds seeds until the claims are decided.
 //! `[explored]` names the sweep that chose the learning rates. `[[initializer]]` defines a further
-//! value of `init`.
+//! value of `init`. `path` under `[base]` names a user's file, and `[[data]]` where a file of a known
+//! content is.
 //!
 //! Every error in a grid is a [`GridError`]: one line that names the file, the line, the key and
 //! what to do. Every value keeps the [`Place`] where it was written, so that an error found late,
@@ -34,6 +35,7 @@
 mod axis;
 mod claim;
 mod confirm;
+mod data_files;
 mod error;
 mod expansion;
 mod explored;
@@ -47,7 +49,7 @@ mod until_decided;
 mod write;
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use axis::{Axis, Condition};
 use axis::{Block, Exclude, Zip, canonical};
@@ -65,7 +67,7 @@ pub use overrides::Overrides;
 pub use schema::json_schema;
 pub use until_decided::UntilDecided;
 
-use crate::job::{FIELDS, Field, SEED_FIELDS, unknown};
+use crate::job::{DataHash, FIELDS, Field, PATH, SEED_FIELDS, unknown};
 
 /// The most combinations that a grid may have, excluded ones included.
 pub(crate) const MAX_JOBS: usize = 2_000_000;
@@ -89,6 +91,8 @@ pub struct Grid {
     /// Warnings for the user.
     pub warnings: Vec<String>,
     initializers: Vec<Initializer>,
+    /// The absolute paths of users' files, by what is in them.
+    pub files: Vec<(DataHash, PathBuf)>,
     place: Place,
     own: Block,
     block: Vec<Block>,
@@ -146,6 +150,7 @@ impl Grid {
             explored: layer.explored,
             warnings: Vec::new(),
             initializers: layer.initializer.unwrap_or_default(),
+            files: layer.data,
             place: file,
             own: Block {
                 base: layer.base,
@@ -166,6 +171,7 @@ impl Grid {
             grid.check_seeds()?;
             grid.drop_what_never_occurs(true)?;
         }
+        grid.read_files()?;
         if let Some(wanted) = layer.until_decided {
             grid.set_until_decided(&wanted)?;
         }
@@ -301,8 +307,18 @@ fn retain<T>(items: &mut Vec<T>, keep: Vec<bool>) {
 
 /// The field of that name, or an error message.
 fn field_named(name: &str) -> Result<&'static Field, String> {
+    if name == PATH.name {
+        return Err(
+            "path stands under [base], and names one file: give each file a [[block]]".to_owned()
+        );
+    }
     Field::named(name)
         .ok_or_else(|| unknown("key", &shorten(name, 100), FIELDS.iter().map(|f| f.name)))
+}
+
+/// The field of that name, or `path`, which only a base may set.
+fn setting_named(name: &str) -> Result<&'static Field, String> {
+    if name == PATH.name { Ok(&PATH) } else { field_named(name) }
 }
 
 /// The words joined by commas, without the middle of a long list.

@@ -2,8 +2,8 @@
 
 use super::axis::{canonical, same};
 use super::initializers::check;
-use super::{Axis, Block, Grid, GridError, Place, Setting, field_named, list_of};
-use crate::job::{Field, Value, did_you_mean, unknown};
+use super::{Axis, Block, Grid, GridError, Place, Setting, list_of, setting_named};
+use crate::job::{Field, PATH, Value, did_you_mean, unknown};
 
 /// Changes of the command line to a grid.
 #[derive(clap::Args, Clone, Debug, Default)]
@@ -34,8 +34,8 @@ impl Grid {
             .split_once('=')
             .ok_or_else(|| place.error("expected key=value, for example --set epochs=3"))?;
         let (key, text) = (key.trim(), text.trim());
-        let field = place.checked(field_named(key))?;
-        let value = from_option(text);
+        let field = place.checked(setting_named(key))?;
+        let value = if *field == PATH { Value::Text(text.to_owned()) } else { from_option(text) };
         place.checked(check(field, &value))?;
         if let Some(axis) = self.all_axes().find(|axis| axis.field == field) {
             return Err(place.error(format!(

@@ -18,9 +18,12 @@ use super::keys::Table;
 use super::until_decided::Wanted;
 use super::{
     Axis, Block, Chosen, Claim, Condition, Exclude, Expectation, Explored, GridError, Layer,
-    MAX_JOBS, Metric, Place, Published, Setting, Zip, canonical, check_name, field_named, shorten,
+    MAX_JOBS, Metric, Place, Published, Setting, Zip, canonical, check_name, field_named,
+    setting_named, shorten,
 };
-use crate::job::{Definition, Direction, Field, Kind, Value, check_init_name, unknown};
+use crate::job::{
+    DataHash, Definition, Direction, Field, Kind, PATH, Value, check_init_name, unknown,
+};
 
 /// The longest grid file, in bytes: it is written by people.
 const MAX_FILE: u64 = 4 << 20;
@@ -67,7 +70,8 @@ pub(super) fn text(text: &str, path: &Path) -> Result<Layer, GridError> {
         .filter(|(_, byte)| *byte == b'\n')
         .map(|(offset, _)| offset)
         .collect();
-    let source = Source { file: path.display().to_string().into(), newlines };
+    let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+    let source = Source { file: path.display().to_string().into(), folder, newlines };
     let table = DeTable::parse(text).map_err(|error| {
         let message = format!("not valid TOML: {}", error.message());
         let place = source.place(error.span().unwrap_or(0..0), "");
@@ -81,6 +85,8 @@ type Entry<'t> = (&'t str, &'t Spanned<DeValue<'t>>);
 
 struct Source {
     file: Arc<str>,
+    /// The file's folder.
+    folder: PathBuf,
     /// Where each line ends.
     newlines: Vec<usize>,
 }
@@ -169,6 +175,7 @@ impl Source {
                     let table = self.table(value, &place)?;
                     layer.until_decided = Some(self.until_decided(table, place)?);
                 }
+                "data" => layer.data = self.each(value, &place, Source::data)?,
                 "explored" => {
                     layer.explored = Some(self.explored(self.table(value, &place)?, &place)?)
                 }
@@ -212,13 +219,17 @@ impl Source {
 
     fn base(&self, table: &DeTable, path: &str) -> Parsed<Vec<Setting>> {
         let mut settings = Vec::new();
-        for (field, item, place) in self.fields(table, path)? {
-            let value = self.value(item, &place)?;
+        for ((key, item), place) in self.all_entries(table, path) {
+            let field = place.checked(setting_named(key))?;
+            let mut value = self.value(item, &place)?;
             if let Err(message) = check(field, &value) {
                 let is_axis = matches!(item.get_ref(), DeValue::Array(_) | DeValue::Table(_));
                 let hint =
                     if is_axis { "; several values are an axis: move it to [grid]" } else { "" };
                 return Err(place.error(format!("{message}{hint}")));
+            }
+            if *field == PATH {
+                value = Value::Text(self.beside(&value.to_string(), &place)?);
             }
             settings.push(Setting { field, value, place });
         }
@@ -622,6 +633,24 @@ impl Source {
         }
         let name = name.ok_or_else(|| place.error("name is missing: the word that init takes"))?;
         Ok(Initializer { name, rule, place: place.clone() })
+    }
+
+    fn data(&self, table: &DeTable, place: &Place) -> Parsed<(DataHash, PathBuf)> {
+        let (mut hash, mut path) = (None, None);
+        for ((key, value), place) in self.entries(table, &place.key, Table::Data)? {
+            let text = self.string(value, &place)?;
+            match key {
+                "hash" => hash = Some(place.checked(text.parse())?),
+                _ => path = Some(self.beside(&text, &place)?.into()),
+            }
+        }
+        hash.zip(path).ok_or_else(|| place.error("it needs hash and path"))
+    }
+
+    /// A path that is relative to the grid's folder.
+    fn beside(&self, path: &str, place: &Place) -> Parsed<String> {
+        let path = self.folder.join(path).into_os_string().into_string();
+        path.map_err(|path| place.error(format!("{path:?} is not UTF-8; rename it")))
     }
 
     fn metric(&self, value: &Spanned<DeValue>, place: &Place) -> Parsed<Metric> {

@@ -9,7 +9,7 @@ use super::claim::Metric;
 use super::keys::{Holds, Key, Table};
 use super::parse::MAX_TABLES;
 use super::{MAX_JOBS, MAX_NAME};
-use crate::job::{Choice, Choices, Direction, FIELDS, Field, Kind, MAX_INIT_NAME, MAX_SIZE};
+use crate::job::{Choice, Choices, Direction, FIELDS, Field, Kind, MAX_INIT_NAME, MAX_SIZE, PATH};
 
 /// The grid format as a JSON schema, draft 2020-12.
 pub fn json_schema() -> Json {
@@ -58,7 +58,11 @@ fn table(kind: Table) -> Json {
     let list =
         |field: &Field| json!({ "type": "array", "items": reference(field.name), "minItems": 1 });
     match kind {
-        Table::Base => fields(|field| reference(field.name)),
+        Table::Base => {
+            let mut base = fields(|field| reference(field.name));
+            base["properties"][PATH.name] = value(&PATH);
+            base
+        }
         Table::Grid => fields(|field| axis(field, true)),
         Table::Zip => with(fields(|field| axis(field, false)), json!({ "minProperties": 1 })),
         Table::Conditions => {
@@ -107,6 +111,7 @@ fn table(kind: Table) -> Json {
         Table::Explored => with(keyed(kind), json!({ "required": ["folder", "chosen"] })),
         Table::Chosen => with(keyed(kind), json!({ "required": ["lr"] })),
         Table::Initializer => with(keyed(kind), json!({ "required": ["name", "direction"] })),
+        Table::Data => with(keyed(kind), json!({ "required": ["hash", "path"] })),
         Table::File | Table::Profile | Table::Block | Table::Range | Table::UntilDecided => {
             keyed(kind)
         }
@@ -147,6 +152,7 @@ fn of_key(key: &Key) -> Json {
         Holds::Field => {
             json!({ "enum": FIELDS.iter().map(|field| field.name).collect::<Vec<_>>() })
         }
+        Holds::Hash => hash(),
         Holds::Side => json!({}),
         Holds::Table(kind) => reference(&format!("{kind:?}")),
         Holds::Tables(kind) => {
@@ -157,6 +163,10 @@ fn of_key(key: &Key) -> Json {
         }
     };
     with(json!({ "description": key.about }), schema)
+}
+
+fn hash() -> Json {
+    json!({ "type": "string", "pattern": "^sha256:[0-9a-f]{16}$" })
 }
 
 /// One of some words, with the meaning of each for the editors that show it.
@@ -197,6 +207,8 @@ fn value(field: &Field) -> Json {
                 range
             }
             Kind::Boolean => json!({ "type": "boolean" }),
+            Kind::Hash => hash(),
+            Kind::Path => json!({ "type": "string" }),
             Kind::Sizes => {
                 let size = json!({ "type": "integer", "minimum": 1, "maximum": MAX_SIZE });
                 json!({ "anyOf": [
@@ -209,7 +221,7 @@ fn value(field: &Field) -> Json {
     if field.constant {
         let text = Json::String(field.default.to_owned());
         schema["default"] = match field.kind {
-            Kind::Choice(_) | Kind::Sizes => text,
+            Kind::Choice(_) | Kind::Sizes | Kind::Hash | Kind::Path => text,
             Kind::Whole(..) | Kind::Number(..) | Kind::Boolean => {
                 serde_json::from_str(field.default).unwrap_or(text)
             }
@@ -232,7 +244,7 @@ fn axis(field: &Field, unique: bool) -> Json {
         Kind::Number(..) => {
             json!({ "required": ["log", "count"], "not": { "required": ["from"] } })
         }
-        Kind::Choice(_) | Kind::Boolean | Kind::Sizes => return list,
+        Kind::Choice(_) | Kind::Boolean | Kind::Sizes | Kind::Hash | Kind::Path => return list,
     };
     json!({ "description": field.about, "anyOf": [list, with(table(Table::Range), ranges)] })
 }

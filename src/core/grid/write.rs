@@ -92,6 +92,11 @@ pub(super) fn grid(grid: &Grid) -> String {
         text.extend(explored.chosen.iter().map(|one| format!("  {},\n", chosen(one))));
         text += "]\n";
     }
+    for (hash, path) in &grid.files {
+        text += "\n[[data]]\n";
+        line(&mut text, "hash", &string(&hash.to_string()));
+        line(&mut text, "path", &string(&path.to_string_lossy()));
+    }
     text
 }
 

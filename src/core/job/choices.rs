@@ -114,6 +114,18 @@ choices! {
         Cifar100 = "cifar100",
         /// Noisy class prototypes of any shape, generated in memory; the same for every job.
         Synthetic = "synthetic",
+        /// Your own images or features, from the file that `path` names.
+        File = "file" ("your own, at path"),
+    }
+}
+
+choices! {
+    /// The values of a user's file, as they are kept in memory.
+    DataType, "data type" {
+        /// Bytes 0 to 255.
+        Uint8 = "uint8",
+        /// Single precision, to which double precision is rounded.
+        Float32 = "float32",
     }
 }
 
@@ -130,11 +142,13 @@ choices! {
 }
 
 choices! {
-    /// Scaling of an image's bytes to a network's input, per channel.
+    /// Scaling of an image's values to a network's input, per channel.
     InputScaling, "input scaling" {
         /// As in the paper: x/255 − 0.5, and for CIFAR (x/255 − mean)/std with the published values.
-        Paper = "paper" ("x/255 - 0.5; CIFAR by its published mean and standard deviation"),
-        /// Mean 0 and variance 1 over all training images, validation included.
+        /// Floating-point values of a file stay as they are.
+        Paper = "paper" ("x/255 - 0.5; CIFAR by its published mean and standard deviation; a file's floats as they are"),
+        /// Mean 0 and variance 1 over all training images, validation included; of a file without a
+        /// test set, over all of its images.
         Standardised = "standardised" ("mean 0, variance 1 over the training set"),
     }
 }

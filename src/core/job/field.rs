@@ -4,11 +4,11 @@ use std::fmt;
 
 use super::arch::{ModelName, Size};
 use super::choices::{
-    Augment, Choice, Choices, DatasetName, InputScaling, Norm, Precision, Schedule,
+    Augment, Choice, Choices, DataType, DatasetName, InputScaling, Norm, Precision, Schedule,
 };
 use super::initializer::Init;
 use super::value::Value;
-use super::{Draft, FIELDS, Settings, one_of};
+use super::{DataHash, Draft, FIELDS, Settings, one_of};
 
 /// The values that a field accepts.
 #[derive(Clone, Copy)]
@@ -24,6 +24,10 @@ pub(crate) enum Kind {
     Boolean,
     /// Channels, height and width.
     Sizes,
+    /// A [`DataHash`].
+    Hash,
+    /// The path of a file.
+    Path,
 }
 
 /// One field of a job: its key in a grid, its column in a CSV file, its part of the id.
@@ -165,7 +169,7 @@ macro_rules! words {
     };
 }
 
-words!(DatasetName, Augment, InputScaling, ModelName, Norm, Precision, Schedule);
+words!(DatasetName, DataType, Augment, InputScaling, ModelName, Norm, Precision, Schedule);
 
 impl FieldType for Init {
     const KIND: Kind = Kind::Choice(<Init as Choices>::choices);
@@ -232,6 +236,35 @@ impl FieldType for [u16; 3] {
         Value::Text(self.map(|size| size.to_string()).join("x"))
     }
 }
+
+impl FieldType for DataHash {
+    const KIND: Kind = Kind::Hash;
+    fn read(value: &Value, _: Kind) -> Result<Self, String> {
+        value.parse()
+    }
+    fn value(self) -> Value {
+        Value::Text(self.to_string())
+    }
+}
+
+/// The key `path` of a grid. It is no field of a job: the grid replaces it by the fields `data_…`,
+/// which say what is in the file.
+pub(crate) static PATH: Field = Field {
+    name: "path",
+    about: "the file of dataset = \"file\", .npz or .safetensors, relative to this grid",
+    unit: "",
+    default: "none",
+    empty: "",
+    as_before: None,
+    kind: Kind::Path,
+    constant: false,
+    optional: true,
+    set: |_, value, _| match value {
+        Value::Text(_) => Ok(()),
+        other => Err(format!("expected the path of a file, got {other}")),
+    },
+    get: |_| None,
+};
 
 /// Makes [`Draft`], [`Settings`] and [`FIELDS`] of the table of fields. After its name, type and
 /// text, a field says how a job stores it:

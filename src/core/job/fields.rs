@@ -5,14 +5,19 @@
 use std::sync::LazyLock;
 
 use super::arch::{Arch, ModelName};
-use super::choices::{Augment, DatasetName, InputScaling, Norm, Precision, Schedule};
+use super::choices::{Augment, DataType, DatasetName, InputScaling, Norm, Precision, Schedule};
 use super::field::{Declared, Field, FieldType, Kind, fields, held, settled, stored};
 use super::initializer::{Direction, Gain, Init};
-use super::value::Value;
-use super::{Dataset, Job, JobError};
+use super::value::{MAX_CLASSES, Value};
+use super::{DataHash, Dataset, Job, JobError};
 
 /// The fields that distinguish replicates of one setting.
 pub const SEED_FIELDS: [&str; 3] = ["seed", "init_seed", "data_seed"];
+
+/// The default of a field that says what is in a user's file.
+const FOUND: &str = "found in the file";
+/// When such a field does not apply.
+const NO_FILE: &str = "the data set is not a file";
 
 fields! {
     dataset: DatasetName {
@@ -31,7 +36,7 @@ fields! {
         about: "number of classes of the synthetic data set",
         unit: "classes",
         default: "10",
-        kind: Kind::Whole(2, 10_000),
+        kind: Kind::Whole(2, MAX_CLASSES),
         empty: "the data set is not synthetic",
     } get |job| { job.dataset.draft().synthetic_classes };
 
@@ -42,6 +47,55 @@ fields! {
         kind: Kind::Whole(10, 10_000_000),
         empty: "the data set is not synthetic",
     } get |job| { job.dataset.draft().synthetic_images };
+
+    data_hash: DataHash {
+        about: "the first 64 bits of a SHA-256 of what is in the file, whatever its name and format",
+        otherwise: FOUND,
+        empty: NO_FILE,
+        as_before: Some(""),
+    } get |job| { job.dataset.draft().data_hash };
+
+    data_type: DataType {
+        about: "type of the images in the file: {choices}",
+        otherwise: FOUND,
+        empty: NO_FILE,
+        as_before: Some(""),
+    } get |job| { job.dataset.draft().data_type };
+
+    data_shape: [u16; 3] {
+        about: "shape of an image in the file; n features are 1x1xn",
+        unit: "channels x height x width",
+        otherwise: FOUND,
+        empty: NO_FILE,
+        as_before: Some(""),
+    } get |job| { job.dataset.draft().data_shape };
+
+    data_classes: u16 {
+        about: "number of classes in the file",
+        unit: "classes",
+        otherwise: FOUND,
+        kind: Kind::Whole(2, MAX_CLASSES),
+        empty: NO_FILE,
+        as_before: Some(""),
+    } get |job| { job.dataset.draft().data_classes };
+
+    data_train: u32 {
+        about: "number of training images in the file, validation included",
+        unit: "images",
+        otherwise: FOUND,
+        kind: Kind::Whole(2, u32::MAX as u64),
+        empty: NO_FILE,
+        as_before: Some(""),
+    } get |job| { job.dataset.draft().data_train };
+
+    data_test: u32 {
+        about: "number of test images in the file; 0: a fifth of all images is the test set, drawn with data_seed",
+        unit: "images",
+        otherwise: FOUND,
+        kind: Kind::Whole(0, u32::MAX as u64),
+        empty: NO_FILE,
+        as_before: Some(""),
+    } get |job| { job.dataset.draft().data_test };
 
     train_images: u32 {
         about: "train on this many images only, drawn with data_seed after the validation split",
@@ -210,7 +264,14 @@ impl Draft {
     /// # Errors
     /// Names the field to change and says why.
     pub fn resolve(&self) -> Result<Job, JobError> {
-        let missing = || JobError { field: "job", message: "a default is missing".to_owned() };
+        let missing = || match self.dataset {
+            Some(DatasetName::File) => JobError {
+                field: "dataset",
+                message: "\"file\" needs path = \"my.npz\", the file that holds your data"
+                    .to_owned(),
+            },
+            _ => JobError { field: "job", message: "a default is missing".to_owned() },
+        };
         self.with_defaults().settings().ok_or_else(missing)?.check()
     }
 }

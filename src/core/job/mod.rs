@@ -27,20 +27,22 @@ mod value;
 use std::ops::Deref;
 
 pub use arch::{Arch, ModelName};
-pub use choices::{Augment, DatasetName, InputScaling, Norm, Precision, Schedule};
+pub use choices::{Augment, DataType, DatasetName, InputScaling, Norm, Precision, Schedule};
 pub(crate) use choices::{Choice, Choices, choices, did_you_mean, one_of, unknown};
-pub use dataset::Dataset;
+pub use dataset::{DataHash, Dataset};
 pub use expression::{Expression, vocabulary};
 pub use field::Field;
-pub(crate) use field::Kind;
+pub(crate) use field::{Kind, PATH};
 pub use fields::{Draft, FIELDS, SEED_FIELDS, Settings};
 pub use id::JobId;
 pub(crate) use id::SCHEMA;
 pub use initializer::{Definition, Direction, Gain, Init};
 pub(crate) use initializer::{MAX_INIT_NAME, check_name as check_init_name};
+pub use network::{BatchNorm, Block, Conv, Layer, Linear, Network, Role, Run};
 pub use network::{BatchNorm, Block, Conv, Layer, Linear, Network, Role, Run, Weight};
 pub(crate) use value::MAX_SIZE;
 pub use value::Value;
+pub(crate) use value::{MAX_CLASSES, MAX_SIZE};
 
 /// A training run that can be carried out: validated, with every default filled in.
 #[derive(Clone, Debug, PartialEq)]
@@ -122,6 +124,9 @@ impl Settings {
         }
         let (all, test) = self.dataset.images();
         let (name, share) = (self.dataset.name(), self.val_fraction);
+        if test == 0 {
+            return err("data_train", format!("a fifth of {all} images is no test set"));
+        }
         let val = self.validated();
         if val == 0 || val >= all {
             let message =
@@ -231,7 +236,7 @@ mod tests {
                 Kind::Number(_, high, _) => (true, false, high >= 20.0),
                 Kind::Boolean => (false, true, false),
                 Kind::Whole(..) => (false, false, true),
-                Kind::Choice(_) | Kind::Sizes => (false, false, false),
+                Kind::Choice(_) | Kind::Sizes | Kind::Hash | Kind::Path => (false, false, false),
             };
             assert_eq!(found, declared, "{field:?}");
             assert_eq!(takes(Value::Text("1x8x8".into())), matches!(field.kind, Kind::Sizes));
@@ -250,17 +255,30 @@ mod tests {
             Kind::Number(low, high, _) => vec![Value::Float((low + high.min(1.0)) / 2.0)],
             Kind::Boolean => vec![Value::Boolean(true), Value::Boolean(false)],
             Kind::Sizes => vec![Value::Text("3x9x7".into())],
+            Kind::Hash => vec![Value::Text(DataHash::of(b"b").to_string())],
+            Kind::Path => Vec::new(),
         }
     }
 
     #[test]
     fn every_field_changes_the_id_and_takes_its_own_value_back() {
         let synthetic = ("dataset", "synthetic");
+        let hash = DataHash::of(b"a").to_string();
+        let file = [
+            ("dataset", "file"),
+            ("data_hash", &*hash),
+            ("data_type", "float32"),
+            ("data_shape", "1x8x8"),
+            ("data_classes", "10"),
+            ("data_train", "900"),
+            ("data_test", "100"),
+        ];
         let warm = [synthetic, ("model", "wrn"), ("epochs", "9"), ("warmup_epochs", "2")];
         for field in FIELDS.iter() {
             let mut changes = 0;
             // One at least of these jobs has the field and takes another value of it.
-            for base in [&warm[..], &[synthetic, ("model", "mlp")], &[("dataset", "cifar10")]] {
+            let mlp = [synthetic, ("model", "mlp")];
+            for base in [&warm[..], &mlp, &[("dataset", "cifar10")], &file] {
                 let plain = job(base).unwrap();
                 for value in examples(field) {
                     let mut draft = draft(base);

@@ -43,6 +43,9 @@ impl fmt::Display for Value {
 /// The largest size along an axis of an image.
 pub(crate) const MAX_SIZE: u64 = 4096;
 
+/// The largest number of classes.
+pub(crate) const MAX_CLASSES: u64 = 10_000;
+
 impl Value {
     pub(super) fn parse<T: FromStr<Err = String>>(&self) -> Result<T, String> {
         match self {

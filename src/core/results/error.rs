@@ -33,6 +33,10 @@ pub enum ResultsError {
              would be wrong too often; add --until-decided, take the folder's own grid.toml, or give the grid \
              another name", .0.display())]
     Sequential(PathBuf),
+    /// A user's file is not the one that the folder was planned with.
+    #[error("{}: the content of {file} was {before} when this folder was planned, and is {now} now; put the old \
+             file back, or give the grid another name", .dir.display())]
+    DataChanged { dir: PathBuf, file: String, before: String, now: String },
     /// An I/O error.
     #[error("cannot {action} {}: {source}{}", .path.display(), hint(.source))]
     Io { action: &'static str, path: PathBuf, source: std::io::Error },

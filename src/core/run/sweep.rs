@@ -105,8 +105,7 @@ impl SweepFolder {
 /// validated plan: an invalid grid must not change the disk.
 ///
 /// # Errors
-/// Another process has the lock, a file fails validation, a write fails, or the grid fixes the number
-/// of seeds of a folder whose seeds were added until its claims were decided.
+/// Another process has the lock, a file fails validation, a write fails, or [`refuse`] does.
 pub fn open(
     dir: &Path,
     shard: Option<Shard>,
@@ -114,7 +113,7 @@ pub fn open(
     plan: &[Job],
     part: &[Job],
 ) -> Result<SweepFolder, ResultsError> {
-    refuse_to_fix_seeds(dir, grid_toml)?;
+    refuse(dir, grid_toml)?;
     let journal = Journal::open(&shard.map_or_else(|| dir.to_owned(), |shard| shard.folder(dir)))?;
     // The journal has already read its own folder; most sweeps have no other.
     let finished = match folders(dir)?.as_slice() {
@@ -138,24 +137,34 @@ pub fn open(
 /// Writes `grid.toml` and `plan.csv`. Several processes may do so at once, as shards do.
 ///
 /// # Errors
-/// A write fails, or the grid fixes the number of seeds and the folder's does not.
+/// A write fails, or [`refuse`] does.
 pub fn describe(dir: &Path, grid_toml: &str, plan: &[Job]) -> Result<(), ResultsError> {
-    refuse_to_fix_seeds(dir, grid_toml)?;
+    refuse(dir, grid_toml)?;
     replace(&dir.join("grid.toml"), grid_toml)?;
     replace(&dir.join("plan.csv"), &plan_csv(plan))
 }
 
-/// An error if the folder's seeds were added until its claims were decided and the new grid has no
-/// such rule: a number of seeds that depended on the results is not fixed.
-fn refuse_to_fix_seeds(dir: &Path, grid_toml: &str) -> Result<(), ResultsError> {
-    let has_rule = |text: &str| {
-        text.parse::<toml::Table>().is_ok_and(|table| table.contains_key("until_decided"))
-    };
-    let old = std::fs::read_to_string(dir.join("grid.toml")).unwrap_or_default();
-    match has_rule(&old) && !has_rule(grid_toml) {
-        true => Err(ResultsError::Sequential(dir.to_owned())),
-        false => Ok(()),
+/// An error if a grid must not replace the folder's: if the folder's seeds were added until its claims
+/// were decided and the new grid has no such rule, because a number of seeds that depended on the
+/// results is not fixed; or if one of its files has changed.
+fn refuse(dir: &Path, grid_toml: &str) -> Result<(), ResultsError> {
+    let table = |text: &str| text.parse::<toml::Table>().unwrap_or_default();
+    let old = table(&std::fs::read_to_string(dir.join("grid.toml")).unwrap_or_default());
+    let new = table(grid_toml);
+    if old.contains_key("until_decided") && !new.contains_key("until_decided") {
+        return Err(ResultsError::Sequential(dir.to_owned()));
     }
+    fn files(table: &toml::Table) -> impl Iterator<Item = (&str, &str)> {
+        let files = table.get("data").and_then(toml::Value::as_array).into_iter().flatten();
+        files.filter_map(|file| Some((file.get("path")?.as_str()?, file.get("hash")?.as_str()?)))
+    }
+    for (file, before) in files(&old) {
+        if let Some((_, now)) = files(&new).find(|(path, now)| *path == file && *now != before) {
+            let [file, before, now] = [file, before, now].map(str::to_owned);
+            return Err(ResultsError::DataChanged { dir: dir.to_owned(), file, before, now });
+        }
+    }
+    Ok(())
 }
 
 /// Writes a file unless it has these contents, so that notebooks that watch it are not triggered.

@@ -18,8 +18,9 @@ use wninit_core::text::listed;
 
 /// Fields of interest that do not vary, with their value.
 pub(super) fn constants(sweep: &Cells) -> Vec<(&'static str, String)> {
-    const OF_INTEREST: [&str; 12] = [
+    const OF_INTEREST: [&str; 13] = [
         "dataset",
+        "data_hash",
         "train_images",
         "model",
         "depth",

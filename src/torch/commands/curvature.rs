@@ -14,7 +14,7 @@ use chrono::Utc;
 use wninit_core::cli::curvature::Args;
 use wninit_core::cli::{Ended, UsageError, Written};
 use wninit_core::console::{say, warn};
-use wninit_core::data;
+use wninit_core::data::{self, Sources};
 use wninit_core::fmt::duration;
 use wninit_core::job::{Job, JobId};
 use wninit_core::plan::Plan;
@@ -44,6 +44,8 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
     let jobs = until_decided::asked_for(&grid, plan, &dir)?;
     let ids: Vec<JobId> = jobs.iter().map(Job::id).collect();
     let stop = interrupt::install()?;
+    let folder = args.data.clone().unwrap_or_else(data::default_dir);
+    let sources = Sources::new(folder, grid.files.clone()).checked(&jobs)?;
     // Holds the folder's lock until the end.
     let sweep = sweep::open(&dir, None, &grid.to_toml(), &jobs, &jobs)?;
     if let Some(change) = &sweep.change {
@@ -80,8 +82,7 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
         say(&format!("{all} networks to measure{known}"));
     }
     let names: Vec<String> = devices.iter().map(|device| device::name(*device)).collect();
-    let folder = args.data.clone().unwrap_or_else(data::default_dir);
-    let trainer = Libtorch::new(devices, folder, Arc::clone(&stop), commit);
+    let trainer = Libtorch::new(devices, sources, Arc::clone(&stop), commit);
     let options =
         SolverOptions { method: args.method, tolerance: args.tolerance, max_iterations, basis: 40 };
     let began = Instant::now();

@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Args, commit: &str) -> anyhow::Result<u8> {
 
     let dir = args.data.clone().unwrap_or_else(data::default_dir);
     for &name in DatasetName::ALL {
-        if matches!(name, DatasetName::Synthetic) {
+        if matches!(name, DatasetName::Synthetic | DatasetName::File) {
             continue;
         }
         let data = data::load(Dataset::Named(name), &dir);

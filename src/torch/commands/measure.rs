@@ -11,7 +11,7 @@ use anyhow::{Context, anyhow};
 use wninit_core::cli::Written;
 use wninit_core::cli::plan::Args;
 use wninit_core::console::say;
-use wninit_core::data;
+use wninit_core::data::{self, Sources};
 use wninit_core::execution::{DeviceChoice, NO_THREAD};
 use wninit_core::grid::Grid;
 use wninit_core::job::Job;
@@ -30,17 +30,20 @@ use wninit_core::run::trainer::Stop;
 /// A grid is invalid, or the measured speeds cannot be written.
 pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Written> {
     let mut remaining: Vec<Job> = Vec::new();
+    let mut files = Vec::new();
     for path in &args.grids {
         let grid = Grid::load(path, &args.overrides)?;
         let finished = finished_ids(&args.results.join(&grid.name))?;
         let plan = Plan::of(&grid)?;
         remaining.extend(plan.remaining(&finished).map(|planned| planned.job.clone()));
+        files.extend(grid.files);
     }
     let devices = device::workers(&DeviceChoice::Auto, None)?;
     let (name, workers) = (device::model(devices[0]), devices.len());
     let mut speeds = Speeds::of(&name, workers);
     let stop = interrupt::install()?;
-    let trainer = Libtorch::new(devices, data::default_dir(), Arc::clone(&stop), commit);
+    let sources = Sources::new(data::default_dir(), files);
+    let trainer = Libtorch::new(devices, sources, Arc::clone(&stop), commit);
     widths(&trainer, &remaining, &mut speeds);
     let cohorts = cohort::spread(cohort::cohorts(remaining, |shape| speeds.width(shape)), workers);
     let mut seen = HashSet::new();

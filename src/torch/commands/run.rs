@@ -12,14 +12,14 @@ use crate::train::{CheckpointConfig, Libtorch};
 use wninit_core::cli::run::Args;
 use wninit_core::cli::{Ended, UsageError, Written, usage};
 use wninit_core::console::{say, warn};
-use wninit_core::data;
+use wninit_core::data::{self, Sources};
 use wninit_core::grid::{Grid, GridError};
 use wninit_core::job::{Job, JobId, Precision};
 use wninit_core::plan::Plan;
 use wninit_core::plan::cohort::{self, Cohort, Shape};
 use wninit_core::plan::shard;
 use wninit_core::plan::speed::Speeds;
-use wninit_core::results::{ResultsError, folders, holder, read_runs};
+use wninit_core::results::{ResultsError, finished_ids, folders, holder, read_runs};
 use wninit_core::run::pool::{self, EXIT_UNFINISHED, PoolOptions};
 use wninit_core::run::sweep::SweepFolder;
 use wninit_core::run::until_decided::{self, Looks};
@@ -67,6 +67,10 @@ pub(crate) fn run(args: &Args, commit: &'static str, looks: LooksOf) -> anyhow::
         jobs = looks.jobs();
     }
     let part = part.as_deref().unwrap_or(&jobs);
+    let data_dir = args.data.clone().unwrap_or_else(data::default_dir);
+    let known = finished_ids(&dir)?;
+    let left = part.iter().filter(|job| !known.contains(&job.id()));
+    let sources = Sources::new(data_dir, grid.files.clone()).checked(left)?;
     let mut sweep = match sweep::open(&dir, args.shard, &grid.to_toml(), &jobs, part) {
         // The same exit code as when the disk fills up later: the same command will continue.
         Err(error) if error.is_full_disk() => {
@@ -87,8 +91,7 @@ pub(crate) fn run(args: &Args, commit: &'static str, looks: LooksOf) -> anyhow::
 
     let checkpoints = sweep.journal.dir().join("checkpoints");
     let mut saved = checkpoint::scan(&checkpoints, |warning| say(&format!("warning: {warning}")))?;
-    let data_dir = args.data.clone().unwrap_or_else(data::default_dir);
-    let mut trainer = Libtorch::new(devices.clone(), data_dir, Arc::clone(&stop), commit);
+    let mut trainer = Libtorch::new(devices.clone(), sources, Arc::clone(&stop), commit);
     trainer.recompute = args.recompute;
     let mut speeds = Speeds::of(&device::model(devices[0]), devices.len());
     let width = args.cohort_width.map(usize::from);

@@ -15,6 +15,8 @@ use anyhow::Context;
 use wninit_core::cli::signal::Args;
 use wninit_core::cli::{Ended, UsageError, Written, usage};
 use wninit_core::console::{say, warn};
+use wninit_core::data::{self, Sources};
+use wninit_core::execution;
 use wninit_core::grid::Grid;
 use wninit_core::job::{Gain, Init, Job, JobId};
 use wninit_core::plan::start::{Start, starts};
@@ -26,7 +28,6 @@ use wninit_core::results::{
 use wninit_core::run::interrupt::{self, EXIT_INTERRUPTED};
 use wninit_core::run::pool::EXIT_UNFINISHED;
 use wninit_core::run::trainer::Stop;
-use wninit_core::{data, execution};
 
 /// Writes `signal.csv` and `columns.json`, from which `wninit` makes a page and a table.
 ///
@@ -96,6 +97,9 @@ fn of_grid(
     let devices =
         device::workers(&args.device, args.workers.map(usize::from)).map_err(UsageError)?;
     let out = args.out.clone().unwrap_or_else(|| PathBuf::from("results").join(&grid.name));
+    let folder = args.data.clone().unwrap_or_else(data::default_dir);
+    let jobs = plan.jobs.iter().map(|planned| &planned.job);
+    let sources = Sources::new(folder, grid.files.clone()).checked(jobs)?;
     make(&out)?;
     let starts = starts(plan.jobs.iter().map(|planned| &planned.job));
     let nets = net_names(&starts);
@@ -107,9 +111,8 @@ fn of_grid(
         data_seed: Some(start.start.data_seed),
     });
     let networks: Vec<ProbedNetwork> = networks.collect();
-    let folder = args.data.clone().unwrap_or_else(data::default_dir);
     let workers = devices.len();
-    let trainer = Libtorch::new(devices, folder, Arc::clone(stop), commit);
+    let trainer = Libtorch::new(devices, sources, Arc::clone(stop), commit);
     let measure = |worker, i: usize| signal::of_job(&trainer, worker, &starts[i].start);
     let found = measure_all(starts.len(), workers, stop, measure, |i, error| {
         say(&format!("failed: job {}: {}", starts[i].jobs[0].id(), one_line(&error)));

@@ -10,15 +10,17 @@ use crate::{device, ffi};
 use wninit_core::cli::verify::Args;
 use wninit_core::cli::{UsageError, usage};
 use wninit_core::console::{self, warn};
+use wninit_core::data::{self, Sources};
+use wninit_core::grid::{Grid, Overrides};
 use wninit_core::job::JobId;
 use wninit_core::plan::cohort::Cohort;
 use wninit_core::results::{
     EpochRow, Outcome, Provenance, Record, differences, one_line, read_epochs, read_runs,
 };
+use wninit_core::rng;
 use wninit_core::run::interrupt::{self, EXIT_INTERRUPTED};
 use wninit_core::run::pool::EXIT_UNFINISHED;
 use wninit_core::run::trainer::{Event, Stop, Trainer};
-use wninit_core::{data, rng};
 
 /// The outcome of training a job again.
 enum Comparison {
@@ -69,7 +71,10 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<u8> {
     let (workers, device) = (devices.len(), device::label(devices[0]));
     let stop = interrupt::install()?;
     let data = args.data.clone().unwrap_or_else(data::default_dir);
-    let trainer = Libtorch::new(devices, data, Arc::clone(&stop), commit);
+    let grid = Grid::load(&args.dir.join("grid.toml"), &Overrides::default());
+    let files = grid.map(|grid| grid.files).unwrap_or_default();
+    let sources = Sources::new(data, files).checked(rows.iter().map(|row| &row.job))?;
+    let trainer = Libtorch::new(devices, sources, Arc::clone(&stop), commit);
 
     let chosen = rows.len();
     const WORDS: [&str; 4] = ["equal", "close", "different", "not checked"];

@@ -1,10 +1,11 @@
-//! Turns bytes into a network's input: augmentation and normalisation of whole batches.
+//! Turns bytes, or a user's numbers, into a network's input: augmentation and normalisation of whole batches.
 //!
-//! A training image is padded by 4 black pixels and cropped at random to its size, flipped with p = ½
+//! A training image is padded by 4 pixels of 0 and cropped at random to its size, flipped with p = ½
 //! and normalised; cutout (DeVries & Taylor 2017) then zeroes a 16×16 square. An image for evaluation is
 //! only normalised.
 
 use rand::Rng;
+use tch::kind::Element;
 use tch::{Device, Kind, Tensor};
 
 use wninit_core::data::Moments;
@@ -67,27 +68,31 @@ impl Draw {
     }
 }
 
-/// `(x/255 − mean) / std` of a channel as `scale·x + bias` for a byte x.
+/// `(x/unit − mean) / std` of a channel as `scale·x + bias`. The unit is 255 for a byte x, else 1.
 #[derive(Clone, Copy, Debug)]
-struct ByteScale {
+struct Scale {
     scale: f32,
     bias: f32,
 }
 
-impl ByteScale {
-    fn new(mean: f64, std: f64) -> ByteScale {
-        ByteScale { scale: (1.0 / (255.0 * std)) as f32, bias: (-mean / std) as f32 }
+impl Scale {
+    fn new(unit: f64, mean: f64, std: f64) -> Scale {
+        Scale { scale: (1.0 / (unit * std)) as f32, bias: (-mean / std) as f32 }
     }
 
     /// Mean 0 and variance 1; a constant channel becomes 0.
-    fn standardised(moments: &Moments) -> Vec<ByteScale> {
+    fn standardised(dataset: Dataset, moments: &Moments) -> Vec<Scale> {
+        let unit = if dataset.has_floats() { 1.0 } else { 255.0 };
         let divisor = |std: f64| if std > 0.0 { std } else { 1.0 };
         let channels = moments.mean.iter().zip(&moments.std);
-        channels.map(|(&mean, &std)| ByteScale::new(mean, divisor(std))).collect()
+        channels.map(|(&mean, &std)| Scale::new(unit, mean, divisor(std))).collect()
     }
 
-    /// As in the paper.
-    fn paper(dataset: Dataset) -> Vec<ByteScale> {
+    /// As in the paper; a user's numbers stay as they are.
+    fn paper(dataset: Dataset) -> Vec<Scale> {
+        if dataset.has_floats() {
+            return vec![Scale { scale: 1.0, bias: 0.0 }; dataset.shape()[0]];
+        }
         let (mean, std): (&[f64], &[f64]) = match dataset.name() {
             DatasetName::Cifar10 | DatasetName::Cifar100 => {
                 (&[0.4914, 0.4822, 0.4465], &[0.2023, 0.1994, 0.2010])
@@ -98,24 +103,24 @@ impl ByteScale {
             .map(|channel| {
                 let mean = mean.get(channel).copied().unwrap_or(0.5);
                 let std = std.get(channel).copied().unwrap_or(1.0);
-                ByteScale::new(mean, std)
+                Scale::new(255.0, mean, std)
             })
             .collect()
     }
 
-    fn map<'b>(self, from: impl Iterator<Item = &'b u8>, to: &mut [f32]) {
-        for (to, &byte) in to.iter_mut().zip(from) {
-            *to = f32::from(byte) * self.scale + self.bias;
+    fn map<'b, P: Copy + Into<f32> + 'b>(self, from: impl Iterator<Item = &'b P>, to: &mut [f32]) {
+        for (to, &x) in to.iter_mut().zip(from) {
+            *to = x.into() * self.scale + self.bias;
         }
     }
 }
 
-/// Converts batches of bytes to a network's input.
+/// Converts batches of images to a network's input.
 #[derive(Debug)]
 pub struct Preprocess {
     dataset: Dataset,
     augment: Augment,
-    channels: Vec<ByteScale>,
+    channels: Vec<Scale>,
     /// On a GPU; `None` on the CPU.
     constants: Option<Constants>,
 }
@@ -123,7 +128,7 @@ pub struct Preprocess {
 /// The constants of the implementation with tensor operations, copied to the device once.
 #[derive(Debug)]
 struct Constants {
-    /// [`ByteScale`] by channel, `[1, channel, 1]`.
+    /// [`Scale`] by channel, `[1, channel, 1]`.
     scale: Tensor,
     bias: Tensor,
     /// 0, 1, 2, …, as `[1, height, 1]` and `[1, 1, width]`.
@@ -132,9 +137,9 @@ struct Constants {
 }
 
 impl Constants {
-    fn new(dataset: Dataset, scales: &[ByteScale], device: Device) -> Constants {
+    fn new(dataset: Dataset, scales: &[Scale], device: Device) -> Constants {
         let [channels, height, width] = dataset.shape().map(|size| size as i64);
-        let channel_wise = |value: fn(&ByteScale) -> f32| {
+        let channel_wise = |value: fn(&Scale) -> f32| {
             let values: Vec<f32> = scales.iter().map(value).collect();
             Tensor::from_slice(&values).view([1, channels, 1]).to_device(device)
         };
@@ -147,9 +152,9 @@ impl Constants {
         }
     }
 
-    /// Bytes `[batch, channel, pixel]` to normalised floats.
-    fn normalise(&self, bytes: &Tensor) -> Tensor {
-        bytes.to_kind(Kind::Float) * &self.scale + &self.bias
+    /// Values `[batch, channel, pixel]` to normalised ones.
+    fn normalise(&self, values: &Tensor) -> Tensor {
+        values.to_kind(Kind::Float) * &self.scale + &self.bias
     }
 }
 
@@ -163,8 +168,8 @@ impl Preprocess {
         device: Device,
     ) -> Preprocess {
         let channels = match input {
-            InputScaling::Paper => ByteScale::paper(dataset),
-            InputScaling::Standardised => ByteScale::standardised(moments),
+            InputScaling::Paper => Scale::paper(dataset),
+            InputScaling::Standardised => Scale::standardised(dataset, moments),
         };
         assert_eq!(channels.len(), dataset.shape()[0], "moments of each channel");
         let constants = (device != Device::Cpu).then(|| Constants::new(dataset, &channels, device));
@@ -178,7 +183,7 @@ impl Preprocess {
         Preprocess { constants: Some(constants), ..self }
     }
 
-    /// Training images: bytes `[…, channel, height, width]` to floats of that shape. `draws […, 5]`
+    /// Training images `[…, channel, height, width]` to input of that shape. `draws […, 5]`
     /// are the rows of [`Draw::to_tensor`] for these images, on the same device; without
     /// augmentation they are not used.
     ///
@@ -206,7 +211,8 @@ impl Preprocess {
         let image = self.dataset.shape().map(|size| size as i64);
         let size = images.size();
         assert!(size.ends_with(&image), "images of another shape than {:?}", self.dataset);
-        assert_eq!(images.kind(), Kind::Uint8);
+        let kind = if self.dataset.has_floats() { Kind::Float } else { Kind::Uint8 };
+        assert_eq!(images.kind(), kind);
         let device = self.constants.as_ref().map_or(Device::Cpu, |c| c.rows.device());
         for tensor in [Some(images), draws].into_iter().flatten() {
             assert_eq!(tensor.device(), device, "images and draws are on the model's device");
@@ -218,7 +224,8 @@ impl Preprocess {
         }
         let output = match &self.constants {
             Some(constants) => self.apply_with_tensors(constants, &images, draws.as_ref()),
-            None => self.apply_on_cpu(&images, draws.as_ref()),
+            None if kind == Kind::Float => self.apply_on_cpu::<f32>(&images, draws.as_ref()),
+            None => self.apply_on_cpu::<u8>(&images, draws.as_ref()),
         };
         output.view(&size[..])
     }
@@ -264,29 +271,34 @@ impl Preprocess {
     }
 
     /// One pass over the batch, on a CPU several times as fast as tensor operations.
-    fn apply_on_cpu(&self, images: &Tensor, draws: Option<&Tensor>) -> Tensor {
+    fn apply_on_cpu<P: Element + Copy + Into<f32>>(
+        &self,
+        images: &Tensor,
+        draws: Option<&Tensor>,
+    ) -> Tensor {
+        assert_eq!(images.kind(), P::KIND);
         let [channels, height, width] = self.dataset.shape();
         let images = images.contiguous();
         let draws = draws.map(|draws| draws.contiguous());
         let output = Tensor::empty(images.size(), (Kind::Float, Device::Cpu));
         // SAFETY: the tensors are contiguous, on the CPU, of these kinds, and live until the end
         // of this function; nothing else refers to the output's memory.
-        let (bytes, floats, draws) = unsafe {
-            let bytes = std::slice::from_raw_parts(images.data_ptr() as *const u8, images.numel());
+        let (values, floats, draws) = unsafe {
+            let values = std::slice::from_raw_parts(images.data_ptr() as *const P, images.numel());
             let floats =
                 std::slice::from_raw_parts_mut(output.data_ptr() as *mut f32, output.numel());
             let draws = draws.as_ref().map(|draws| {
                 assert_eq!((draws.kind(), draws.device()), (Kind::Int64, Device::Cpu));
                 std::slice::from_raw_parts(draws.data_ptr() as *const i64, draws.numel())
             });
-            (bytes, floats, draws)
+            (values, floats, draws)
         };
         let plane = height * width;
         if plane == 0 {
             return output;
         }
         for (i, (from, to)) in
-            bytes.chunks_exact(plane).zip(floats.chunks_exact_mut(plane)).enumerate()
+            values.chunks_exact(plane).zip(floats.chunks_exact_mut(plane)).enumerate()
         {
             let (image, scale) = (i / channels, self.channels[i % channels]);
             let Some(draws) = draws else {
@@ -314,7 +326,15 @@ fn clip(centre: i64, size: usize) -> std::ops::Range<usize> {
 }
 
 /// Crops one channel of one image, row by row; pixels outside of the image are black.
-fn crop(from: &[u8], to: &mut [f32], scale: ByteScale, width: usize, dy: i64, dx: i64, flip: bool) {
+fn crop<P: Copy + Into<f32>>(
+    from: &[P],
+    to: &mut [f32],
+    scale: Scale,
+    width: usize,
+    dy: i64,
+    dx: i64,
+    flip: bool,
+) {
     let black = scale.bias;
     let (shift_y, shift_x) = (dy - i64::from(PADDING), dx - i64::from(PADDING));
     // The columns of the crop inside the image, and the image's first one of them.
@@ -343,15 +363,23 @@ fn crop(from: &[u8], to: &mut [f32], scale: ByteScale, width: usize, dy: i64, dx
 mod tests {
     use super::*;
     use proptest::prelude::{ProptestConfig, any, proptest};
+    use wninit_core::job::{DataHash, DataType};
 
     const CIFAR10: Dataset = Dataset::Named(DatasetName::Cifar10);
+
+    fn of_floats() -> Dataset {
+        let (hash, shape) = (DataHash::of(b""), [3, 32, 32]);
+        let data_type = DataType::Float32;
+        Dataset::File { hash, data_type, shape, classes: 10, train: 100, test: 100 }
+    }
 
     /// `n` images of noise, never 0, so that padding differs from content.
     fn images(dataset: Dataset, n: i64) -> Tensor {
         let [c, h, w] = dataset.shape().map(|size| size as i64);
         let mut stream = rng::stream(0, "test images", 0);
         let bytes: Vec<u8> = (0..n * c * h * w).map(|_| stream.random_range(1..=255)).collect();
-        Tensor::from_slice(&bytes).view([n, c, h, w])
+        let bytes = Tensor::from_slice(&bytes).view([n, c, h, w]);
+        if dataset.has_floats() { bytes.to_kind(Kind::Float) / 50.0 - 1.01 } else { bytes }
     }
 
     fn paper(dataset: Dataset, augment: Augment, device: Device) -> Preprocess {
@@ -362,14 +390,15 @@ mod tests {
     /// Pixel by pixel, in the order of the definition: pad, crop, flip, normalise, cut out.
     fn reference(dataset: Dataset, augment: Augment, images: &Tensor, draws: &[Draw]) -> Vec<f32> {
         let [channels, height, width] = dataset.shape();
-        let bytes = Vec::<u8>::try_from(images.flatten(0, -1)).unwrap();
+        let values = floats(&images.to_kind(Kind::Float));
         let pixel = |image: usize, channel: usize, y: i64, x: i64| {
             if !(0..height as i64).contains(&y) || !(0..width as i64).contains(&x) {
-                return 0;
+                return 0.0;
             }
-            bytes[((image * channels + channel) * height + y as usize) * width + x as usize]
+            values[((image * channels + channel) * height + y as usize) * width + x as usize]
         };
         let (mean, std) = match dataset.name() {
+            DatasetName::File => ([0.0; 3], [1.0; 3]),
             DatasetName::Cifar10 => ([0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]),
             _ => ([0.5; 3], [1.0; 3]),
         };
@@ -383,11 +412,12 @@ mod tests {
                     return 0.0;
                 }
                 let mirrored = if draw.flip { width as i64 - 1 - x } else { x };
-                let byte = match augment {
+                let value = match augment {
                     Augment::None => pixel(image, channel, y, x),
                     _ => pixel(image, channel, y + dy - 4, mirrored + dx - 4),
                 };
-                (f32::from(byte) / 255.0 - mean[channel % 3]) / std[channel % 3]
+                let unit = if dataset.has_floats() { 1.0 } else { 255.0 };
+                (value / unit - mean[channel % 3]) / std[channel % 3]
             };
             for channel in 0..channels {
                 for y in 0..height as i64 {
@@ -430,9 +460,11 @@ mod tests {
 
     #[test]
     fn batches_equal_a_pixel_by_pixel_reference() {
-        for augment in Augment::ALL {
-            let draws = Draw::of_epoch(CIFAR10, 3, 1, 100);
-            check_all_paths(CIFAR10, *augment, &images(CIFAR10, 100), &draws);
+        for dataset in [CIFAR10, of_floats()] {
+            for augment in Augment::ALL {
+                let draws = Draw::of_epoch(dataset, 3, 1, 100);
+                check_all_paths(dataset, *augment, &images(dataset, 100), &draws);
+            }
         }
     }
 

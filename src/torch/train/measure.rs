@@ -104,11 +104,16 @@ fn stable(job: &Job) -> Job {
 pub(super) fn noise(dataset: Dataset, device: Device) -> DeviceData {
     let [c, h, w] = dataset.shape().map(|size| size as i64);
     let images = |count: usize| DeviceImages {
-        pixels: Tensor::randint(256, [count as i64, c, h, w], (Kind::Uint8, device)),
+        pixels: match dataset.has_floats() {
+            true => Tensor::rand([count as i64, c, h, w], (Kind::Float, device)),
+            false => Tensor::randint(256, [count as i64, c, h, w], (Kind::Uint8, device)),
+        },
         labels: Tensor::randint(dataset.classes() as i64, [count as i64], (Kind::Int64, device)),
     };
     let (train, test) = dataset.images();
+    let train = images(dataset.undivided().unwrap_or(train));
+    let test = if dataset.undivided().is_some() { train.shallow_clone() } else { images(test) };
     let channels = dataset.shape()[0];
-    let moments = Moments { mean: vec![0.5; channels], std: vec![0.29; channels] }; // of uniform bytes
-    DeviceData { train: images(train), test: images(test), moments }
+    let moments = Moments { mean: vec![0.5; channels], std: vec![0.29; channels] }; // of uniform values
+    DeviceData { train, test, moments }
 }

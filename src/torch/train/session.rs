@@ -5,6 +5,7 @@ mod divergence;
 #[cfg(test)]
 mod replay;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -228,8 +229,8 @@ impl Session {
             .collect();
         let validation: Vec<&[u32]> = validation.iter().map(Vec::as_slice).collect();
         self.scores(Work::Validation, &data.train, &validation);
-        let test = self.test_indices(data);
-        let test = vec![&test[..sample(test.len())]; self.members.len()];
+        let test = self.test_indices(self.members.iter());
+        let test: Vec<&[u32]> = test.iter().map(|test| &test[..sample(test.len())]).collect();
         self.scores(Work::Test, &data.test, &test);
     }
 
@@ -391,8 +392,8 @@ impl Session {
             copy_members(&best, &self.model.state(), &behind);
             self.model.refresh();
         }
-        let all = self.test_indices(data);
-        let indices = vec![&*all; self.members.len()];
+        let test = self.test_indices(self.members.iter());
+        let indices: Vec<&[u32]> = test.iter().map(|test| &**test).collect();
         let scores = self.scores(Work::Test, &data.test, &indices);
         self.share_time();
         let (epoch, step) = (self.shape.epochs, self.shape.steps() as u64);
@@ -405,9 +406,15 @@ impl Session {
         ended.collect()
     }
 
-    /// The test images that all members of the cohort are tested on.
-    fn test_indices(&self, data: &DeviceData) -> Vec<u32> {
-        spread(data.test.labels.size()[0] as u64, self.shape.test as u64)
+    /// The images that each of these members is tested on: one list for all, if there is a test set.
+    fn test_indices<'m>(&self, members: impl Iterator<Item = &'m Member>) -> Vec<Arc<[u32]>> {
+        let mut known: Option<Arc<[u32]>> = None;
+        let own = self.shape.dataset.undivided().is_some();
+        let of = |member: &'m Member| match &known {
+            Some(shared) if !own => Arc::clone(shared),
+            _ => known.insert(batches::test(&member.job).into()).clone(),
+        };
+        members.map(of).collect()
     }
 
     /// Distributes the time since the last call equally among the members.
@@ -418,11 +425,6 @@ impl Session {
         let share = seconds / self.members.len() as f64;
         self.members.iter_mut().for_each(|member| member.progress.seconds += share);
     }
-}
-
-/// `count` indices, evenly spaced over 0..`all`, because some test sets are sorted.
-fn spread(all: u64, count: u64) -> Vec<u32> {
-    (0..count).map(|i| (i * all / count) as u32).collect()
 }
 
 /// Momentum and weight decay of the members, in the form of [`Sgd`].
@@ -460,17 +462,5 @@ fn copy_members(from: &[Tensor], to: &[Tensor], chosen: &[bool]) {
         for (m, _) in chosen.iter().enumerate().filter(|(_, chosen)| **chosen) {
             to.select(0, m as i64).copy_(&from.select(0, m as i64));
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::spread;
-
-    #[test]
-    fn test_images_are_spread_over_the_whole_test_set_and_all_of_them_are_all() {
-        assert_eq!(spread(10, 4), [0, 2, 5, 7]);
-        assert_eq!(spread(10, 1), [0]);
-        assert_eq!(spread(3, 3), [0, 1, 2]);
     }
 }

@@ -21,7 +21,7 @@ use super::session::{EndedMember, MemberProgress, Session};
 use super::tf32_lock::{Tf32Guard, Tf32Lock};
 use crate::models::{Model, ModelConfig};
 use crate::{device, ffi};
-use wninit_core::data::{self, DataError};
+use wninit_core::data::{DataError, Sources};
 use wninit_core::execution::{NO_THREAD, Recompute};
 use wninit_core::job::{Dataset, Job, JobId, Precision};
 use wninit_core::plan::cohort::{Cohort, Shape};
@@ -42,7 +42,7 @@ pub(crate) struct CheckpointConfig {
 pub struct Libtorch {
     /// The device of each worker.
     pub(crate) devices: Vec<Device>,
-    data_dir: PathBuf,
+    sources: Sources,
     /// Set to stop training after the current step.
     pub(crate) stop: Arc<AtomicBool>,
     /// `None` if a cohort's progress need not survive an interruption: `wninit verify`, tests.
@@ -60,13 +60,14 @@ impl Libtorch {
     /// A trainer with one worker per device, without checkpoints.
     pub fn new(
         devices: Vec<Device>,
-        data_dir: PathBuf,
+        sources: impl Into<Sources>,
         stop: Arc<AtomicBool>,
         commit: &'static str,
     ) -> Libtorch {
         let (checkpoints, recompute, loaded) = (None, Recompute::Auto, Mutex::default());
         let threads = devices.iter().map(|_| OnceLock::new()).collect();
-        Libtorch { devices, data_dir, stop, checkpoints, recompute, commit, loaded, threads }
+        let sources = sources.into();
+        Libtorch { devices, sources, stop, checkpoints, recompute, commit, loaded, threads }
     }
 
     /// Runs work of a worker. All work of a worker on a GPU runs on one thread, because cuDNN keeps
@@ -107,9 +108,7 @@ impl Libtorch {
         let mut loaded = self.loaded.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let data = match loaded.entry((dataset, slot)) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => {
-                new.insert(DeviceData::new(&data::load(dataset, &self.data_dir)?, device))
-            }
+            Entry::Vacant(new) => new.insert(DeviceData::of(&self.sources.load(dataset)?, device)),
         };
         Ok(data.shallow_clone())
     }

@@ -87,8 +87,8 @@ impl Session {
             value.copy_(&best.index_select(0, &index));
         }
         model.refresh();
-        let all = self.test_indices(data);
-        let indices = vec![&*all; members.len()];
+        let test = self.test_indices(members.iter().map(|&m| &self.members[m as usize]));
+        let indices: Vec<&[u32]> = test.iter().map(|test| &**test).collect();
         let mut launcher = self.launcher.another();
         evaluate(&model, &data.test, &indices, &self.preprocess, &mut launcher, Work::Test)
             .finite()

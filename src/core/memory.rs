@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 /// Free bytes; `None` if unknown. `root` is `/`, or in tests a folder with `proc` and `sys`.
-pub(crate) fn free(root: &Path) -> Option<f64> {
+pub fn free(root: &Path) -> Option<f64> {
     let machine = kilobytes(&root.join("proc/meminfo"), "MemAvailable:");
     let groups = levels(root).iter().filter_map(Level::free).collect::<Vec<f64>>();
     machine.into_iter().chain(groups).reduce(f64::min)
