@@ -38,9 +38,7 @@ pub use id::JobId;
 pub(crate) use id::SCHEMA;
 pub use initializer::{Definition, Direction, Gain, Init};
 pub(crate) use initializer::{MAX_INIT_NAME, check_name as check_init_name};
-pub use network::{BatchNorm, Block, Conv, Layer, Linear, Network, Role, Run};
 pub use network::{BatchNorm, Block, Conv, Layer, Linear, Network, Role, Run, Weight};
-pub(crate) use value::MAX_SIZE;
 pub use value::Value;
 pub(crate) use value::{MAX_CLASSES, MAX_SIZE};
 
