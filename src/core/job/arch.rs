@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::choices::{choices, one_of};
 use super::network::{Layer, Network, Role};
-use super::{Draft, Norm};
+use super::{Activation, Draft, Norm};
 
 /// A field that sizes an architecture.
 pub(super) struct Size {
@@ -116,8 +116,14 @@ architectures! {
 
 impl Arch {
     /// Its layers, for images of `[channels, height, width]`.
-    pub fn network(self, input: [usize; 3], classes: usize, norm: Norm) -> Network {
-        let mut net = Network::new(input, norm);
+    pub fn network(
+        self,
+        input: [usize; 3],
+        classes: usize,
+        norm: Norm,
+        activation: Activation,
+    ) -> Network {
+        let mut net = Network::new(input, norm, activation);
         match self {
             Arch::Mlp { depth, width } => net.linear("hidden.{}", depth, width.into()),
             Arch::Cnn { depth, width } => {
@@ -148,7 +154,7 @@ impl Arch {
 
     /// Whether it has residual blocks.
     pub(super) fn is_residual(self) -> bool {
-        let network = self.network([1, 1, 1], 1, Norm::None);
+        let network = self.network([1, 1, 1], 1, Norm::None, Activation::Linear);
         network.runs().iter().any(|run| matches!(run.layer, Layer::Block(_)))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::activation::Activation;
 use super::arch::{ModelName, Size};
 use super::choices::{
     Augment, Choice, Choices, DatasetName, Init, InputScaling, Norm, Precision, Schedule,
@@ -164,7 +165,7 @@ macro_rules! words {
     };
 }
 
-words!(DatasetName, Augment, InputScaling, ModelName, Norm, Init, Precision, Schedule);
+words!(DatasetName, Augment, InputScaling, ModelName, Activation, Norm, Init, Precision, Schedule);
 
 macro_rules! whole {
     ($($type:ty),+) => {

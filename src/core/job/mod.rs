@@ -13,6 +13,7 @@
 //! * `stats/summary/initializers.rs`, `HYPERPARAMETERS`: list it there if users tune it;
 //! * `torch/train/session.rs`: momentum, weight decay and the training step.
 
+mod activation;
 mod arch;
 mod choices;
 mod dataset;
@@ -24,6 +25,7 @@ mod value;
 
 use std::ops::Deref;
 
+pub use activation::Activation;
 pub use arch::{Arch, ModelName};
 pub use choices::{
     Augment, DatasetName, Direction, Gain, Init, InputScaling, Norm, Precision, Schedule,

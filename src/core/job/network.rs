@@ -3,15 +3,15 @@
 //! Equal layers in a row are one [`Run`], so that the description of a network of 100,000 layers
 //! is as short as that of one of ten.
 
-use super::Norm;
+use super::{Activation, Norm};
 
 /// The role of an affine map. It decides γ in the gain `sqrt(γ·fan_in/fan_out)` of the paper's
 /// initialization (Arpit, Campos & Bengio 2019, sections 3 and 4), which `nn/init.rs` of
 /// `wninit-torch` computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Followed by a ReLU, or the stem of a `resnet`, or the first convolution of a residual
-    /// block: γ = 2.
+    /// Followed by the activation, or the stem of a `resnet`, or the first convolution of a
+    /// residual block: γ is the activation's.
     Relu,
     /// The second convolution of a residual block.
     Residual {
@@ -26,7 +26,7 @@ pub enum Role {
     Head,
 }
 
-/// A linear layer; its role decides whether a ReLU follows.
+/// A linear layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[allow(missing_docs)]
 pub struct Linear {
@@ -34,6 +34,7 @@ pub struct Linear {
     pub norm: Norm,
     pub inputs: u64,
     pub outputs: u64,
+    pub activation: Activation,
 }
 
 /// A convolution, padded by half its kernel.
@@ -46,7 +47,7 @@ pub struct Conv {
     pub outputs: u64,
     pub kernel: u64,
     pub stride: u64,
-    pub relu: bool,
+    pub activation: Activation,
     /// Height × width of the result.
     pub places: u64,
 }
@@ -64,6 +65,8 @@ pub struct BatchNorm {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Block {
     norm: Norm,
+    /// Between its convolutions, and behind each batch norm.
+    pub activation: Activation,
     /// Blocks in its stage.
     blocks: u32,
     inputs: u64,
@@ -74,26 +77,28 @@ pub struct Block {
 }
 
 impl Block {
-    fn conv(&self, role: Role, inputs: u64, kernel: u64, stride: u64, relu: bool) -> Conv {
+    fn conv(&self, role: Role, inputs: u64, kernel: u64, stride: u64) -> Conv {
         let &Block { norm, outputs, places: [_, places], .. } = self;
-        Conv { role, norm, inputs, outputs, kernel, stride, relu, places }
+        let activation = Activation::Linear;
+        Conv { role, norm, inputs, outputs, kernel, stride, activation, places }
     }
 
-    /// The first convolution; without batch norm it ends in a ReLU.
+    /// The first convolution; without batch norm it ends in the activation.
     pub fn conv1(&self) -> Conv {
-        self.conv(Role::Relu, self.inputs, 3, self.stride, self.norm != Norm::Batch)
+        let conv = self.conv(Role::Relu, self.inputs, 3, self.stride);
+        if self.norm == Norm::Batch { conv } else { Conv { activation: self.activation, ..conv } }
     }
 
     /// The second convolution of the stage's block of that number, counted from 1.
     pub fn conv2(&self, block: u32) -> Conv {
         let role = Role::Residual { blocks: self.blocks, block };
-        self.conv(role, self.outputs, 3, 1, false)
+        self.conv(role, self.outputs, 3, 1)
     }
 
     /// The 1×1 convolution on the shortcut, if the block changes the shape.
     pub fn shortcut(&self) -> Option<Conv> {
         (self.inputs != self.outputs || self.stride > 1)
-            .then(|| self.conv(Role::Linear, self.inputs, 1, self.stride, false))
+            .then(|| self.conv(Role::Linear, self.inputs, 1, self.stride))
     }
 
     /// The normalisations in front of each convolution.
@@ -145,6 +150,7 @@ impl Run {
 #[derive(Clone, Debug)]
 pub struct Network {
     norm: Norm,
+    activation: Activation,
     /// Channels, height and width of the last layer's output.
     channels: u64,
     size: [u64; 2],
@@ -152,9 +158,13 @@ pub struct Network {
 }
 
 impl Network {
-    pub(super) fn new([channels, height, width]: [usize; 3], norm: Norm) -> Network {
+    pub(super) fn new(
+        [channels, height, width]: [usize; 3],
+        norm: Norm,
+        activation: Activation,
+    ) -> Network {
         let size = [height as u64, width as u64];
-        Network { norm, channels: channels as u64, size, runs: Vec::new() }
+        Network { norm, activation, channels: channels as u64, size, runs: Vec::new() }
     }
 
     /// The layers from the images to the class scores, the head included.
@@ -202,40 +212,49 @@ impl Network {
         }
     }
 
-    /// `times` linear layers with ReLUs; images are flattened before the first.
+    /// `times` linear layers with activations; images are flattened before the first.
     pub(super) fn linear(&mut self, name: &'static str, times: u32, outputs: u64) {
-        let norm = self.norm;
+        let (norm, activation) = (self.norm, self.activation);
         (self.channels, self.size) = (self.channels * self.places(), [1, 1]);
         self.repeat(name, times, [outputs, 1], |_, [inputs, _]| {
-            Layer::Linear(Linear { role: Role::Relu, norm, inputs, outputs })
+            Layer::Linear(Linear { role: Role::Relu, norm, inputs, outputs, activation })
         });
     }
 
-    /// `times` 3×3 convolutions.
+    /// `times` 3×3 convolutions, `activated` or not.
     pub(super) fn conv(
         &mut self,
         name: &'static str,
         times: u32,
         [outputs, stride]: [u64; 2],
         role: Role,
-        relu: bool,
+        activated: bool,
     ) {
         let (norm, kernel) = (self.norm, 3);
+        let activation = if activated { self.activation } else { Activation::Linear };
         self.repeat(name, times, [outputs, stride], |net, [inputs, _]| {
             let places = net.places();
-            Layer::Conv(Conv { role, norm, inputs, outputs, kernel, stride, relu, places })
+            Layer::Conv(Conv { role, norm, inputs, outputs, kernel, stride, activation, places })
         });
     }
 
     /// Three stages of residual blocks; the second and the third start with stride 2.
     pub(super) fn stages(&mut self, blocks: u32, widths: [u64; 3]) {
-        let norm = self.norm;
+        let (norm, activation) = (self.norm, self.activation);
         let names = ["stages.0.{}", "stages.1.{}", "stages.2.{}"];
         for ((name, outputs), first) in names.into_iter().zip(widths).zip([1, 2, 2]) {
             for (times, stride) in [(1, first), (blocks - 1, 1)] {
                 self.repeat(name, times, [outputs, stride], |net, [inputs, before]| {
                     let places = [before, net.places()];
-                    Layer::Block(Block { norm, blocks, inputs, outputs, stride, places })
+                    Layer::Block(Block {
+                        norm,
+                        activation,
+                        blocks,
+                        inputs,
+                        outputs,
+                        stride,
+                        places,
+                    })
                 });
             }
         }
@@ -256,7 +275,8 @@ impl Network {
 
     pub(super) fn head(mut self, classes: usize) -> Network {
         let (inputs, outputs) = (self.channels, classes as u64);
-        let head = Linear { role: Role::Head, norm: Norm::None, inputs, outputs };
+        let activation = Activation::Linear;
+        let head = Linear { role: Role::Head, norm: Norm::None, inputs, outputs, activation };
         self.push("head", 1, Layer::Linear(head));
         self
     }

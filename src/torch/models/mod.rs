@@ -10,7 +10,7 @@ use crate::nn::{
     Accumulation, Affine, Arithmetic, Backward, BatchNorm, Buffer, Conv, Layer, Linear, Param,
     Part, Pass, Sgd, Tape, init,
 };
-use wninit_core::job::{self, Arch, Gain, Init, Network, Norm, Precision};
+use wninit_core::job::{self, Activation, Arch, Gain, Init, Network, Norm, Precision};
 use wninit_core::plan::cohort::Shape;
 
 use residual::ResidualBlock;
@@ -20,6 +20,8 @@ use residual::ResidualBlock;
 pub struct ModelConfig {
     /// The network and its sizes.
     pub arch: Arch,
+    /// The activation between its layers.
+    pub activation: Activation,
     /// Normalisation of its layers.
     pub norm: Norm,
     /// Channels, height and width of an image.
@@ -35,6 +37,7 @@ impl ModelConfig {
     pub(crate) fn of(shape: &Shape, device: Device) -> ModelConfig {
         ModelConfig {
             arch: shape.arch,
+            activation: shape.activation,
             norm: shape.norm,
             input: shape.dataset.shape().map(|size| size as i64),
             classes: shape.dataset.classes() as i64,
@@ -46,7 +49,8 @@ impl ModelConfig {
     }
 
     fn network(&self) -> Network {
-        self.arch.network(self.input.map(|size| size as usize), self.classes as usize, self.norm)
+        let input = self.input.map(|size| size as usize);
+        self.arch.network(input, self.classes as usize, self.norm, self.activation)
     }
 }
 
@@ -61,9 +65,9 @@ impl Builder {
     fn layer(self, number: u32, name: String, layer: job::Layer) -> Box<dyn Layer> {
         let Builder { members, arithmetic } = self;
         match layer {
-            job::Layer::Linear(job::Linear { role, norm, inputs, outputs }) => {
+            job::Layer::Linear(job::Linear { role, norm, inputs, outputs, activation }) => {
                 let sizes = [members, inputs as i64, outputs as i64];
-                Box::new(Linear::new(name, role, norm, sizes, arithmetic))
+                Box::new(Linear::new(name, role, norm, sizes, activation, arithmetic))
             }
             job::Layer::Conv(conv) => Box::new(self.conv(name, conv)),
             job::Layer::Block(block) => Box::new(ResidualBlock::new(name, number, block, self)),
@@ -76,7 +80,8 @@ impl Builder {
         let [inputs, outputs, kernel, stride] =
             [conv.inputs, conv.outputs, conv.kernel, conv.stride].map(|size| size as i64);
         let size = ConvSize { inputs, outputs, kernel, stride };
-        Conv::new(name, conv.role, conv.norm, self.members, size, conv.relu, self.arithmetic)
+        let job::Conv { role, norm, activation, .. } = conv;
+        Conv::new(name, role, norm, self.members, size, activation, self.arithmetic)
     }
 
     fn batch_norm(self, name: &str, bn: job::BatchNorm) -> BatchNorm {
@@ -116,7 +121,7 @@ impl Model {
     pub(crate) fn drawn(config: ModelConfig, init: Init, seed: u64) -> Model {
         let mut model = Model::zeros(config, 1);
         for affine in model.affines() {
-            init::draw(affine, init, seed);
+            init::draw(affine, init, config.activation, seed);
         }
         model
     }
@@ -182,7 +187,7 @@ impl Model {
         x.to_kind(self.config.arithmetic.params)
     }
 
-    /// The output of each named layer (after its ReLU, if it has one): every hidden layer of an
+    /// The output of each named layer (after its activation, if it has one): every hidden layer of an
     /// `mlp` or a `cnn`, the stem and every block of a residual network, then the head's class
     /// scores. Statistics are those of training, and running averages are not updated. If `x`
     /// requires a gradient, all outputs are on one autograd graph.
@@ -373,7 +378,8 @@ mod tests {
             (Arch::ResNet { blocks: 1, width: 2 }, Norm::Weight),
             (Arch::ResNet { blocks: 1, width: 2 }, Norm::Batch),
         ] {
-            let config = ModelConfig { arch, norm, input: [3, 8, 8], classes: 4, arithmetic };
+            let (activation, input) = (Activation::Relu, [3, 8, 8]);
+            let config = ModelConfig { arch, activation, norm, input, classes: 4, arithmetic };
             let x = Tensor::rand([2, 6, 3, 8, 8], (Kind::Float, Device::Cpu));
             let y = Tensor::zeros([2, 6], (Kind::Int64, Device::Cpu));
             let each = |number: f32| Tensor::from_slice(&[number; 2]);

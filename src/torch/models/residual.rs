@@ -1,15 +1,14 @@
 //! The residual block of `resnet` and `wrn`.
 //!
-//! A block without batch norm starts with a convolution, and there is no ReLU after the stem, after
-//! the sum or before the pooling: `out = conv2(relu(conv1(x))) + shortcut(x)`. With batch norm,
-//! `z = bn1(x)` and `out = conv2(relu(bn2(conv1(relu(z))))) + shortcut(z)`; an identity shortcut
-//! adds `x`.
+//! A block without batch norm starts with a convolution, and there is no activation after the stem,
+//! after the sum or before the pooling: `out = conv2(φ(conv1(x))) + shortcut(x)`. With batch norm,
+//! `z = bn1(x)` and `out = conv2(φ(bn2(conv1(φ(z))))) + shortcut(z)`; an identity shortcut adds `x`.
 
 use tch::Tensor;
 
 use super::Builder;
-use crate::nn::{Backward, BatchNorm, Conv, Layer, Part, Pass};
-use wninit_core::job::Block;
+use crate::nn::{Backward, BatchNorm, Conv, Layer, Part, Pass, kernels};
+use wninit_core::job::{Activation, Block};
 
 pub(super) struct ResidualBlock {
     name: String,
@@ -18,6 +17,8 @@ pub(super) struct ResidualBlock {
     bn2: Option<BatchNorm>,
     conv2: Conv,
     shortcut: Option<Conv>,
+    /// After each batch norm.
+    activation: Activation,
 }
 
 impl ResidualBlock {
@@ -30,18 +31,12 @@ impl ResidualBlock {
             conv1: conv("conv1", block.conv1()),
             conv2: conv("conv2", block.conv2(number + 1)),
             shortcut: block.shortcut().map(|shortcut| conv("shortcut", shortcut)),
+            activation: block.activation,
             bn1,
             bn2,
             name,
         }
     }
-}
-
-/// A separate ReLU, for use after a batch norm.
-fn relu(x: &Tensor, pass: &mut Pass) -> Tensor {
-    let y = x.relu();
-    pass.save(&[&y]);
-    y
 }
 
 impl Layer for ResidualBlock {
@@ -54,10 +49,13 @@ impl Layer for ResidualBlock {
             Some(shortcut) => shortcut.forward(&z, pass),
             None => x.shallow_clone(),
         };
-        let a = if self.bn1.is_some() { relu(&z, pass) } else { z };
+        let a = match self.bn1 {
+            Some(_) => kernels::activate(self.activation, &z, pass),
+            None => z,
+        };
         let mut h = self.conv1.forward(&a, pass);
         if let Some(bn) = &self.bn2 {
-            h = relu(&bn.forward(&h, pass), pass);
+            h = kernels::activate(self.activation, &bn.forward(&h, pass), pass);
         }
         let mut y = self.conv2.forward(&h, pass);
         let y = if y.requires_grad() { y + skip } else { y.g_add_(&skip) };
@@ -69,12 +67,12 @@ impl Layer for ResidualBlock {
         // The stem precedes it, so the gradient is always needed.
         let mut dh = self.conv2.backward(dy.shallow_clone(), back, true);
         if let Some(bn) = &mut self.bn2 {
-            let dh_bn = back.tape.pop().threshold_backward(&dh, 0);
-            dh = bn.backward(dh_bn, back, true);
+            dh = kernels::activate_backward(self.activation, dh, &mut back.tape);
+            dh = bn.backward(dh, back, true);
         }
         let mut dz = self.conv1.backward(dh, back, true);
         if self.bn1.is_some() {
-            dz = back.tape.pop().threshold_backward(&dz, 0);
+            dz = kernels::activate_backward(self.activation, dz, &mut back.tape);
         }
         // A shortcut convolution branches off behind bn1, an identity before it.
         let identity = match &mut self.shortcut {

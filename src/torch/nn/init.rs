@@ -10,14 +10,14 @@ use rand_distr::StandardNormal;
 use tch::{Kind, Tensor};
 
 use super::{Affine, Role};
-use wninit_core::job::{Direction, Gain, Init};
+use wninit_core::job::{Activation, Direction, Gain, Init};
 use wninit_core::rng;
 
 /// Draws the parameters of one affine map; all members of the stack get the same.
 ///
 /// The head gets PyTorch's default, U(±1/√fan_in), whatever the initializer. Elsewhere the bias
 /// is 0 and `init` sets the gain, which for [`Gain::Datadep`] is `‖v‖` until the data-dependent pass.
-pub(crate) fn draw(affine: &mut Affine, init: Init, seed: u64) {
+pub(crate) fn draw(affine: &mut Affine, init: Init, activation: Activation, seed: u64) {
     if affine.role == Role::Head {
         return draw_head(affine, seed);
     }
@@ -37,7 +37,7 @@ pub(crate) fn draw(affine: &mut Affine, init: Init, seed: u64) {
         .value
         .copy_(&v.view(&size[1..]).unsqueeze(0).expand_as(&affine.direction.value));
     let _ = affine.bias.value.zero_();
-    let g = gain(init.gain, affine.role, fan_in, fan_out);
+    let g = gain(init.gain, gamma(affine.role, init.gain, activation), fan_in, fan_out);
     if let Some(gain) = affine.gain() {
         match g {
             Some(g) => {
@@ -54,8 +54,7 @@ pub(crate) fn draw(affine: &mut Affine, init: Init, seed: u64) {
 
 /// The gain `g` of all units of a layer; `None` means `‖v‖`. To add a rule, add a variant to
 /// [`Gain`] and an arm here.
-fn gain(gain: Gain, role: Role, fan_in: i64, fan_out: i64) -> Option<f64> {
-    let gamma = gamma(role, gain);
+fn gain(gain: Gain, gamma: f64, fan_in: i64, fan_out: i64) -> Option<f64> {
     match gain {
         Gain::Default | Gain::Datadep => None,
         Gain::Proposed | Gain::Hanin => Some((gamma * fan_in as f64 / fan_out as f64).sqrt()),
@@ -65,9 +64,9 @@ fn gain(gain: Gain, role: Role, fan_in: i64, fan_out: i64) -> Option<f64> {
 
 /// γ of a layer: its squared gain without the fan ratio (Arpit, Campos & Bengio 2019,
 /// sections 3 and 4; for `hanin`, Hanin & Rolnick 2018 applied stage by stage).
-pub(crate) fn gamma(role: Role, gain: Gain) -> f64 {
+pub(crate) fn gamma(role: Role, gain: Gain, activation: Activation) -> f64 {
     match role {
-        Role::Relu => 2.0,
+        Role::Relu => activation.gamma(),
         Role::Linear | Role::Head => 1.0,
         Role::Residual { block, .. } if gain == Gain::Hanin => 0.9f64.powi(2 * block as i32),
         Role::Residual { blocks, .. } => 1.0 / f64::from(blocks),
