@@ -292,7 +292,7 @@ fn a_file_that_cannot_be_believed_is_named_and_left_alone() {
         (
             "runs.csv",
             |t| t.replacen(",0.9,", ",", 1),
-            "runs.csv:2: 53 cells, but the header has 54",
+            "runs.csv:2: 54 cells, but the header has 55",
         ),
         (
             "runs.csv",
