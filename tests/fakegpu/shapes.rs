@@ -102,6 +102,16 @@ fn resnet_with_batch_norm() {
 }
 
 #[test]
+fn activations() {
+    let gelu = "model = \"mlp\"\ndepth = 4\nwidth = 32\nactivation = \"gelu\"";
+    trains("mlp-gelu", gelu, "dense", &[]);
+    let resnet = "model = \"resnet\"\nblocks = 1\nwidth = 4";
+    trains("resnet-weight-tanh", &format!("{resnet}\nactivation = \"tanh\""), "dense", &[]);
+    let selu = format!("{resnet}\nactivation = \"selu\"\nnorm = \"batch\"");
+    trains("resnet-batch-selu", &selu, "dense", &[]);
+}
+
+#[test]
 fn wrn_in_bf16() {
     let fields = "model = \"wrn\"\nblocks = 1\nk = 1\nprecision = \"bf16\"";
     trains("wrn-bf16", fields, "dense", &[]);

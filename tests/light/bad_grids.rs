@@ -92,6 +92,10 @@ fn a_misspelt_value_names_the_nearest_valid_one() {
         "name = \"a\"\n[grid]\ninit = [\n  \"he\",\n  \"orthogonal_propsed\",\n]\n",
         &["bad.toml:5: grid.init: ", "did you mean \"orthogonal_proposed\"?"],
     );
+    refused(
+        "name = \"a\"\n[grid]\nactivation = [\"relu\", \"leaky-rellu\"]\n",
+        &["bad.toml:3: grid.activation: ", "did you mean \"leaky_relu\"?"],
+    );
 }
 
 #[test]

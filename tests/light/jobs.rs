@@ -58,6 +58,7 @@ fn what_has_no_effect_is_no_part_of_the_id() {
     same(&[("train_images", "54000")], &[]);
     same(&[("test_images", "10000")], &[]);
     same(&[("input", "paper")], &[]);
+    same(&[("activation", "relu")], &[]);
     same(&[("warmup_lr", "0.1")], &[]);
     same(&[("synthetic_classes", "3")], &[]);
     same(&[("seed", "4")], &[("init_seed", "4"), ("data_seed", "4")]);

@@ -235,7 +235,7 @@ fn a_column_that_somebody_added_is_kept_and_columns_may_change_places() {
 #[test]
 fn results_of_a_version_with_fewer_columns_are_read_and_added_to() {
     let dir = filled(3);
-    let later = ["input", "test_images", "instruction_set"];
+    let later = ["input", "test_images", "activation", "instruction_set"];
     let path = dir.path().join("runs.csv");
     let mut reader = csv::Reader::from_path(&path).unwrap();
     let kept: Vec<usize> = (0..reader.headers().unwrap().len())
@@ -257,7 +257,7 @@ fn results_of_a_version_with_fewer_columns_are_read_and_added_to() {
     let mut journal = Journal::open(dir.path()).unwrap();
     let warnings = journal.warnings().join("\n");
     assert!(
-        warnings.contains("added the columns test_images, input, instruction_set"),
+        warnings.contains("added the columns test_images, input, activation, instruction_set"),
         "{warnings}"
     );
     assert!(warnings.contains("0123456789ab"), "{warnings}");

@@ -201,6 +201,7 @@ fn jobs_that_differ_in_how_they_are_trained_start_from_the_same_network() {
         ("depth", "3"),
         ("train_images", "100"),
         ("input", "standardised"),
+        ("activation", "tanh"),
     ] {
         assert_ne!(start_of(&job(&[change])), base, "{change:?}");
     }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::root;
 use wninit_core::grid::{Grid, Metric, Overrides};
-use wninit_core::job::{FIELDS, Init, ModelName};
+use wninit_core::job::{Activation, FIELDS, Init, ModelName};
 use wninit_core::plan::Plan;
 use wninit_core::results::{EPOCH_COLUMNS, FAILURE_COLUMNS, RESULT_COLUMNS};
 
@@ -78,6 +78,16 @@ fn every_result_column_is_documented_with_its_unit_and_meaning() {
 fn every_initializer_and_model_is_documented() {
     for name in Init::all().map(Init::name).chain(ModelName::ALL.iter().map(|m| m.name())) {
         assert!(page("networks.md").contains(&format!("`{name}`")), "{name} is missing");
+    }
+}
+
+#[test]
+fn every_activation_is_documented_with_its_gamma() {
+    let page = page("networks.md");
+    for activation in Activation::ALL {
+        let row = page.lines().find(|line| line.starts_with(&format!("| `{activation}` |")));
+        let gamma = format!("| {:.4} |", activation.gamma());
+        assert!(row.is_some_and(|row| row.ends_with(&gamma)), "{activation}: {row:?}, not {gamma}");
     }
 }
 

@@ -65,6 +65,7 @@ fn in_precision(job: &Job, kind: Kind) -> Model {
     tch::set_num_threads(1); // tests run beside each other, and threads that wait would spin
     let config = ModelConfig {
         arch: job.arch,
+        activation: job.activation,
         norm: job.norm,
         branch_scale: job.branch_scale,
         input: job.dataset.shape().map(|size| size as i64),
@@ -88,11 +89,12 @@ fn dense(hessian: &mut Hessian) -> Tensor {
     Tensor::cat(&columns, 0)
 }
 
-const NETS: [&[(&str, &str)]; 4] = [
+const NETS: [&[(&str, &str)]; 5] = [
     &[("model", "mlp"), ("depth", "2"), ("width", "6")],
     &[("model", "mlp"), ("depth", "3"), ("width", "5"), ("norm", "none"), ("init", "he")],
     &[("model", "cnn"), ("depth", "2"), ("width", "3")],
     &[("model", "resnet"), ("blocks", "1"), ("width", "1"), ("norm", "batch"), ("init", "he")],
+    &[("model", "cnn"), ("depth", "2"), ("width", "3"), ("activation", "gelu")],
 ];
 
 #[test]

@@ -11,7 +11,7 @@ use crate::again;
 use crate::skip::skip;
 use serde::Deserialize;
 use tch::{Device, Kind, Tensor};
-use wninit_core::job::{Arch, Direction, Gain, Init, Norm};
+use wninit_core::job::{Activation, Arch, Direction, Gain, Init, Norm};
 use wninit_torch::models::{Model, ModelConfig};
 use wninit_torch::nn::{Arithmetic, Pass, Sgd};
 
@@ -153,6 +153,7 @@ fn read(path: &Path, arithmetic: Arithmetic) -> Result<Golden, String> {
     let arch = case.arch.arch().ok_or_else(|| format!("no model {}", case.arch.kind))?;
     let config = ModelConfig {
         arch,
+        activation: Activation::Relu,
         norm: case.norm.parse::<Norm>()?,
         branch_scale: case.branch_scale,
         input: case.input,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tch::{Device, Kind, Tensor};
-use wninit_core::job::{Arch, Init, Norm};
+use wninit_core::job::{Activation, Arch, Init, Norm};
 use wninit_torch::models::{Model, ModelConfig};
 use wninit_torch::nn::{Arithmetic, Pass};
 
@@ -75,6 +75,7 @@ fn model(arch: Arch, norm: Norm, branch_scale: Option<f64>, init: Init, batch: &
     let size = batch.size();
     let config = ModelConfig {
         arch,
+        activation: Activation::Relu,
         norm,
         branch_scale,
         input: [size[1], size[2], size[3]],

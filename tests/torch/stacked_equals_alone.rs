@@ -77,7 +77,8 @@ fn any_shape(stream: &mut Stream) -> Vec<(&'static str, String)> {
             shape.extend([("blocks", "1".to_owned()), ("reduced_memory", pick(&["true", "false"]))])
         }
     }
-    shape.push(("model", model));
+    let activations = ["relu", "relu", "leaky_relu", "tanh", "gelu", "selu", "linear"];
+    shape.extend([("activation", pick(&activations)), ("model", model)]);
     shape
 }
 

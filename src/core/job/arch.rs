@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::choices::{choices, one_of};
 use super::network::{Layer, Network, Role};
-use super::{Draft, Norm};
+use super::{Activation, Draft, Norm};
 
 /// A field that sizes an architecture.
 pub(super) struct Size {
@@ -117,14 +117,21 @@ architectures! {
 impl Arch {
     /// Its layers, for images of `[channels, height, width]`. With `scaled`, each residual branch
     /// ends in a learnt scalar.
-    pub fn network(self, input: [usize; 3], classes: usize, norm: Norm, scaled: bool) -> Network {
-        let mut net = Network::new(input, norm, scaled);
+    pub fn network(
+        self,
+        input: [usize; 3],
+        classes: usize,
+        norm: Norm,
+        activation: Activation,
+        scaled: bool,
+    ) -> Network {
+        let mut net = Network::new(input, norm, activation, scaled);
         match self {
             Arch::Mlp { depth, width } => net.linear("hidden.{}", depth, width.into()),
             Arch::Cnn { depth, width } => {
                 let strided = depth.min(2);
                 for (times, stride) in [(strided, 2), (depth - strided, 1)] {
-                    net.conv("hidden.{}", times, [width.into(), stride], Role::Relu, true);
+                    net.conv("hidden.{}", times, [width.into(), stride], Role::Activated, true);
                 }
                 net.global_average_pool();
             }
@@ -149,7 +156,7 @@ impl Arch {
 
     /// Whether it has residual blocks.
     pub(super) fn is_residual(self) -> bool {
-        let network = self.network([1, 1, 1], 1, Norm::None, false);
+        let network = self.network([1, 1, 1], 1, Norm::None, Activation::Linear, false);
         network.runs().iter().any(|run| matches!(run.layer, Layer::Block(_)))
     }
 }

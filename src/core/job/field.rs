@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::activation::Activation;
 use super::arch::{ModelName, Size};
 use super::choices::{
     Augment, Choice, Choices, DataType, DatasetName, InputScaling, Norm, Precision, Schedule,
@@ -169,7 +170,17 @@ macro_rules! words {
     };
 }
 
-words!(DatasetName, DataType, Augment, InputScaling, ModelName, Norm, Precision, Schedule);
+words!(
+    DatasetName,
+    DataType,
+    Augment,
+    InputScaling,
+    ModelName,
+    Activation,
+    Norm,
+    Precision,
+    Schedule
+);
 
 impl FieldType for Init {
     const KIND: Kind = Kind::Choice(<Init as Choices>::choices);

@@ -4,6 +4,7 @@
 
 use std::sync::LazyLock;
 
+use super::activation::Activation;
 use super::arch::{Arch, ModelName};
 use super::choices::{Augment, DataType, DatasetName, InputScaling, Norm, Precision, Schedule};
 use super::field::{Declared, Field, FieldType, Kind, fields, held, settled, stored};
@@ -157,6 +158,13 @@ fields! {
     k: u32 { kind: Kind::Whole(1, 1000) } get |job| { job.arch.draft().k };
 
     reduced_memory: bool {} get |job| { job.arch.draft().reduced_memory };
+
+    activation: Activation {
+        about: "activation function: {choices}",
+        default: "relu",
+        empty: "relu",
+        as_before: Some("relu"),
+    } is required;
 
     norm: Norm { about: "normalisation: {either}", default: "weight" } is required;
 

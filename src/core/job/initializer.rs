@@ -8,11 +8,11 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
-use super::Norm;
 use super::arch::Arch;
 use super::choices::{Choice, Choices, choices, one_of, unknown};
 use super::expression::{Expression, SyntaxError};
 use super::network::{Role, Weight};
+use super::{Activation, Norm};
 
 choices! {
     /// Distribution of the direction `v` of the weights.
@@ -342,7 +342,7 @@ impl Definition {
             Role::Residual { .. } => Some("residual").zip(self.residual.as_ref()),
             Role::Shortcut => Some("shortcut").zip(self.shortcut.as_ref()),
             Role::Stem { .. } => Some("stem").zip(self.stem.as_ref()),
-            Role::Relu => None,
+            Role::Activated => None,
             Role::Head => return None,
         };
         own.or(Some("gain").zip(self.gain.as_ref()))
@@ -378,17 +378,22 @@ impl Definition {
     ///
     /// # Errors
     /// As [`Definition::values`].
-    pub(super) fn check(&'static self, arch: Arch, input: [usize; 3]) -> Result<(), String> {
-        type Known = HashSet<(&'static Definition, Arch, [usize; 3])>;
+    pub(super) fn check(
+        &'static self,
+        arch: Arch,
+        input: [usize; 3],
+        activation: Activation,
+    ) -> Result<(), String> {
+        type Known = HashSet<(&'static Definition, Arch, [usize; 3], Activation)>;
         // A plan of a million jobs has few networks.
         static KNOWN: LazyLock<Mutex<Known>> = LazyLock::new(Mutex::default);
         let known = || KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
-        if known().contains(&(self, arch, input)) {
+        if known().contains(&(self, arch, input, activation)) {
             return Ok(());
         }
-        let network = arch.network(input, 1, Norm::None, false);
+        let network = arch.network(input, 1, Norm::None, activation, false);
         network.weights().try_for_each(|layer| self.values(&layer).map(drop))?;
-        known().insert((self, arch, input));
+        known().insert((self, arch, input, activation));
         Ok(())
     }
 }

@@ -13,6 +13,7 @@
 //! * `stats/summary/initializers.rs`, `HYPERPARAMETERS`: list it there if users tune it;
 //! * `torch/train/session.rs`: momentum, weight decay and the training step.
 
+mod activation;
 mod arch;
 mod choices;
 mod dataset;
@@ -26,6 +27,7 @@ mod value;
 
 use std::ops::Deref;
 
+pub use activation::Activation;
 pub use arch::{Arch, ModelName};
 pub use choices::{Augment, DataType, DatasetName, InputScaling, Norm, Precision, Schedule};
 pub(crate) use choices::{Choice, Choices, choices, did_you_mean, one_of, unknown};
@@ -107,7 +109,7 @@ impl Settings {
             }
             Init::BuiltIn { .. } => {}
             Init::Own { name, rule } => {
-                if let Err(message) = rule.check(self.arch, self.dataset.shape()) {
+                if let Err(message) = rule.check(self.arch, self.dataset.shape(), self.activation) {
                     return err("init", format!("\"{name}\": {message}"));
                 }
             }

@@ -4,14 +4,14 @@
 //! is as short as that of one of ten.
 
 use super::expression::Variable;
-use super::{Gain, Norm};
+use super::{Activation, Gain, Norm};
 
 /// The role of an affine map. It decides γ in the gain `sqrt(γ·fan_in/fan_out)` of the paper's
 /// initialization, and which expression of an own initializer applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Followed by a ReLU, or the first convolution of a residual block.
-    Relu,
+    /// Followed by the activation, or the first convolution of a residual block.
+    Activated,
     /// The second convolution of a residual block.
     Residual {
         /// Blocks in its stage.
@@ -33,9 +33,9 @@ pub enum Role {
 impl Role {
     /// γ of a layer: its squared gain without the fan ratio (Arpit, Campos & Bengio 2019,
     /// sections 3 and 4; for `hanin`, Hanin & Rolnick 2018 applied stage by stage).
-    pub fn gamma(self, gain: Gain) -> f64 {
+    pub fn gamma(self, gain: Gain, activation: Activation) -> f64 {
         match self {
-            Role::Relu | Role::Stem { linear: false } => 2.0,
+            Role::Activated | Role::Stem { linear: false } => activation.gamma(),
             Role::Shortcut | Role::Stem { linear: true } | Role::Head => 1.0,
             Role::Residual { block, .. } if gain == Gain::Hanin => 0.9f64.powi(2 * block as i32),
             Role::Residual { blocks, .. } => 1.0 / f64::from(blocks),
@@ -43,7 +43,7 @@ impl Role {
     }
 }
 
-/// A linear layer; its role decides whether a ReLU follows.
+/// A linear layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[allow(missing_docs)]
 pub struct Linear {
@@ -51,6 +51,7 @@ pub struct Linear {
     pub norm: Norm,
     pub inputs: u64,
     pub outputs: u64,
+    pub activation: Activation,
 }
 
 /// A convolution, padded by half its kernel.
@@ -63,7 +64,7 @@ pub struct Conv {
     pub outputs: u64,
     pub kernel: u64,
     pub stride: u64,
-    pub relu: bool,
+    pub activation: Activation,
     /// Height × width of the result.
     pub places: u64,
 }
@@ -90,6 +91,8 @@ pub struct Block {
     norm: Norm,
     /// Whether a learnt scalar multiplies the branch.
     pub scaled: bool,
+    /// Between its convolutions, and behind each batch norm.
+    pub activation: Activation,
     /// Blocks in its stage.
     blocks: u32,
     inputs: u64,
@@ -100,26 +103,28 @@ pub struct Block {
 }
 
 impl Block {
-    fn conv(&self, role: Role, inputs: u64, kernel: u64, stride: u64, relu: bool) -> Conv {
+    fn conv(&self, role: Role, inputs: u64, kernel: u64, stride: u64) -> Conv {
         let &Block { norm, outputs, places: [_, places], .. } = self;
-        Conv { role, norm, inputs, outputs, kernel, stride, relu, places }
+        let activation = Activation::Linear;
+        Conv { role, norm, inputs, outputs, kernel, stride, activation, places }
     }
 
-    /// The first convolution; without batch norm it ends in a ReLU.
+    /// The first convolution; without batch norm it ends in the activation.
     pub fn conv1(&self) -> Conv {
-        self.conv(Role::Relu, self.inputs, 3, self.stride, self.norm != Norm::Batch)
+        let conv = self.conv(Role::Activated, self.inputs, 3, self.stride);
+        if self.norm == Norm::Batch { conv } else { Conv { activation: self.activation, ..conv } }
     }
 
     /// The second convolution of the stage's block of that number, counted from 1.
     pub fn conv2(&self, block: u32) -> Conv {
         let role = Role::Residual { blocks: self.blocks, block };
-        self.conv(role, self.outputs, 3, 1, false)
+        self.conv(role, self.outputs, 3, 1)
     }
 
     /// The 1×1 convolution on the shortcut, if the block changes the shape.
     pub fn shortcut(&self) -> Option<Conv> {
         (self.inputs != self.outputs || self.stride > 1)
-            .then(|| self.conv(Role::Shortcut, self.inputs, 1, self.stride, false))
+            .then(|| self.conv(Role::Shortcut, self.inputs, 1, self.stride))
     }
 
     /// The normalisations in front of each convolution.
@@ -148,6 +153,7 @@ pub struct Weight {
     all_blocks: u32,
     /// The number of its residual block, and the blocks of the stage.
     block: Option<[u32; 2]>,
+    activation: Activation,
 }
 
 impl Weight {
@@ -168,7 +174,7 @@ impl Weight {
             Variable::Block => in_block(0)?,
             Variable::Blocks => in_block(1)?,
             Variable::AllBlocks => self.all_blocks.into(),
-            Variable::Gamma => self.role.gamma(Gain::Proposed),
+            Variable::Gamma => self.role.gamma(Gain::Proposed, self.activation),
         })
     }
 }
@@ -215,6 +221,7 @@ impl Run {
 pub struct Network {
     norm: Norm,
     scaled: bool,
+    activation: Activation,
     /// Channels, height and width of the last layer's output.
     channels: u64,
     size: [u64; 2],
@@ -222,9 +229,15 @@ pub struct Network {
 }
 
 impl Network {
-    pub(super) fn new([channels, height, width]: [usize; 3], norm: Norm, scaled: bool) -> Network {
+    pub(super) fn new(
+        [channels, height, width]: [usize; 3],
+        norm: Norm,
+        activation: Activation,
+        scaled: bool,
+    ) -> Network {
         let size = [height as u64, width as u64];
-        Network { norm, scaled, channels: channels as u64, size, runs: Vec::new() }
+        let (channels, runs) = (channels as u64, Vec::new());
+        Network { norm, activation, scaled, channels, size, runs }
     }
 
     /// The layers from the images to the class scores, the head included.
@@ -246,14 +259,24 @@ impl Network {
                 Layer::BatchNorm(_) | Layer::GlobalAveragePool => {}
             }
         }
-        let mut layer = 0;
+        let (mut layer, activation) = (0, self.activation);
         let each = self.runs.iter().flat_map(|run| run.each());
         each.flat_map(move |(number, name, described)| {
             let mut all = Vec::new();
             let mut add = |name: String, role, [inputs, outputs, kernel]: [u64; 3], block, step| {
                 layer += step;
                 let (fan_in, fan_out) = (inputs * kernel * kernel, outputs * kernel * kernel);
-                all.push(Weight { name, role, fan_in, fan_out, layer, layers, all_blocks, block });
+                all.push(Weight {
+                    name,
+                    role,
+                    fan_in,
+                    fan_out,
+                    layer,
+                    layers,
+                    all_blocks,
+                    block,
+                    activation,
+                });
             };
             match described {
                 Layer::Linear(Linear { role, inputs, outputs, .. }) => {
@@ -315,40 +338,50 @@ impl Network {
         }
     }
 
-    /// `times` linear layers with ReLUs; images are flattened before the first.
+    /// `times` linear layers with activations; images are flattened before the first.
     pub(super) fn linear(&mut self, name: &'static str, times: u32, outputs: u64) {
-        let norm = self.norm;
+        let (norm, activation) = (self.norm, self.activation);
         (self.channels, self.size) = (self.channels * self.places(), [1, 1]);
         self.repeat(name, times, [outputs, 1], |_, [inputs, _]| {
-            Layer::Linear(Linear { role: Role::Relu, norm, inputs, outputs })
+            Layer::Linear(Linear { role: Role::Activated, norm, inputs, outputs, activation })
         });
     }
 
-    /// `times` 3×3 convolutions.
+    /// `times` 3×3 convolutions, `activated` or not.
     pub(super) fn conv(
         &mut self,
         name: &'static str,
         times: u32,
         [outputs, stride]: [u64; 2],
         role: Role,
-        relu: bool,
+        activated: bool,
     ) {
         let (norm, kernel) = (self.norm, 3);
+        let activation = if activated { self.activation } else { Activation::Linear };
         self.repeat(name, times, [outputs, stride], |net, [inputs, _]| {
             let places = net.places();
-            Layer::Conv(Conv { role, norm, inputs, outputs, kernel, stride, relu, places })
+            Layer::Conv(Conv { role, norm, inputs, outputs, kernel, stride, activation, places })
         });
     }
 
     /// Three stages of residual blocks; the second and the third start with stride 2.
     pub(super) fn stages(&mut self, blocks: u32, widths: [u64; 3]) {
-        let (norm, scaled) = (self.norm, self.scaled);
+        let Network { norm, activation, scaled, .. } = *self;
         let names = ["stages.0.{}", "stages.1.{}", "stages.2.{}"];
         for ((name, outputs), first) in names.into_iter().zip(widths).zip([1, 2, 2]) {
             for (times, stride) in [(1, first), (blocks - 1, 1)] {
                 self.repeat(name, times, [outputs, stride], |net, [inputs, before]| {
                     let places = [before, net.places()];
-                    Layer::Block(Block { norm, scaled, blocks, inputs, outputs, stride, places })
+                    Layer::Block(Block {
+                        norm,
+                        activation,
+                        scaled,
+                        blocks,
+                        inputs,
+                        outputs,
+                        stride,
+                        places,
+                    })
                 });
             }
         }
@@ -369,7 +402,8 @@ impl Network {
 
     pub(super) fn head(mut self, classes: usize) -> Network {
         let (inputs, outputs) = (self.channels, classes as u64);
-        let head = Linear { role: Role::Head, norm: Norm::None, inputs, outputs };
+        let activation = Activation::Linear;
+        let head = Linear { role: Role::Head, norm: Norm::None, inputs, outputs, activation };
         self.push("head", 1, Layer::Linear(head));
         self
     }

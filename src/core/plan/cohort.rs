@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use crate::job::{Arch, Augment, Dataset, InputScaling, Job, Norm, Precision};
+use crate::job::{Activation, Arch, Augment, Dataset, InputScaling, Job, Norm, Precision};
 
-/// The fields that jobs of a cohort share: everything that decides a tensor's shape or the number
-/// of steps. Initializer, learning rate, momentum, weight decay, schedule, warm-up and seeds may
+/// The fields that jobs of a cohort share: everything that decides a tensor's shape, the
+/// operators or the number of steps. Initializer, learning rate, momentum, weight decay, schedule, warm-up and seeds may
 /// differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)] // named as in `Settings`
@@ -17,6 +17,7 @@ pub struct Shape {
     pub augment: Augment,
     pub input: InputScaling,
     pub arch: Arch,
+    pub activation: Activation,
     pub norm: Norm,
     /// Whether residual branches end in a learnt scalar, whatever its initial value.
     pub branch_scale: bool,
@@ -39,6 +40,7 @@ impl Shape {
             augment: job.augment,
             input: job.input,
             arch: job.arch,
+            activation: job.activation,
             norm: job.norm,
             branch_scale: job.branch_scale.is_some(),
             precision: job.precision,

@@ -3,7 +3,7 @@
 //! A multiply-add counts as two operations. Only linear layers and convolutions are counted;
 //! normalisation, activations and the update are part of the overhead in [`Rates`].
 
-use crate::job::{Conv, Layer, Network, Norm, Precision, Role};
+use crate::job::{Activation, Conv, Layer, Network, Norm, Precision, Role};
 use crate::plan::cohort::Shape;
 
 /// The cost of a network.
@@ -24,12 +24,13 @@ pub struct ModelCost {
 }
 
 fn network(shape: &Shape) -> Network {
-    shape.arch.network(
-        shape.dataset.shape(),
-        shape.dataset.classes(),
-        shape.norm,
-        shape.branch_scale,
-    )
+    let Shape { dataset, arch, norm, activation, branch_scale, .. } = *shape;
+    arch.network(dataset.shape(), dataset.classes(), norm, activation, branch_scale)
+}
+
+/// Numbers kept of the input of an activation with `out` results.
+fn input_kept(activation: Activation, out: u64) -> u64 {
+    if activation.needs_input() { out } else { 0 }
 }
 
 impl ModelCost {
@@ -50,12 +51,12 @@ impl ModelCost {
                 self.affine(times, linear.inputs, linear.outputs, 1, linear.norm);
                 // Too little to count for the head.
                 let out = if linear.role == Role::Head { 0 } else { linear.outputs };
-                (out, out)
+                (out + input_kept(linear.activation, out), out)
             }
             Layer::Conv(conv) => {
                 self.conv(times, conv);
                 let out = conv.outputs * conv.places;
-                (out, out)
+                (out + input_kept(conv.activation, out), out)
             }
             Layer::BatchNorm(bn) => {
                 self.batch_norm(times, bn.channels);
@@ -69,11 +70,12 @@ impl ModelCost {
                 let norms = block.batch_norms();
                 norms.iter().flatten().for_each(|bn| self.batch_norm(times, bn.channels));
                 self.parameters = self.parameters.saturating_add(times * u64::from(block.scaled));
-                // The ReLU's result and the sum; with batch norm, the inputs and results of two
-                // normalisations as well; with a scalar, the branch before it.
+                // The activation's result and the sum; with batch norm, the inputs and results of
+                // two normalisations as well; with a scalar, the branch before it.
                 let out = conv2.outputs * conv2.places;
-                let norms = if norms.is_some() { 5 } else { 2 };
-                ((norms + u64::from(block.scaled)) * out, out)
+                let input = input_kept(block.activation, out);
+                let kept = if norms.is_some() { 5 * out + 2 * input } else { 2 * out + input };
+                (kept + u64::from(block.scaled) * out, out)
             }
             Layer::GlobalAveragePool => (0, 0),
         };
@@ -234,5 +236,25 @@ mod tests {
             cost.parameters + 200,
             "a gain for each hidden unit, none for the output"
         );
+    }
+
+    #[test]
+    fn an_activation_that_needs_its_input_keeps_it_once_for_each_result() {
+        let residual =
+            [("model", "resnet"), ("blocks", "1"), ("width", "2"), ("dataset", "digits")];
+        let kept = |activation, more: &[(&'static str, &'static str)]| {
+            model(&[&[("activation", activation)], more].concat()).kept
+        };
+        // 64 pixels of 2 channels; the later stages have twice the channels and a quarter the pixels.
+        let inside = 128.0 + 64.0 + 32.0;
+        for (more, inputs) in [
+            (&[("model", "mlp"), ("depth", "3"), ("width", "7")][..], 3.0 * 7.0),
+            (&[("model", "cnn"), ("depth", "1"), ("width", "4"), ("dataset", "digits")], 64.0),
+            (&residual, inside),
+            (&[&residual[..], &[("norm", "batch")]].concat(), 2.0 * inside),
+        ] {
+            assert_eq!(kept("gelu", more) - kept("tanh", more), inputs, "{more:?}");
+            assert_eq!(kept("tanh", more), kept("relu", more), "{more:?}");
+        }
     }
 }

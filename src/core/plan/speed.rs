@@ -58,8 +58,9 @@ pub struct Speeds {
 pub fn key(shape: &Shape, members: usize) -> String {
     let [channels, height, width] = shape.dataset.shape();
     format!(
-        "{:?}, norm {}, {}, {channels}x{height}x{width} to {} classes, augment {}, batch {}/{}, {members} members",
+        "{:?}, {}, norm {}, {}, {channels}x{height}x{width} to {} classes, augment {}, batch {}/{}, {members} members",
         shape.arch,
+        shape.activation,
         shape.norm,
         shape.precision,
         shape.dataset.classes(),

@@ -10,7 +10,7 @@ use crate::nn::{
     Accumulation, Affine, Arithmetic, Backward, BatchNorm, Buffer, Conv, Layer, Linear, Param,
     Part, Pass, Sgd, Tape, init,
 };
-use wninit_core::job::{self, Arch, Init, Network, Norm, Precision};
+use wninit_core::job::{self, Activation, Arch, Init, Network, Norm, Precision};
 use wninit_core::plan::cohort::Shape;
 
 use residual::ResidualBlock;
@@ -20,6 +20,8 @@ use residual::ResidualBlock;
 pub struct ModelConfig {
     /// The network and its sizes.
     pub arch: Arch,
+    /// The activation between its layers.
+    pub activation: Activation,
     /// Normalisation of its layers.
     pub norm: Norm,
     /// Channels, height and width of an image.
@@ -37,6 +39,7 @@ impl ModelConfig {
     pub(crate) fn of(shape: &Shape, device: Device) -> ModelConfig {
         ModelConfig {
             arch: shape.arch,
+            activation: shape.activation,
             norm: shape.norm,
             branch_scale: shape.branch_scale.then_some(0.0),
             input: shape.dataset.shape().map(|size| size as i64),
@@ -50,7 +53,8 @@ impl ModelConfig {
 
     fn network(&self) -> Network {
         let input = self.input.map(|size| size as usize);
-        self.arch.network(input, self.classes as usize, self.norm, self.branch_scale.is_some())
+        let scaled = self.branch_scale.is_some();
+        self.arch.network(input, self.classes as usize, self.norm, self.activation, scaled)
     }
 }
 
@@ -65,9 +69,9 @@ impl Builder {
     fn layer(self, number: u32, name: String, layer: job::Layer) -> Box<dyn Layer> {
         let Builder { members, arithmetic } = self;
         match layer {
-            job::Layer::Linear(job::Linear { role, norm, inputs, outputs }) => {
+            job::Layer::Linear(job::Linear { role, norm, inputs, outputs, activation }) => {
                 let sizes = [members, inputs as i64, outputs as i64];
-                Box::new(Linear::new(name, role, norm, sizes, arithmetic))
+                Box::new(Linear::new(name, role, norm, sizes, activation, arithmetic))
             }
             job::Layer::Conv(conv) => Box::new(self.conv(name, conv)),
             job::Layer::Block(block) => Box::new(ResidualBlock::new(name, number, block, self)),
@@ -80,7 +84,8 @@ impl Builder {
         let [inputs, outputs, kernel, stride] =
             [conv.inputs, conv.outputs, conv.kernel, conv.stride].map(|size| size as i64);
         let size = ConvSize { inputs, outputs, kernel, stride };
-        Conv::new(name, conv.role, conv.norm, self.members, size, conv.relu, self.arithmetic)
+        let job::Conv { role, norm, activation, .. } = conv;
+        Conv::new(name, role, norm, self.members, size, activation, self.arithmetic)
     }
 
     fn batch_norm(self, name: &str, bn: job::BatchNorm) -> BatchNorm {
@@ -119,7 +124,8 @@ impl Model {
     /// [`Model::data_dependent`].
     pub(crate) fn drawn(config: ModelConfig, init: Init, seed: u64) -> Model {
         let mut model = Model::zeros(config, 1);
-        init::draw_all(model.affines(), config.network().weights(), init, seed);
+        let layers = config.network().weights().collect::<Vec<_>>();
+        init::draw_all(model.affines(), &layers, init, config.activation, seed);
         for part in model.parts() {
             if let (Part::BranchScale(scale), Some(value)) = (part, config.branch_scale) {
                 let _ = scale.value.fill_(value);
@@ -189,7 +195,7 @@ impl Model {
         x.to_kind(self.config.arithmetic.params)
     }
 
-    /// The output of each named layer (after its ReLU, if it has one): every hidden layer of an
+    /// The output of each named layer (after its activation, if it has one): every hidden layer of an
     /// `mlp` or a `cnn`, the stem and every block of a residual network, then the head's class
     /// scores. Statistics are those of training, and running averages are not updated. If `x`
     /// requires a gradient, all outputs are on one autograd graph.
@@ -382,6 +388,7 @@ mod tests {
         ] {
             let config = ModelConfig {
                 arch,
+                activation: Activation::Relu,
                 norm,
                 branch_scale: None,
                 input: [3, 8, 8],

@@ -1,9 +1,8 @@
 //! The residual block of `resnet` and `wrn`.
 //!
-//! A block without batch norm starts with a convolution, and there is no ReLU after the stem, after
-//! the sum or before the pooling: `out = conv2(relu(conv1(x))) + shortcut(x)`. With batch norm,
-//! `z = bn1(x)` and `out = conv2(relu(bn2(conv1(relu(z))))) + shortcut(z)`; an identity shortcut
-//! adds `x`.
+//! A block without batch norm starts with a convolution, and there is no activation after the stem,
+//! after the sum or before the pooling: `out = conv2(φ(conv1(x))) + shortcut(x)`. With batch norm,
+//! `z = bn1(x)` and `out = conv2(φ(bn2(conv1(φ(z))))) + shortcut(z)`; an identity shortcut adds `x`.
 //!
 //! A learnt scalar may multiply the branch in front of the sum, as in SkipInit (De & Smith 2020) and
 //! ReZero (Bachlechner et al. 2021).
@@ -11,8 +10,8 @@
 use tch::Tensor;
 
 use super::Builder;
-use crate::nn::{Backward, BatchNorm, Conv, Layer, Param, Part, Pass};
-use wninit_core::job::{Block, Gain};
+use crate::nn::{Backward, BatchNorm, Conv, Layer, Param, Part, Pass, kernels};
+use wninit_core::job::{Activation, Block, Gain};
 
 pub(super) struct ResidualBlock {
     name: String,
@@ -23,6 +22,8 @@ pub(super) struct ResidualBlock {
     shortcut: Option<Conv>,
     /// `[member]`.
     scale: Option<Param>,
+    /// After each batch norm.
+    activation: Activation,
 }
 
 impl ResidualBlock {
@@ -39,6 +40,7 @@ impl ResidualBlock {
             conv1: conv("conv1", block.conv1()),
             conv2: conv("conv2", block.conv2(number + 1)),
             shortcut: block.shortcut().map(|shortcut| conv("shortcut", shortcut)),
+            activation: block.activation,
             bn1,
             bn2,
             scale,
@@ -52,13 +54,6 @@ fn each(scale: &Param, x: &Tensor) -> Tensor {
     scale.value.to_kind(x.kind()).view([-1, 1, 1, 1, 1])
 }
 
-/// A separate ReLU, for use after a batch norm.
-fn relu(x: &Tensor, pass: &mut Pass) -> Tensor {
-    let y = x.relu();
-    pass.save(&[&y]);
-    y
-}
-
 impl Layer for ResidualBlock {
     fn forward(&self, x: &Tensor, pass: &mut Pass) -> Tensor {
         let z = match &self.bn1 {
@@ -69,10 +64,13 @@ impl Layer for ResidualBlock {
             Some(shortcut) => shortcut.forward(&z, pass),
             None => x.shallow_clone(),
         };
-        let a = if self.bn1.is_some() { relu(&z, pass) } else { z };
+        let a = match self.bn1 {
+            Some(_) => kernels::activate(self.activation, &z, pass),
+            None => z,
+        };
         let mut h = self.conv1.forward(&a, pass);
         if let Some(bn) = &self.bn2 {
-            h = relu(&bn.forward(&h, pass), pass);
+            h = kernels::activate(self.activation, &bn.forward(&h, pass), pass);
         }
         let mut y = self.conv2.forward(&h, pass);
         if let Some(scale) = &self.scale {
@@ -98,12 +96,12 @@ impl Layer for ResidualBlock {
         }
         let mut dh = self.conv2.backward(dbranch, back, true);
         if let Some(bn) = &mut self.bn2 {
-            let dh_bn = back.tape.pop().threshold_backward(&dh, 0);
-            dh = bn.backward(dh_bn, back, true);
+            dh = kernels::activate_backward(self.activation, dh, &mut back.tape);
+            dh = bn.backward(dh, back, true);
         }
         let mut dz = self.conv1.backward(dh, back, true);
         if self.bn1.is_some() {
-            dz = back.tape.pop().threshold_backward(&dz, 0);
+            dz = kernels::activate_backward(self.activation, dz, &mut back.tape);
         }
         // A shortcut convolution branches off behind bn1, an identity before it.
         let identity = match &mut self.shortcut {

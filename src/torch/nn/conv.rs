@@ -1,4 +1,4 @@
-//! A stack of convolutional layers, with or without a ReLU.
+//! A stack of convolutional layers with an activation.
 
 use std::cell::Cell;
 
@@ -9,8 +9,8 @@ use super::conv_algorithm::{
 };
 use super::conv_timing::fastest;
 use super::kernels::Gradient;
-use super::{Affine, Arithmetic, Backward, Gain, Layer, Part, Pass, Role};
-use wninit_core::job::Norm;
+use super::{Affine, Arithmetic, Backward, Gain, Layer, Part, Pass, Role, kernels};
+use wninit_core::job::{Activation, Norm};
 
 /// `[member, batch, in, h, w]` to `[member, batch, out, h', w']`, padded by `k/2`.
 pub struct Conv {
@@ -18,7 +18,7 @@ pub struct Conv {
     window: Window,
     /// Chosen on the first training step.
     choice: Cell<Option<ConvChoice>>,
-    relu: bool,
+    activation: Activation,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -36,13 +36,13 @@ impl Conv {
         norm: Norm,
         members: i64,
         size: ConvSize,
-        relu: bool,
+        activation: Activation,
         arithmetic: Arithmetic,
     ) -> Conv {
         let ConvSize { inputs, outputs, kernel, stride } = size;
         let shape = [members, outputs, inputs, kernel, kernel];
         let affine = Affine::new(name, role, norm, &shape, arithmetic);
-        Conv { affine, window: Window { kernel, stride }, choice: Cell::new(None), relu }
+        Conv { affine, window: Window { kernel, stride }, choice: Cell::new(None), activation }
     }
 
     fn choose(&self, x: &Tensor, w: &Tensor, b: &Tensor, pass: &Pass) -> ConvChoice {
@@ -70,20 +70,19 @@ impl Layer for Conv {
         let (w, b) = (self.affine.weight(), self.affine.bias());
         let choice = self.choose(x, &w, &b, pass);
         let [x, w] = [x, &w].map(|t| arranged(t, choice));
-        let mut y = forward(choice.algorithm, &x, &w, &b, self.window);
-        pass.show(&self.affine.name, &y);
-        if self.relu {
-            y = if y.requires_grad() { y.relu() } else { y.relu_() };
-        }
+        let mut z = forward(choice.algorithm, &x, &w, &b, self.window);
+        pass.show(&self.affine.name, &z);
         pass.save(&[&x]);
-        if self.relu {
+        if self.activation == Activation::Relu && !z.requires_grad() {
+            let y = z.relu_();
             pass.save(&[&y]);
+            return y;
         }
-        y
+        kernels::activate(self.activation, &z, pass)
     }
 
     fn backward(&mut self, dy: Tensor, back: &mut Backward, need_dx: bool) -> Tensor {
-        let dz = if self.relu { back.tape.pop().threshold_backward(&dy, 0) } else { dy };
+        let dz = kernels::activate_backward(self.activation, dy, &mut back.tape);
         let x = back.tape.pop();
         let choice = self.choice();
         let [dz, w] = [&dz, &self.affine.weight()].map(|t| arranged(t, choice));

@@ -9,7 +9,7 @@ use rand_distr::StandardNormal;
 use tch::{Device, Kind, Tensor};
 
 use super::{Affine, Role};
-use wninit_core::job::{Direction, Gain, Init, Weight};
+use wninit_core::job::{Activation, Direction, Gain, Init, Weight};
 use wninit_core::rng;
 
 /// Gain and bias of a layer; the gain is `None` for `‖v‖`.
@@ -23,16 +23,17 @@ type Values = (Option<f64>, f64);
 /// rules out.
 pub(crate) fn draw_all(
     affines: Vec<&mut Affine>,
-    layers: impl Iterator<Item = Weight>,
+    layers: &[Weight],
     init: Init,
+    activation: Activation,
     seed: u64,
 ) {
     for (affine, layer) in affines.into_iter().zip(layers) {
         debug_assert_eq!(affine.name, layer.name, "the two are in the same order");
         match init {
-            Init::BuiltIn { .. } => draw(affine, init, seed),
+            Init::BuiltIn { .. } => draw(affine, init, activation, seed),
             Init::Own { rule, .. } => {
-                let values = rule.values(&layer).unwrap_or_else(|message| panic!("{message}"));
+                let values = rule.values(layer).unwrap_or_else(|message| panic!("{message}"));
                 draw_with(affine, rule.direction, values, 1.0, seed);
             }
         }
@@ -44,10 +45,10 @@ pub(crate) fn draw_all(
 ///
 /// The head gets PyTorch's default, U(±1/√fan_in), whatever the initializer. Elsewhere the bias
 /// is 0 and `init` sets the gain, which for data-dependent rules is `‖v‖` until their pass.
-pub(crate) fn draw(affine: &mut Affine, init: Init, seed: u64) {
+pub(crate) fn draw(affine: &mut Affine, init: Init, activation: Activation, seed: u64) {
     let Init::BuiltIn { direction, gain } = init else { return };
     let (fan_in, fan_out) = (affine.fan_in() as f64, affine.fan_out() as f64);
-    let gamma = affine.role.gamma(gain);
+    let gamma = affine.role.gamma(gain, activation);
     let g = match gain {
         Gain::Default | Gain::Datadep | Gain::Lsuv => None,
         Gain::Proposed | Gain::Hanin => Some((gamma * fan_in / fan_out).sqrt()),

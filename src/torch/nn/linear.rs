@@ -1,11 +1,11 @@
-//! A stack of linear layers, with or without a ReLU: `y = x·wᵀ + b`.
+//! A stack of linear layers with an activation: `y = φ(x·wᵀ + b)`.
 
 use tch::Tensor;
 
 use super::kernels::Gradient;
 use super::matmul::{WeightGradient, multiply};
 use super::{Affine, Arithmetic, Backward, Gain, Layer, Part, Pass, Role, kernels};
-use wninit_core::job::Norm;
+use wninit_core::job::{Activation, Norm};
 
 /// `[member, batch, in]` to `[member, batch, out]`, one product for each member.
 ///
@@ -13,20 +13,21 @@ use wninit_core::job::Norm;
 /// contiguous.
 pub(crate) struct Linear {
     affine: Affine,
-    relu: bool,
+    activation: Activation,
 }
 
 impl Linear {
-    /// All parameters 0. A layer of [`Role::Relu`] ends in a ReLU.
+    /// All parameters 0.
     pub(crate) fn new(
         name: String,
         role: Role,
         norm: Norm,
         [members, inputs, outputs]: [i64; 3],
+        activation: Activation,
         arithmetic: Arithmetic,
     ) -> Linear {
         let affine = Affine::new(name, role, norm, &[members, outputs, inputs], arithmetic);
-        Linear { affine, relu: role == Role::Relu }
+        Linear { affine, activation }
     }
 
     /// `[member, out, batch]`.
@@ -45,19 +46,27 @@ impl Layer for Linear {
             pass.show(&self.affine.name, &Linear::pre_activation(&self.affine, x));
         }
         let z = Linear::product(&self.affine, x);
-        let y = kernels::add_bias(z, &self.affine.bias(), self.relu);
         pass.save(&[x]);
-        if self.relu {
+        // A ReLU joins the bias in one pass over memory.
+        let relu = self.activation == Activation::Relu;
+        let mut y = kernels::add_bias(z, &self.affine.bias(), relu);
+        if relu {
             pass.save(&[&y]);
+        } else {
+            y = kernels::activate(self.activation, &y, pass);
         }
         y.transpose(1, 2)
     }
 
     fn backward(&mut self, dy: Tensor, back: &mut Backward, need_dx: bool) -> Tensor {
-        let y = self.relu.then(|| back.tape.pop());
-        let x = back.tape.pop();
         let dy = dy.transpose(1, 2).contiguous();
-        let (dz, db) = kernels::add_bias_backward(dy, y.as_ref());
+        let (dz, db) = if self.activation == Activation::Relu {
+            kernels::add_bias_backward(dy, Some(&back.tape.pop()))
+        } else {
+            let dz = kernels::activate_backward(self.activation, dy, &mut back.tape);
+            kernels::add_bias_backward(dz, None)
+        };
+        let x = back.tape.pop();
         let dx = if need_dx {
             multiply(&self.affine.weight().transpose(1, 2), &dz).transpose(1, 2)
         } else {

@@ -56,7 +56,7 @@ pub enum Pass<'a> {
     /// Evaluation with running statistics, which stay fixed.
     Evaluate,
     /// Training mode without a tape or updated statistics. The observer gets the name and the output
-    /// of every affine map (before its ReLU) and every residual block.
+    /// of every affine map (before its activation) and every residual block.
     Observe(&'a mut dyn FnMut(&str, &Tensor)),
 }
 

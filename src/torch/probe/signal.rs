@@ -16,7 +16,7 @@ use crate::train::Libtorch;
 use crate::train::augment::Preprocess;
 use crate::train::failure::catch_torch_panic;
 use crate::train::initial::initial_network;
-use wninit_core::job::{Augment, Direction, Gain, Init, Job, Norm};
+use wninit_core::job::{Activation, Augment, Direction, Gain, Init, Job, Norm};
 use wninit_core::results::LayerSignal;
 use wninit_core::rng;
 use wninit_core::run::trainer::Stop;
@@ -96,10 +96,13 @@ impl Net {
     fn layers(self, init: Init, seed: u64) -> Vec<Vec<Linear>> {
         let linear = |name: String, role, inputs: i64, outputs: i64| {
             let arithmetic = Arithmetic::fp32(Device::Cpu);
-            let mut layer = Linear::new(name, role, Norm::Weight, [1, inputs, outputs], arithmetic);
+            let activation =
+                if role == Role::Activated { Activation::Relu } else { Activation::Linear };
+            let sizes = [1, inputs, outputs];
+            let mut layer = Linear::new(name, role, Norm::Weight, sizes, activation, arithmetic);
             layer.visit(&mut |part| {
                 let Part::Affine(affine) = part else { return };
-                init::draw(affine, init, seed);
+                init::draw(affine, init, Activation::Relu, seed);
                 if init.gain() == Some(Gain::Default) {
                     if let Some(gain) = affine.gain() {
                         let _ = gain.value.fill_(1.0);
@@ -116,7 +119,7 @@ impl Net {
                 (0..depth)
                     .map(|i| {
                         let width = i64::from(m) + widths.random_range(-50..=50);
-                        let layer = linear(format!("hidden.{i}"), Role::Relu, inputs, width);
+                        let layer = linear(format!("hidden.{i}"), Role::Activated, inputs, width);
                         inputs = width;
                         vec![layer]
                     })
@@ -126,7 +129,7 @@ impl Net {
                 .map(|b| {
                     let residual = Role::Residual { blocks, block: b + 1 };
                     vec![
-                        linear(format!("blocks.{b}.1"), Role::Relu, INPUTS, m.into()),
+                        linear(format!("blocks.{b}.1"), Role::Activated, INPUTS, m.into()),
                         linear(format!("blocks.{b}.2"), residual, m.into(), INPUTS),
                     ]
                 })

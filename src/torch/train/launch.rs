@@ -157,7 +157,7 @@ mod tests {
     use super::*;
     use crate::models::{Model, ModelConfig};
     use crate::nn::{Arithmetic, Pass, Sgd};
-    use wninit_core::job::{Arch, Norm};
+    use wninit_core::job::{Activation, Arch, Norm};
 
     /// The addresses of all state that a model keeps from step to step.
     fn addresses(model: &mut Model) -> BTreeMap<String, usize> {
@@ -189,9 +189,15 @@ mod tests {
                 (Arch::ResNet { blocks: 1, width: 2 }, Norm::Weight),
                 (Arch::ResNet { blocks: 1, width: 2 }, Norm::Batch),
             ] {
-                let branch_scale = matches!(arch, Arch::ResNet { .. }).then_some(1.0);
-                let (input, classes) = ([3, 8, 8], 4);
-                let config = ModelConfig { arch, norm, branch_scale, input, classes, arithmetic };
+                let config = ModelConfig {
+                    arch,
+                    activation: Activation::Relu,
+                    norm,
+                    branch_scale: matches!(arch, Arch::ResNet { .. }).then_some(1.0),
+                    input: [3, 8, 8],
+                    classes: 4,
+                    arithmetic,
+                };
                 let mut model = Model::zeros(config, 2);
                 for param in model.params() {
                     let _ = param.value.uniform_(0.1, 0.2);

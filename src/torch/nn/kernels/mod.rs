@@ -1,15 +1,17 @@
-//! The arithmetic between the matrix products: weight norm, bias and ReLU, SGD.
+//! The arithmetic between the matrix products: weight norm, bias and activation, SGD.
 //!
 //! Each kernel has two implementations: libtorch operators, for GPUs and float64, and a single
 //! pass over memory for fp32 and bf16 on the CPU, where a chain of operators would cost as much as
 //! the products. The tests below compare the two. The CPU passes sum in a fixed order, whatever the
 //! vector width, so that machines agree.
 
+mod activation;
 mod bias_relu;
 mod cpu;
 mod sgd;
 mod weight_norm;
 
+pub(crate) use activation::{activate, activate_backward};
 pub(crate) use bias_relu::{add_bias, add_bias_backward};
 pub use sgd::Sgd;
 pub(crate) use sgd::sgd;
@@ -20,9 +22,10 @@ pub(crate) use weight_norm::{
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::nn::{Param, matmul::WeightGradient};
+    use crate::nn::{Param, Pass, Tape, matmul::WeightGradient};
     use half::bf16;
     use tch::{Device, Kind, Tensor};
+    use wninit_core::job::Activation;
 
     const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
 
@@ -199,6 +202,54 @@ mod tests {
             let ours = bf16::from_f32(number);
             let same = ours.to_bits() == theirs.to_bits() || ours.is_nan() && theirs.is_nan();
             assert!(same, "{number:e}: {ours} and {theirs}");
+        }
+    }
+
+    #[test]
+    fn activations_agree_with_libtorchs_wherever_a_number_is_and_hide_no_nan() {
+        tch::manual_seed(5);
+        // From where squares underflow to where exponentials do, in five members.
+        let sizes = (Tensor::linspace(-25.0, 3.0, 1850, CPU) * 10f64.ln()).exp();
+        let z = Tensor::cat(&[&sizes, &-&sizes, &Tensor::randn([1850], CPU)], 0).view([5, -1]);
+        let dy = z.randn_like();
+        for &activation in Activation::ALL {
+            let both_passes = |z: &Tensor, dy: &Tensor| {
+                let mut tape = Tape::default();
+                let y = activate(activation, z, &mut Pass::Train(&mut tape));
+                let dz = activate_backward(activation, dy.copy(), &mut tape);
+                assert!(tape.is_empty(), "{activation} saves one tensor at most");
+                [y, dz]
+            };
+            for (kind, allowed) in [(Kind::Float, 5e-7), (Kind::BFloat16, 1e-2)] {
+                let (z, dy) = (z.to_kind(kind), dy.to_kind(kind));
+                let ours = both_passes(&z, &dy);
+                let theirs = both_passes(&twin(&z), &twin(&dy));
+                // `gelu` of a negative number is a small part of it.
+                let scales =
+                    [theirs[0].abs() + twin(&z).abs().clamp_max(1.0), 2.0 * twin(&dy).abs()];
+                for (i, what) in ["y", "dz"].into_iter().enumerate() {
+                    let apart = ((twin(&ours[i]) - &theirs[i]) / &scales[i]).abs().max();
+                    let apart = f64::try_from(apart).unwrap_or(f64::NAN);
+                    assert!(
+                        apart < allowed,
+                        "{what} of {activation} in {kind:?} is off by {apart:e}"
+                    );
+                    for m in 0..5 {
+                        let member = |t: &Tensor| t.narrow(0, m, 1).copy();
+                        let alone = &both_passes(&member(&z), &member(&dy))[i];
+                        assert!(
+                            alone.equal(&member(&ours[i])),
+                            "{what} of {activation}, member {m}"
+                        );
+                    }
+                }
+            }
+            let [y, _] =
+                both_passes(&Tensor::full([1, 20], f64::NAN, CPU), &Tensor::zeros([1, 20], CPU));
+            assert!(
+                i64::try_from(y.isnan().sum(Kind::Int64)).is_ok_and(|nans| nans == 20),
+                "{activation}"
+            );
         }
     }
 

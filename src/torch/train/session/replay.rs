@@ -15,7 +15,7 @@ use crate::train::data::DeviceData;
 use crate::train::initial::initial_stack;
 use crate::train::launch::{Launcher, Work};
 use wninit_core::data;
-use wninit_core::job::{Augment, Draft, Norm};
+use wninit_core::job::{Activation, Augment, Draft, Norm};
 use wninit_core::plan::cohort::Cohort;
 
 /// Jobs with steps of 16, 16, 16 and 3 images; decays and warm-ups differ.
@@ -197,6 +197,11 @@ fn a_recorded_training_equals_an_unrecorded_one_bit_for_bit() {
         (true, Draft { micro_batch: Some(7), augment: cutout, ..resnet(Norm::Weight) }),
         (false, Draft { micro_batch: Some(7), ..resnet(Norm::Batch) }),
         (true, Draft { augment: cutout, ..resnet(Norm::Batch) }),
+        (true, Draft { activation: Some(Activation::LeakyRelu), ..cnn() }),
+        (false, Draft { activation: Some(Activation::Tanh), ..resnet(Norm::Weight) }),
+        (true, Draft { activation: Some(Activation::Gelu), ..mlp() }),
+        (false, Draft { activation: Some(Activation::Gelu), ..resnet(Norm::Batch) }),
+        (true, Draft { activation: Some(Activation::Selu), ..resnet(Norm::Batch) }),
     ] {
         let mut twins = Twins::new(&cohort(3, &base));
         twins.sessions.iter_mut().for_each(|session| session.recompute = recompute);
