@@ -154,7 +154,7 @@ impl Gelu {
         let t = 1.0 / (1.0 + 0.327_591_1 * FRAC_1_SQRT_2 * z.abs());
         let series = [1.061_405_4, -1.453_152, 1.421_413_7, -0.284_496_74, 0.254_829_6];
         let tail = 0.5 * bell * series.iter().fold(0.0, |sum, a| (sum + a) * t);
-        const DENSITY_AT_0: f32 = 0.398_942_28;
+        const DENSITY_AT_0: f32 = 0.398_942_3;
         (if z > 0.0 { 1.0 - tail } else { tail }, DENSITY_AT_0 * bell)
     }
 }
