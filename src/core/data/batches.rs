@@ -18,7 +18,7 @@ pub struct Split {
 /// Draws the validation images, then the training images.
 ///
 /// The validation images depend on `data_seed` and `val_fraction` alone (of a data set without a
-/// test set, they are drawn from what [`test`] leaves). The training images are
+/// test set, they are drawn from what [`test()`] leaves). The training images are
 /// the first `train_images` of a fixed order of the rest, so that a smaller subset is part of a
 /// larger one.
 pub fn split(job: &Job) -> Split {

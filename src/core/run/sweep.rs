@@ -105,7 +105,8 @@ impl SweepFolder {
 /// validated plan: an invalid grid must not change the disk.
 ///
 /// # Errors
-/// Another process has the lock, a file fails validation, a write fails, or [`refuse`] does.
+/// Another process has the lock, a file fails validation, a write fails, or the grid must not replace the folder's: it
+/// fixes the number of seeds where the claims did, or a user's file has changed.
 pub fn open(
     dir: &Path,
     shard: Option<Shard>,
@@ -137,7 +138,7 @@ pub fn open(
 /// Writes `grid.toml` and `plan.csv`. Several processes may do so at once, as shards do.
 ///
 /// # Errors
-/// A write fails, or [`refuse`] does.
+/// A write fails, or the grid must not replace the folder's, as in [`open`].
 pub fn describe(dir: &Path, grid_toml: &str, plan: &[Job]) -> Result<(), ResultsError> {
     refuse(dir, grid_toml)?;
     replace(&dir.join("grid.toml"), grid_toml)?;
