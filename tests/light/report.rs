@@ -194,6 +194,30 @@ fn figures_that_do_not_apply_are_left_out() {
 }
 
 #[test]
+fn a_dense_sweep_has_a_map_of_who_trains_and_how_fast() {
+    let dir = folder();
+    let grid = "name = \"map\"\n[base]\ndataset = \"digits\"\nepochs = 3\n[grid]\n\
+                init = [\"orthogonal_datadep\", \"orthogonal_proposed\"]\n\
+                depth = [2, 10, 20, 50]\nlr = [0.01, 0.1, 0.2, 0.3, 0.4]\n";
+    sweep(dir.path(), grid, 0);
+    let html = report(dir.path());
+    let page = parse(&html);
+    let id = "who-trains-and-how-fast-by-learning-rate-and-depth";
+    assert!(sections(&page).iter().any(|section| section == id));
+    let section = page.descendants().find(|node| node.attribute("id") == Some(id)).unwrap();
+    let data = section.descendants().find_map(|node| node.attribute("href")).unwrap();
+    // The best validation accuracy is 0.79, so half way from a guess is 0.445.
+    for row in [
+        "orthogonal_proposed,50,0.01,2,1,0,0,0", // 0.263, 0.527
+        "orthogonal_proposed,2,0.3,3,1,0,0,0",   // 0.167, 0.333, 0.5
+        "orthogonal_proposed,2,0.4,,1,0,0,0",    // 0.4 in the end
+        "orthogonal_datadep,50,0.01,,1,1,0,0",
+    ] {
+        assert!(data.contains(&row.replace(',', "%2C")) || data.contains(row), "{row}: {data}");
+    }
+}
+
+#[test]
 fn a_sweep_of_which_nothing_is_finished_has_a_page() {
     let dir = folder();
     sweep(dir.path(), &deep("Does it train?"), 24);

@@ -7,6 +7,7 @@ mod confirm;
 mod conformance;
 mod curvature;
 mod doctor;
+mod export_networks;
 mod faults;
 mod foreign;
 mod golden;

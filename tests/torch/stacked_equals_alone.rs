@@ -77,6 +77,9 @@ fn any_shape(stream: &mut Stream) -> Vec<(&'static str, String)> {
             shape.extend([("blocks", "1".to_owned()), ("reduced_memory", pick(&["true", "false"]))])
         }
     }
+    if residual && pick(&["plain", "scaled"]) == "scaled" {
+        shape.push(("branch_scale", "0".to_owned()));
+    }
     let activations = ["relu", "relu", "leaky_relu", "tanh", "gelu", "selu", "linear"];
     shape.extend([("activation", pick(&activations)), ("model", model)]);
     shape
@@ -89,9 +92,9 @@ fn any_member(shape: &[(&str, String)], stream: &mut Stream) -> Job {
     let weight_norm = shape.contains(&("norm", "weight"));
     let residual = shape.contains(&("model", "resnet")) || shape.contains(&("model", "wrn"));
     loop {
-        let direction = ["he", "orthogonal"].choose(stream).unwrap();
-        let gain =
-            ["", "_datadep", "_proposed", "_proposed_backward", "_hanin"].choose(stream).unwrap();
+        let direction = ["he", "orthogonal", "delta_orthogonal"].choose(stream).unwrap();
+        let gains = ["", "_datadep", "_proposed", "_proposed_backward", "_hanin", "_lsuv"];
+        let gain = gains.choose(stream).unwrap();
         if (!weight_norm && !gain.is_empty()) || (!residual && *gain == "_hanin") {
             continue;
         }
@@ -104,7 +107,11 @@ fn any_member(shape: &[(&str, String)], stream: &mut Stream) -> Job {
             ("schedule", *["constant", "thirds", "wrn"].choose(stream).unwrap()),
             ("seed", &seed),
         ];
-        return draft(&[&shape[..], &member[..]].concat()).resolve().unwrap();
+        let mut fields = [&shape[..], &member[..]].concat();
+        if fields.iter().any(|(name, _)| *name == "branch_scale") {
+            fields.push(("branch_scale", ["0", "0.7"].choose(stream).unwrap()));
+        }
+        return draft(&fields).resolve().unwrap();
     }
 }
 

@@ -94,6 +94,7 @@ impl<'a> Figures<'a> {
             self.accuracy_over_depth(),
             self.accuracy_over_rate(),
             self.heat_maps(),
+            self.speed_maps(),
             self.sorted_settings(),
             self.profiles(),
             self.seed_spread(),

@@ -25,7 +25,8 @@ impl Session {
         let members = self.members.len();
         let finite = self.model.state().iter().fold(None, |all: Option<Tensor>, tensor| {
             // Not finite if any term is not.
-            let sum = tensor.flatten(1, -1).sum_dim_intlist(1, false, Kind::Double);
+            let flat = tensor.reshape([members as i64, -1]);
+            let sum = flat.sum_dim_intlist(1, false, Kind::Double);
             Some(match all {
                 None => sum,
                 Some(all) => all + sum,

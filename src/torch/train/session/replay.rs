@@ -199,6 +199,7 @@ fn a_recorded_training_equals_an_unrecorded_one_bit_for_bit() {
         (true, Draft { augment: cutout, ..resnet(Norm::Batch) }),
         (true, Draft { activation: Some(Activation::LeakyRelu), ..cnn() }),
         (false, Draft { activation: Some(Activation::Tanh), ..resnet(Norm::Weight) }),
+        (true, Draft { branch_scale: Some(0.5), micro_batch: Some(7), ..resnet(Norm::None) }),
         (true, Draft { activation: Some(Activation::Gelu), ..mlp() }),
         (false, Draft { activation: Some(Activation::Gelu), ..resnet(Norm::Batch) }),
         (true, Draft { activation: Some(Activation::Selu), ..resnet(Norm::Batch) }),
