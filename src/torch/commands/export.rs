@@ -62,7 +62,7 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<u8> {
             At::Best => {
                 let trained = trainer.state_at_best(job).map(|(again, tensors)| {
                     let row = runs.records.iter().find(|row| row.job.id() == *id);
-                    warn(&row.map_or_else(Vec::new, |row| changed(row, &again)));
+                    warn(row.map_or_else(Vec::new, |row| changed(row, &again)));
                     metadata
                         .extend(again.best_epoch.map(|e| ("best_epoch".to_owned(), e.to_string())));
                     metadata.extend(again.test_acc.map(|x| ("test_acc".to_owned(), x.to_string())));
