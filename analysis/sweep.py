@@ -18,7 +18,7 @@ OUTCOMES = ["planned", "ok", "diverged", "failed", "missing"]
 TUNED = ["lr", "momentum", "weight_decay", "schedule", "warmup_epochs", "warmup_lr", "batch_size", "micro_batch"]
 
 # The fields besides the initializer that tell apart what is compared, and what shows that in a name.
-ARM_FIELDS = {"norm": r"\+(batch|no)norm", "warmup_epochs": r"\+warmup"}
+ARM_FIELDS = {"norm": r"\+(batch|no)norm", "branch_scale": r"\+scale", "warmup_epochs": r"\+warmup"}
 
 # Okabe and Ito's colours, one a gain and one for initializers that are not built in; the direction shows in line and marker.
 GAINS = {"": "#000000", "datadep": "#D55E00", "proposed": "#0072B2", "proposed_backward": "#56B4E9", "hanin": "#009E73", "lsuv": "#E69F00"}
@@ -150,6 +150,8 @@ def arm_names(plan, fields):
     names = plan["init"].astype(str)
     if "norm" in fields:
         names = names + plan["norm"].map({"batch": "+batchnorm", "none": "+nonorm"}).fillna("")
+    if "branch_scale" in fields:
+        names = names + plan["branch_scale"].map(lambda scale: f"+scale{scale:g}", na_action="ignore").fillna("")
     if "warmup_epochs" in fields:
         epochs = plan["warmup_epochs"].fillna(0).astype(int)
         names = names + np.where(epochs > 0, "+warmup" + epochs.astype(str), "")

@@ -233,6 +233,14 @@ fn two_definitions_under_one_name_are_told_apart() {
     assert_eq!(labels.len(), 2);
     assert!(labels.iter().all(|label| label.starts_with("mine@")), "{labels:?}");
     assert_ne!(labels[0], labels[1]);
+    let scaled = "name = \"a\"\n[base]\ndataset = \"digits\"\nmodel = \"resnet\"\nnorm = \"none\"\n\
+                  [[block]]\ngrid = { init = [\"he\", \"orthogonal\"] }\n\
+                  [[block]]\nbase = { init = \"he\", branch_scale = 0 }\n";
+    let jobs = plan(scaled).unwrap().jobs;
+    let scaled: Vec<_> = jobs.iter().map(|planned| record(&planned.job)).collect();
+    let summary = Summary::new(&Input { records: &scaled, ..Input::default() }).unwrap();
+    let arms: HashSet<&str> = summary.initializers.iter().map(|i| i.label.as_str()).collect();
+    assert_eq!(arms, HashSet::from(["he", "orthogonal", "he+scale0"]));
     let alone = Summary::new(&Input { records: &records[..6], ..Input::default() }).unwrap();
     assert_eq!(alone.initializers[0].label, "mine");
 }

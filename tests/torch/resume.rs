@@ -65,8 +65,9 @@ fn killed_five_times(workers: &str, seed: u64) {
     // On a busy machine the first kills may all come before the first checkpoint.
     while kills < 5 || (resumed == 0 && kills < 30) {
         let before = sandbox.results();
-        let output = kill_after(&mut sandbox.run(&args), random.milliseconds(350..900));
-        kills += usize::from(output.was_killed());
+        let patience = 1 + kills / 5; // longer and longer, where nothing is reached
+        let output = kill_after(&mut sandbox.run(&args), random.milliseconds(350..900) * patience);
+        kills += u32::from(output.was_killed());
         resumed += output.stderr.matches("resume from a checkpoint").count();
         let after = sandbox.results();
         assert_none_lost(&before, &after);

@@ -6,6 +6,7 @@ use maud::{Markup, html};
 
 use super::{Figure, FigureData, Figures};
 use crate::report::chart::{Heat, Square, heat_legend};
+use wninit_core::fmt::significant;
 use wninit_core::table::Datum;
 use wninit_stats::describe;
 use wninit_stats::summary::{Counts, RunEnding, RunSummary, chance};
@@ -83,7 +84,7 @@ impl Figures<'_> {
             x_label: "depth (layers)".to_owned(),
             y_label: "learning rate".to_owned(),
             columns: depths.iter().map(u32::to_string).collect(),
-            rows: rates.clone(),
+            rows: rates.iter().map(|rate| short(rate)).collect(),
             squares,
         };
         let mut maps = Vec::new();
@@ -185,9 +186,15 @@ impl Figures<'_> {
             maps,
             data,
         );
-        figure.legend = heat_legend("at once (1) to at the end (0)");
+        figure.legend = heat_legend("1: in the first epoch, 0: never");
         Some(figure)
     }
+}
+
+/// A learning rate as a label: those of a logarithmic axis have many digits.
+fn short(rate: &str) -> String {
+    let number = rate.parse().ok().filter(|_| rate.len() > 7);
+    number.map_or_else(|| rate.to_owned(), |number| significant(number, 3))
 }
 
 fn mostly_diverged(counts: &Counts) -> bool {

@@ -52,6 +52,12 @@ impl Arms {
                     Norm::None if several_norms => "+nonorm",
                     _ => "",
                 };
+                if let Some(axis) = sweep.axis("branch_scale") {
+                    match sweep.axes[axis].label(sweep.cells[cells[0]].at[axis]).as_str() {
+                        "" => {}
+                        scale => label += &format!("+scale{scale}"),
+                    }
+                }
                 if let Some(axis) = warmup {
                     match sweep.axes[axis].label(sweep.cells[cells[0]].at[axis]).as_str() {
                         "" | "0" => {}
@@ -110,10 +116,10 @@ impl Arms {
     }
 }
 
-/// The axes that distinguish arms: the initializer, its norm, and the warm-up if only some
+/// The axes that distinguish arms: the initializer, its norm and scale, and the warm-up if only some
 /// initializers have it. A warm-up that varies alike for all arms is an ordinary hyper-parameter.
 pub(super) fn arm_axes(sweep: &Cells) -> Vec<usize> {
-    let mut axes = sweep.axes_among(&["norm", "init"]);
+    let mut axes = sweep.axes_among(&["norm", "init", "branch_scale"]);
     if let Some(warmup) = sweep.axis("warmup_epochs") {
         let arms: BTreeSet<Vec<usize>> =
             sweep.cells.iter().map(|cell| place(cell, &axes)).collect();
