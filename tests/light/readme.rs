@@ -92,6 +92,21 @@ fn every_activation_is_documented_with_its_gamma() {
 }
 
 #[test]
+fn the_language_of_own_initializers_is_documented() {
+    let [variables, functions, constants] = wninit_core::job::vocabulary();
+    let page = page("initializers.md");
+    assert!(page.contains(&format!("Functions: {functions}. Constants: {constants}.")));
+    for variable in variables.split(", ") {
+        assert!(page.contains(&format!("| `{variable}` | ")), "{variable} is missing");
+    }
+    let schema = wninit_core::grid::json_schema();
+    for (key, value) in schema["$defs"]["Initializer"]["properties"].as_object().unwrap() {
+        let about = value["description"].as_str().unwrap();
+        assert!(page.contains(&row(&[&format!("`{key}`"), about])), "{key}: {about}");
+    }
+}
+
+#[test]
 fn documented_grids_plan_and_the_reference_has_every_key() {
     for text in pages().iter().flat_map(|(_, text)| blocks(text, "toml")) {
         let file = root().join("sweeps/readme.toml"); // so that `extends` finds the shipped ones
