@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use tch::{Device, Kind, Tensor};
-use wninit_core::job::Draft;
+use wninit_core::job::Job;
 use wninit_core::results::read_runs;
 use wninit_torch::models::{Model, ModelConfig};
 use wninit_torch::nn::{Arithmetic, Pass};
@@ -59,9 +59,8 @@ fn python(code: &str, args: &[&Path]) -> Option<String> {
 }
 
 /// The stack of one with the parameters of an exported file.
-fn network(draft: &Draft, file: &Path) -> Model {
+fn network(job: &Job, file: &Path) -> Model {
     tch::set_num_threads(1);
-    let job = draft.resolve().unwrap();
     let config = ModelConfig {
         arch: job.arch,
         activation: job.activation,
@@ -107,7 +106,7 @@ fn pytorch_modules_with_exported_parameters_give_equal_logits() {
         let ends = ["start", "best"].map(|at| exported(&sandbox, &id, at));
         assert_ne!(std::fs::read(&ends[0]).unwrap(), std::fs::read(&ends[1]).unwrap());
         for file in ends {
-            let logits = network(&draft_of(record), &file)
+            let logits = network(&record.job, &file)
                 .logits(&images.unsqueeze(0), &mut Pass::Evaluate)
                 .get(0)
                 .contiguous();
@@ -133,16 +132,6 @@ for file, logits in zip(sys.argv[1::2], sys.argv[2::2]):
         assert!(numbers[0] <= 1e-5 * numbers[1].max(1.0), "{line}");
         assert!(numbers[1] > 0.01, "{line}");
     }
-}
-
-fn draft_of(record: &wninit_core::results::Record) -> Draft {
-    let mut draft = Draft::default();
-    for field in wninit_core::job::FIELDS.iter() {
-        if let Some(value) = field.get(&record.job) {
-            field.set(&mut draft, &value).unwrap();
-        }
-    }
-    draft
 }
 
 #[test]

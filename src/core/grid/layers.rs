@@ -27,7 +27,7 @@ pub(super) struct Layer {
     pub published: Option<Vec<Published>>,
     pub until_decided: Option<Wanted>,
     pub explored: Option<Explored>,
-    pub initializer: Option<Vec<Initializer>>,
+    pub initializer: Vec<Initializer>,
     pub data: Vec<(DataHash, PathBuf)>,
     pub profile: Vec<(String, Layer)>,
 }
@@ -97,10 +97,7 @@ pub(super) fn overlay(mut parent: Layer, child: Layer) -> Layer {
         published: child.published.or(parent.published),
         until_decided: child.until_decided.or(parent.until_decided),
         explored: child.explored.or(parent.explored),
-        initializer: match (parent.initializer, child.initializer) {
-            (Some(parent), Some(child)) => Some(merged(parent, child)),
-            (parent, child) => child.or(parent),
-        },
+        initializer: merged(parent.initializer, child.initializer),
         ..parent
     }
 }

@@ -149,7 +149,7 @@ impl Grid {
             until_decided: None,
             explored: layer.explored,
             warnings: Vec::new(),
-            initializers: layer.initializer.unwrap_or_default(),
+            initializers: layer.initializer,
             files: layer.data,
             place: file,
             own: Block {

@@ -182,7 +182,7 @@ impl Source {
                 "initializer" => {
                     let initializers = self.each(value, &place, Source::initializer)?;
                     refuse_twins(&initializers)?;
-                    layer.initializer = Some(initializers);
+                    layer.initializer = initializers;
                 }
                 _ => {
                     for ((name, profile), place) in

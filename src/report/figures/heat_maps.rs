@@ -20,6 +20,10 @@ struct Spot<'g> {
 }
 
 impl Figures<'_> {
+    fn depths(&self) -> BTreeSet<u32> {
+        self.summary.cells.iter().map(|cell| cell.job.arch.layers()).collect()
+    }
+
     /// A map for each arm, and a row of data for each square: the depth, the learning rate, what
     /// `square` adds, and the counts of runs.
     fn maps(
@@ -31,8 +35,7 @@ impl Figures<'_> {
         if !self.depth_varies() {
             return None;
         }
-        let depths: BTreeSet<u32> =
-            self.summary.cells.iter().map(|cell| cell.job.arch.layers()).collect();
+        let depths = self.depths();
         let rates: Vec<String> = (0..self.summary.axes[lr].values.len())
             .map(|row| self.summary.axes[lr].label(row))
             .collect();
@@ -132,10 +135,8 @@ impl Figures<'_> {
     /// are dense enough for a map.
     pub(super) fn speed_maps(&self) -> Option<Figure> {
         let epochs = self.summary.cells.iter().map(|cell| cell.job.epochs).max()?;
-        let depths: BTreeSet<u32> =
-            self.summary.cells.iter().map(|cell| cell.job.arch.layers()).collect();
         let rates = self.summary.axes[self.summary.axis("lr")?].values.len();
-        if epochs < 3 || depths.len() < 4 || rates < 5 {
+        if epochs < 3 || self.depths().len() < 4 || rates < 5 {
             return None;
         }
         let curve = |run: &RunSummary| self.curves.get(&run.id).map_or(&[][..], Vec::as_slice);

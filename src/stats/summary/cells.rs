@@ -36,11 +36,10 @@ impl SweepAxis {
     pub fn label(&self, at: usize) -> String {
         let text = self.values[at].as_ref().map(Value::to_string).unwrap_or_default();
         match &self.values[at] {
-            Some(Value::Init(init))
+            Some(Value::Init(Init::Own { rule, .. }))
                 if self.values.iter().flatten().filter(|v| v.to_string() == text).count() > 1 =>
             {
-                let rule = init.rule().map(|rule| rule.fingerprint()).unwrap_or_default();
-                format!("{text}@{rule}")
+                format!("{text}@{}", rule.fingerprint())
             }
             _ => text,
         }
