@@ -157,6 +157,11 @@ notebooks: .venv/.notebooks-installed ## Execute analysis/*.ipynb on RESULTS, in
 	@RESULTS="$$(realpath -m -- $(call quoted,$(RESULTS)))" .venv/bin/python -m nbconvert \
 	  --execute --to html --output-dir analysis/out $(NOTEBOOKS)
 
+.PHONY: figures
+figures: build ## Write the figures of RESULTS as SVG, PDF and PNG files
+	@cargo build --release --locked -p wninit-render
+	@$(WNINIT) figures $(call quoted,$(RESULTS)) --format svg,pdf,png
+
 .PHONY: export
 export: .venv/.notebooks-installed ## Export RESULTS TO tensorboard, wandb or mlflow
 	@.venv/bin/python analysis/export.py --to $(call quoted,$(TO)) $(call quoted,$(RESULTS))

@@ -5,6 +5,7 @@
 mod confirm;
 mod curvature;
 mod fetch;
+mod figures;
 mod merge;
 mod plan;
 mod report;
@@ -45,6 +46,7 @@ pub enum Command {
     Summary(summary::Args),
     /// Make an HTML page about a sweep, with figures
     Report(report::Args),
+    Figures(figures::Args),
     /// Measure signal propagation at initialization, layer by layer
     Signal(cli::signal::Args),
     /// Measure the curvature of the loss at initialization
@@ -91,6 +93,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<u8> {
             Status(args) => status::run(args),
             Summary(args) => summary::run(args),
             Report(args) => report::run(args),
+            Figures(args) => figures::run(args),
             Merge(args) => merge::run(args),
             Fetch(args) => fetch::run(args),
             Slurm(args) => slurm::run(args),

@@ -38,7 +38,8 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         about: folder.about.as_deref(),
         summary: &summary,
         curves: &curves,
-        finished_at: folder.records.iter().map(|r| r.provenance.finished_at).max(),
+        records: &folder.records,
+        explored: folder.grid.as_ref().and_then(|grid| grid.explored.as_ref()),
     });
     let path = args.output.clone().unwrap_or_else(|| args.dir.join("report.html"));
     write_atomically(&path, html.as_bytes())

@@ -1,6 +1,7 @@
 //! `wninit signal`: a page and a table of the signals that `wninit-torch` measured.
 
 use std::f64::consts::{E, SQRT_2};
+use std::path::Path;
 
 use wninit_core::cli::Written;
 use wninit_core::cli::signal::Args;
@@ -11,7 +12,8 @@ use wninit_core::results::{SIGNALS, Signal, read_signals, signals_csv, write_ato
 use wninit_core::text_table::{Heading, Style, TextTable};
 use wninit_stats::describe;
 
-use crate::report::signal::{InitSignals, NetSignals, Spread, signal_page};
+use crate::report::Figure;
+use crate::report::signal::{self, InitSignals, NetSignals, Spread, signal_page};
 
 /// The range in which theory puts the mean over seeds of both ratios of a network with the proposed
 /// gain: near 1 in an MLP, between √2 and √e in a synthetic residual network. The theorems are
@@ -36,8 +38,7 @@ type Network = [Signal];
 pub(super) fn show(args: &Args, written: &Written) -> anyhow::Result<u8> {
     let path = written.dir.join(SIGNALS);
     let rows = read_signals(&path)?;
-    // The rows of a network follow each other layer by layer.
-    let measured: Vec<&Network> = rows.chunk_by(|_, next| next.layer.layer > 0).collect();
+    let measured = networks(&rows);
     let (title, about) = match &args.grid {
         Some(grid) => (
             format!("{}: signals at initialization", Grid::load(grid, &args.overrides)?.name),
@@ -51,6 +52,20 @@ pub(super) fn show(args: &Args, written: &Written) -> anyhow::Result<u8> {
     let shown = table(&measured).text(STYLE);
     print(&format!("{shown}{}\n", page.display()))?;
     Ok(written.code)
+}
+
+/// The figures of the signals in a folder.
+///
+/// # Errors
+/// `signal.csv` cannot be read.
+pub(super) fn figures_in(dir: &Path) -> anyhow::Result<Vec<Figure>> {
+    let rows = read_signals(&dir.join(SIGNALS))?;
+    Ok(signal::figures(&figures(&networks(&rows))))
+}
+
+/// The rows of a network follow each other layer by layer.
+fn networks(rows: &[Signal]) -> Vec<&Network> {
+    rows.chunk_by(|_, next| next.layer.layer > 0).collect()
 }
 
 /// The page's introduction for the synthetic networks.

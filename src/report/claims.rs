@@ -1,42 +1,59 @@
-//! Claims, and published numbers beside ours.
+//! The claims of a sweep, with their verdicts.
 
 use maud::{Markup, html};
 
 use super::chart::Gauge;
-use super::markup::name;
+use super::markup::fold;
 use super::table_link;
 use wninit_core::table::Table;
 use wninit_stats::interval::Interval;
-use wninit_stats::summary::{ClaimResult, PublishedResult, Summary};
+use wninit_stats::summary::{ClaimResult, Summary};
 use wninit_stats::verdict::Verdict;
 
 /// No minimum range: the axis shows only its numbers.
 const NONE: (f64, f64) = (f64::INFINITY, f64::NEG_INFINITY);
 
-pub fn claims(summary: &Summary, tables: &[Table]) -> Markup {
+/// The verdicts in short, each with a link to its claim.
+pub fn chips(summary: &Summary) -> Markup {
     html! {
         @if !summary.claims.is_empty() {
-            section #claims {
-                h2 { "Claims" }
-                p.fine {
-                    "What the sweep was meant to show. Shaded: where the claim holds; dot and bar: the estimate and \
-                     its interval."
+            ul.chips aria-label="Claims" {
+                @for (i, claim) in summary.claims.iter().enumerate() {
+                    li {
+                        a.chip href={ "#claim-" (i + 1) } {
+                            b class=(class(claim)) { (claim.verdict().to_string()) }
+                            span { (claim.text) }
+                        }
+                    }
                 }
-                div.cards {
-                    @for claim in &summary.claims { (claim_card(claim)) }
-                }
-                p.data { (table_link(tables, "claims")) }
             }
         }
     }
 }
 
-fn claim_card(claim: &ClaimResult) -> Markup {
-    let class = match claim.verdict() {
+pub fn claims(summary: &Summary, tables: &[Table]) -> Markup {
+    let cards = html! {
+        p.fine {
+            "What the sweep was meant to show. Shaded: where the claim holds; dot and bar: the estimate and \
+             its interval."
+        }
+        div.cards {
+            @for (i, claim) in summary.claims.iter().enumerate() { (claim_card(i + 1, claim)) }
+        }
+        p.data { (table_link(tables, "claims")) }
+    };
+    html! { @if !summary.claims.is_empty() { (fold("claims", "Claims", &cards)) } }
+}
+
+fn class(claim: &ClaimResult) -> &'static str {
+    match claim.verdict() {
         Verdict::Supported => "yes",
         Verdict::Refuted => "no",
         Verdict::Undecided | Verdict::NotTestable => "maybe",
-    };
+    }
+}
+
+fn claim_card(number: usize, claim: &ClaimResult) -> Markup {
     let compared = claim.wanted.high.is_infinite() && claim.test.contains(" - ");
     let metric = claim.metric.to_string();
     let gauge = Gauge {
@@ -45,7 +62,6 @@ fn claim_card(claim: &ClaimResult) -> Markup {
         estimate: claim.estimate,
         interval: claim.interval.map(ends),
         wanted: Some(ends(claim.wanted)),
-        mark: None,
         extent: match (claim.metric.is_fraction(), compared) {
             (true, true) => (-0.2, 0.2),
             (true, false) => (0.0, 1.0),
@@ -53,10 +69,10 @@ fn claim_card(claim: &ClaimResult) -> Markup {
         },
     };
     html! {
-        article {
-            p.verdict { b class=(class) { (claim.verdict().to_string()) } }
+        article id={ "claim-" (number) } {
+            p.verdict { b class=(class(claim)) { (claim.verdict().to_string()) } }
             h3 { (claim.text) }
-            @if claim.estimate.is_some() { (gauge.svg()) }
+            @if claim.estimate.is_some() { (gauge.chart()) }
             p.fine { (claim.reason()) }
         }
     }
@@ -64,51 +80,4 @@ fn claim_card(claim: &ClaimResult) -> Markup {
 
 fn ends(interval: Interval) -> (f64, f64) {
     (interval.low, interval.high)
-}
-
-pub fn published(summary: &Summary, tables: &[Table]) -> Markup {
-    html! {
-        @if !summary.published.is_empty() {
-            section #published {
-                h2 { "Published beside ours" }
-                p.fine {
-                    "Hollow diamond: the published number; dot and bar: our mean over seeds and its interval, at the \
-                     learning rate that validation chose."
-                }
-                div.cards {
-                    @for number in &summary.published { article { (published_card(number)) } }
-                }
-                p.data { (table_link(tables, "published")) }
-            }
-        }
-    }
-}
-
-fn published_card(number: &PublishedResult) -> Markup {
-    let place = if number.r#where.is_empty() { "all runs" } else { &number.r#where };
-    let interval = number.interval.map(|i| format!(" {i:.3}")).unwrap_or_default();
-    let ours = match number.mean {
-        None if number.success.1 == 0 => "not measured".to_owned(),
-        None => "no number: fewer than two seeds train".to_owned(),
-        Some(mean) => format!("{mean:.3}{interval} (n = {})", number.n),
-    };
-    let gauge = Gauge {
-        description: format!("{place}: published {}, ours {ours}", number.published),
-        label: number.metric.to_string(),
-        estimate: number.mean,
-        interval: number.interval.map(ends),
-        wanted: None,
-        mark: Some(number.published),
-        extent: if number.metric.is_fraction() { (0.0, 1.0) } else { NONE },
-    };
-    html! {
-        h3 { (name(place)) }
-        (gauge.svg())
-        p.fine {
-            "Published " (number.published)
-            @if let Some(spread) = number.spread { " ± " (spread) }
-            ", ours " (ours) "; " (number.success.0) " of " (number.success.1) " runs train."
-            @if let Some(source) = &number.source { " Source: " (source) "." }
-        }
-    }
 }

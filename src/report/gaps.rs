@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::markup::listed;
+use super::markup::{fold, listed};
 use wninit_core::fmt::plural;
 use wninit_stats::summary::{Summary, SweepAxis};
 
@@ -19,9 +19,7 @@ pub fn section(summary: &Summary) -> Markup {
     let seeds = || summary.cells.iter().map(|cell| cell.counts.finished);
     let (least, most) = (seeds().min().unwrap_or(0), seeds().max().unwrap_or(0));
     let not_tried = summary.inits_not_tried();
-    html! {
-        section #gaps {
-            h2 { "What was not measured" }
+    let gaps = html! {
             ul {
                 @if unfinished == 0 {
                     li { "Nothing of the plan is missing." }
@@ -53,8 +51,8 @@ pub fn section(summary: &Summary) -> Markup {
                 @if !not_tried.is_empty() { li { "Initializers not tried: " (not_tried.join(", ")) "." } }
                 @for note in &summary.notes { li { (note.text) } }
             }
-        }
-    }
+    };
+    fold("gaps", "What was not measured", &gaps)
 }
 
 /// "lr (0.001, 0.01, 0.1)".

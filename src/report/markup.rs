@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use maud::{Markup, PreEscaped, html};
 
+use super::theme::Theme;
+
 /// A page with this title and `main` content. Void elements are closed, and characters that XML
 /// does not allow are removed, so the page is well-formed XML for any names.
 pub fn document(title: &str, main: &Markup) -> String {
@@ -18,12 +20,39 @@ pub fn document(title: &str, main: &Markup) -> String {
                      <link rel=\"icon\" href=\"data:,\" />"
                 ))
                 title { (title) " – wninit" }
-                style { (PreEscaped(include_str!("style.css"))) }
+                style { (PreEscaped(style())) }
             }
-            body { main { (main) } }
+            body {
+                main { (main) }
+                script { (PreEscaped("//<![CDATA[\n" )) (PreEscaped(SCRIPT)) (PreEscaped("//]]>\n")) }
+            }
         }
     };
     page.into_string().chars().filter_map(visible).chain(['\n']).collect()
+}
+
+/// What makes a page easier to use. It shows everything without it.
+pub const SCRIPT: &str = include_str!("script.js");
+
+fn style() -> String {
+    let [light, dark] = [Theme::Light, Theme::Dark].map(Theme::variables);
+    format!(
+        ":root{{{light}}}\n@media (prefers-color-scheme: dark){{:root{{{dark}}}}}\n@media print{{:root{{{light}}}}}\n{}{}",
+        include_str!("chart.css"),
+        include_str!("style.css")
+    )
+}
+
+/// A section that a reader can fold; on a phone the script folds it.
+pub fn fold(id: &str, title: &str, content: &Markup) -> Markup {
+    html! {
+        section id=(id) {
+            details open="" {
+                summary { h2 { (title) } }
+                (content)
+            }
+        }
+    }
 }
 
 /// A character, if a page may contain it.

@@ -1,27 +1,33 @@
-//! The report of a sweep, as one HTML page.
+//! The report of a sweep, as one HTML page, and its figures as files.
 //!
-//! The page needs no network, no script and no fonts but the reader's: charts are inline SVG, each
-//! with its data as a CSV link. It is well-formed XML as well as HTML, for any names, and is
-//! readable on a phone, in dark mode and on paper.
+//! The page needs no network and no fonts but the reader's: charts are inline SVG, each with its
+//! data as a CSV link. It is well-formed XML as well as HTML, for any names, and is readable on a
+//! phone, in dark mode, on paper and without its script.
 
 mod answer;
 mod chart;
 mod claims;
+mod figure;
 mod figures;
 mod gaps;
 mod markup;
+mod provenance;
 mod robustness;
 pub mod signal;
+mod theme;
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, Utc};
 use maud::{Markup, html};
 
-use figures::{Figure, Figures};
-use markup::{csv_link, document, slug};
+pub use figure::Figure;
+use figures::Figures;
+use markup::{csv_link, document, fold};
+pub use theme::Theme;
+use wninit_core::fmt::plural;
+use wninit_core::grid::Explored;
 use wninit_core::job::JobId;
-use wninit_core::results::EpochRow;
+use wninit_core::results::{EpochRow, Record};
 use wninit_core::table::Table;
 use wninit_stats::summary::Summary;
 
@@ -30,35 +36,65 @@ pub struct ReportInput<'a> {
     pub about: Option<&'a str>,
     pub summary: &'a Summary,
     pub curves: &'a HashMap<JobId, Vec<EpochRow>>,
-    pub finished_at: Option<DateTime<Utc>>,
+    pub records: &'a [Record],
+    pub explored: Option<&'a Explored>,
 }
+
+/// The figures of a sweep, the most important first. With `display`, initializers have their names
+/// in words.
+pub fn figures(
+    summary: &Summary,
+    curves: &HashMap<JobId, Vec<EpochRow>>,
+    display: bool,
+) -> Vec<Figure> {
+    Figures::new(summary, curves, display).all()
+}
+
+/// The figures on the first screen.
+const KEY: usize = 2;
 
 /// The report, an HTML page. The same results give the same page.
 pub fn page(input: &ReportInput) -> String {
     let summary = input.summary;
     let tables = summary.tables();
-    let figures = Figures::new(summary, input.curves).all();
+    let figures = figures(summary, input.curves, false);
     let any = summary.counts.finished > 0;
+    let (key, others) = figures.split_at(figures.len().min(KEY));
     let main = html! {
-        (header(input))
+        header {
+            h1 { (input.name) }
+            @if let Some(about) = input.about { p.about { (about) } }
+        }
+        (answer::headline(summary))
+        div.key-figures {
+            @for (i, figure) in key.iter().enumerate() {
+                section id=(figure.slug()) style={ "--panels:" (figure.panels.len()) } { (figure.on_page(i + 1)) }
+            }
+        }
+        (claims::chips(summary))
+        (counts(summary))
+        (contents(summary, others))
         @if any { (answer::section(summary, &tables)) }
-        (gaps::section(summary))
         (claims::claims(summary, &tables))
-        (contents(summary, &figures))
+        (gaps::section(summary))
         div.figures {
-            @for shown in &figures { (figure(shown)) }
+            @for (i, figure) in others.iter().enumerate() {
+                div.single[figure.panels.len() == 1].several[figure.panels.len() > 1] {
+                    (fold(&figure.slug(), &figure.title, &figure.on_page(KEY + i + 1)))
+                }
+            }
         }
         @if any { (robustness::section(summary, &tables)) }
-        (claims::published(summary, &tables))
+        @if any { (provenance::section(input.records, input.explored)) }
         (footer(summary, &tables))
     };
     document(input.name, &main)
 }
 
-fn header(input: &ReportInput) -> Markup {
-    let counts = input.summary.counts;
-    let tiles = [
-        (counts.planned, "planned", ""),
+/// What became of the planned runs, and what they have in common.
+fn counts(summary: &Summary) -> Markup {
+    let counts = summary.counts;
+    let of = [
         (counts.finished, "finished", ""),
         (counts.diverged, "diverged", "bad"),
         (counts.at_chance, "at chance", "bad"),
@@ -66,54 +102,31 @@ fn header(input: &ReportInput) -> Markup {
         (counts.missing, "missing", "bad"),
     ];
     html! {
-        header {
-            h1 { (input.name) }
-            @if let Some(about) = input.about { p.about { (about) } }
-            ul.counts {
-                @for (n, what, class) in tiles {
-                    li class=(if n == 0 { "none" } else { class }) { b { (n) } " " (what) }
+        p.counts {
+            b { (counts.planned) } " planned"
+            @for (n, what, class) in of { @if n > 0 { ", " b class=(class) { (n) } " " (what) } }
+            "."
+            @if !summary.constants.is_empty() {
+                " Throughout: "
+                @for (i, (name, value)) in summary.constants.iter().enumerate() {
+                    @if i > 0 { ", " }
+                    (name) " " b { (value) }
                 }
-            }
-            @if !input.summary.constants.is_empty() {
-                p.constants {
-                    "Throughout: "
-                    @for (i, (name, value)) in input.summary.constants.iter().enumerate() {
-                        @if i > 0 { ", " }
-                        (name) " " b { (value) }
-                    }
-                    "."
-                }
-            }
-            @if let Some(at) = input.finished_at {
-                p.constants { "Last run finished " (at.format("%Y-%m-%d %H:%M").to_string()) " UTC." }
+                "."
             }
         }
     }
 }
 
 fn contents(summary: &Summary, figures: &[Figure]) -> Markup {
+    let any = summary.counts.finished > 0;
     html! {
-        nav aria-label="Figures" {
-            @for figure in figures { a href={ "#" (slug(figure.title)) } { (figure.title) } " " }
-            @if summary.counts.finished > 0 { a href="#robustness" { "Robustness" } " " }
-            @if !summary.published.is_empty() { a href="#published" { "Published beside ours" } }
-        }
-    }
-}
-
-fn figure(figure: &Figure) -> Markup {
-    let id = slug(figure.title);
-    html! {
-        section id=(id) class=(if figure.panels.len() == 1 { "single" } else { "several" }) {
-            h2 { (figure.title) }
-            p.fine { (figure.text) }
-            figure {
-                @if !figure.legend.0.is_empty() { p.legend { (figure.legend) } }
-                div.panels {
-                    @for panel in &figure.panels { (panel) }
-                }
-                p.data { (csv_link(&id, "Data (CSV)", &figure.data.csv())) }
-            }
+        nav aria-label="Contents" {
+            @if any { a href="#ranking" { "Which initializer?" } " " }
+            @if !summary.claims.is_empty() { a href="#claims" { (plural(summary.claims.len(), "claim")) } " " }
+            a href="#gaps" { "What was not measured" } " "
+            @for figure in figures { a href={ "#" (figure.slug()) } { (figure.title) } " " }
+            @if any { a href="#robustness" { "Robustness" } " " a href="#provenance" { "How it was made" } }
         }
     }
 }
@@ -126,7 +139,8 @@ fn footer(summary: &Summary, tables: &[Table]) -> Markup {
                  neither diverged nor have a test accuracy that guessing could give. The seed is the unit of replication, and learning rates are chosen on \
                  validation."
                 @if let Some(b) = summary.baseline { " The baseline is " (summary.initializers[b].label) "." }
-                " Point at a mark to read its numbers."
+                " Point at a mark, touch it, or step through a chart with the arrow keys to read its numbers; point at \
+                 a key to highlight an initializer, press it to hide it."
             }
             p.data {
                 "All tables: "

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::chart::Look;
-use super::markup::name;
+use super::markup::{fold, name};
 use super::table_link;
 use wninit_core::table::Table;
 use wninit_stats::summary::{InitializerSummary, Summary};
@@ -12,11 +12,8 @@ pub fn section(summary: &Summary, tables: &[Table]) -> Markup {
     let banded = summary.initializers.iter().any(|s| s.lr_band_decades.is_some());
     let head = ["Trained", "Share of seeds", "At the chosen rate", "lr decades"];
     let shown = |heading: &str| banded || !["lr decades", "At the chosen rate"].contains(&heading);
-    html! {
-        section #robustness {
-            h2 { "Robustness" }
-            div.scroll {
-                table {
+    let content = html! {
+                table.stacked {
                     thead {
                         tr {
                             th scope="col" { "Initializer" }
@@ -27,16 +24,15 @@ pub fn section(summary: &Summary, tables: &[Table]) -> Markup {
                     }
                     tbody {
                         @for (arm, s) in summary.initializers.iter().enumerate() {
-                            tr {
+                            tr data-arm=(arm) {
                                 th scope="row" { (Look(arm).swatch()) (name(&s.label)) }
-                                @for (_, cell) in head.iter().zip(cells(s)).filter(|(heading, _)| shown(heading)) {
-                                    td.n { (cell) }
+                                @for (heading, cell) in head.iter().zip(cells(s)).filter(|(heading, _)| shown(heading)) {
+                                    td.n data-label=(heading) { (cell) }
                                 }
                             }
                         }
                     }
                 }
-            }
             p.fine {
                 em { "Trained" } ": runs in all cells that neither diverged nor stayed at chance. "
                 em { "Share of seeds" } ": the same as a mean over cells and seeds, with its interval over seeds."
@@ -48,8 +44,8 @@ pub fn section(summary: &Summary, tables: &[Table]) -> Markup {
             p.data {
                 @for name in ["cells", "initializers", "pairs", "variance"] { (table_link(tables, name)) " " }
             }
-        }
-    }
+    };
+    fold("robustness", "Robustness", &content)
 }
 
 fn cells(s: &InitializerSummary) -> [String; 4] {

@@ -1,10 +1,12 @@
 //! Signal propagation at initialization, as a page in the report's style.
 
-use maud::{Markup, html};
+use maud::html;
 
-use super::chart::{ChartAxis, Drawing, Lines, Look, Point, Scale, Series};
-use super::markup::{csv_link, document, name, slug};
+use super::chart::{Chart, ChartAxis, Drawing, Legend, Lines, Look, Point, Scale, Series};
+use super::figure::{Figure, FigureData};
+use super::markup::{csv_link, document};
 use wninit_core::fmt::significant;
+use wninit_core::table::Datum;
 
 /// A number over seeds: its geometric mean, minimum and maximum.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,31 +47,53 @@ pub struct NetSignals {
     pub arms: Vec<InitSignals>,
 }
 
+/// A figure for each network.
+pub fn figures(nets: &[NetSignals]) -> Vec<Figure> {
+    nets.iter().map(figure).collect()
+}
+
+fn figure(net: &NetSignals) -> Figure {
+    let columns = ["init", "layer", "side", "mean", "low", "high"];
+    let mut data = FigureData::new(&columns);
+    for arm in &net.arms {
+        for (side, spreads) in [("forward", &arm.forward), ("backward", &arm.backward)] {
+            data.rows.extend(spreads.iter().enumerate().map(|(layer, spread)| {
+                let key = [Datum::from(arm.init.as_str()), layer.into(), side.into()];
+                let values = [spread.map(|s| s.mean), spread.map(|s| s.low), spread.map(|s| s.high)];
+                key.into_iter().chain(values.map(Datum::from)).collect()
+            }));
+        }
+    }
+    let text = html! {
+        "Norms by layer at initialization. Lines: geometric mean over seeds; bands: from the least to the greatest. \
+         Layer 0 is the input. A line ends where a norm has become zero or infinite."
+    };
+    let arms = net.arms.iter().map(|arm| (Look(arm.look), arm.init.clone())).collect();
+    Figure {
+        title: net.name.clone(),
+        text,
+        legend: Some(Legend::Arms(arms)),
+        panels: vec![
+            chart("forward: ‖h‖ / ‖x‖", net, |arm| &arm.forward),
+            chart("backward: ‖∂L/∂h‖ / ‖∂L/∂h last‖", net, |arm| &arm.backward),
+        ],
+        data,
+    }
+}
+
 /// The page. The same signals give the same page.
 pub fn signal_page(title: &str, about: &str, nets: &[NetSignals], csv: &[u8]) -> String {
     let main = html! {
         header {
             h1 { (title) }
             p.about { (about) }
-            p.fine {
-                "Lines: geometric mean over seeds; bands: from the least to the greatest. Layer 0 is the input. A line \
-                 ends where a norm has become zero or infinite."
-            }
             p.data { (csv_link("signal", "Data (CSV)", csv)) }
         }
         div.figures {
-            @for net in nets {
-                section.several id=(slug(&net.name)) {
-                    h2 { (net.name) }
-                    figure {
-                        p.legend {
-                            @for arm in &net.arms { span.key { (Look(arm.look).swatch()) (name(&arm.init)) } }
-                        }
-                        div.panels {
-                            (chart("forward: ‖h‖ / ‖x‖", net, |arm| &arm.forward))
-                            (chart("backward: ‖∂L/∂h‖ / ‖∂L/∂h last‖", net, |arm| &arm.backward))
-                        }
-                    }
+            @for (i, figure) in figures(nets).iter().enumerate() {
+                section.several id=(figure.slug()) {
+                    h2 { (figure.title) }
+                    (figure.on_page(i + 1))
                 }
             }
         }
@@ -81,7 +105,7 @@ fn chart(
     label: &str,
     net: &NetSignals,
     side: impl Fn(&InitSignals) -> &Vec<Option<Spread>>,
-) -> Markup {
+) -> Chart {
     let spreads = || net.arms.iter().flat_map(|arm| side(arm).iter().flatten());
     let low = spreads().map(|spread| spread.low).fold(0.4, f64::min);
     let high = spreads().map(|spread| spread.high).fold(2.5, f64::max);
@@ -103,7 +127,7 @@ fn chart(
         series: series.collect(),
         drawing: Drawing::Bands,
     }
-    .svg()
+    .chart()
 }
 
 /// Round numbers on a logarithmic axis that contains 1: 1, 2 and 5 times powers of ten if there is

@@ -132,14 +132,18 @@ pub struct Published {
     /// Its uncertainty, as published.
     pub spread: Option<f64>,
     pub source: Option<String>,
+    /// Fields of the published experiment. Where ours has other values, the numbers are not
+    /// comparable.
+    pub setup: Vec<Condition>,
     pub(super) place: Place,
     pub(super) inherited: bool,
 }
 
 impl Published {
-    /// A number that was not read from a file, without spread or source.
+    /// A number that was not read from a file, without spread, source or setup.
     pub fn new(filter: Vec<Condition>, metric: Metric, value: f64) -> Published {
         let place = Place::nowhere();
-        Published { filter, metric, value, spread: None, source: None, place, inherited: false }
+        let (spread, source, setup) = (None, None, Vec::new());
+        Published { filter, metric, value, spread, source, setup, place, inherited: false }
     }
 }

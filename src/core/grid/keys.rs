@@ -150,6 +150,7 @@ impl Table {
                 "value": Number, "the published number";
                 "spread": Number, "its uncertainty, as published";
                 "source": Text, "where it was published";
+                "setup": Table(Table::Conditions), "fields of the published experiment; where ours has other values, the numbers are not comparable";
             },
             Table::UntilDecided => keys! {
                 "max_seeds": Count, "maximum number of seeds of a setting; 100 if left out";

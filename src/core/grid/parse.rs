@@ -507,11 +507,12 @@ impl Source {
     }
 
     fn published(&self, table: &DeTable, place: &Place) -> Parsed<Published> {
-        let (mut filter, mut metric, mut number, mut spread, mut origin) =
-            (Vec::new(), None, None, None, None);
+        let (mut filter, mut setup) = (Vec::new(), Vec::new());
+        let (mut metric, mut number, mut spread, mut origin) = (None, None, None, None);
         for ((key, value), place) in self.entries(table, &place.key, Table::Published)? {
             match key {
                 "where" => filter = self.conditions(self.table(value, &place)?, &place.key)?,
+                "setup" => setup = self.conditions(self.table(value, &place)?, &place.key)?,
                 "metric" => metric = Some(self.metric(value, &place)?),
                 "value" => number = Some((self.number(value, &place)?, place)),
                 "spread" => spread = Some(self.number(value, &place)?),
@@ -533,6 +534,7 @@ impl Source {
             value,
             spread,
             source: origin,
+            setup,
             place: place.clone(),
             inherited: false,
         })

@@ -74,6 +74,9 @@ pub(super) fn grid(grid: &Grid) -> String {
         if let Some(source) = &published.source {
             line(&mut text, "source", &string(source));
         }
+        if !published.setup.is_empty() {
+            line(&mut text, "setup", &table_of(&published.setup));
+        }
     }
     for Initializer { name, rule, .. } in &grid.initializers {
         text += "\n[[initializer]]\n";

@@ -1,8 +1,8 @@
 //! Bars: the outcomes of each arm's runs.
 
-use maud::{Markup, html};
+use maud::html;
 
-use super::{Look, WIDTH, svg};
+use super::{Chart, Look, WIDTH, titled};
 use crate::report::markup::px;
 
 #[derive(Clone, Debug)]
@@ -11,7 +11,7 @@ pub struct Bars {
     pub bars: Vec<(Look, String, [usize; 5])>,
 }
 
-/// The outcomes of a planned run, and the class of each in the page's style sheet.
+/// The outcomes of a planned run, and the class of each in `chart.css`.
 pub const PARTS: [(&str, &str); 5] = [
     ("trained", "p-trained"),
     ("at chance", "p-chance"),
@@ -23,7 +23,7 @@ pub const PARTS: [(&str, &str); 5] = [
 const ROW: f64 = 52.0;
 
 impl Bars {
-    pub fn svg(&self) -> Markup {
+    pub fn chart(&self) -> Chart {
         let most = self.bars.iter().map(|(_, _, parts)| parts.iter().sum::<usize>()).max();
         let unit = (WIDTH - 12.0) / most.unwrap_or(0).max(1) as f64;
         let body = html! {
@@ -43,6 +43,6 @@ impl Bars {
                 text x="6" y=(px(y + 43.0)) { (outcomes.join(" · ")) }
             }
         };
-        svg("", "chart", ROW * self.bars.len() as f64, &body)
+        titled("", ROW * self.bars.len() as f64, body)
     }
 }

@@ -1,9 +1,9 @@
-//! Gauges: an estimate with its interval, against a claim or a published number.
+//! Gauges: an estimate with its interval, against a claim.
 
-use maud::{Markup, html};
+use maud::html;
 
 use super::axis::tick_label;
-use super::{Scale, WIDTH, svg};
+use super::{Chart, Scale, WIDTH, titled};
 use crate::report::markup::px;
 
 #[derive(Clone, Debug)]
@@ -15,16 +15,14 @@ pub struct Gauge {
     pub interval: Option<(f64, f64)>,
     /// A shaded region; an end may be infinite.
     pub wanted: Option<(f64, f64)>,
-    /// A hollow diamond.
-    pub mark: Option<f64>,
     /// The minimum range of the axis.
     pub extent: (f64, f64),
 }
 
 impl Gauge {
-    pub fn svg(&self) -> Markup {
+    pub fn chart(&self) -> Chart {
         let ends = [self.interval, self.wanted].into_iter().flatten().flat_map(|(a, b)| [a, b]);
-        let shown = ends.chain(self.estimate).chain(self.mark).filter(|x| x.is_finite());
+        let shown = ends.chain(self.estimate).filter(|x| x.is_finite());
         let (low, high) = shown.fold(self.extent, |(low, high), x| (low.min(x), high.max(x)));
         let room = (high - low).max(1e-9) * 0.04;
         let scale = Scale::Linear(low - room, high + room);
@@ -46,12 +44,8 @@ impl Gauge {
             @if let Some(estimate) = self.estimate {
                 circle.ours cx=(px(at(estimate))) cy="12" r="4.5" {}
             }
-            @if let Some(mark) = self.mark {
-                @let (left, x, right) = (px(at(mark) - 7.0), px(at(mark)), px(at(mark) + 7.0));
-                path.theirs d={ "M" (left) " 12L" (x) " 5L" (right) " 12L" (x) " 19Z" } {}
-            }
             text x="180" y="52" text-anchor="middle" { (self.label) }
         };
-        svg("", &self.description, 58.0, &body)
+        Chart { label: self.description.clone(), ..titled("", 58.0, body) }
     }
 }

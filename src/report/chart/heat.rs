@@ -2,11 +2,13 @@
 
 use maud::{Markup, html};
 
-use super::{WIDTH, svg};
+use super::{Chart, Look, WIDTH, titled};
 use crate::report::markup::px;
 
 #[derive(Clone, Debug)]
 pub struct Heat {
+    /// The arm that it is about.
+    pub look: Look,
     pub title: String,
     pub x_label: String,
     pub y_label: String,
@@ -31,7 +33,7 @@ const HIGH: f64 = 26.0;
 const TOP: f64 = 16.0;
 
 impl Heat {
-    pub fn svg(&self) -> Markup {
+    pub fn chart(&self) -> Chart {
         let longest =
             |words: &[String]| words.iter().map(|w| w.chars().count()).max().unwrap_or(1) as f64;
         let left = (8.0 + 6.6 * longest(&self.rows)).clamp(30.0, 90.0);
@@ -56,8 +58,7 @@ impl Heat {
             }
             text x=(px(centre)) y=(px(base + 32.0)) text-anchor="middle" { (self.x_label) }
         };
-        let label = if self.title.is_empty() { "chart" } else { &self.title };
-        svg(&self.title, label, base + 38.0, &body)
+        Chart { arm: Some(self.look), ..titled(&self.title, base + 38.0, body) }
     }
 }
 
@@ -69,16 +70,16 @@ impl Square {
             Some(_) => "#fff",
         };
         let class = match (self.value, self.framed) {
-            (Some(_), false) => "square",
-            (Some(_), true) => "square framed",
-            (None, false) => "square blank",
-            (None, true) => "square blank framed",
+            (Some(_), false) => "",
+            (Some(_), true) => "framed",
+            (None, false) => "blank",
+            (None, true) => "blank-framed",
         };
         let inset = if self.framed { 2.0 } else { 0.75 };
         html! {
             g {
                 title { (self.tooltip) }
-                rect class=(class) x=(px(x + inset)) y=(px(y + inset)) width=(px((wide - 2.0 * inset).max(0.5)))
+                rect class=[Some(class).filter(|class| !class.is_empty())] x=(px(x + inset)) y=(px(y + inset)) width=(px((wide - 2.0 * inset).max(0.5)))
                     height=(px(HIGH - 2.0 * inset)) fill=[self.value.map(fill)] {}
                 @if self.text.chars().count() as f64 * 6.2 <= wide {
                     text x=(px(x + wide / 2.0)) y=(px(y + HIGH / 2.0 + 4.0)) text-anchor="middle"
@@ -89,7 +90,7 @@ impl Square {
     }
 }
 
-fn fill(value: f64) -> String {
+pub(super) fn fill(value: f64) -> String {
     let [r, g, b] = cividis(value);
     format!("rgb({r:.0},{g:.0},{b:.0})")
 }
@@ -111,22 +112,6 @@ fn cividis(value: f64) -> [f64; 3] {
     let i = (place as usize).min(6);
     let t = place - i as f64;
     std::array::from_fn(|k| ANCHORS[i][k] * (1.0 - t) + ANCHORS[i + 1][k] * t)
-}
-
-/// The colours of a [`Heat`] with their numbers.
-pub fn heat_legend(label: &str) -> Markup {
-    html! {
-        span.key {
-            svg.scale viewBox="0 0 200 14" role="img" aria-label=(label) {
-                text x="14" y="11" text-anchor="end" { "0" }
-                @for i in 0..20 {
-                    rect x=(20 + i * 8) y="2" width="8.3" height="10" fill=(fill((f64::from(i) + 0.5) / 20.0)) {}
-                }
-                text x="186" y="11" { "1" }
-            }
-            (label)
-        }
-    }
 }
 
 #[cfg(test)]

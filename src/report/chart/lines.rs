@@ -5,7 +5,7 @@ use std::fmt::Write;
 use maud::{Markup, html};
 
 use super::axis::tick_label;
-use super::{ChartAxis, Look, WIDTH, svg};
+use super::{Chart, ChartAxis, Look, WIDTH, titled};
 use crate::report::markup::px;
 
 const LEFT: f64 = 46.0;
@@ -55,14 +55,14 @@ pub struct Lines {
 }
 
 impl Lines {
-    pub fn svg(&self) -> Markup {
+    pub fn chart(&self) -> Chart {
         let body = html! {
             (self.frame())
             @if let Some((y, _)) = self.rule {
                 path.rule d={ "M" (px(LEFT)) " " (px(self.at_y(y))) "H" (px(WIDTH - RIGHT)) } {}
             }
             @for (i, series) in self.series.iter().enumerate() {
-                g {
+                g data-arm=(series.look.0) {
                     title { (series.name) }
                     (self.line(i, series))
                 }
@@ -71,8 +71,7 @@ impl Lines {
                 (self.rule_label(y, label))
             }
         };
-        let label = if self.title.is_empty() { "chart" } else { &self.title };
-        svg(&self.title, label, TOP + PLOT + BOTTOM, &body)
+        titled(&self.title, TOP + PLOT + BOTTOM, body)
     }
 
     fn at_x(&self, x: f64) -> f64 {

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::axis::tick_label;
-use super::{ChartAxis, GLYPHS, Look, WIDTH, fitted, svg};
+use super::{BOLD, Chart, ChartAxis, GLYPHS, Look, WIDTH, fitted, titled};
 use crate::report::markup::px;
 
 #[derive(Clone, Debug)]
@@ -30,7 +30,7 @@ const ROW: f64 = 13.0;
 const LEFT: f64 = 10.0;
 
 impl Strips {
-    pub fn svg(&self) -> Markup {
+    pub fn chart(&self) -> Chart {
         let high: f64 =
             self.groups.iter().map(|(_, rows)| HEAD + ROW * rows.len() as f64 + 4.0).sum();
         let high = if self.rule.is_some() { high + 12.0 } else { high };
@@ -50,14 +50,14 @@ impl Strips {
                 text class="small halo" x=(px(self.at(x) + 3.0)) y=(px(high - 2.0)) { (label) }
             }
             @for (name, rows) in &self.groups {
-                text class="group halo" x=(px(LEFT)) y=(px(below(HEAD) + 12.0)) textLength=[fitted(name)]
-                    lengthAdjust=[fitted(name).map(|_| GLYPHS)] { (name) }
+                text class="group halo" x=(px(LEFT)) y=(px(below(HEAD) + 12.0)) textLength=[fitted(name, BOLD)]
+                    lengthAdjust=[fitted(name, BOLD).map(|_| GLYPHS)] { (name) }
                 @for row in rows { (self.row(row, below(ROW) + ROW / 2.0)) }
                 @let _ = below(4.0);
             }
             text x=(px(WIDTH / 2.0)) y=(px(high + 32.0)) text-anchor="middle" { (self.x.label) }
         };
-        svg("", "chart", high + 38.0, &body)
+        titled("", high + 38.0, body)
     }
 
     fn at(&self, x: f64) -> f64 {
@@ -66,7 +66,7 @@ impl Strips {
 
     fn row(&self, row: &Strip, middle: f64) -> Markup {
         html! {
-            g {
+            g data-arm=(row.look.0) {
                 title { (row.tooltip) }
                 path.grid d={ "M" (px(LEFT)) " " (px(middle)) "H" (px(WIDTH - 16.0)) } {}
                 @if let Some(median) = row.median {

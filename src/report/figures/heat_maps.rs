@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use maud::{Markup, html};
+use maud::html;
 
 use super::{Figure, FigureData, Figures};
-use crate::report::chart::{Heat, Square, heat_legend};
+use crate::report::chart::{Chart, Heat, Legend, Look, Square};
 use wninit_core::fmt::significant;
 use wninit_core::table::Datum;
 use wninit_stats::describe;
@@ -20,17 +20,13 @@ struct Spot<'g> {
 }
 
 impl Figures<'_> {
-    fn depths(&self) -> BTreeSet<u32> {
-        self.summary.cells.iter().map(|cell| cell.job.arch.layers()).collect()
-    }
-
     /// A map for each arm, and a row of data for each square: the depth, the learning rate, what
     /// `square` adds, and the counts of runs.
     fn maps(
         &self,
         column: &'static str,
         square: impl Fn(&Spot) -> (Datum, Square),
-    ) -> Option<(Vec<Markup>, FigureData)> {
+    ) -> Option<(Vec<Chart>, FigureData)> {
         let lr = self.summary.axis("lr")?;
         if !self.depth_varies() {
             return None;
@@ -80,6 +76,7 @@ impl Figures<'_> {
             Some(squares.collect())
         });
         let heat = |title: &str, arm: usize, squares: Vec<Vec<Option<Square>>>| Heat {
+            look: Look(arm),
             title: match title {
                 "" => self.name(arm).to_owned(),
                 panel => format!("{} ({panel})", self.name(arm)),
@@ -93,7 +90,7 @@ impl Figures<'_> {
         let mut maps = Vec::new();
         for panel in panels {
             let arms = panel.arms.into_iter();
-            maps.extend(arms.map(|(arm, squares)| heat(&panel.title, arm, squares).svg()));
+            maps.extend(arms.map(|(arm, squares)| heat(&panel.title, arm, squares).chart()));
         }
         Some((maps, data))
     }
@@ -127,7 +124,7 @@ impl Figures<'_> {
         };
         let mut figure =
             self.figure("Test accuracy by learning rate and depth", text, [], maps, data);
-        figure.legend = heat_legend("test accuracy");
+        figure.legend = Some(Legend::Scale("test accuracy"));
         Some(figure)
     }
 
@@ -187,7 +184,7 @@ impl Figures<'_> {
             maps,
             data,
         );
-        figure.legend = heat_legend("1: in the first epoch, 0: never");
+        figure.legend = Some(Legend::Scale("1: in the first epoch, 0: never"));
         Some(figure)
     }
 }

@@ -9,55 +9,32 @@ mod epochs;
 mod heat_maps;
 mod outcomes;
 mod profiles;
+mod published;
 mod settings;
 mod spread;
+mod success;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use maud::{Markup, html};
 
-use super::chart::{Lines, Look, Point, Series};
-use super::markup::name;
+use super::chart::{Chart, Legend, Lines, Look, Point, Series};
+use super::figure::{Figure, FigureData};
 use wninit_core::job::JobId;
 use wninit_core::results::EpochRow;
-use wninit_core::table::{Datum, csv};
+use wninit_core::table::Datum;
 use wninit_stats::describe;
 use wninit_stats::summary::{CellSummary, HYPERPARAMETERS, RunEnding, Seed, Summary, chance};
 
 /// The maximum number of panels of a figure; the rest is in its data.
 const MOST_PANELS: usize = 12;
 
-/// A figure: panels side by side, with a legend, a text and its data.
-pub struct Figure {
-    pub title: &'static str,
-    /// Its content and how to read it.
-    pub text: Markup,
-    /// May be empty.
-    pub legend: Markup,
-    pub panels: Vec<Markup>,
-    pub data: FigureData,
-}
-
-/// The data of a figure.
-pub struct FigureData {
-    columns: Vec<&'static str>,
-    rows: Vec<Vec<Datum>>,
-}
-
-impl FigureData {
-    fn new(columns: &[&'static str]) -> FigureData {
-        FigureData { columns: columns.to_vec(), rows: Vec::new() }
-    }
-
-    pub fn csv(&self) -> Vec<u8> {
-        csv(self.columns.iter().copied(), &self.rows)
-    }
-}
-
 /// A sweep's cells and curves, ready to be drawn.
 pub struct Figures<'a> {
     summary: &'a Summary,
     curves: &'a HashMap<JobId, Vec<EpochRow>>,
+    /// The names of the arms.
+    names: Vec<String>,
     /// The greatest accuracy, or upper end of an interval, to which all axes of accuracies reach.
     most: f64,
 }
@@ -78,23 +55,33 @@ struct Panel<M> {
 }
 
 impl<'a> Figures<'a> {
-    /// The figures of a summary; `curves` are those of its jobs.
-    pub fn new(summary: &'a Summary, curves: &'a HashMap<JobId, Vec<EpochRow>>) -> Figures<'a> {
+    /// The figures of a summary; `curves` are those of its jobs. With `display`, arms have names
+    /// in words.
+    pub fn new(
+        summary: &'a Summary,
+        curves: &'a HashMap<JobId, Vec<EpochRow>>,
+        display: bool,
+    ) -> Figures<'a> {
         let ends = summary.cells.iter().map(|cell| {
             let high = cell.accuracy_interval.map_or(0.0, |interval| interval.high);
             cell.runs.iter().filter_map(|run| run.accuracy).fold(high, f64::max)
         });
-        Figures { summary, curves, most: ends.fold(0.0, f64::max) }
+        let name = |label: &str| if display { in_words(label) } else { label.to_owned() };
+        let names = summary.initializers.iter().map(|arm| name(&arm.label)).collect();
+        Figures { summary, curves, names, most: ends.fold(0.0, f64::max) }
     }
 
     /// Every figure that applies, the most important first.
     pub fn all(&self) -> Vec<Figure> {
         let all = [
-            Some(self.outcomes()),
-            self.accuracy_over_depth(),
-            self.accuracy_over_rate(),
-            self.heat_maps(),
+            self.success_over_depth(),
             self.speed_maps(),
+            self.heat_maps(),
+            self.success_over_rate(),
+            self.accuracy_over_rate(),
+            self.accuracy_over_depth(),
+            Some(self.outcomes()),
+            self.published(),
             self.sorted_settings(),
             self.profiles(),
             self.seed_spread(),
@@ -153,17 +140,17 @@ impl<'a> Figures<'a> {
         0..self.summary.cells.len()
     }
 
-    fn name(&self, arm: usize) -> &'a str {
-        &self.summary.initializers[arm].label
+    fn name(&self, arm: usize) -> &str {
+        &self.names[arm]
     }
 
     /// A figure with a legend of the arms of these cells.
     fn figure(
         &self,
-        title: &'static str,
+        title: &str,
         text: Markup,
         cells: impl IntoIterator<Item = usize>,
-        mut panels: Vec<Markup>,
+        mut panels: Vec<Chart>,
         data: FigureData,
     ) -> Figure {
         let text = html! {
@@ -174,12 +161,9 @@ impl<'a> Figures<'a> {
         };
         panels.truncate(MOST_PANELS);
         let arms: BTreeSet<usize> = cells.into_iter().map(|i| self.cell(i).arm).collect();
-        let legend = html! {
-            @for arm in arms {
-                span.key { (Look(arm).swatch()) span { (name(self.name(arm))) } }
-            }
-        };
-        Figure { title, text, legend, panels, data }
+        let key = |arm| (Look(arm), self.name(arm).to_owned());
+        let legend = Some(Legend::Arms(arms.into_iter().map(key).collect()));
+        Figure { title: title.to_owned(), text, legend, panels, data }
     }
 
     /// The accuracy of a guess, if it is the same for all cells.
@@ -200,17 +184,19 @@ impl<'a> Figures<'a> {
             let at = axes.iter().map(|&axis| self.cell(i).at[axis]).collect();
             groups.entry(at).or_default().push(i);
         }
-        let place = |at: &[usize]| {
-            let words = axes.iter().zip(at).map(|(&axis, &value)| {
-                let axis = &self.summary.axes[axis];
-                match axis.label(value) {
-                    label if label.is_empty() => format!("no {}", axis.field.name),
-                    label => format!("{} {label}", axis.field.name),
-                }
-            });
-            words.collect::<Vec<_>>().join(", ")
-        };
-        groups.into_iter().map(|(at, cells)| (place(&at), cells)).collect()
+        groups.into_iter().map(|(at, cells)| (self.place(axes, &at), cells)).collect()
+    }
+
+    /// A place on some axes: "depth 10, no shortcut".
+    fn place(&self, axes: &[usize], at: &[usize]) -> String {
+        let words = axes.iter().zip(at).map(|(&axis, &value)| {
+            let axis = &self.summary.axes[axis];
+            match axis.label(value) {
+                label if label.is_empty() => format!("no {}", axis.field.name),
+                label => format!("{} {label}", axis.field.name),
+            }
+        });
+        words.collect::<Vec<_>>().join(", ")
     }
 
     fn axes_where(&self, wanted: impl Fn(&str) -> bool) -> Vec<usize> {
@@ -264,13 +250,61 @@ impl<'a> Figures<'a> {
         (means, trained().count(), runs().count())
     }
 
+    fn depths(&self) -> BTreeSet<u32> {
+        self.summary.cells.iter().map(|cell| cell.job.arch.layers()).collect()
+    }
+
     fn depth_varies(&self) -> bool {
-        let layers = |c: &CellSummary| c.job.arch.layers();
-        let first = self.summary.cells.first().map(layers);
-        self.summary.cells.iter().any(|cell| Some(layers(cell)) != first)
+        self.depths().len() > 1
     }
 }
 
-fn charts<M>(panels: Vec<Panel<M>>, lines: impl Fn(Panel<M>) -> Option<Lines>) -> Vec<Markup> {
-    panels.into_iter().filter_map(|panel| Some(lines(panel)?.svg())).collect()
+/// The label of an arm in words: `orthogonal_datadep+warmup1` is "orthogonal, data-dependent,
+/// warm-up 1".
+fn in_words(label: &str) -> String {
+    const GAINS: [(&str, &str); 5] = [
+        ("_datadep", ", data-dependent"),
+        ("_proposed_backward", ", proposed backward"),
+        ("_proposed", ", proposed"),
+        ("_hanin", ", stage-wise Hanin"),
+        ("_lsuv", ", LSUV"),
+    ];
+    let mut parts = label.split('+');
+    let init = parts.next().unwrap_or_default();
+    let gain = GAINS.iter().find_map(|(end, gain)| Some((init.strip_suffix(end)?, *gain)));
+    let (direction, gain) = gain.unwrap_or((init, ""));
+    let mut words = direction.replace('_', " ") + gain;
+    for part in parts {
+        let (what, number) = part.split_at(part.find(|c: char| c.is_ascii_digit()).unwrap_or(part.len()));
+        let what = match what {
+            "batchnorm" => "batch norm",
+            "nonorm" => "no norm",
+            "scale" => "branch scale ",
+            "warmup" => "warm-up ",
+            other => other,
+        };
+        words += &format!(", {what}{number}");
+    }
+    words
+}
+
+fn charts<M>(panels: Vec<Panel<M>>, lines: impl Fn(Panel<M>) -> Option<Lines>) -> Vec<Chart> {
+    panels.into_iter().filter_map(|panel| Some(lines(panel)?.chart())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_in_words() {
+        for (label, words) in [
+            ("orthogonal_datadep", "orthogonal, data-dependent"),
+            ("he_proposed_backward+batchnorm", "he, proposed backward, batch norm"),
+            ("delta_orthogonal+scale0.5+warmup2", "delta orthogonal, branch scale 0.5, warm-up 2"),
+            ("my_rule@1a2b", "my rule@1a2b"),
+        ] {
+            assert_eq!(in_words(label), words);
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use maud::html;
 
 use super::{Figure, FigureData, Figures};
-use crate::report::chart::{Bars, Look, PARTS};
+use crate::report::chart::{Bars, Legend, Look};
 use wninit_core::table::Datum;
 
 impl Figures<'_> {
@@ -25,17 +25,8 @@ impl Figures<'_> {
              than guessing. " em { "Diverged" } ": a loss or a parameter became infinite; that is a \
              result. " em { "Failed" } ": the machine cut it short."
         };
-        let panels = if bars.is_empty() { Vec::new() } else { vec![Bars { bars }.svg()] };
-        let legend = html! {
-            @for (outcome, class) in PARTS {
-                span.key {
-                    svg.patch viewBox="0 0 14 12" aria-hidden="true" {
-                        rect class=(class) x="1" y="1" width="12" height="10" {}
-                    }
-                    (outcome)
-                }
-            }
-        };
-        Figure { title: "What became of the runs", text, legend, panels, data }
+        let panels = if bars.is_empty() { Vec::new() } else { vec![Bars { bars }.chart()] };
+        let title = "What became of the runs".to_owned();
+        Figure { title, text, legend: Some(Legend::Outcomes), panels, data }
     }
 }

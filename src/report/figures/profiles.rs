@@ -42,6 +42,6 @@ impl Figures<'_> {
              that accuracy; a run that does not train counts as a guess. The bands are " (percent(LEVEL))
             " intervals at each accuracy alone, of the seeds' shares (Gaffke's bound)."
         };
-        Some(self.figure("Performance profile", text, self.all_cells(), vec![lines.svg()], data))
+        Some(self.figure("Performance profile", text, self.all_cells(), vec![lines.chart()], data))
     }
 }

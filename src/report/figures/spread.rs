@@ -82,7 +82,7 @@ impl Figures<'_> {
             rule: self.guess(),
             groups: groups.to_vec(),
         };
-        let panels = shown.chunks(half).map(|groups| strips(groups).svg()).collect();
+        let panels = shown.chunks(half).map(|groups| strips(groups).chart()).collect();
         Some(self.figure("Spread between seeds", text, cells, panels, data))
     }
 }

@@ -18,6 +18,7 @@ mod choice;
 mod claims;
 mod columns;
 mod compare;
+mod headline;
 mod initializers;
 mod notes;
 mod pairs;
@@ -155,7 +156,11 @@ impl Summary {
             notes,
             initializers,
             claims,
-            published: input.published.iter().map(|p| published::beside(&sweep, p)).collect(),
+            published: input
+                .published
+                .iter()
+                .map(|p| published::beside(&sweep, &arms.of_cell, p))
+                .collect(),
             baseline: arms.baseline,
             arm_axes: arms.axes,
             axes: sweep.axes,

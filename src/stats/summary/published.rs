@@ -1,5 +1,7 @@
 //! Published numbers beside ours.
 
+use std::collections::BTreeSet;
+
 use super::cells::Cells;
 use super::claims::Measure;
 use super::sample::{Wanted, in_words, sides};
@@ -19,6 +21,11 @@ pub struct PublishedResult {
     pub published: f64,
     pub spread: Option<f64>,
     pub source: Option<String>,
+    /// Why it is not comparable: each field of the published setup that ours differs in.
+    pub differs: Vec<String>,
+    /// The arm of all jobs that it is about, an index into the summary's `initializers`; `None` if
+    /// there are several.
+    pub arm: Option<usize>,
     pub n: usize,
     pub mean: Option<f64>,
     pub sd: Option<f64>,
@@ -35,6 +42,8 @@ pub(super) static COLUMNS: &[Column<PublishedResult>] = columns![PublishedResult
     "published": "the metric's", "the published number", "" => |p| p.published;
     "spread": "the metric's", "its uncertainty, as published", "not published" => |p| p.spread;
     "source": "", "where it was published", "not stated" => |p| p.source.as_deref();
+    "differs": "", "fields in which our jobs differ from the published experiment, so that the numbers are not comparable", "none of those that the grid states"
+        => |p| Some(p.differs.join("; ")).filter(|text| !text.is_empty());
     "n": "seeds", "seeds of ours", "" => |p| p.n;
     "mean": "the metric's", "our mean over seeds, at the best lr on validation", "fewer than two seeds trained, or none is finished" => |p| p.mean;
     "sd": "the metric's", "our standard deviation between seeds", "fewer than two seeds" => |p| p.sd;
@@ -47,13 +56,28 @@ pub(super) static COLUMNS: &[Column<PublishedResult>] = columns![PublishedResult
     "n_runs": "jobs", "jobs of ours that count", "" => |p| p.success.1;
 ];
 
-pub(super) fn beside(sweep: &Cells, number: &Published) -> PublishedResult {
+/// `arms` are those of the sweep's cells.
+pub(super) fn beside(sweep: &Cells, arms: &[usize], number: &Published) -> PublishedResult {
     let measure = Measure::of(number.metric);
     let sides = sides(sweep, number.metric, &[Wanted::by(sweep, &number.filter)], &[]);
     let ours = measure.ask(sweep, &sides, Interval::ANY, false).overall;
     let interval = ours.interval().map(|interval| measure.turned(interval));
     let mean = ours.estimate.map(|x| measure.turned(Interval { low: x, high: x }).low);
+    let about: Vec<usize> = sides.cells.iter().flatten().flatten().copied().collect();
+    let differs = number.setup.iter().filter_map(|condition| {
+        let other = |&i: &usize| !condition.holds(sweep.cells[i].job);
+        let ours: BTreeSet<String> = about.iter().filter(|i| other(i)).map(|&i| {
+            let value = condition.field.get(sweep.cells[i].job);
+            value.map_or_else(|| "none".to_owned(), |value| value.to_string())
+        }).collect();
+        let ours = ours.into_iter().collect::<Vec<_>>().join("/");
+        let theirs = condition.values_joined("/");
+        (!ours.is_empty()).then(|| format!("{} {ours}, not {theirs}", condition.field.name))
+    });
+    let arm = about.first().map(|&i| arms[i]);
     PublishedResult {
+        differs: differs.collect(),
+        arm: arm.filter(|arm| about.iter().all(|&i| arms[i] == *arm)),
         r#where: in_words(&number.filter),
         briefly: briefly(&number.filter),
         metric: number.metric,

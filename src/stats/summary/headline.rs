@@ -1,0 +1,188 @@
+//! The answer of a sweep in a sentence or two: who trains, else who is more accurate.
+
+use std::collections::BTreeSet;
+
+use super::{Ranked, Standing, Summary};
+use crate::verdict::Verdict;
+use wninit_core::fmt::{p_value, plural};
+use wninit_core::grid::Metric;
+
+/// The initializers of a task, the best first.
+type Task<'a> = &'a [Ranked];
+
+/// The arms of a task that do worse than the first.
+type Failing = fn(Task) -> BTreeSet<usize>;
+
+impl Summary {
+    /// The main difference between the initializers that the sweep shows, and the verdicts on its
+    /// claims. Only differences that the ranking's tests show are stated.
+    pub fn headline(&self) -> Vec<String> {
+        let tasks: Vec<Task> = self.ranking.chunk_by(|a, b| a.task == b.task).collect();
+        let trained = tasks.iter().flat_map(|task| task.iter()).any(|row| row.trained > 0);
+        let mut sentences = Vec::new();
+        if tasks.iter().any(|task| task.len() > 1) {
+            let by_success = |failing: Failing| {
+                self.from_a_depth_on(&tasks, failing).or_else(|| self.in_one_task(&tasks, failing))
+            };
+            let untested =
+                || Some(by_success(always_fails)? + " The seeds are too few for a test of all pairs.");
+            sentences.push(match by_success(fails_more).or_else(untested) {
+                Some(sentence) => sentence,
+                None if !trained => "Nothing trains.".to_owned(),
+                None => self.by_accuracy(&tasks),
+            });
+        }
+        sentences.extend(self.verdicts());
+        sentences
+    }
+
+    /// The layers of a row's networks; `None` if its task has networks of several depths.
+    fn layers(&self, row: &Ranked) -> Option<u32> {
+        let axes = self.task_axes();
+        let here = self.cells.iter().filter(|cell| {
+            cell.arm == row.arm && axes.iter().zip(&row.task).all(|(&axis, &at)| cell.at[axis] == at)
+        });
+        let layers: BTreeSet<u32> = here.map(|cell| cell.job.arch.layers()).collect();
+        layers.first().copied().filter(|_| layers.len() == 1)
+    }
+
+    /// "From 50 layers on, a trains in 0 of 24 runs; b in 24 of 24.", if the tasks are depths.
+    fn from_a_depth_on(&self, tasks: &[Task], failing: Failing) -> Option<String> {
+        let axes = self.task_axes();
+        let [axis] = axes[..] else { return None };
+        if !["depth", "blocks"].contains(&self.axes[axis].field.name) {
+            return None;
+        }
+        let mut by_depth: Vec<(u32, Task)> =
+            tasks.iter().map(|task| Some((self.layers(&task[0])?, *task))).collect::<Option<_>>()?;
+        by_depth.sort_by_key(|(layers, _)| *layers);
+        let mut fail: BTreeSet<usize> = (0..self.initializers.len()).collect();
+        let mut best: Option<(usize, u32, BTreeSet<usize>)> = None;
+        for (depths, (layers, task)) in (1..).zip(by_depth.iter().rev()) {
+            fail = fail.intersection(&failing(task)).copied().collect();
+            // The more arms fail at the more depths, the more it says.
+            let said = fail.len() * depths;
+            if said > 0 && best.as_ref().is_none_or(|(most, ..)| said >= *most) {
+                best = Some((said, *layers, fail.clone()));
+            }
+        }
+        let (_, from, fail) = best?;
+        let tail: Vec<Task> =
+            by_depth.into_iter().filter(|(layers, _)| *layers >= from).map(|(_, task)| task).collect();
+        Some(format!("From {from} layers on, {}.", self.shares(&tail, &fail)))
+    }
+
+    /// "With depth 50, a trains in 0 of 24 runs; b in 24 of 24.": the largest difference of a task.
+    fn in_one_task(&self, tasks: &[Task], failing: Failing) -> Option<String> {
+        let gap = |task: &Task| {
+            let share = |row: &Ranked| row.trained as f64 / row.runs.max(1) as f64;
+            let fail = failing(task);
+            let worst = task.iter().filter(|row| fail.contains(&row.arm)).map(share);
+            Some(share(&task[0]) - worst.reduce(f64::min)?)
+        };
+        let gaps = tasks.iter().filter_map(|task| Some((gap(task)?, *task)));
+        let (_, task) = gaps.max_by(|a, b| a.0.total_cmp(&b.0))?;
+        let shares = self.shares(&[task], &failing(task));
+        let place = self.place_of(task);
+        Some(match place.as_str() {
+            "" => format!("{shares}."),
+            place => format!("With {place}, {shares}."),
+        })
+    }
+
+    /// "a trains in 0 of 24 runs; b in 24 of 24": those that fail first.
+    fn shares(&self, tasks: &[Task], fail: &BTreeSet<usize>) -> String {
+        let diverged = self.success_metric == Metric::Diverged;
+        let (one, several) = if diverged { ("diverges", "diverge") } else { ("trains", "train") };
+        let count = |arms: &dyn Fn(usize) -> bool| {
+            let rows = || tasks.iter().flat_map(|task| task.iter()).filter(|row| arms(row.arm));
+            let (k, n) = rows().fold((0, 0), |(k, n), row| (k + row.trained, n + row.runs));
+            let names: BTreeSet<usize> = rows().map(|row| row.arm).collect();
+            let names: Vec<&str> =
+                names.iter().map(|&arm| self.initializers[arm].label.as_str()).collect();
+            (names, if diverged { n - k } else { k }, n)
+        };
+        let (losers, k, n) = count(&|arm| fail.contains(&arm));
+        let verb = if losers.len() == 1 { one } else { several };
+        let (others, other_k, other_n) = count(&|arm| !fail.contains(&arm));
+        let (losers, others) = (and(&losers), and(&others));
+        format!("{losers} {verb} in {k} of {n} runs; {others} in {other_k} of {other_n}")
+    }
+
+    fn place_of(&self, task: Task) -> String {
+        let axes = self.task_axes();
+        let words = axes.iter().zip(&task[0].task).map(|(&axis, &at)| {
+            format!("{} {}", self.axes[axis].field.name, self.axes[axis].label(at))
+        });
+        words.collect::<Vec<_>>().join(", ")
+    }
+
+    fn by_accuracy(&self, tasks: &[Task]) -> String {
+        let less = |row: &&Ranked| row.standing == Standing::LessAccurate;
+        let gap = |row: &Ranked| row.behind.as_ref().and_then(|c| c.accuracy.estimate);
+        let rows = tasks.iter().flat_map(|task| task.iter().filter(less).map(move |row| (*task, row)));
+        let known = rows.filter_map(|(task, row)| Some((gap(row)?, task, row)));
+        let largest = known.max_by(|a, b| a.0.total_cmp(&b.0));
+        let Some((gap, task, row)) = largest else {
+            return format!("No difference between the initializers is shown. {}", self.totals());
+        };
+        let p = row.behind.as_ref().and_then(|c| c.accuracy.p);
+        let place = self.place_of(task);
+        format!(
+            "No difference in who {} is shown; {} is more accurate than {} by {gap:.3}{}{}.",
+            if self.success_metric == Metric::Diverged { "diverges" } else { "trains" },
+            task[0].init,
+            row.init,
+            if place.is_empty() { String::new() } else { format!(" with {place}") },
+            p.map(|p| format!(" (p = {})", p_value(p))).unwrap_or_default(),
+        )
+    }
+
+    /// "Trained: a 12 of 24 runs, b 10 of 24."
+    fn totals(&self) -> String {
+        let mut totals = vec![(0, 0); self.initializers.len()];
+        for row in &self.ranking {
+            let (k, n) = totals[row.arm];
+            totals[row.arm] = (k + row.trained, n + row.runs);
+        }
+        let diverged = self.success_metric == Metric::Diverged;
+        let words = self.initializers.iter().zip(totals).enumerate().map(|(i, (arm, (k, n)))| {
+            let k = if diverged { n - k } else { k };
+            format!("{} {k} of {n}{}", arm.label, if i == 0 { " runs" } else { "" })
+        });
+        let words: Vec<String> = words.collect();
+        format!("{}: {}.", if diverged { "Diverged" } else { "Trained" }, words.join(", "))
+    }
+
+    /// "3 claims: 2 supported, 1 undecided."
+    fn verdicts(&self) -> Option<String> {
+        let count = |v: Verdict| self.claims.iter().filter(|claim| claim.verdict() == v).count();
+        let counts = Verdict::ALL.into_iter().map(|v| (count(v), v)).filter(|(n, _)| *n > 0);
+        let words: Vec<String> = counts.map(|(n, verdict)| format!("{n} {verdict}")).collect();
+        let n = self.claims.len();
+        (n > 0).then(|| format!("{}: {}.", plural(n, "claim"), words.join(", ")))
+    }
+}
+
+/// "a", "a and b", "a, b and c".
+fn and(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => (*one).to_owned(),
+        [rest @ .., last] => format!("{} and {last}", rest.join(", ")),
+    }
+}
+
+/// The arms of which fewer runs train than of the first, shown by a test.
+fn fails_more(task: Task) -> BTreeSet<usize> {
+    let shown = |standing| {
+        matches!(standing, Standing::NeverTrains { shown: true } | Standing::TrainsLess)
+    };
+    task.iter().filter(|row| shown(row.standing)).map(|row| row.arm).collect()
+}
+
+/// The arms of which no run trains.
+fn always_fails(task: Task) -> BTreeSet<usize> {
+    let never = |standing| matches!(standing, Standing::NeverTrains { .. });
+    task.iter().filter(|row| never(row.standing)).map(|row| row.arm).collect()
+}
