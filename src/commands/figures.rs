@@ -90,6 +90,8 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
             names.join(", ")
         )));
     }
+    let formats: BTreeSet<&str> = args.format.iter().filter_map(|format| render(*format)).collect();
+    let renderer = (!formats.is_empty()).then(renderer).transpose()?;
     let out = args.out.clone().unwrap_or_else(|| args.dir.join("figures"));
     fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
     let wanted = |name: &String| args.only.is_empty() || args.only.contains(name);
@@ -106,9 +108,8 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         write(".txt", format!("{}\n", figure.caption()).as_bytes())?;
         write(".tex", figure.latex(&name).as_bytes())?;
     }
-    let formats: BTreeSet<&str> = args.format.iter().filter_map(|format| render(*format)).collect();
-    if !formats.is_empty() {
-        rendered(&pictures, &formats)?;
+    if let Some(renderer) = renderer {
+        rendered(&renderer, &pictures, &formats)?;
     }
     let mut ends: Vec<&str> = formats.into_iter().collect();
     if args.format.contains(&Format::Svg) {
@@ -143,17 +144,22 @@ fn render(format: Format) -> Option<&'static str> {
     }
 }
 
-/// Has `wninit-render` make a file of each format beside each picture.
-fn rendered(pictures: &[PathBuf], formats: &BTreeSet<&str>) -> anyhow::Result<()> {
+/// The program that renders.
+fn renderer() -> anyhow::Result<PathBuf> {
     let this = std::env::current_exe().context("cannot find this program's own file")?;
     let program = this.with_file_name("wninit-render");
-    if !Path::new(&program).is_file() {
+    if !program.is_file() {
         return Err(usage(format!(
             "PDF and PNG need the program {}; build it with `make figures`, or write SVG only",
             program.display()
         )));
     }
-    let status = Command::new(&program).args(formats).arg("--").args(pictures).status();
+    Ok(program)
+}
+
+/// Has the renderer make a file of each format beside each picture.
+fn rendered(program: &Path, pictures: &[PathBuf], formats: &BTreeSet<&str>) -> anyhow::Result<()> {
+    let status = Command::new(program).args(formats).arg("--").args(pictures).status();
     match status.with_context(|| format!("cannot start {}", program.display()))? {
         status if status.success() => Ok(()),
         status => bail!("{} failed ({status})", program.display()),

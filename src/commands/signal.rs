@@ -60,7 +60,7 @@ pub(super) fn show(args: &Args, written: &Written) -> anyhow::Result<u8> {
 /// `signal.csv` cannot be read.
 pub(super) fn figures_in(dir: &Path) -> anyhow::Result<Vec<Figure>> {
     let rows = read_signals(&dir.join(SIGNALS))?;
-    Ok(signal::figures(&figures(&networks(&rows))))
+    Ok(signal::figures(&figures(&networks(&rows)), true))
 }
 
 /// The rows of a network follow each other layer by layer.

@@ -7,15 +7,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use clap::{Parser, ValueEnum};
 use resvg::tiny_skia::{Color, Pixmap, Transform};
 use resvg::usvg::{FontResolver, FontSelectionFn, Options, Tree, fontdb};
-use wninit_core::cli::fail;
-use wninit_core::results::write_atomically;
 
 /// Make PDF and PNG files of SVG figures, beside them.
 #[derive(Parser)]
@@ -38,10 +35,9 @@ enum Format {
 /// Pixels of a PNG file for each unit of its figure.
 const SCALE: f32 = 3.0;
 
-fn main() -> ExitCode {
+fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
-    let done = cli.figures.iter().try_for_each(|figure| render(figure, &cli.formats));
-    done.map_or_else(|error| ExitCode::from(fail(&error)), |()| ExitCode::SUCCESS)
+    cli.figures.iter().try_for_each(|figure| render(figure, &cli.formats))
 }
 
 fn render(figure: &Path, formats: &[Format]) -> anyhow::Result<()> {
@@ -53,9 +49,17 @@ fn render(figure: &Path, formats: &[Format]) -> anyhow::Result<()> {
             Format::Pdf => ("pdf", pdf(&tree)?),
             Format::Png => ("png", png(&tree, background(figure))?),
         };
-        write_atomically(&figure.with_extension(end), &bytes)?;
+        write(&figure.with_extension(end), &bytes)?;
     }
     Ok(())
+}
+
+/// Writes a file as a whole or not at all.
+fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let mut part = path.to_owned().into_os_string();
+    part.push(".part");
+    let written = fs::write(&part, bytes).and_then(|()| fs::rename(&part, path));
+    written.with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// All of a figure's font families stand for our own fonts.
@@ -73,7 +77,8 @@ fn options() -> Options<'static> {
 }
 
 fn pdf(tree: &Tree) -> anyhow::Result<Vec<u8>> {
-    let (conversion, page) = (svg2pdf::ConversionOptions::default(), svg2pdf::PageOptions::default());
+    let (conversion, page) =
+        (svg2pdf::ConversionOptions::default(), svg2pdf::PageOptions::default());
     svg2pdf::to_pdf(tree, conversion, page).map_err(|error| anyhow!("cannot make a PDF: {error}"))
 }
 

@@ -93,7 +93,7 @@ impl Figure {
                 }
             }
         };
-        theme.resolve(&picture.into_string()) + "\n"
+        theme.resolve(&without_titles(&picture.into_string())) + "\n"
     }
 
     /// The title and the text, in one line without markup.
@@ -123,6 +123,13 @@ impl Figure {
     }
 }
 
+/// A picture without the tooltips of its marks, which only a page shows.
+fn without_titles(svg: &str) -> String {
+    let mut parts = svg.split("<title>");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |svg, part| svg + part.split_once("</title>").map_or("", |(_, rest)| rest))
+}
+
 /// A piece of a text with markup.
 enum Piece {
     Text(String),
@@ -134,7 +141,8 @@ enum Piece {
 fn pieces(text: &Markup) -> impl Iterator<Item = Piece> {
     let mut pieces = Vec::new();
     for (i, part) in text.0.split('<').enumerate() {
-        let (tag, words) = if i == 0 { ("", part) } else { part.split_once('>').unwrap_or((part, "")) };
+        let (tag, words) =
+            if i == 0 { ("", part) } else { part.split_once('>').unwrap_or((part, "")) };
         match tag {
             "em" => pieces.push(Piece::Emphasis(true)),
             "/em" => pieces.push(Piece::Emphasis(false)),
@@ -177,7 +185,10 @@ mod tests {
             title: "What & why_not <50 %".to_owned(),
             text: html! { "A " em { "div" } " & 5 % of he_datadep." },
             legend: Some(Legend::Outcomes),
-            panels: vec![Bars { bars: vec![(Look(0), "a & b".to_owned(), [1, 2, 3, 4, 5])] }.chart(); 5],
+            panels: vec![
+                Bars { bars: vec![(Look(0), "a & b".to_owned(), [1, 2, 3, 4, 5])] }.chart();
+                5
+            ],
             data: FigureData::new(&[]),
         }
     }
@@ -186,7 +197,7 @@ mod tests {
     fn a_picture_needs_no_page_around_it() {
         for theme in [Theme::Light, Theme::Dark] {
             let svg = figure().svg(theme);
-            assert!(!svg.contains("var("), "{svg}");
+            assert!(!svg.contains("var(") && !svg.contains("<title"), "{svg}");
             let picture = roxmltree::Document::parse(&svg).unwrap();
             let root = picture.root_element();
             assert_eq!(root.tag_name().namespace(), Some("http://www.w3.org/2000/svg"));
@@ -199,7 +210,10 @@ mod tests {
     fn a_caption_is_text_and_in_latex_nothing_of_it_is_a_command() {
         assert_eq!(figure().caption(), "What & why_not <50 %. A div & 5 % of he_datadep.");
         let latex = figure().latex("my_sweep");
-        assert!(latex.contains(r"\includegraphics[width=\linewidth]{what-why-not-50.pdf}"), "{latex}");
+        assert!(
+            latex.contains(r"\includegraphics[width=\linewidth]{what-why-not-50.pdf}"),
+            "{latex}"
+        );
         assert!(latex.contains(
             r"\caption{\textbf{What \& why\_not \textless{}50 \%.} A \emph{div} \& 5 \% of he\_datadep.}"
         ), "{latex}");

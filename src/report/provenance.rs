@@ -11,7 +11,8 @@ use wninit_core::results::Record;
 
 pub fn section(records: &[Record], explored: Option<&Explored>) -> Markup {
     let all = |value: &dyn Fn(&Record) -> &str| {
-        let distinct: BTreeSet<&str> = records.iter().map(value).filter(|v| !v.is_empty()).collect();
+        let distinct: BTreeSet<&str> =
+            records.iter().map(value).filter(|v| !v.is_empty()).collect();
         distinct.into_iter().collect::<Vec<_>>().join(", ")
     };
     let machines = all(&|r| &r.provenance.hostname);

@@ -4,6 +4,7 @@ use maud::html;
 
 use super::chart::{Chart, ChartAxis, Drawing, Legend, Lines, Look, Point, Scale, Series};
 use super::figure::{Figure, FigureData};
+use super::figures::in_words;
 use super::markup::{csv_link, document};
 use wninit_core::fmt::significant;
 use wninit_core::table::Datum;
@@ -47,19 +48,20 @@ pub struct NetSignals {
     pub arms: Vec<InitSignals>,
 }
 
-/// A figure for each network.
-pub fn figures(nets: &[NetSignals]) -> Vec<Figure> {
-    nets.iter().map(figure).collect()
+/// A figure for each network. With `display`, initializers have their names in words.
+pub fn figures(nets: &[NetSignals], display: bool) -> Vec<Figure> {
+    nets.iter().map(|net| figure(net, display)).collect()
 }
 
-fn figure(net: &NetSignals) -> Figure {
+fn figure(net: &NetSignals, display: bool) -> Figure {
     let columns = ["init", "layer", "side", "mean", "low", "high"];
     let mut data = FigureData::new(&columns);
     for arm in &net.arms {
         for (side, spreads) in [("forward", &arm.forward), ("backward", &arm.backward)] {
             data.rows.extend(spreads.iter().enumerate().map(|(layer, spread)| {
                 let key = [Datum::from(arm.init.as_str()), layer.into(), side.into()];
-                let values = [spread.map(|s| s.mean), spread.map(|s| s.low), spread.map(|s| s.high)];
+                let values =
+                    [spread.map(|s| s.mean), spread.map(|s| s.low), spread.map(|s| s.high)];
                 key.into_iter().chain(values.map(Datum::from)).collect()
             }));
         }
@@ -68,7 +70,8 @@ fn figure(net: &NetSignals) -> Figure {
         "Norms by layer at initialization. Lines: geometric mean over seeds; bands: from the least to the greatest. \
          Layer 0 is the input. A line ends where a norm has become zero or infinite."
     };
-    let arms = net.arms.iter().map(|arm| (Look(arm.look), arm.init.clone())).collect();
+    let name = |init: &str| if display { in_words(init) } else { init.to_owned() };
+    let arms = net.arms.iter().map(|arm| (Look(arm.look), name(&arm.init))).collect();
     Figure {
         title: net.name.clone(),
         text,
@@ -90,7 +93,7 @@ pub fn signal_page(title: &str, about: &str, nets: &[NetSignals], csv: &[u8]) ->
             p.data { (csv_link("signal", "Data (CSV)", csv)) }
         }
         div.figures {
-            @for (i, figure) in figures(nets).iter().enumerate() {
+            @for (i, figure) in figures(nets, false).iter().enumerate() {
                 section.several id=(figure.slug()) {
                     h2 { (figure.title) }
                     (figure.on_page(i + 1))

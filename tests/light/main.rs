@@ -10,6 +10,7 @@ mod confirm;
 mod data;
 mod export;
 mod fetch;
+mod figures;
 mod grids;
 mod jobs;
 mod journal;

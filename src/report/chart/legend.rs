@@ -2,9 +2,9 @@
 
 use maud::{Markup, html};
 
+use super::Look;
 use super::bars::PARTS;
 use super::heat::fill;
-use super::Look;
 use crate::report::markup::{name, px};
 
 /// What the marks of a figure mean.

@@ -177,13 +177,7 @@ impl Figures<'_> {
              the sweep (" (format!("{best:.2}")) "). " em { "–" } ": it never is. " em { "div" } ": most runs \
              diverged. " em { "?" } ": nothing finished yet."
         };
-        let mut figure = self.figure(
-            "Who trains, and how fast: by learning rate and depth",
-            text,
-            [],
-            maps,
-            data,
-        );
+        let mut figure = self.figure("Who trains, and how fast", text, [], maps, data);
         figure.legend = Some(Legend::Scale("1: in the first epoch, 0: never"));
         Some(figure)
     }

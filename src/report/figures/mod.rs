@@ -261,7 +261,7 @@ impl<'a> Figures<'a> {
 
 /// The label of an arm in words: `orthogonal_datadep+warmup1` is "orthogonal, data-dependent,
 /// warm-up 1".
-fn in_words(label: &str) -> String {
+pub fn in_words(label: &str) -> String {
     const GAINS: [(&str, &str); 5] = [
         ("_datadep", ", data-dependent"),
         ("_proposed_backward", ", proposed backward"),
@@ -275,7 +275,8 @@ fn in_words(label: &str) -> String {
     let (direction, gain) = gain.unwrap_or((init, ""));
     let mut words = direction.replace('_', " ") + gain;
     for part in parts {
-        let (what, number) = part.split_at(part.find(|c: char| c.is_ascii_digit()).unwrap_or(part.len()));
+        let (what, number) =
+            part.split_at(part.find(|c: char| c.is_ascii_digit()).unwrap_or(part.len()));
         let what = match what {
             "batchnorm" => "batch norm",
             "nonorm" => "no norm",

@@ -19,16 +19,31 @@ impl Figures<'_> {
     pub(super) fn published(&self) -> Option<Figure> {
         let all = &self.summary.published;
         let metrics: BTreeSet<&str> = all.iter().map(|number| number.metric.name()).collect();
-        let metric = metrics.iter().filter_map(|name| all.iter().map(|n| n.metric).find(|m| m.name() == *name));
+        let metric = metrics
+            .iter()
+            .filter_map(|name| all.iter().map(|n| n.metric).find(|m| m.name() == *name));
         let panels = metric.flat_map(|metric| {
             let rows: Vec<&PublishedResult> = all.iter().filter(|n| n.metric == metric).collect();
             let x = axis(metric, &rows);
             let rows = rows.into_iter().map(|number| self.dot(number)).collect::<Vec<Dot>>();
             let parts = rows.len().div_ceil(MOST_ROWS).max(1);
             let panels = rows.chunks(rows.len().div_ceil(parts).max(1));
-            panels.map(|rows| Dots { x: x.clone(), rows: rows.to_vec() }.chart()).collect::<Vec<_>>()
+            panels
+                .map(|rows| Dots { x: x.clone(), rows: rows.to_vec() }.chart())
+                .collect::<Vec<_>>()
         });
-        let columns = ["where", "metric", "published", "ours", "low", "high", "seeds", "trained", "runs", "differs"];
+        let columns = [
+            "where",
+            "metric",
+            "published",
+            "ours",
+            "low",
+            "high",
+            "seeds",
+            "trained",
+            "runs",
+            "differs",
+        ];
         let mut data = FigureData::new(&columns);
         data.rows.extend(all.iter().map(|p| {
             vec![
@@ -58,8 +73,13 @@ impl Figures<'_> {
         };
         let panels: Vec<_> = panels.collect();
         let legend = None;
-        (!all.is_empty())
-            .then(|| Figure { title: "Published beside ours".to_owned(), text, legend, panels, data })
+        (!all.is_empty()).then(|| Figure {
+            title: "Published beside ours".to_owned(),
+            text,
+            legend,
+            panels,
+            data,
+        })
     }
 
     fn dot(&self, number: &PublishedResult) -> Dot {
@@ -80,7 +100,10 @@ impl Figures<'_> {
                 Some(_) => place.to_owned(),
                 None => format!("{place}: {ours}"),
             },
-            tooltip: format!("{place}: published {}{spread}, ours {ours}{caveat}", number.published),
+            tooltip: format!(
+                "{place}: published {}{spread}, ours {ours}{caveat}",
+                number.published
+            ),
             ours: number.mean.map(|mean| (mean, number.interval.map(|i| (i.low, i.high)))),
             published: number.published,
             comparable,
@@ -96,7 +119,8 @@ fn axis(metric: Metric, rows: &[&PublishedResult]) -> ChartAxis {
     }
     let ends = |n: &PublishedResult| n.interval.map_or([n.published; 2], |i| [i.low, i.high]);
     let values = rows.iter().flat_map(|n| ends(n).into_iter().chain([n.published]).chain(n.mean));
-    let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)));
+    let (low, high) =
+        values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), x| (low.min(x), high.max(x)));
     let room = ((high - low) * 0.05).max(1e-9);
     ChartAxis::new(label, Scale::Linear(low - room, high + room))
 }

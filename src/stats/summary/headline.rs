@@ -24,8 +24,9 @@ impl Summary {
             let by_success = |failing: Failing| {
                 self.from_a_depth_on(&tasks, failing).or_else(|| self.in_one_task(&tasks, failing))
             };
-            let untested =
-                || Some(by_success(always_fails)? + " The seeds are too few for a test of all pairs.");
+            let untested = || {
+                Some(by_success(always_fails)? + " The seeds are too few for a test of all pairs.")
+            };
             sentences.push(match by_success(fails_more).or_else(untested) {
                 Some(sentence) => sentence,
                 None if !trained => "Nothing trains.".to_owned(),
@@ -40,7 +41,8 @@ impl Summary {
     fn layers(&self, row: &Ranked) -> Option<u32> {
         let axes = self.task_axes();
         let here = self.cells.iter().filter(|cell| {
-            cell.arm == row.arm && axes.iter().zip(&row.task).all(|(&axis, &at)| cell.at[axis] == at)
+            cell.arm == row.arm
+                && axes.iter().zip(&row.task).all(|(&axis, &at)| cell.at[axis] == at)
         });
         let layers: BTreeSet<u32> = here.map(|cell| cell.job.arch.layers()).collect();
         layers.first().copied().filter(|_| layers.len() == 1)
@@ -53,8 +55,10 @@ impl Summary {
         if !["depth", "blocks"].contains(&self.axes[axis].field.name) {
             return None;
         }
-        let mut by_depth: Vec<(u32, Task)> =
-            tasks.iter().map(|task| Some((self.layers(&task[0])?, *task))).collect::<Option<_>>()?;
+        let mut by_depth: Vec<(u32, Task)> = tasks
+            .iter()
+            .map(|task| Some((self.layers(&task[0])?, *task)))
+            .collect::<Option<_>>()?;
         by_depth.sort_by_key(|(layers, _)| *layers);
         let mut fail: BTreeSet<usize> = (0..self.initializers.len()).collect();
         let mut best: Option<(usize, u32, BTreeSet<usize>)> = None;
@@ -67,8 +71,11 @@ impl Summary {
             }
         }
         let (_, from, fail) = best?;
-        let tail: Vec<Task> =
-            by_depth.into_iter().filter(|(layers, _)| *layers >= from).map(|(_, task)| task).collect();
+        let tail: Vec<Task> = by_depth
+            .into_iter()
+            .filter(|(layers, _)| *layers >= from)
+            .map(|(_, task)| task)
+            .collect();
         Some(format!("From {from} layers on, {}.", self.shares(&tail, &fail)))
     }
 
@@ -120,7 +127,8 @@ impl Summary {
     fn by_accuracy(&self, tasks: &[Task]) -> String {
         let less = |row: &&Ranked| row.standing == Standing::LessAccurate;
         let gap = |row: &Ranked| row.behind.as_ref().and_then(|c| c.accuracy.estimate);
-        let rows = tasks.iter().flat_map(|task| task.iter().filter(less).map(move |row| (*task, row)));
+        let rows =
+            tasks.iter().flat_map(|task| task.iter().filter(less).map(move |row| (*task, row)));
         let known = rows.filter_map(|(task, row)| Some((gap(row)?, task, row)));
         let largest = known.max_by(|a, b| a.0.total_cmp(&b.0));
         let Some((gap, task, row)) = largest else {
@@ -175,9 +183,8 @@ fn and(names: &[&str]) -> String {
 
 /// The arms of which fewer runs train than of the first, shown by a test.
 fn fails_more(task: Task) -> BTreeSet<usize> {
-    let shown = |standing| {
-        matches!(standing, Standing::NeverTrains { shown: true } | Standing::TrainsLess)
-    };
+    let shown =
+        |standing| matches!(standing, Standing::NeverTrains { shown: true } | Standing::TrainsLess);
     task.iter().filter(|row| shown(row.standing)).map(|row| row.arm).collect()
 }
 

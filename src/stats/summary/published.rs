@@ -66,10 +66,14 @@ pub(super) fn beside(sweep: &Cells, arms: &[usize], number: &Published) -> Publi
     let about: Vec<usize> = sides.cells.iter().flatten().flatten().copied().collect();
     let differs = number.setup.iter().filter_map(|condition| {
         let other = |&i: &usize| !condition.holds(sweep.cells[i].job);
-        let ours: BTreeSet<String> = about.iter().filter(|i| other(i)).map(|&i| {
-            let value = condition.field.get(sweep.cells[i].job);
-            value.map_or_else(|| "none".to_owned(), |value| value.to_string())
-        }).collect();
+        let ours: BTreeSet<String> = about
+            .iter()
+            .filter(|i| other(i))
+            .map(|&i| {
+                let value = condition.field.get(sweep.cells[i].job);
+                value.map_or_else(|| "none".to_owned(), |value| value.to_string())
+            })
+            .collect();
         let ours = ours.into_iter().collect::<Vec<_>>().join("/");
         let theirs = condition.values_joined("/");
         (!ours.is_empty()).then(|| format!("{} {ours}, not {theirs}", condition.field.name))
