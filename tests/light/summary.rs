@@ -769,3 +769,109 @@ fn a_diverged_run_with_a_best_checkpoint_is_told_by_both_conventions() {
     let (note, guess, tested) = told(&records[1..]);
     assert_eq!((note, guess), (None, tested));
 }
+
+/// Runs of two depths or more and two initializers on `n` seeds: each trains, but where `fails`.
+fn by_depth(depths: &[i64], n: i64, fails: impl Fn(i64, &str, i64) -> bool) -> Vec<Record> {
+    let mut records = Vec::new();
+    for &depth in depths {
+        for name in ["orthogonal_datadep", "orthogonal_proposed"] {
+            for seed in 0..n {
+                let job = job(&[whole("depth", depth), init(name), whole("seed", seed)]);
+                let acc = 0.8 + 0.001 * seed as f64;
+                let fails = fails(depth, name, seed);
+                records.push(if fails { diverged(&job) } else { ok(&job, acc, acc) });
+            }
+        }
+    }
+    records
+}
+
+/// All train; those with the data-dependent gain are less accurate by a tenth or a little more.
+fn with_less_accurate_datadep() -> Vec<Record> {
+    let mut records = by_depth(&[2, 50], 7, |_, _, _| false);
+    for record in &mut records {
+        if record.job.init.name() == "orthogonal_datadep" {
+            let less = 0.1 + 0.002 * (record.job.init_seed % 3) as f64;
+            record.test_acc = record.test_acc.map(|acc| acc - less);
+        }
+    }
+    records
+}
+
+#[test]
+fn the_headline_says_from_which_depth_on_who_trains() {
+    let datadep = |name: &str| name == "orthogonal_datadep";
+    let deep = by_depth(&[2, 10, 50, 100], 7, |depth, name, _| depth >= 50 && datadep(name));
+    assert_eq!(
+        of(&deep).headline(),
+        [
+            "From 50 layers on, orthogonal_datadep trains in 0 of 14 runs; orthogonal_proposed in 14 of 14."
+        ]
+    );
+    // The deepest networks train again, so it is not "from 50 layers on".
+    let dip = by_depth(&[2, 50, 100], 7, |depth, name, _| depth == 50 && datadep(name));
+    assert_eq!(
+        of(&dip).headline(),
+        ["With depth 50, orthogonal_datadep trains in 0 of 7 runs; orthogonal_proposed in 7 of 7."]
+    );
+}
+
+#[test]
+fn the_headline_claims_no_difference_that_no_test_shows() {
+    let few = by_depth(&[2, 50], 3, |depth, name, _| depth == 50 && name == "orthogonal_datadep");
+    let [sentence] = &of(&few).headline()[..] else { panic!() };
+    assert!(sentence.ends_with("The seeds are too few for a test of all pairs."), "{sentence}");
+    let one = by_depth(&[2, 50], 7, |depth, name, seed| {
+        depth == 50 && name == "orthogonal_datadep" && seed == 0
+    });
+    assert_eq!(
+        of(&one).headline(),
+        ["No difference between the initializers is shown. Trained: orthogonal_datadep 13 of 14 \
+          runs, orthogonal_proposed 14 of 14."]
+    );
+    assert_eq!(of(&by_depth(&[2, 50], 7, |_, _, _| true)).headline(), ["Nothing trains."]);
+    let less = with_less_accurate_datadep();
+    let [sentence] = &of(&less).headline()[..] else { panic!() };
+    assert!(
+        sentence.starts_with(
+            "No difference in who trains is shown; orthogonal_proposed is more accurate than \
+             orthogonal_datadep by 0.102 with depth "
+        ),
+        "{sentence}"
+    );
+}
+
+#[test]
+fn the_headline_is_a_decided_claim_if_success_does_not_tell_the_initializers_apart() {
+    let records = with_less_accurate_datadep();
+    let claim =
+        claim(Metric::TestAcc, 50, compare("orthogonal_proposed", "orthogonal_datadep", 0.05));
+    let summary =
+        Summary::new(&Input { records: &records, claims: &[claim.clone()], ..Input::default() });
+    let headline = summary.unwrap().headline();
+    assert_eq!(headline, [format!("Supported: {}", claim.text), "1 claim: 1 supported.".into()]);
+}
+
+#[test]
+fn a_published_number_of_another_experiment_is_not_comparable() {
+    let records = by_depth(&[2, 50], 3, |_, _, _| false);
+    let condition = |name: &str, value| Condition::new(Field::named(name).unwrap(), vec![value]);
+    let mut number =
+        Published::new(vec![condition("depth", Value::Integer(50))], Metric::TestAcc, 0.97);
+    let differs = |number: &Published| {
+        let numbers = [number.clone()];
+        let input = Input { records: &records, published: &numbers, ..Input::default() };
+        Summary::new(&input).unwrap().published.remove(0).differs
+    };
+    assert_eq!(differs(&number), Vec::<String>::new());
+    number.setup = vec![
+        condition("dataset", Value::Text("mnist".into())),
+        condition("depth", Value::Integer(50)),
+        condition("epochs", Value::Integer(10)),
+    ];
+    let epochs = records[0].job.epochs;
+    assert_eq!(
+        differs(&number),
+        ["dataset digits, not mnist".into(), format!("epochs {epochs}, not 10")]
+    );
+}

@@ -9,7 +9,7 @@ use crate::report::chart::{Chart, Heat, Legend, Look, Square};
 use wninit_core::fmt::significant;
 use wninit_core::table::Datum;
 use wninit_stats::describe;
-use wninit_stats::summary::{Counts, RunEnding, RunSummary, chance};
+use wninit_stats::summary::{CellSummary, Counts, RunEnding, RunSummary, chance};
 
 /// The cells of an arm at one learning rate and depth.
 struct Spot<'g> {
@@ -28,7 +28,14 @@ impl Figures<'_> {
         square: impl Fn(&Spot) -> (Datum, Square),
     ) -> Option<(Vec<Chart>, FigureData)> {
         let lr = self.summary.axis("lr")?;
-        if !self.depth_varies() {
+        // Of the networks of an arm at one depth, only the learning rate differs.
+        let several_rates = self.summary.cells.iter().any(|a| {
+            let like = |b: &&CellSummary| {
+                b.arm == a.arm && b.job.arch == a.job.arch && b.at[lr] != a.at[lr]
+            };
+            self.summary.cells.iter().any(|b| like(&b))
+        });
+        if !self.depth_varies() || !several_rates {
             return None;
         }
         let depths = self.depths();

@@ -14,8 +14,9 @@ type Task<'a> = &'a [Ranked];
 type Failing = fn(Task) -> BTreeSet<usize>;
 
 impl Summary {
-    /// The main difference between the initializers that the sweep shows, and the verdicts on its
-    /// claims. Only differences that the ranking's tests show are stated.
+    /// The main difference between the initializers, and the verdicts on the claims. Who trains comes
+    /// first, if the ranking's tests show a difference; then a claim that is decided; then what was
+    /// seen in too few seeds for a test; then accuracy.
     pub fn headline(&self) -> Vec<String> {
         let tasks: Vec<Task> = self.ranking.chunk_by(|a, b| a.task == b.task).collect();
         let trained = tasks.iter().flat_map(|task| task.iter()).any(|row| row.trained > 0);
@@ -27,11 +28,14 @@ impl Summary {
             let untested = || {
                 Some(by_success(always_fails)? + " The seeds are too few for a test of all pairs.")
             };
-            sentences.push(match by_success(fails_more).or_else(untested) {
+            let shown = by_success(fails_more).or_else(|| self.decided()).or_else(untested);
+            sentences.push(match shown {
                 Some(sentence) => sentence,
                 None if !trained => "Nothing trains.".to_owned(),
                 None => self.by_accuracy(&tasks),
             });
+        } else {
+            sentences.extend(self.decided());
         }
         sentences.extend(self.verdicts());
         sentences
@@ -118,32 +122,47 @@ impl Summary {
 
     fn place_of(&self, task: Task) -> String {
         let axes = self.task_axes();
-        let words = axes.iter().zip(&task[0].task).map(|(&axis, &at)| {
-            format!("{} {}", self.axes[axis].field.name, self.axes[axis].label(at))
+        let words = axes.iter().zip(&task[0].task).filter_map(|(&axis, &at)| {
+            let (name, label) = (self.axes[axis].field.name, self.axes[axis].label(at));
+            (!label.is_empty()).then(|| format!("{name} {label}"))
         });
         words.collect::<Vec<_>>().join(", ")
     }
 
     fn by_accuracy(&self, tasks: &[Task]) -> String {
-        let less = |row: &&Ranked| row.standing == Standing::LessAccurate;
+        // The ranking is by validation accuracy, so the second may be more accurate on the test set.
+        let differ =
+            |row: &&Ranked| matches!(row.standing, Standing::LessAccurate | Standing::MoreAccurate);
         let gap = |row: &Ranked| row.behind.as_ref().and_then(|c| c.accuracy.estimate);
         let rows =
-            tasks.iter().flat_map(|task| task.iter().filter(less).map(move |row| (*task, row)));
+            tasks.iter().flat_map(|task| task.iter().filter(differ).map(move |row| (*task, row)));
         let known = rows.filter_map(|(task, row)| Some((gap(row)?, task, row)));
-        let largest = known.max_by(|a, b| a.0.total_cmp(&b.0));
+        let largest = known.max_by(|a, b| a.0.abs().total_cmp(&b.0.abs()));
         let Some((gap, task, row)) = largest else {
             return format!("No difference between the initializers is shown. {}", self.totals());
         };
+        let (more, less) = if gap > 0.0 { (&task[0], row) } else { (row, &task[0]) };
         let p = row.behind.as_ref().and_then(|c| c.accuracy.p);
         let place = self.place_of(task);
         format!(
-            "No difference in who {} is shown; {} is more accurate than {} by {gap:.3}{}{}.",
+            "No difference in who {} is shown; {} is more accurate than {} by {:.3}{}{}.",
             if self.success_metric == Metric::Diverged { "diverges" } else { "trains" },
-            task[0].init,
-            row.init,
+            more.init,
+            less.init,
+            gap.abs(),
             if place.is_empty() { String::new() } else { format!(" with {place}") },
             p.map(|p| format!(" (p = {})", p_value(p))).unwrap_or_default(),
         )
+    }
+
+    /// The first claim that compares initializers or settings and is decided.
+    fn decided(&self) -> Option<String> {
+        let claims = self.claims.iter().filter(|claim| claim.success.len() == 2);
+        claims.into_iter().find_map(|claim| match claim.verdict() {
+            Verdict::Supported => Some(format!("Supported: {}", claim.text)),
+            Verdict::Refuted => Some(format!("Refuted: {}", claim.text)),
+            Verdict::Undecided | Verdict::NotTestable => None,
+        })
     }
 
     /// "Trained: a 12 of 24 runs, b 10 of 24."
