@@ -615,6 +615,21 @@ fn a_grid_stands_for_every_data_set_that_its_jobs_need_each_once() {
 }
 
 #[test]
+fn where_curl_is_missing_the_message_says_what_to_install() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = std::process::Command::new(crate::WNINIT)
+        .args(["fetch", "cifar10", "--source", "http://127.0.0.1:9/x", "--data"])
+        .arg(dir.path())
+        .env("PATH", "/nonexistent")
+        .output()
+        .unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("curl is not on this machine; install it"), "{error}");
+    assert!(error.contains("by hand"), "{error}");
+}
+
+#[test]
 fn a_bad_grid_or_name_is_a_bad_command_line_and_nothing_is_fetched() {
     for (arguments, told) in [
         (&["mnits"][..], "did you mean \"mnist\"?"),

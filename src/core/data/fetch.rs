@@ -9,12 +9,13 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use tempfile::TempDir;
 
-use super::files::{self, ArchiveSpec, DataError, FileSpec, Place, Problem};
+use super::download::{Limits, Problem, download};
+use super::files::{self, ArchiveSpec, DataError, FileSpec, Place};
 use super::{cifar, idx};
 use crate::console;
 use crate::job::DatasetName;
@@ -279,8 +280,7 @@ pub fn fetch_recipe(recipe: &Recipe, options: &Options) -> Result<Fetched, Fetch
         .tempdir_in(&folder)
         .map_err(write(&folder))?;
 
-    let mut fetcher =
-        Fetcher { recipe, options, staging: &staging, agent: agent(options), done: Vec::new() };
+    let mut fetcher = Fetcher { recipe, options, staging: &staging, done: Vec::new() };
     let mut tried = Vec::new();
     let mut used = Vec::new();
     for source in sources(recipe, options) {
@@ -404,7 +404,6 @@ struct Fetcher<'a> {
     recipe: &'a Recipe,
     options: &'a Options,
     staging: &'a TempDir,
-    agent: ureq::Agent,
     /// Names of the verified files in the staging folder, in the order in which to place them.
     done: Vec<String>,
 }
@@ -457,7 +456,7 @@ impl Fetcher<'_> {
         source: &Source,
         name: &str,
         limit: u64,
-        read: impl Fn(&Path) -> Result<T, Problem>,
+        read: impl Fn(&Path) -> Result<T, files::Problem>,
     ) -> Result<T, Failure> {
         let own = self.recipe.dataset.name();
         match source {
@@ -547,73 +546,28 @@ impl Fetcher<'_> {
     }
 
     fn download_once(&self, url: &str, target: &Path, limit: u64) -> Result<(), Failure> {
-        let broken = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionReset;
-        let mut response = self.agent.get(url).call().map_err(|error| match error {
-            ureq::Error::StatusCode(status) => {
-                let why = format!("HTTP status {status}");
-                match status {
-                    403 | 404 | 410 => Failure::Missing(why),
-                    500.. => Failure::Broken(why),
-                    _ => Failure::Source(why),
-                }
-            }
-            ureq::Error::Timeout(_) => Failure::Source("it does not answer".to_owned()),
-            ureq::Error::HostNotFound => Failure::Source("its name cannot be resolved".to_owned()),
-            ureq::Error::Io(error) if broken(&error) => Failure::Broken(error.to_string()),
-            ureq::Error::Io(error) => Failure::Source(error.to_string()),
-            error => Failure::Source(error.to_string()),
-        })?;
-        let length = response.body().content_length();
-        let too_long = || Failure::Source(format!("it sends more than the expected {limit} bytes"));
-        if length.is_some_and(|length| length > limit) {
-            return Err(too_long());
-        }
-        let name = url.rsplit('/').next().unwrap_or(url);
-        self.options.say(format_args!("fetching {url}"));
-        let bar = self.options.bar(name);
-        bar.set_length(length.unwrap_or(limit));
-
         let write = |error| Failure::Write(target.to_owned(), error);
         let mut file = File::create(target).map_err(write)?;
-        let mut body = response.body_mut().as_reader();
-        let mut buffer = vec![0; 1 << 16];
-        let mut received = 0;
-        // Without this, a server that sends a byte now and then would block the next source.
-        let (mut since, mut before) = (Instant::now(), 0);
-        loop {
-            if since.elapsed() >= self.options.read_timeout {
-                let rate = (received - before) as f64 / since.elapsed().as_secs_f64();
-                if rate < self.options.slowest as f64 {
-                    return Err(Failure::Source(format!(
-                        "it sends only {rate:.0} bytes per second after {received} bytes"
-                    )));
-                }
-                (since, before) = (Instant::now(), received);
-            }
-            let n = body.read(&mut buffer).map_err(|error| {
-                let why = format!("it broke off after {received} bytes ({error})");
-                match error.kind() {
-                    io::ErrorKind::TimedOut => Failure::Source(why),
-                    _ => Failure::Broken(why),
-                }
-            })?;
-            if n == 0 {
-                break;
-            }
-            received += n as u64;
-            if received > limit {
-                return Err(too_long());
-            }
-            file.write_all(&buffer[..n]).map_err(write)?;
-            bar.set_position(received);
-        }
+        self.options.say(format_args!("fetching {url}"));
+        let bar = self.options.bar(url.rsplit('/').next().unwrap_or(url));
+        bar.set_length(limit);
+        let limits = Limits {
+            connect: self.options.connect_timeout,
+            slowest: self.options.slowest,
+            pause: self.options.read_timeout,
+            bytes: limit,
+        };
+        let result = download(url, limits, |part| {
+            bar.inc(part.len() as u64);
+            file.write_all(part)
+        });
         bar.finish_and_clear();
-        match length {
-            Some(length) if received != length => {
-                Err(Failure::Broken(format!("it broke off after {received} of {length} bytes")))
-            }
-            _ => Ok(()),
-        }
+        result.map_err(|problem| match problem {
+            Problem::Missing(why) => Failure::Missing(why),
+            Problem::Broken(why) => Failure::Broken(why),
+            Problem::Final(why) => Failure::Source(why),
+            Problem::Write(error) => write(error),
+        })
     }
 
     /// Downloads a Debian package and unpacks it into the staging folder. Needs no root. If apt has
@@ -720,17 +674,4 @@ fn run(program: &str, prepare: impl FnOnce(&mut Command) -> &mut Command) -> Res
 
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
-}
-
-fn agent(options: &Options) -> ureq::Agent {
-    ureq::Agent::config_builder()
-        .timeout_connect(Some(options.connect_timeout))
-        .timeout_resolve(Some(options.connect_timeout))
-        .timeout_recv_response(Some(options.read_timeout))
-        .timeout_per_read(Some(options.read_timeout))
-        .timeout_global(Some(Duration::from_secs(3600)))
-        .max_redirects(5)
-        .user_agent(concat!("wninit/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .into()
 }

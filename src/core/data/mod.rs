@@ -9,6 +9,7 @@
 pub mod batches;
 pub mod cifar;
 pub(crate) mod digits;
+mod download;
 pub mod fetch;
 pub mod files;
 pub mod idx;
