@@ -11,6 +11,9 @@ use wninit_core::grid::Metric;
 use wninit_stats::interval::LEVEL;
 use wninit_stats::summary::PublishedResult;
 
+/// The maximum number of sources in the caption; `published.csv` has them all.
+const MOST_SOURCES: usize = 3;
+
 /// The maximum number of rows of a panel.
 const MOST_ROWS: usize = 12;
 
@@ -69,7 +72,9 @@ impl Figures<'_> {
                 " Dashed diamond: " em { "not comparable" } ", because the published experiment differs in: "
                 (differs.into_iter().collect::<Vec<_>>().join("; ")) "."
             }
-            @if !sources.is_empty() { " Sources: " (sources.into_iter().collect::<Vec<_>>().join("; ")) "." }
+            @if (1..=MOST_SOURCES).contains(&sources.len()) {
+                " Sources: " (sources.into_iter().collect::<Vec<_>>().join("; ")) "."
+            }
         };
         let panels: Vec<_> = panels.collect();
         let legend = None;

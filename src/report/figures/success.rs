@@ -23,7 +23,7 @@ struct Over {
 impl Figures<'_> {
     /// How many runs of each initializer train at each depth, as in the summary's ranking.
     pub(super) fn success_over_depth(&self) -> Option<Figure> {
-        if !self.depth_varies() {
+        if !self.depth_varies() || self.summary.counts.finished == 0 {
             return None;
         }
         let over = Over {
