@@ -238,7 +238,8 @@ fn the_notebooks_make_the_tables_that_are_committed_and_work_on_other_sweeps() {
     let mut opened = sweep::open(&two, None, "name = \"two\"\n", &jobs, &jobs).unwrap();
     opened.journal.append(&jobs.iter().map(record).collect::<Vec<Record>>()).unwrap();
     drop(opened);
-    assert!(Command::new(crate::WNINIT).arg("summary").arg(&two).status().unwrap().success());
+    let summary = Command::new(crate::WNINIT).arg("summary").arg(&two).output().unwrap();
+    assert!(summary.status.success(), "{}", String::from_utf8_lossy(&summary.stderr));
     notebooks(&python, &["--shapes", two.to_str().unwrap()]).unwrap();
     let labels = "import csv, sweep
 read = lambda name: list(csv.DictReader(open(sweep.FOLDER / name)))
