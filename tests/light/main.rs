@@ -2,6 +2,8 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod bad_grids;
+mod book_code;
+mod book_pages;
 mod choice;
 mod commit;
 #[path = "../common/mod.rs"]

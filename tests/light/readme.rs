@@ -6,62 +6,44 @@ use std::process::Command;
 
 use crate::root;
 use wninit_core::grid::{Grid, Metric, Overrides};
-use wninit_core::job::{Activation, FIELDS, Init, ModelName};
+use wninit_core::job::{Activation, Init, ModelName};
 use wninit_core::plan::Plan;
-use wninit_core::results::{EPOCH_COLUMNS, FAILURE_COLUMNS, RESULT_COLUMNS};
+use wninit_core::results::{EPOCH_COLUMNS, FAILURE_COLUMNS};
+use wninit_core::run::interrupt::EXIT_INTERRUPTED;
+use wninit_core::run::pool::EXIT_UNFINISHED;
 
 /// The README and every page of `docs/`, with their paths.
-fn pages() -> Vec<(PathBuf, String)> {
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(root().join("docs"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
-        .chain([root().join("README.md")])
-        .collect();
+pub fn pages() -> Vec<(PathBuf, String)> {
+    let docs = root().join("docs");
+    let mut paths = vec![root().join("README.md")];
+    for folder in [docs.clone(), docs.join("reference"), docs.join("reproduction")] {
+        paths.extend(std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()));
+    }
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
     paths.sort();
     let read = |path: PathBuf| (path.clone(), std::fs::read_to_string(path).unwrap());
     paths.into_iter().map(read).collect()
 }
 
-fn page(name: &str) -> String {
+pub fn page(name: &str) -> String {
     std::fs::read_to_string(root().join("docs").join(name)).unwrap()
 }
 
 /// The fenced blocks of a language in a text, in order.
-fn blocks(text: &str, language: &str) -> Vec<String> {
+pub fn blocks(text: &str, language: &str) -> Vec<String> {
     let fence = format!("```{language}\n");
     let parts = text.split(&fence).skip(1);
     parts.map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
 }
 
 /// A row of a table, with what Markdown would take for a column's end escaped.
-fn row(cells: &[&str]) -> String {
+pub fn row(cells: &[&str]) -> String {
     let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
     format!("| {} |\n", cells.join(" | "))
 }
 
-fn assert_has_table(page_name: &str, head: &[&str], rows: impl Iterator<Item = String>) {
-    let rule = format!("|{}\n", "---|".repeat(head.len()));
-    let table = row(head) + &rule + &rows.collect::<String>();
-    assert!(
-        page(page_name).contains(&(table.clone() + "\n")),
-        "docs/{page_name} should have this table:\n{table}"
-    );
-}
-
 #[test]
-fn every_field_of_a_job_is_documented_with_its_default_and_meaning() {
-    let rows = FIELDS.iter().map(|f| row(&[&format!("`{}`", f.name), f.default, f.about]));
-    assert_has_table("grids.md", &["field", "default", "meaning"], rows);
-}
-
-#[test]
-fn every_result_column_is_documented_with_its_unit_and_meaning() {
-    let empty = |empty: &'static str| if empty.is_empty() { "never" } else { empty };
-    let rows = RESULT_COLUMNS
-        .iter()
-        .map(|c| row(&[&format!("`{}`", c.name), c.unit, c.meaning, empty(c.empty)]));
-    assert_has_table("results.md", &["column", "unit", "meaning", "empty means"], rows);
+fn the_columns_of_small_files_and_the_metrics_are_listed() {
     let list = |names: &mut dyn Iterator<Item = &str>| {
         names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
     };
@@ -71,6 +53,27 @@ fn every_result_column_is_documented_with_its_unit_and_meaning() {
         ("grids.md", list(&mut Metric::ALL.iter().map(|m| m.name()))),
     ] {
         assert!(page(name).contains(&list), "docs/{name} should list {list}");
+    }
+}
+
+#[test]
+fn the_exit_codes_are_documented() {
+    for code in [0, 1, 2, i32::from(EXIT_UNFINISHED), i32::from(EXIT_INTERRUPTED)] {
+        assert!(page("commands.md").contains(&format!("| {code} | ")), "{code} is missing");
+    }
+}
+
+#[test]
+fn the_tests_that_check_the_theory_exist() {
+    let [theorems, signal] = ["theorems.rs", "signal.rs"]
+        .map(|file| std::fs::read_to_string(root().join("tests/torch").join(file)).unwrap());
+    let text = page("theory.md");
+    let named: Vec<&str> =
+        text.split('`').skip(1).step_by(2).filter(|code| code.matches('_').count() > 3).collect();
+    assert!(named.len() >= 8, "only {named:?}");
+    for name in named {
+        let test = format!("#[test]\nfn {name}() {{");
+        assert!(theorems.contains(&test) || signal.contains(&test), "there is no test {name}");
     }
 }
 
@@ -192,43 +195,55 @@ fn the_evidence_that_is_named_is_committed() {
     assert!(named >= 8, "only {named} found");
 }
 
+/// The text outside of fenced blocks.
+fn prose(text: &str) -> String {
+    text.split("```").step_by(2).collect()
+}
+
+/// The anchors of a page's headings, as GitHub and mdBook make them.
+fn anchors(text: &str) -> Vec<String> {
+    let text = prose(text);
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let kept = |c: char| match c {
+        ' ' => Some('-'),
+        c if c.is_alphanumeric() || c == '_' || c == '-' => Some(c),
+        _ => None,
+    };
+    headings
+        .map(|heading| heading.trim_start_matches('#').trim().to_lowercase())
+        .map(|heading| heading.chars().filter_map(kept).collect())
+        .collect()
+}
+
 #[test]
-fn linked_files_exist() {
+fn links_lead_to_pages_and_headings_and_those_of_the_book_stay_within_it() {
+    let docs = root().join("docs");
     let mut found = 0;
     for (path, text) in pages() {
-        let links = text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
+        let prose = prose(&text);
+        let links = prose.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
         for link in links.filter(|link| !link.contains("://")) {
-            let file = link.split('#').next().unwrap();
-            assert!(path.with_file_name(file).exists(), "{path:?} links to {link}");
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = if file.is_empty() { path.clone() } else { path.with_file_name(file) };
+            let target = target.canonicalize().unwrap_or_else(|_| panic!("{path:?}: {link}"));
+            assert!(target.starts_with(&docs) || !path.starts_with(&docs), "{path:?}: {link}");
+            if !anchor.is_empty() {
+                let headings = anchors(&std::fs::read_to_string(&target).unwrap());
+                assert!(headings.iter().any(|h| h == anchor), "{path:?}: {link}: {headings:?}");
+            }
             found += 1;
         }
     }
-    assert!(found >= 20, "only {found} links found");
+    assert!(found >= 60, "only {found} links found");
 }
 
 #[test]
 fn every_page_is_in_the_table_of_contents() {
+    let docs = root().join("docs");
     for (path, _) in pages() {
-        let name = path.file_name().unwrap().to_str().unwrap();
+        let Ok(name) = path.strip_prefix(&docs) else { continue };
+        let name = name.to_str().unwrap();
         let listed = page("SUMMARY.md").contains(&format!("]({name})"));
-        assert!(listed || ["README.md", "SUMMARY.md"].contains(&name), "{name} is not listed");
-    }
-}
-
-#[test]
-fn documented_make_targets_and_variables_exist() {
-    let makefile = std::fs::read_to_string(root().join("Makefile")).unwrap();
-    let commands: Vec<String> = pages().iter().flat_map(|(_, text)| blocks(text, "sh")).collect();
-    let commands = commands.join("\n");
-    for line in commands.lines().filter_map(|line| line.strip_prefix("make ")) {
-        for word in line.split_whitespace() {
-            let found = match word.split_once('=') {
-                Some((variable, _)) => makefile.lines().any(|l| {
-                    l.strip_prefix(variable).is_some_and(|rest| rest.trim_start().starts_with("?="))
-                }),
-                None => makefile.lines().any(|l| l.starts_with(&format!("{word}:"))),
-            };
-            assert!(found, "the Makefile has no {word}");
-        }
+        assert!(listed || name == "SUMMARY.md", "{name} is not listed");
     }
 }

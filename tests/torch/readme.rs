@@ -4,14 +4,13 @@ use std::process::Command;
 
 use crate::root;
 
-/// The pages with commands, in the order of reading.
-const PAGES: [&str; 5] =
-    ["README.md", "docs/tutorial.md", "docs/networks.md", "docs/cluster.md", "docs/commands.md"];
-
-/// The lines of the fenced blocks of shell commands.
+/// The lines of the fenced blocks of shell commands, in the order of reading.
 fn commands() -> Vec<String> {
-    let read = |page| std::fs::read_to_string(root().join(page)).unwrap();
-    let text = PAGES.map(read).join("\n");
+    let read = |page: &str| std::fs::read_to_string(root().join(page)).unwrap();
+    let contents = read("docs/SUMMARY.md");
+    let links = contents.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
+    let pages = links.map(|page| read(&format!("docs/{page}")));
+    let text = [read("README.md")].into_iter().chain(pages).collect::<Vec<_>>().join("\n");
     let blocks = text.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     blocks.flat_map(str::lines).map(str::to_owned).collect()
 }

@@ -1,6 +1,7 @@
 //! Properties of the initializers, measured on initial networks.
 
 use std::collections::HashMap;
+use std::f64::consts::PI;
 
 use crate::again;
 use rand::Rng;
@@ -98,6 +99,39 @@ fn the_proposed_gain_keeps_the_norm_of_an_mlp_through_50_layers_and_the_default_
         assert!((0.7..1.4).contains(&ratio(name)), "{name}: {}", ratio(name));
     }
     assert!(ratio("orthogonal") < 1e-6, "orthogonal: {}", ratio("orthogonal"));
+}
+
+#[test]
+fn the_data_dependent_gain_grows_the_gradient_by_a_fifth_with_each_layer() {
+    tch::manual_seed(7);
+    let images = Tensor::randn([128, 1, 20, 20], CPU);
+    let out = Tensor::randn([1, 128, 10], CPU);
+    let arch = Arch::Mlp { depth: 40, width: 400 };
+    // By how much a gradient's norm grows from a layer to the one before it.
+    let growth = |name: &str| {
+        let start = config(arch, [1, 20, 20]);
+        let model = Model::initialised(start, init(name), 8, || images.copy());
+        let mut z = HashMap::new();
+        let mut see = |name: &str, result: &Tensor| {
+            z.insert(name.to_owned(), result.shallow_clone());
+        };
+        let x = images.unsqueeze(0).set_requires_grad(true);
+        let loss = (model.logits(&x, &mut Pass::Observe(&mut see)) * &out).sum(Kind::Float);
+        let ends = [&z["hidden.4"], &z["hidden.34"]];
+        let gradients = Tensor::run_backward(&[loss], &ends, false, false);
+        (norm(&gradients[0]) / norm(&gradients[1])).powf(1.0 / 30.0)
+    };
+    // A layer's g² is the inverse of the variance of a normal variable's ReLU, ½ − 1/(2π), and the
+    // ReLU passes half of a squared gradient back: docs/theory.md.
+    let expected = (PI / (PI - 1.0)).sqrt();
+    for name in ["orthogonal_datadep", "he_datadep"] {
+        let found = growth(name);
+        assert!((found / expected - 1.0).abs() < 0.03, "{name}: {found}, not {expected}");
+    }
+    for name in ["orthogonal_proposed", "orthogonal_lsuv"] {
+        let found = growth(name);
+        assert!((found - 1.0).abs() < 0.03, "{name}: {found}, not 1");
+    }
 }
 
 #[test]
