@@ -88,8 +88,8 @@ fn what_cannot_be_drawn_is_refused_with_what_to_do() {
     refused(output.unwrap(), "build it with `make figures`");
 }
 
-/// `docs/figures/SWEEP/NAME.svg` is that figure of `results/paper/SWEEP`. `UPDATE_FIGURES=1` draws
-/// them anew.
+/// `docs/figures/SWEEP/NAME.svg` is that figure of `results/paper/SWEEP`, with its caption in
+/// NAME.txt. `UPDATE_FIGURES=1` draws them anew.
 #[test]
 fn the_pictures_of_the_readme_and_the_book_are_those_of_the_committed_results() {
     let pictures = root().join("docs/figures");
@@ -97,11 +97,12 @@ fn the_pictures_of_the_readme_and_the_book_are_those_of_the_committed_results() 
     let mut compared = 0;
     for sweep in names(&pictures) {
         let folder_of: PathBuf = pictures.join(&sweep);
-        let slugs: BTreeSet<String> = names(&folder_of)
-            .iter()
-            .map(|name| name.strip_suffix(".svg").unwrap_or_else(|| panic!("{sweep}/{name}")))
-            .map(|stem| stem.strip_suffix("-dark").unwrap_or(stem).to_owned())
-            .collect();
+        let slug = |name: &String| {
+            let stem = name.strip_suffix(".svg").or_else(|| name.strip_suffix(".txt"));
+            let stem = stem.unwrap_or_else(|| panic!("{sweep}/{name}"));
+            stem.strip_suffix("-dark").unwrap_or(stem).to_owned()
+        };
+        let slugs: BTreeSet<String> = names(&folder_of).iter().map(slug).collect();
         let out = folder();
         let (from, to) = (committed(&sweep), out.path().display().to_string());
         let mut arguments = vec![from.as_str(), "--out", &to, "--theme", "both"];
@@ -109,7 +110,7 @@ fn the_pictures_of_the_readme_and_the_book_are_those_of_the_committed_results() 
         let output = figures(&arguments);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         for slug in &slugs {
-            for end in [".svg", "-dark.svg"] {
+            for end in [".svg", "-dark.svg", ".txt"] {
                 let name = format!("{slug}{end}");
                 let drawn = fs::read_to_string(out.path().join(&name)).unwrap();
                 if update {
