@@ -173,8 +173,14 @@ export: .venv/.notebooks-installed ## Export RESULTS TO tensorboard, wandb or ml
 book: $(if $(filter .venv/%,$(MDBOOK)),.venv/.book-installed) ## Make target/book/index.html from docs/
 	@$(MDBOOK) build docs
 
+# While packages are being installed, cargo builds what needs no libtorch.
 .PHONY: build
-build: setup ## Build target/release/wninit
+build: prerequisites ## Build target/release/wninit
+	@if [ -n '$(TORCH)' ] && [ ! -e '$(TORCH)' ]; then \
+	  setsid cargo build --release --locked --keep-going >/dev/null 2>&1 & early=$$!; \
+	  code=0; $(MAKE) setup || code=$$?; \
+	  kill -- -$$early 2>/dev/null || kill $$early; wait $$early; exit $$code; \
+	fi
 	@cargo build --release --locked
 
 .PHONY: setup

@@ -16,6 +16,7 @@ case "$*" in
 "-m pip --version") exit 0 ;;
 "-m pip install "*)
     echo "pip ${*#-m pip install }" >> log
+    while [ -e slow-pip ] && [ ! -e early-started ]; do sleep 0.05; done
     [ ! -e pip-fails ] || exit 1
     mkdir -p .venv/lib/python3.99/site-packages/torch/lib
     touch .venv/lib/python3.99/site-packages/torch/lib/libtorch.so ;;
@@ -23,8 +24,14 @@ case "$*" in
 esac
 "#;
 
-/// A `cargo` whose builds put a [`WNINIT`] in place.
+/// A `cargo` whose builds put a [`WNINIT`] in place. The one that starts beside the set-up writes
+/// down that it ends before its time.
 const CARGO: &str = r#"#!/bin/sh
+case "$*" in *--keep-going)
+  trap 'touch early-killed; exit 1' TERM
+  touch early-started
+  sleep 60 & wait ;;
+esac
 echo "cargo $1" >> log
 mkdir -p target/release
 cp bin/wninit target/release/wninit
@@ -91,6 +98,7 @@ const PIP: &str = "pip -r analysis/requirements-torch.txt";
 #[test]
 fn a_sweep_is_the_first_command_and_the_second_time_sets_up_nothing() {
     let clone = Clone::fresh();
+    fs::write(clone.path("slow-pip"), "").unwrap();
     let sweep = ["sweep", "GRID=sweeps/x.toml", "SET=epochs=2 lr=0.1", "WORKERS=3"];
     assert!(clone.make(&sweep).status.success());
     let wninit = [
@@ -101,11 +109,15 @@ fn a_sweep_is_the_first_command_and_the_second_time_sets_up_nothing() {
     let log = clone.log();
     assert_eq!(log[..2], ["venv", PIP]);
     assert_eq!(log[2..], wninit);
+    // What needs no libtorch is built meanwhile, until libtorch is there.
+    assert!(clone.path("early-started").exists() && clone.path("early-killed").exists());
     assert!(clone.path(".venv/libtorch/lib/libtorch.so").exists(), "cargo finds libtorch");
     let link = fs::read_link(clone.path(".venv/libtorch")).unwrap();
     assert!(link.is_relative(), "a clone can be moved");
+    fs::remove_file(clone.path("early-started")).unwrap();
     assert!(clone.make(&sweep).status.success());
     assert_eq!(clone.log(), wninit);
+    assert!(!clone.path("early-started").exists());
 }
 
 #[test]
