@@ -40,7 +40,7 @@ ROOT/NAME-confirm/grid.toml is an ordinary grid with the choices under [explored
 `run` and `slurm` accept it. The exit code is that of `wninit run`.")]
 pub struct Args {
     /// The folder of the exploratory sweep, such as results/depth, or its grid
-    #[arg(value_name = "DIR")]
+    #[arg(value_name = "DIR|GRID")]
     pub explored: PathBuf,
     /// Fresh seeds for each setting; fewer than 6 are exploratory
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..))]
@@ -64,7 +64,7 @@ pub struct Args {
 /// The folder is not an exploratory sweep's, nothing can be chosen, the target folder has rows of
 /// another confirmation, or a file cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
-    let dir = explored_folder(args)?;
+    let dir = args.run.results.source(&args.explored)?;
     let folder = Folder::read(&dir).map_err(UsageError)?;
     let Some(explored) = &folder.grid else {
         let why =
@@ -100,7 +100,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         chosen: choices.iter().map(|choice| choice.chosen.clone()).collect(),
     };
     let name = args.name.clone().unwrap_or_else(|| format!("{}-confirm", explored.name));
-    let target = args.run.results.join(&name);
+    let target = args.run.results.path().join(&name);
     let new = explored.confirming(name, &settings, &seeds, provenance);
     let path = target.join("grid.toml");
     // In the form that `run` will read.
@@ -111,7 +111,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     console::print(&table(&choices))?;
     warn(new.warnings.iter().chain(&warnings(&choices, args.seeds, &finish)));
     if args.dry_run {
-        plan::overview(&grid, &args.run.results, &Speeds::load())?;
+        plan::overview(&grid, &target, &Speeds::load())?;
         return Ok(0);
     }
     if !is_there {
@@ -131,18 +131,6 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         words.push("--summary".into());
     }
     Err(become_wninit_torch_with(words))
-}
-
-/// The folder of the exploratory sweep: the given one, or that of the given grid.
-fn explored_folder(args: &Args) -> anyhow::Result<PathBuf> {
-    let given = &args.explored;
-    if !given.is_file() {
-        return Ok(given.clone());
-    }
-    match given.parent() {
-        Some(parent) if parent.join("plan.csv").exists() => Ok(parent.to_owned()),
-        _ => Ok(args.run.results.join(Grid::load(given, &Overrides::default())?.name)),
-    }
 }
 
 /// Whether the confirmation's grid is already in its folder.

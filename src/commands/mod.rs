@@ -59,8 +59,7 @@ pub enum Command {
     Fetch(fetch::Args),
     /// Train a sweep on a Slurm cluster, as a job array
     Slurm(slurm::Args),
-    /// Print the grid format as a JSON schema, for editors and other programs
-    Schema,
+    Schema(schema::Args),
     /// Check this machine's devices, libraries and data
     Doctor(cli::doctor::Args),
 }
@@ -94,7 +93,7 @@ pub fn run(cli: &Cli) -> anyhow::Result<u8> {
             Merge(args) => merge::run(args),
             Fetch(args) => fetch::run(args),
             Slurm(args) => slurm::run(args),
-            Schema => schema::run(),
+            Schema(args) => schema::run(args),
             Plan(_) | Run(_) | Signal(_) | Curvature(_) | Verify(_) | Export(_) | Doctor(_) => {
                 Err(become_wninit_torch())
             }

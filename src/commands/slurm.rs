@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::Cli;
 use crate::slurm::{ARRAY, FINISH, JobArray};
-use wninit_core::cli::{GridArgs, usage};
+use wninit_core::cli::{GridArgs, Root, usage};
 use wninit_core::console::{self, say, warn};
 use wninit_core::data::{self, Sources, fetch, files};
 use wninit_core::grid::Grid;
@@ -67,9 +67,8 @@ pub struct Args {
     /// Maximum number of times that a task is queued again
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub restarts: u32,
-    /// Where results are kept, on a file system shared by all nodes
-    #[arg(long, value_name = "ROOT", default_value = "results")]
-    pub results: PathBuf,
+    #[command(flatten)]
+    pub results: Root,
     /// The data folder [default: WNINIT_DATA, else ./data]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -109,7 +108,7 @@ impl FromStr for Tasks {
 /// The grid or the command line is invalid, a data set is missing, a file cannot be written, or
 /// `sbatch` fails.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
-    let grid = args.grid.load()?;
+    let (grid, sweep_dir) = args.grid.load(&args.results)?;
     let plan = Plan::of(&grid)?;
     if grid.until_decided.is_some() {
         return Err(usage(NO_LOOKS));
@@ -117,7 +116,8 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     let run = run_options(args)?;
     let (options, finish_options) = sbatch_options(args)?;
     let data = absolute(&args.data.clone().unwrap_or_else(data::default_dir), "--data")?;
-    let results = absolute(&args.results, "--results")?;
+    let sweep_dir = std::path::absolute(&sweep_dir)?;
+    let results = text(sweep_dir.parent().unwrap_or(&sweep_dir), "--results")?;
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let program = text(&program, "this program")?;
     check_data(&plan, Path::new(&data), &args.grid.grid)?;
@@ -130,7 +130,6 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
             "--results: Slurm writes no log to a path with a backslash, as in {results}"
         )));
     }
-    let sweep_dir = Path::new(&results).join(&grid.name);
     let finished = finished_ids(&sweep_dir)?;
     let left = plan.remaining(&finished).count();
     if left == 0 {

@@ -13,6 +13,7 @@ mod fetch;
 mod grids;
 mod jobs;
 mod journal;
+mod json;
 mod makefile;
 #[path = "../common/npz.rs"]
 mod npz;

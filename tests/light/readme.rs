@@ -35,12 +35,12 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
 }
 
 /// A row of a table, with what Markdown would take for a column's end escaped.
-fn row(cells: &[&str]) -> String {
+pub fn row(cells: &[&str]) -> String {
     let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
     format!("| {} |\n", cells.join(" | "))
 }
 
-fn assert_has_table(page_name: &str, head: &[&str], rows: impl Iterator<Item = String>) {
+pub fn assert_has_table(page_name: &str, head: &[&str], rows: impl Iterator<Item = String>) {
     let rule = format!("|{}\n", "---|".repeat(head.len()));
     let table = row(head) + &rule + &rows.collect::<String>();
     assert!(

@@ -32,7 +32,7 @@ fn failure(job: &Job, second: i64, message: &str) -> Failure {
 }
 
 /// Half of eight jobs in each of two shards.
-fn sharded(dir: &Path) -> Vec<Job> {
+pub fn sharded(dir: &Path) -> Vec<Job> {
     let jobs = jobs(8);
     for (index, part) in (1..).zip(jobs.chunks(4)) {
         let shard = Some(Shard { index, count: 2 });

@@ -3,7 +3,7 @@
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
-use crate::cli::GridArgs;
+use crate::cli::{GridArgs, Root};
 use crate::execution::{DeviceChoice, WORKERS};
 use crate::results::CurvatureMethod;
 
@@ -18,9 +18,8 @@ The exit code is 0 if every job has its row, 3 if some failed, 130 after an inte
 pub struct Args {
     #[command(flatten)]
     pub grid: GridArgs,
-    /// Where results are kept; this sweep's go to ROOT/NAME
-    #[arg(long, value_name = "ROOT", default_value = "results")]
-    pub results: PathBuf,
+    #[command(flatten)]
+    pub results: Root,
     /// Method for the eigenvalue of largest absolute value
     #[arg(long, value_enum, default_value_t = CurvatureMethod::Lanczos)]
     pub method: CurvatureMethod,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::cli::Root;
 use crate::execution::DeviceChoice;
 use crate::job::JobId;
 
@@ -23,8 +24,11 @@ the job again. analysis/torch_nets.py loads the file into a PyTorch module:
 
   net = torch_nets.load(\"results/quick/export/0123456789ab-start.safetensors\")")]
 pub struct Args {
-    /// The sweep's folder, such as results/depth
+    /// The sweep's folder, such as results/depth, or its grid
+    #[arg(value_name = "DIR|GRID")]
     pub dir: PathBuf,
+    #[command(flatten)]
+    pub results: Root,
     /// The job (repeatable)
     #[arg(long, value_name = "ID", required = true)]
     pub job: Vec<JobId>,

@@ -11,6 +11,8 @@
 pub mod curvature;
 pub mod doctor;
 pub mod export;
+pub mod json;
+mod place;
 pub mod plan;
 pub mod run;
 pub mod signal;
@@ -30,22 +32,25 @@ use crate::execution::{NO_THREAD, cores};
 use crate::grid::{Grid, GridError, Overrides};
 use crate::results::{ResultsError, one_line};
 
+pub use place::Root;
+
 /// A grid and the command line's changes to it.
 #[derive(Args, Clone, Debug)]
 pub struct GridArgs {
-    /// Grid file (TOML)
+    /// Grid file (TOML), or the folder of its sweep
+    #[arg(value_name = "GRID|DIR")]
     pub grid: PathBuf,
     #[command(flatten)]
     pub overrides: Overrides,
 }
 
 impl GridArgs {
-    /// Reads the grid with its overrides.
+    /// Reads the grid with its overrides, and says which folder has its results.
     ///
     /// # Errors
-    /// As [`Grid::load`].
-    pub fn load(&self) -> Result<Grid, GridError> {
-        Grid::load(&self.grid, &self.overrides)
+    /// As [`Root::grid`].
+    pub fn load(&self, root: &Root) -> anyhow::Result<(Grid, PathBuf)> {
+        root.grid(&self.grid, &self.overrides)
     }
 }
 

@@ -2,14 +2,16 @@
 
 use std::path::PathBuf;
 
+use crate::cli::Root;
+use crate::cli::json::JsonArgs;
 use crate::cli::until_decided::UntilDecidedArgs;
 use crate::grid::Overrides;
 use crate::plan::shard::Shard;
 
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Grid file (TOML); with several, one line each and a total
-    #[arg(required = true, value_name = "GRID")]
+    /// Grid file (TOML) or sweep's folder; with several, one line each and a total
+    #[arg(required = true, value_name = "GRID|DIR")]
     pub grids: Vec<PathBuf>,
     #[command(flatten)]
     pub overrides: Overrides,
@@ -31,7 +33,8 @@ pub struct Args {
     #[arg(long, value_name = "N", conflicts_with_all = ["list", "csv", "folder"],
           value_parser = clap::value_parser!(u32).range(1..=i64::from(Shard::MOST)))]
     pub shards: Option<u32>,
-    /// Where results are kept; a sweep has the folder ROOT/NAME
-    #[arg(long, value_name = "ROOT", default_value = "results")]
-    pub results: PathBuf,
+    #[command(flatten)]
+    pub results: Root,
+    #[command(flatten)]
+    pub json: JsonArgs,
 }

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cli::GridArgs;
 use crate::cli::until_decided::UntilDecidedArgs;
+use crate::cli::{GridArgs, Root};
 use crate::execution::{DeviceChoice, Recompute, WORKERS, parse_time};
 use crate::plan::shard::Shard;
 
@@ -21,9 +21,8 @@ pub struct Args {
 pub struct Options {
     #[command(flatten)]
     pub until_decided: UntilDecidedArgs,
-    /// Where results are kept; this sweep's go to ROOT/NAME
-    #[arg(long, value_name = "ROOT", default_value = "results")]
-    pub results: PathBuf,
+    #[command(flatten)]
+    pub results: Root,
     /// Train only part I of N, the same on every machine, into ROOT/NAME/shards/I-of-N
     #[arg(long, value_name = "I/N")]
     pub shard: Option<Shard>,

@@ -22,7 +22,8 @@ backward  mean over samples of |dL/dh_l| / |dL/dh_L|, with h_L the last hidden l
 The theory holds for wide networks: for the proposed gain both stay near 1 in an MLP, and between
 sqrt(2) and sqrt(e) at the far end of the synthetic residual networks.")]
 pub struct Args {
-    /// Grid file (TOML) [default: the synthetic networks of the paper's Fig. 1]
+    /// Grid file (TOML) or sweep's folder [default: the synthetic networks of the paper's Fig. 1]
+    #[arg(value_name = "GRID|DIR")]
     pub grid: Option<PathBuf>,
     #[command(flatten)]
     pub overrides: Overrides,

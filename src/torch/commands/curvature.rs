@@ -35,12 +35,11 @@ use wninit_core::run::{sweep, until_decided};
 /// # Errors
 /// The grid or the command line is invalid, or the results folder cannot be used.
 pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
-    let grid = args.grid.load()?;
+    let (grid, dir) = args.grid.load(&args.results)?;
     let plan = Plan::of(&grid)?;
     let devices =
         device::workers(&args.device, args.workers.map(usize::from)).map_err(UsageError)?;
     warn(&plan.warnings);
-    let dir = args.results.join(&grid.name);
     let jobs = until_decided::asked_for(&grid, plan, &dir)?;
     let ids: Vec<JobId> = jobs.iter().map(Job::id).collect();
     let stop = interrupt::install()?;

@@ -13,7 +13,6 @@ use wninit_core::cli::plan::Args;
 use wninit_core::console::say;
 use wninit_core::data::{self, Sources};
 use wninit_core::execution::{DeviceChoice, NO_THREAD};
-use wninit_core::grid::Grid;
 use wninit_core::job::Job;
 use wninit_core::plan::Plan;
 use wninit_core::plan::cohort::{self, Cohort, Shape};
@@ -32,8 +31,8 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Written> 
     let mut remaining: Vec<Job> = Vec::new();
     let mut files = Vec::new();
     for path in &args.grids {
-        let grid = Grid::load(path, &args.overrides)?;
-        let finished = finished_ids(&args.results.join(&grid.name))?;
+        let (grid, dir) = args.results.grid(path, &args.overrides)?;
+        let finished = finished_ids(&dir)?;
         let plan = Plan::of(&grid)?;
         remaining.extend(plan.remaining(&finished).map(|planned| planned.job.clone()));
         files.extend(grid.files);

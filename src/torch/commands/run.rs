@@ -33,7 +33,7 @@ pub type LooksOf = fn(&Grid) -> Result<Option<Box<dyn Looks>>, GridError>;
 /// The grid or the command line is invalid, or the results folder cannot be used. Nothing has been
 /// written then.
 pub(crate) fn run(args: &Args, commit: &'static str, looks: LooksOf) -> anyhow::Result<Ended> {
-    let mut grid = args.grid.load()?;
+    let (mut grid, dir) = args.grid.load(&args.options.results)?;
     let args = &args.options;
     args.until_decided.apply(&mut grid)?;
     let mut looks = looks(&grid)?;
@@ -60,7 +60,6 @@ pub(crate) fn run(args: &Args, commit: &'static str, looks: LooksOf) -> anyhow::
         args.shard.map(|s| shard::partition(&plan.jobs, s.count).swap_remove(s.index as usize - 1));
     let mut jobs: Vec<Job> = plan.jobs.into_iter().map(|planned| planned.job).collect();
     let part = part.map(|part| part.into_iter().map(|i| jobs[i].clone()).collect::<Vec<Job>>());
-    let dir = args.results.join(&grid.name);
     let stop = interrupt::install()?;
     if let Some(looks) = &mut looks {
         until_decided::catch_up(looks.as_mut(), &read_runs(&dir)?.records);
