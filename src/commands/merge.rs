@@ -15,6 +15,9 @@ use wninit_core::results::{is_mergeable, merge};
 /// unchanged. A merge can be repeated, even while shards are running. A job with different results
 /// in two places is reported, and nothing is overwritten.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  wninit merge results/depth")]
 pub struct Args {
     /// The sweep's folder, such as results/depth, or its grid
     #[arg(value_name = "DIR|GRID")]

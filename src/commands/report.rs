@@ -15,6 +15,10 @@ use wninit_core::results::{read_epochs, write_atomically};
 /// The page is one HTML file that needs no network. It shows which initializer to use at which
 /// depth, with the uncertainty, and what was not measured. The sweep may still be running.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  wninit report results/depth
+  wninit report sweeps/depth.toml --out depth.html")]
 pub struct Args {
     /// The sweep's folder, such as results/depth, or its grid
     #[arg(value_name = "DIR|GRID")]

@@ -11,6 +11,10 @@ use wninit_core::grid::json_schema;
 /// Print the grid format as a JSON schema, for editors and other programs; or what a command prints
 /// with --json
 #[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  wninit schema
+  wninit schema status")]
 pub struct Args {
     /// The grid format, or the command whose output to describe
     #[arg(value_enum, default_value_t = Of::Grid)]

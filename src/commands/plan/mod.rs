@@ -26,8 +26,8 @@ use wninit_core::text::one_line;
 use wninit_core::text_table::{Heading, Style, TextTable};
 use wninit_stats::summary::SequentialPlan;
 
-pub(crate) use object::Plans;
-use object::{PlannedSweep, missing_data};
+use object::missing_data;
+pub(crate) use object::{PlannedSweep, Plans};
 
 /// A table of a plan: indented by a space, and never split or shortened.
 fn text(table: &TextTable) -> String {
@@ -216,7 +216,7 @@ fn suite(args: &Args, speeds: &Speeds) -> anyhow::Result<String> {
 }
 
 /// Hours with the digits that are significant in an estimate.
-fn hours(hours: f64) -> String {
+pub(super) fn hours(hours: f64) -> String {
     match hours {
         h if h < 0.095 => format!("{h:.2}"),
         h if h < 9.95 => format!("{h:.1}"),

@@ -30,6 +30,11 @@ pub(super) use object::schema;
 /// tables to DIR/summary/*.csv. Accuracies are on the test set at the best validation epoch, over
 /// the runs that train; learning rates are chosen on validation. The sweep may still be running.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  wninit summary results/depth
+  wninit summary results/depth --only depth=50,100 --table cells
+  wninit summary sweeps/depth.toml --json")]
 pub struct Args {
     /// The sweep's folder, such as results/depth, or its grid
     #[arg(value_name = "DIR|GRID")]
@@ -125,11 +130,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         write(&dir, &tables).context("the summary could not be written")?;
         return printed.map(|()| 0);
     }
-    let style = Style {
-        width: WIDTH,
-        colour: console::stdout_is_terminal()
-            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
-    };
+    let style = Style { width: WIDTH, colour: console::colour() };
     let text = print(&summary, &shown, &folder.name, args, style);
     // Unescaped, because of the colours: tables and `wrap` remove all other control characters.
     let printed = console::print_raw(&text);

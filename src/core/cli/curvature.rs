@@ -14,7 +14,10 @@ augmentation and in fp32; the parameters are all trainable ones. log is the natu
 logarithm. Jobs that differ only in how they are trained have the same initial network: it is measured
 once, and each of them gets a row of ROOT/NAME/curvature.csv. Existing rows (same method, share and
 tolerance) are not measured again; Ctrl-C stops after the current networks.
-The exit code is 0 if every job has its row, 3 if some failed, 130 after an interrupt.")]
+The exit code is 0 if every job has its row, 3 if some failed, 130 after an interrupt.
+
+Examples:
+  wninit curvature sweeps/paper/curvature.toml --profile small")]
 pub struct Args {
     #[command(flatten)]
     pub grid: GridArgs,

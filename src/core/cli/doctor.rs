@@ -9,6 +9,10 @@ use crate::cli::Root;
 use crate::cli::json::JsonArgs;
 
 #[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  wninit doctor
+  wninit doctor --json")]
 pub struct Args {
     #[command(flatten)]
     pub results: Root,

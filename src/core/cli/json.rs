@@ -12,7 +12,7 @@ use crate::console;
 #[derive(clap::Args, Clone, Copy, Debug, Default)]
 pub struct JsonArgs {
     /// Print one JSON object (`wninit schema COMMAND` describes it)
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     pub json: bool,
 }
 

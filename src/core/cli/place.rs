@@ -14,7 +14,7 @@ const RESULTS: &str = "results";
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct Root {
     /// Where results are kept; a sweep has the folder ROOT/NAME [default: results]
-    #[arg(long = "results", value_name = "ROOT")]
+    #[arg(long = "results", value_name = "ROOT", help_heading = "Results and data")]
     given: Option<PathBuf>,
 }
 

@@ -9,6 +9,11 @@ use crate::grid::Overrides;
 use crate::plan::shard::Shard;
 
 #[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  wninit plan sweeps/quick.toml
+  wninit plan sweeps/depth.toml --set epochs=3 --only depth=50 --measure
+  wninit plan sweeps/depth.toml sweeps/resnet.toml --json")]
 pub struct Args {
     /// Grid file (TOML) or sweep's folder; with several, one line each and a total
     #[arg(required = true, value_name = "GRID|DIR")]
@@ -21,17 +26,17 @@ pub struct Args {
     #[arg(long)]
     pub measure: bool,
     /// Print each job: its id and the fields that vary
-    #[arg(long, conflicts_with = "csv")]
+    #[arg(long, conflicts_with = "csv", help_heading = "Output")]
     pub list: bool,
     /// Print each job with every field, as CSV
-    #[arg(long)]
+    #[arg(long, help_heading = "Output")]
     pub csv: bool,
     /// Print only the sweep's folder, for scripts
-    #[arg(long, conflicts_with_all = ["list", "csv"])]
+    #[arg(long, conflicts_with_all = ["list", "csv"], help_heading = "Output")]
     pub folder: bool,
     /// Print the work of each of N shards, as in `wninit run --shard I/N`
     #[arg(long, value_name = "N", conflicts_with_all = ["list", "csv", "folder"],
-          value_parser = clap::value_parser!(u32).range(1..=i64::from(Shard::MOST)))]
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(Shard::MOST)), help_heading = "Output")]
     pub shards: Option<u32>,
     #[command(flatten)]
     pub results: Root,

@@ -21,7 +21,12 @@ close     if the row was made on a GPU, on another machine, with another instruc
 different otherwise; the columns that differ are listed, with both values. A deep network that
           trains badly can amplify rounding without limit, so for rows from another machine
           `different` proves nothing.
-The exit code is 0 if every job is equal or close, 1 if one is different, 3 if one could not be checked.")]
+The exit code is 0 if every job is equal or close, 1 if one is different, 3 if one could not be checked.
+
+Examples:
+  wninit verify results/depth
+  wninit verify results/depth --sample 20 --workers 2
+  wninit verify sweeps/depth.toml --job 0123456789ab --json")]
 pub struct Args {
     /// The sweep's folder, such as results/depth, or its grid
     #[arg(value_name = "DIR|GRID")]

@@ -13,7 +13,7 @@ use crate::{device, ffi};
 use chrono::Utc;
 use wninit_core::cli::curvature::Args;
 use wninit_core::cli::{Ended, UsageError, Written};
-use wninit_core::console::{say, warn};
+use wninit_core::console::{alert, say, warn};
 use wninit_core::data::{self, Sources};
 use wninit_core::fmt::duration;
 use wninit_core::job::{Job, JobId};
@@ -102,7 +102,7 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
                     let more =
                         if count > 1 { format!(" and {} more", count - 1) } else { String::new() };
                     let id = first.unwrap_or_default();
-                    say(&format!("failed: job {id}{more}: {reason}: {}", one_line(&error)));
+                    alert(&format!("failed: job {id}{more}: {reason}: {}", one_line(&error)));
                     continue;
                 }
             };

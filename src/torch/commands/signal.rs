@@ -14,7 +14,7 @@ use crate::train::Libtorch;
 use anyhow::Context;
 use wninit_core::cli::signal::Args;
 use wninit_core::cli::{Ended, Root, UsageError, Written, usage};
-use wninit_core::console::{say, warn};
+use wninit_core::console::{alert, say, warn};
 use wninit_core::data::{self, Sources};
 use wninit_core::execution;
 use wninit_core::job::{Gain, Init, Job, JobId};
@@ -114,7 +114,7 @@ fn of_grid(
     let trainer = Libtorch::new(devices, sources, Arc::clone(stop), commit);
     let measure = |worker, i: usize| signal::of_job(&trainer, worker, &starts[i].start);
     let found = measure_all(starts.len(), workers, stop, measure, |i, error| {
-        say(&format!("failed: job {}: {}", starts[i].jobs[0].id(), one_line(&error)));
+        alert(&format!("failed: job {}: {}", starts[i].jobs[0].id(), one_line(&error)));
         true
     });
     let Some(found) = found else { return Ok(Ended::Exit(EXIT_INTERRUPTED)) };

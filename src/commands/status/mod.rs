@@ -1,5 +1,7 @@
 //! `wninit status DIR`: the progress of a sweep.
 
+mod watch;
+
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -27,6 +29,11 @@ use wninit_stats::summary;
 ///
 /// Reads the sweep's files, even while it runs.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  wninit status results/depth
+  wninit status sweeps/depth.toml --watch
+  wninit status results/depth --json")]
 pub struct Args {
     /// The sweep's folder, such as results/depth, or its grid
     #[arg(value_name = "DIR|GRID")]
@@ -38,6 +45,9 @@ pub struct Args {
     /// Exit with 3 unless every job of the plan is finished and no claim needs more seeds
     #[arg(long)]
     pub check: bool,
+    /// Show it every 2 s until all jobs are finished
+    #[arg(long, conflicts_with_all = ["json", "check"])]
+    pub watch: bool,
 }
 
 /// Prints the state of a sweep.
@@ -46,6 +56,9 @@ pub struct Args {
 /// The folder is not a sweep's, or its files cannot be read.
 pub fn run(args: &Args) -> Result<u8> {
     let dir = args.results.folder(&args.dir)?;
+    if args.watch {
+        return watch::watch(&dir);
+    }
     let status = Status::of(&dir)?;
     match args.json.json {
         true => json::print(&status)?,
