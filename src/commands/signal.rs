@@ -1,4 +1,4 @@
-//! `wninit signal`: a page and a table of the signals that `wninit-torch` measured.
+//! `wninit signals`: a page and a table of the signals that `wninit-torch` measured.
 
 use std::f64::consts::{E, SQRT_2};
 

@@ -3,6 +3,7 @@
 
 mod bad_grids;
 mod choice;
+mod command_line;
 mod commit;
 #[path = "../common/mod.rs"]
 mod common;

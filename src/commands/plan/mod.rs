@@ -7,9 +7,10 @@ use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use wninit_core::cache;
 use wninit_core::cli::plan::Args;
 use wninit_core::cli::{Written, json, usage};
-use wninit_core::console::{self, warn};
+use wninit_core::console::{self, detail, warn};
 use wninit_core::execution::cores;
 use wninit_core::fmt::{count, duration, scaled, thousands};
 use wninit_core::grid::{Axis, Grid, Metric};
@@ -49,6 +50,9 @@ pub(super) fn show(args: &Args, written: &Written) -> anyhow::Result<u8> {
 }
 
 fn print(args: &Args, speeds: &Speeds) -> anyhow::Result<u8> {
+    if let Some(folder) = cache::folder() {
+        detail(&format!("measured speeds: {}", folder.display()));
+    }
     if args.json.json {
         let sweep = |path: &PathBuf| -> anyhow::Result<PlannedSweep> {
             let (grid, dir) = load(args, path)?;

@@ -8,6 +8,7 @@ mod story;
 mod tables;
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::Context;
 use clap::ValueEnum;
@@ -15,7 +16,8 @@ use clap::ValueEnum;
 use object::Object;
 use wninit_core::cli::json::{self, JsonArgs};
 use wninit_core::cli::{Root, Written, fail};
-use wninit_core::console;
+use wninit_core::console::{self, detail};
+use wninit_core::fmt::plural;
 use wninit_core::results::{document_columns, write_atomically};
 use wninit_core::table::Table;
 use wninit_core::text_table::{Style, TextTable};
@@ -117,9 +119,14 @@ const WIDTH: usize = 100;
 /// The folder is not a sweep's, one of its files cannot be read, or the summary cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
     let dir = args.results.folder(&args.dir)?;
+    let began = Instant::now();
     let folder = Folder::read(&dir)?;
+    let rows = plural(folder.records.len(), "row");
+    detail(&format!("read {rows} of {} in {:.1?}", dir.display(), began.elapsed()));
+    let began = Instant::now();
     let mut summary = folder.summary(args.baseline.as_deref())?;
     let tables = summary.tables();
+    detail(&format!("summarised in {:.1?}", began.elapsed()));
     for option in &args.only {
         only::keep(&mut summary, option)?;
     }

@@ -26,16 +26,16 @@ pub struct Args {
     #[arg(long)]
     pub measure: bool,
     /// Print each job: its id and the fields that vary
-    #[arg(long, conflicts_with = "csv", help_heading = "Output")]
+    #[arg(long, conflicts_with_all = ["csv", "json"], help_heading = "Output")]
     pub list: bool,
     /// Print each job with every field, as CSV
-    #[arg(long, help_heading = "Output")]
+    #[arg(long, conflicts_with = "json", help_heading = "Output")]
     pub csv: bool,
     /// Print only the sweep's folder, for scripts
-    #[arg(long, conflicts_with_all = ["list", "csv"], help_heading = "Output")]
+    #[arg(long, conflicts_with_all = ["list", "csv", "json"], help_heading = "Output")]
     pub folder: bool,
     /// Print the work of each of N shards, as in `wninit run --shard I/N`
-    #[arg(long, value_name = "N", conflicts_with_all = ["list", "csv", "folder"],
+    #[arg(long, value_name = "N", conflicts_with_all = ["list", "csv", "folder", "json"],
           value_parser = clap::value_parser!(u32).range(1..=i64::from(Shard::MOST)), help_heading = "Output")]
     pub shards: Option<u32>,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! The command line of `wninit signal`, which `wninit-torch` carries out.
+//! The command line of `wninit signals`, which `wninit-torch` carries out.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;

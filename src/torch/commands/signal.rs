@@ -1,4 +1,4 @@
-//! `wninit signal`: signal propagation at initialization, layer by layer.
+//! `wninit signals`: signal propagation at initialization, layer by layer.
 
 use std::collections::HashSet;
 use std::fmt::Write;
