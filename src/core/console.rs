@@ -71,6 +71,13 @@ pub fn print_piece(text: &str) -> Result<bool, PrintError> {
     }
 }
 
+/// Whether the pipe on standard output has no reader any more.
+pub fn is_closed() -> bool {
+    let mut output = libc::pollfd { fd: libc::STDOUT_FILENO, events: 0, revents: 0 };
+    // SAFETY: the pointer is to one valid `pollfd`, and the call does not wait.
+    unsafe { libc::poll(&mut output, 1, 0) == 1 && output.revents & libc::POLLERR != 0 }
+}
+
 /// The lines of the terminal on standard output, if it is one.
 pub fn terminal_rows() -> Option<usize> {
     // SAFETY: zeroes are a valid `winsize`, which the call fills in.

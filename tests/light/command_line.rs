@@ -273,4 +273,11 @@ fn watching_ends_with_the_sweep_or_with_ctrl_c() {
     assert!(start.elapsed() < Duration::from_secs(30));
     assert_eq!(output.status.code(), Some(130));
     assert_eq!(text(&output.stdout), "shed, 3 diverged, 1 failed; not running\n");
+
+    // A reader that has seen enough.
+    let mut child = watch(&["results/deep"]);
+    let mut pipe = child.stdout.take().unwrap();
+    pipe.read_exact(&mut line).unwrap();
+    drop(pipe);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }

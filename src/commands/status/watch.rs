@@ -48,6 +48,9 @@ pub(super) fn watch(dir: &Path) -> Result<u8> {
             if stop.load(Ordering::Relaxed) {
                 return Ok(EXIT_INTERRUPTED);
             }
+            if console::is_closed() {
+                return Ok(0);
+            }
             sleep(Duration::from_millis(50));
         }
     }

@@ -28,11 +28,15 @@ pub fn template(name: &str) -> String {
     );
     let quoted = toml::Value::String(name.to_owned());
     let _ = writeln!(text, "name = {quoted} # {}", key("name"));
-    let _ = writeln!(text, "about = \"\" # {}", key("about"));
+    let _ = writeln!(
+        text,
+        "about = \"Which initializer still trains a deep network?\" # {}",
+        key("about")
+    );
     let _ = write!(text, "\n{}[base]\n", comment(key("base")));
     for (name, value) in BASE {
         let about = Field::named(name).map_or("", |field| field.about);
-        let _ = write!(text, "{}{name} = {value}\n", comment(about));
+        let _ = writeln!(text, "{}{name} = {value}", comment(about));
     }
     text += "\n";
     text += &comment("Further fields, with their defaults:");
