@@ -70,7 +70,7 @@ paper: build ## Run the paper's experiments; ONLY=mlp-depth, PROFILE=small
 	  grid=sweeps/paper/$$name.toml profile='$(if $(PROFILE),--profile $(PROFILE))'; \
 	  echo "== $$name"; \
 	  case $$name in \
-	    signal) $(WNINIT) signal ;; \
+	    signal) $(WNINIT) signals ;; \
 	    curvature) $(WNINIT) fetch $$grid $$profile && $(WNINIT) curvature $$grid $$profile $(ARGS) && \
 	      $(WNINIT) summary "$$($(WNINIT) plan $$grid $$profile --folder)" ;; \
 	    cnn-depth|wrn-depth|test-error) $(WNINIT) fetch $$grid $$profile && \

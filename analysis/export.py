@@ -12,6 +12,7 @@ import csv
 import importlib
 import json
 import os
+import re
 import shutil
 import sys
 from datetime import datetime
@@ -67,6 +68,13 @@ class Job:
             self.curve.append((clock, int(epoch["epoch"]), {m: float(epoch[m]) for m in CURVE if epoch[m]}))
 
 
+def title(job, varying):
+    """The fields that vary and the id, such as "depth=2 init=he 0123456789ab": a name for lists and folders."""
+    words = [f"{name}={job.fields[name]}" for name in varying if name in job.fields]
+    text = re.sub(r"[^A-Za-z0-9 =+._-]", "_", " ".join(words))
+    return f"{text[:150]} {job.id}".strip()
+
+
 def load(folder):
     """The finished jobs of a sweep's folder, each once."""
     if not (folder / "runs.csv").exists() and not any(folder.glob("shards/*/runs.csv")):
@@ -79,7 +87,13 @@ def load(folder):
             epochs.setdefault(row["job_id"], {}).setdefault(row["epoch"], row)
         for row in read(folder, "runs.csv"):
             rows.setdefault(row["job_id"], row)
-        return [Job(row, fields, epochs.get(id, {}).values()) for id, row in rows.items()]
+        jobs = [Job(row, fields, epochs.get(id, {}).values()) for id, row in rows.items()]
+        varying = [name for name in fields if len({str(job.fields.get(name)) for job in jobs}) > 1]
+        if all(job.fields.get("init_seed") == job.fields.get("data_seed") for job in jobs):
+            varying = [name for name in varying if name not in ("init_seed", "data_seed")]
+        for job in jobs:
+            job.name = title(job, varying)
+        return jobs
     except OSError as error:
         raise UsageError(f"cannot read {error.filename}: {error.strerror}; `wninit summary {folder}` writes columns.json")
     except (ValueError, KeyError) as error:
@@ -87,7 +101,7 @@ def load(folder):
 
 
 class TensorBoard:
-    """An event file for each job, in OUT/JOB_ID/."""
+    """An event file for each job, in OUT/NAME/; the name ends with the id."""
 
     packages = ["torch", "tensorboard"]
 
@@ -95,7 +109,7 @@ class TensorBoard:
         self.out = out
 
     def exported(self, job):
-        return any(file.stat().st_size for file in (self.out / job.id).glob("events.out.tfevents.*"))
+        return any(file.stat().st_size for file in self.out.glob(f"*{job.id}/events.out.tfevents.*"))
 
     def export(self, job):
         from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
@@ -126,8 +140,9 @@ class TensorBoard:
                 writer.add_scalar(name, number, job.tested_epoch, walltime=job.ended)
             writer.add_scalar("diverged", float(job.diverged), job.last_epoch, walltime=job.ended)
             writer.file_writer.add_summary(end, job.last_epoch, walltime=job.ended)
-        shutil.rmtree(self.out / job.id, ignore_errors=True)
-        unfinished.rename(self.out / job.id)
+        for empty in list(self.out.glob(f"*{job.id}")):
+            shutil.rmtree(empty, ignore_errors=True)
+        unfinished.rename(self.out / job.name)
 
     def hint(self):
         return f"tensorboard --logdir {self.out}"
@@ -152,7 +167,7 @@ class WandB:
             shutil.rmtree(unfinished)
         settings = wandb.Settings(silent=True, console="off", disable_git=True, x_disable_stats=True)
         run = wandb.init(
-            mode="offline", dir=self.out, project=self.name, id=job.id, name=job.id, config=job.fields, settings=settings
+            mode="offline", dir=self.out, project=self.name, id=job.id, name=job.name, config=job.fields, settings=settings
         )
         folder = Path(run.settings.sync_dir)
         for _, epoch, metrics in job.curve:
@@ -190,7 +205,7 @@ class MLflow:
         from mlflow.entities import Metric, Param
 
         milliseconds = lambda at: int(at * 1000)
-        tags = {"job_id": job.id, "mlflow.runName": job.id}
+        tags = {"job_id": job.id, "mlflow.runName": job.name}
         run = self.client.create_run(self.experiment, start_time=milliseconds(job.started), tags=tags)
         metrics = [Metric(m, x, milliseconds(at), epoch) for at, epoch, all in job.curve for m, x in all.items()]
         metrics += [Metric(m, x, milliseconds(job.ended), job.tested_epoch) for m, x in job.final.items()]

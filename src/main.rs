@@ -36,10 +36,6 @@ mod slurm;
 
 use std::process::ExitCode;
 
-use wninit_core::cli;
-
-use commands::Cli;
-
 fn main() -> ExitCode {
-    cli::main(Cli::without_threads, |cli| commands::run(&cli))
+    wninit_core::cli::main::<commands::Cli>()
 }

@@ -35,6 +35,8 @@ pub struct JobArray {
     pub finish_options: Vec<String>,
     /// Further options of `wninit run`.
     pub run: Vec<String>,
+    /// Lines of shell that come first in each job.
+    pub setup: Vec<String>,
     /// Whether tasks train on the CPUs that Slurm gives them, with a worker for each.
     pub worker_a_cpu: bool,
 }
@@ -92,6 +94,7 @@ impl JobArray {
         if self.worker_a_cpu {
             run.push("--workers \"${SLURM_CPUS_PER_TASK:-1}\"".to_owned());
         }
+        self.set_up(&mut text);
         let _ = write!(
             text,
             r#"
@@ -152,6 +155,7 @@ exit "$code"
         let header = [format!("--job-name={}-finish", self.name), self.log("finish-%j.log")];
         directives(&mut text, &header);
         directives(&mut text, &self.finish_options);
+        self.set_up(&mut text);
         let _ = write!(
             text,
             r#"
@@ -169,6 +173,13 @@ exit "$code"
             sweep = quote(&self.sweep),
         );
         text
+    }
+
+    /// Adds the lines of `--setup`.
+    fn set_up(&self, text: &mut String) {
+        if !self.setup.is_empty() {
+            let _ = write!(text, "\n{}\n", self.setup.join("\n"));
+        }
     }
 
     /// The path of a job's output. A percent sign in the folder's name is escaped.
@@ -208,6 +219,7 @@ mod tests {
             options: vec![option.to_owned()],
             finish_options: Vec::new(),
             run: Vec::new(),
+            setup: vec!["module load cuda".to_owned()],
             worker_a_cpu: false,
         }
     }

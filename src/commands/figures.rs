@@ -10,7 +10,7 @@ use clap::ValueEnum;
 
 use super::{signal, summary::Folder};
 use crate::report::{Figure, Theme, figures};
-use wninit_core::cli::usage;
+use wninit_core::cli::{Root, usage};
 use wninit_core::console;
 use wninit_core::results::{SIGNALS, read_epochs, write_atomically};
 
@@ -20,11 +20,19 @@ use wninit_core::results::{SIGNALS, read_epochs, write_atomically};
 /// with its caption and NAME.tex, a LaTeX float. A figure is as wide as its panels, up to three of
 /// 360 units; text has 12 units. PDF and PNG files are made by the program wninit-render (`make
 /// figures` builds it): their text needs no installed font. DIR may hold the signals of
-/// `wninit signal` instead of a sweep.
+/// `wninit signals` instead of a sweep.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  wninit figures results/depth
+  wninit figures results/depth --only success-by-depth --theme both --out figures
+  wninit figures sweeps/depth.toml --format pdf")]
 pub struct Args {
-    /// The sweep's folder, such as results/depth
+    /// The sweep's folder, such as results/depth, or its grid
+    #[arg(value_name = "DIR|GRID")]
     pub dir: PathBuf,
+    #[command(flatten)]
+    pub results: Root,
     /// Where to write them [default: DIR/figures]
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -81,18 +89,23 @@ impl Colours {
 /// The folder has no results, a figure that is asked for does not exist, or a file cannot be
 /// written.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
-    let (name, figures) = read(args)?;
+    let signals = args.dir.join(SIGNALS).is_file() && !args.dir.join("plan.csv").is_file();
+    let dir = if signals { args.dir.clone() } else { args.results.folder(&args.dir)? };
+    let (name, figures) = match signals {
+        true => ("signals".to_owned(), signal::figures_in(&dir)?),
+        false => read(&dir, args.baseline.as_deref())?,
+    };
     let names: Vec<String> = figures.iter().map(Figure::slug).collect();
     if let Some(unknown) = args.only.iter().find(|only| !names.contains(only)) {
         return Err(usage(format!(
             "{} has no figure \"{unknown}\"; it has {}",
-            args.dir.display(),
+            dir.display(),
             names.join(", ")
         )));
     }
     let formats: BTreeSet<&str> = args.format.iter().filter_map(|format| render(*format)).collect();
     let renderer = (!formats.is_empty()).then(renderer).transpose()?;
-    let out = args.out.clone().unwrap_or_else(|| args.dir.join("figures"));
+    let out = args.out.clone().unwrap_or_else(|| dir.join("figures"));
     fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
     let wanted = |name: &String| args.only.is_empty() || args.only.contains(name);
     let mut pictures = Vec::new();
@@ -126,13 +139,10 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
 }
 
 /// The sweep's name and figures.
-fn read(args: &Args) -> anyhow::Result<(String, Vec<Figure>)> {
-    if args.dir.join(SIGNALS).is_file() && !args.dir.join("plan.csv").is_file() {
-        return Ok(("signals".to_owned(), signal::figures_in(&args.dir)?));
-    }
-    let folder = Folder::read(&args.dir)?;
-    let summary = folder.summary(args.baseline.as_deref())?;
-    Ok((folder.name, figures(&summary, &read_epochs(&args.dir)?, true)))
+fn read(dir: &Path, baseline: Option<&str>) -> anyhow::Result<(String, Vec<Figure>)> {
+    let folder = Folder::read(dir)?;
+    let summary = folder.summary(baseline)?;
+    Ok((folder.name, figures(&summary, &read_epochs(dir)?, true)))
 }
 
 /// The end of the files of a format that `wninit-render` makes.

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 
+use wninit_core::cli::Root;
 use wninit_core::console::{self, say, warn};
 use wninit_core::results::{is_mergeable, merge};
 
@@ -14,9 +15,15 @@ use wninit_core::results::{is_mergeable, merge};
 /// unchanged. A merge can be repeated, even while shards are running. A job with different results
 /// in two places is reported, and nothing is overwritten.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  wninit merge results/depth")]
 pub struct Args {
-    /// The sweep's folder, such as results/depth
+    /// The sweep's folder, such as results/depth, or its grid
+    #[arg(value_name = "DIR|GRID")]
     pub dir: PathBuf,
+    #[command(flatten)]
+    pub results: Root,
 }
 
 /// Merges. Returns exit code 1 if there are conflicts.
@@ -24,7 +31,7 @@ pub struct Args {
 /// # Errors
 /// There is nothing to merge, another process writes to it, or a file cannot be read or written.
 pub fn run(args: &Args) -> Result<u8> {
-    let dir = &args.dir;
+    let dir = &args.results.folder(&args.dir)?;
     if !is_mergeable(dir)? {
         bail!(
             "{} has no shards: there is no folder {}/<i>-of-<n>, and no file runs.unwritten-….csv either",

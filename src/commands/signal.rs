@@ -1,13 +1,12 @@
-//! `wninit signal`: a page and a table of the signals that `wninit-torch` measured.
+//! `wninit signals`: a page and a table of the signals that `wninit-torch` measured.
 
 use std::f64::consts::{E, SQRT_2};
 use std::path::Path;
 
-use wninit_core::cli::Written;
 use wninit_core::cli::signal::Args;
+use wninit_core::cli::{Root, Written};
 use wninit_core::console::print;
 use wninit_core::fmt::significant;
-use wninit_core::grid::Grid;
 use wninit_core::results::{SIGNALS, Signal, read_signals, signals_csv, write_atomically};
 use wninit_core::text_table::{Heading, Style, TextTable};
 use wninit_stats::describe;
@@ -41,7 +40,10 @@ pub(super) fn show(args: &Args, written: &Written) -> anyhow::Result<u8> {
     let measured = networks(&rows);
     let (title, about) = match &args.grid {
         Some(grid) => (
-            format!("{}: signals at initialization", Grid::load(grid, &args.overrides)?.name),
+            format!(
+                "{}: signals at initialization",
+                Root::default().grid(grid, &args.overrides)?.0.name
+            ),
             GRID,
         ),
         None => ("Signals at initialization".to_owned(), SYNTHETIC),

@@ -6,8 +6,8 @@ use anyhow::Context;
 
 use crate::results;
 
-/// `WNINIT_CACHE`, or the folder `wninit` in `XDG_CACHE_HOME` or in `~/.cache`.
-fn folder() -> Option<PathBuf> {
+/// The folder: `WNINIT_CACHE`, or the folder `wninit` in `XDG_CACHE_HOME` or in `~/.cache`.
+pub fn folder() -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
     set("WNINIT_CACHE")
         .or_else(|| Some(set("XDG_CACHE_HOME")?.join("wninit")))

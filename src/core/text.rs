@@ -9,12 +9,12 @@ pub(crate) fn is_hidden(c: char) -> bool {
 }
 
 /// The text with its hidden characters escaped (`\u{1b}`), except line breaks and tabs.
-pub(crate) fn visible(text: &str) -> String {
+pub fn visible(text: &str) -> String {
     spelt_out(text, |c| is_hidden(c) && !matches!(c, '\n' | '\t'))
 }
 
 /// The text with every hidden character escaped, so that it is one line.
-pub(crate) fn visible_line(text: &str) -> String {
+pub fn visible_line(text: &str) -> String {
     spelt_out(text, is_hidden)
 }
 

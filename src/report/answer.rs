@@ -9,15 +9,15 @@ use wninit_core::fmt::{percent, significant};
 use wninit_core::grid::Metric;
 use wninit_core::table::Table;
 use wninit_stats::interval::LEVEL;
-use wninit_stats::summary::{Ranked, Standing, Summary};
+use wninit_stats::summary::{Headline, Ranked, Standing, Summary};
 
 /// The answer in large letters.
 pub fn headline(summary: &Summary) -> Markup {
+    let Headline { which, how_sure, claims } = summary.headline();
     html! {
         div #answer {
-            @for (i, sentence) in summary.headline().iter().enumerate() {
-                p.headline.lead[i == 0] { (sentence) }
-            }
+            @if let Some(which) = which { p.headline.lead { (which) } }
+            @for more in [how_sure, claims].into_iter().flatten() { p.headline { (more) } }
         }
     }
 }

@@ -72,7 +72,7 @@ batch_size = 16
 #[test]
 fn signal() {
     let Some(machine) = Machine::new(GRID) else { return };
-    command(&machine, &["signal", "grid.toml", "--device", "cuda"]).expect(0);
+    command(&machine, &["signals", "grid.toml", "--device", "cuda"]).expect(0);
 }
 
 #[test]

@@ -192,8 +192,8 @@ fn a_missing_extends_is_refused_at_its_line() {
 #[test]
 fn a_grid_that_cannot_be_read_is_refused() {
     let folder = Folder::with(&[]);
-    assert!(folder.refused(&["gone.toml"]).contains("gone.toml: cannot read the grid"));
-    assert!(folder.refused(&["."]).contains("it is a folder"));
+    assert!(folder.refused(&["gone.toml"]).contains("there is no gone.toml: expected a grid file"));
+    assert!(folder.refused(&["."]).contains("the folder . holds no grid.toml"));
     #[cfg(target_os = "linux")]
     assert!(folder.refused(&["/dev/zero"]).contains("/dev/zero: a grid is a TOML file of at most"));
 }

@@ -264,7 +264,7 @@ fn what_cannot_be_confirmed_is_refused() {
         let error = explored.refused(args);
         assert!(error.contains(text), "{text:?} is not in {error}");
     };
-    says(&["nowhere"], "there is no folder nowhere");
+    says(&["nowhere"], "there is no nowhere: expected a grid file, such as");
     says(&["results"], "is not a sweep's folder");
     says(&["results/deep", "--seeds", "1"], "1 is not in 2..");
     says(&["results/deep", "--name", "deep"], "is the folder of the sweep that explored");

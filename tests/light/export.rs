@@ -70,10 +70,12 @@ fields = next(csv.reader(open("plan.csv")))[1:]
 near = lambda a, b: math.isclose(a, float(b), rel_tol=1e-6)
 
 everything = plugin_event_multiplexer.EventMultiplexer().AddRunsFromDirectory("tensorboard").Reload()
-assert set(everything.Runs()) == set(runs), everything.Runs()
+named = {name.split()[-1]: name for name in everything.Runs()}
+assert set(named) == set(runs), everything.Runs()
+assert all("=" in name for name in named.values()), named
 ended = {"ok": 0, "diverged": 0}
 for job, row in runs.items():
-    [path] = glob.glob(f"tensorboard/{job}/*")
+    [path] = glob.glob(f"tensorboard/*{job}/*")
     read = event_accumulator.EventAccumulator(path).Reload()
     curve = [epoch for epoch in epochs if epoch["job_id"] == job]
     for tag in CURVES if curve else []:
@@ -92,7 +94,7 @@ for job, row in runs.items():
     assert scalar.value == diverged
     ended[row["outcome"]] += 1
 
-    plugin = everything.GetAccumulator(job).PluginTagToContent(metadata.PLUGIN_NAME)
+    plugin = everything.GetAccumulator(named[job]).PluginTagToContent(metadata.PLUGIN_NAME)
     start = metadata.parse_session_start_info_plugin_data(plugin[metadata.SESSION_START_INFO_TAG])
     end = metadata.parse_session_end_info_plugin_data(plugin[metadata.SESSION_END_INFO_TAG])
     assert end.status == (2 if diverged else 1) and end.end_time_secs >= start.start_time_secs > 1.6e9
@@ -133,7 +135,8 @@ fn tensorboard_reads_what_the_tables_say_and_what_was_exported_is_left_alone() {
     fs::remove_file(&files[0]).unwrap();
     fs::write(&files[1], "").unwrap();
     let job = files[2].parent().unwrap();
-    let name = format!(".{}.unfinished", job.file_name().unwrap().to_str().unwrap());
+    let id = job.file_name().unwrap().to_str().unwrap().rsplit(' ').next().unwrap();
+    let name = format!(".{id}.unfinished");
     fs::rename(job, job.with_file_name(name)).unwrap();
     let again = export(&python, &[], dir.path());
     assert!(text(&again.stdout).starts_with("exported 3 of 6"), "{}", text(&again.stderr));

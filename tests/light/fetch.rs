@@ -633,7 +633,7 @@ fn where_curl_is_missing_the_message_says_what_to_install() {
 fn a_bad_grid_or_name_is_a_bad_command_line_and_nothing_is_fetched() {
     for (arguments, told) in [
         (&["mnits"][..], "did you mean \"mnist\"?"),
-        (&["missing.toml"], "missing.toml: cannot read the grid"),
+        (&["missing.toml"], "there is no missing.toml: expected a grid file"),
         (&["grid.toml", "--set", "epoch=1"], "did you mean \"epochs\"?"),
         (&["digits", "--set", "epochs=1"], "name its file"),
     ] {

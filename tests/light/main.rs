@@ -5,6 +5,7 @@ mod bad_grids;
 mod book_code;
 mod book_pages;
 mod choice;
+mod command_line;
 mod commit;
 #[path = "../common/mod.rs"]
 mod common;
@@ -16,6 +17,7 @@ mod figures;
 mod grids;
 mod jobs;
 mod journal;
+mod json;
 mod makefile;
 #[path = "../common/npz.rs"]
 mod npz;

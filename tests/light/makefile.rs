@@ -317,7 +317,7 @@ fn the_paper_is_one_command_and_so_is_each_part_of_it() {
     fs::write(clone.path("exit-code"), "3").unwrap();
     assert!(!clone.make(&["paper"]).status.success());
     let all = [
-        "wninit signal",
+        "wninit signals",
         "wninit fetch sweeps/paper/curvature.toml",
         "wninit curvature sweeps/paper/curvature.toml",
         "wninit plan sweeps/paper/curvature.toml --folder",

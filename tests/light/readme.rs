@@ -42,6 +42,15 @@ pub fn row(cells: &[&str]) -> String {
     format!("| {} |\n", cells.join(" | "))
 }
 
+pub fn assert_has_table(page_name: &str, head: &[&str], rows: impl Iterator<Item = String>) {
+    let rule = format!("|{}\n", "---|".repeat(head.len()));
+    let table = row(head) + &rule + &rows.collect::<String>();
+    assert!(
+        page(page_name).contains(&(table.clone() + "\n")),
+        "docs/{page_name} should have this table:\n{table}"
+    );
+}
+
 #[test]
 fn the_columns_of_small_files_and_the_metrics_are_listed() {
     let list = |names: &mut dyn Iterator<Item = &str>| {

@@ -32,7 +32,7 @@ fn failure(job: &Job, second: i64, message: &str) -> Failure {
 }
 
 /// Half of eight jobs in each of two shards.
-fn sharded(dir: &Path) -> Vec<Job> {
+pub fn sharded(dir: &Path) -> Vec<Job> {
     let jobs = jobs(8);
     for (index, part) in (1..).zip(jobs.chunks(4)) {
         let shard = Some(Shard { index, count: 2 });
@@ -139,7 +139,7 @@ fn a_clock_that_was_set_back_does_not_bring_back_an_old_failure_or_odd_times() {
 fn status_says_what_a_folder_lacks() {
     let dir = folder();
     assert_says(&error("status", dir.path()), &["no plan.csv"]);
-    assert_says(&error("status", &dir.path().join("nowhere")), &["there is no folder"]);
+    assert_says(&error("status", &dir.path().join("nowhere")), &["nowhere: expected a grid file"]);
 }
 
 #[test]

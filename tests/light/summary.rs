@@ -8,7 +8,9 @@ use wninit_core::job::{Field, Job, JobId, Value};
 use wninit_core::results::Record;
 use wninit_stats::interval::Interval;
 use wninit_stats::planning::SeedsNeeded;
-use wninit_stats::summary::{ClaimResult, Input, Note, Ranked, Standing, Summary, SummaryError};
+use wninit_stats::summary::{
+    ClaimResult, Headline, Input, Note, Ranked, Standing, Summary, SummaryError,
+};
 use wninit_stats::verdict::Verdict;
 
 /// The plan of these jobs.
@@ -798,47 +800,54 @@ fn with_less_accurate_datadep() -> Vec<Record> {
     records
 }
 
+fn which(records: &[Record]) -> String {
+    of(records).headline().which.unwrap()
+}
+
 #[test]
 fn the_headline_says_from_which_depth_on_who_trains() {
     let datadep = |name: &str| name == "orthogonal_datadep";
     let deep = by_depth(&[2, 10, 50, 100], 7, |depth, name, _| depth >= 50 && datadep(name));
     assert_eq!(
-        of(&deep).headline(),
-        [
-            "From 50 layers on, orthogonal_datadep trains in 0 of 14 runs; orthogonal_proposed in 14 of 14."
-        ]
+        which(&deep),
+        "From 50 layers on, orthogonal_datadep trains in 0 of 14 runs; orthogonal_proposed in 14 of 14."
+    );
+    assert_eq!(
+        of(&deep).headline().how_sure.unwrap(),
+        "In 2 of 4 settings all other initializers are shown to be worse than the first; in the rest \
+         not orthogonal_proposed."
     );
     // The deepest networks train again, so it is not "from 50 layers on".
     let dip = by_depth(&[2, 50, 100], 7, |depth, name, _| depth == 50 && datadep(name));
     assert_eq!(
-        of(&dip).headline(),
-        ["With depth 50, orthogonal_datadep trains in 0 of 7 runs; orthogonal_proposed in 7 of 7."]
+        which(&dip),
+        "With depth 50, orthogonal_datadep trains in 0 of 7 runs; orthogonal_proposed in 7 of 7."
     );
 }
 
 #[test]
 fn the_headline_claims_no_difference_that_no_test_shows() {
     let few = by_depth(&[2, 50], 3, |depth, name, _| depth == 50 && name == "orthogonal_datadep");
-    let [sentence] = &of(&few).headline()[..] else { panic!() };
-    assert!(sentence.ends_with("The seeds are too few for a test of all pairs."), "{sentence}");
+    let said = which(&few);
+    assert!(said.ends_with("The seeds are too few for a test of all pairs."), "{said}");
     let one = by_depth(&[2, 50], 7, |depth, name, seed| {
         depth == 50 && name == "orthogonal_datadep" && seed == 0
     });
     assert_eq!(
-        of(&one).headline(),
-        ["No difference between the initializers is shown. Trained: orthogonal_datadep 13 of 14 \
-          runs, orthogonal_proposed 14 of 14."]
+        which(&one),
+        "No difference between the initializers is shown. Trained: orthogonal_datadep 13 of 14 runs, \
+         orthogonal_proposed 14 of 14."
     );
-    assert_eq!(of(&by_depth(&[2, 50], 7, |_, _, _| true)).headline(), ["Nothing trains."]);
-    let less = with_less_accurate_datadep();
-    let [sentence] = &of(&less).headline()[..] else { panic!() };
+    assert_eq!(which(&by_depth(&[2, 50], 7, |_, _, _| true)), "Nothing trains.");
+    let said = which(&with_less_accurate_datadep());
     assert!(
-        sentence.starts_with(
+        said.starts_with(
             "No difference in who trains is shown; orthogonal_proposed is more accurate than \
              orthogonal_datadep by 0.102 with depth "
         ),
-        "{sentence}"
+        "{said}"
     );
+    assert_eq!(of(&[]).headline(), Headline::default());
 }
 
 #[test]
@@ -846,10 +855,11 @@ fn the_headline_is_a_decided_claim_if_success_does_not_tell_the_initializers_apa
     let records = with_less_accurate_datadep();
     let claim =
         claim(Metric::TestAcc, 50, compare("orthogonal_proposed", "orthogonal_datadep", 0.05));
-    let summary =
-        Summary::new(&Input { records: &records, claims: &[claim.clone()], ..Input::default() });
-    let headline = summary.unwrap().headline();
-    assert_eq!(headline, [format!("Supported: {}", claim.text), "1 claim: 1 supported.".into()]);
+    let input =
+        Input { records: &records, claims: std::slice::from_ref(&claim), ..Input::default() };
+    let headline = Summary::new(&input).unwrap().headline();
+    assert_eq!(headline.which.unwrap(), format!("Supported: {}", claim.text));
+    assert_eq!(headline.claims.unwrap(), "1 claim: 1 supported.");
 }
 
 #[test]

@@ -76,7 +76,7 @@ fn a_sweep_with_committed_results_trains_and_leaves_git_status_clean() {
     for command in [
         &["report", "results/sweep"][..],
         &["merge", "results/sweep"],
-        &["signal", "grid.toml", "--device", "cpu"],
+        &["signals", "grid.toml", "--device", "cpu"],
         &["curvature", "grid.toml", "--device", "cpu"],
         &["slurm", "grid.toml", "--array", "2"],
     ] {

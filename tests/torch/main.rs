@@ -11,6 +11,7 @@ mod export_networks;
 mod faults;
 mod foreign;
 mod golden;
+mod json;
 #[path = "../common/npz.rs"]
 mod npz;
 mod output;

@@ -46,7 +46,7 @@ const COMMANDS: [&[&str]; 28] = [
     &["verify", "results/sweep", "--sample", "2", "--workers", "1", "--device", "cpu"],
     &["schema"],
     &["doctor"],
-    &["signal", "grid.toml", "--workers", "1", "--device", "cpu"],
+    &["signals", "grid.toml", "--workers", "1", "--device", "cpu"],
     &["curvature", "grid.toml", "--workers", "1", "--device", "cpu"],
     &["slurm", "other.toml", "--array", "2"],
     &["slurm", "other.toml", "--array", "2", "--submit"],

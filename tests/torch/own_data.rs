@@ -99,7 +99,7 @@ fn floats_without_a_test_set_are_learned_whatever_the_seeds_trained_together() {
     }
     let curvature = output(&mut together.wninit(&["curvature", "grid.toml", "--device", "cpu"]));
     curvature.expect(0, &[]);
-    let signal = output(&mut together.wninit(&["signal", "grid.toml", "--device", "cpu"]));
+    let signal = output(&mut together.wninit(&["signals", "grid.toml", "--device", "cpu"]));
     signal.expect(0, &[]);
 }
 
@@ -117,7 +117,7 @@ fn a_file_that_changed_after_it_was_planned_is_refused_before_anything_runs() {
         &["run", "results/sweep/grid.toml", "--device", "cpu", "--set", "epochs=9"],
         &["verify", "results/sweep", "--job", id],
         &["curvature", "results/sweep/grid.toml", "--device", "cpu"],
-        &["signal", "results/sweep/grid.toml", "--device", "cpu"],
+        &["signals", "results/sweep/grid.toml", "--device", "cpu"],
     ] {
         let refused = output(&mut sandbox.wninit(args));
         refused.expect(2, &[]);

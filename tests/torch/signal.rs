@@ -89,7 +89,7 @@ init = "orthogonal_datadep"
 fn each_network_of_a_grid_is_measured_once_for_all_learning_rates() {
     let grid = GRID.replace("width = 200\n", "").replace("[base]", "[base]\nepochs = 3");
     let sandbox = Sandbox::new(&grid);
-    let result = output(&mut sandbox.wninit(&["signal", "grid.toml", "--device", "cpu"]));
+    let result = output(&mut sandbox.wninit(&["signals", "grid.toml", "--device", "cpu"]));
     result.expect(0, &[]);
     assert!(result.stdout.lines().all(|line| line.chars().count() <= 80), "{}", result.stdout);
     let mut reader = csv::Reader::from_path(sandbox.sweep().join("signal.csv")).unwrap();
@@ -124,7 +124,7 @@ fn one_job_of_a_grid_can_be_chosen_and_an_unknown_one_is_an_error() {
     let sandbox = Sandbox::new("[base]\ndataset = \"digits\"\n[grid]\ndepth = [2, 3]\n");
     let list = output(&mut sandbox.wninit(&["plan", "grid.toml", "--csv"])).stdout;
     let id = list.lines().nth(1).unwrap().split(',').next().unwrap().to_owned();
-    let args = ["signal", "grid.toml", "--device", "cpu", "--out", "here", "--job"];
+    let args = ["signals", "grid.toml", "--device", "cpu", "--out", "here", "--job"];
     output(sandbox.wninit(&args).arg(&id)).expect(0, &[]);
     let csv = fs::read_to_string(sandbox.path("here/signal.csv")).unwrap();
     assert!(csv.lines().skip(1).all(|line| line.starts_with(&id)), "{csv}");
@@ -135,12 +135,12 @@ fn one_job_of_a_grid_can_be_chosen_and_an_unknown_one_is_an_error() {
 #[test]
 fn invalid_arguments_end_with_exit_code_2_and_an_unwritable_folder_is_an_error() {
     let sandbox = Sandbox::new("[base]\ndataset = \"digits\"\ndepth = 2\n");
-    output(&mut sandbox.wninit(&["signal", "--set", "depth=2"])).expect(2, &["--set"]);
-    output(&mut sandbox.wninit(&["signal", "--seeds", "0"])).expect(2, &["--seeds"]);
-    output(&mut sandbox.wninit(&["signal", "grid.toml", "--seeds", "3"])).expect(2, &["--seeds"]);
-    output(&mut sandbox.wninit(&["signal", "nothing.toml"])).expect(2, &["nothing.toml"]);
+    output(&mut sandbox.wninit(&["signals", "--set", "depth=2"])).expect(2, &["--set"]);
+    output(&mut sandbox.wninit(&["signals", "--seeds", "0"])).expect(2, &["--seeds"]);
+    output(&mut sandbox.wninit(&["signals", "grid.toml", "--seeds", "3"])).expect(2, &["--seeds"]);
+    output(&mut sandbox.wninit(&["signals", "nothing.toml"])).expect(2, &["nothing.toml"]);
     fs::write(sandbox.path("file"), "").unwrap();
-    let args = ["signal", "grid.toml", "--device", "cpu", "--out", "file/here"];
+    let args = ["signals", "grid.toml", "--device", "cpu", "--out", "file/here"];
     let result = output(&mut sandbox.wninit(&args));
     assert!([1, 2].contains(&result.code()), "{result:?}");
     result.expect(result.code(), &["file/here", "--out"]);
@@ -149,7 +149,7 @@ fn invalid_arguments_end_with_exit_code_2_and_an_unwritable_folder_is_an_error()
 #[test]
 fn a_full_disk_is_an_error_that_leaves_the_old_file_intact() {
     let sandbox = Sandbox::new("[base]\ndataset = \"digits\"\ndepth = 20\n");
-    let args = ["signal", "grid.toml", "--device", "cpu"];
+    let args = ["signals", "grid.toml", "--device", "cpu"];
     fs::create_dir_all(sandbox.sweep()).unwrap();
     fs::write(sandbox.sweep().join("signal.csv"), "old").unwrap();
     let mut command = sandbox.wninit(&args);

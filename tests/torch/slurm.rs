@@ -44,7 +44,7 @@ fn the_script_is_printed_and_nothing_is_submitted() {
     assert!(printed.stdout.contains("options=(--device cuda)"), "{}", printed.stdout);
     assert_eq!(sandbox.text("slurm/array.sbatch"), printed.stdout);
     let finish = sandbox.text("slurm/finish.sbatch");
-    assert!(finish.contains("--time=04:00:00") && !finish.contains("gpu"), "{finish}");
+    assert!(!finish.contains("--time") && !finish.contains("gpu"), "{finish}");
     assert!(!sandbox.path("called").exists());
     assert!(!sandbox.sweep().join("plan.csv").exists(), "it was only looked at");
 }
@@ -69,6 +69,15 @@ fn both_jobs_are_submitted_the_second_after_the_first() {
     let script = sandbox.text("slurm/array.sbatch");
     assert!(script.contains("#SBATCH --qos=high") && script.contains("SBATCH --cpus-per-task=3"));
     assert!(script.contains("--device cpu --workers \"${SLURM_CPUS_PER_TASK:-1}\""), "{script}");
+    assert!(script.contains("#SBATCH --mem=2G"), "{script}");
+    let again = |more: &[&str]| {
+        let mut command = slurm(&sandbox, &[&["--array", "2", "--submit"], more].concat());
+        stand_in(&sandbox, &mut command, "echo \"$*\" >> called; echo 43");
+        output(&mut command)
+    };
+    again(&[]).expect(2, &["was submitted before, as job 41", "--again"]);
+    assert_eq!(fs::read_to_string(sandbox.path("called")).unwrap(), called);
+    again(&["--again"]).expect(0, &["12 jobs: about", "core-hours"]);
     let status = output(&mut sandbox.wninit(&["status", "results/sweep", "--check"]));
     status.expect(3, &[]);
     assert!(status.stdout.contains("12 jobs planned"), "{}", status.stdout);
@@ -83,6 +92,9 @@ fn tasks_train_the_grid_as_it_was_submitted() {
     sandbox.set_grid("[base]\ndataset = \"digits\"\n");
     output(&mut slurm(&sandbox, &["--array", "2"])).expect(0, &[]);
     assert_eq!(fs::read_to_string(&line).unwrap(), before);
+    let program = script.lines().find_map(|line| line.strip_prefix("wninit=")).unwrap();
+    assert!(program.contains("/slurm/programs-"), "not the one that a rebuild changes: {program}");
+    assert!(Path::new(program).with_file_name("wninit-torch").is_file());
     let list = output(&mut sandbox.wninit(&["plan", &line, "--csv"]));
     assert_eq!(list.stdout.lines().count(), 1 + 12);
     assert!(list.stdout.lines().skip(1).all(|row| row.contains(",128,,3,")), "{}", list.stdout);
@@ -100,6 +112,11 @@ fn invalid_requests_are_rejected_before_anything_is_submitted() {
         output(&mut command).expect(2, texts);
         assert!(!sandbox.path("called").exists() && !sandbox.path("results").exists(), "{args:?}");
     };
+    for time in ["banana", "", "1:2:3:4", "1-", "-5", "1e3"] {
+        refused(&["--array=4", &format!("--time={time}")], &["04:00:00"]);
+    }
+    refused(&["--array=4", "--time=2"], &["--time 2 is 120 s, and a task saves 120 s before"]);
+    refused(&["--array=4", "--setup=a\nb"], &["control character"]);
     for array in ["0", "x", "4%0", "4%", "-1", "1-4", "100001"] {
         refused(&[&format!("--array={array}")], &["16%4"]);
     }
@@ -183,7 +200,7 @@ impl Cluster {
              JobAcctGatherType=jobacct_gather/none\nMpiDefault=none\nReturnToService=2\n\
              SlurmdParameters=config_overrides\nKillWait=10\n\
              SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0\n\
-             NodeName={host} NodeAddr=127.0.0.1 CPUs=8 Gres=gpu:4\n\
+             NodeName={host} NodeAddr=127.0.0.1 CPUs=8 RealMemory=64000 Gres=gpu:4\n\
              PartitionName=main Nodes={host} Default=YES State=UP\n",
             ports[0], ports[1]
         );

@@ -1,22 +1,30 @@
 //! `wninit summary DIR`: the results of a sweep so far.
 
+mod answer;
 mod folder;
+mod object;
+mod only;
 mod story;
 mod tables;
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::Context;
 use clap::ValueEnum;
 
-use wninit_core::cli::{Written, fail};
-use wninit_core::console;
+use object::Object;
+use wninit_core::cli::json::{self, JsonArgs};
+use wninit_core::cli::{Root, Written, fail};
+use wninit_core::console::{self, detail};
+use wninit_core::fmt::plural;
 use wninit_core::results::{document_columns, write_atomically};
 use wninit_core::table::Table;
 use wninit_core::text_table::{Style, TextTable};
 use wninit_stats::summary::Summary;
 
 pub(super) use folder::Folder;
+pub(super) use object::schema;
 
 /// Summarise the results of a sweep so far.
 ///
@@ -24,18 +32,46 @@ pub(super) use folder::Folder;
 /// tables to DIR/summary/*.csv. Accuracies are on the test set at the best validation epoch, over
 /// the runs that train; learning rates are chosen on validation. The sweep may still be running.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  wninit summary results/depth
+  wninit summary results/depth --only depth=50,100 --table cells
+  wninit summary sweeps/depth.toml --json")]
 pub struct Args {
-    /// The sweep's folder, such as results/depth
+    /// The sweep's folder, such as results/depth, or its grid
+    #[arg(value_name = "DIR|GRID")]
     pub dir: PathBuf,
+    #[command(flatten)]
+    pub results: Root,
+    /// Print only the rows with these values of an axis, such as depth=40 (repeatable)
+    #[arg(long, value_name = "AXIS=A,B")]
+    pub only: Vec<String>,
+    #[command(flatten)]
+    pub json: JsonArgs,
     /// Output format
-    #[arg(long, value_enum, default_value_t = Format::Table)]
+    #[arg(long, value_enum, default_value_t = Format::Table, conflicts_with = "json")]
     pub format: Format,
     /// The initializer that the others are compared with [default: the default gain, else datadep]
     #[arg(long, value_name = "INIT")]
     pub baseline: Option<String>,
     /// Print only this table
-    #[arg(long, value_enum, value_name = "NAME")]
+    #[arg(long, value_enum, value_name = "NAME", conflicts_with = "json")]
     pub table: Option<TableName>,
+}
+
+impl Args {
+    /// The whole summary of a folder, as text.
+    fn of(dir: PathBuf) -> Args {
+        Args {
+            dir,
+            results: Root::default(),
+            only: Vec::new(),
+            json: JsonArgs::default(),
+            format: Format::Table,
+            baseline: None,
+            table: None,
+        }
+    }
 }
 
 /// How tables are printed.
@@ -82,18 +118,30 @@ const WIDTH: usize = 100;
 /// # Errors
 /// The folder is not a sweep's, one of its files cannot be read, or the summary cannot be written.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
-    let folder = Folder::read(&args.dir)?;
-    let summary = folder.summary(args.baseline.as_deref())?;
+    let dir = args.results.folder(&args.dir)?;
+    let began = Instant::now();
+    let folder = Folder::read(&dir)?;
+    let rows = plural(folder.records.len(), "row");
+    detail(&format!("read {rows} of {} in {:.1?}", dir.display(), began.elapsed()));
+    let began = Instant::now();
+    let mut summary = folder.summary(args.baseline.as_deref())?;
     let tables = summary.tables();
-    let style = Style {
-        width: WIDTH,
-        colour: console::stdout_is_terminal()
-            && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
-    };
-    let text = print(&summary, &tables, &folder.name, args, style);
+    detail(&format!("summarised in {:.1?}", began.elapsed()));
+    for option in &args.only {
+        only::keep(&mut summary, option)?;
+    }
+    let shown = if args.only.is_empty() { tables.clone() } else { summary.tables() };
+    if args.json.json {
+        let about = folder.about.as_deref();
+        let printed = json::print(&Object::new(&folder.name, about, &summary, &shown));
+        write(&dir, &tables).context("the summary could not be written")?;
+        return printed.map(|()| 0);
+    }
+    let style = Style { width: WIDTH, colour: console::colour() };
+    let text = print(&summary, &shown, &folder.name, args, style);
     // Unescaped, because of the colours: tables and `wrap` remove all other control characters.
     let printed = console::print_raw(&text);
-    write(&args.dir, &tables).context("the summary could not be written")?;
+    write(&dir, &tables).context("the summary could not be written")?;
     printed?;
     Ok(0)
 }
@@ -101,7 +149,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
 /// Prints the summary after `wninit-torch run` has trained.
 pub(super) fn show(written: &Written) -> u8 {
     let dir = written.dir.clone();
-    let summary = run(&Args { dir, format: Format::Table, baseline: None, table: None });
+    let summary = run(&Args::of(dir));
     let summarised = summary.unwrap_or_else(|error| fail(&error));
     if written.code == 0 { summarised } else { written.code }
 }
@@ -172,7 +220,7 @@ mod tests {
     const NARROW: Style = Style { width: WIDTH, colour: false };
 
     fn args(format: Format, table: Option<TableName>) -> Args {
-        Args { dir: PathBuf::new(), format, baseline: None, table }
+        Args { format, table, ..Args::of(PathBuf::new()) }
     }
 
     fn claimed(text: &str) -> Summary {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::answer::Answer;
 use super::tables;
 use wninit_core::fmt::{percent, plural};
 use wninit_core::grid::Metric;
@@ -47,6 +48,12 @@ pub(super) fn story(summary: &Summary, name: &str, style: Style) -> String {
             })
             .collect();
         let _ = writeln!(text, "{}", style.dim(&wrap(&all.join(", "), style.width, 2)));
+    }
+    if counts.finished > 0 {
+        text.push('\n');
+        for line in Answer::of(summary).lines() {
+            let _ = writeln!(text, "{}", wrap(&line, style.width, 2));
+        }
     }
     if counts.finished == 0 {
         let _ = writeln!(text, "\nNothing is finished yet.");

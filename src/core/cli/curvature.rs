@@ -3,7 +3,7 @@
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 
-use crate::cli::GridArgs;
+use crate::cli::{GridArgs, Root};
 use crate::execution::{DeviceChoice, WORKERS};
 use crate::results::CurvatureMethod;
 
@@ -14,13 +14,15 @@ augmentation and in fp32; the parameters are all trainable ones. log is the natu
 logarithm. Jobs that differ only in how they are trained have the same initial network: it is measured
 once, and each of them gets a row of ROOT/NAME/curvature.csv. Existing rows (same method, share and
 tolerance) are not measured again; Ctrl-C stops after the current networks.
-The exit code is 0 if every job has its row, 3 if some failed, 130 after an interrupt.")]
+The exit code is 0 if every job has its row, 3 if some failed, 130 after an interrupt.
+
+Examples:
+  wninit curvature sweeps/paper/curvature.toml --profile small")]
 pub struct Args {
     #[command(flatten)]
     pub grid: GridArgs,
-    /// Where results are kept; this sweep's go to ROOT/NAME
-    #[arg(long, value_name = "ROOT", default_value = "results")]
-    pub results: PathBuf,
+    #[command(flatten)]
+    pub results: Root,
     /// Method for the eigenvalue of largest absolute value
     #[arg(long, value_enum, default_value_t = CurvatureMethod::Lanczos)]
     pub method: CurvatureMethod,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::cli::Root;
 use crate::execution::DeviceChoice;
 use crate::job::JobId;
 
@@ -21,10 +22,17 @@ PyTorch: hidden.0.weight_v, hidden.0.weight_g, hidden.0.bias, stages.1.0.conv2.w
 Its metadata has the job's fields. A trained network is not kept after a run, so `--at best` trains
 the job again. analysis/torch_nets.py loads the file into a PyTorch module:
 
-  net = torch_nets.load(\"results/quick/export/0123456789ab-start.safetensors\")")]
+  net = torch_nets.load(\"results/quick/export/0123456789ab-start.safetensors\")
+
+Examples:
+  wninit export results/quick --job 0123456789ab
+  wninit export results/quick --job 0123456789ab --at best --out networks")]
 pub struct Args {
-    /// The sweep's folder, such as results/depth
+    /// The sweep's folder, such as results/depth, or its grid
+    #[arg(value_name = "DIR|GRID")]
     pub dir: PathBuf,
+    #[command(flatten)]
+    pub results: Root,
     /// The job (repeatable)
     #[arg(long, value_name = "ID", required = true)]
     pub job: Vec<JobId>,

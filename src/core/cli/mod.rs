@@ -11,6 +11,8 @@
 pub mod curvature;
 pub mod doctor;
 pub mod export;
+pub mod json;
+mod place;
 pub mod plan;
 pub mod run;
 pub mod signal;
@@ -23,29 +25,33 @@ use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::Context;
-use clap::{Args, Parser};
+use clap::error::ErrorKind;
+use clap::{Args, ColorChoice, Parser, ValueEnum};
 
-use crate::console::{self, say};
+use crate::console::{self, Level, alert};
 use crate::execution::{NO_THREAD, cores};
 use crate::grid::{Grid, GridError, Overrides};
 use crate::results::{ResultsError, one_line};
 
+pub use place::Root;
+
 /// A grid and the command line's changes to it.
 #[derive(Args, Clone, Debug)]
 pub struct GridArgs {
-    /// Grid file (TOML)
+    /// Grid file (TOML), or the folder of its sweep
+    #[arg(value_name = "GRID|DIR")]
     pub grid: PathBuf,
     #[command(flatten)]
     pub overrides: Overrides,
 }
 
 impl GridArgs {
-    /// Reads the grid with its overrides.
+    /// Reads the grid with its overrides, and says which folder has its results.
     ///
     /// # Errors
-    /// As [`Grid::load`].
-    pub fn load(&self) -> Result<Grid, GridError> {
-        Grid::load(&self.grid, &self.overrides)
+    /// As [`Root::grid`].
+    pub fn load(&self, root: &Root) -> anyhow::Result<(Grid, PathBuf)> {
+        root.grid(&self.grid, &self.overrides)
     }
 }
 
@@ -127,24 +133,100 @@ fn become_program(
     ))
 }
 
-/// The main function of both programs: parses the command line and calls `run`. If no threads can
-/// be started, the exit code is that of `threadless`.
-pub fn main<C: Parser>(
-    threadless: impl FnOnce(&C) -> u8,
-    run: impl FnOnce(C) -> anyhow::Result<u8>,
-) -> ExitCode {
-    let code = match C::try_parse() {
-        // Now, because starting rayon's global pool lazily would panic on failure.
-        Ok(cli) => match rayon::ThreadPoolBuilder::new().build_global() {
-            Ok(()) => run(cli).unwrap_or_else(|error| fail(&error)),
-            Err(error) => {
-                say(&format!("error: cannot start {} threads: {error}; {NO_THREAD}", cores()));
-                threadless(&cli)
+/// Options of every command of both programs.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Globals {
+    /// When to use colours; auto: on a terminal, unless NO_COLOR or CLICOLOR_FORCE is set
+    #[arg(long, global = true, value_enum, default_value_t = ColorChoice::Auto, value_name = "WHEN",
+          help_heading = EVERYWHERE)]
+    pub color: ColorChoice,
+    /// Print only results, warnings and errors
+    #[arg(long, short, global = true, conflicts_with = "verbose", help_heading = EVERYWHERE)]
+    pub quiet: bool,
+    /// Also print what is chosen, what is read from where, and how long it takes
+    #[arg(long, short, global = true, help_heading = EVERYWHERE)]
+    pub verbose: bool,
+}
+
+const EVERYWHERE: &str = "Options of every command";
+
+impl Globals {
+    /// The options as words of a command line.
+    pub fn words(&self) -> Vec<OsString> {
+        let color = self.color.to_possible_value();
+        let color = color.map(|color| format!("--color={}", color.get_name()));
+        let flags = [(self.quiet, "--quiet"), (self.verbose, "--verbose")];
+        let flags = flags.iter().filter(|(given, _)| *given).map(|(_, flag)| (*flag).to_owned());
+        color.into_iter().chain(flags).map(OsString::from).collect()
+    }
+
+    fn level(&self) -> Level {
+        match (self.quiet, self.verbose) {
+            (true, _) => Level::Quiet,
+            (_, true) => Level::Verbose,
+            _ => Level::Normal,
+        }
+    }
+}
+
+/// The command line of one of the programs.
+pub trait Program: Parser {
+    /// The options of every command.
+    fn globals(&self) -> Globals;
+    /// The exit code if no threads can be started.
+    fn without_threads(&self) -> u8;
+    /// Runs the command and returns the exit code.
+    ///
+    /// # Errors
+    /// The command failed; [`fail`] prints the error.
+    fn run(self) -> anyhow::Result<u8>;
+    /// Prints `--version`, if another program knows it better. Returns only on failure.
+    fn long_version() -> Option<anyhow::Error> {
+        None
+    }
+}
+
+/// The main function of both programs.
+pub fn main<P: Program>() -> ExitCode {
+    let words = || std::env::args_os().skip(1);
+    let matches = P::command().color(color_of(words())).try_get_matches();
+    let code = match matches.and_then(|matches| P::from_arg_matches(&matches)) {
+        Ok(program) => {
+            let globals = program.globals();
+            console::configure(globals.level(), globals.color);
+            // Now, because starting rayon's global pool lazily would panic on failure.
+            match rayon::ThreadPoolBuilder::new().build_global() {
+                Ok(()) => program.run().unwrap_or_else(|error| fail(&error)),
+                Err(error) => {
+                    let threads = format!("cannot start {} threads: {error}", cores());
+                    alert(&format!("error: {threads}; {NO_THREAD}"));
+                    program.without_threads()
+                }
             }
-        },
-        Err(message) => said(&message),
+        }
+        Err(message) => {
+            let long = words().any(|word| word == "--version");
+            if message.kind() == ErrorKind::DisplayVersion
+                && long
+                && let Some(error) = P::long_version()
+            {
+                console::warn([one_line(&error)]);
+            }
+            said(&message)
+        }
     };
     ExitCode::from(code)
+}
+
+/// The value of `--color`, which errors and the help of the command line need before it is parsed.
+fn color_of(words: impl Iterator<Item = OsString>) -> ColorChoice {
+    let words: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
+    let value = words.iter().enumerate().find_map(|(i, word)| match word.strip_prefix("--color") {
+        Some("") => words.get(i + 1).map(String::as_str),
+        Some(rest) => rest.strip_prefix('='),
+        None => None,
+    });
+    value.and_then(|value| value.parse().ok()).unwrap_or(ColorChoice::Auto)
 }
 
 /// Prints the help, the version or a usage error. Returns the exit code.
@@ -160,7 +242,7 @@ fn said(message: &clap::Error) -> u8 {
 /// Prints an error with its causes in one line. Returns the exit code: 2 for bad input, else 1. The
 /// codes of a run are in [`exit_code`](crate::run::pool::RunSummary::exit_code).
 pub fn fail(error: &anyhow::Error) -> u8 {
-    say(&format!("error: {}", one_line(error)));
+    alert(&format!("error: {}", one_line(error)));
     let bad_input = |cause: &(dyn std::error::Error + 'static)| {
         let results = cause.downcast_ref::<ResultsError>();
         cause.is::<GridError>()

@@ -2,14 +2,21 @@
 
 use std::path::PathBuf;
 
+use crate::cli::Root;
+use crate::cli::json::JsonArgs;
 use crate::cli::until_decided::UntilDecidedArgs;
 use crate::grid::Overrides;
 use crate::plan::shard::Shard;
 
 #[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  wninit plan sweeps/quick.toml
+  wninit plan sweeps/depth.toml --set epochs=3 --only depth=50 --measure
+  wninit plan sweeps/depth.toml sweeps/resnet.toml --json")]
 pub struct Args {
-    /// Grid file (TOML); with several, one line each and a total
-    #[arg(required = true, value_name = "GRID")]
+    /// Grid file (TOML) or sweep's folder; with several, one line each and a total
+    #[arg(required = true, value_name = "GRID|DIR")]
     pub grids: Vec<PathBuf>,
     #[command(flatten)]
     pub overrides: Overrides,
@@ -19,19 +26,20 @@ pub struct Args {
     #[arg(long)]
     pub measure: bool,
     /// Print each job: its id and the fields that vary
-    #[arg(long, conflicts_with = "csv")]
+    #[arg(long, conflicts_with_all = ["csv", "json"], help_heading = "Output")]
     pub list: bool,
     /// Print each job with every field, as CSV
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json", help_heading = "Output")]
     pub csv: bool,
     /// Print only the sweep's folder, for scripts
-    #[arg(long, conflicts_with_all = ["list", "csv"])]
+    #[arg(long, conflicts_with_all = ["list", "csv", "json"], help_heading = "Output")]
     pub folder: bool,
     /// Print the work of each of N shards, as in `wninit run --shard I/N`
-    #[arg(long, value_name = "N", conflicts_with_all = ["list", "csv", "folder"],
-          value_parser = clap::value_parser!(u32).range(1..=i64::from(Shard::MOST)))]
+    #[arg(long, value_name = "N", conflicts_with_all = ["list", "csv", "folder", "json"],
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(Shard::MOST)), help_heading = "Output")]
     pub shards: Option<u32>,
-    /// Where results are kept; a sweep has the folder ROOT/NAME
-    #[arg(long, value_name = "ROOT", default_value = "results")]
-    pub results: PathBuf,
+    #[command(flatten)]
+    pub results: Root,
+    #[command(flatten)]
+    pub json: JsonArgs,
 }

@@ -1,4 +1,4 @@
-//! The command line of `wninit signal`, which `wninit-torch` carries out.
+//! The command line of `wninit signals`, which `wninit-torch` carries out.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -20,9 +20,14 @@ there is no augmentation, and the precision is fp32.
 forward   mean over samples of |h_l| / |x|, with h_l the output of layer l and x the input
 backward  mean over samples of |dL/dh_l| / |dL/dh_L|, with h_L the last hidden layer
 The theory holds for wide networks: for the proposed gain both stay near 1 in an MLP, and between
-sqrt(2) and sqrt(e) at the far end of the synthetic residual networks.")]
+sqrt(2) and sqrt(e) at the far end of the synthetic residual networks.
+
+Examples:
+  wninit signals
+  wninit signals sweeps/quick.toml --only init=he_datadep --out signals")]
 pub struct Args {
-    /// Grid file (TOML) [default: the synthetic networks of the paper's Fig. 1]
+    /// Grid file (TOML) or sweep's folder [default: the synthetic networks of the paper's Fig. 1]
+    #[arg(value_name = "GRID|DIR")]
     pub grid: Option<PathBuf>,
     #[command(flatten)]
     pub overrides: Overrides,

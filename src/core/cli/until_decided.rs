@@ -7,10 +7,10 @@ use crate::grid::Grid;
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct UntilDecidedArgs {
     /// Add seeds until every claim is decided, like the grid's key until_decided
-    #[arg(long)]
+    #[arg(long, help_heading = "Seeds")]
     pub until_decided: bool,
     /// At most N seeds of a setting with --until-decided [default: the grid's, else 100]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "Seeds")]
     pub max_seeds: Option<u32>,
 }
 

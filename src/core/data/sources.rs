@@ -1,8 +1,8 @@
 //! Where data sets are read from: the data folder, and the paths of users' files.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{DataError, Loaded, load, read_own};
 use crate::cli::usage;
@@ -40,7 +40,7 @@ impl Sources {
     pub fn check<'j>(&self, jobs: impl IntoIterator<Item = &'j Job>) -> Result<(), DataError> {
         for job in jobs {
             let dataset = job.dataset;
-            let mut read = self.read.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let mut read = self.read();
             if let Dataset::File { hash, .. } = dataset
                 && !read.contains_key(&dataset)
             {
@@ -50,12 +50,17 @@ impl Sources {
         Ok(())
     }
 
-    /// As [`Sources::check`], for the command line: a bad file is a usage error.
+    /// Reads every data set of jobs once, before anything runs: what is missing or damaged is a usage
+    /// error, and not a failure of each job.
     ///
     /// # Errors
     /// [`UsageError`](crate::cli::UsageError).
     pub fn checked<'j>(self, jobs: impl IntoIterator<Item = &'j Job>) -> anyhow::Result<Sources> {
-        self.check(jobs).map_err(|error| usage(error.to_string()))?;
+        let datasets: HashSet<Dataset> = jobs.into_iter().map(|job| job.dataset).collect();
+        for dataset in datasets {
+            let loaded = self.load(dataset).map_err(|error| usage(error.to_string()))?;
+            self.read().insert(dataset, loaded);
+        }
         Ok(self)
     }
 
@@ -64,12 +69,16 @@ impl Sources {
     /// # Errors
     /// [`DataError`].
     pub fn load(&self, dataset: Dataset) -> Result<Loaded, DataError> {
-        let Dataset::File { hash, .. } = dataset else {
-            return load(dataset, &self.dir).map(Loaded::Bytes);
-        };
-        let read =
-            self.read.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).remove(&dataset);
-        read.map_or_else(|| self.own(dataset, hash), Ok)
+        let read = self.read().remove(&dataset);
+        match (read, dataset) {
+            (Some(read), _) => Ok(read),
+            (None, Dataset::File { hash, .. }) => self.own(dataset, hash),
+            (None, _) => load(dataset, &self.dir).map(Loaded::Bytes),
+        }
+    }
+
+    fn read(&self) -> MutexGuard<'_, HashMap<Dataset, Loaded>> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn own(&self, dataset: Dataset, hash: DataHash) -> Result<Loaded, DataError> {

@@ -45,6 +45,7 @@ mod layers;
 mod overrides;
 mod parse;
 mod schema;
+mod template;
 mod until_decided;
 mod write;
 
@@ -65,6 +66,7 @@ use initializers::Initializer;
 use layers::{Layer, extend, overlay};
 pub use overrides::Overrides;
 pub use schema::json_schema;
+pub use template::template;
 pub use until_decided::UntilDecided;
 
 use crate::job::{DataHash, FIELDS, Field, PATH, SEED_FIELDS, unknown};

@@ -9,13 +9,13 @@ use crate::job::{Field, PATH, Value, did_you_mean, unknown};
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct Overrides {
     /// Set a field for all jobs, overriding the grid (repeatable)
-    #[arg(long, value_name = "KEY=VALUE")]
+    #[arg(long, value_name = "KEY=VALUE", help_heading = "Changes of the grid")]
     pub set: Vec<String>,
     /// Keep only these values of an axis (repeatable)
-    #[arg(long, value_name = "AXIS=A,B")]
+    #[arg(long, value_name = "AXIS=A,B", help_heading = "Changes of the grid")]
     pub only: Vec<String>,
     /// Apply the grid's overlay [profile.NAME]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = "Changes of the grid")]
     pub profile: Option<String>,
 }
 

@@ -298,6 +298,14 @@ impl Source {
                 let values = self.range(field, table, &place)?;
                 Ok(Axis { field, values, place, lines: Vec::new() })
             }
+            // `seed = 5` may mean five seeds.
+            DeValue::Integer(n) if matches!(field.kind, Kind::Whole(..)) => {
+                let (name, n) = (field.name, n.as_str());
+                Err(place.error(format!(
+                    "{name} is an axis here: {{ count = {n} }} gives it {n} values from 0, and [{n}] this value only; \
+                     a value that all jobs share belongs under [base]",
+                )))
+            }
             _ => Err(place.error(
                 "an axis is a list such as [0.01, 0.1], { log = [a, b], count = n } or { from = a, count = n }; \
                  a single value belongs under [base]",

@@ -61,18 +61,14 @@ pub(crate) trait Choices {
 }
 
 /// "unknown `what` "text"; did you mean …?" with the nearest of the valid words, and all of them.
-pub(crate) fn unknown<'a>(
-    what: &str,
-    text: &str,
-    valid: impl IntoIterator<Item = &'a str>,
-) -> String {
+pub fn unknown<'a>(what: &str, text: &str, valid: impl IntoIterator<Item = &'a str>) -> String {
     let valid: Vec<&str> = valid.into_iter().collect();
     let hint = did_you_mean(text, valid.iter().copied());
     format!("unknown {what} \"{text}\"{hint} (valid: {})", valid.join(", "))
 }
 
 /// `; did you mean "word"?` with the nearest of the valid words, or nothing.
-pub(crate) fn did_you_mean<'a>(text: &str, valid: impl IntoIterator<Item = &'a str>) -> String {
+pub fn did_you_mean<'a>(text: &str, valid: impl IntoIterator<Item = &'a str>) -> String {
     nearest(text, valid).map(|word| format!("; did you mean \"{word}\"?")).unwrap_or_default()
 }
 

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
-use crate::console::{say, stderr_is_terminal};
+use crate::console::{alert, draws_progress, say};
 use crate::fmt::duration;
 use crate::results::write_atomically;
 
@@ -76,7 +76,7 @@ impl Display {
     const LINE_EVERY: Duration = Duration::from_secs(5);
 
     pub(crate) fn new(dir: &Path) -> Display {
-        let bar = stderr_is_terminal().then(|| {
+        let bar = draws_progress().then(|| {
             let bar = ProgressBar::new(STEPS);
             if let Ok(style) = ProgressStyle::with_template("{bar:20} {percent:>3} %  {msg}") {
                 bar.set_style(style);
@@ -110,11 +110,11 @@ impl Display {
         }
     }
 
-    /// Prints a message above the bar.
+    /// Prints what happened above the bar.
     pub(crate) fn print(&self, message: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| say(message)),
-            None => say(message),
+            Some(bar) => bar.suspend(|| alert(message)),
+            None => alert(message),
         }
     }
 

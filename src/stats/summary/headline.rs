@@ -13,32 +13,38 @@ type Task<'a> = &'a [Ranked];
 /// The arms of a task that do worse than the first.
 type Failing = fn(Task) -> BTreeSet<usize>;
 
+/// The answer of a sweep.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headline {
+    /// Which initializer: the main difference between them. `None` if there is only one and no claim
+    /// is decided.
+    pub which: Option<String>,
+    /// How sure that is: whether the others are shown to be worse, by the ranking's tests. `None` if
+    /// nothing is compared.
+    pub how_sure: Option<String>,
+    /// How many claims have which verdict. `None` if the sweep has none.
+    pub claims: Option<String>,
+}
+
 impl Summary {
-    /// The main difference between the initializers, and the verdicts on the claims. Who trains comes
-    /// first, if the ranking's tests show a difference; then a claim that is decided; then what was
-    /// seen in too few seeds for a test; then accuracy.
-    pub fn headline(&self) -> Vec<String> {
+    /// The answer in words. Who trains comes first, if the ranking's tests show a difference; then a
+    /// claim that is decided; then what was seen in too few seeds for a test; then accuracy.
+    pub fn headline(&self) -> Headline {
         let tasks: Vec<Task> = self.ranking.chunk_by(|a, b| a.task == b.task).collect();
         let trained = tasks.iter().flat_map(|task| task.iter()).any(|row| row.trained > 0);
-        let mut sentences = Vec::new();
-        if tasks.iter().any(|task| task.len() > 1) {
-            let by_success = |failing: Failing| {
-                self.from_a_depth_on(&tasks, failing).or_else(|| self.in_one_task(&tasks, failing))
-            };
-            let untested = || {
-                Some(by_success(always_fails)? + " The seeds are too few for a test of all pairs.")
-            };
-            let shown = by_success(fails_more).or_else(|| self.decided()).or_else(untested);
-            sentences.push(match shown {
-                Some(sentence) => sentence,
-                None if !trained => "Nothing trains.".to_owned(),
-                None => self.by_accuracy(&tasks),
-            });
-        } else {
-            sentences.extend(self.decided());
-        }
-        sentences.extend(self.verdicts());
-        sentences
+        let by_success = |failing: Failing| {
+            self.from_a_depth_on(&tasks, failing).or_else(|| self.in_one_task(&tasks, failing))
+        };
+        let untested =
+            || Some(by_success(always_fails)? + " The seeds are too few for a test of all pairs.");
+        let compared = tasks.iter().any(|task| task.len() > 1);
+        let which = match compared.then(|| by_success(fails_more)).flatten() {
+            Some(shown) => Some(shown),
+            None if !compared => self.decided(),
+            None if !trained => Some("Nothing trains.".to_owned()),
+            None => self.decided().or_else(untested).or_else(|| Some(self.by_accuracy(&tasks))),
+        };
+        Headline { which, how_sure: how_sure(&tasks), claims: self.verdicts() }
     }
 
     /// The layers of a row's networks; `None` if its task has networks of several depths.
@@ -188,6 +194,39 @@ impl Summary {
         let words: Vec<String> = counts.map(|(n, verdict)| format!("{n} {verdict}")).collect();
         let n = self.claims.len();
         (n > 0).then(|| format!("{}: {}.", plural(n, "claim"), words.join(", ")))
+    }
+}
+
+/// Whether the initializers that do not come first are shown to be worse in their task.
+fn how_sure(tasks: &[Task]) -> Option<String> {
+    let worse = |row: &Ranked| {
+        matches!(
+            row.standing,
+            Standing::NeverTrains { shown: true } | Standing::TrainsLess | Standing::LessAccurate
+        )
+    };
+    let compared = |task: &&Task| task.len() > 1 && task[0].standing != Standing::NothingTrains;
+    let compared: Vec<Task> = tasks.iter().filter(compared).copied().collect();
+    let shown = compared.iter().filter(|rows| rows[1..].iter().all(worse)).count();
+    let mut rivals: Vec<&str> = Vec::new();
+    for row in compared.iter().flat_map(|rows| &rows[1..]).filter(|row| !worse(row)) {
+        if !rivals.contains(&row.init.as_str()) {
+            rivals.push(&row.init);
+        }
+    }
+    let rivals = and(&rivals);
+    match (compared.len(), shown) {
+        (0, _) => None,
+        (1, 1) => Some("Every other initializer is shown to be worse than the first.".to_owned()),
+        (all, shown) if shown == all => Some(
+            "In every setting, all other initializers are shown to be worse than the first."
+                .to_owned(),
+        ),
+        (1, _) => Some(format!("Not shown to be worse than the first: {rivals}.")),
+        (all, shown) => Some(format!(
+            "In {shown} of {all} settings all other initializers are shown to be worse than the first; \
+             in the rest not {rivals}."
+        )),
     }
 }
 

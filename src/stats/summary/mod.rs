@@ -43,6 +43,7 @@ pub use cells::{CellSummary, Counts, RunEnding, RunSummary, Seed, SweepAxis, cha
 pub use choice::{Choice, Edge, choices, named};
 pub use claims::ClaimResult;
 pub use compare::{Comparison, detectable};
+pub use headline::Headline;
 pub use initializers::{HYPERPARAMETERS, InitializerSummary};
 pub use notes::Note;
 pub use pairs::PairSummary;

@@ -13,7 +13,7 @@ use crate::{device, ffi};
 use chrono::Utc;
 use wninit_core::cli::curvature::Args;
 use wninit_core::cli::{Ended, UsageError, Written};
-use wninit_core::console::{say, warn};
+use wninit_core::console::{alert, say, warn};
 use wninit_core::data::{self, Sources};
 use wninit_core::fmt::duration;
 use wninit_core::job::{Job, JobId};
@@ -35,12 +35,11 @@ use wninit_core::run::{sweep, until_decided};
 /// # Errors
 /// The grid or the command line is invalid, or the results folder cannot be used.
 pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
-    let grid = args.grid.load()?;
+    let (grid, dir) = args.grid.load(&args.results)?;
     let plan = Plan::of(&grid)?;
     let devices =
         device::workers(&args.device, args.workers.map(usize::from)).map_err(UsageError)?;
     warn(&plan.warnings);
-    let dir = args.results.join(&grid.name);
     let jobs = until_decided::asked_for(&grid, plan, &dir)?;
     let ids: Vec<JobId> = jobs.iter().map(Job::id).collect();
     let stop = interrupt::install()?;
@@ -103,7 +102,7 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
                     let more =
                         if count > 1 { format!(" and {} more", count - 1) } else { String::new() };
                     let id = first.unwrap_or_default();
-                    say(&format!("failed: job {id}{more}: {reason}: {}", one_line(&error)));
+                    alert(&format!("failed: job {id}{more}: {reason}: {}", one_line(&error)));
                     continue;
                 }
             };

@@ -3,7 +3,8 @@
 use std::process::{Command, Output};
 
 use tch::{Device, Kind, Tensor};
-use wninit_core::cli::doctor::Args;
+use wninit_core::cli::doctor::{Args, Check, Checkup};
+use wninit_core::cli::json;
 use wninit_core::console;
 
 use crate::probe::conformance;
@@ -20,13 +21,25 @@ pub(crate) fn run(args: &Args, commit: &str) -> anyhow::Result<u8> {
         return numbers();
     }
     let mut broken = false;
-    let (version, commit) = (env!("CARGO_PKG_VERSION"), commit);
-    let mut printed = console::print(&format!("wninit {version} ({commit})\n"));
+    let gpus: Vec<String> =
+        (0..device::gpus()).map(|gpu| device::label(Device::Cuda(gpu))).collect();
+    let mut checkup = Checkup {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        commit: commit.to_owned(),
+        libtorch: ffi::LIBTORCH.to_owned(),
+        gpus: gpus.clone(),
+        cores: execution::cores(),
+        ready: true,
+        checks: Vec::new(),
+    };
+    let print = |text: &str| if args.json.json { Ok(()) } else { console::print(text) };
+    let mut printed = print(&format!("wninit {} ({commit})\n", checkup.version));
     let mut line = |ok: bool, what: &str, found: String| {
         if printed.is_ok() {
             let word = if ok { "ok  " } else { "note" };
-            printed = console::print(&format!("{word} {what:<9} {found}\n"));
+            printed = print(&format!("{word} {what:<9} {found}\n"));
         }
+        checkup.checks.push(Check { what: what.to_owned(), ok, found });
     };
 
     let sum = f64::try_from(Tensor::ones([2, 2], (Kind::Float, Device::Cpu)).sum(Kind::Float));
@@ -38,17 +51,16 @@ pub(crate) fn run(args: &Args, commit: &str) -> anyhow::Result<u8> {
     broken |= numbers.is_err();
     line(numbers.is_ok(), "numbers", numbers.unwrap_or_else(|why| why));
 
-    match device::gpus() {
-        0 => line(
+    match &gpus[..] {
+        [] => line(
             false,
             "GPUs",
             "none: training runs on the CPU. For a GPU, `nvidia-smi` must list it, and its driver must be \
              new enough for this libtorch's CUDA"
                 .to_owned(),
         ),
-        n => {
-            let each = (0..n).map(|gpu| device::label(tch::Device::Cuda(gpu)));
-            line(true, "GPUs", each.collect::<Vec<_>>().join(", "));
+        gpus => {
+            line(true, "GPUs", gpus.join(", "));
             let graphs = ffi::cuda_graph::supported();
             let how = if graphs {
                 "steps are recorded as CUDA graphs"
@@ -80,9 +92,10 @@ pub(crate) fn run(args: &Args, commit: &str) -> anyhow::Result<u8> {
         line(data.is_ok(), "data", found);
     }
 
-    let place = writable(&args.results);
+    let root = args.results.path();
+    let place = writable(root);
     broken |= place.is_err();
-    let results = args.results.display();
+    let results = root.display();
     let found = match &place {
         Ok(()) => format!("{results} can be written"),
         Err(error) => {
@@ -91,7 +104,11 @@ pub(crate) fn run(args: &Args, commit: &str) -> anyhow::Result<u8> {
     };
     line(place.is_ok(), "results", found);
     printed?;
-    console::print(match broken {
+    checkup.ready = !broken;
+    if args.json.json {
+        json::print(&checkup)?;
+    }
+    print(match broken {
         true => "training cannot work here: see the notes above\n",
         false => "ready to train\n",
     })?;

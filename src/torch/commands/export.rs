@@ -21,17 +21,18 @@ use wninit_core::run::trainer::Stop;
 /// # Errors
 /// The folder has no such job, the job cannot be trained, or the file cannot be written.
 pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<u8> {
-    let dir = args.dir.display();
-    let runs = read_runs(&args.dir)?;
+    let dir = args.results.folder(&args.dir)?;
+    let runs = read_runs(&dir)?;
     warn(&runs.warnings);
     let mut jobs: HashMap<JobId, Job> =
-        planned_jobs(&args.dir)?.unwrap_or_default().into_iter().collect();
+        planned_jobs(&dir)?.unwrap_or_default().into_iter().collect();
     jobs.extend(runs.records.iter().map(|record| (record.job.id(), record.job.clone())));
     let mut seen = HashSet::new();
     let wanted: Vec<&JobId> = args.job.iter().filter(|id| seen.insert(**id)).collect();
     if let Some(id) = wanted.iter().find(|id| !jobs.contains_key(id)) {
         return Err(usage(format!(
-            "--job {id}: {dir} has no such job; the column job_id of its plan.csv lists them"
+            "--job {id}: {} has no such job; the column job_id of its plan.csv lists them",
+            dir.display()
         )));
     }
     let mut devices = device::workers(&args.device, Some(1)).map_err(UsageError)?;
@@ -39,7 +40,7 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<u8> {
     let stop = interrupt::install()?;
     let folder = args.data.clone().unwrap_or_else(data::default_dir);
     let trainer = Libtorch::new(devices, folder, Arc::clone(&stop), commit);
-    let out = args.out.clone().unwrap_or_else(|| args.dir.join("export"));
+    let out = args.out.clone().unwrap_or_else(|| dir.join("export"));
     std::fs::create_dir_all(&out).with_context(|| {
         format!("cannot make the folder {}; choose another with --out", out.display())
     })?;

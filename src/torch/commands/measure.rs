@@ -10,10 +10,9 @@ use crate::train::Libtorch;
 use anyhow::{Context, anyhow};
 use wninit_core::cli::Written;
 use wninit_core::cli::plan::Args;
-use wninit_core::console::say;
+use wninit_core::console::{say, warn};
 use wninit_core::data::{self, Sources};
 use wninit_core::execution::{DeviceChoice, NO_THREAD};
-use wninit_core::grid::Grid;
 use wninit_core::job::Job;
 use wninit_core::plan::Plan;
 use wninit_core::plan::cohort::{self, Cohort, Shape};
@@ -32,8 +31,8 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Written> 
     let mut remaining: Vec<Job> = Vec::new();
     let mut files = Vec::new();
     for path in &args.grids {
-        let grid = Grid::load(path, &args.overrides)?;
-        let finished = finished_ids(&args.results.join(&grid.name))?;
+        let (grid, dir) = args.results.grid(path, &args.overrides)?;
+        let finished = finished_ids(&dir)?;
         let plan = Plan::of(&grid)?;
         remaining.extend(plan.remaining(&finished).map(|planned| planned.job.clone()));
         files.extend(grid.files);
@@ -69,7 +68,7 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Written> 
                 speeds.insert(&name, workers, &shape, cohort.jobs().len(), speed);
                 keep(&speeds);
             }
-            Err(error) => say(&format!("warning: not timed: {error}")),
+            Err(error) => warn([format!("not timed: {error}")]),
         }
     }
     // Not through the cache, which may not be writable.
@@ -83,7 +82,7 @@ fn keep(speeds: &Speeds) {
     static WARNING: Once = Once::new();
     if let Err(error) = speeds.save() {
         WARNING.call_once(|| {
-            say(&format!("warning: the measured speeds are not kept: {}", one_line(&error)));
+            warn([format!("the measured speeds are not kept: {}", one_line(&error))]);
         });
     }
 }
@@ -119,7 +118,7 @@ pub(crate) fn widths<'j>(
         let most = jobs.len().min(fit);
         match speeds.try_widths(&device::model(device), workers, &shape, most, measure) {
             Ok(()) => keep(speeds),
-            Err(stop) => say(&format!("warning: not timed: {}", reason(stop))),
+            Err(stop) => warn([format!("not timed: {}", reason(stop))]),
         }
     }
 }

@@ -9,10 +9,12 @@ use super::measure;
 use crate::device;
 use crate::train::checkpoint::{self, Checkpoint};
 use crate::train::{CheckpointConfig, Libtorch};
+use wninit_core::cache;
 use wninit_core::cli::run::Args;
 use wninit_core::cli::{Ended, UsageError, Written, usage};
-use wninit_core::console::{say, warn};
+use wninit_core::console::{alert, detail, say, warn};
 use wninit_core::data::{self, Sources};
+use wninit_core::fmt::count;
 use wninit_core::grid::{Grid, GridError};
 use wninit_core::job::{Job, JobId, Precision};
 use wninit_core::plan::Plan;
@@ -33,7 +35,8 @@ pub type LooksOf = fn(&Grid) -> Result<Option<Box<dyn Looks>>, GridError>;
 /// The grid or the command line is invalid, or the results folder cannot be used. Nothing has been
 /// written then.
 pub(crate) fn run(args: &Args, commit: &'static str, looks: LooksOf) -> anyhow::Result<Ended> {
-    let mut grid = args.grid.load()?;
+    let began = Instant::now();
+    let (mut grid, dir) = args.grid.load(&args.options.results)?;
     let args = &args.options;
     args.until_decided.apply(&mut grid)?;
     let mut looks = looks(&grid)?;
@@ -44,6 +47,7 @@ pub(crate) fn run(args: &Args, commit: &'static str, looks: LooksOf) -> anyhow::
         ));
     }
     let plan = Plan::of(&grid)?;
+    detail(&format!("planned {} in {:.1?}", count(plan.jobs.len(), "job"), began.elapsed()));
     let devices =
         device::workers(&args.device, args.workers.map(usize::from)).map_err(UsageError)?;
     if let Some(job) = plan.jobs.iter().find(|planned| planned.job.precision == Precision::Tf32)
@@ -60,7 +64,6 @@ pub(crate) fn run(args: &Args, commit: &'static str, looks: LooksOf) -> anyhow::
         args.shard.map(|s| shard::partition(&plan.jobs, s.count).swap_remove(s.index as usize - 1));
     let mut jobs: Vec<Job> = plan.jobs.into_iter().map(|planned| planned.job).collect();
     let part = part.map(|part| part.into_iter().map(|i| jobs[i].clone()).collect::<Vec<Job>>());
-    let dir = args.results.join(&grid.name);
     let stop = interrupt::install()?;
     if let Some(looks) = &mut looks {
         until_decided::catch_up(looks.as_mut(), &read_runs(&dir)?.records);
@@ -70,11 +73,15 @@ pub(crate) fn run(args: &Args, commit: &'static str, looks: LooksOf) -> anyhow::
     let data_dir = args.data.clone().unwrap_or_else(data::default_dir);
     let known = finished_ids(&dir)?;
     let left = part.iter().filter(|job| !known.contains(&job.id()));
+    detail(&format!("data: {}", data_dir.display()));
+    if let Some(folder) = cache::folder() {
+        detail(&format!("measured speeds: {}", folder.display()));
+    }
     let sources = Sources::new(data_dir, grid.files.clone()).checked(left)?;
     let mut sweep = match sweep::open(&dir, args.shard, &grid.to_toml(), &jobs, part) {
         // The same exit code as when the disk fills up later: the same command will continue.
         Err(error) if error.is_full_disk() => {
-            say(&format!("error: {error}"));
+            alert(&format!("error: {error}"));
             return Ok(Ended::Exit(EXIT_UNFINISHED));
         }
         opened => opened?,
@@ -90,13 +97,14 @@ pub(crate) fn run(args: &Args, commit: &'static str, looks: LooksOf) -> anyhow::
     warn(sweep.journal.warnings().iter().chain(&sweep.journal.left_aside()?));
 
     let checkpoints = sweep.journal.dir().join("checkpoints");
-    let mut saved = checkpoint::scan(&checkpoints, |warning| say(&format!("warning: {warning}")))?;
+    let mut saved = checkpoint::scan(&checkpoints, |warning| warn([warning]))?;
     let mut trainer = Libtorch::new(devices.clone(), sources, Arc::clone(&stop), commit);
     trainer.recompute = args.recompute;
     let mut speeds = Speeds::of(&device::model(devices[0]), devices.len());
     let width = args.cohort_width.map(usize::from);
     let deadline = args.budget.map(|budget| Instant::now() + budget);
     let names: Vec<String> = devices.into_iter().map(device::name).collect();
+    detail(&format!("workers: {}", names.join(", ")));
 
     let durable = |cohort: &Cohort| {
         // If it stays, the next run deletes it: its jobs are finished.
@@ -123,6 +131,14 @@ pub(crate) fn run(args: &Args, commit: &'static str, looks: LooksOf) -> anyhow::
             cohort::costliest_first(&mut fresh, |c| speeds.seconds(&c.shape(), c.jobs().len()));
         }
         cohorts.extend(fresh);
+        for cohort in &cohorts {
+            detail(&format!(
+                "cohort: {} of {}",
+                count(cohort.jobs().len(), "job"),
+                cohort.shape().arch
+            ));
+        }
+        let training = Instant::now();
 
         let cost = |job: &Job| {
             let shape = Shape::of(job);
@@ -137,6 +153,7 @@ pub(crate) fn run(args: &Args, commit: &'static str, looks: LooksOf) -> anyhow::
             ..PoolOptions::new(names.clone(), &stop)
         };
         let summary = pool::run(cohorts, &trainer, &mut sweep.journal, &options);
+        detail(&format!("trained in {:.1?}", training.elapsed()));
         for saved in resumed {
             // A cohort that was resumed in halves has written other files.
             if saved.ids.iter().all(|id| sweep.journal.finished().contains(id)) {
@@ -149,7 +166,7 @@ pub(crate) fn run(args: &Args, commit: &'static str, looks: LooksOf) -> anyhow::
         Some(looks) => {
             match until_decided::run(&mut sweep, &grid.to_toml(), looks.as_mut(), train) {
                 Err(error) if error.is_full_disk() => {
-                    say(&format!("error: {error}"));
+                    alert(&format!("error: {error}"));
                     return Ok(Ended::Exit(EXIT_UNFINISHED));
                 }
                 trained => trained?,
@@ -169,10 +186,10 @@ pub(crate) fn run(args: &Args, commit: &'static str, looks: LooksOf) -> anyhow::
 fn warn_of_shards(dir: &Path) -> Result<(), ResultsError> {
     for folder in folders(dir)?.iter().skip(1) {
         if let Some(holder) = holder(folder)? {
-            say(&format!(
-                "warning: {} is being trained by {holder}; its unfinished jobs are also trained here",
+            warn([format!(
+                "{} is being trained by {holder}; its unfinished jobs are also trained here",
                 folder.display()
-            ));
+            )]);
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! `wninit signal`: signal propagation at initialization, layer by layer.
+//! `wninit signals`: signal propagation at initialization, layer by layer.
 
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -13,11 +13,10 @@ use crate::probe::signal::{self, FIG1_INITS, Net};
 use crate::train::Libtorch;
 use anyhow::Context;
 use wninit_core::cli::signal::Args;
-use wninit_core::cli::{Ended, UsageError, Written, usage};
-use wninit_core::console::{say, warn};
+use wninit_core::cli::{Ended, Root, UsageError, Written, usage};
+use wninit_core::console::{alert, say, warn};
 use wninit_core::data::{self, Sources};
 use wninit_core::execution;
-use wninit_core::grid::Grid;
 use wninit_core::job::{Gain, Init, Job, JobId};
 use wninit_core::plan::start::{Start, starts};
 use wninit_core::plan::{Plan, PlannedJob, varying};
@@ -90,13 +89,13 @@ fn of_grid(
     stop: &Arc<AtomicBool>,
     commit: &'static str,
 ) -> anyhow::Result<Ended> {
-    let grid = Grid::load(path, &args.overrides)?;
+    let (grid, dir) = Root::default().grid(path, &args.overrides)?;
     let mut plan = Plan::of(&grid)?;
     chosen(&mut plan.jobs, &args.job)?;
     warn(&plan.warnings);
     let devices =
         device::workers(&args.device, args.workers.map(usize::from)).map_err(UsageError)?;
-    let out = args.out.clone().unwrap_or_else(|| PathBuf::from("results").join(&grid.name));
+    let out = args.out.clone().unwrap_or(dir);
     let folder = args.data.clone().unwrap_or_else(data::default_dir);
     let jobs = plan.jobs.iter().map(|planned| &planned.job);
     let sources = Sources::new(folder, grid.files.clone()).checked(jobs)?;
@@ -115,7 +114,7 @@ fn of_grid(
     let trainer = Libtorch::new(devices, sources, Arc::clone(stop), commit);
     let measure = |worker, i: usize| signal::of_job(&trainer, worker, &starts[i].start);
     let found = measure_all(starts.len(), workers, stop, measure, |i, error| {
-        say(&format!("failed: job {}: {}", starts[i].jobs[0].id(), one_line(&error)));
+        alert(&format!("failed: job {}: {}", starts[i].jobs[0].id(), one_line(&error)));
         true
     });
     let Some(found) = found else { return Ok(Ended::Exit(EXIT_INTERRUPTED)) };

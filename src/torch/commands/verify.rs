@@ -1,14 +1,15 @@
 //! `wninit verify`: trains finished jobs again and compares the results with their rows.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::shared_out::shared_out;
 use crate::train::Libtorch;
 use crate::{device, ffi};
-use wninit_core::cli::verify::Args;
-use wninit_core::cli::{UsageError, usage};
+use wninit_core::cli::verify::{Agreement, Args, Difference, Verified, VerifiedJob};
+use wninit_core::cli::{UsageError, json, usage};
 use wninit_core::console::{self, warn};
 use wninit_core::data::{self, Sources};
 use wninit_core::grid::{Grid, Overrides};
@@ -33,22 +34,9 @@ enum Comparison {
     Interrupted,
 }
 
-/// A cell that differs.
-#[derive(Debug, PartialEq)]
-struct Difference {
-    /// The column, and the epoch in `epochs.csv`.
-    column: String,
-    row: String,
-    again: String,
-    /// Whether another machine may explain it.
-    close: bool,
-}
-
-impl Difference {
-    fn new(name: &str, column: String, row: String, again: String) -> Difference {
-        let close = cells_are_close(name, &row, &again);
-        Difference { column, row, again, close }
-    }
+fn difference(name: &str, column: String, row: String, again: String) -> Difference {
+    let close = cells_are_close(name, &row, &again);
+    Difference { column, row, again, close }
 }
 
 /// Trains the jobs named on the command line, or a random sample, and prints the comparison with each
@@ -57,12 +45,13 @@ impl Difference {
 /// # Errors
 /// The folder has no finished job or lacks the named one, or its files cannot be read.
 pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<u8> {
-    let runs = read_runs(&args.dir)?;
+    let dir = args.results.folder(&args.dir)?;
+    let runs = read_runs(&dir)?;
     warn(&runs.warnings);
     warn(&runs.conflicts);
     let finished = runs.records.len();
-    let mut rows = chosen(runs.records, args)?;
-    let mut curves = read_epochs(&args.dir)?;
+    let mut rows = chosen(runs.records, args, &dir)?;
+    let mut curves = read_epochs(&dir)?;
     for row in &mut rows {
         row.epochs = curves.remove(&row.job.id()).unwrap_or_default();
     }
@@ -71,16 +60,22 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<u8> {
     let (workers, device) = (devices.len(), device::label(devices[0]));
     let stop = interrupt::install()?;
     let data = args.data.clone().unwrap_or_else(data::default_dir);
-    let grid = Grid::load(&args.dir.join("grid.toml"), &Overrides::default());
+    let grid = Grid::load(&dir.join("grid.toml"), &Overrides::default());
     let files = grid.map(|grid| grid.files).unwrap_or_default();
     let sources = Sources::new(data, files).checked(rows.iter().map(|row| &row.job))?;
     let trainer = Libtorch::new(devices, sources, Arc::clone(&stop), commit);
 
-    let chosen = rows.len();
-    const WORDS: [&str; 4] = ["equal", "close", "different", "not checked"];
-    let mut counts = [0; 4];
+    let mut verified = Verified {
+        folder: dir.display().to_string(),
+        finished,
+        chosen: rows.len(),
+        ..Verified::default()
+    };
     let mut printed = Ok(());
     let mut print = |text: &str| {
+        if args.json.json {
+            return;
+        }
         if printed.is_ok() {
             printed = console::print(text);
         }
@@ -93,26 +88,34 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<u8> {
         (row, comparison)
     };
     shared_out(rows, workers, &stop, again, |(row, comparison)| {
-        let (at, rest) = match comparison {
+        let (count, outcome, differences, note) = match comparison {
             Comparison::Interrupted => return true,
-            Comparison::Equal => (0, "\n".to_owned()),
-            Comparison::Close(list) => (1, format!("\n{}", listed(&list))),
+            Comparison::Equal => (&mut verified.equal, Agreement::Equal, Vec::new(), None),
+            Comparison::Close(list) => (&mut verified.close, Agreement::Close, list, None),
             Comparison::Different(list) => {
-                (2, format!("\n{}  {}\n", listed(&list), advice(&row, &device, commit)))
+                let advice = Some(advice(&row, &device, commit));
+                (&mut verified.different, Agreement::Different, list, advice)
             }
-            Comparison::NotChecked(reason) => (3, format!("  {reason}\n")),
+            Comparison::NotChecked(reason) => {
+                (&mut verified.not_checked, Agreement::NotChecked, Vec::new(), Some(reason))
+            }
         };
-        counts[at] += 1;
-        print(&format!("{:<13}{}{rest}", WORDS[at], row.job.id()));
+        *count += 1;
+        let job = VerifiedJob { job_id: row.job.id().to_string(), outcome, differences, note };
+        print(&in_words(&job));
+        verified.jobs.push(job);
         true
     });
-    let [equal, close, different, not_checked] = counts;
+    let Verified { chosen, equal, close, different, not_checked, .. } = verified;
     let checked = equal + close + different;
     print(&format!(
         "{checked} of {finished} finished jobs trained again: {equal} equal, {close} close, {different} different; \
          {not_checked} could not be checked\n"
     ));
     printed?;
+    if args.json.json {
+        json::print(&verified)?;
+    }
     Ok(match () {
         () if different > 0 => 1,
         () if checked + not_checked < chosen => EXIT_INTERRUPTED,
@@ -121,8 +124,8 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<u8> {
     })
 }
 
-fn chosen(records: Vec<Record>, args: &Args) -> anyhow::Result<Vec<Record>> {
-    let dir = args.dir.display();
+fn chosen(records: Vec<Record>, args: &Args, dir: &Path) -> anyhow::Result<Vec<Record>> {
+    let dir = dir.display();
     if records.is_empty() {
         return Err(usage(format!(
             "{dir} holds no finished job; it must be a sweep's folder, such as results/depth"
@@ -199,7 +202,7 @@ fn all_differences(row: &Record, again: &Record) -> Vec<Difference> {
     let mut list: Vec<Difference> = differences(row, again)
         .into_iter()
         .filter(|(column, ..)| !(untested && ["test_loss", "test_acc"].contains(column)))
-        .map(|(column, row, again)| Difference::new(column, column.to_owned(), row, again))
+        .map(|(column, row, again)| difference(column, column.to_owned(), row, again))
         .collect();
     if row.epochs.len() != row.epochs_done as usize {
         let [row, again] = [row, again].map(|record| record.epochs.len().to_string());
@@ -216,7 +219,7 @@ fn all_differences(row: &Record, again: &Record) -> Vec<Difference> {
             // NaN is an empty cell; two of them are equal.
             if a != b && !(a.is_nan() && b.is_nan()) {
                 let column = format!("{name} of epoch {}", again.epoch);
-                list.push(Difference::new(name, column, a.to_string(), b.to_string()));
+                list.push(difference(name, column, a.to_string(), b.to_string()));
             }
         }
     }
@@ -237,6 +240,18 @@ fn cells_are_close(column: &str, a: &str, b: &str) -> bool {
         _ if column.ends_with("_loss") => apart <= 0.02_f64.max(0.05 * a.abs().max(b.abs())),
         _ => false,
     }
+}
+
+/// A job's line, the lines of its differences, and what they mean.
+fn in_words(job: &VerifiedJob) -> String {
+    let note = job.note.as_deref().map(|note| format!("  {note}")).unwrap_or_default();
+    let after = if job.differences.is_empty() {
+        note + "\n"
+    } else {
+        let note = if note.is_empty() { note } else { note + "\n" };
+        format!("\n{}{note}", listed(&job.differences))
+    };
+    format!("{:<13}{}{after}", job.outcome.words(), job.job_id)
 }
 
 /// A line for each difference, at most 12.

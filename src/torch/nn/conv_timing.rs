@@ -15,7 +15,7 @@ use crate::ffi::cuda::synchronize;
 use crate::ffi::cuda_graph::{Graph, GraphMemory};
 use crate::ffi::{LIBTORCH, tf32_is_allowed};
 use wninit_core::cache;
-use wninit_core::console::say;
+use wninit_core::console::warn;
 use wninit_core::results::one_line;
 
 /// The choices for one model of GPU: the file's contents.
@@ -46,7 +46,7 @@ impl Choices {
         if let Err(error) = cache::write(&Choices::file(gpu), &text) {
             WARNING.call_once(|| {
                 let error = one_line(&error);
-                say(&format!("warning: choices of convolutions are not kept: {error}"));
+                warn([format!("choices of convolutions are not kept: {error}")]);
             });
         }
     }

@@ -12,7 +12,7 @@ use super::sgd::{Rule, Sgd, sgd};
 use crate::ffi::fused::{self, Update};
 use crate::nn::Param;
 use crate::nn::matmul::WeightGradient;
-use wninit_core::console::say;
+use wninit_core::console::warn;
 
 /// `v [member, out, …]` as `[member · out, fan_in]`, for libtorch's fused weight norm.
 fn rows(v: &Tensor) -> Tensor {
@@ -175,7 +175,7 @@ fn is_fused(update: &Update) -> bool {
     if let Err(why) = &result {
         REFUSED.get_or_init(|| {
             let why = why.replace('\n', " ");
-            say(&format!("warning: updates are not fused, which is slower: {why}"));
+            warn([format!("updates are not fused, which is slower: {why}")]);
         });
     }
     result.is_ok()

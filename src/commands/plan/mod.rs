@@ -1,13 +1,16 @@
 //! `wninit plan`: the jobs of a grid and their cost, before anything runs.
 
+mod object;
+
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use wninit_core::cache;
 use wninit_core::cli::plan::Args;
-use wninit_core::cli::{Written, usage};
-use wninit_core::console::{self, warn};
+use wninit_core::cli::{Written, json, usage};
+use wninit_core::console::{self, detail, warn};
 use wninit_core::execution::cores;
 use wninit_core::fmt::{count, duration, scaled, thousands};
 use wninit_core::grid::{Axis, Grid, Metric};
@@ -17,11 +20,15 @@ use wninit_core::plan::cost::{self, ModelCost, Rates};
 use wninit_core::plan::shard;
 use wninit_core::plan::speed::Speeds;
 use wninit_core::plan::{Plan, PlannedJob};
-use wninit_core::results::{self, ResultsError};
+use wninit_core::results;
 use wninit_core::run::sweep::PlanChange;
 use wninit_core::run::until_decided::asked_for;
+use wninit_core::text::one_line;
 use wninit_core::text_table::{Heading, Style, TextTable};
 use wninit_stats::summary::SequentialPlan;
+
+use object::missing_data;
+pub(crate) use object::{PlannedSweep, Plans};
 
 /// A table of a plan: indented by a space, and never split or shortened.
 fn text(table: &TextTable) -> String {
@@ -43,6 +50,19 @@ pub(super) fn show(args: &Args, written: &Written) -> anyhow::Result<u8> {
 }
 
 fn print(args: &Args, speeds: &Speeds) -> anyhow::Result<u8> {
+    if let Some(folder) = cache::folder() {
+        detail(&format!("measured speeds: {}", folder.display()));
+    }
+    if args.json.json {
+        let sweep = |path: &PathBuf| -> anyhow::Result<PlannedSweep> {
+            let (grid, dir) = load(args, path)?;
+            PlannedSweep::of(&grid, dir, speeds)
+        };
+        let sweeps: Vec<PlannedSweep> = args.grids.iter().map(sweep).collect::<Result<_, _>>()?;
+        sweeps.iter().for_each(|sweep| warn(&sweep.warnings));
+        json::print(&Plans { sweeps })?;
+        return Ok(0);
+    }
     let [path] = &args.grids[..] else {
         if args.list || args.csv || args.folder || args.shards.is_some() {
             return Err(usage(format!(
@@ -53,49 +73,59 @@ fn print(args: &Args, speeds: &Speeds) -> anyhow::Result<u8> {
         console::print(&suite(args, speeds)?)?;
         return Ok(0);
     };
-    let mut grid = Grid::load(path, &args.overrides)?;
-    args.until_decided.apply(&mut grid)?;
+    let (grid, dir) = load(args, path)?;
     if args.folder {
-        let folder = args.results.join(&grid.name);
         // Unescaped, because scripts use it as a path.
-        console::print_raw(&[folder.as_os_str().as_bytes(), b"\n"].concat())?;
+        console::print_raw(&[dir.as_os_str().as_bytes(), b"\n"].concat())?;
     } else if let Some(count) = args.shards {
-        let plan = planned(&grid)?;
+        let plan = Plan::of(&grid)?;
+        warn(&plan.warnings);
         if SequentialPlan::of(&grid)?.is_some() {
             return Err(usage(
                 "a sweep whose seeds are added until its claims are decided has no shards",
             ));
         }
-        console::print(&shards(&plan, count, &finished(&grid, &args.results)?))?;
+        console::print(&shards(&plan, count, &results::finished_ids(&dir)?))?;
     } else if args.csv {
-        let (plan, _) = so_far(&grid, &args.results)?;
+        let (plan, _) = so_far(&grid, &dir)?;
+        warn(&plan.warnings);
         let jobs: Vec<Job> = plan.jobs.into_iter().map(|planned| planned.job).collect();
         console::print_raw(results::plan_csv(&jobs).as_bytes())?;
     } else if args.list {
-        console::print_raw(list(&so_far(&grid, &args.results)?.0).as_bytes())?;
+        let (plan, _) = so_far(&grid, &dir)?;
+        warn(&plan.warnings);
+        console::print_raw(list(&plan).as_bytes())?;
     } else {
-        overview(&grid, &args.results, speeds)?;
+        overview(&grid, &dir, speeds)?;
     }
     Ok(0)
 }
 
+/// A grid of the command line, and the folder of its results.
+fn load(args: &Args, path: &Path) -> anyhow::Result<(Grid, PathBuf)> {
+    let (mut grid, dir) = args.results.grid(path, &args.overrides)?;
+    args.until_decided.apply(&mut grid)?;
+    Ok((grid, dir))
+}
+
 /// The plan of a grid with the jobs that looks have added, and the rule's plan if it has one.
-fn so_far(grid: &Grid, results: &Path) -> anyhow::Result<(Plan, Option<SequentialPlan>)> {
-    let mut plan = planned(grid)?;
+fn so_far(grid: &Grid, dir: &Path) -> anyhow::Result<(Plan, Option<SequentialPlan>)> {
+    let mut plan = Plan::of(grid)?;
     let path = SequentialPlan::of(grid)?;
     if path.is_some() {
-        let jobs = asked_for(grid, plan.clone(), &results.join(&grid.name))?.into_iter();
+        let jobs = asked_for(grid, plan.clone(), dir)?.into_iter();
         plan.jobs = jobs.map(|job| PlannedJob { id: job.id(), job }).collect();
     }
     Ok((plan, path))
 }
 
 /// Prints the jobs of one grid and their cost.
-pub(super) fn overview(grid: &Grid, results: &Path, speeds: &Speeds) -> anyhow::Result<()> {
-    let (plan, path) = so_far(grid, results)?;
-    let finished = finished(grid, results)?;
+pub(super) fn overview(grid: &Grid, dir: &Path, speeds: &Speeds) -> anyhow::Result<()> {
+    let (plan, path) = so_far(grid, dir)?;
+    warn(&plan.warnings);
+    let finished = results::finished_ids(dir)?;
     let ids = plan.jobs.iter().map(|planned| planned.id).collect();
-    let change = PlanChange::of(&results.join(&grid.name), &ids, &finished)?;
+    let change = PlanChange::of(dir, &ids, &finished)?;
     let mut text = format!("{}\n", grid.name);
     if let Some(about) = &grid.about {
         let _ = writeln!(text, "{about}");
@@ -110,32 +140,24 @@ pub(super) fn overview(grid: &Grid, results: &Path, speeds: &Speeds) -> anyhow::
             count(path.most(), "job"),
         );
     }
-    describe(&plan, remaining(&plan, &finished, speeds), change, speeds, &mut text);
+    let cohorts = remaining(&plan, &finished, speeds);
+    let missing = missing_data(cohorts.iter().flat_map(Cohort::jobs), grid);
+    describe(&plan, cohorts, change, speeds, &mut text);
+    for data in missing {
+        let _ = writeln!(text, "\ndata: {}", one_line(&data));
+    }
     Ok(console::print(&text)?)
-}
-
-/// The plan of a grid; its warnings are printed.
-fn planned(grid: &Grid) -> anyhow::Result<Plan> {
-    let plan = Plan::of(grid)?;
-    warn(&plan.warnings);
-    Ok(plan)
 }
 
 /// The jobs that are not finished, in cohorts as this machine trains them.
 fn remaining(plan: &Plan, finished: &HashSet<JobId>, speeds: &Speeds) -> Vec<Cohort> {
     let jobs: Vec<Job> = plan.remaining(finished).map(|planned| planned.job.clone()).collect();
-    let workers = speeds.machine().map_or_else(cores, |(_, workers)| workers);
-    cohort::spread(cohort::cohorts(jobs, |shape| speeds.width(shape)), workers)
+    cohort::spread(cohort::cohorts(jobs, |shape| speeds.width(shape)), workers(speeds))
 }
 
-/// The jobs with results in the sweep's folder.
-fn finished(grid: &Grid, results: &Path) -> Result<HashSet<JobId>, ResultsError> {
-    results::finished_ids(&results.join(&grid.name))
-}
-
-/// Bytes of a job on disk: its rows, those of its epochs, and its line of the plan.
-fn disk(job: &Job) -> f64 {
-    700.0 + 110.0 * f64::from(job.epochs) + 250.0
+/// The workers of this machine: its GPUs, or its cores.
+fn workers(speeds: &Speeds) -> usize {
+    speeds.machine().map_or_else(cores, |(_, workers)| workers)
 }
 
 /// The cost of a grid that is only about curvature, in epochs: some thirty Hessian-vector products
@@ -148,28 +170,21 @@ fn epochs_for(grid: &Grid) -> f64 {
 
 /// A row for each grid, and the total.
 fn suite(args: &Args, speeds: &Speeds) -> anyhow::Result<String> {
-    let [core, gpu] = speeds.clone().of_a_core_and_a_gpu();
     let mut rows = Vec::new();
     let (mut sums, mut measured) = ([0.0; 5], true);
     for path in &args.grids {
-        let mut grid = Grid::load(path, &args.overrides)?;
-        args.until_decided.apply(&mut grid)?;
-        let plan = planned(&grid)?;
-        let cohorts = remaining(&plan, &finished(&grid, &args.results)?, speeds);
-        let left: usize = cohorts.iter().map(|cohort| cohort.jobs().len()).sum();
-        let hours = |speeds: &Speeds| {
-            let seconds = cohorts.iter().map(|c| speeds.seconds(&c.shape(), c.jobs().len()));
-            seconds.fold(0.0, |sum, s| sum + s) * epochs_for(&grid) / 3600.0
-        };
+        let (grid, dir) = load(args, path)?;
+        let sweep = PlannedSweep::of(&grid, dir, speeds)?;
+        warn(&sweep.warnings);
         let row = [
-            plan.jobs.len() as f64,
-            (plan.jobs.len() - left) as f64,
-            hours(&core),
-            hours(&gpu),
-            plan.jobs.iter().map(|planned| disk(&planned.job)).sum(),
+            sweep.jobs as f64,
+            sweep.finished as f64,
+            sweep.core_hours,
+            sweep.gpu_hours,
+            sweep.disk_bytes,
         ];
-        measured &= cohorts.iter().all(|c| speeds.knows(&c.shape(), c.jobs().len()));
-        rows.push((grid.name, row));
+        measured &= sweep.measured;
+        rows.push((sweep.name, row));
         sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += x);
     }
     rows.push(("all".to_owned(), sums));
@@ -205,7 +220,7 @@ fn suite(args: &Args, speeds: &Speeds) -> anyhow::Result<String> {
 }
 
 /// Hours with the digits that are significant in an estimate.
-fn hours(hours: f64) -> String {
+pub(super) fn hours(hours: f64) -> String {
     match hours {
         h if h < 0.095 => format!("{h:.2}"),
         h if h < 9.95 => format!("{h:.1}"),
@@ -294,7 +309,7 @@ fn describe(
         let _ = writeln!(text, "{change}");
     }
     if left > 0 {
-        let workers = speeds.machine().map_or_else(cores, |(_, workers)| workers);
+        let workers = workers(speeds);
         let measured = cohorts.iter().all(|c| speeds.knows(&c.shape(), c.jobs().len()));
         let _ = writeln!(
             text,
@@ -319,8 +334,8 @@ fn describe(
 /// The most rows of the table of models.
 const MAX_MODELS: usize = 40;
 
-/// A row for each network that the plan trains.
-fn models(plan: &Plan) -> String {
+/// The networks that the plan trains, each with its number of jobs.
+fn networks(plan: &Plan) -> Vec<(Shape, usize)> {
     let mut rows: Vec<(Shape, usize)> = Vec::new();
     let mut known: HashMap<_, usize> = HashMap::new();
     for planned in &plan.jobs {
@@ -332,11 +347,18 @@ fn models(plan: &Plan) -> String {
         });
         rows[row].1 += 1;
     }
+    rows
+}
+
+/// Bytes of memory of a CPU worker that trains so many jobs of a network.
+fn memory((shape, jobs): &(Shape, usize)) -> f64 {
+    cost::PROGRAM_MEMORY + cost::memory(shape, cost::cpu_width(shape).min(*jobs))
+}
+
+/// A row for each network that the plan trains.
+fn models(plan: &Plan) -> String {
     type Row = (Shape, usize);
-    let memory = |(shape, jobs): &Row| {
-        let width = cost::cpu_width(shape).min(*jobs);
-        scaled(cost::PROGRAM_MEMORY + cost::memory(shape, width), "B")
-    };
+    let rows = networks(plan);
     let columns = vec![
         Heading::new("model").cell(|(shape, _): &Row| shape.arch.to_string()),
         Heading::new("norm").cell(|(shape, _): &Row| shape.norm.to_string()),
@@ -346,7 +368,7 @@ fn models(plan: &Plan) -> String {
             .cell(|(shape, _): &Row| scaled(ModelCost::of(shape).parameters as f64, "")),
         Heading::number("forward/image")
             .cell(|(shape, _): &Row| scaled(ModelCost::of(shape).forward_flop, "FLOP")),
-        Heading::number("memory").cell(memory),
+        Heading::number("memory").cell(|row: &Row| scaled(memory(row), "B")),
     ];
     let more = rows.len().saturating_sub(MAX_MODELS);
     let more = if more > 0 { format!("\n… and {more} more") } else { String::new() };

@@ -1,12 +1,18 @@
 //! `wninit status DIR`: the progress of a sweep.
 
+mod watch;
+
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use chrono::Utc;
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::Serialize;
 
+use wninit_core::cli::Root;
+use wninit_core::cli::json::{self, JsonArgs};
 use wninit_core::console;
 use wninit_core::fmt::duration;
 use wninit_core::grid::{Grid, Overrides};
@@ -23,12 +29,25 @@ use wninit_stats::summary;
 ///
 /// Reads the sweep's files, even while it runs.
 #[derive(clap::Args, Debug)]
+#[command(after_help = "\
+Examples:
+  wninit status results/depth
+  wninit status sweeps/depth.toml --watch
+  wninit status results/depth --json")]
 pub struct Args {
-    /// The sweep's folder, such as results/depth
+    /// The sweep's folder, such as results/depth, or its grid
+    #[arg(value_name = "DIR|GRID")]
     pub dir: PathBuf,
+    #[command(flatten)]
+    pub results: Root,
+    #[command(flatten)]
+    pub json: JsonArgs,
     /// Exit with 3 unless every job of the plan is finished and no claim needs more seeds
     #[arg(long)]
     pub check: bool,
+    /// Show it every 2 s until all jobs are finished
+    #[arg(long, conflicts_with_all = ["json", "check"])]
+    pub watch: bool,
 }
 
 /// Prints the state of a sweep.
@@ -36,38 +55,70 @@ pub struct Args {
 /// # Errors
 /// The folder is not a sweep's, or its files cannot be read.
 pub fn run(args: &Args) -> Result<u8> {
-    let status = Status::of(&args.dir)?;
-    console::print(&status.to_string())?;
-    let complete = status.failed == 0 && status.missing == 0 && !status.open;
-    Ok(if args.check && !complete { 3 } else { 0 })
+    let dir = args.results.folder(&args.dir)?;
+    if args.watch {
+        return watch::watch(&dir);
+    }
+    let status = Status::of(&dir)?;
+    match args.json.json {
+        true => json::print(&status)?,
+        false => console::print(&status.to_string())?,
+    }
+    Ok(if args.check && !status.complete { 3 } else { 0 })
+}
+
+/// The progress of a sweep: what `wninit status --json` prints.
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Status {
+    /// the sweep's folder
+    pub folder: String,
+    /// jobs of the plan
+    pub planned: usize,
+    /// finished jobs: ok + diverged
+    pub finished: usize,
+    /// jobs that trained to the end
+    pub ok: usize,
+    /// jobs that diverged
+    pub diverged: usize,
+    /// jobs that failed and have not finished since; the next run tries them again
+    pub failed: usize,
+    /// jobs without a result, those at work included
+    pub missing: usize,
+    /// finished jobs that are no longer in the plan
+    pub orphaned: usize,
+    /// whether a claim needs more seeds than are planned so far
+    pub claims_open: bool,
+    /// whether all jobs are finished and no claim needs more seeds
+    pub complete: bool,
+    /// why jobs failed, by the last attempt at each
+    pub failures: Vec<String>,
+    /// the processes that train
+    pub running: Vec<Process>,
 }
 
 /// A process that works on a sweep, or on a shard of it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Process {
-    /// The shard's folder name; `None` for the whole sweep.
+    /// the shard's folder name; null for the whole sweep
     pub shard: Option<String>,
-    pub holder: Holder,
-    pub progress: Option<RunProgress>,
-}
-
-#[derive(Clone, Debug)]
-pub struct Status {
-    pub dir: PathBuf,
-    pub planned: usize,
-    pub ok: usize,
-    pub diverged: usize,
-    /// Jobs that failed and have not finished since.
-    pub failed: usize,
-    /// Jobs without a result, in-flight ones included.
-    pub missing: usize,
-    /// Finished jobs that are no longer in the plan.
-    pub orphaned: usize,
-    /// Whether a claim needs more seeds than are planned so far.
-    pub open: bool,
-    /// Why jobs failed, by the last attempt at each.
-    pub reasons: Vec<String>,
-    pub runs: Vec<Process>,
+    /// its process id; 0 if that is not known
+    pub pid: u32,
+    /// the machine on which it runs
+    pub host: String,
+    /// when it started (RFC 3339, UTC)
+    #[schemars(with = "String")]
+    pub since: DateTime<Utc>,
+    /// jobs at work; null before its first report
+    pub jobs: Option<usize>,
+    /// fraction of its work that is done, weighted by cost
+    pub fraction: Option<f64>,
+    /// estimated seconds until it ends
+    pub eta_seconds: Option<f64>,
+    /// when it last reported (RFC 3339, UTC)
+    #[schemars(with = "Option<String>")]
+    pub updated_at: Option<DateTime<Utc>>,
 }
 
 impl Status {
@@ -99,7 +150,7 @@ impl Status {
                 last.insert(failure.id, failure);
             }
         }
-        let mut runs = Vec::new();
+        let mut running = Vec::new();
         for folder in folders(dir)? {
             let held =
                 holder(&folder).with_context(|| "cannot tell whether the sweep is running")?;
@@ -109,22 +160,36 @@ impl Status {
                 // An earlier process may have left its progress report.
                 let progress = RunProgress::read(&folder)
                     .filter(|p| (p.pid, &p.host) == (holder.pid, &holder.host));
-                runs.push(Process { shard, holder, progress });
+                running.push(Process {
+                    shard,
+                    pid: holder.pid,
+                    host: holder.host,
+                    since: holder.since,
+                    jobs: progress.as_ref().map(|p| p.running),
+                    fraction: progress.as_ref().map(|p| p.fraction),
+                    eta_seconds: progress.as_ref().and_then(|p| p.eta_seconds),
+                    updated_at: progress.map(|p| p.updated_at),
+                });
             }
         }
         let count = |outcome| plan.iter().filter(|id| outcomes.get(id) == Some(&outcome)).count();
         let (ok, diverged) = (count(Outcome::Ok), count(Outcome::Diverged));
+        let finished = ok + diverged;
+        let all = finished == plan.len();
+        let claims_open = all && needs_seeds(dir)?;
         Ok(Status {
-            dir: dir.to_owned(),
+            folder: dir.display().to_string(),
             planned: plan.len(),
+            finished,
             ok,
             diverged,
             failed: last.len(),
-            missing: plan.len() - ok - diverged - last.len(),
-            open: ok + diverged == plan.len() && needs_seeds(dir)?,
-            orphaned: outcomes.len() - ok - diverged,
-            reasons: failure_lines(last.values()),
-            runs,
+            missing: plan.len() - finished - last.len(),
+            orphaned: outcomes.len() - finished,
+            claims_open,
+            complete: all && !claims_open,
+            failures: failure_lines(last.values()),
+            running,
         })
     }
 }
@@ -146,12 +211,12 @@ fn needs_seeds(dir: &Path) -> Result<bool> {
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let share = |n: usize| 100.0 * n as f64 / self.planned.max(1) as f64;
-        let finished = self.ok + self.diverged;
-        writeln!(f, "{}: {} jobs planned", self.dir.display(), self.planned)?;
+        writeln!(f, "{}: {} jobs planned", self.folder, self.planned)?;
         writeln!(
             f,
-            "  finished {finished:>9}  ({:.1} %): {} ok, {} diverged",
-            share(finished),
+            "  finished {:>9}  ({:.1} %): {} ok, {} diverged",
+            self.finished,
+            share(self.finished),
             self.ok,
             self.diverged
         )?;
@@ -166,34 +231,32 @@ impl fmt::Display for Status {
                 self.orphaned
             )?;
         }
-        for line in &self.reasons {
+        for line in &self.failures {
             writeln!(f, "  {line}")?;
         }
-        if self.runs.is_empty() {
-            return match finished == self.planned {
-                true if self.open => {
+        if self.running.is_empty() {
+            return match self.finished == self.planned {
+                true if self.claims_open => {
                     writeln!(f, "claims are open: the next `wninit run` adds seeds")
                 }
                 true => writeln!(f, "complete"),
                 false => writeln!(f, "not running"),
             };
         }
-        for run in &self.runs {
+        for run in &self.running {
+            let Process { pid, host, since, .. } = run.clone();
+            let holder = Holder { pid, host, since };
             match &run.shard {
-                Some(shard) => write!(f, "running, shard {shard}: {}", run.holder)?,
-                None => write!(f, "running: {}", run.holder)?,
+                Some(shard) => write!(f, "running, shard {shard}: {holder}")?,
+                None => write!(f, "running: {holder}")?,
             }
-            if let Some(progress) = &run.progress {
-                write!(
-                    f,
-                    "; {} jobs at work, {:.1} % of its work done",
-                    progress.running,
-                    100.0 * progress.fraction
-                )?;
-                if let Some(eta) = progress.eta_seconds {
+            if let (Some(jobs), Some(fraction), Some(at)) = (run.jobs, run.fraction, run.updated_at)
+            {
+                write!(f, "; {jobs} jobs at work, {:.1} % of its work done", 100.0 * fraction)?;
+                if let Some(eta) = run.eta_seconds {
                     write!(f, ", about {} left", duration(eta))?;
                 }
-                let silent = (Utc::now() - progress.updated_at).num_seconds();
+                let silent = (Utc::now() - at).num_seconds();
                 if silent > 60 {
                     write!(f, "; no progress report for {}", duration(silent as f64))?;
                 }
