@@ -55,6 +55,7 @@ fn documented_command_lines_parse() {
         if words.first().is_none_or(|word| word != "wninit") {
             continue;
         }
+        let words: Vec<String> = words.into_iter().take_while(|word| word != "|").collect();
         // With these options of the hand-over between the programs a command line is parsed in
         // full, and then refused because there is nothing to show.
         let output = Command::new(crate::WNINIT)
