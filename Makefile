@@ -98,6 +98,7 @@ data: build ## Get the data sets that GRID needs
 test: setup ## Run the tests; the end says what was skipped, and why
 	@mkdir -p $(dir $(SKIPS)) && rm -f $(SKIPS)
 	@code=0; WNINIT_SKIPS='$(abspath $(SKIPS))' cargo test $(CHECKED) --no-fail-fast || code=$$?; \
+	cargo test $(CHECKED) -p wninit-render || code=$$?; \
 	if [ -e $(SKIPS) ]; then printf '\nSkipped, or run in part:\n'; sort -u $(SKIPS) | sed 's/^/  /'; fi; \
 	exit $$code
 
@@ -151,6 +152,7 @@ gpu-dry-run: setup ## bench-gpu on a pretend GPU: tests the scripts (2 min)
 lint: setup ## Check format, lints, documentation and its tables
 	cargo fmt --all --check
 	cargo clippy $(CHECKED) --all-targets -- -D warnings
+	cargo clippy $(CHECKED) --all-targets -p wninit-render -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc $(CHECKED) --no-deps
 	.venv/bin/python analysis/reproduction.py --check
 	.venv/bin/python analysis/notebooks.py --check

@@ -339,12 +339,11 @@ fn an_interrupt_loses_no_row_and_the_same_command_continues() {
 }
 
 #[test]
-fn networks_that_cannot_be_measured_do_not_stop_the_others() {
+fn missing_data_is_found_before_anything_is_measured() {
     let sandbox = Sandbox::new("[base]\ndepth = 2\n[grid]\ndataset = [\"cifar10\", \"digits\"]\n");
     let result = curvature(&sandbox, &["--data", "nowhere"]);
-    result.expect(3, &["failed", "nowhere", "2/2 networks"]);
-    let rows = rows(&sandbox);
-    assert_eq!(rows.iter().map(|row| row["dataset"].as_str()).collect::<Vec<_>>(), ["digits"]);
+    result.expect(2, &["cifar10", "nowhere", "wninit fetch"]);
+    assert!(!sandbox.sweep().join("curvature.csv").exists());
 }
 
 #[test]

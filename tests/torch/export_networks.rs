@@ -197,6 +197,6 @@ fn what_cannot_be_exported_is_refused_and_says_what_to_do() {
     unknown.expect(2, &["--job 0123456789ab", "no such job", "plan.csv"]);
     run(&["export", "results/sweep", "--job", &diverged, "--at", "best"])
         .expect(2, &["diverged before an epoch was whole", "--at start"]);
-    run(&["export", "results/none", "--job", &diverged]).expect(2, &["no such job"]);
+    run(&["export", "results/none", "--job", &diverged]).expect(2, &["results/none"]);
     assert!(exported(&sandbox, &diverged, "start").exists());
 }

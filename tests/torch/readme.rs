@@ -28,7 +28,7 @@ fn documented_commands_run() {
             continue;
         };
         let output = Command::new(crate::wninit())
-            .args(arguments.split_whitespace())
+            .args(arguments.split_whitespace().take_while(|word| *word != "|"))
             .current_dir(folder.path())
             .env_remove("WNINIT_DATA")
             .output()

@@ -120,7 +120,7 @@ fn invalid_requests_are_rejected_before_anything_is_submitted() {
     for array in ["0", "x", "4%0", "4%", "-1", "1-4", "100001"] {
         refused(&[&format!("--array={array}")], &["16%4"]);
     }
-    refused(&["--array=4", "--time=1:00\n#SBATCH --uid=1"], &["control character"]);
+    refused(&["--array=4", "--time=1:00\n#SBATCH --uid=1"], &["expected minutes"]);
     refused(&["--array=4", "--sbatch=hold"], &["--sbatch=--qos=high"]);
     refused(&["--array=4", "--partition="], &["--partition is empty"]);
     refused(&["--array=4", "--results=a\\b"], &["backslash"]);

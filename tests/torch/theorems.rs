@@ -106,21 +106,16 @@ fn the_data_dependent_gain_grows_the_gradient_by_a_fifth_with_each_layer() {
     tch::manual_seed(7);
     let images = Tensor::randn([128, 1, 20, 20], CPU);
     let out = Tensor::randn([1, 128, 10], CPU);
-    let arch = Arch::Mlp { depth: 40, width: 400 };
-    // By how much a gradient's norm grows from a layer to the one before it.
-    let growth = |name: &str| {
-        let start = config(arch, [1, 20, 20]);
+    // The norm of the gradient that arrives at the input.
+    let arrives = |name: &str, depth: u32| {
+        let start = config(Arch::Mlp { depth, width: 400 }, [1, 20, 20]);
         let model = Model::initialised(start, init(name), 8, || images.copy());
-        let mut z = HashMap::new();
-        let mut see = |name: &str, result: &Tensor| {
-            z.insert(name.to_owned(), result.shallow_clone());
-        };
         let x = images.unsqueeze(0).set_requires_grad(true);
-        let loss = (model.logits(&x, &mut Pass::Observe(&mut see)) * &out).sum(Kind::Float);
-        let ends = [&z["hidden.4"], &z["hidden.34"]];
-        let gradients = Tensor::run_backward(&[loss], &ends, false, false);
-        (norm(&gradients[0]) / norm(&gradients[1])).powf(1.0 / 30.0)
+        let loss = (model.logits(&x, &mut Pass::Observe(&mut |_, _| ())) * &out).sum(Kind::Float);
+        norm(&Tensor::run_backward(&[loss], &[x], false, false)[0])
     };
+    // By how much it grows with each of 30 further layers.
+    let growth = |name: &str| (arrives(name, 40) / arrives(name, 10)).powf(1.0 / 30.0);
     // A layer's g² is the inverse of the variance of a normal variable's ReLU, ½ − 1/(2π), and the
     // ReLU passes half of a squared gradient back: docs/theory.md.
     let expected = (PI / (PI - 1.0)).sqrt();
@@ -273,7 +268,8 @@ fn the_layers_backward_pass_equals_autograd() {
             model.params().into_iter().map(|p| p.value.shallow_clone()).collect();
         let theirs = Tensor::run_backward(&[loss], &values, false, false);
         for ((param, ours), theirs) in model.params().into_iter().zip(&ours).zip(&theirs) {
-            let scale = f64::try_from(theirs.abs().max()).unwrap().max(1e-3);
+            // Before a batch norm a bias has the gradient 0, and what is left is rounding.
+            let scale = f64::try_from(theirs.abs().max()).unwrap().max(1e-2);
             let off = f64::try_from((ours - theirs).abs().max()).unwrap();
             let what = format!("{arch:?} {activation} {norm} {kind:?}");
             assert!(off < allowed * scale, "{what} {}: {off:e} at {scale:e}", param.name);

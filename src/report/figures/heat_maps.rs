@@ -185,7 +185,7 @@ impl Figures<'_> {
              diverged. " em { "?" } ": nothing finished yet."
         };
         let mut figure = self.figure("Who trains, and how fast", text, [], maps, data);
-        figure.legend = Some(Legend::Scale("1: in the first epoch, 0: never"));
+        figure.legend = Some(Legend::Scale("bright: in the first epoch, dark: in the last"));
         Some(figure)
     }
 }

@@ -33,7 +33,7 @@ impl Summary {
         let tasks: Vec<Task> = self.ranking.chunk_by(|a, b| a.task == b.task).collect();
         let trained = tasks.iter().flat_map(|task| task.iter()).any(|row| row.trained > 0);
         let by_success = |failing: Failing| {
-            self.from_a_depth_on(&tasks, failing).or_else(|| self.in_one_task(&tasks, failing))
+            self.beyond_a_depth(&tasks, failing).or_else(|| self.in_one_task(&tasks, failing))
         };
         let untested =
             || Some(by_success(always_fails)? + " The seeds are too few for a test of all pairs.");
@@ -44,7 +44,7 @@ impl Summary {
             None if !trained => Some("Nothing trains.".to_owned()),
             None => self.decided().or_else(untested).or_else(|| Some(self.by_accuracy(&tasks))),
         };
-        Headline { which, how_sure: how_sure(&tasks), claims: self.verdicts() }
+        Headline { which, how_sure: self.how_sure(&tasks), claims: self.verdicts() }
     }
 
     /// The layers of a row's networks; `None` if its task has networks of several depths.
@@ -59,7 +59,7 @@ impl Summary {
     }
 
     /// "From 50 layers on, a trains in 0 of 24 runs; b in 24 of 24.", if the tasks are depths.
-    fn from_a_depth_on(&self, tasks: &[Task], failing: Failing) -> Option<String> {
+    fn beyond_a_depth(&self, tasks: &[Task], failing: Failing) -> Option<String> {
         let axes = self.task_axes();
         let [axis] = axes[..] else { return None };
         if !["depth", "blocks"].contains(&self.axes[axis].field.name) {
@@ -126,6 +126,51 @@ impl Summary {
         format!("{losers} {verb} in {k} of {n} runs; {others} in {other_k} of {other_n}")
     }
 
+    /// "b is shown to be better than all others at depth 50 and depth 100, not elsewhere."
+    fn how_sure(&self, tasks: &[Task]) -> Option<String> {
+        let worse = |row: &Ranked| {
+            matches!(
+                row.standing,
+                Standing::NeverTrains { shown: true }
+                    | Standing::TrainsLess
+                    | Standing::LessAccurate
+            )
+        };
+        let compared = |task: &&Task| task.len() > 1 && task[0].standing != Standing::NothingTrains;
+        let compared: Vec<Task> = tasks.iter().filter(compared).copied().collect();
+        let shown = compared.iter().filter(|rows| rows[1..].iter().all(worse));
+        let mut best: Vec<(&str, Vec<String>)> = Vec::new();
+        for task in shown {
+            let place = self.place_of(task);
+            match best.iter_mut().find(|(init, _)| *init == task[0].init) {
+                Some((_, places)) => places.push(place),
+                None => best.push((&task[0].init, vec![place])),
+            }
+        }
+        let n = compared.len();
+        let words = |(init, places): &(&str, Vec<String>)| {
+            let places: Vec<&str> = places.iter().map(String::as_str).collect();
+            match places[..] {
+                [""] => format!("{init} is shown to be better than all others"),
+                _ if places.len() == n => {
+                    format!("{init} is shown to be better than all others in every setting")
+                }
+                _ => format!("{init} is shown to be better than all others at {}", and(&places)),
+            }
+        };
+        let all = best.iter().map(|(_, places)| places.len()).sum::<usize>() == n;
+        let words: Vec<String> = best.iter().map(words).collect();
+        match (n, words.is_empty()) {
+            (0, _) => None,
+            (1, true) => Some("No initializer is shown to be better than all others.".to_owned()),
+            (n, true) => Some(format!(
+                "In none of {n} settings is an initializer shown to be better than all others."
+            )),
+            _ if all => Some(words.join("; ") + "."),
+            _ => Some(words.join("; ") + ", not elsewhere."),
+        }
+    }
+
     fn place_of(&self, task: Task) -> String {
         let axes = self.task_axes();
         let words = axes.iter().zip(&task[0].task).filter_map(|(&axis, &at)| {
@@ -161,14 +206,27 @@ impl Summary {
         )
     }
 
-    /// The first claim that compares initializers or settings and is decided.
+    /// The first claim that compares initializers or settings and is decided, overall or else in some
+    /// of its settings.
     fn decided(&self) -> Option<String> {
-        let claims = self.claims.iter().filter(|claim| claim.success.len() == 2);
-        claims.into_iter().find_map(|claim| match claim.verdict() {
+        let claims = || self.claims.iter().filter(|claim| claim.success.len() == 2);
+        let overall = claims().find_map(|claim| match claim.verdict() {
             Verdict::Supported => Some(format!("Supported: {}", claim.text)),
             Verdict::Refuted => Some(format!("Refuted: {}", claim.text)),
             Verdict::Undecided | Verdict::NotTestable => None,
-        })
+        });
+        let in_some =
+            || {
+                claims().find_map(|claim| {
+                let at = claim.answer.settings_with(Verdict::Supported);
+                let against = claim.answer.settings_with(Verdict::Refuted);
+                (claim.answer.settings.len() > 1 && !at.is_empty() && against.is_empty()).then(|| {
+                    let (at, text) = (and(&at), &claim.text);
+                    format!("Supported at {at} (each alone), undecided over all settings: {text}")
+                })
+            })
+            };
+        overall.or_else(in_some)
     }
 
     /// "Trained: a 12 of 24 runs, b 10 of 24."
@@ -194,39 +252,6 @@ impl Summary {
         let words: Vec<String> = counts.map(|(n, verdict)| format!("{n} {verdict}")).collect();
         let n = self.claims.len();
         (n > 0).then(|| format!("{}: {}.", plural(n, "claim"), words.join(", ")))
-    }
-}
-
-/// Whether the initializers that do not come first are shown to be worse in their task.
-fn how_sure(tasks: &[Task]) -> Option<String> {
-    let worse = |row: &Ranked| {
-        matches!(
-            row.standing,
-            Standing::NeverTrains { shown: true } | Standing::TrainsLess | Standing::LessAccurate
-        )
-    };
-    let compared = |task: &&Task| task.len() > 1 && task[0].standing != Standing::NothingTrains;
-    let compared: Vec<Task> = tasks.iter().filter(compared).copied().collect();
-    let shown = compared.iter().filter(|rows| rows[1..].iter().all(worse)).count();
-    let mut rivals: Vec<&str> = Vec::new();
-    for row in compared.iter().flat_map(|rows| &rows[1..]).filter(|row| !worse(row)) {
-        if !rivals.contains(&row.init.as_str()) {
-            rivals.push(&row.init);
-        }
-    }
-    let rivals = and(&rivals);
-    match (compared.len(), shown) {
-        (0, _) => None,
-        (1, 1) => Some("Every other initializer is shown to be worse than the first.".to_owned()),
-        (all, shown) if shown == all => Some(
-            "In every setting, all other initializers are shown to be worse than the first."
-                .to_owned(),
-        ),
-        (1, _) => Some(format!("Not shown to be worse than the first: {rivals}.")),
-        (all, shown) => Some(format!(
-            "In {shown} of {all} settings all other initializers are shown to be worse than the first; \
-             in the rest not {rivals}."
-        )),
     }
 }
 
