@@ -365,6 +365,9 @@ fn on_a_phone_the_page_is_six_screens_at_most_and_nothing_is_cut_off() {
     let open = "return page.querySelectorAll('details:not([open])').length";
     assert_eq!(in_frame(dir.path(), 1280, open).unwrap(), "0");
     assert_ne!(in_frame(dir.path(), 390, open).unwrap(), "0");
+    // So it is on paper.
+    let print = "view.dispatchEvent(new view.Event('beforeprint'));".to_owned() + open;
+    assert_eq!(in_frame(dir.path(), 390, &print).unwrap(), "0");
 }
 
 #[test]

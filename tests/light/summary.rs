@@ -859,6 +859,7 @@ fn the_headline_is_a_decided_claim_if_success_does_not_tell_the_initializers_apa
         Input { records: &records, claims: std::slice::from_ref(&claim), ..Input::default() };
     let headline = Summary::new(&input).unwrap().headline();
     assert_eq!(headline.which.unwrap(), format!("Supported: {}", claim.text));
+    assert!(headline.how_sure.unwrap().contains("n = 7; p = "), "the numbers of the claim");
     assert_eq!(headline.claims.unwrap(), "1 claim: 1 supported.");
 }
 

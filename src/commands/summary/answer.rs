@@ -11,7 +11,7 @@ use wninit_stats::summary::{Headline, Summary};
 pub(super) struct Answer {
     /// which initializer: the main difference between them; null if nothing is compared
     pub which: Option<String>,
-    /// where an initializer is shown to be better than all others; null if nothing is compared
+    /// how sure that is: the numbers of the claim that is stated, else where an initializer is shown to be better than all others; null if nothing is compared
     pub how_sure: Option<String>,
 }
 

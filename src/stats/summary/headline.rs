@@ -19,8 +19,8 @@ pub struct Headline {
     /// Which initializer: the main difference between them. `None` if there is only one and no claim
     /// is decided.
     pub which: Option<String>,
-    /// How sure that is: whether the others are shown to be worse, by the ranking's tests. `None` if
-    /// nothing is compared.
+    /// How sure that is: the numbers of the claim that is stated, else where an initializer is shown
+    /// to be better than all others, by the ranking's tests. `None` if nothing is compared.
     pub how_sure: Option<String>,
     /// How many claims have which verdict. `None` if the sweep has none.
     pub claims: Option<String>,
@@ -38,13 +38,16 @@ impl Summary {
         let untested =
             || Some(by_success(always_fails)? + " The seeds are too few for a test of all pairs.");
         let compared = tasks.iter().any(|task| task.len() > 1);
-        let which = match compared.then(|| by_success(fails_more)).flatten() {
-            Some(shown) => Some(shown),
-            None if !compared => self.decided(),
-            None if !trained => Some("Nothing trains.".to_owned()),
-            None => self.decided().or_else(untested).or_else(|| Some(self.by_accuracy(&tasks))),
+        let shown = compared.then(|| by_success(fails_more)).flatten();
+        let (which, numbers) = match (shown, self.decided()) {
+            (Some(shown), _) => (Some(shown), None),
+            (None, Some((claim, numbers))) if trained || !compared => (Some(claim), Some(numbers)),
+            _ if !compared => (None, None),
+            _ if !trained => (Some("Nothing trains.".to_owned()), None),
+            _ => (untested().or_else(|| Some(self.by_accuracy(&tasks))), None),
         };
-        Headline { which, how_sure: self.how_sure(&tasks), claims: self.verdicts() }
+        let how_sure = numbers.or_else(|| self.how_sure(&tasks));
+        Headline { which, how_sure, claims: self.verdicts() }
     }
 
     /// The layers of a row's networks; `None` if its task has networks of several depths.
@@ -207,25 +210,29 @@ impl Summary {
     }
 
     /// The first claim that compares initializers or settings and is decided, overall or else in some
-    /// of its settings.
-    fn decided(&self) -> Option<String> {
+    /// of its settings, with its numbers.
+    fn decided(&self) -> Option<(String, String)> {
         let claims = || self.claims.iter().filter(|claim| claim.success.len() == 2);
         let overall = claims().find_map(|claim| match claim.verdict() {
-            Verdict::Supported => Some(format!("Supported: {}", claim.text)),
-            Verdict::Refuted => Some(format!("Refuted: {}", claim.text)),
+            Verdict::Supported => Some((format!("Supported: {}", claim.text), claim.brief())),
+            Verdict::Refuted => Some((format!("Refuted: {}", claim.text), claim.brief())),
             Verdict::Undecided | Verdict::NotTestable => None,
         });
-        let in_some =
-            || {
-                claims().find_map(|claim| {
+        let in_some = || {
+            claims().find_map(|claim| {
                 let at = claim.answer.settings_with(Verdict::Supported);
                 let against = claim.answer.settings_with(Verdict::Refuted);
-                (claim.answer.settings.len() > 1 && !at.is_empty() && against.is_empty()).then(|| {
-                    let (at, text) = (and(&at), &claim.text);
-                    format!("Supported at {at} (each alone), undecided over all settings: {text}")
-                })
+                (claim.answer.settings.len() > 1 && !at.is_empty() && against.is_empty()).then(
+                    || {
+                        let (at, text) = (and(&at), &claim.text);
+                        let said = format!(
+                            "Supported at {at} (each alone), undecided over all settings: {text}"
+                        );
+                        (said, format!("Over all settings: {}", claim.brief()))
+                    },
+                )
             })
-            };
+        };
         overall.or_else(in_some)
     }
 
