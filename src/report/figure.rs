@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::chart::{Chart, Legend, WIDTH};
-use super::markup::{csv_link, px, slug};
+use super::markup::{csv_link, px, slug, svg_link};
 use super::theme::Theme;
 use wninit_core::table::{Datum, csv};
 
@@ -51,7 +51,10 @@ impl Figure {
                 @if let Some(legend) = &self.legend { (legend.paragraph()) }
                 div.panels { @for panel in &self.panels { (panel) } }
                 figcaption.fine { b { "Figure " (number) ". " (self.title) ". " } (self.text) }
-                p.data { (csv_link(&self.slug(), "Data (CSV)", &self.data.csv())) }
+                p.data {
+                    (csv_link(&self.slug(), "Data (CSV)", &self.data.csv())) " "
+                    (svg_link(&self.slug(), "Picture (SVG)", &self.svg(Theme::Light)))
+                }
             }
         }
     }

@@ -88,8 +88,21 @@ pub fn listed(items: &[Markup], before_last: &str) -> Markup {
 
 /// A link that contains a CSV file.
 pub fn csv_link(file: &str, text: &str, csv: &[u8]) -> Markup {
-    let mut uri = String::with_capacity(csv.len() * 5 / 4);
-    for &byte in csv {
+    let href = contained("text/csv;charset=utf-8", csv);
+    html! { a.csv download={ (file) ".csv" } href=(href) { (text) } }
+}
+
+/// A link that contains an SVG file.
+pub fn svg_link(file: &str, text: &str, svg: &str) -> Markup {
+    let href = contained("image/svg+xml", svg.as_bytes());
+    html! { a download={ (file) ".svg" } href=(href) { (text) } }
+}
+
+/// The address of a file that stands in the address.
+fn contained(kind: &str, bytes: &[u8]) -> String {
+    let mut uri = format!("data:{kind},");
+    uri.reserve(bytes.len() * 5 / 4);
+    for &byte in bytes {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b',' => {
                 uri.push(char::from(byte));
@@ -99,7 +112,7 @@ pub fn csv_link(file: &str, text: &str, csv: &[u8]) -> Markup {
             }
         }
     }
-    html! { a.csv download={ (file) ".csv" } href={ "data:text/csv;charset=utf-8," (uri) } { (text) } }
+    uri
 }
 
 /// A name as the title of a link or the id of a section: lower-case letters, digits and dashes.

@@ -284,6 +284,9 @@ fn the_page_fetches_nothing_and_every_figure_carries_its_data() {
         let csv = link.strip_prefix("data:text/csv;charset=utf-8,").unwrap();
         let rows = csv.matches("%0A").count();
         assert!(rows > 1, "{csv}");
+        // The picture has its own colours, to be pasted elsewhere.
+        let picture = figure.descendants().filter_map(|n| n.attribute("href")).nth(1).unwrap();
+        assert!(picture.starts_with("data:image/svg+xml,%3Csvg") && !picture.contains("var%28"));
     }
     assert_eq!(report(dir.path()), html, "the same results give the same page");
 }
