@@ -70,7 +70,8 @@ mod tests {
     fn every_variable_of_the_style_sheets_is_a_colour_of_each_theme() {
         let sheets = concat!(include_str!("style.css"), include_str!("chart.css"));
         let names = sheets.split("var(--").skip(1).filter_map(|rest| rest.split(')').next());
-        for name in names.chain(["c0", "c7"]) {
+        // `--panels` is no colour: a page sets it for each figure.
+        for name in names.filter(|name| *name != "panels").chain(["c0", "c7"]) {
             assert!(Theme::Dark.colour(name).is_some(), "--{name}");
         }
         assert_eq!(Theme::Light.resolve("a var(--c0) b var(--ink)"), "a #0072b2 b #1b1f24");
