@@ -281,3 +281,13 @@ fn watching_ends_with_the_sweep_or_with_ctrl_c() {
     drop(pipe);
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
+
+#[test]
+fn a_folder_that_is_no_sweeps_is_bad_input() {
+    let empty = tempfile::tempdir().unwrap();
+    for command in ["status", "summary", "report", "figures"] {
+        let output = Command::new(crate::WNINIT).arg(command).arg(empty.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{command}: {output:?}");
+        assert!(text(&output.stderr).contains("a sweep's folder"), "{command}: {output:?}");
+    }
+}

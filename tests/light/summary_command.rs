@@ -160,7 +160,7 @@ fn without_its_grid_a_sweep_still_has_a_summary_and_a_note_says_what_is_gone() {
 fn what_is_no_sweep_is_an_error_and_leaves_no_trace() {
     let dir = folder();
     let output = summary(dir.path(), &[]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("neither plan.csv nor runs.csv"));
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 

@@ -6,13 +6,13 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use wninit_core::cli::Root;
 use wninit_core::cli::json::{self, JsonArgs};
+use wninit_core::cli::{Root, usage};
 use wninit_core::console;
 use wninit_core::fmt::duration;
 use wninit_core::grid::{Grid, Overrides};
@@ -128,16 +128,16 @@ impl Status {
     /// The folder is not a sweep's, or its files cannot be read.
     pub fn of(dir: &Path) -> Result<Status> {
         if !dir.is_dir() {
-            bail!(
+            return Err(usage(format!(
                 "there is no folder {}; a sweep's folder is ROOT/NAME, such as results/depth",
                 dir.display()
-            );
+            )));
         }
         let Some(plan) = planned_ids(dir)? else {
-            bail!(
+            return Err(usage(format!(
                 "{} holds no plan.csv, so it is not a sweep's folder; name one such as results/depth",
                 dir.display()
-            );
+            )));
         };
         let outcomes = read_outcomes(dir)?;
         let plan: HashSet<JobId> = plan.into_iter().collect();

@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use anyhow::bail;
-
+use wninit_core::cli::usage;
 use wninit_core::fmt::plural;
 use wninit_core::grid::{Explored, Grid, Overrides};
 use wninit_core::job::{Job, JobId};
@@ -34,15 +33,18 @@ impl Folder {
     /// The folder is not a sweep's, or a file other than its grid cannot be read.
     pub fn read(dir: &Path) -> anyhow::Result<Folder> {
         if !dir.is_dir() {
-            bail!("there is no folder {}; name a sweep's, such as results/depth", dir.display());
+            return Err(usage(format!(
+                "there is no folder {}; name a sweep's, such as results/depth",
+                dir.display()
+            )));
         }
         let runs = read_runs(dir)?;
         let planned = planned_jobs(dir)?;
         if planned.is_none() && runs.records.is_empty() {
-            bail!(
+            return Err(usage(format!(
                 "{} is not a sweep's folder: it has neither plan.csv nor runs.csv",
                 dir.display()
-            );
+            )));
         }
         let full = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
         let mut folder = Folder {
