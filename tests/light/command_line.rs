@@ -248,7 +248,7 @@ fn the_short_version_is_one_line() {
     assert_eq!(stdout(dir.path(), &["-V"]), format!("wninit {}\n", env!("CARGO_PKG_VERSION")));
     // Without the other program, the long one says so.
     let alone = dir.path().join("wninit");
-    fs::copy(crate::WNINIT, &alone).unwrap();
+    crate::copy_program(&alone);
     let output = Command::new(&alone).arg("--version").output().unwrap();
     assert!(output.status.success() && text(&output.stdout).starts_with("wninit "), "{output:?}");
     assert!(text(&output.stderr).contains("wninit-torch, which belongs beside"), "{output:?}");

@@ -82,7 +82,7 @@ fn what_cannot_be_drawn_is_refused_with_what_to_do() {
     // The program alone, without the one that renders.
     let alone = folder();
     let program = alone.path().join("wninit");
-    fs::copy(crate::WNINIT, &program).unwrap();
+    crate::copy_program(&program);
     let output =
         Command::new(&program).args(["figures", &depth, "--out", &dir, "--format", "pdf"]).output();
     refused(output.unwrap(), "build it with `make figures`");

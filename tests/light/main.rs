@@ -46,6 +46,13 @@ mod verdicts;
 /// The program.
 const WNINIT: &str = env!("CARGO_BIN_EXE_wninit");
 
+/// Copies the program to `to`. `cp` does it, because a file that this process has open for writing
+/// cannot be executed while another test's new process still holds it ("text file busy").
+fn copy_program(to: &std::path::Path) {
+    let copied = std::process::Command::new("cp").arg(WNINIT).arg(to).status();
+    assert!(copied.unwrap().success());
+}
+
 /// The repository.
 fn root() -> &'static std::path::Path {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
