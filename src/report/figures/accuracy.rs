@@ -1,24 +1,13 @@
 //! Test accuracy over depth, and over the learning rate.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use maud::html;
 
-use super::{Figure, Figures, charts};
-use crate::report::chart::{ChartAxis, Drawing, Lines, Point, Scale};
+use super::{Figure, Figures, OVER_DEPTH, OVER_RATE, Over, charts};
+use crate::report::chart::{ChartAxis, Drawing, Lines, Point};
 use wninit_core::fmt::percent;
 use wninit_stats::describe;
 use wninit_stats::inference::Inference;
 use wninit_stats::interval::{FRACTION, LEVEL};
-use wninit_stats::summary::CellSummary;
-
-/// The horizontal axis.
-struct Over {
-    title: &'static str,
-    label: &'static str,
-    column: &'static str,
-    value: fn(&CellSummary) -> f64,
-}
 
 impl Figures<'_> {
     pub(super) fn accuracy_over_depth(&self) -> Option<Figure> {
@@ -29,14 +18,9 @@ impl Figures<'_> {
             Some(_) => ", each at the learning rate with the best validation accuracy",
             None => "",
         };
-        let over = Over {
-            title: "Test accuracy over depth",
-            label: "depth (layers)",
-            column: "layers",
-            value: |cell| f64::from(cell.job.arch.layers()),
-        };
+        let (title, over) = ("Test accuracy over depth", &OVER_DEPTH);
         let axes = self.task_axes(&["depth", "blocks"]);
-        self.accuracy(&over, rates, &["lr"], &self.summary.chosen, &axes)
+        self.accuracy(title, over, rates, &["lr"], &self.summary.chosen, &axes)
     }
 
     /// If depth varies, the heat maps show this.
@@ -45,42 +29,27 @@ impl Figures<'_> {
         if self.depth_varies() {
             return None;
         }
-        let over = Over {
-            title: "Test accuracy over learning rate",
-            label: "learning rate",
-            column: "lr",
-            value: |cell| cell.job.lr,
-        };
+        let (title, over) = ("Test accuracy over learning rate", &OVER_RATE);
         let cells: Vec<usize> = self.all_cells().collect();
         let mut axes = self.task_axes(&[]);
         axes.extend(self.warmup_axis());
-        self.accuracy(&over, "", &["lr", "warmup_epochs"], &cells, &axes)
+        self.accuracy(title, over, "", &["lr", "warmup_epochs"], &cells, &axes)
     }
 
     fn accuracy(
         &self,
+        title: &str,
         over: &Over,
         rates: &str,
         shown: &[&str],
         cells: &[usize],
         axes: &[usize],
     ) -> Option<Figure> {
-        let xs: BTreeSet<u64> =
-            cells.iter().map(|&i| (over.value)(self.cell(i)).to_bits()).collect();
-        let xs: Vec<f64> = xs.into_iter().map(f64::from_bits).filter(|x| x.is_finite()).collect();
-        if xs.len() < 2 {
-            return None;
-        }
-        let x = ChartAxis::with_ticks(over.label, Scale::over(xs.iter().copied()), xs);
+        let x = self.axis_over(over, cells.iter().copied())?;
         let columns =
             ["panel", "init", over.column, "trained", "runs", "mean", "low", "high", "seeds"];
         let (panels, data) = self.panels(&columns, axes, cells.iter().copied(), |group, row| {
-            let mut at: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
-            for &i in group.cells {
-                at.entry((over.value)(self.cell(i)).to_bits()).or_default().push(i);
-            }
-            let points = at.into_iter().filter_map(|(bits, cells)| {
-                let x = f64::from_bits(bits);
+            let points = self.by_value(over, group.cells).filter_map(|(x, cells)| {
                 let (values, trained, runs) = self.by_seed(&cells);
                 let (mean, n) = (describe::mean(&values), values.len());
                 let interval =
@@ -121,6 +90,6 @@ impl Figures<'_> {
             "Mean over the seeds that train, with its " (percent(LEVEL)) " interval (Student's t)" (rates)
             ". No point: no run trains; the table above shows how many do." (self.averaged("Averaged", shown))
         };
-        Some(self.figure(over.title, text, cells.iter().copied(), panels, data))
+        Some(self.figure(title, text, cells.iter().copied(), panels, data))
     }
 }

@@ -1,6 +1,6 @@
 //! Maps over learning rate and depth: how accurate, and how fast.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use maud::html;
 
@@ -9,7 +9,7 @@ use crate::report::chart::{Chart, Heat, Legend, Look, Square};
 use wninit_core::fmt::significant;
 use wninit_core::table::Datum;
 use wninit_stats::describe;
-use wninit_stats::summary::{CellSummary, Counts, RunEnding, RunSummary, chance};
+use wninit_stats::summary::{Counts, RunEnding, RunSummary, chance};
 
 /// The cells of an arm at one learning rate and depth.
 struct Spot<'g> {
@@ -29,11 +29,10 @@ impl Figures<'_> {
     ) -> Option<(Vec<Chart>, FigureData)> {
         let lr = self.summary.axis("lr")?;
         // Of the networks of an arm at one depth, only the learning rate differs.
-        let several_rates = self.summary.cells.iter().any(|a| {
-            let like = |b: &&CellSummary| {
-                b.arm == a.arm && b.job.arch == a.job.arch && b.at[lr] != a.at[lr]
-            };
-            self.summary.cells.iter().any(|b| like(&b))
+        let mut rates_of = HashMap::new();
+        let several_rates = self.summary.cells.iter().any(|cell| {
+            let rate = cell.at[lr];
+            *rates_of.entry((cell.arm, cell.job.arch)).or_insert(rate) != rate
         });
         if !self.depth_varies() || !several_rates {
             return None;

@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use maud::{Markup, html};
 
-use super::chart::{Chart, Legend, Lines, Look, Point, Series};
+use super::chart::{Chart, ChartAxis, Legend, Lines, Look, Point, Scale, Series};
 use super::figure::{Figure, FigureData};
 use wninit_core::job::JobId;
 use wninit_core::results::EpochRow;
@@ -38,6 +38,22 @@ pub struct Figures<'a> {
     /// The greatest accuracy, or upper end of an interval, to which all axes of accuracies reach.
     most: f64,
 }
+
+/// The horizontal axis of a figure over depth or over the learning rate.
+struct Over {
+    label: &'static str,
+    /// The name of its column in the data.
+    column: &'static str,
+    value: fn(&CellSummary) -> f64,
+}
+
+const OVER_DEPTH: Over = Over {
+    label: "depth (layers)",
+    column: "layers",
+    value: |cell| f64::from(cell.job.arch.layers()),
+};
+
+const OVER_RATE: Over = Over { label: "learning rate", column: "lr", value: |cell| cell.job.lr };
 
 /// The cells of an arm in a panel.
 struct ArmCells<'g> {
@@ -73,6 +89,11 @@ impl<'a> Figures<'a> {
 
     /// Every figure that applies, the most important first.
     pub fn all(&self) -> Vec<Figure> {
+        // Of a sweep without finished runs, such as one about curvature, they say the most.
+        let (first, later) = match self.summary.counts.finished {
+            0 => (self.published(), None),
+            _ => (None, self.published()),
+        };
         let all = [
             self.success_over_depth(),
             self.speed_maps(),
@@ -80,9 +101,9 @@ impl<'a> Figures<'a> {
             self.success_over_rate(),
             self.accuracy_over_rate(),
             self.accuracy_over_depth(),
-            self.published().filter(|_| self.summary.counts.finished == 0),
+            first,
             Some(self.outcomes()),
-            self.published().filter(|_| self.summary.counts.finished > 0),
+            later,
             self.sorted_settings(),
             self.profiles(),
             self.seed_spread(),
@@ -131,6 +152,24 @@ impl<'a> Figures<'a> {
         let series =
             |(arm, points)| Series { look: Look(arm), name: self.name(arm).to_owned(), points };
         arms.into_iter().map(series).collect()
+    }
+
+    /// The values of some cells on an axis, with a tick at each; `None` if there is only one.
+    fn axis_over(&self, over: &Over, cells: impl Iterator<Item = usize>) -> Option<ChartAxis> {
+        let values: BTreeSet<u64> = cells.map(|i| (over.value)(self.cell(i)).to_bits()).collect();
+        let values: Vec<f64> =
+            values.into_iter().map(f64::from_bits).filter(|x| x.is_finite()).collect();
+        (values.len() > 1)
+            .then(|| ChartAxis::with_ticks(over.label, Scale::over(values.iter().copied()), values))
+    }
+
+    /// Cells by their value on an axis.
+    fn by_value(&self, over: &Over, cells: &[usize]) -> impl Iterator<Item = (f64, Vec<usize>)> {
+        let mut at: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+        for &i in cells {
+            at.entry((over.value)(self.cell(i)).to_bits()).or_default().push(i);
+        }
+        at.into_iter().map(|(bits, cells)| (f64::from_bits(bits), cells))
     }
 
     fn cell(&self, i: usize) -> &'a CellSummary {

@@ -1,24 +1,14 @@
 //! The share of runs that train, over depth or over the learning rate.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use maud::html;
 
-use super::{Figure, Figures, charts};
-use crate::report::chart::{ChartAxis, Drawing, Lines, Point, Scale};
+use super::{Figure, Figures, OVER_DEPTH, OVER_RATE, Over, charts};
+use crate::report::chart::{ChartAxis, Drawing, Lines, Point};
 use wninit_core::fmt::percent;
 use wninit_core::grid::Metric;
 use wninit_stats::inference::Inference;
 use wninit_stats::interval::{Interval, LEVEL};
-use wninit_stats::summary::{CellSummary, RunEnding, RunSummary};
-
-/// The horizontal axis.
-struct Over {
-    title: &'static str,
-    label: &'static str,
-    column: &'static str,
-    value: fn(&CellSummary) -> f64,
-}
+use wninit_stats::summary::{RunEnding, RunSummary};
 
 impl Figures<'_> {
     /// How many runs of each initializer train at each depth, as in the summary's ranking.
@@ -26,13 +16,8 @@ impl Figures<'_> {
         if !self.depth_varies() || self.summary.counts.finished == 0 {
             return None;
         }
-        let over = Over {
-            title: "Success by depth",
-            label: "depth (layers)",
-            column: "layers",
-            value: |cell| f64::from(cell.job.arch.layers()),
-        };
-        self.success(&over, &self.task_axes(&["depth", "blocks"]), &[])
+        let (title, over) = ("Success by depth", &OVER_DEPTH);
+        self.success(title, over, &self.task_axes(&["depth", "blocks"]), &[])
     }
 
     /// The same at each learning rate. If depth varies, the heat maps show this.
@@ -41,25 +26,14 @@ impl Figures<'_> {
         if self.depth_varies() {
             return None;
         }
-        let over = Over {
-            title: "Success by learning rate",
-            label: "learning rate",
-            column: "lr",
-            value: |cell| cell.job.lr,
-        };
+        let (title, over) = ("Success by learning rate", &OVER_RATE);
         let mut axes = self.task_axes(&[]);
         axes.extend(self.warmup_axis());
-        self.success(&over, &axes, &["lr", "warmup_epochs"])
+        self.success(title, over, &axes, &["lr", "warmup_epochs"])
     }
 
-    fn success(&self, over: &Over, axes: &[usize], shown: &[&str]) -> Option<Figure> {
-        let xs: BTreeSet<u64> =
-            self.summary.cells.iter().map(|cell| (over.value)(cell).to_bits()).collect();
-        let xs: Vec<f64> = xs.into_iter().map(f64::from_bits).collect();
-        if xs.len() < 2 {
-            return None;
-        }
-        let x = ChartAxis::with_ticks(over.label, Scale::over(xs.iter().copied()), xs);
+    fn success(&self, title: &str, over: &Over, axes: &[usize], shown: &[&str]) -> Option<Figure> {
+        let x = self.axis_over(over, self.all_cells())?;
         let diverged = self.summary.success_metric == Metric::Diverged;
         let (succeed, explained) = match diverged {
             true => ("do not diverge", ""),
@@ -70,12 +44,7 @@ impl Figures<'_> {
         };
         let columns = ["panel", "init", over.column, "trained", "runs", "share", "low", "high"];
         let (panels, data) = self.panels(&columns, axes, self.all_cells(), |group, row| {
-            let mut at: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
-            for &i in group.cells {
-                at.entry((over.value)(self.cell(i)).to_bits()).or_default().push(i);
-            }
-            let points = at.into_iter().filter_map(|(bits, cells)| {
-                let x = f64::from_bits(bits);
+            let points = self.by_value(over, group.cells).filter_map(|(x, cells)| {
                 let (mut k, mut n) = (0, 0);
                 for cell in cells.iter().map(|&i| self.cell(i)) {
                     let succeeds = |run: &&RunSummary| match run.ending {
@@ -115,7 +84,7 @@ impl Figures<'_> {
             "The share of runs that " (succeed) ", with its " (percent(LEVEL)) " interval over seeds."
             (explained) (self.averaged("Pooled", shown))
         };
-        Some(self.figure(over.title, text, self.all_cells(), panels, data))
+        Some(self.figure(title, text, self.all_cells(), panels, data))
     }
 
     /// The interval of a share of runs: Clopper and Pearson's if each is of another seed, else that

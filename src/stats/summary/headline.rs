@@ -131,14 +131,8 @@ impl Summary {
 
     /// "b is shown to be better than all others at depth 50 and depth 100, not elsewhere."
     fn how_sure(&self, tasks: &[Task]) -> Option<String> {
-        let worse = |row: &Ranked| {
-            matches!(
-                row.standing,
-                Standing::NeverTrains { shown: true }
-                    | Standing::TrainsLess
-                    | Standing::LessAccurate
-            )
-        };
+        let worse =
+            |row: &Ranked| row.standing.fails_more() || row.standing == Standing::LessAccurate;
         let compared = |task: &&Task| task.len() > 1 && task[0].standing != Standing::NothingTrains;
         let compared: Vec<Task> = tasks.iter().filter(compared).copied().collect();
         let shown = compared.iter().filter(|rows| rows[1..].iter().all(worse));
@@ -273,9 +267,7 @@ fn and(names: &[&str]) -> String {
 
 /// The arms of which fewer runs train than of the first, shown by a test.
 fn fails_more(task: Task) -> BTreeSet<usize> {
-    let shown =
-        |standing| matches!(standing, Standing::NeverTrains { shown: true } | Standing::TrainsLess);
-    task.iter().filter(|row| shown(row.standing)).map(|row| row.arm).collect()
+    task.iter().filter(|row| row.standing.fails_more()).map(|row| row.arm).collect()
 }
 
 /// The arms of which no run trains.

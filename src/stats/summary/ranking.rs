@@ -38,6 +38,13 @@ pub enum Standing {
     NothingTrains,
 }
 
+impl Standing {
+    /// Whether a test shows that fewer of its runs train than of the first.
+    pub(super) fn fails_more(self) -> bool {
+        matches!(self, Standing::NeverTrains { shown: true } | Standing::TrainsLess)
+    }
+}
+
 /// An arm in a task: a row of `ranking.csv`.
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // COLUMNS documents each
