@@ -102,11 +102,12 @@ test: setup ## Run the tests; the end says what was skipped, and why
 	if [ -e $(SKIPS) ]; then printf '\nSkipped, or run in part:\n'; sort -u $(SKIPS) | sed 's/^/  /'; fi; \
 	exit $$code
 
+# Half of the time these tests wait for programs that they have started.
 .PHONY: check
 check: setup ## Check format, lints and the tests without libtorch (1 min)
 	cargo fmt --all --check
 	cargo clippy $(CHECKED) --all-targets -- -D warnings
-	cargo test $(CHECKED) -p wninit -p wninit-core -p wninit-stats
+	RUST_TEST_THREADS=$$((2 * $$(nproc))) cargo test $(CHECKED) -p wninit -p wninit-core -p wninit-stats
 
 .PHONY: test-fakegpu
 test-fakegpu: setup ## Test the GPU engine on a pretend CUDA runtime (4 min)
@@ -138,6 +139,15 @@ fuzz: setup ## Feed hostile files to every reader, CASES of each (2 min)
 bench: build ## Jobs per hour against PyTorch (30 min, quiet machine)
 	@$(WNINIT) fetch fashion-mnist
 	.venv/bin/python benches/run.py $(BENCH)
+
+.PHONY: bench-scale
+bench-scale: build ## Time and memory of sweeps of up to a million jobs (2 min)
+	@benches/scale.py
+
+.PHONY: bench-decided
+bench-decided: build ## Core-seconds until claims are decided (30 min)
+	@$(WNINIT) fetch fashion-mnist
+	@benches/decided.py
 
 .PHONY: bench-gpu
 bench-gpu: setup ## The same and the tests on a GPU, or a PART of them
@@ -175,12 +185,14 @@ export: .venv/.notebooks-installed ## Export RESULTS TO tensorboard, wandb or ml
 book: $(if $(filter .venv/%,$(MDBOOK)),.venv/.book-installed) ## Make target/book/index.html from docs/
 	@$(MDBOOK) build docs
 
-# While packages are being installed, cargo builds what needs no libtorch.
+# While packages are being installed, cargo builds what needs no libtorch. Then C++ has to start, but
+# not at the cost of the one long compilation that may be under way.
 .PHONY: build
 build: prerequisites ## Build target/release/wninit
 	@if [ -n '$(TORCH)' ] && [ ! -e '$(TORCH)' ]; then \
 	  setsid cargo build --release --locked --keep-going >/dev/null 2>&1 & early=$$!; \
 	  code=0; $(MAKE) setup || code=$$?; \
+	  while pgrep -g $$early -f 'crate-name wninit_core ' >/dev/null 2>&1; do sleep 0.2; done; \
 	  kill -- -$$early 2>/dev/null || kill $$early; wait $$early; exit $$code; \
 	fi
 	@cargo build --release --locked
@@ -199,14 +211,14 @@ clean: ## Remove what was built and installed; data and results stay
 	rm -rf target .venv analysis/out
 
 # Installs the packages of requirements file $(1) into .venv; $(2) is what else to do if that fails. Where an earlier attempt was cut
-# short, its half-written packages look installed to pip, so they are written anew.
+# short, its half-written packages look installed to pip, so they are written anew. Python compiles a module when it first imports it.
 define install
 	@$(PYTHON) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
 	  echo 'Python 3.10 or later with venv is missing: install it (Debian, Ubuntu: apt install python3-venv),' >&2; \
 	  echo 'or name another one: make PYTHON=/path/to/python3' >&2; exit 1; }
 	@.venv/bin/python -m pip --version >/dev/null 2>&1 || { rm -rf .venv && $(PYTHON) -m venv .venv; }
 	@again=; if [ -e $@.begun ]; then again=--ignore-installed; fi; touch $@.begun; \
-	 .venv/bin/python -m pip install $$again $(if $(WHEELS),--no-index --find-links $(call quoted,$(WHEELS))) -r $(1)$(if $(2), || { echo $(call quoted,$(2)) >&2; exit 1; })
+	 .venv/bin/python -m pip install --no-compile $$again $(if $(WHEELS),--no-index --find-links $(call quoted,$(WHEELS))) -r $(1)$(if $(2), || { echo $(call quoted,$(2)) >&2; exit 1; })
 endef
 
 # The link is what .cargo/config.toml refers to, whatever the version of Python.

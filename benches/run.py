@@ -33,6 +33,7 @@ from pathlib import Path
 import torch
 
 import gemm
+import process
 import report
 from workloads import ALL, CPU, GPU, Workload
 
@@ -345,7 +346,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="tiny workloads: tests the way, measures nothing")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--out", type=Path, help="folder of RESULTS.md and results.json [default: benches/; a temporary one with --quick]")
-    parser.add_argument("--wninit", type=Path, default=Path(os.environ.get("WNINIT", ROOT / "target/release/wninit")))
+    parser.add_argument("--wninit", type=Path, default=Path(os.environ.get("WNINIT", process.WNINIT)))
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no further measurement after this time")
     parser.add_argument("--limit", type=float, metavar="SECONDS", help="that one measurement may take")
     parser.add_argument("--resume", action="store_true",

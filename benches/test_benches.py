@@ -24,10 +24,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import baseline_careful  # noqa: E402
 import baseline_harness  # noqa: E402
 import conv_bakeoff  # noqa: E402
+import decided  # noqa: E402
 import images  # noqa: E402
 import models  # noqa: E402
 import report  # noqa: E402
 import run  # noqa: E402
+import scale  # noqa: E402
 from workloads import ALL, CPU, GPU  # noqa: E402
 
 torch.set_num_threads(1)  # small tensors; and other tests may run beside these
@@ -48,6 +50,35 @@ def read_safetensors(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
         numbers = bytearray(raw[start + begin:start + end])
         tensors[name] = torch.frombuffer(numbers, dtype=kinds[entry["dtype"]]).reshape(entry["shape"])
     return metadata, tensors
+
+
+class Scale(unittest.TestCase):
+    def test_every_planned_job_gets_a_row_with_its_own_fields_and_accuracy(self):
+        trained = [{"job_id": "a", "depth": "2", "val_acc": "1", "best_val_acc": "1", "test_acc": "1", "device": "cpu"}]
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            (folder / "plan.csv").write_text("job_id,depth\nb,10\nc,20\nd,30\n")
+            scale.finish(folder, folder / "plan.csv", trained)
+            with (folder / "runs.csv").open(newline="") as runs:
+                rows = list(csv.DictReader(runs))
+        self.assertEqual([(row["job_id"], row["depth"], row["device"]) for row in rows],
+                         [("b", "10", "cpu"), ("c", "20", "cpu"), ("d", "30", "cpu")])
+        self.assertEqual(len({row["test_acc"] for row in rows}), 3)
+        self.assertTrue(all(0 <= float(row["test_acc"]) <= 1 for row in rows))
+
+
+class Decided(unittest.TestCase):
+    def test_a_copy_of_the_grid_differs_in_its_seeds_only(self):
+        with tempfile.TemporaryDirectory() as name:
+            for axis in ("seed = { count = 6 }", "seed = [0, 1]"):
+                grid = Path(name) / "grid.toml"
+                grid.write_text(f"[grid]\nlr = [0.1]\n{axis}   # six\n")
+                (Path(name) / "copy").mkdir(exist_ok=True)
+                copy = Path(decided.with_seeds(grid, "[100, 101]", Path(name) / "copy"))
+                self.assertEqual(copy.read_text(), "[grid]\nlr = [0.1]\nseed = [100, 101]   # six\n")
+            grid.write_text("[grid]\nlr = [0.1]\n")
+            with self.assertRaisesRegex(SystemExit, "0 lines"):
+                decided.with_seeds(grid, "[100, 101]", Path(name) / "copy")
 
 
 class Networks(unittest.TestCase):

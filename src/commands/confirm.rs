@@ -12,7 +12,7 @@ use clap::{Args as _, CommandFactory as _};
 use super::summary::Folder;
 use super::{Cli, plan};
 use wninit_core::cli::run::Options;
-use wninit_core::cli::{Globals, UsageError, become_wninit_torch_with, usage};
+use wninit_core::cli::{Globals, become_wninit_torch_with};
 use wninit_core::console::{self, say, warn};
 use wninit_core::fmt::{plural, significant};
 use wninit_core::grid::{Chosen, Explored, FreshSeeds, Grid, Overrides};
@@ -22,6 +22,7 @@ use wninit_core::plan::speed::Speeds;
 use wninit_core::results::{finished_ids, holder};
 use wninit_core::run::sweep;
 use wninit_core::text_table::{Heading, Style, TextColumn, TextTable};
+use wninit_core::usage::{UsageError, usage};
 use wninit_stats::summary::{self, Choice, Edge};
 use wninit_stats::verdict::CONFIRMING;
 
@@ -121,8 +122,7 @@ pub fn run(args: &Args, globals: &Globals) -> anyhow::Result<u8> {
     if !is_there {
         std::fs::create_dir_all(&target)
             .with_context(|| format!("cannot make the folder {}", target.display()))?;
-        let jobs: Vec<Job> = plan.jobs.into_iter().map(|planned| planned.job).collect();
-        sweep::describe(&target, &grid.to_toml(), &jobs)?;
+        sweep::describe(&target, &grid.to_toml(), &plan.jobs)?;
     }
     if args.plan_only {
         let path = path.display();

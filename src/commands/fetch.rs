@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use wninit_core::cli::{Root, usage};
+use wninit_core::cli::Root;
 use wninit_core::console;
 use wninit_core::data::fetch::{self, Fetched, Options};
 use wninit_core::data::files::Place;
@@ -11,6 +11,7 @@ use wninit_core::data::{self, Sources};
 use wninit_core::grid::Overrides;
 use wninit_core::job::DatasetName;
 use wninit_core::plan::Plan;
+use wninit_core::usage::usage;
 
 /// Download data sets; files are checked, and placed only when complete
 #[derive(clap::Args, Clone, Debug)]

@@ -10,9 +10,11 @@ use clap::ValueEnum;
 
 use super::{signal, summary::Folder};
 use crate::report::{Figure, Theme, figures};
-use wninit_core::cli::{Root, usage};
+use wninit_core::atomic::write_atomically;
+use wninit_core::cli::Root;
 use wninit_core::console;
-use wninit_core::results::{SIGNALS, read_epochs, write_atomically};
+use wninit_core::results::{PLAN, SIGNALS, read_epochs};
+use wninit_core::usage::usage;
 
 /// Write the figures of a sweep as files, for a paper or a page.
 ///
@@ -89,7 +91,7 @@ impl Colours {
 /// The folder has no results, a figure that is asked for does not exist, or a file cannot be
 /// written.
 pub fn run(args: &Args) -> anyhow::Result<u8> {
-    let signals = args.dir.join(SIGNALS).is_file() && !args.dir.join("plan.csv").is_file();
+    let signals = args.dir.join(SIGNALS).is_file() && !args.dir.join(PLAN).is_file();
     let dir = if signals { args.dir.clone() } else { args.results.folder(&args.dir)? };
     let (name, figures) = match signals {
         true => ("signals".to_owned(), signal::figures_in(&dir)?),

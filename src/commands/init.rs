@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::builder::PossibleValuesParser;
 
-use wninit_core::cli::usage;
 use wninit_core::console::{self, say};
 use wninit_core::grid::{Grid, Overrides, template};
+use wninit_core::usage::usage;
 
 macro_rules! shipped {
     ($($name:literal)+) => {

@@ -6,9 +6,10 @@ use anyhow::Context;
 
 use super::summary::Folder;
 use crate::report::{ReportInput, page};
+use wninit_core::atomic::write_atomically;
 use wninit_core::cli::Root;
 use wninit_core::console;
-use wninit_core::results::{read_epochs, write_atomically};
+use wninit_core::results::read_epochs;
 
 /// Make an HTML page about a sweep: its results in figures.
 ///

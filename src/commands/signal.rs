@@ -3,11 +3,12 @@
 use std::f64::consts::{E, SQRT_2};
 use std::path::Path;
 
+use wninit_core::atomic::write_atomically;
 use wninit_core::cli::signal::Args;
 use wninit_core::cli::{Root, Written};
 use wninit_core::console::print;
 use wninit_core::fmt::significant;
-use wninit_core::results::{SIGNALS, Signal, read_signals, signals_csv, write_atomically};
+use wninit_core::results::{SIGNALS, Signal, read_signals, signals_csv};
 use wninit_core::text_table::{Heading, Style, TextTable};
 use wninit_stats::describe;
 

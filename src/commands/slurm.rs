@@ -12,17 +12,18 @@ use sha2::{Digest, Sha256};
 use super::Cli;
 use super::plan::{self, PlannedSweep};
 use crate::slurm::{ARRAY, FINISH, JobArray};
-use wninit_core::cli::{GridArgs, Root, usage};
+use wninit_core::atomic::write_atomically;
+use wninit_core::cli::{GridArgs, Root};
 use wninit_core::console::{self, say, warn};
 use wninit_core::data::{self, Sources, fetch, files};
 use wninit_core::grid::Grid;
-use wninit_core::job::Job;
 use wninit_core::plan::Plan;
 use wninit_core::plan::cost::PROGRAM_MEMORY;
 use wninit_core::plan::shard::Shard;
 use wninit_core::plan::speed::Speeds;
-use wninit_core::results::{finished_ids, write_atomically};
+use wninit_core::results::finished_ids;
 use wninit_core::run::sweep;
+use wninit_core::usage::usage;
 
 /// Train a sweep on a Slurm cluster: a job array with a shard for each task, and a job that merges,
 /// summarises and reports after it
@@ -242,8 +243,7 @@ pub fn run(args: &Args) -> anyhow::Result<u8> {
     write_atomically(&folder.join(FINISH), array.finish_script().as_bytes())?;
     say(&cost(&planned, run.on_gpus));
     if args.submit {
-        let jobs: Vec<Job> = plan.jobs.into_iter().map(|planned| planned.job).collect();
-        sweep::describe(&sweep_dir, &grid.to_toml(), &jobs)?; // for `wninit status`
+        sweep::describe(&sweep_dir, &grid.to_toml(), &plan.jobs)?; // for `wninit status`
         submit(&folder, args.array.count, left, &submitted)?;
     } else {
         console::print_raw(script.as_bytes())?;

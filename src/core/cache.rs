@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 
-use crate::results;
+use crate::atomic::write_atomically;
 
 /// The folder: `WNINIT_CACHE`, or the folder `wninit` in `XDG_CACHE_HOME` or in `~/.cache`.
 pub fn folder() -> Option<PathBuf> {
@@ -28,7 +28,7 @@ pub fn write(name: &str, text: &str) -> anyhow::Result<()> {
         .context("no folder to keep measurements in: set WNINIT_CACHE, XDG_CACHE_HOME or HOME")?;
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot make {}", folder.display()))?;
-    Ok(results::write_atomically(&folder.join(name), text.as_bytes())?)
+    Ok(write_atomically(&folder.join(name), text.as_bytes())?)
 }
 
 /// A device's name as a part of a file name.

@@ -30,6 +30,7 @@
 //!   diverged is a result; a run that the machine cut short is not, and is tried again.
 //! * **A bad grid changes nothing.** The error names file, line and key before anything is written.
 
+pub mod atomic;
 pub mod cache;
 pub mod cli;
 pub mod console;
@@ -46,3 +47,4 @@ pub mod run;
 pub mod table;
 pub mod text;
 pub mod text_table;
+pub mod usage;

@@ -5,6 +5,33 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::describe;
 use crate::interval::{self, Estimate, Interval};
 
+/// A setting's values by seed.
+type BySeed = BTreeMap<u64, f64>;
+
+/// The squared distances of a setting's values from their mean.
+struct Squares<'a> {
+    values: &'a BySeed,
+    mean: f64,
+    sum: f64,
+}
+
+impl Squares<'_> {
+    fn of(values: &BySeed) -> Squares<'_> {
+        let mean = values.values().sum::<f64>() / values.len() as f64;
+        let sum = values.values().map(|x| (x - mean).powi(2)).sum();
+        Squares { values, mean, sum }
+    }
+
+    /// Their sum from the mean of the values that remain without a seed, and its degrees of freedom.
+    fn without(&self, seed: Option<u64>) -> (f64, f64) {
+        let n = self.values.len() as f64;
+        match seed.and_then(|seed| self.values.get(&seed)) {
+            Some(x) => ((self.sum - (x - self.mean).powi(2) * n / (n - 1.0)).max(0.0), n - 2.0),
+            None => (self.sum, n - 1.0),
+        }
+    }
+}
+
 /// The ratio of two arms' sds within settings, pooled over settings, with the interval of the
 /// delete-one-seed jackknife of its logarithm (Miller 1968, "Jackknifing variances"). A seed is
 /// left out of all settings and both arms at once. Unlike the F interval it requires neither normal
@@ -12,11 +39,7 @@ use crate::interval::{self, Estimate, Interval};
 ///
 /// `None` for fewer than six seeds, for which the jackknife is too narrow, and if an arm has no
 /// spread, or none without one of its seeds.
-pub fn sd_ratio(
-    a: &[BTreeMap<u64, f64>],
-    b: &[BTreeMap<u64, f64>],
-    level: f64,
-) -> Option<Estimate> {
+pub fn sd_ratio(a: &[BySeed], b: &[BySeed], level: f64) -> Option<Estimate> {
     const FEWEST: usize = 6;
     let kept: Vec<_> = a.iter().zip(b).filter(|(a, b)| a.len() >= 3 && b.len() >= 3).collect();
     let seeds: BTreeSet<u64> =
@@ -25,26 +48,15 @@ pub fn sd_ratio(
     if n < FEWEST {
         return None;
     }
-    let ln_ratio = |left_out: Option<u64>| {
-        let variance = |arm: &dyn Fn(usize) -> BTreeMap<u64, f64>| {
-            let (mut squares, mut df) = (0.0, 0.0);
-            for setting in 0..kept.len() {
-                let values: Vec<f64> = arm(setting)
-                    .into_iter()
-                    .filter(|(seed, _)| Some(*seed) != left_out)
-                    .map(|(_, value)| value)
-                    .collect();
-                let freedom = values.len() as f64 - 1.0;
-                squares += describe::sd(&values)?.powi(2) * freedom;
-                df += freedom;
-            }
-            let sd = (squares / df).sqrt();
-            (sd > crate::student::EQUAL).then(|| sd.ln())
-        };
-        let of_a = variance(&|setting| kept[setting].0.clone())?;
-        let of_b = variance(&|setting| kept[setting].1.clone())?;
-        Some(of_a - of_b)
+    let (a, b): (Vec<Squares>, Vec<Squares>) =
+        kept.iter().map(|(a, b)| (Squares::of(a), Squares::of(b))).unzip();
+    let ln_sd = |arm: &[Squares], left_out: Option<u64>| {
+        let without = arm.iter().map(|squares| squares.without(left_out));
+        let (sum, df) = without.fold((0.0, 0.0), |(sum, df), one| (sum + one.0, df + one.1));
+        let sd = (sum / df).sqrt();
+        (sd > crate::student::EQUAL).then(|| sd.ln())
     };
+    let ln_ratio = |left_out| Some(ln_sd(&a, left_out)? - ln_sd(&b, left_out)?);
     let whole = ln_ratio(None)?;
     let count = n as f64;
     let pseudo: Option<Vec<f64>> = seeds

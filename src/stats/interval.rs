@@ -4,8 +4,11 @@ use std::fmt;
 
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
+/// The probability of a wrong decision.
+pub const ALPHA: f64 = 0.05;
+
 /// The confidence level of every interval that the program prints.
-pub const LEVEL: f64 = 0.95;
+pub const LEVEL: f64 = 1.0 - ALPHA;
 
 /// A confidence interval, or another range; an end may be infinite.
 #[derive(Clone, Copy, Debug, PartialEq)]

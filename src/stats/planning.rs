@@ -2,9 +2,8 @@
 
 use crate::describe;
 use crate::inference::Inference;
-use crate::interval::{Interval, LEVEL, bisect};
-use crate::power::{self, POWER, required_seeds};
-use crate::verdict::{ALPHA, Design};
+use crate::interval::{ALPHA, Interval, LEVEL, bisect};
+use crate::power::{self, Design, POWER, required_seeds};
 
 /// The largest number of seeds that is reported. An effect that needs more is too small to pursue.
 const MOST: usize = 1000;

@@ -5,7 +5,15 @@ use statrs::function::beta::beta_reg;
 use statrs::function::gamma::ln_gamma;
 
 use crate::interval::t_quantile;
-use crate::verdict::Design;
+
+/// Whether the arms share seeds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Design {
+    /// They share seeds: differences within seeds.
+    Paired,
+    /// Each has separate seeds.
+    Unpaired,
+}
 
 /// The probability that [`required_seeds`] seeds decide a claim.
 pub(crate) const POWER: f64 = 0.8;

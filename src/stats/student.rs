@@ -29,13 +29,16 @@ impl Mean {
     /// seeds. `None` if a setting has fewer than two.
     pub fn over(settings: &[BTreeMap<u64, f64>]) -> Option<Mean> {
         let least = settings.iter().map(BTreeMap::len).min().filter(|least| *least >= 2)?;
+        let sums: Vec<(&BTreeMap<u64, f64>, f64)> =
+            settings.iter().map(|values| (values, values.values().sum())).collect();
         let mean_without = |left_out: Option<u64>| {
-            let of_setting = |values: &BTreeMap<u64, f64>| {
-                let kept = values.iter().filter(|(seed, _)| Some(**seed) != left_out);
-                let (n, sum) = kept.fold((0, 0.0), |(n, sum), (_, x)| (n + 1, sum + x));
-                sum / f64::from(n)
+            let of_setting = |(values, sum): &(&BTreeMap<u64, f64>, f64)| match left_out
+                .and_then(|seed| values.get(&seed))
+            {
+                Some(value) => (sum - value) / (values.len() - 1) as f64,
+                None => sum / values.len() as f64,
             };
-            settings.iter().map(of_setting).sum::<f64>() / settings.len() as f64
+            sums.iter().map(of_setting).sum::<f64>() / settings.len() as f64
         };
         let seeds: BTreeSet<u64> = settings.iter().flat_map(|s| s.keys().copied()).collect();
         let partial: Vec<f64> = seeds.iter().map(|seed| mean_without(Some(*seed))).collect();

@@ -19,14 +19,13 @@ use std::fmt;
 
 use crate::describe;
 use crate::inference::Inference;
+pub use crate::interval::ALPHA;
 use crate::interval::{self, FRACTION, Interval};
 use crate::planning::{self, SeedsNeeded};
+pub use crate::power::Design;
 use crate::proportion::Difference;
 use crate::student::{EQUAL, Mean, sign_flip};
 use wninit_core::text::listed;
-
-/// The probability of a wrong decision.
-pub const ALPHA: f64 = 0.05;
 
 /// With fewer seeds a result is exploratory.
 pub const CONFIRMING: usize = 6;
@@ -49,15 +48,6 @@ pub enum Estimand {
     GivenSuccess,
     /// The mean over all runs, in which a run that fails counts as a guess.
     Composite,
-}
-
-/// Whether the arms share seeds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Design {
-    /// They share seeds: differences within seeds.
-    Paired,
-    /// Each has separate seeds.
-    Unpaired,
 }
 
 /// The question for every setting.
@@ -603,11 +593,16 @@ fn interaction(question: &Question, settings: &[&Setting]) -> Option<f64> {
     if series.len() < 2 {
         return None;
     }
+    // By seed, the sum over the settings that have it, and their number.
+    let mut sums: BTreeMap<u64, (f64, usize)> = BTreeMap::new();
+    for (seed, value) in series.iter().flatten() {
+        let (sum, n) = sums.entry(*seed).or_default();
+        (*sum, *n) = (*sum + value, *n + 1);
+    }
     let contrast = |j: usize| {
         let against = |(seed, value): (&u64, &f64)| {
-            let others = series.iter().enumerate().filter(|(k, _)| *k != j);
-            let others: Vec<f64> = others.filter_map(|(_, s)| s.get(seed).copied()).collect();
-            Some((*seed, value - describe::mean(&others)?))
+            let (sum, n) = sums[seed];
+            (n > 1).then(|| (*seed, value - (sum - value) / (n - 1) as f64))
         };
         let contrasts: BTreeMap<u64, f64> = series[j].iter().filter_map(against).collect();
         let mean = Mean::over(&[contrasts])?;

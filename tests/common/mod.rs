@@ -3,6 +3,7 @@
 
 use chrono::{DateTime, TimeZone, Utc};
 use wninit_core::job::{Draft, Job};
+use wninit_core::plan::PlannedJob;
 use wninit_core::plan::cohort::Cohort;
 use wninit_core::results::{EpochRow, Outcome, Provenance, Record};
 
@@ -21,6 +22,11 @@ pub fn job(depth: u32, seed: u64) -> Job {
 /// Jobs of one shape.
 pub fn jobs(n: u64) -> Vec<Job> {
     (0..n).map(|seed| job(10, seed)).collect()
+}
+
+/// Jobs as a plan has them.
+pub fn planned(jobs: &[Job]) -> Vec<PlannedJob> {
+    jobs.iter().cloned().map(PlannedJob::from).collect()
 }
 
 /// Cohorts of `width` jobs.

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::common::{folder, record};
+use crate::common::{folder, planned, record};
 use crate::export::python;
 use crate::readme::{blocks, page, pages};
 use crate::root;
@@ -236,7 +236,8 @@ fn the_notebooks_make_the_tables_that_are_committed_and_work_on_other_sweeps() {
     // Two definitions of one name are two initializers here as in the summary.
     let two = place.path().join("two");
     let jobs: Vec<Job> = ["1", "2"].iter().flat_map(|gain| own_jobs(gain)).collect();
-    let mut opened = sweep::open(&two, None, "name = \"two\"\n", &jobs, &jobs).unwrap();
+    let mut opened =
+        sweep::open(&two, None, "name = \"two\"\n", &planned(&jobs), &planned(&jobs)).unwrap();
     opened.journal.append(&jobs.iter().map(record).collect::<Vec<Record>>()).unwrap();
     drop(opened);
     let summary = Command::new(crate::WNINIT).arg("summary").arg(&two).output().unwrap();

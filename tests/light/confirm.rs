@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::common::{folder, record};
+use crate::common::{folder, planned, record};
 use proptest::prelude::*;
 use wninit_core::grid::{Grid, Overrides};
 use wninit_core::job::{Job, JobId, Value};
@@ -116,7 +116,8 @@ impl Explored {
             .unwrap_or_else(|error| panic!("{error}"));
         let jobs = jobs(&grid);
         let dir = self.path("results").join(&grid.name);
-        let mut sweep = sweep::open(&dir, None, &grid.to_toml(), &jobs, &jobs).unwrap();
+        let mut sweep =
+            sweep::open(&dir, None, &grid.to_toml(), &planned(&jobs), &planned(&jobs)).unwrap();
         let records: Vec<Record> =
             jobs.iter().filter_map(|job| Some(result(job, outcome(job)?))).collect();
         sweep.journal.append(&records).unwrap();

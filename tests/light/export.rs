@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::common::{folder, jobs, record};
+use crate::common::{folder, jobs, planned, record};
 use crate::root;
 use crate::skip::skip;
 use wninit_core::results::Record;
@@ -14,7 +14,8 @@ use wninit_core::run::sweep;
 /// A sweep of six finished jobs, the fifth of which diverged.
 fn sweep(dir: &Path) {
     let jobs = jobs(6);
-    let mut sweep = sweep::open(dir, None, "name = \"x\"\n", &jobs, &jobs).unwrap();
+    let mut sweep =
+        sweep::open(dir, None, "name = \"x\"\n", &planned(&jobs), &planned(&jobs)).unwrap();
     sweep.journal.append(&jobs.iter().map(record).collect::<Vec<Record>>()).unwrap();
 }
 

@@ -316,8 +316,7 @@ fn a_setting_that_no_job_uses_is_a_warning() {
 #[test]
 fn plan_csv_has_a_row_for_each_job_and_every_field() {
     let plan = plan("[grid]\ndepth = [2, 5]\n");
-    let jobs: Vec<Job> = plan.jobs.iter().map(|planned| planned.job.clone()).collect();
-    let csv = wninit_core::results::plan_csv(&jobs);
+    let csv = wninit_core::results::plan_csv(&plan.jobs);
     let mut reader = csv::Reader::from_reader(csv.as_bytes());
     assert_eq!(reader.headers().unwrap().len(), FIELDS.len() + 2, "job_id and init_rule");
     let ids: Vec<String> = reader.records().map(|row| row.unwrap()[0].to_owned()).collect();

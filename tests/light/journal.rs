@@ -608,7 +608,7 @@ fn what_a_kill_left_of_a_file_is_swept_and_what_a_live_process_writes_is_not() {
         }
         fs::write(&mine, "a user's").unwrap();
         let page = pages.join("page.html");
-        wninit_core::results::write_atomically(&page, b"new").unwrap();
+        wninit_core::atomic::write_atomically(&page, b"new").unwrap();
         assert_eq!(hidden(&pages), [".page.html.backup"]);
         assert_eq!(fs::read(page).unwrap(), b"new");
     }
@@ -620,7 +620,7 @@ fn what_a_kill_left_of_a_file_is_swept_and_what_a_live_process_writes_is_not() {
         // By another name of the folder each time, or it would be swept only once.
         let again = "/../pages".repeat(i);
         let file = format!("{}/pages{again}/other", dir.path().display());
-        wninit_core::results::write_atomically(Path::new(&file), b"new").unwrap();
+        wninit_core::atomic::write_atomically(Path::new(&file), b"new").unwrap();
     }
     assert_eq!(writer.0.try_wait().unwrap(), None, "each of its writes went well");
     writer.0.kill().unwrap();
@@ -800,7 +800,7 @@ fn writer() {
         "page" => {
             let page = Path::new(&dir).join("pages/page.html");
             loop {
-                wninit_core::results::write_atomically(&page, &vec![b'x'; 20 << 20]).unwrap();
+                wninit_core::atomic::write_atomically(&page, &vec![b'x'; 20 << 20]).unwrap();
             }
         }
         "mixed" => {

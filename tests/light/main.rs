@@ -18,6 +18,7 @@ mod grids;
 mod jobs;
 mod journal;
 mod json;
+mod layers;
 mod makefile;
 #[path = "../common/npz.rs"]
 mod npz;

@@ -14,8 +14,8 @@ case "$*" in
     mkdir -p .venv/bin .venv/lib/python3.99/site-packages
     cp bin/python3 .venv/bin/python ;;
 "-m pip --version") exit 0 ;;
-"-m pip install "*)
-    echo "pip ${*#-m pip install }" >> log
+"-m pip install --no-compile "*)
+    echo "pip ${*#-m pip install --no-compile }" >> log
     while [ -e slow-pip ] && [ ! -e early-started ]; do sleep 0.05; done
     [ ! -e pip-fails ] || exit 1
     mkdir -p .venv/lib/python3.99/site-packages/torch/lib

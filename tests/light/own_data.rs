@@ -413,10 +413,11 @@ fn a_planned_grid_needs_no_file_until_it_trains_and_then_the_same_one() {
     let folder = folder(&npz(&good(), true));
     let file = folder.path().join("my.npz");
     let grid = load(GRID, folder.path()).unwrap();
-    let jobs: Vec<Job> = Plan::of(&grid).unwrap().jobs.into_iter().map(|p| p.job).collect();
+    let planned = Plan::of(&grid).unwrap().jobs;
+    let jobs: Vec<Job> = planned.iter().map(|planned| planned.job.clone()).collect();
     let dir = folder.path().join("results/own");
     fs::create_dir_all(&dir).unwrap();
-    sweep::describe(&dir, &grid.to_toml(), &jobs).unwrap();
+    sweep::describe(&dir, &grid.to_toml(), &planned).unwrap();
     let moved = folder.path().join("elsewhere");
     fs::create_dir(&moved).unwrap();
     fs::rename(&file, moved.join("my.npz")).unwrap();
@@ -446,7 +447,7 @@ fn a_planned_grid_needs_no_file_until_it_trains_and_then_the_same_one() {
     let changed = load(GRID, folder.path()).unwrap();
     let [before, now] = [&resumed, &changed].map(|grid| grid.files[0].0.to_string());
     assert!(before != now && error.contains(&before) && error.contains(&now), "{error}");
-    let error = sweep::describe(&dir, &changed.to_toml(), &jobs).unwrap_err().to_string();
+    let error = sweep::describe(&dir, &changed.to_toml(), &planned).unwrap_err().to_string();
     assert!(error.contains(&before) && error.contains(&now), "{error}");
     assert!(error.contains("another name"), "{error}");
 }

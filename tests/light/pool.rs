@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::common::{cohorts, folder, job, jobs, record};
+use crate::common::{cohorts, folder, job, jobs, planned, record};
 use anyhow::anyhow;
 use wninit_core::job::{Job, JobId};
 use wninit_core::plan::cohort::Cohort;
@@ -442,7 +442,7 @@ fn sweep_process() {
         }
     }
     let jobs = jobs(2000);
-    let sweep = wninit_core::run::sweep::open(dir, None, "", &[], &jobs).unwrap();
+    let sweep = wninit_core::run::sweep::open(dir, None, "", &[], &planned(&jobs)).unwrap();
     let stop = AtomicBool::new(false);
     let trainer = Fake(|_: usize, _: &Cohort, _: &Job| {
         std::thread::sleep(Duration::from_micros(500));

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::common::{folder, record};
+use crate::common::{folder, planned, record};
 use crate::skip::skip;
 use roxmltree::{Document, Node, ParsingOptions};
 use wninit_core::grid::{Grid, Overrides};
@@ -102,7 +102,8 @@ fn result(job: &Job) -> Record {
 fn sweep(dir: &Path, grid: &str, missing: usize) {
     let grid = Grid::parse(grid, Path::new("grid.toml"), &Overrides::default()).unwrap();
     let jobs: Vec<Job> = Plan::of(&grid).unwrap().jobs.into_iter().map(|p| p.job).collect();
-    let mut sweep = sweep::open(dir, None, &grid.to_toml(), &jobs, &jobs).unwrap();
+    let mut sweep =
+        sweep::open(dir, None, &grid.to_toml(), &planned(&jobs), &planned(&jobs)).unwrap();
     let records: Vec<Record> = jobs[..jobs.len() - missing].iter().map(result).collect();
     sweep.journal.append(&records).unwrap();
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::common::{at, folder, job, jobs, record};
+use crate::common::{at, folder, job, jobs, planned, record};
 use chrono::{TimeDelta, Utc};
 use wninit_core::job::Job;
 use wninit_core::plan::shard::Shard;
@@ -36,7 +36,8 @@ pub fn sharded(dir: &Path) -> Vec<Job> {
     let jobs = jobs(8);
     for (index, part) in (1..).zip(jobs.chunks(4)) {
         let shard = Some(Shard { index, count: 2 });
-        let mut sweep = sweep::open(dir, shard, "name = \"x\"", &jobs, part).unwrap();
+        let mut sweep =
+            sweep::open(dir, shard, "name = \"x\"", &planned(&jobs), &planned(part)).unwrap();
         assert_eq!(sweep.remaining, part);
         sweep.journal.append(&records(&part[..3])).unwrap();
         sweep.journal.append_failures(&[failure(&part[3], index.into(), "out of memory")]).unwrap();
@@ -79,7 +80,7 @@ fn assert_says(text: &str, parts: &[&str]) {
 fn status_counts_every_job_of_the_plan_once() {
     let dir = folder();
     let jobs = jobs(10);
-    let mut sweep = sweep::open(dir.path(), None, "", &jobs, &jobs).unwrap();
+    let mut sweep = sweep::open(dir.path(), None, "", &planned(&jobs), &planned(&jobs)).unwrap();
     sweep
         .journal
         .append_failures(&[failure(&jobs[0], 1, "first"), failure(&jobs[8], 1, "first")])
@@ -110,7 +111,7 @@ fn status_counts_every_job_of_the_plan_once() {
 fn a_clock_that_was_set_back_does_not_bring_back_an_old_failure_or_odd_times() {
     let dir = folder();
     let jobs = jobs(3);
-    let mut sweep = sweep::open(dir.path(), None, "", &jobs, &jobs).unwrap();
+    let mut sweep = sweep::open(dir.path(), None, "", &planned(&jobs), &planned(&jobs)).unwrap();
     let second = Failure { attempt: 2, ..failure(&jobs[0], -9_000, "last") };
     sweep.journal.append_failures(&[failure(&jobs[0], 0, "first"), second]).unwrap();
     // What the process that runs said an hour ago, by a clock that was two hours fast.
@@ -208,8 +209,14 @@ fn a_merge_without_shards_says_so() {
 fn another_number_of_shards_repeats_nothing() {
     let dir = folder();
     let jobs = sharded(dir.path());
-    let sweep =
-        sweep::open(dir.path(), Some(Shard { index: 1, count: 3 }), "", &jobs, &jobs).unwrap();
+    let sweep = sweep::open(
+        dir.path(),
+        Some(Shard { index: 1, count: 3 }),
+        "",
+        &planned(&jobs),
+        &planned(&jobs),
+    )
+    .unwrap();
     assert_eq!(sweep.remaining, [jobs[3].clone(), jobs[7].clone()]);
     assert_eq!(sweep.finished, 6);
 }
@@ -218,7 +225,7 @@ fn another_number_of_shards_repeats_nothing() {
 fn a_changed_grid_keeps_every_row_and_says_what_it_means() {
     let dir = folder();
     let old = jobs(6);
-    let mut sweep = sweep::open(dir.path(), None, "old", &old, &old).unwrap();
+    let mut sweep = sweep::open(dir.path(), None, "old", &planned(&old), &planned(&old)).unwrap();
     assert_eq!(sweep.change, None);
     sweep.journal.append(&records(&old[..4])).unwrap();
     drop(sweep);
@@ -233,11 +240,14 @@ fn a_changed_grid_keeps_every_row_and_says_what_it_means() {
         "old",
         "looking changes nothing"
     );
-    let sweep = sweep::open(dir.path(), None, "new", &new, &new).unwrap();
+    let sweep = sweep::open(dir.path(), None, "new", &planned(&new), &planned(&new)).unwrap();
     assert_eq!(sweep.change, Some(expected));
     assert_eq!((sweep.remaining.len(), sweep.finished), (3, 2));
     assert_eq!(finished_ids(dir.path()).unwrap().len(), 4, "no row is deleted");
     assert_says(&status(dir.path()), &["  2 more finished jobs"]);
     drop(sweep);
-    assert_eq!(sweep::open(dir.path(), None, "new", &new, &new).unwrap().change, None);
+    assert_eq!(
+        sweep::open(dir.path(), None, "new", &planned(&new), &planned(&new)).unwrap().change,
+        None
+    );
 }

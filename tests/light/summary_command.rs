@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::common::{at, folder, record};
+use crate::common::{at, folder, planned, record};
 use wninit_core::grid::{Grid, Overrides};
 use wninit_core::job::Job;
 use wninit_core::plan::Plan;
@@ -72,7 +72,8 @@ pub fn sharded(dir: &Path) {
     let (grid, jobs) = jobs();
     for (index, part) in (1..).zip(jobs.chunks(6)) {
         let shard = Some(Shard { index, count: 2 });
-        let mut sweep = sweep::open(dir, shard, &grid.to_toml(), &jobs, part).unwrap();
+        let mut sweep =
+            sweep::open(dir, shard, &grid.to_toml(), &planned(&jobs), &planned(part)).unwrap();
         let finished: Vec<Record> = part[..7 - index as usize].iter().map(result).collect();
         sweep.journal.append(&finished).unwrap();
         let failed = part[finished.len()..].iter().map(|job| Failure {

@@ -142,11 +142,11 @@ fn seeds(dir: &Path) -> BTreeMap<(u32, String), Vec<u64>> {
 }
 
 fn summarised(dir: &Path, grid: &Grid) -> Summary {
-    let records = read_runs(dir).unwrap().records;
-    let planned = wninit_core::results::planned_jobs(dir).unwrap().unwrap();
+    let runs = read_runs(dir).unwrap();
+    let planned = wninit_core::results::planned_jobs(dir, &runs).unwrap().unwrap();
     Summary::new(&Input {
         planned: &planned,
-        records: &records,
+        records: &runs.records,
         claims: &grid.claims,
         until_decided: grid.until_decided,
         ..Input::default()
@@ -227,10 +227,7 @@ fn an_open_claim_says_how_to_go_on() {
 fn a_rule_may_be_raised_or_added_and_not_taken_away() {
     let dir = folder();
     let fixed = GRID.replace("until_decided =", "# until_decided =");
-    let jobs = |text: &str| -> Vec<Job> {
-        let plan = wninit_core::plan::Plan::of(&grid(text)).unwrap();
-        plan.jobs.into_iter().map(|planned| planned.job).collect()
-    };
+    let jobs = |text: &str| wninit_core::plan::Plan::of(&grid(text)).unwrap().jobs;
     let open = |text: &str| {
         let jobs = jobs(text);
         sweep::open(dir.path(), None, &grid(text).to_toml(), &jobs, &jobs)

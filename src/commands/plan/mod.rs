@@ -9,22 +9,23 @@ use std::path::{Path, PathBuf};
 
 use wninit_core::cache;
 use wninit_core::cli::plan::Args;
-use wninit_core::cli::{Written, json, usage};
+use wninit_core::cli::{Written, json};
 use wninit_core::console::{self, detail, warn};
 use wninit_core::execution::cores;
 use wninit_core::fmt::{count, duration, scaled, thousands};
 use wninit_core::grid::{Axis, Grid, Metric};
 use wninit_core::job::{Job, JobId, Value};
+use wninit_core::plan::Plan;
 use wninit_core::plan::cohort::{self, Cohort, Shape};
 use wninit_core::plan::cost::{self, ModelCost, Rates};
 use wninit_core::plan::shard;
 use wninit_core::plan::speed::Speeds;
-use wninit_core::plan::{Plan, PlannedJob};
 use wninit_core::results;
 use wninit_core::run::sweep::PlanChange;
 use wninit_core::run::until_decided::asked_for;
 use wninit_core::text::one_line;
 use wninit_core::text_table::{Heading, Style, TextTable};
+use wninit_core::usage::usage;
 use wninit_stats::summary::SequentialPlan;
 
 use object::missing_data;
@@ -89,8 +90,7 @@ fn print(args: &Args, speeds: &Speeds) -> anyhow::Result<u8> {
     } else if args.csv {
         let (plan, _) = so_far(&grid, &dir)?;
         warn(&plan.warnings);
-        let jobs: Vec<Job> = plan.jobs.into_iter().map(|planned| planned.job).collect();
-        console::print_raw(results::plan_csv(&jobs).as_bytes())?;
+        console::print_raw(results::plan_csv(&plan.jobs).as_bytes())?;
     } else if args.list {
         let (plan, _) = so_far(&grid, &dir)?;
         warn(&plan.warnings);
@@ -113,8 +113,7 @@ fn so_far(grid: &Grid, dir: &Path) -> anyhow::Result<(Plan, Option<SequentialPla
     let mut plan = Plan::of(grid)?;
     let path = SequentialPlan::of(grid)?;
     if path.is_some() {
-        let jobs = asked_for(grid, plan.clone(), dir)?.into_iter();
-        plan.jobs = jobs.map(|job| PlannedJob { id: job.id(), job }).collect();
+        plan.jobs = asked_for(grid, plan.clone(), dir)?;
     }
     Ok((plan, path))
 }

@@ -11,8 +11,8 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use wninit_core::cli::Root;
 use wninit_core::cli::json::{self, JsonArgs};
-use wninit_core::cli::{Root, usage};
 use wninit_core::console;
 use wninit_core::fmt::duration;
 use wninit_core::grid::{Grid, Overrides};
@@ -23,6 +23,7 @@ use wninit_core::results::{
 };
 use wninit_core::run::progress::RunProgress;
 use wninit_core::run::until_decided::{self, Looks};
+use wninit_core::usage::usage;
 use wninit_stats::summary;
 
 /// Show the progress of a sweep, and its failures.
@@ -205,7 +206,7 @@ fn needs_seeds(dir: &Path) -> Result<bool> {
     let records = read_runs(dir)?.records;
     until_decided::catch_up(&mut path, &records);
     let finished: HashSet<JobId> = records.iter().map(|record| record.job.id()).collect();
-    Ok(path.jobs().iter().any(|job| !finished.contains(&job.id())))
+    Ok(path.jobs().iter().any(|job| !finished.contains(&job.id)))
 }
 
 impl fmt::Display for Status {

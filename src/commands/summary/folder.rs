@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use wninit_core::cli::usage;
 use wninit_core::fmt::plural;
 use wninit_core::grid::{Explored, Grid, Overrides};
 use wninit_core::job::{Job, JobId};
 use wninit_core::results::{
     Curvature, Record, best_curvatures, planned_jobs, read_curvatures, read_failures, read_runs,
 };
+use wninit_core::usage::usage;
 use wninit_stats::summary::{Input, Note, Summary};
 
 /// The contents of a sweep's folder.
@@ -39,7 +39,7 @@ impl Folder {
             )));
         }
         let runs = read_runs(dir)?;
-        let planned = planned_jobs(dir)?;
+        let planned = planned_jobs(dir, &runs)?;
         if planned.is_none() && runs.records.is_empty() {
             return Err(usage(format!(
                 "{} is not a sweep's folder: it has neither plan.csv nor runs.csv",

@@ -14,11 +14,12 @@ use anyhow::Context;
 use clap::ValueEnum;
 
 use object::Object;
+use wninit_core::atomic::write_atomically;
 use wninit_core::cli::json::{self, JsonArgs};
 use wninit_core::cli::{Root, Written, fail};
 use wninit_core::console::{self, detail};
 use wninit_core::fmt::plural;
-use wninit_core::results::{document_columns, write_atomically};
+use wninit_core::results::document_columns;
 use wninit_core::table::Table;
 use wninit_core::text_table::{Style, TextTable};
 use wninit_stats::summary::Summary;

@@ -1,7 +1,7 @@
 //! `--only AXIS=A,B`: some rows of a summary's tables.
 
-use wninit_core::cli::usage;
 use wninit_core::job::{did_you_mean, unknown};
+use wninit_core::usage::usage;
 use wninit_stats::summary::Summary;
 
 /// Keeps the rows of the ranking, the cells and the pairs that have one of the values on an axis. A

@@ -28,10 +28,12 @@ use anyhow::Context;
 use clap::error::ErrorKind;
 use clap::{Args, ColorChoice, Parser, ValueEnum};
 
+use crate::atomic::FileError;
 use crate::console::{self, Level, alert};
 use crate::execution::{NO_THREAD, cores};
 use crate::grid::{Grid, GridError, Overrides};
 use crate::results::{ResultsError, one_line};
+use crate::usage::UsageError;
 
 pub use place::Root;
 
@@ -53,16 +55,6 @@ impl GridArgs {
     pub fn load(&self, root: &Root) -> anyhow::Result<(Grid, PathBuf)> {
         root.grid(&self.grid, &self.overrides)
     }
-}
-
-/// An invalid command line (exit code 2).
-#[derive(Debug, thiserror::Error)]
-#[error(transparent)]
-pub struct UsageError(pub anyhow::Error);
-
-/// The error for an invalid command line, with this message.
-pub fn usage(message: impl Into<String>) -> anyhow::Error {
-    UsageError(anyhow::Error::msg(message.into())).into()
 }
 
 /// The data that `wninit-torch` has written, for `wninit` to show.
@@ -245,9 +237,11 @@ pub fn fail(error: &anyhow::Error) -> u8 {
     alert(&format!("error: {}", one_line(error)));
     let bad_input = |cause: &(dyn std::error::Error + 'static)| {
         let results = cause.downcast_ref::<ResultsError>();
+        let file = cause.downcast_ref::<FileError>();
         cause.is::<GridError>()
             || cause.is::<UsageError>()
             || results.is_some_and(|error| !error.is_full_disk())
+            || file.is_some_and(|error| !error.is_full_disk())
     };
     if error.chain().any(bad_input) { 2 } else { 1 }
 }

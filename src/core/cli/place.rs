@@ -4,8 +4,9 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::usage;
 use crate::grid::{Grid, Overrides};
+use crate::results::PLAN;
+use crate::usage::usage;
 
 /// The default of `--results`.
 const RESULTS: &str = "results";
@@ -92,7 +93,7 @@ impl Root {
     }
 
     fn of_grid(&self, file: &Path) -> anyhow::Result<PathBuf> {
-        if let Some(parent) = file.parent().filter(|parent| parent.join("plan.csv").exists()) {
+        if let Some(parent) = file.parent().filter(|parent| parent.join(PLAN).exists()) {
             return Ok(parent.to_owned());
         }
         let grid = Grid::load(file, &Overrides::default())?;

@@ -1,7 +1,7 @@
 //! The options that add seeds until the claims of a grid are decided.
 
-use crate::cli::usage;
 use crate::grid::Grid;
+use crate::usage::usage;
 
 /// `--until-decided`, or the grid's key `until_decided`.
 #[derive(clap::Args, Clone, Debug, Default)]

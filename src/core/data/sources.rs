@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::{DataError, Loaded, load, read_own};
-use crate::cli::usage;
 use crate::job::{DataHash, Dataset, Job};
+use crate::usage::usage;
 
 /// Where data sets are read from.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ impl Sources {
     /// error, and not a failure of each job.
     ///
     /// # Errors
-    /// [`UsageError`](crate::cli::UsageError).
+    /// [`UsageError`](crate::usage::UsageError).
     pub fn checked<'j>(self, jobs: impl IntoIterator<Item = &'j Job>) -> anyhow::Result<Sources> {
         let datasets: HashSet<Dataset> = jobs.into_iter().map(|job| job.dataset).collect();
         for dataset in datasets {

@@ -48,7 +48,9 @@ impl JobId {
         let mut written = writeln!(text, "wninit job {SCHEMA}");
         for (field, value) in fields {
             let line = text.len();
-            written = written.and(write!(text, "{}={value}", field.name));
+            text.push_str(field.name);
+            text.push('=');
+            written = written.and(write!(text, "{value}"));
             match field.as_before {
                 Some(before) if text[line..].split_once('=').is_some_and(|(_, v)| v == before) => {
                     text.truncate(line);

@@ -1,6 +1,6 @@
 //! Initializers: a direction with a built-in rule for the gain, or a definition of a grid.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
 use std::hash::Hash;
 use std::str::FromStr;
@@ -105,17 +105,20 @@ impl Init {
 
     /// The name in grids and CSV files.
     pub fn name(self) -> &'static str {
-        static NAMES: LazyLock<HashMap<(Direction, Gain), String>> = LazyLock::new(|| {
+        // By direction, then by gain: a name is looked up for each row of a file.
+        static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
             let word = |direction: Direction, gain| match gain {
                 Gain::Default => direction.name().to_owned(),
                 gain => format!("{direction}_{gain}"),
             };
             let all = Direction::ALL.iter().flat_map(|&d| Gain::ALL.iter().map(move |&g| (d, g)));
-            all.map(|(direction, gain)| ((direction, gain), word(direction, gain))).collect()
+            all.map(|(direction, gain)| word(direction, gain)).collect()
         });
         match self {
             Init::Own { name, .. } => name,
-            Init::BuiltIn { direction, gain } => &NAMES[&(direction, gain)],
+            Init::BuiltIn { direction, gain } => {
+                &NAMES[direction as usize * Gain::ALL.len() + gain as usize]
+            }
         }
     }
 

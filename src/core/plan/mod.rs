@@ -24,6 +24,12 @@ pub struct PlannedJob {
     pub job: Job,
 }
 
+impl From<Job> for PlannedJob {
+    fn from(job: Job) -> PlannedJob {
+        PlannedJob { id: job.id(), job }
+    }
+}
+
 /// Every job of a sweep.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -109,7 +115,7 @@ fn expand(expansions: &[Expansion]) -> Result<Vec<(PlannedJob, Origin)>, GridErr
         .job(origin.combination as usize)
     {
         Ok(None) => None,
-        Ok(Some(job)) => Some(Ok((PlannedJob { id: job.id(), job }, origin))),
+        Ok(Some(job)) => Some(Ok((job.into(), origin))),
         Err(_) => Some(Err(())),
     };
     let planned: Result<Vec<_>, ()> = combinations.clone().filter_map(job).collect();

@@ -11,11 +11,11 @@ use std::path::Path;
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
+use crate::atomic::write_atomically;
 use crate::cache;
 use crate::execution::cores;
 use crate::plan::cohort::{Cohort, Shape};
 use crate::plan::cost::{self, Rates};
-use crate::results;
 
 /// Name of the CPU device.
 const CPU: &str = "cpu";
@@ -147,7 +147,7 @@ impl Speeds {
     /// It cannot be written.
     pub fn hand_over(&self, dir: &Path) -> anyhow::Result<()> {
         let text = serde_json::to_string(self)?;
-        Ok(results::write_atomically(&dir.join(HANDED_OVER), text.as_bytes())?)
+        Ok(write_atomically(&dir.join(HANDED_OVER), text.as_bytes())?)
     }
 
     /// Reads the file of [`Speeds::hand_over`], and deletes the folder.

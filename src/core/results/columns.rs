@@ -8,11 +8,12 @@ use rayon::prelude::*;
 
 use super::csv_file;
 use super::{
-    EPOCHS, EpochRow, FAILURES, Failure, INSTRUCTION_SET, JOB_ID, RUNS, Record, ResultsError,
-    write_atomically,
+    EPOCHS, EpochRow, FAILURES, Failure, INSTRUCTION_SET, JOB_ID, PLAN, RUNS, Record, ResultsError,
 };
+use crate::atomic::write_atomically;
 use crate::columns;
 use crate::job::{Definition, FIELDS, Field, Job, JobId, SCHEMA};
+use crate::plan::PlannedJob;
 use crate::table::{Column, ColumnDoc, Datum};
 
 /// When cells are empty. [`validate`](super::validate) holds rows to it.
@@ -139,12 +140,12 @@ pub(super) fn failure_columns() -> impl Iterator<Item = &'static str> {
     iter::once(JOB_ID).chain(FAILURE_COLUMNS.iter().map(|c| c.name))
 }
 
-pub(super) fn job_cells(job: &Job) -> impl Iterator<Item = String> {
+pub(super) fn job_cells(id: JobId, job: &Job) -> impl Iterator<Item = String> {
     let fields = FIELDS
         .iter()
         .map(|field| field.get(job).map_or_else(String::new, |value| value.to_string()));
     let rule = job.init.rule().map_or_else(String::new, Definition::to_string);
-    iter::once(job.id().to_string()).chain(fields).chain([rule])
+    iter::once(id.to_string()).chain(fields).chain([rule])
 }
 
 /// The cells of a row in these columns.
@@ -152,8 +153,8 @@ pub(super) fn cells<T>(columns: &[Column<T>], row: &T) -> impl Iterator<Item = S
     columns.iter().map(move |column| (column.value)(row).csv())
 }
 
-pub(super) fn run_cells(record: &Record) -> Vec<String> {
-    job_cells(&record.job).chain(cells(RESULT_COLUMNS, record)).collect()
+pub(super) fn run_cells(id: JobId, record: &Record) -> Vec<String> {
+    job_cells(id, &record.job).chain(cells(RESULT_COLUMNS, record)).collect()
 }
 
 pub(super) fn epoch_cells(id: JobId, row: &EpochRow) -> Vec<String> {
@@ -165,8 +166,9 @@ pub(super) fn failure_cells(failure: &Failure) -> Vec<String> {
 }
 
 /// The text of `plan.csv`: every job of a plan, in its order.
-pub fn plan_csv(jobs: &[Job]) -> String {
-    let lines: Vec<String> = jobs.par_iter().map(|job| csv_file::line(job_cells(job))).collect();
+pub fn plan_csv(plan: &[PlannedJob]) -> String {
+    let line = |planned: &PlannedJob| csv_file::line(job_cells(planned.id, &planned.job));
+    let lines: Vec<String> = plan.par_iter().map(line).collect();
     csv_file::line(plan_columns()) + &lines.concat()
 }
 
@@ -215,7 +217,7 @@ fn own_columns() -> serde_json::Map<String, serde_json::Value> {
     let mut all = serde_json::Map::new();
     all.insert("schema".to_owned(), SCHEMA.into());
     all.extend(described(&[
-        ("plan.csv".to_owned(), docs::<Record>(true, &[])),
+        (PLAN.to_owned(), docs::<Record>(true, &[])),
         (RUNS.to_owned(), docs(true, RESULT_COLUMNS)),
         (EPOCHS.to_owned(), docs(false, EPOCH_COLUMNS)),
         (FAILURES.to_owned(), docs(false, FAILURE_COLUMNS)),
@@ -247,5 +249,8 @@ pub fn document_columns(
     all.extend(new);
     all.extend(described(files));
     let json = format!("{:#}\n", serde_json::Value::Object(all));
-    if json.as_bytes() == old { Ok(()) } else { write_atomically(&path, json.as_bytes()) }
+    if json.as_bytes() != old {
+        write_atomically(&path, json.as_bytes())?;
+    }
+    Ok(())
 }

@@ -7,10 +7,11 @@ use std::path::Path;
 
 use chrono::{DateTime, Utc};
 
+use super::ResultsError;
 use super::columns::{cells, docs, float, instant, job_cells, plan_columns};
 use super::csv_file::{self, CsvFile};
 use super::read::{fields_in, identified};
-use super::{ResultsError, write_atomically};
+use crate::atomic::write_atomically;
 use crate::columns;
 use crate::job::{Job, JobId, choices};
 use crate::table::{Column, ColumnDoc};
@@ -149,7 +150,7 @@ pub fn read_curvatures(dir: &Path) -> Result<Vec<Curvature>, ResultsError> {
             };
             let method: String = row.required("method")?;
             Ok(Curvature {
-                job: identified(&row, &fields)?.1,
+                job: identified(&row, &fields, &HashMap::new())?.1,
                 question: CurvatureQuestion {
                     method: method.parse().map_err(|message: String| row.error(message))?,
                     share: number("share")?,
@@ -214,7 +215,8 @@ pub fn write_curvatures(
     rows.sort_by_cached_key(place);
     let mut text = csv_file::line(header());
     for row in rows {
-        text += &csv_file::line(job_cells(&row.job).chain(cells(CURVATURE_COLUMNS, row)));
+        text +=
+            &csv_file::line(job_cells(row.job.id(), &row.job).chain(cells(CURVATURE_COLUMNS, row)));
     }
-    write_atomically(&dir.join(CURVATURE), text.as_bytes())
+    Ok(write_atomically(&dir.join(CURVATURE), text.as_bytes())?)
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::Holder;
+use crate::atomic::FileError;
 
 /// Why a sweep's folder cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -38,18 +39,18 @@ pub enum ResultsError {
              file back, or give the grid another name", .dir.display())]
     DataChanged { dir: PathBuf, file: String, before: String, now: String },
     /// An I/O error.
-    #[error("cannot {action} {}: {source}{}", .path.display(), hint(.source))]
-    Io { action: &'static str, path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 impl ResultsError {
     pub(super) fn io(action: &'static str, path: &Path, source: std::io::Error) -> ResultsError {
-        ResultsError::Io { action, path: path.to_owned(), source }
+        FileError { action, path: path.to_owned(), source }.into()
     }
 
     /// Whether the disk was full; the same command can be repeated once there is room.
     pub fn is_full_disk(&self) -> bool {
-        matches!(self, ResultsError::Io { source, .. } if is_full(source))
+        matches!(self, ResultsError::File(error) if error.is_full_disk())
     }
 
     /// Whether another program changed the folder, so that this process must stop writing to it.
@@ -59,22 +60,5 @@ impl ResultsError {
 
     pub(super) fn row(file: &Path, line: usize, message: impl Into<String>) -> ResultsError {
         ResultsError::Row { file: file.to_owned(), line, message: message.into() }
-    }
-}
-
-fn is_full(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::*;
-    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
-}
-
-/// What to do about an I/O error, if known.
-fn hint(error: &std::io::Error) -> &'static str {
-    use std::io::ErrorKind::*;
-    match error.kind() {
-        _ if is_full(error) => "; make room and run the same command again",
-        PermissionDenied | ReadOnlyFilesystem => {
-            "; make the folder writable, or choose another with --results"
-        }
-        _ => "",
     }
 }

@@ -20,10 +20,8 @@ use super::columns::{
 };
 use super::csv_file::CsvFile;
 use super::read::{self, Gathered};
-use super::{
-    EPOCHS, EpochRow, FAILURES, Failure, JOB_ID, RUNS, Record, ResultsError, hostname,
-    write_atomically,
-};
+use super::{EPOCHS, EpochRow, FAILURES, Failure, JOB_ID, RUNS, Record, ResultsError, hostname};
+use crate::atomic::write_atomically;
 use crate::job::JobId;
 use crate::text::paths;
 
@@ -159,14 +157,12 @@ impl Journal {
         if let Some(table) = table {
             let mut found = Gathered::default();
             found.add(&table)?;
-            let found = found.runs;
+            let Gathered { runs: found, places } = found;
             warnings.extend(found.warnings);
             warnings.extend(found.conflicts.iter().map(ToString::to_string));
-            let ids: Vec<JobId> = found.records.par_iter().map(|record| record.job.id()).collect();
-            let trained =
-                ids.iter().zip(&found.records).filter(|(_, record)| record.epochs_done > 0);
+            let trained = places.iter().filter(|(_, (i, ..))| found.records[*i].epochs_done > 0);
             without_curve.extend(trained.map(|(id, _)| *id));
-            finished.extend(ids);
+            finished.extend(places.into_keys());
             torn.extend(torn_row(RUNS, &table));
         }
         let (mut failures, table) = open(FAILURES, failure_columns().collect())?;
@@ -181,8 +177,7 @@ impl Journal {
         let (mut epochs, curves) = open(EPOCHS, epoch_columns().collect())?;
         let mut orphans = Vec::new();
         if let Some(table) = &curves {
-            for row in table.rows() {
-                let id = row?.required(JOB_ID)?;
+            for id in table.ids()? {
                 without_curve.remove(&id);
                 orphans.push(!finished.contains(&id));
             }
@@ -298,7 +293,7 @@ impl Journal {
             .filter(|(id, _)| !self.finished.contains(id) && new.insert(*id))
             .collect();
         let runs: String =
-            fresh.par_iter().map(|(_, record)| self.runs.line(&run_cells(record))).collect();
+            fresh.par_iter().map(|(id, record)| self.runs.line(&run_cells(*id, record))).collect();
         let epochs: String =
             fresh.par_iter().map(|(id, record)| self.curve(*id, &record.epochs)).collect();
         (new, runs, epochs)

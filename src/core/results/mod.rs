@@ -4,11 +4,10 @@
 //! [`Journal`] writes them, one process at a time; [`read_runs`] and its siblings read them, at any
 //! time. `columns.rs` declares the columns of the CSV files and of `columns.json`. A row becomes
 //! durable in [`Journal::append`], which syncs the epochs, then the runs; other files are replaced
-//! as a whole by [`write_atomically`].
+//! as a whole by [`write_atomically`](crate::atomic::write_atomically).
 
 mod appender;
 mod aside;
-mod atomic;
 mod columns;
 mod csv_file;
 mod curvature;
@@ -20,7 +19,6 @@ mod record;
 mod signal;
 mod validate;
 
-pub use atomic::write_atomically;
 pub use columns::{
     EPOCH_COLUMNS, FAILURE_COLUMNS, RESULT_COLUMNS, columns_json, describe_columns,
     document_columns, field_doc, plan_csv,
@@ -62,6 +60,8 @@ pub fn hostname() -> String {
     }
 }
 
+/// The file with every job of a sweep.
+pub const PLAN: &str = "plan.csv";
 const RUNS: &str = "runs.csv";
 const EPOCHS: &str = "epochs.csv";
 const FAILURES: &str = "failures.csv";

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -13,7 +14,7 @@ use super::columns::{
 };
 use super::csv_file::{CsvFile, Row};
 use super::{
-    EPOCHS, EpochRow, FAILURES, Failure, INSTRUCTION_SET, JOB_ID, Outcome, Provenance, RUNS,
+    EPOCHS, EpochRow, FAILURES, Failure, INSTRUCTION_SET, JOB_ID, Outcome, PLAN, Provenance, RUNS,
     Record, ResultsError, validate,
 };
 use crate::job::{Draft, FIELDS, Field, Init, Job, JobId, Value};
@@ -51,6 +52,8 @@ pub struct Runs {
     /// In the order of the files: `runs.csv`, then the shards'. Their `epochs` are empty:
     /// [`read_epochs`] has them.
     pub records: Vec<Record>,
+    /// The ids of their jobs.
+    pub ids: Vec<JobId>,
     /// Jobs with several rows that differ; the first row is among the records.
     pub conflicts: Vec<Conflict>,
     /// Warnings for the user.
@@ -126,7 +129,7 @@ pub fn read_runs(dir: &Path) -> Result<Runs, ResultsError> {
 pub(super) struct Gathered {
     pub runs: Runs,
     /// The index of each job among the records, and the file and line of its first row.
-    places: HashMap<JobId, (usize, String)>,
+    pub places: HashMap<JobId, (usize, Arc<Path>, usize)>,
 }
 
 impl Gathered {
@@ -138,24 +141,27 @@ impl Gathered {
             let (id, record) = record(&row, &fields)?;
             Ok((row.line, id, record))
         };
-        let rows: Result<Vec<_>, ResultsError> =
+        let rows: Vec<Result<_, ResultsError>> =
             (0..table.len()).into_par_iter().map(read).collect();
-        let file = table.path.display();
+        let file: Arc<Path> = table.path.as_path().into();
         let Gathered { runs, places } = self;
-        for (line, id, record) in rows? {
-            let second = format!("{file}:{line}");
+        runs.records.reserve(rows.len());
+        for row in rows {
+            let (line, id, record) = row?;
             match places.entry(id) {
                 Entry::Vacant(place) => {
-                    place.insert((runs.records.len(), second));
+                    place.insert((runs.records.len(), Arc::clone(&file), line));
                     runs.records.push(record);
+                    runs.ids.push(id);
                 }
                 Entry::Occupied(place) => {
-                    let (known, first) = place.get();
+                    let (known, first_file, first_line) = place.get();
+                    let first = format!("{}:{first_line}", first_file.display());
+                    let second = format!("{}:{line}", file.display());
                     let differences = differences(&runs.records[*known], &record);
                     if !differences.is_empty() {
-                        let first = first.clone();
                         runs.conflicts.push(Conflict { id, first, second, differences });
-                    } else if first.starts_with(&format!("{file}:")) {
+                    } else if *first_file == file {
                         // A merge leaves the same row in two files; within one file it was copied by hand.
                         runs.warnings.push(format!(
                             "{second}: job {id} is also in {first}, with the same results"
@@ -170,7 +176,7 @@ impl Gathered {
 
 /// A record from its row; `fields` are the positions of [`FIELDS`] in it.
 fn record(row: &Row<'_>, fields: &[Option<usize>]) -> Result<(JobId, Record), ResultsError> {
-    let (id, job) = identified(row, fields)?;
+    let (id, job) = identified(row, fields, &HashMap::new())?;
     let outcome = row.cell("outcome").parse().map_err(|message: String| row.error(message))?;
     let record = Record {
         job,
@@ -205,20 +211,25 @@ fn record(row: &Row<'_>, fields: &[Option<usize>]) -> Result<(JobId, Record), Re
     Ok((id, record))
 }
 
-/// The job of a row, which its `job_id` must name.
+/// The job of a row, which its `job_id` must name. A known job is copied rather than read.
 pub(super) fn identified(
     row: &Row<'_>,
     fields: &[Option<usize>],
+    known: &HashMap<JobId, &Job>,
 ) -> Result<(JobId, Job), ResultsError> {
     let id: JobId = row.required(JOB_ID)?;
-    let job = job(row, fields)?;
     // Fast path: if the cells are as this program wrote them, their hash is the id.
     let rule = row.cell(INIT_RULE);
     let as_hashed = written(row, fields).map(|(field, cell)| match field.name {
         "init" if !rule.is_empty() => (field, rule),
         _ => (field, cell),
     });
-    if JobId::of(as_hashed) != id && job.id() != id {
+    let is_as_written = JobId::of(as_hashed) == id;
+    let job = match known.get(&id) {
+        Some(&job) if is_as_written => job.clone(),
+        _ => job(row, fields)?,
+    };
+    if !is_as_written && job.id() != id {
         return Err(row.error(format!(
             "the fields are those of job {}, but job_id is {id}: a cell was edited by hand",
             job.id()
@@ -258,19 +269,18 @@ fn job(row: &Row<'_>, fields: &[Option<usize>]) -> Result<Job, ResultsError> {
 }
 
 /// A value for each row of a file of a sweep and of its shards.
-fn each<T>(
+fn each<T: Send>(
     dir: &Path,
     file: &str,
     columns: &[&str],
-    mut value: impl FnMut(&Row<'_>) -> Result<T, ResultsError>,
+    value: impl Fn(&Row<'_>) -> Result<T, ResultsError> + Sync,
 ) -> Result<Vec<T>, ResultsError> {
     let mut values = Vec::new();
     for folder in folders(dir)? {
         if let Some(table) = CsvFile::load(&folder.join(file))? {
             table.demand(columns.iter().copied())?;
-            for row in table.rows() {
-                values.push(value(&row?)?);
-            }
+            let rows = (0..table.len()).into_par_iter().map(|i| value(&table.row(i)?));
+            values.extend(rows.collect::<Result<Vec<T>, _>>()?);
         }
     }
     Ok(values)
@@ -302,24 +312,27 @@ pub fn read_outcomes(dir: &Path) -> Result<HashMap<JobId, Outcome>, ResultsError
 /// # Errors
 /// The file cannot be read, or has no `job_id`.
 pub fn planned_ids(dir: &Path) -> Result<Option<Vec<JobId>>, ResultsError> {
-    let Some(table) = CsvFile::load(&dir.join("plan.csv"))? else {
+    let Some(table) = CsvFile::load(&dir.join(PLAN))? else {
         return Ok(None);
     };
-    table.demand([JOB_ID])?;
-    table.rows().map(|row| row?.required(JOB_ID)).collect::<Result<_, _>>().map(Some)
+    table.ids().map(Some)
 }
 
-/// The jobs of a sweep's `plan.csv`, as [`planned_ids`], with all of their fields.
+/// The jobs of a sweep's `plan.csv`, as [`planned_ids`], with all of their fields. Those of `runs` are
+/// not read a second time.
 ///
 /// # Errors
 /// As [`read_runs`].
-pub fn planned_jobs(dir: &Path) -> Result<Option<Vec<(JobId, Job)>>, ResultsError> {
-    let Some(table) = CsvFile::load(&dir.join("plan.csv"))? else {
+pub fn planned_jobs(dir: &Path, runs: &Runs) -> Result<Option<Vec<(JobId, Job)>>, ResultsError> {
+    let Some(table) = CsvFile::load(&dir.join(PLAN))? else {
         return Ok(None);
     };
     table.demand(plan_columns())?;
     let fields = fields_in(&table);
-    let jobs = (0..table.len()).into_par_iter().map(|i| identified(&table.row(i)?, &fields));
+    let jobs = runs.records.iter().map(|record| &record.job);
+    let known: HashMap<JobId, &Job> = runs.ids.iter().copied().zip(jobs).collect();
+    let rows = (0..table.len()).into_par_iter();
+    let jobs = rows.map(|i| identified(&table.row(i)?, &fields, &known));
     jobs.collect::<Result<_, _>>().map(Some)
 }
 
@@ -365,9 +378,7 @@ pub fn read_epochs(dir: &Path) -> Result<HashMap<JobId, Vec<EpochRow>>, ResultsE
         let Some(runs) = CsvFile::load(&folder.join(RUNS))? else {
             continue;
         };
-        runs.demand([JOB_ID])?;
-        let finished =
-            runs.rows().map(|row| row?.required(JOB_ID)).collect::<Result<HashSet<JobId>, _>>()?;
+        let finished: HashSet<JobId> = runs.ids()?.into_iter().collect();
         let Some(table) = CsvFile::load(&folder.join(EPOCHS))? else {
             continue;
         };
@@ -395,7 +406,7 @@ pub(super) fn curves_in(
 }
 
 fn epoch(row: &Row<'_>) -> Result<EpochRow, ResultsError> {
-    let number = |column| Ok(row.finite(column)?.unwrap_or(f64::NAN));
+    let number = |column| row.finite(column).map(|x| x.unwrap_or(f64::NAN));
     let epoch = EpochRow {
         epoch: row.required("epoch")?,
         lr: number("lr")?,

@@ -85,7 +85,7 @@ pub fn read_signals(path: &Path) -> Result<Vec<Signal>, ResultsError> {
     file.demand(SIGNAL_COLUMNS.iter().map(|column| column.name))?;
     let signal = |row: Result<csv_file::Row, ResultsError>| {
         let row = row?;
-        let number = |column| Ok(row.finite(column)?.unwrap_or(f64::INFINITY));
+        let number = |column| row.finite(column).map(|x| x.unwrap_or(f64::INFINITY));
         let network = ProbedNetwork {
             job: row.optional(JOB_ID)?,
             net: row.text("net"),

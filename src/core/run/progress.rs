@@ -9,9 +9,9 @@ use chrono::{DateTime, Utc};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
+use crate::atomic::write_atomically;
 use crate::console::{alert, draws_progress, say};
 use crate::fmt::duration;
-use crate::results::write_atomically;
 
 const FILE: &str = "progress.json";
 const STEPS: u64 = 10_000;

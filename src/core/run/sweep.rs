@@ -4,13 +4,11 @@ use std::collections::HashSet;
 use std::fmt;
 use std::path::Path;
 
-use rayon::prelude::*;
-
+use crate::atomic::write_atomically;
 use crate::job::{Job, JobId};
+use crate::plan::PlannedJob;
 use crate::plan::shard::Shard;
-use crate::results::{
-    Journal, ResultsError, finished_ids, folders, plan_csv, planned_ids, write_atomically,
-};
+use crate::results::{Journal, PLAN, ResultsError, finished_ids, folders, plan_csv, planned_ids};
 
 /// The difference between a new plan and that of a folder. No results are deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,11 +86,10 @@ impl SweepFolder {
     ///
     /// # Errors
     /// As [`describe`].
-    pub fn extend(&mut self, grid_toml: &str, plan: &[Job]) -> Result<(), ResultsError> {
+    pub fn extend(&mut self, grid_toml: &str, plan: &[PlannedJob]) -> Result<(), ResultsError> {
         describe(self.journal.dir(), grid_toml, plan)?;
         self.finished_anywhere.extend(self.journal.finished());
-        let left = plan.par_iter().filter(|job| !self.finished_anywhere.contains(&job.id()));
-        self.remaining = left.cloned().collect();
+        self.remaining = left(plan, &self.finished_anywhere);
         self.finished = plan.len() - self.remaining.len();
         Ok(())
     }
@@ -111,8 +108,8 @@ pub fn open(
     dir: &Path,
     shard: Option<Shard>,
     grid_toml: &str,
-    plan: &[Job],
-    part: &[Job],
+    plan: &[PlannedJob],
+    part: &[PlannedJob],
 ) -> Result<SweepFolder, ResultsError> {
     refuse(dir, grid_toml)?;
     let journal = Journal::open(&shard.map_or_else(|| dir.to_owned(), |shard| shard.folder(dir)))?;
@@ -121,11 +118,15 @@ pub fn open(
         [only] if only == journal.dir() => journal.finished().clone(),
         _ => finished_ids(dir)?,
     };
-    let ids: HashSet<JobId> = plan.par_iter().map(Job::id).collect();
-    let change = PlanChange::of(dir, &ids, &finished)?;
-    describe(dir, grid_toml, plan)?;
-    let remaining: Vec<Job> =
-        part.par_iter().filter(|job| !finished.contains(&job.id())).cloned().collect();
+    let text = plan_csv(plan);
+    let change = if holds(&dir.join(PLAN), &text) {
+        None
+    } else {
+        let ids: HashSet<JobId> = plan.iter().map(|planned| planned.id).collect();
+        PlanChange::of(dir, &ids, &finished)?
+    };
+    write(dir, grid_toml, &text)?;
+    let remaining = left(part, &finished);
     Ok(SweepFolder {
         journal,
         finished: part.len() - remaining.len(),
@@ -135,14 +136,23 @@ pub fn open(
     })
 }
 
+fn left(plan: &[PlannedJob], finished: &HashSet<JobId>) -> Vec<Job> {
+    let left = plan.iter().filter(|planned| !finished.contains(&planned.id));
+    left.map(|planned| planned.job.clone()).collect()
+}
+
 /// Writes `grid.toml` and `plan.csv`. Several processes may do so at once, as shards do.
 ///
 /// # Errors
 /// A write fails, or the grid must not replace the folder's, as in [`open`].
-pub fn describe(dir: &Path, grid_toml: &str, plan: &[Job]) -> Result<(), ResultsError> {
+pub fn describe(dir: &Path, grid_toml: &str, plan: &[PlannedJob]) -> Result<(), ResultsError> {
+    write(dir, grid_toml, &plan_csv(plan))
+}
+
+fn write(dir: &Path, grid_toml: &str, plan_csv: &str) -> Result<(), ResultsError> {
     refuse(dir, grid_toml)?;
     replace(&dir.join("grid.toml"), grid_toml)?;
-    replace(&dir.join("plan.csv"), &plan_csv(plan))
+    replace(&dir.join(PLAN), plan_csv)
 }
 
 /// An error if a grid must not replace the folder's: if the folder's seeds were added until its claims
@@ -170,8 +180,12 @@ fn refuse(dir: &Path, grid_toml: &str) -> Result<(), ResultsError> {
 
 /// Writes a file unless it has these contents, so that notebooks that watch it are not triggered.
 fn replace(path: &Path, text: &str) -> Result<(), ResultsError> {
-    match std::fs::read(path) {
-        Ok(found) if found == text.as_bytes() => Ok(()),
-        _ => write_atomically(path, text.as_bytes()),
+    if !holds(path, text) {
+        write_atomically(path, text.as_bytes())?;
     }
+    Ok(())
+}
+
+fn holds(path: &Path, text: &str) -> bool {
+    std::fs::read(path).is_ok_and(|found| found == text.as_bytes())
 }

@@ -7,15 +7,15 @@ use super::pool::RunSummary;
 use super::sweep::SweepFolder;
 use crate::console::say;
 use crate::grid::Grid;
-use crate::job::{Job, JobId};
-use crate::plan::Plan;
+use crate::job::JobId;
+use crate::plan::{Plan, PlannedJob};
 use crate::results::{Record, ResultsError, planned_ids, read_runs};
 
 /// Decides which jobs a sweep needs from those that are finished. The same results always lead to
 /// the same jobs: a resumed run repeats every look.
 pub trait Looks {
     /// All jobs planned so far, in training order.
-    fn jobs(&self) -> Vec<Job>;
+    fn jobs(&self) -> Vec<PlannedJob>;
 
     /// Evaluates the claims on the results of these jobs, and adds jobs that a claim needs. `None`
     /// while one of the jobs is not finished.
@@ -68,16 +68,16 @@ pub fn run(
 ///
 /// # Errors
 /// The grid does not expand with all of its seeds, or the folder's plan cannot be read.
-pub fn asked_for(grid: &Grid, plan: Plan, dir: &Path) -> anyhow::Result<Vec<Job>> {
+pub fn asked_for(grid: &Grid, plan: Plan, dir: &Path) -> anyhow::Result<Vec<PlannedJob>> {
     let old = match grid.until_decided {
         Some(_) => planned_ids(dir)?.unwrap_or_default(),
         None => Vec::new(),
     };
     if old.is_empty() {
-        return Ok(plan.jobs.into_iter().map(|planned| planned.job).collect());
+        return Ok(plan.jobs);
     }
     let asked: HashSet<JobId> =
         old.into_iter().chain(plan.jobs.iter().map(|planned| planned.id)).collect();
     let all = Plan::of(&grid.with_all_seeds()?)?.jobs.into_iter();
-    Ok(all.filter(|planned| asked.contains(&planned.id)).map(|planned| planned.job).collect())
+    Ok(all.filter(|planned| asked.contains(&planned.id)).collect())
 }

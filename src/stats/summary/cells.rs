@@ -13,7 +13,8 @@ use crate::describe;
 use crate::inference::Inference;
 use crate::interval::{self, Estimate, FRACTION, Interval};
 use wninit_core::columns;
-use wninit_core::job::{Dataset, FIELDS, Field, Init, Job, JobId, SEED_FIELDS, Value};
+use wninit_core::job::{Dataset, Field, Init, Job, JobId, SEED_FIELDS, Value};
+use wninit_core::plan::varying;
 use wninit_core::results::{Curvature, Outcome, Record};
 use wninit_core::table::{Column, Datum};
 
@@ -149,6 +150,13 @@ pub(crate) struct Cell<'a> {
 }
 
 impl Cell<'_> {
+    /// The planned seeds without a run.
+    pub(super) fn unfinished(&self) -> impl Iterator<Item = Seed> {
+        let is_finished = |seed| self.runs.binary_search_by_key(&seed, |run| run.seed).is_ok();
+        let all = self.runs.len() == self.planned.len();
+        self.planned.iter().copied().filter(move |&seed| !all && !is_finished(seed))
+    }
+
     /// The runs that count in tables and figures.
     pub(super) fn counted(&self) -> impl Iterator<Item = &Run<'_>> {
         self.runs.iter().filter(|run| run.whole)
@@ -335,6 +343,8 @@ pub(super) struct Cells<'a> {
     /// If an earlier sweep chose the learning rates, the cells with other rates. Only claims that
     /// name their learning rate use these cells.
     pub not_chosen: Option<BTreeSet<usize>>,
+    /// The planned seeds in their order, so that a run's partner in another cell has its number.
+    pub number: HashMap<Seed, u64>,
     /// Further rows of a job.
     pub duplicates: usize,
     /// Finished jobs that are not in the plan.
@@ -421,7 +431,9 @@ impl<'a> Cells<'a> {
             };
             (0..cells.len()).filter(|&i| other(&cells[i])).collect()
         });
-        let mut all = Cells { axes, cells, not_chosen, duplicates, unplanned };
+        let seeds: BTreeSet<Seed> = cells.iter().flat_map(|cell| &cell.planned).copied().collect();
+        let number = seeds.into_iter().zip(0..).collect();
+        let mut all = Cells { axes, cells, not_chosen, number, duplicates, unplanned };
         all.leave_out_partial_seeds();
         all
     }
@@ -431,8 +443,7 @@ impl<'a> Cells<'a> {
         for cells in self.group(&self.axes_without(&tuned)).into_values() {
             let mut unfinished: BTreeSet<Seed> = BTreeSet::new();
             for &i in &cells {
-                let done: BTreeSet<Seed> = self.cells[i].runs.iter().map(|run| run.seed).collect();
-                unfinished.extend(self.cells[i].planned.difference(&done));
+                unfinished.extend(self.cells[i].unfinished());
             }
             for i in cells {
                 for run in &mut self.cells[i].runs {
@@ -456,11 +467,20 @@ impl<'a> Cells<'a> {
         (0..self.axes.len()).filter(|i| !without.contains(i)).collect()
     }
 
-    /// Cells, by their place on some of the axes.
+    /// All cells, by their place on some of the axes.
     pub(super) fn group(&self, by: &[usize]) -> BTreeMap<Vec<usize>, Vec<usize>> {
+        self.group_these(0..self.cells.len(), by)
+    }
+
+    /// Some cells, by their place on some of the axes.
+    pub(super) fn group_these(
+        &self,
+        cells: impl IntoIterator<Item = usize>,
+        by: &[usize],
+    ) -> BTreeMap<Vec<usize>, Vec<usize>> {
         let mut groups: BTreeMap<Vec<usize>, Vec<usize>> = BTreeMap::new();
-        for (index, cell) in self.cells.iter().enumerate() {
-            groups.entry(place(cell, by)).or_default().push(index);
+        for index in cells {
+            groups.entry(place(&self.cells[index], by)).or_default().push(index);
         }
         groups
     }
@@ -497,14 +517,8 @@ pub(super) fn place(cell: &Cell, axes: &[usize]) -> Vec<usize> {
 pub(super) fn axes(jobs: &[(JobId, &Job)]) -> (Vec<SweepAxis>, Vec<Vec<usize>>) {
     let mut axes = Vec::new();
     let mut places = vec![Vec::new(); jobs.len()];
-    let Some(&(_, first)) = jobs.first() else {
-        return (axes, places);
-    };
-    for field in FIELDS.iter().filter(|field| !SEED_FIELDS.contains(&field.name)) {
-        let head = field.get(first);
-        if jobs.iter().all(|(_, job)| field.get(job) == head) {
-            continue;
-        }
+    let varying = varying(jobs.iter().map(|(_, job)| *job)).into_iter();
+    for field in varying.filter(|field| !SEED_FIELDS.contains(&field.name)) {
         // Values in the order in which they first occur, then in their own.
         let mut number: HashMap<String, usize> = HashMap::new();
         let mut values: Vec<Option<Value>> = Vec::new();

@@ -133,12 +133,19 @@ impl Summary {
         let sweep = Cells::new(input);
         let arms = Arms::new(&sweep, input.baseline)?;
         let with_arms = sweep.cells.par_iter().zip(&arms.of_cell);
-        let mut claims: Vec<ClaimResult> =
-            input.claims.iter().map(|c| claims::settle(&sweep, c, input.until_decided)).collect();
+        let success_metric = ranking::success_metric(input.claims);
+        let settle = |claim: &Claim| claims::settle(&sweep, claim, input.until_decided);
+        let (mut claims, (ranking, (pairs, (profiles, variance)))) = rayon::join(
+            || input.claims.par_iter().map(settle).collect::<Vec<ClaimResult>>(),
+            || {
+                let others = || rayon::join(|| arms.profiles(&sweep), || arms.variance(&sweep));
+                let pairs = || arms.pairs(&sweep, success_metric);
+                rayon::join(|| arms.ranking(&sweep, success_metric), || rayon::join(pairs, others))
+            },
+        );
         let mut decisions: Vec<&mut Decision> =
             claims.iter_mut().map(|claim| &mut claim.answer.overall).collect();
         adjust(&mut decisions);
-        let success_metric = ranking::success_metric(input.claims);
         let initializers = arms.initializers(&sweep);
         let mut chosen: Vec<usize> = arms.chosen().map(|(_, cell)| cell).collect();
         chosen.sort_unstable();
@@ -149,11 +156,11 @@ impl Summary {
             counts: sweep.cells.iter().map(Counts::of).sum(),
             cells: with_arms.map(|(cell, &arm)| CellSummary::of(cell, arm)).collect(),
             chosen,
-            ranking: arms.ranking(&sweep, success_metric),
+            ranking,
             success_metric,
-            pairs: arms.pairs(&sweep, success_metric),
-            profiles: arms.profiles(&sweep),
-            variance: arms.variance(&sweep),
+            pairs,
+            profiles,
+            variance,
             notes,
             initializers,
             claims,

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use rayon::prelude::*;
+
 use super::Seed;
 use super::arms::Arms;
 use super::cells::Cells;
@@ -73,7 +75,7 @@ impl Arms {
                     band: Inference::Bounded(shares, FRACTION).with_interval().interval,
                 })
             };
-            let points: Vec<ProfilePoint> = (0..=100).filter_map(point).collect();
+            let points: Vec<ProfilePoint> = (0..=100).into_par_iter().filter_map(point).collect();
             (!points.is_empty()).then_some(Profile { arm, points })
         };
         (0..self.arms.len()).filter_map(profile).collect()

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use rayon::prelude::*;
+
 use super::arms::Arms;
 use super::cells::{Cells, place};
 use super::columns::{self, readable_p};
@@ -154,7 +156,9 @@ impl Arms {
     /// The arms of every task that has a run, the best first.
     pub(super) fn ranking(&self, sweep: &Cells, success: Metric) -> Vec<Ranked> {
         let groups = sweep.group(&task_axes(sweep, self));
-        groups.into_iter().flat_map(|(at, cells)| self.rank(sweep, success, at, &cells)).collect()
+        let groups: Vec<_> = groups.into_iter().collect();
+        let rank = |(at, cells): (Vec<usize>, Vec<usize>)| self.rank(sweep, success, at, &cells);
+        groups.into_par_iter().flat_map_iter(rank).collect()
     }
 
     fn rank(

@@ -1,6 +1,6 @@
 //! The runs that a claim or a published number is about, by setting and seed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::Seed;
 use super::cells::{Cells, Run, RunEnding, chance, highest, is_fraction};
@@ -129,14 +129,13 @@ pub(super) struct Sides {
 /// it: runs that diverge end early, so the first finished runs are a biased sample.
 pub(super) fn sides(sweep: &Cells, metric: Metric, wanted: &[Wanted], besides: &[usize]) -> Sides {
     let axes = contexts(sweep, metric, besides, wanted.iter().any(|side| side.names_lr));
+    let involved: BTreeSet<usize> = wanted.iter().flat_map(|side| &side.cells).copied().collect();
     let groups: BTreeMap<Vec<usize>, Vec<Vec<usize>>> = sweep
-        .group(&axes)
+        .group_these(involved, &axes)
         .into_iter()
         .map(|(at, group)| (at, wanted.iter().map(|w| w.among(&group)).collect::<Vec<_>>()))
         .filter(|(_, sides)| sides.iter().all(|cells| !cells.is_empty()))
         .collect();
-    let all: BTreeSet<Seed> = sweep.cells.iter().flat_map(|c| c.planned.iter().copied()).collect();
-    let number: BTreeMap<Seed, u64> = all.into_iter().zip(0..).collect();
     let varies = |&place: &usize| {
         let values: BTreeSet<usize> = groups.keys().map(|at| at[place]).collect();
         values.len() > 1
@@ -150,16 +149,18 @@ pub(super) fn sides(sweep: &Cells, metric: Metric, wanted: &[Wanted], besides: &
     };
     let mut seeds: Vec<BTreeSet<Seed>> = vec![BTreeSet::new(); wanted.len()];
     for (at, groups) in &groups {
+        let cells: BTreeSet<usize> = groups.iter().flatten().copied().collect();
+        let incomplete: HashSet<Seed> =
+            cells.into_iter().flat_map(|i| sweep.cells[i].unfinished()).collect();
         let name = |&place: &usize| sweep.axes[axes[place]].in_words(at[place]);
         let name = named.iter().map(name).collect::<Vec<_>>().join(" ");
         let of_side = |(side, cells): (usize, &Vec<usize>)| {
             seeds[side].extend(cells.iter().flat_map(|&i| &sweep.cells[i].planned));
             if metric == Metric::LogSpectralNorm {
-                initial(sweep, cells, &wanted[side], &number, &mut sides)
+                initial(sweep, cells, &wanted[side], &mut sides)
             } else {
-                let involved: BTreeSet<usize> = groups.iter().flatten().copied().collect();
-                let involved: Vec<usize> = involved.into_iter().collect();
-                trained(sweep, metric, (side, cells), &involved, &wanted[side], &number, &mut sides)
+                let side = (side, &wanted[side], &cells[..]);
+                trained(sweep, metric, side, &incomplete, &mut sides)
             }
         };
         let arms = groups.iter().enumerate().map(of_side).collect();
@@ -175,13 +176,7 @@ pub(super) fn sides(sweep: &Cells, metric: Metric, wanted: &[Wanted], besides: &
 
 /// Measurements at initialization. Cells that differ only in their learning rate share them, so any
 /// of them is used.
-fn initial(
-    sweep: &Cells,
-    cells: &[usize],
-    wanted: &Wanted,
-    number: &BTreeMap<Seed, u64>,
-    sides: &mut Sides,
-) -> Arm {
+fn initial(sweep: &Cells, cells: &[usize], wanted: &Wanted, sides: &mut Sides) -> Arm {
     let mut arm = Arm { choices: 1, ..Arm::default() };
     let Some(cell) = cells.iter().map(|&i| &sweep.cells[i]).max_by_key(|c| c.curvatures.len())
     else {
@@ -193,7 +188,7 @@ fn initial(
             && let Some(x) = measured.log_spectral_norm()
         {
             // A smaller one is better.
-            arm.seeds.insert(number[seed], vec![Some(-x)]);
+            arm.seeds.insert(sweep.number[seed], vec![Some(-x)]);
         }
     }
     arm
@@ -202,21 +197,11 @@ fn initial(
 fn trained(
     sweep: &Cells,
     metric: Metric,
-    (side, cells): (usize, &[usize]),
-    involved: &[usize],
-    wanted: &Wanted,
-    number: &BTreeMap<Seed, u64>,
+    (side, wanted, cells): (usize, &Wanted, &[usize]),
+    incomplete: &HashSet<Seed>,
     sides: &mut Sides,
 ) -> Arm {
-    let complete = |seed: Seed| {
-        let lacks = |&i: &usize| {
-            let cell = &sweep.cells[i];
-            cell.planned.contains(&seed)
-                && cell.runs.binary_search_by_key(&seed, |run| run.seed).is_err()
-        };
-        !involved.iter().any(lacks)
-    };
-    let counts = |run: &Run| complete(run.seed) && (run.whole || !wanted.whole);
+    let counts = |run: &Run| !incomplete.contains(&run.seed) && (run.whole || !wanted.whole);
     let mut scored: Vec<(f64, usize)> = Vec::new();
     for &index in cells {
         let cell = &sweep.cells[index];
@@ -242,7 +227,7 @@ fn trained(
         *trained += usize::from(run.ending == RunEnding::Success);
         *n += 1;
         if let Some(value) = outcome(metric, run, sides.guess) {
-            arm.seeds.insert(number[&run.seed], vec![value]);
+            arm.seeds.insert(sweep.number[&run.seed], vec![value]);
         }
     }
     arm

@@ -11,7 +11,7 @@ use crate::verdict::{ALPHA, PATIENCE, Verdict};
 use wninit_core::fmt::plural;
 use wninit_core::grid::{Claim, Explored, Grid, GridError, Metric, UntilDecided};
 use wninit_core::job::{Job, JobId};
-use wninit_core::plan::Plan;
+use wninit_core::plan::{Plan, PlannedJob};
 use wninit_core::results::Record;
 use wninit_core::run::until_decided::{Look, Looks};
 
@@ -129,8 +129,8 @@ impl SequentialPlan {
 }
 
 impl Looks for SequentialPlan {
-    fn jobs(&self) -> Vec<Job> {
-        self.planned().into_iter().map(|(_, job)| job).collect()
+    fn jobs(&self) -> Vec<PlannedJob> {
+        self.planned().into_iter().map(|(id, job)| PlannedJob { id, job }).collect()
     }
 
     fn look(&mut self, records: &[Record]) -> Option<Look> {

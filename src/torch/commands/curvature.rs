@@ -12,7 +12,7 @@ use crate::train::Libtorch;
 use crate::{device, ffi};
 use chrono::Utc;
 use wninit_core::cli::curvature::Args;
-use wninit_core::cli::{Ended, UsageError, Written};
+use wninit_core::cli::{Ended, Written};
 use wninit_core::console::{alert, say, warn};
 use wninit_core::data::{self, Sources};
 use wninit_core::fmt::duration;
@@ -29,6 +29,7 @@ use wninit_core::run::interrupt::{self, EXIT_INTERRUPTED};
 use wninit_core::run::pool::EXIT_UNFINISHED;
 use wninit_core::run::trainer::Stop;
 use wninit_core::run::{sweep, until_decided};
+use wninit_core::usage::UsageError;
 
 /// Measures the initial networks without a final row.
 ///
@@ -41,10 +42,11 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
         device::workers(&args.device, args.workers.map(usize::from)).map_err(UsageError)?;
     warn(&plan.warnings);
     let jobs = until_decided::asked_for(&grid, plan, &dir)?;
-    let ids: Vec<JobId> = jobs.iter().map(Job::id).collect();
+    let ids: Vec<JobId> = jobs.iter().map(|planned| planned.id).collect();
     let stop = interrupt::install()?;
     let folder = args.data.clone().unwrap_or_else(data::default_dir);
-    let sources = Sources::new(folder, grid.files.clone()).checked(&jobs)?;
+    let sources = Sources::new(folder, grid.files.clone())
+        .checked(jobs.iter().map(|planned| &planned.job))?;
     // Holds the folder's lock until the end.
     let sweep = sweep::open(&dir, None, &grid.to_toml(), &jobs, &jobs)?;
     if let Some(change) = &sweep.change {
@@ -55,7 +57,7 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<Ended> {
         CurvatureQuestion { method: args.method, share: args.share, tolerance: args.tolerance };
     let max_iterations = u32::from(args.max_iterations);
     let mut rows = read_curvatures(&dir)?;
-    let starts = starts(&jobs);
+    let starts = starts(jobs.iter().map(|planned| &planned.job));
     let copied = copy_rows(&mut rows, &starts, question, max_iterations);
     if copied {
         write_curvatures(&dir, &ids, &rows)?;

@@ -7,14 +7,15 @@ use anyhow::Context;
 
 use crate::device;
 use crate::train::{Libtorch, as_safetensors};
+use wninit_core::atomic::write_atomically;
 use wninit_core::cli::export::{Args, At};
-use wninit_core::cli::{UsageError, usage};
 use wninit_core::console::{self, warn};
 use wninit_core::data;
 use wninit_core::job::{FIELDS, Job, JobId};
-use wninit_core::results::{Record, differences, planned_jobs, read_runs, write_atomically};
+use wninit_core::results::{Record, differences, planned_jobs, read_runs};
 use wninit_core::run::interrupt::{self, EXIT_INTERRUPTED};
 use wninit_core::run::trainer::Stop;
+use wninit_core::usage::{UsageError, usage};
 
 /// Writes a file for each job that is named, and prints its path.
 ///
@@ -25,8 +26,9 @@ pub(crate) fn run(args: &Args, commit: &'static str) -> anyhow::Result<u8> {
     let runs = read_runs(&dir)?;
     warn(&runs.warnings);
     let mut jobs: HashMap<JobId, Job> =
-        planned_jobs(&dir)?.unwrap_or_default().into_iter().collect();
-    jobs.extend(runs.records.iter().map(|record| (record.job.id(), record.job.clone())));
+        planned_jobs(&dir, &runs)?.unwrap_or_default().into_iter().collect();
+    let finished = runs.records.iter().map(|record| record.job.clone());
+    jobs.extend(runs.ids.iter().copied().zip(finished));
     let mut seen = HashSet::new();
     let wanted: Vec<&JobId> = args.job.iter().filter(|id| seen.insert(**id)).collect();
     if let Some(id) = wanted.iter().find(|id| !jobs.contains_key(id)) {

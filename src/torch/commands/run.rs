@@ -11,7 +11,7 @@ use crate::train::checkpoint::{self, Checkpoint};
 use crate::train::{CheckpointConfig, Libtorch};
 use wninit_core::cache;
 use wninit_core::cli::run::Args;
-use wninit_core::cli::{Ended, UsageError, Written, usage};
+use wninit_core::cli::{Ended, Written};
 use wninit_core::console::{alert, detail, say, warn};
 use wninit_core::data::{self, Sources};
 use wninit_core::fmt::count;
@@ -26,6 +26,7 @@ use wninit_core::run::pool::{self, EXIT_UNFINISHED, PoolOptions};
 use wninit_core::run::sweep::SweepFolder;
 use wninit_core::run::until_decided::{self, Looks};
 use wninit_core::run::{interrupt, sweep};
+use wninit_core::usage::{UsageError, usage};
 
 /// The looks of a grid that adds seeds until its claims are decided; `None` for any other. They
 /// need statistics, which are not part of this crate.
@@ -62,8 +63,8 @@ pub(crate) fn run(args: &Args, commit: &'static str, looks: LooksOf) -> anyhow::
     warn(&plan.warnings);
     let part =
         args.shard.map(|s| shard::partition(&plan.jobs, s.count).swap_remove(s.index as usize - 1));
-    let mut jobs: Vec<Job> = plan.jobs.into_iter().map(|planned| planned.job).collect();
-    let part = part.map(|part| part.into_iter().map(|i| jobs[i].clone()).collect::<Vec<Job>>());
+    let mut jobs = plan.jobs;
+    let part = part.map(|part| part.into_iter().map(|i| jobs[i].clone()).collect::<Vec<_>>());
     let stop = interrupt::install()?;
     if let Some(looks) = &mut looks {
         until_decided::catch_up(looks.as_mut(), &read_runs(&dir)?.records);
@@ -72,12 +73,13 @@ pub(crate) fn run(args: &Args, commit: &'static str, looks: LooksOf) -> anyhow::
     let part = part.as_deref().unwrap_or(&jobs);
     let data_dir = args.data.clone().unwrap_or_else(data::default_dir);
     let known = finished_ids(&dir)?;
-    let left = part.iter().filter(|job| !known.contains(&job.id()));
+    let left = part.iter().filter(|planned| !known.contains(&planned.id));
     detail(&format!("data: {}", data_dir.display()));
     if let Some(folder) = cache::folder() {
         detail(&format!("measured speeds: {}", folder.display()));
     }
-    let sources = Sources::new(data_dir, grid.files.clone()).checked(left)?;
+    let sources =
+        Sources::new(data_dir, grid.files.clone()).checked(left.map(|planned| &planned.job))?;
     let mut sweep = match sweep::open(&dir, args.shard, &grid.to_toml(), &jobs, part) {
         // The same exit code as when the disk fills up later: the same command will continue.
         Err(error) if error.is_full_disk() => {

@@ -12,8 +12,9 @@ use crate::device;
 use crate::probe::signal::{self, FIG1_INITS, Net};
 use crate::train::Libtorch;
 use anyhow::Context;
+use wninit_core::atomic::write_atomically;
 use wninit_core::cli::signal::Args;
-use wninit_core::cli::{Ended, Root, UsageError, Written, usage};
+use wninit_core::cli::{Ended, Root, Written};
 use wninit_core::console::{alert, say, warn};
 use wninit_core::data::{self, Sources};
 use wninit_core::execution;
@@ -22,11 +23,12 @@ use wninit_core::plan::start::{Start, starts};
 use wninit_core::plan::{Plan, PlannedJob, varying};
 use wninit_core::results::{
     LayerSignal, ProbedNetwork, SIGNALS, Signal, describe_columns, document_columns, one_line,
-    signal_docs, signals_csv, write_atomically,
+    signal_docs, signals_csv,
 };
 use wninit_core::run::interrupt::{self, EXIT_INTERRUPTED};
 use wninit_core::run::pool::EXIT_UNFINISHED;
 use wninit_core::run::trainer::Stop;
+use wninit_core::usage::{UsageError, usage};
 
 /// Writes `signal.csv` and `columns.json`, from which `wninit` makes a page and a table.
 ///

@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering;
 use super::shared_out::shared_out;
 use crate::train::Libtorch;
 use crate::{device, ffi};
+use wninit_core::cli::json;
 use wninit_core::cli::verify::{Agreement, Args, Difference, Verified, VerifiedJob};
-use wninit_core::cli::{UsageError, json, usage};
 use wninit_core::console::{self, warn};
 use wninit_core::data::{self, Sources};
 use wninit_core::grid::{Grid, Overrides};
@@ -22,6 +22,7 @@ use wninit_core::rng;
 use wninit_core::run::interrupt::{self, EXIT_INTERRUPTED};
 use wninit_core::run::pool::EXIT_UNFINISHED;
 use wninit_core::run::trainer::{Event, Stop, Trainer};
+use wninit_core::usage::{UsageError, usage};
 
 /// The outcome of training a job again.
 enum Comparison {

@@ -202,13 +202,17 @@ impl Session {
         (range.len(), inputs)
     }
 
-    /// Rehearses the last batch of an epoch if it is smaller than the others. Later, when the others
-    /// are recorded, its first run would need its memory besides theirs. Of two batches it is run
-    /// before the first is recorded.
-    fn rehearse_last_batch(&mut self, data: &DeviceData) {
-        let steps = self.shape.steps();
-        let (images, inputs) = self.inputs_of(steps - 1);
-        if steps <= 2 || images == self.shape.batch_size {
+    /// If an epoch's last batch is smaller than the others, rehearses the size that the next step does
+    /// not have. Later, when the other is recorded, its first run would need its memory besides that.
+    /// Of two batches the second is run before the first is recorded.
+    fn rehearse_other_batch(&mut self, data: &DeviceData) {
+        let last = self.shape.steps() - 1;
+        if last <= 1 && self.step == 0 {
+            return;
+        }
+        let other = if self.step == last { 0 } else { last };
+        let (images, inputs) = self.inputs_of(other);
+        if images == self.inputs_of(self.step).0 {
             return;
         }
         let (model, preprocess) = (&mut self.model, &self.preprocess);
@@ -240,7 +244,7 @@ impl Session {
         let device = self.model.config().arithmetic.device;
         let is_first = self.launcher.will_record(Work::Step);
         if is_first {
-            self.rehearse_last_batch(data);
+            self.rehearse_other_batch(data);
         }
         let (images, inputs) = self.inputs_of(self.step);
         let (model, preprocess, rule) = (&mut self.model, &self.preprocess, &self.rule);

@@ -1,4 +1,4 @@
-//! Replaces whole files atomically. Files that grow by rows are in `appender.rs`.
+//! Replaces whole files atomically. Files that grow by rows are in `results/appender.rs`.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -9,7 +9,39 @@ use std::sync::{Mutex, PoisonError};
 
 use tempfile::NamedTempFile;
 
-use super::ResultsError;
+/// A failed operation on a file or a folder.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {}: {source}{}", .path.display(), hint(.source))]
+#[allow(missing_docs)]
+pub struct FileError {
+    pub action: &'static str,
+    pub path: PathBuf,
+    pub source: io::Error,
+}
+
+impl FileError {
+    /// Whether the disk was full; the same command can be repeated once there is room.
+    pub fn is_full_disk(&self) -> bool {
+        is_full(&self.source)
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::*;
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
+
+/// What to do about an I/O error, if known.
+fn hint(error: &io::Error) -> &'static str {
+    use io::ErrorKind::*;
+    match error.kind() {
+        _ if is_full(error) => "; make room and run the same command again",
+        PermissionDenied | ReadOnlyFilesystem => {
+            "; make the folder writable, or choose another with --results"
+        }
+        _ => "",
+    }
+}
 
 /// Suffix of a file that is being written; its name begins with a dot.
 const PARTIAL: &str = ".wninit-partial";
@@ -58,13 +90,13 @@ fn partial(folder: &Path, name: &str) -> io::Result<NamedTempFile> {
 ///
 /// # Errors
 /// The file could not be written; the old one, if any, is still there.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), ResultsError> {
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let special = fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir());
     let written = match special {
         true => OpenOptions::new().write(true).open(path).and_then(|mut to| to.write_all(bytes)),
         false => end_of_links(path).and_then(|path| replace(&path, bytes)),
     };
-    written.map_err(|error| ResultsError::io("write", path, error))
+    written.map_err(|source| FileError { action: "write", path: path.to_owned(), source })
 }
 
 /// The path that a link leads to in the end, whether or not there is a file.

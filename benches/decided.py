@@ -1,0 +1,118 @@
+#!/usr/bin/env python3
+"""What decided claims cost: core-seconds until the claims of a grid are supported or refuted.
+
+Usage: benches/decided.py [GRID] [--seeds N ...] [--max-seeds N] [--out FILE]
+
+Three ways to the same claims at the same error rate, 5 % for each:
+
+- the fixed grid: every learning rate with N seeds, each arm judged at its best rate;
+- the same with a rate per arm chosen on two seeds by validation accuracy and judged on N fresh ones
+  (`wninit confirm`), which trains the other rates twice only;
+- that with seeds added until the claims are decided (`wninit confirm --until-decided`), six at first.
+
+N must be planned before anything is known; `--seeds` takes several. Core-seconds are user and system
+time of the programs, reading the data and deciding included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import re
+import sys
+import tempfile
+import time
+import tomllib
+from pathlib import Path
+
+import process
+from process import PROJECT, WNINIT
+
+EXPLORING = "[100, 101]"
+
+
+class Way:
+    """One way of deciding the claims, in a folder of its own."""
+
+    def __init__(self, name: str, root: Path, data: Path):
+        self.name, self.root, self.data = name, root, data
+        self.core_s = 0.0
+
+    def wninit(self, *words: str) -> None:
+        """Run the program and add what it cost."""
+        where = ["--results", str(self.root), "--data", str(self.data), "-q"]
+        self.core_s += process.run([str(WNINIT), *words, *where], self.root / "log").core_s
+
+    def row(self, folders: list[Path], fixed_s: float | None) -> list[str]:
+        """Its line of the table: `folders` are its sweeps, the last one has the verdicts."""
+        self.core_s += process.run([str(WNINIT), "summary", str(folders[-1])], self.root / "log").core_s
+        runs = sum(len(rows(folder / "runs.csv")) for folder in folders)
+        claims = rows(folders[-1] / "summary/claims.csv")
+        verdicts = [claim["verdict"] for claim in claims]
+        decided = sum(verdict in ("supported", "refuted") for verdict in verdicts)
+        times = f"{fixed_s / self.core_s:.2f}" if fixed_s else "1"
+        return [self.name, f"{runs:,}", f"{self.core_s:,.0f}", times, f"{decided} of {len(claims)}", ", ".join(verdicts)]
+
+
+def with_seeds(grid: Path, seeds: str, root: Path) -> str:
+    """A copy of the grid with another axis of seeds."""
+    text, changed = re.subn(r"^seed = (\[.*\]|\{.*\})", f"seed = {seeds}", grid.read_text(), flags=re.MULTILINE)
+    if changed != 1:
+        raise SystemExit(f"{grid}: {changed} lines give an axis of seeds; there must be one")
+    copy = root / grid.name
+    copy.write_text(text)
+    return str(copy)
+
+
+def rows(path: Path) -> list[dict]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("grid", nargs="?", type=Path, default=PROJECT / "sweeps/depth.toml")
+    options.add_argument("--seeds", type=int, nargs="+", default=[10])
+    options.add_argument("--max-seeds", type=int, default=60)
+    options.add_argument("--data", type=Path, default=PROJECT / "data")
+    options.add_argument("--out", type=Path, default=PROJECT / "benches/DECIDED.md")
+    args = options.parse_args()
+    sweep = tomllib.loads(args.grid.read_text())["name"]
+    table: list[list[str]] = []
+
+    def way(name: str, seeds: str, *confirm: str, fixed_s: float | None = None) -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            this = Way(name, Path(folder), args.data)
+            folders = [this.root / sweep]
+            this.wninit("run", with_seeds(args.grid, seeds, this.root))
+            if confirm:
+                this.wninit("confirm", str(folders[0]), *confirm)
+                folders.append(this.root / f"{sweep}-confirm")
+            table.append(this.row(folders, fixed_s))
+        print("  ".join(table[-1]), file=sys.stderr, flush=True)
+        return this.core_s
+
+    for seeds in args.seeds:
+        fixed_s = way(f"fixed grid, {seeds} seeds", f"{{ count = {seeds} }}")
+        way(f"two exploring, {seeds} fresh seeds", EXPLORING, "--seeds", str(seeds), fixed_s=fixed_s)
+    until = ["--seeds", "6", "--until-decided", "--max-seeds", str(args.max_seeds)]
+    way("two exploring, fresh seeds until decided", EXPLORING, *until, fixed_s=fixed_s)
+
+    lines = [
+        "# What decided claims cost",
+        "",
+        f"Made by `make bench-decided`; do not edit. Claims of `{args.grid.name}`, each at an error rate of 5 %. *Times*: the",
+        "core-seconds of the fixed grid above divided by its own.",
+        "",
+        "| way | runs | core-seconds | times | decided | verdicts |",
+        "|---|--:|--:|--:|--:|---|",
+        *("| " + " | ".join(row) + " |" for row in table),
+        "",
+        f"One run of each; {os.cpu_count()} cores, commit {process.commit()}, {time.strftime('%Y-%m-%d')}.",
+    ]
+    args.out.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
