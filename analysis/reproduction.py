@@ -99,7 +99,7 @@ def claims(folder: Path) -> list[list[str]]:
         holm = f" ({p_value(claim['p_holm'])})" if claim["p_holm"] else ""
         # Only the settings in which it is not the verdict over all.
         settings = claim["settings"].split("; ") if claim["settings"] else []
-        others = [s for s in settings if not s.startswith(f"{claim['verdict']} at")]
+        others = [counted(s) for s in settings if not s.startswith(f"{claim['verdict']} at")]
         verdict = f"**{claim['verdict']}**" + "".join(f"; {s}" for s in others)
         exploratory = "; exploratory" if claim["n"] and int(claim["n"]) < 6 else ""
         body.append(
@@ -107,6 +107,13 @@ def claims(folder: Path) -> list[list[str]]:
              p_value(claim["p"]) + holm]
         )
     return body
+
+
+def counted(settings: str) -> str:
+    """`supported at a, b`, or `supported in 33 settings` where they are too many to name."""
+    verdict, places = settings.split(" at ", 1)
+    many = places.count(", ") + 1
+    return settings if many <= 6 else f"{verdict} in {many} settings"
 
 
 def published(folder: Path) -> list[list[str]]:

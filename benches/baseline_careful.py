@@ -9,8 +9,8 @@ its graph from job to job and only initialises it anew.
 
     python baseline_careful.py WORKLOAD --jobs N
 
-prints one line of JSON: when the work began (after the imports) and each job's accuracies. What
-the other options choose was measured; benches/README.md says what came of it.
+prints one line of JSON: when the work began (after the imports), the seconds of torch.compile in it and
+each job's accuracies. What the other options choose was measured; benches/README.md says what came of it.
 """
 
 from __future__ import annotations
@@ -93,7 +93,8 @@ class Trainer:
             self.model = self.model.to(memory_format=torch.channels_last)
         fused = {"fused": True} if args.optimizer == "fused" else {"foreach": args.optimizer == "foreach"}
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=workload.lr, momentum=MOMENTUM, **fused)
-        self.network = torch.compile(self.model, dynamic=False) if args.compile else self.model
+        self.compiled = workload.compile if args.compile is None else args.compile
+        self.network = torch.compile(self.model, dynamic=False) if self.compiled else self.model
         self.loss_sum = torch.zeros((), device=self.device)
         self.correct = torch.zeros((), dtype=torch.long, device=self.device)
         self.graphs = {} if args.graph and self.device.type == "cuda" else None
@@ -156,13 +157,14 @@ class Trainer:
                 state["momentum_buffer"].zero_()
 
     def prepare(self) -> None:
-        """Captures the graphs that will be needed, before the first job's state is set."""
+        """Compiles the network and captures the graphs that will be needed, before the first job's state is set."""
         train_images = self.workload.split()[0]
         draws = torch.zeros(BATCH, 3, dtype=torch.long, device=self.device) if self.crops else None
         models.initialise(self.model, self.layers)
+        step = self.step if self.graphs is None else self.graphed_step
         for size in {min(BATCH, train_images), train_images % BATCH} - {0}:
             index = torch.arange(size, device=self.device)
-            self.graphed_step(index, None if draws is None else draws[:size])
+            step(index, None if draws is None else draws[:size])
 
     def train(self, seed: int) -> dict:
         """One job, from its seed to a row of results."""
@@ -197,13 +199,19 @@ class Trainer:
         return row
 
 
-def work(workload: Workload, data: tuple[ImageSet, ImageSet], args: argparse.Namespace, counter, rows) -> None:
-    """A process: takes seeds from the counter until none is left."""
+def work(workload: Workload, data: tuple[ImageSet, ImageSet], args: argparse.Namespace, counter, rows,
+         compiling=None, together=None) -> None:
+    """A process: takes seeds from the counter until none is left. All compile together, and `compiling` is
+    set to the seconds of that."""
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     trainer = Trainer(workload, data, args)
-    if trainer.graphs is not None:
+    begun = time.monotonic()
+    if trainer.compiled or trainer.graphs is not None:
         trainer.prepare()
+    if trainer.compiled and together is not None:
+        together.wait()
+        compiling.value = time.monotonic() - begun
     while True:
         with counter.get_lock():
             seed, counter.value = counter.value, counter.value + 1
@@ -221,7 +229,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, help="processes [default: one a core; one on a GPU]")
     parser.add_argument("--weight-norm", choices=LAYERS, default="fused")
     parser.add_argument("--optimizer", choices=["loop", "foreach", "fused"], default="fused")
-    parser.add_argument("--compile", action="store_true", help="torch.compile the network")
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction,
+                        help="torch.compile the network [default: where it pays]")
     parser.add_argument("--no-graph", dest="graph", action="store_false", help="no CUDA graph")
     parser.add_argument("--csv", type=Path, help="write a row for each job")
     args = parser.parse_args()
@@ -235,13 +244,14 @@ def main() -> None:
     device = torch.device(args.device)
     data = on_device(workload, device)
     context = multiprocessing.get_context("fork")
-    counter, queue = context.Value("l", 0), context.SimpleQueue()
+    counter, queue, compiling = context.Value("l", 0), context.SimpleQueue(), context.Value("d", 0.0)
     if device.type == "cuda":
         work(workload, data, args, counter, queue)
     else:
-        processes = args.workers or len(os.sched_getaffinity(0))
-        workers = [context.Process(target=work, args=(workload, data, args, counter, queue))
-                   for _ in range(min(processes, args.jobs))]
+        processes = min(args.workers or len(os.sched_getaffinity(0)), args.jobs)
+        together = context.Barrier(processes)
+        workers = [context.Process(target=work, args=(workload, data, args, counter, queue, compiling, together))
+                   for _ in range(processes)]
         for worker in workers:
             worker.start()
         for worker in workers:
@@ -254,7 +264,7 @@ def main() -> None:
             writer = csv.DictWriter(file, rows[0])
             writer.writeheader()
             writer.writerows(rows)
-    print(json.dumps({"started_at": started_at, "rows": rows}))
+    print(json.dumps({"started_at": started_at, "compile_seconds": compiling.value, "rows": rows}))
 
 
 if __name__ == "__main__":

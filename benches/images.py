@@ -24,8 +24,9 @@ def load(workload: Workload) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         arrays = tuple(idx(folder / f"{part}-{what}") for part in ("train", "t10k")
                        for what in ("images-idx3-ubyte", "labels-idx1-ubyte"))
     train, train_labels, test, test_labels = map(torch.from_numpy, arrays)
+    tested = workload.split()[2]
     return (train.view(-1, *workload.shape), train_labels.long(),
-            test.view(-1, *workload.shape), test_labels.long())
+            test.view(-1, *workload.shape)[:tested], test_labels.long()[:tested])
 
 
 def data_folder() -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -31,6 +32,47 @@ def run(command: list[str], log: Path) -> Cost:
     if child.returncode != 0:
         raise SystemExit(f"{' '.join(command)}: exit code {child.returncode}\n{log.read_text()}")
     return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+class Memory(threading.Thread):
+    """The peak memory of a process and all that it starts, in MiB, looked at twice a second while it runs.
+    Pages that processes share are counted once."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.pid, self.peak_mib, self.over = pid, 0.0, threading.Event()
+
+    def __enter__(self) -> Memory:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        self.join()
+
+    def run(self) -> None:
+        while True:
+            self.peak_mib = max(self.peak_mib, sum(map(proportional_mib, family(self.pid))))
+            if self.over.wait(0.5):
+                return
+
+
+def family(pid: int) -> list[int]:
+    """A process and its descendants."""
+    try:
+        started = [path.read_text().split() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    except OSError:
+        return []
+    return [pid, *(member for children in started for child in children for member in family(int(child)))]
+
+
+def proportional_mib(pid: int) -> float:
+    """A process's memory and its share of what it shares with others; 0 if it has ended."""
+    try:
+        rows = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(row.split()[1]) / 1024 for row in rows if row.startswith("Pss:")), 0.0)
 
 
 def commit() -> str:

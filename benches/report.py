@@ -33,12 +33,14 @@ def figures(workload: dict) -> dict:
     median = {p: statistics.median(per_hour(ms)) for p, ms in rounds.items()}
     ratio = lambda base: median["c"] / median[base] if {"c", base} <= median.keys() else None  # noqa: E731
     rate = {p: value / 3600 * workload["job_flop"] for p, value in median.items()}
-    layer, square = (statistics.median(workload["gemm"][kind]) for kind in ("layer", "square"))
+    products = {kind: statistics.median(rates) for kind, rates in workload["gemm"].items()}
+    best = max(products, key=products.get, default=None)
     alone = None
     if {"a", "c"} <= median.keys():
         alone = median["c"] / statistics.median(per_hour_alone(rounds["a"]))
-    return {"vs_a": ratio("a"), "vs_b": ratio("b"), "vs_a_alone": alone, "rate": rate, "layer": layer,
-            "square": square, "fraction": rate["c"] / layer if "c" in rate else None}
+    return {"vs_a": ratio("a"), "vs_b": ratio("b"), "vs_a_alone": alone, "rate": rate, "products": products,
+            "best": best, "fraction": rate["c"] / products[best] if "c" in rate and best else None,
+            "peak": {p: max(m["peak_mib"] for m in ms) for p, ms in rounds.items() if "peak_mib" in ms[0]}}
 
 
 def against(value: float | None, target: float | None, unit: str) -> str:
@@ -52,16 +54,17 @@ def against(value: float | None, target: float | None, unit: str) -> str:
 def table(session: dict) -> str:
     """The session's main table and the agreement of the accuracies."""
     rows = ["| workload | (a) jobs/h | (b) jobs/h | (c) jobs/h | (c) vs (a) | (c) vs (b) | (a) a process a job | "
-            "GFLOP/s (a) / (b) / (c) | GEMM, layer / square | fraction of the layer's GEMM |",
-            "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|"]
+            "GFLOP/s (a) / (b) / (c) | best product, GFLOP/s | fraction of it | peak MiB (a) / (b) / (c) |",
+            "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"]
     for workload in session["workloads"]:
         f, rounds, targets = figures(workload), workload["rounds"], workload["targets"]
-        cells = [workload["title"] + rounds_so_far(workload, session["rounds"]), *(spread(per_hour(rounds[p])) if p in rounds else "–" for p in "abc"),
+        cells = [workload["title"] + compiled(workload) + rounds_so_far(workload, session["rounds"]), *(spread(per_hour(rounds[p])) if p in rounds else "–" for p in "abc"),
                  against(f["vs_a"], targets.get("vs_a"), "×"), against(f["vs_b"], targets.get("vs_b"), "×"),
                  against(f["vs_a_alone"], None, "×"),
                  " / ".join(f"{f['rate'][p] / 1e9:,.0f}" if p in f["rate"] else "–" for p in "abc"),
-                 f"{f['layer'] / 1e9:,.0f} / {f['square'] / 1e9:,.0f}",
-                 against(f["fraction"], targets.get("fraction"), "")]
+                 f"{f['products'][f['best']] / 1e9:,.0f}, {f['best']}" if f["best"] else "–",
+                 against(f["fraction"], targets.get("fraction"), ""),
+                 " / ".join(f"{f['peak'][p]:,.0f}" if p in f["peak"] else "–" for p in "abc")]
         rows.append("| " + " | ".join(cells) + " |")
     rows += ["", "| workload | judged on | test accuracy (a) | (b) | (c) | agree? |", "|---|---|--:|--:|--:|---|"]
     for workload in session["workloads"]:
@@ -70,6 +73,11 @@ def table(session: dict) -> str:
         cells += [accuracy(values[p]) if p in values else "–" for p in "abc"]
         rows.append("| " + " | ".join([*cells, agreement(workload)]) + " |")
     return "\n".join(rows)
+
+
+def compiled(workload: dict) -> str:
+    """Which row has a compiled network in (b)."""
+    return ", (b) compiled" if any(m.get("compiled") for m in workload["rounds"].get("b", [])) else ""
 
 
 def rounds_so_far(workload: dict, wanted: int) -> str:

@@ -21,21 +21,25 @@ import os
 import platform
 import re
 import resource
+import shutil
 import socket
 import statistics
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy is loaded; gemm.py starts a process a core
 
-import gemm
-import process
-import report
-from workloads import ALL, CPU, GPU, Workload
+import torch  # noqa: E402
+
+import gemm  # noqa: E402
+import process  # noqa: E402
+import report  # noqa: E402
+from workloads import ALL, CPU, GPU, Workload  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -79,59 +83,72 @@ class Load:
 
 def measure(program: str, workload: Workload, args: argparse.Namespace, folder: Path, loaders: int | None = None,
             variant: str = "timed") -> dict:
-    """One measurement: jobs, seconds, start-up seconds, test accuracies. `loaders` are the
-    processes of (a)'s DataLoader."""
+    """One measurement: jobs, seconds, start-up seconds (torch.compile included), peak memory, test
+    accuracies. `loaders` are the processes of (a)'s DataLoader."""
     variant = "quick" if args.quick else variant
     shown = workload.variant(variant)
     jobs = shown.jobs[program]
     load, spawned = Load(), time.time()
     if program == "c":
-        started_at, rows = run_wninit(shown, jobs, args, folder)
+        started_at, rows, peak = run_wninit(shown, jobs, args, folder)
+        compiling = 0.0
     else:
         command = [sys.executable, str(HERE / PROGRAMS[program]), workload.name, "--jobs", str(jobs),
                    "--device", args.device, "--variant", variant]
         if program == "a" and loaders is not None:
             command += ["--loader-workers", str(loaders)]
-        output = execute(command, args.limit)
+        if program == "b" and not can_compile():
+            command += ["--no-compile"]
+        output, peak = execute(command, args.limit)
         result = json.loads(output.strip().splitlines()[-1])
-        started_at, rows = result["started_at"], result["rows"]
+        started_at, rows, compiling = result["started_at"], result["rows"], result.get("compile_seconds", 0.0)
     ended = time.time()
-    return {"jobs": jobs, "seconds": ended - started_at, "startup": started_at - spawned,
+    return {"jobs": jobs, "seconds": ended - started_at - compiling, "startup": started_at - spawned + compiling,
+            "peak_mib": peak, "compiled": compiling > 0.0,
             "test_acc": [float(row["test_acc"]) for row in rows], "others": load.share(),
             **({"git_sha": rows[0]["git_sha"], "cohort": int(rows[0]["cohort_size"])} if program == "c" else {})}
 
 
-def run_wninit(workload: Workload, jobs: int, args: argparse.Namespace, folder: Path) -> tuple[float, list[dict]]:
-    """When the first cohort started, and the finished rows."""
+def can_compile() -> bool:
+    """Whether torch.compile has what it needs for a CPU: a C++ compiler and Python's headers."""
+    headers = Path(sysconfig.get_path("include")) / "Python.h"
+    return headers.exists() and any(shutil.which(name) for name in ("g++", "clang++"))
+
+
+def run_wninit(workload: Workload, jobs: int, args: argparse.Namespace, folder: Path) -> tuple[float, list[dict], float]:
+    """When the first cohort started, the finished rows, and the peak memory in MiB."""
     name = f"{workload.name}-{time.monotonic_ns()}"
     grid = folder / f"{name}.toml"
     grid.write_text(workload.grid(name, jobs))
-    execute([str(args.wninit), "run", str(grid), "--results", str(folder), "--device", args.device], args.limit)
+    _, peak = execute([str(args.wninit), "run", str(grid), "--results", str(folder), "--device", args.device], args.limit)
     with (folder / name / "runs.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     bad = [row["job_id"] for row in rows if row["outcome"] != "ok"]
     if len(rows) != jobs or bad:
         raise SystemExit(f"{workload.name}: wninit finished {len(rows)} of {jobs} jobs, diverged: {bad}")
     starts = [datetime.datetime.fromisoformat(row["started_at"].replace("Z", "+00:00")) for row in rows]
-    return min(starts).timestamp(), rows
+    return min(starts).timestamp(), rows, peak
 
 
-def execute(command: list[str], limit: float | None = None) -> str:
-    """Runs a command; its output, or an end with what it said."""
-    try:
-        done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True, timeout=limit)
-    except subprocess.TimeoutExpired:
-        raise TimedOut(f"{' '.join(command)}\ntimed out after {limit:g} s") from None
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}\nexit code {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
-    return done.stdout
+def execute(command: list[str], limit: float | None = None) -> tuple[str, float]:
+    """Runs a command; its output and peak memory in MiB, or an end with what it said."""
+    with subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        try:
+            with process.Memory(child.pid) as memory:
+                out, err = child.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            raise TimedOut(f"{' '.join(command)}\ntimed out after {limit:g} s") from None
+    if child.returncode:
+        raise SystemExit(f"{' '.join(command)}\nexit code {child.returncode}\n{out[-2000:]}{err[-4000:]}")
+    return out, memory.peak_mib
 
 
 def cross_check(workload: Workload, args: argparse.Namespace, folder: Path) -> None:
     """Holds parameters and arithmetic, as counted here, against wninit's own plan."""
     grid = folder / "check.toml"
     grid.write_text(workload.grid("check", 1))
-    text = execute([str(args.wninit), "plan", str(grid), "--results", str(folder)])
+    text, _ = execute([str(args.wninit), "plan", str(grid), "--results", str(folder)])
     row = [line for line in text.splitlines() if line.strip()][-1]
     numbers = re.findall(r"([\d.]+)(?: ([kMGTP])?(FLOP|B)?)?(?=  |$)", row)
     scale = {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
@@ -198,7 +215,7 @@ class Session:
             "name": workload.name, "title": workload.title, "precision": shown.precision,
             "train": train, "val": val, "test": test, "epochs": shown.epochs, "dataset": shown.dataset,
             "job_flop": shown.job_flop(), "gemm_shape": list(shown.gemm()), "targets": shown.targets,
-            "loader_processes": None, "rounds": {}, "gemm": {"layer": [], "square": []}, "judged": None}
+            "loader_processes": None, "rounds": {}, "gemm": {}, "judged": None}
         missing = unmeasured(entry, args)
         if not missing:
             print("  there already")
@@ -213,9 +230,12 @@ class Session:
 
         def gemms() -> None:
             seconds = 0.1 if args.quick else 1.0
-            rates = [gemm.rate(shape, shown.precision, args.device, seconds) for shape in (shown.gemm(), gemm.SQUARE)]
-            for kind, rate in zip(("layer", "square"), rates):
-                entry["gemm"][kind].append(rate)
+            libraries = gemm.libraries(shown.precision, args.device)
+            rates = {"layer": gemm.rate(shown.gemm(), shown.precision, args.device, seconds),
+                     **{f"1024² {library}": gemm.rate(gemm.SQUARE, shown.precision, args.device, seconds, library)
+                        for library in libraries}}
+            for kind, rate in rates.items():
+                entry["gemm"].setdefault(kind, []).append(rate)
 
         def round_of(program: str) -> None:
             measured = measure(program, workload, args, folder, entry["loader_processes"])
@@ -236,7 +256,7 @@ class Session:
         if "a" in programs and not args.quick and not self.attempt(workload, "DataLoader of (a)", loaders):
             programs.remove("a")
         for n in range(args.rounds):
-            if len(entry["gemm"]["layer"]) <= n and not self.attempt(workload, "GEMM rate", gemms):
+            if len(entry["gemm"].get("layer", [])) <= n and not self.attempt(workload, "GEMM rate", gemms):
                 return
             for program in [p for p in programs if len(entry["rounds"].get(p, [])) <= n]:
                 if not self.attempt(workload, f"({program})", lambda: round_of(program)):

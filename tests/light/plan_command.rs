@@ -42,6 +42,23 @@ fn a_plan_tells_the_axes_the_jobs_and_the_cost() {
 }
 
 #[test]
+fn a_plan_whose_jobs_evaluate_more_than_they_train_says_so() {
+    // Training on an image takes 2.2 times the arithmetic of evaluating it, as the first layer needs no
+    // gradient of its input: 2.2 · 1,000 for training, 60 for validation, 10,000 or 10 for the test.
+    let grid = |test: u32| {
+        format!(
+            "name = \"small\"\n[base]\ndataset = \"fashion-mnist\"\ndepth = 10\nwidth = 16\n\
+             train_images = 1000\nval_fraction = 0.001\ntest_images = {test}\n"
+        )
+    };
+    for (test, says) in [(10_000, true), (10, false)] {
+        let folder = folder(&grid(test));
+        let text = stdout(&mut wninit(folder.path()));
+        assert_eq!(text.contains("82 % of the arithmetic is validation and test;"), says, "{text}");
+    }
+}
+
+#[test]
 fn finished_jobs_are_counted_and_a_torn_row_is_not() {
     let folder = folder(GRID);
     let list = stdout(wninit(folder.path()).arg("--list"));

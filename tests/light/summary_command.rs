@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use crate::book_code::copy;
 use crate::common::{at, folder, planned, record};
+use crate::root;
 use wninit_core::grid::{Grid, Overrides};
 use wninit_core::job::Job;
 use wninit_core::plan::Plan;
@@ -173,4 +175,17 @@ fn what_is_no_sweep_is_an_error_and_leaves_no_trace() {
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("a cell was edited by hand"), "{}", text(&output.stderr));
     assert!(!dir.path().join("summary").exists());
+}
+
+#[test]
+fn many_settings_are_counted_in_the_headline_and_not_named() {
+    let dir = folder();
+    let sweep = dir.path().join("mlp-hyperparameters");
+    copy(&root().join("results/paper/mlp-hyperparameters"), &sweep);
+    let output = summary(&sweep, &[]);
+    let said = text(&output.stdout);
+    assert!(
+        said.contains("Which initializer? Supported in 33 of 48 settings (each alone)"),
+        "{said}"
+    );
 }

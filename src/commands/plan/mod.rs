@@ -294,8 +294,10 @@ fn describe(
 
     let jobs = plan.jobs.len();
     let left: usize = cohorts.iter().map(|cohort| cohort.jobs().len()).sum();
-    let flop: f64 =
-        cohorts.iter().map(|c| cost::job_flop(&c.shape()) * c.jobs().len() as f64).sum();
+    let sum = |of_a_job: fn(&Shape) -> f64| -> f64 {
+        cohorts.iter().map(|c| of_a_job(&c.shape()) * c.jobs().len() as f64).sum()
+    };
+    let flop = sum(cost::job_flop);
     let _ = writeln!(
         text,
         "{}: {} finished, {} remaining in {}",
@@ -318,6 +320,14 @@ fn describe(
             if measured { "" } else { ", roughly" },
             scaled(flop, "FLOP")
         );
+        let evaluation = sum(cost::evaluation_flop) / flop;
+        if evaluation > 0.5 {
+            let _ = writeln!(
+                text,
+                "  {:.0} % of the arithmetic is validation and test; a smaller val_fraction or test_images saves it",
+                100.0 * evaluation
+            );
+        }
         if !measured && speeds.gpu().is_some() {
             let flops = scaled(Rates::GPU.fp32, "FLOP/s");
             let _ =

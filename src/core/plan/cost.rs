@@ -176,10 +176,14 @@ impl Rates {
 
 /// Total operations of one job: training, validation after each epoch and a test.
 pub fn job_flop(shape: &Shape) -> f64 {
-    let model = ModelCost::of(shape);
-    let epochs = f64::from(shape.epochs);
-    let evaluated = shape.val as f64 * epochs + shape.test as f64;
-    model.training_flop() * shape.train as f64 * epochs + model.forward_flop * evaluated
+    let trained = shape.train as f64 * f64::from(shape.epochs);
+    ModelCost::of(shape).training_flop() * trained + evaluation_flop(shape)
+}
+
+/// The operations of [`job_flop`] that are validation and test.
+pub fn evaluation_flop(shape: &Shape) -> f64 {
+    let evaluated = shape.val as f64 * f64::from(shape.epochs) + shape.test as f64;
+    ModelCost::of(shape).forward_flop * evaluated
 }
 
 /// Seconds that a worker needs for `members` jobs of a shape, trained together.

@@ -216,15 +216,18 @@ impl Summary {
             claims().find_map(|claim| {
                 let at = claim.answer.settings_with(Verdict::Supported);
                 let against = claim.answer.settings_with(Verdict::Refuted);
-                (claim.answer.settings.len() > 1 && !at.is_empty() && against.is_empty()).then(
-                    || {
-                        let (at, text) = (and(&at), &claim.text);
-                        let said = format!(
-                            "Supported at {at} (each alone), undecided over all settings: {text}"
-                        );
-                        (said, format!("Over all settings: {}", claim.brief()))
-                    },
-                )
+                let settings = claim.answer.settings.len();
+                (settings > 1 && !at.is_empty() && against.is_empty()).then(|| {
+                    let places = match at.len() {
+                        ..=MOST_NAMED => format!("at {}", and(&at)),
+                        n => format!("in {n} of {settings} settings"),
+                    };
+                    let text = &claim.text;
+                    let said = format!(
+                        "Supported {places} (each alone), undecided over all settings: {text}"
+                    );
+                    (said, format!("Over all settings: {}", claim.brief()))
+                })
             })
         };
         overall.or_else(in_some)
@@ -255,6 +258,9 @@ impl Summary {
         (n > 0).then(|| format!("{}: {}.", plural(n, "claim"), words.join(", ")))
     }
 }
+
+/// More settings than these are counted, not named.
+const MOST_NAMED: usize = 6;
 
 /// "a", "a and b", "a, b and c".
 fn and(names: &[&str]) -> String {
