@@ -93,8 +93,7 @@ class Trainer:
             self.model = self.model.to(memory_format=torch.channels_last)
         fused = {"fused": True} if args.optimizer == "fused" else {"foreach": args.optimizer == "foreach"}
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=workload.lr, momentum=MOMENTUM, **fused)
-        self.compiled = workload.compile if args.compile is None else args.compile
-        self.network = torch.compile(self.model, dynamic=False) if self.compiled else self.model
+        self.network = torch.compile(self.model, dynamic=False) if args.compile else self.model
         self.loss_sum = torch.zeros((), device=self.device)
         self.correct = torch.zeros((), dtype=torch.long, device=self.device)
         self.graphs = {} if args.graph and self.device.type == "cuda" else None
@@ -207,9 +206,9 @@ def work(workload: Workload, data: tuple[ImageSet, ImageSet], args: argparse.Nam
     torch.set_flush_denormal(True)
     trainer = Trainer(workload, data, args)
     begun = time.monotonic()
-    if trainer.compiled or trainer.graphs is not None:
+    if args.compile or trainer.graphs is not None:
         trainer.prepare()
-    if trainer.compiled and together is not None:
+    if args.compile and together is not None:
         together.wait()
         compiling.value = time.monotonic() - begun
     while True:
@@ -229,8 +228,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, help="processes [default: one a core; one on a GPU]")
     parser.add_argument("--weight-norm", choices=LAYERS, default="fused")
     parser.add_argument("--optimizer", choices=["loop", "foreach", "fused"], default="fused")
-    parser.add_argument("--compile", action=argparse.BooleanOptionalAction,
-                        help="torch.compile the network [default: where it pays]")
+    parser.add_argument("--compile", action="store_true", help="torch.compile the network")
     parser.add_argument("--no-graph", dest="graph", action="store_false", help="no CUDA graph")
     parser.add_argument("--csv", type=Path, help="write a row for each job")
     args = parser.parse_args()

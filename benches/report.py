@@ -58,7 +58,7 @@ def table(session: dict) -> str:
             "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|"]
     for workload in session["workloads"]:
         f, rounds, targets = figures(workload), workload["rounds"], workload["targets"]
-        cells = [workload["title"] + compiled(workload) + rounds_so_far(workload, session["rounds"]), *(spread(per_hour(rounds[p])) if p in rounds else "–" for p in "abc"),
+        cells = [workload["title"] + rounds_so_far(workload, session["rounds"]), *(spread(per_hour(rounds[p])) if p in rounds else "–" for p in "abc"),
                  against(f["vs_a"], targets.get("vs_a"), "×"), against(f["vs_b"], targets.get("vs_b"), "×"),
                  against(f["vs_a_alone"], None, "×"),
                  " / ".join(f"{f['rate'][p] / 1e9:,.0f}" if p in f["rate"] else "–" for p in "abc"),
@@ -73,11 +73,6 @@ def table(session: dict) -> str:
         cells += [accuracy(values[p]) if p in values else "–" for p in "abc"]
         rows.append("| " + " | ".join([*cells, agreement(workload)]) + " |")
     return "\n".join(rows)
-
-
-def compiled(workload: dict) -> str:
-    """Which row has a compiled network in (b)."""
-    return ", (b) compiled" if any(m.get("compiled") for m in workload["rounds"].get("b", [])) else ""
 
 
 def rounds_so_far(workload: dict, wanted: int) -> str:

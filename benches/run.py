@@ -21,12 +21,10 @@ import os
 import platform
 import re
 import resource
-import shutil
 import socket
 import statistics
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
 from collections.abc import Callable
@@ -83,7 +81,7 @@ class Load:
 
 def measure(program: str, workload: Workload, args: argparse.Namespace, folder: Path, loaders: int | None = None,
             variant: str = "timed") -> dict:
-    """One measurement: jobs, seconds, start-up seconds (torch.compile included), peak memory, test
+    """One measurement: jobs, seconds, start-up seconds, peak memory, test
     accuracies. `loaders` are the processes of (a)'s DataLoader."""
     variant = "quick" if args.quick else variant
     shown = workload.variant(variant)
@@ -91,28 +89,18 @@ def measure(program: str, workload: Workload, args: argparse.Namespace, folder: 
     load, spawned = Load(), time.time()
     if program == "c":
         started_at, rows, peak = run_wninit(shown, jobs, args, folder)
-        compiling = 0.0
     else:
         command = [sys.executable, str(HERE / PROGRAMS[program]), workload.name, "--jobs", str(jobs),
                    "--device", args.device, "--variant", variant]
         if program == "a" and loaders is not None:
             command += ["--loader-workers", str(loaders)]
-        if program == "b" and not can_compile():
-            command += ["--no-compile"]
         output, peak = execute(command, args.limit)
         result = json.loads(output.strip().splitlines()[-1])
-        started_at, rows, compiling = result["started_at"], result["rows"], result.get("compile_seconds", 0.0)
+        started_at, rows = result["started_at"], result["rows"]
     ended = time.time()
-    return {"jobs": jobs, "seconds": ended - started_at - compiling, "startup": started_at - spawned + compiling,
-            "peak_mib": peak, "compiled": compiling > 0.0,
+    return {"jobs": jobs, "seconds": ended - started_at, "startup": started_at - spawned, "peak_mib": peak,
             "test_acc": [float(row["test_acc"]) for row in rows], "others": load.share(),
             **({"git_sha": rows[0]["git_sha"], "cohort": int(rows[0]["cohort_size"])} if program == "c" else {})}
-
-
-def can_compile() -> bool:
-    """Whether torch.compile has what it needs for a CPU: a C++ compiler and Python's headers."""
-    headers = Path(sysconfig.get_path("include")) / "Python.h"
-    return headers.exists() and any(shutil.which(name) for name in ("g++", "clang++"))
 
 
 def run_wninit(workload: Workload, jobs: int, args: argparse.Namespace, folder: Path) -> tuple[float, list[dict], float]:

@@ -50,7 +50,6 @@ class Workload:
     test_images: int = 0  # that a job is tested on, of a data set that is not synthetic
     val_fraction: float = 0.1
     epochs: int = 1
-    compile: bool = False  # whether torch.compile pays for (b)
     targets: dict[str, float] = field(default_factory=dict)  # vs_a, vs_b, fraction
 
     def split(self) -> tuple[int, int, int]:
@@ -64,7 +63,7 @@ class Workload:
         small = {"mlp": {"depth": 3, "width": 32}}.get(self.model, {"blocks": 1})
         return dataclasses.replace(
             self, **small, k=min(self.k, 2), dataset="synthetic", test_images=0, images=800,
-            train_images=600, epochs=2, compile=False, jobs={"a": 1, "b": 2, "c": 4}, targets={})
+            train_images=600, epochs=2, jobs={"a": 1, "b": 2, "c": 4}, targets={})
 
     def judged(self) -> Workload:
         """What the programs' accuracies are compared on: what is timed, if it can be learnt. The few steps
@@ -74,7 +73,7 @@ class Workload:
             return self
         return dataclasses.replace(
             self, **FASHION, train_images=2_560, val_fraction=0.02, blocks=min(self.blocks, 2), k=min(self.k, 2),
-            lr=JUDGED_LR[self.model], epochs=JUDGED_EPOCHS, compile=False, jobs={"a": 2, "b": 4, "c": 4}, targets={})
+            lr=JUDGED_LR[self.model], epochs=JUDGED_EPOCHS, jobs={"a": 2, "b": 4, "c": 4}, targets={})
 
     def variant(self, name: str) -> Workload:
         """One of VARIANTS."""
@@ -172,7 +171,7 @@ CONVOLUTIONS = {**FASHION, "augment": "crop_flip", "val_fraction": 0.01, "test_i
 # Jobs of (c) fill two workers with cohorts of the width that wninit takes by itself: 8 for an MLP, 1 for
 # convolutions.
 CPU = [
-    Workload("mlp-128", "MLP depth 10, width 128", "mlp", depth=10, width=128, lr=0.01, **FASHION, compile=True,
+    Workload("mlp-128", "MLP depth 10, width 128", "mlp", depth=10, width=128, lr=0.01, **FASHION,
              jobs={"a": 1, "b": 8, "c": 16}, targets={"vs_a": 20, "vs_b": 2.3}),
     Workload("mlp-500", "MLP depth 10, width 500", "mlp", depth=10, width=500, lr=0.01, **FASHION,
              jobs={"a": 1, "b": 2, "c": 16}, targets={"vs_a": 3.4, "vs_b": 1.5, "fraction": 0.65}),
@@ -180,7 +179,7 @@ CPU = [
              precision="bf16", **FASHION, jobs={"a": 1, "b": 2, "c": 16},
              targets={"vs_a": 6, "vs_b": 1.6, "fraction": 0.35}),
     Workload("resnet-20", "ResNet-20", "resnet", blocks=3, width=16, lr=0.01, train_images=2_560, epochs=2,
-             **CONVOLUTIONS, compile=True, jobs={"a": 1, "b": 2, "c": 2},
+             **CONVOLUTIONS, jobs={"a": 1, "b": 2, "c": 2},
              targets={"vs_a": 1.4, "vs_b": 1.25, "fraction": 0.8}),
     Workload("resnet-20-bf16", "ResNet-20, bf16", "resnet", blocks=3, width=16, lr=0.01, train_images=2_560,
              epochs=2, precision="bf16", **CONVOLUTIONS, jobs={"a": 1, "b": 2, "c": 2},
