@@ -171,6 +171,9 @@ def overview() -> list[str]:
             verdicts = Counter(claim["verdict"] for claim in rows(folder / "summary" / "claims.csv"))
             said = ", ".join(f"{n} {verdict}" for verdict, n in sorted(verdicts.items())) or "none"
             n = len(rows(folder / "runs.csv")) or len(rows(folder / "curvature.csv"))
+            planned = len(rows(folder / "plan.csv"))
+            if n < planned:
+                said = f"{n} of {planned:,} runs: no verdict yet"
             body.append([link, f"`{folder.name}`", f"{n:,}" if n else "", said])
             link = ""
     total = sum(len(rows(path)) for path in sorted(PAPER.glob("*/runs.csv")))
