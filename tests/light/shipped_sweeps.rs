@@ -64,7 +64,7 @@ fn the_suite_of_the_paper_has_more_than_2500_jobs_in_its_seven_experiments() {
     for (path, (_, full)) in paths.iter().zip(full) {
         let (_, small) = size(path, Some("small")).unwrap();
         let (_, largest) = size(path, Some("wide")).unwrap_or((0, full));
-        assert!(small < 0.03 * largest && small < 2.5e15, "{path:?}: {small:e} of {largest:e}");
+        assert!(small < 0.02 * largest && small < 2e15, "{path:?}: {small:e} of {largest:e}");
     }
 }
 
