@@ -189,3 +189,16 @@ fn many_settings_are_counted_in_the_headline_and_not_named() {
         "{said}"
     );
 }
+
+#[test]
+fn a_baseline_that_the_sweep_has_not_is_bad_input() {
+    let dir = folder();
+    sharded(dir.path());
+    let output = summary(dir.path(), &["--baseline", "he"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("the baseline \"he\" is not in this sweep; it has orthogonal_"),
+        "{said}"
+    );
+}

@@ -10,7 +10,7 @@ use wninit_core::job::{Job, JobId};
 use wninit_core::results::{
     Curvature, Record, best_curvatures, planned_jobs, read_curvatures, read_failures, read_runs,
 };
-use wninit_core::usage::usage;
+use wninit_core::usage::{UsageError, usage};
 use wninit_stats::summary::{Input, Note, Summary};
 
 /// The contents of a sweep's folder.
@@ -79,7 +79,7 @@ impl Folder {
     /// As [`Summary::new`].
     pub fn summary(&self, baseline: Option<&str>) -> anyhow::Result<Summary> {
         let input = self.input(baseline);
-        let mut summary = Summary::new(&input)?;
+        let mut summary = Summary::new(&input).map_err(|error| UsageError(error.into()))?;
         if let Some(explored) = input.explored {
             summary.notes.insert(0, Note::new("claims", self.confirms(explored)));
         }
