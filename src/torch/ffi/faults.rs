@@ -28,8 +28,8 @@
 //! * Issue: documented in Intel oneMKL Developer Guide, Numerically Reproducible Computations.
 //! * Condition: the last bit of a product can depend on whether an operand is aligned to 64 bytes,
 //!   so a member's result would depend on its index in the stack.
-//! * Workaround: fp32 products use the gemm crate; for other types, members that would not be aligned
-//!   are copied.
+//! * Workaround: fp32 products use the gemm crate; in float64, members that would not be aligned are
+//!   copied. In bf16 oneDNN computes, whose results do not depend on it.
 //!
 //! # AMBIGUOUS_LAYOUT
 //! * Library: libtorch 2.11.0.

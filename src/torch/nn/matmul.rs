@@ -122,7 +122,8 @@ pub(crate) fn multiply(a: &Tensor, b: &Tensor) -> Tensor {
     // See `faults::ALIGNED_PRODUCT`. A single network's operands are always aligned to 64 bytes;
     // members that would not be are copied.
     let aligned = |numel: i64| numel * a.kind().elt_size_in_bytes() as i64 % 64 == 0;
-    if members == 1 || a.device() != Device::Cpu || [n * k, k * m, n * m].into_iter().all(aligned) {
+    let by_mkl = a.device() == Device::Cpu && a.kind() != Kind::BFloat16;
+    if members == 1 || !by_mkl || [n * k, k * m, n * m].into_iter().all(aligned) {
         return a.bmm(b);
     }
     let products: Vec<Tensor> =
@@ -184,6 +185,36 @@ mod tests {
     use super::*;
 
     const CPU: (Kind, Device) = (Kind::Float, Device::Cpu);
+
+    #[test]
+    fn a_members_product_does_not_depend_on_its_index_in_the_stack() {
+        tch::set_num_threads(1);
+        tch::manual_seed(12);
+        let random = |kind: Kind, [rows, columns]: [i64; 2], transposed: bool| {
+            let stored = if transposed { [columns, rows] } else { [rows, columns] };
+            let t = Tensor::randn([3, stored[0], stored[1]], CPU).to_kind(kind);
+            if transposed { t.transpose(1, 2) } else { t }
+        };
+        // Few members of these are aligned to 64 bytes.
+        let sizes =
+            [[1, 7, 3], [3, 500, 1], [5, 3, 11], [17, 33, 9], [10, 500, 127], [93, 784, 35]];
+        for kind in [Kind::Float, Kind::BFloat16, Kind::Double] {
+            for ([n, k, m], (left, right)) in sizes
+                .iter()
+                .flat_map(|size| [(false, false), (true, false), (false, true)].map(|t| (*size, t)))
+            {
+                let (a, b) = (random(kind, [n, k], left), random(kind, [k, m], right));
+                let stack = multiply(&a, &b);
+                for i in 0..3 {
+                    let [a, b] = [&a, &b].map(|t| t.narrow(0, i, 1).copy());
+                    assert!(
+                        multiply(&a, &b).equal(&stack.narrow(0, i, 1)),
+                        "{kind:?}, {n}×{k}·{k}×{m}, member {i}"
+                    );
+                }
+            }
+        }
+    }
 
     #[test]
     fn operands_of_wrong_shapes_and_rows_out_of_range_are_rejected() {
