@@ -38,7 +38,7 @@ def figures(workload: dict) -> dict:
     alone = None
     if {"a", "c"} <= median.keys():
         alone = median["c"] / statistics.median(per_hour_alone(rounds["a"]))
-    return {"vs_a": ratio("a"), "vs_b": ratio("b"), "vs_a_alone": alone, "rate": rate, "products": products,
+    return {"vs_a": ratio("a"), "vs_b": ratio("b"), "vs_before": ratio("before"), "vs_a_alone": alone, "rate": rate, "products": products,
             "best": best, "fraction": rate["c"] / products[best] if "c" in rate and best else None,
             "peak": {p: max(m["peak_mib"] for m in ms) for p, ms in rounds.items() if "peak_mib" in ms[0]}}
 
@@ -66,6 +66,7 @@ def table(session: dict) -> str:
                  against(f["fraction"], targets.get("fraction"), ""),
                  " / ".join(f"{f['peak'][p]:,.0f}" if p in f["peak"] else "–" for p in "abc")]
         rows.append("| " + " | ".join(cells) + " |")
+    rows += earlier(session)
     rows += ["", "| workload | judged on | test accuracy (a) | (b) | (c) | agree? |", "|---|---|--:|--:|--:|---|"]
     for workload in session["workloads"]:
         values = accuracies(workload)
@@ -73,6 +74,21 @@ def table(session: dict) -> str:
         cells += [accuracy(values[p]) if p in values else "–" for p in "abc"]
         rows.append("| " + " | ".join([*cells, agreement(workload)]) + " |")
     return "\n".join(rows)
+
+
+def earlier(session: dict) -> list[str]:
+    """The table of an earlier wninit beside this one, measured in the same rounds; nothing if none was."""
+    both = [w for w in session["workloads"] if {"before", "c"} <= w["rounds"].keys()]
+    if not both:
+        return []
+    commits = ", ".join(sorted({m["git_sha"] for w in both for m in w["rounds"]["before"]}))
+    rows = ["", f"| workload | wninit of {commits}, jobs/h | (c) jobs/h | (c) vs before | peak MiB before / (c) |", "|---|--:|--:|--:|--:|"]
+    for workload in both:
+        f = figures(workload)
+        cells = [workload["title"], *(spread(per_hour(workload["rounds"][p])) for p in ("before", "c")),
+                 against(f["vs_before"], None, "×"), " / ".join(f"{f['peak'][p]:,.0f}" for p in ("before", "c") if p in f["peak"])]
+        rows.append("| " + " | ".join(cells) + " |")
+    return rows
 
 
 def rounds_so_far(workload: dict, wanted: int) -> str:
@@ -87,7 +103,7 @@ def accuracies(workload: dict) -> dict[str, list[float]]:
     """Test accuracy by seed of each program, of what is judged; rounds repeat the same seeds."""
     if workload.get("judged"):
         return workload["judged"]["test_acc"]
-    return {p: ms[0]["test_acc"] for p, ms in workload["rounds"].items()}
+    return {p: ms[0]["test_acc"] for p, ms in workload["rounds"].items() if p != "before"}
 
 
 def accuracy(values: list[float]) -> str:

@@ -5,9 +5,10 @@
     python benches/run.py --quick             the same way with tiny workloads, written to a temporary folder
     python benches/run.py --device cuda --out DIR --resume      writes after each measurement, and continues
     python benches/run.py --adopt DIR/results.json      take over what another machine measured
+    python benches/run.py --before OTHER/target/release/wninit      an earlier wninit takes its turn in each round
 
 Each round measures a, b, c one after the other (ABCABC…), so that a slow moment of the machine
-hits all three alike. README.md beside this file says what is timed.
+hits all alike. README.md beside this file says what is timed.
 """
 
 from __future__ import annotations
@@ -85,10 +86,11 @@ def measure(program: str, workload: Workload, args: argparse.Namespace, folder: 
     accuracies. `loaders` are the processes of (a)'s DataLoader."""
     variant = "quick" if args.quick else variant
     shown = workload.variant(variant)
-    jobs = shown.jobs[program]
+    wninit = {"c": args.wninit, "before": args.before}.get(program)
+    jobs = shown.jobs["c" if wninit else program]
     load, spawned = Load(), time.time()
-    if program == "c":
-        started_at, rows, peak = run_wninit(shown, jobs, args, folder)
+    if wninit:
+        started_at, rows, peak = run_wninit(wninit, shown, jobs, args, folder)
     else:
         command = [sys.executable, str(HERE / PROGRAMS[program]), workload.name, "--jobs", str(jobs),
                    "--device", args.device, "--variant", variant]
@@ -100,15 +102,16 @@ def measure(program: str, workload: Workload, args: argparse.Namespace, folder: 
     ended = time.time()
     return {"jobs": jobs, "seconds": ended - started_at, "startup": started_at - spawned, "peak_mib": peak,
             "test_acc": [float(row["test_acc"]) for row in rows], "others": load.share(),
-            **({"git_sha": rows[0]["git_sha"], "cohort": int(rows[0]["cohort_size"])} if program == "c" else {})}
+            **({"git_sha": rows[0]["git_sha"], "cohort": int(rows[0]["cohort_size"])} if wninit else {})}
 
 
-def run_wninit(workload: Workload, jobs: int, args: argparse.Namespace, folder: Path) -> tuple[float, list[dict], float]:
+def run_wninit(wninit: Path, workload: Workload, jobs: int, args: argparse.Namespace,
+               folder: Path) -> tuple[float, list[dict], float]:
     """When the first cohort started, the finished rows, and the peak memory in MiB."""
     name = f"{workload.name}-{time.monotonic_ns()}"
     grid = folder / f"{name}.toml"
     grid.write_text(workload.grid(name, jobs))
-    _, peak = execute([str(args.wninit), "run", str(grid), "--results", str(folder), "--device", args.device], args.limit)
+    _, peak = execute([str(wninit), "run", str(grid), "--results", str(folder), "--device", args.device], args.limit)
     with (folder / name / "runs.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     bad = [row["job_id"] for row in rows if row["outcome"] != "ok"]
@@ -268,7 +271,7 @@ def judge(workload: Workload, args: argparse.Namespace, folder: Path, rounds: di
     """The accuracies that are compared, by program, and the images that they were tested on."""
     shown = workload.judged()
     measured = {p: ms[0] if shown is workload else measure(p, workload, args, folder, variant="judged")
-                for p, ms in rounds.items()}
+                for p, ms in rounds.items() if p != "before"}
     title = workload.title if shown is workload else f"{shown.model} of {shown.blocks} blocks on {shown.dataset}"
     print("  judged: " + ", ".join(f"{p} {statistics.mean(m['test_acc']):.3f}" for p, m in measured.items()), flush=True)
     return {"title": title, "test": shown.split()[2], "test_acc": {p: m["test_acc"] for p, m in measured.items()}}
@@ -355,6 +358,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--out", type=Path, help="folder of RESULTS.md and results.json [default: benches/; a temporary one with --quick]")
     parser.add_argument("--wninit", type=Path, default=Path(os.environ.get("WNINIT", process.WNINIT)))
+    parser.add_argument("--before", type=Path, metavar="PROGRAM", help="an earlier wninit, to compare with")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no further measurement after this time")
     parser.add_argument("--limit", type=float, metavar="SECONDS", help="that one measurement may take")
     parser.add_argument("--resume", action="store_true",
@@ -373,10 +377,15 @@ def parse() -> argparse.Namespace:
             parser.error("--quick measures nothing: its figures do not go into benches/; name another --out")
         if args.resume:
             parser.error("--resume writes unfinished tables, which do not go into benches/; name another --out")
-        if args.rounds < 3 or set(args.programs) != {"a", "b", "c"}:
+        if args.rounds < 3 or not set(args.programs) >= {"a", "b", "c"}:
             parser.error("figures in benches/ come from all of a, b and c in 3 rounds or more; name another --out")
     if not args.adopt and not os.access(args.wninit, os.X_OK):
         parser.error(f"{args.wninit} is missing; `make build` makes it, or WNINIT names another")
+    if args.before:
+        if not os.access(args.before, os.X_OK):
+            parser.error(f"--before {args.before}: there is no such program")
+        args.before = args.before.resolve()
+        args.programs.append("before")
     if args.device == "cuda" and not args.adopt and not torch.cuda.is_available():
         parser.error("--device cuda: torch sees no GPU here")
     args.wninit = args.wninit.resolve()

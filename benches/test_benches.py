@@ -238,6 +238,16 @@ class Results(unittest.TestCase):
         self.assertIn("| 700 / 900 / 300 |", table)
         self.assertAlmostEqual(figures["vs_a_alone"], 7 / 1.25)
 
+    def test_an_earlier_wninit_has_a_table_of_its_own_and_is_not_judged(self):
+        session = self.session()
+        self.assertNotIn("before", report.table(session))
+        rounds = session["workloads"][0]["rounds"]
+        rounds["before"] = [{**rounds["c"][0], "seconds": 5.0, "git_sha": "old", "test_acc": [0.1], "peak_mib": 400.0}] * 3
+        table = report.table(session)
+        self.assertIn("wninit of old, jobs/h", table)
+        self.assertIn("| W | 1,440 (1,440–1,440) | 2,880 (2,880–2,880) | 2.00× | 400 / 300 |", table)
+        self.assertEqual(report.agreement(session["workloads"][0]), "yes")
+
     def test_accuracies_that_disagree_are_named(self):
         workload = self.session()["workloads"][0]
         self.assertEqual(report.agreement(workload), "yes")
