@@ -28,7 +28,7 @@ EXPERIMENTS = {
     "e2-mlp-depth": ["mlp-depth"],
     "e3-hyperparameters": ["mlp-hyperparameters"],
     "e4-cnn-depth": ["cnn-depth"],
-    "e5-wrn-depth": ["wrn-depth"],
+    "e5-wrn-depth": ["wrn-depth", "wrn-depth-deepest"],
     "e6-seeds": ["seeds"],
     "e7-test-error": ["test-error"],
     "e8-curvature": ["curvature"],
