@@ -178,33 +178,7 @@ def overview() -> list[str]:
             link = ""
     total = sum(len(rows(path)) for path in sorted(PAPER.glob("*/runs.csv")))
     head = ["experiment", "folder in `results/paper/`", "runs", "claims"]
-    return [
-        *table(head, body), "", f"{total:,} training runs are committed, those of [further sweeps](reproduction/further.md) included.", "",
-        "Where fresh seeds judge, only the chosen learning rates are trained with all of them. What that cost, beside every learning rate "
-        "with as many seeds (its core-hours are the mean of the explored runs of each setting, times the seeds):", "",
-        *table(["claims of", "seeds", "explored + fresh runs", "core-hours", "runs of the whole grid", "core-hours", "times"], costs()),
-    ]
-
-
-def costs() -> list[list[str]]:
-    """What the finished sweeps with fresh seeds cost, beside the whole grid with as many seeds."""
-    body = []
-    for folder in sorted(PAPER.glob("*-confirm")):
-        explored, fresh = rows(folder.with_name(folder.name.removesuffix("-confirm")) / "runs.csv"), rows(folder / "runs.csv")
-        if len(fresh) < len(rows(folder / "plan.csv")):
-            continue
-        settings = defaultdict(list)
-        for row in explored:
-            fields = list(row.items())[1 : list(row).index("outcome")]
-            settings[tuple(item for item in fields if not item[0].endswith("seed"))].append(float(row["train_seconds"]))
-        seeds = len({(row["init_seed"], row["data_seed"]) for row in fresh})
-        spent = sum(float(row["train_seconds"]) for row in [*explored, *fresh])
-        whole = seeds * sum(map(statistics.mean, settings.values()))
-        body.append(
-            [f"`{folder.name}`", str(seeds), f"{len(explored):,} + {len(fresh):,}", f"{spent / 3600:.2f}",
-             f"{len(settings) * seeds:,}", f"{whole / 3600:.2f}", f"{whole / spent:.1f}"]
-        )
-    return body
+    return [*table(head, body), "", f"{total:,} training runs are committed, those of [further sweeps](reproduction/further.md) included."]
 
 
 def pages() -> dict[str, list[str]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import re
 import subprocess
 import threading
 import time
@@ -73,6 +75,17 @@ def proportional_mib(pid: int) -> float:
     except OSError:
         return 0.0
     return next((int(row.split()[1]) / 1024 for row in rows if row.startswith("Pss:")), 0.0)
+
+
+def cpu() -> str:
+    """The processor, with the instruction sets that matter."""
+    info = Path("/proc/cpuinfo")
+    if not info.exists():
+        return platform.processor()
+    text = info.read_text()
+    names = re.findall(r"model name\s*: (.*)", text)
+    flags = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if re.search(rf"\b{flag}\b", text)]
+    return f"{names[0] if names else platform.processor()} ({', '.join(flags)})"
 
 
 def commit() -> str:

@@ -296,18 +296,11 @@ def command_output(*command: str) -> str:
 
 def session(args: argparse.Namespace) -> dict:
     """The machine and the moment."""
-    cpu = platform.processor()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        text = info.read_text()
-        names = re.findall(r"model name\s*: (.*)", text)
-        flags = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if re.search(rf"\b{flag}\b", text)]
-        cpu = f"{names[0] if names else cpu} ({', '.join(flags)})"
     sha = command_output("git", "rev-parse", "--short=12", "HEAD") or "unknown"
     dirty = command_output("git", "status", "--porcelain", "--untracked-files=no")
     return {"device": args.device, "quick": args.quick, "rounds": args.rounds,
             "started_at": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-            "host": socket.gethostname(), "cpu": cpu, "cores": len(os.sched_getaffinity(0)),
+            "host": socket.gethostname(), "cpu": process.cpu(), "cores": len(os.sched_getaffinity(0)),
             "gpu": torch.cuda.get_device_name(0) if args.device != "cpu" else None,
             "load_average": os.getloadavg()[0], "torch": torch.__version__,
             "python": platform.python_version(), "program": fingerprint(args.wninit), "git_sha": sha + ("-dirty" if dirty else ""), "workloads": []}

@@ -111,7 +111,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             lines.append("| " + " | ".join(row(jobs, args.rounds, Path(folder))) + " |")
         print(lines[-1], file=sys.stderr, flush=True)
-    lines += ["", f"Median of {args.rounds}; {os.cpu_count()} cores, commit {process.commit()}, {time.strftime('%Y-%m-%d')}."]
+    lines += ["", f"Median of {args.rounds}; {process.cpu()}, {os.cpu_count()} cores, commit {process.commit()}, {time.strftime('%Y-%m-%d')}."]
     args.out.write_text("\n".join(lines) + "\n")
 
 
