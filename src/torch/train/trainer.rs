@@ -43,7 +43,7 @@ pub struct Libtorch {
     /// The device of each worker.
     pub(crate) devices: Vec<Device>,
     sources: Sources,
-    /// Set to stop training after the current step.
+    /// Set to stop training after the current step, or the evaluation that ends its epoch.
     pub(crate) stop: Arc<AtomicBool>,
     /// `None` if a cohort's progress need not survive an interruption: `wninit verify`, tests.
     pub(crate) checkpoints: Option<CheckpointConfig>,
