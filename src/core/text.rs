@@ -76,12 +76,14 @@ pub(crate) fn paths(paths: &[PathBuf]) -> String {
     paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
+/// More names than these are counted, not named.
+pub const MOST_NAMED: usize = 6;
+
 /// The first few words, and the number of the others.
 pub fn listed(words: &[impl AsRef<str>]) -> String {
-    const MOST: usize = 6;
     let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
     match words.len() {
-        0..=MOST => words.join(", "),
+        0..=MOST_NAMED => words.join(", "),
         n => format!("{} and {} more", words[..3].join(", "), n - 3),
     }
 }

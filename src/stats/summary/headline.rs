@@ -6,6 +6,7 @@ use super::{Ranked, Standing, Summary};
 use crate::verdict::Verdict;
 use wninit_core::fmt::{p_value, plural};
 use wninit_core::grid::Metric;
+use wninit_core::text::MOST_NAMED;
 
 /// The initializers of a task, the best first.
 type Task<'a> = &'a [Ranked];
@@ -258,9 +259,6 @@ impl Summary {
         (n > 0).then(|| format!("{}: {}.", plural(n, "claim"), words.join(", ")))
     }
 }
-
-/// More settings than these are counted, not named.
-const MOST_NAMED: usize = 6;
 
 /// "a", "a and b", "a, b and c".
 fn and(names: &[&str]) -> String {

@@ -294,7 +294,7 @@ fn advice(row: &Record, device: &str, commit: &str) -> String {
         )
     } else {
         format!(
-            "the row was made by commit {}, this is {commit}: the row was edited, or the program has changed since",
+            "the row was made by commit {}, this is {commit}: the row was edited, the program has changed since, or another processor had this host's name",
             made.git_sha
         )
     }
