@@ -37,6 +37,7 @@ from process import PROJECT, WNINIT
 
 EXPLORING = "[100, 101]"
 PAPER = PROJECT / "results/paper"
+LEAST = 6  # fewer fresh seeds are exploratory
 COMMITTED = "## The paper's experiments\n"
 
 
@@ -82,11 +83,16 @@ def seconds(runs: list[dict]) -> float:
     return sum(float(run["train_seconds"]) for run in runs)
 
 
-def decided_at(sweep: str, fresh: list[dict], seeds: int, root: Path) -> tuple[int, float] | None:
-    """The fresh seeds from which on every claim stays decided by the tests that allow a look after each seed,
-    and their seconds; `None` if not all are."""
+def decided(folder: Path) -> set[str]:
+    """The claims that a sweep's summary supports or refutes."""
+    return {claim["text"] for claim in rows(folder / "summary/claims.csv") if claim["verdict"] in ("supported", "refuted")}
+
+
+def decided_at(sweep: str, fresh: list[dict], seeds: int, wanted: set[str], root: Path) -> tuple[int, float] | None:
+    """The fresh seeds, six or more, from which on these claims stay decided by the tests that allow a look after each seed,
+    and their seconds; `None` if they do not."""
     known, log, found = {run["job_id"]: run for run in fresh}, root / "log", None
-    for count in range(2, seeds + 1):
+    for count in range(LEAST, seeds + 1):
         name, where = f"until-{count}", ["--results", str(root), "-q"]
         rule = ["--until-decided", "--seeds", str(count), "--max-seeds", str(seeds)]
         process.run([str(WNINIT), "confirm", str(PAPER / sweep), *rule, "--plan-only", "--name", name, *where], log)
@@ -98,8 +104,7 @@ def decided_at(sweep: str, fresh: list[dict], seeds: int, root: Path) -> tuple[i
             out.writeheader()
             out.writerows(runs)
         process.run([str(WNINIT), "summary", str(folder), "-q"], log)
-        decided = all(claim["verdict"] in ("supported", "refuted") for claim in rows(folder / "summary/claims.csv"))
-        found = (found or (count, seconds(runs))) if decided else None
+        found = (found or (count, seconds(runs))) if wanted <= decided(folder) else None
     return found
 
 
@@ -117,17 +122,16 @@ def committed() -> list[str]:
             settings[tuple(field for field in fields if not field[0].endswith("seed"))].append(run)
         seeds = len({(run["init_seed"], run["data_seed"]) for run in fresh})
         fixed_s = seeds * sum(seconds(runs) / len(runs) for runs in settings.values())
-        verdicts = [claim["verdict"] for claim in rows(folder / "summary/claims.csv")]
-        decided = f"{sum(verdict in ('supported', 'refuted') for verdict in verdicts)} of {len(verdicts)}"
+        wanted = decided(folder)
+        said = f"{len(wanted)} of {len(rows(folder / 'summary/claims.csv'))}"
         ways = [("fixed grid", seeds, len(settings) * seeds, fixed_s, ""),
-                ("explored, then fresh seeds", seeds, len(explored) + len(fresh), seconds(explored) + seconds(fresh), decided)]
+                ("explored, then fresh seeds", seeds, len(explored) + len(fresh), seconds(explored) + seconds(fresh), said)]
         with tempfile.TemporaryDirectory() as root:
-            if until := decided_at(sweep, fresh, seeds, Path(root)):
+            if until := decided_at(sweep, fresh, seeds, wanted, Path(root)):
                 runs = len(explored) + len(fresh) // seeds * until[0]
-                all_of_them = f"{len(verdicts)} of {len(verdicts)}"
-                ways.append(("explored, then fresh seeds until decided", until[0], runs, seconds(explored) + until[1], all_of_them))
-        lines += [f"| `{sweep}` | {way} | {n} | {runs:,} | {core_s:,.0f} | {fixed_s / core_s:.1f} | {said} |"
-                  for way, n, runs, core_s, said in ways]
+                ways.append(("explored, then fresh seeds until these are decided", until[0], runs, seconds(explored) + until[1], said))
+        lines += [f"| `{sweep}` | {way} | {n} | {runs:,} | {core_s:,.0f} | {fixed_s / core_s:.1f} | {found} |"
+                  for way, n, runs, core_s, found in ways]
         print(*lines[-len(ways):], sep="\n", file=sys.stderr, flush=True)
     return [
         COMMITTED,
