@@ -77,8 +77,13 @@ def signals() -> list[str]:
     return table(head, body)
 
 
+def measured(folder: Path) -> list[dict[str, str]]:
+    """Its runs, or what was measured without training."""
+    return rows(folder / "runs.csv") or rows(folder / "curvature.csv")
+
+
 def provenance(folder: Path) -> str:
-    found = rows(folder / "runs.csv") or rows(folder / "curvature.csv")
+    found = measured(folder)
     planned = len(rows(folder / "plan.csv"))
     outcomes = Counter(row.get("outcome", "measured") for row in found)
     counts = ", ".join(f"{n:,} {outcome}" for outcome, n in sorted(outcomes.items(), reverse=True))
@@ -170,7 +175,7 @@ def overview() -> list[str]:
         for folder in folders(names):
             verdicts = Counter(claim["verdict"] for claim in rows(folder / "summary" / "claims.csv"))
             said = ", ".join(f"{n} {verdict}" for verdict, n in sorted(verdicts.items())) or "none"
-            n = len(rows(folder / "runs.csv")) or len(rows(folder / "curvature.csv"))
+            n = len(measured(folder))
             planned = len(rows(folder / "plan.csv"))
             if n < planned:
                 said = f"{n} of {planned:,} runs: no verdict yet"

@@ -199,18 +199,17 @@ mod tests {
         let sizes =
             [[1, 7, 3], [3, 500, 1], [5, 3, 11], [17, 33, 9], [10, 500, 127], [93, 784, 35]];
         for kind in [Kind::Float, Kind::BFloat16, Kind::Double] {
-            for ([n, k, m], (left, right)) in sizes
-                .iter()
-                .flat_map(|size| [(false, false), (true, false), (false, true)].map(|t| (*size, t)))
-            {
-                let (a, b) = (random(kind, [n, k], left), random(kind, [k, m], right));
-                let stack = multiply(&a, &b);
-                for i in 0..3 {
-                    let [a, b] = [&a, &b].map(|t| t.narrow(0, i, 1).copy());
-                    assert!(
-                        multiply(&a, &b).equal(&stack.narrow(0, i, 1)),
-                        "{kind:?}, {n}×{k}·{k}×{m}, member {i}"
-                    );
+            for [n, k, m] in sizes {
+                for (left, right) in [(false, false), (true, false), (false, true)] {
+                    let (a, b) = (random(kind, [n, k], left), random(kind, [k, m], right));
+                    let stack = multiply(&a, &b);
+                    for i in 0..3 {
+                        let [a, b] = [&a, &b].map(|t| t.narrow(0, i, 1).copy());
+                        assert!(
+                            multiply(&a, &b).equal(&stack.narrow(0, i, 1)),
+                            "{kind:?}, {n}×{k}·{k}×{m}, member {i}"
+                        );
+                    }
                 }
             }
         }
