@@ -22,13 +22,13 @@ DOCS = ROOT / "docs"
 BEGIN, END = "<!-- begin: analysis/reproduction.py -->\n", "<!-- end: analysis/reproduction.py -->\n"
 
 # The pages and the folders that each is about; of the paper's experiments, the variants of a grid.
-VARIANTS = ["", "-confirm", "-small", "-small-confirm"]
+VARIANTS = ["", "-confirm", "-fresh", "-rates", "-small", "-small-confirm", "-deep", "-deepest"]
 EXPERIMENTS = {
     "e1-signals": ["signal"],
     "e2-mlp-depth": ["mlp-depth"],
     "e3-hyperparameters": ["mlp-hyperparameters"],
     "e4-cnn-depth": ["cnn-depth"],
-    "e5-wrn-depth": ["wrn-depth", "wrn-depth-deepest"],
+    "e5-wrn-depth": ["wrn-depth"],
     "e6-seeds": ["seeds"],
     "e7-test-error": ["test-error"],
     "e8-curvature": ["curvature"],
@@ -60,21 +60,34 @@ def table(header: list[str], body: list[list[str]]) -> list[str]:
 
 
 def signals() -> list[str]:
-    """The last layer's norm over the input's, mean and range of the seeds."""
-    last: dict[tuple[str, str, str], tuple[int, float]] = {}
+    """Norms of activations and gradients from one end of the network to the other, mean and range of the seeds."""
+    networks = defaultdict(lambda: defaultdict(list))
     for row in rows(PAPER / "signal" / "signal.csv"):
-        key = (row["net"], row["init"], row["init_seed"])
-        layer, ratio = int(row["layer"]), float(row["forward_ratio"])
-        last[key] = max(last.get(key, (-1, 0.0)), (layer, ratio))
-    ratios = defaultdict(list)
-    for (net, init, _), (_, ratio) in last.items():
-        ratios[net, init].append(ratio)
-    body = [
-        [net, init, f"{statistics.mean(found):.3g}", f"{min(found):.3g} to {max(found):.3g}", str(len(found))]
-        for (net, init), found in ratios.items()
-    ]
-    head = ["network", "initializer", "norm of the last layer over that of the input", "range", "seeds"]
+        networks[row["net"], row["init"]][row["init_seed"]].append(row)
+    body = []
+    for (net, init), seeds in networks.items():
+        ratios = defaultdict(list)
+        for layers in seeds.values():
+            first, *_, last = sorted(layers, key=lambda row: int(row["layer"]))
+            ratios["forward"].append(float(last["forward_ratio"]))
+            ratios["backward"].append(float(first["backward_ratio"]))
+        cells = [f"{statistics.mean(r):.3g} ({min(r):.3g} to {max(r):.3g})" for r in ratios.values()]
+        body.append([net, init, *cells, str(len(seeds))])
+    head = ["network", "initializer", "activations: last layer over input", "gradients: input over last layer", "seeds"]
     return table(head, body)
+
+
+def made_by(folder: str) -> str:
+    """The command that makes a folder of results again, in `results/`."""
+    if folder == "signal":
+        return "make paper ONLY=signal"
+    for name in sorted((grid.stem for grid in (ROOT / "sweeps" / "paper").glob("*.toml")), key=len, reverse=True):
+        if folder == name or folder.startswith(name + "-"):
+            profile = folder.removeprefix(name).removesuffix("-confirm").removeprefix("-")
+            if profile in ("", "small"):
+                return f"make paper ONLY={name}" + (f" PROFILE={profile}" if profile else "")
+            return f"make sweep GRID=sweeps/paper/{name}.toml PROFILE={profile}"
+    return f"make sweep GRID=sweeps/{folder}.toml"
 
 
 def measured(folder: Path) -> list[dict[str, str]]:
@@ -98,20 +111,28 @@ def claims(folder: Path) -> list[list[str]]:
     for claim in rows(folder / "summary" / "claims.csv"):
         interval = f" [{number(claim['low'])}, {number(claim['high'])}]" if claim["low"] else ""
         estimate = number(claim["estimate"]) + interval
-        success = f"{claim['n_success']}/{claim['n_runs']}" if claim["n_runs"] else ""
-        if claim["n_runs_other"]:
+        success = f"{claim['n_success']}/{claim['n_runs']}" if claim["n_runs"] not in ("", "0") else ""
+        if success and claim["n_runs_other"]:
             success += f" against {claim['n_success_other']}/{claim['n_runs_other']}"
+        success += " did not diverge" if success and claim["metric"] == "diverged" else ""
         holm = f" ({p_value(claim['p_holm'])})" if claim["p_holm"] else ""
         # Only the settings in which it is not the verdict over all.
         settings = claim["settings"].split("; ") if claim["settings"] else []
         others = [counted(s) for s in settings if not s.startswith(f"{claim['verdict']} at")]
         verdict = f"**{claim['verdict']}**" + "".join(f"; {s}" for s in others)
-        exploratory = "; exploratory" if claim["n"] and int(claim["n"]) < 6 else ""
+        if claim["verdict"] in ("supported", "refuted") and float(claim["p_holm"] or 0) > 0.05:
+            verdict += "; not after Holm's correction"
+        exploratory = "; exploratory" if is_exploratory(claim) else ""
         body.append(
             [claim["text"], verdict, claim["test"], estimate, success, claim["n"] + exploratory,
              p_value(claim["p"]) + holm]
         )
     return body
+
+
+def is_exploratory(claim: dict[str, str]) -> bool:
+    """Decided with fewer than six seeds, or at a learning rate chosen in the same seeds."""
+    return bool(claim["n"]) and (int(claim["n"]) < 6 or int(claim["choices"] or 1) > 1)
 
 
 def counted(settings: str) -> str:
@@ -147,7 +168,7 @@ def figures(folder: Path) -> list[str]:
 
 
 def sweep(folder: Path) -> list[str]:
-    lines = [f"## `results/paper/{folder.name}`", ""]
+    lines = [f"## `results/paper/{folder.name}`", "", f"`{made_by(folder.name)}` makes it again.", ""]
     if not (folder / "grid.toml").exists():
         return [*lines, *figures(folder), *signals(), ""]
     about = tomllib.loads((folder / "grid.toml").read_text()).get("about", "")
@@ -179,10 +200,10 @@ def overview() -> list[str]:
             planned = len(rows(folder / "plan.csv"))
             if n < planned:
                 said = f"{n} of {planned:,} runs: no verdict yet"
-            body.append([link, f"`{folder.name}`", f"{n:,}" if n else "", said])
+            body.append([link, f"`{folder.name}`", f"{n:,}" if n else "", said, f"`{made_by(folder.name)}`"])
             link = ""
     total = sum(len(rows(path)) for path in sorted(PAPER.glob("*/runs.csv")))
-    head = ["experiment", "folder in `results/paper/`", "runs", "claims"]
+    head = ["experiment", "folder in `results/paper/`", "runs", "claims", "made again by"]
     return [*table(head, body), "", f"{total:,} training runs are committed, those of [further sweeps](reproduction/further.md) included."]
 
 

@@ -17,6 +17,7 @@ pub fn section(records: &[Record], explored: Option<&Explored>) -> Markup {
     };
     let machines = all(&|r| &r.provenance.hostname);
     let instructions = all(&|r| r.provenance.instruction_set.as_deref().unwrap_or_default());
+    let processors = all(&|r| r.provenance.processor.as_deref().unwrap_or_default());
     let seconds: f64 = records.iter().map(|r| r.train_seconds).filter(|s| s.is_finite()).sum();
     let day = |at: &chrono::DateTime<chrono::Utc>| at.format("%Y-%m-%d %H:%M").to_string();
     let first = records.iter().map(|r| &r.provenance.started_at).min().map(day);
@@ -25,6 +26,7 @@ pub fn section(records: &[Record], explored: Option<&Explored>) -> Markup {
         ("commit of wninit", all(&|r| &r.provenance.git_sha)),
         ("libtorch", all(&|r| &r.provenance.libtorch)),
         ("device", all(&|r| &r.provenance.device)),
+        ("processor", processors),
         ("instruction set", instructions),
         ("machine", machines),
         ("trained", first.zip(last).map(|(a, b)| format!("{a} to {b} UTC")).unwrap_or_default()),

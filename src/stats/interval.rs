@@ -74,10 +74,10 @@ pub(crate) fn holm(p: &[f64]) -> Vec<f64> {
 }
 
 /// The largest accuracy that chance explains: the smallest k / n with P(X ≤ k) ≥ `confidence` for X
-/// ~ Binomial(n, p). A classifier that guesses one of 1/p classes for each of n test images stays
-/// at or below it with that probability.
+/// ~ Binomial(n, p). A classifier that is right about each of n test images with probability p,
+/// whatever is in it, stays at or below it with that probability.
 pub(crate) fn binomial_bound(n: usize, p: f64, confidence: f64) -> f64 {
-    if n == 0 {
+    if n == 0 || p >= 1.0 {
         return 1.0;
     }
     let mut ln_mass = n as f64 * (-p).ln_1p();
@@ -119,5 +119,6 @@ mod tests {
             close(ours, float(&case["bound"]));
         }
         assert_eq!(binomial_bound(0, 0.1, 0.9999), 1.0);
+        assert_eq!(binomial_bound(50, 1.0, 0.9999), 1.0, "of one class, every answer is right");
     }
 }

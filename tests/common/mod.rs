@@ -69,8 +69,10 @@ pub fn record(job: &Job) -> Record {
         test_acc: value(x / 3.0),
         train_seconds: 12.25,
         images_per_second: Some(1000.0),
+        test_largest_class: None,
         provenance: Provenance {
             instruction_set: None,
+            processor: None,
             device: "cuda:0 Some \"GPU\", 80GB".into(),
             cohort_size: 3,
             libtorch: "2.11.0".into(),

@@ -44,8 +44,10 @@ pub(crate) fn ok(job: &Job, val: f64, test: f64) -> Record {
         test_acc: Some(test),
         train_seconds: 10.0,
         images_per_second: Some(100.0),
+        test_largest_class: None,
         provenance: Provenance {
             instruction_set: None,
+            processor: None,
             device: "cpu".to_owned(),
             cohort_size: 1,
             libtorch: "2.11.0".to_owned(),

@@ -71,8 +71,8 @@ fn the_columns_are_those_of_the_documentation() {
     assert!(
         header.ends_with(
             ",seed,init_seed,data_seed,init_rule,outcome,reason,epochs_done,diverged_epoch,diverged_step,train_loss,train_acc,\
-             val_loss,val_acc,best_val_acc,best_epoch,test_loss,test_acc,train_seconds,images_per_second,device,\
-             cohort_size,instruction_set,libtorch,git_sha,hostname,started_at,finished_at"
+             val_loss,val_acc,best_val_acc,best_epoch,test_loss,test_acc,train_seconds,images_per_second,test_largest_class,device,\
+             cohort_size,instruction_set,processor,libtorch,git_sha,hostname,started_at,finished_at"
         ),
         "{header}"
     );
@@ -235,7 +235,14 @@ fn a_column_that_somebody_added_is_kept_and_columns_may_change_places() {
 #[test]
 fn results_of_a_version_with_fewer_columns_are_read_and_added_to() {
     let dir = filled(3);
-    let later = ["input", "test_images", "activation", "instruction_set"];
+    let later = [
+        "input",
+        "test_images",
+        "activation",
+        "test_largest_class",
+        "instruction_set",
+        "processor",
+    ];
     let path = dir.path().join("runs.csv");
     let mut reader = csv::Reader::from_path(&path).unwrap();
     let kept: Vec<usize> = (0..reader.headers().unwrap().len())
@@ -257,7 +264,9 @@ fn results_of_a_version_with_fewer_columns_are_read_and_added_to() {
     let mut journal = Journal::open(dir.path()).unwrap();
     let warnings = journal.warnings().join("\n");
     assert!(
-        warnings.contains("added the columns test_images, input, activation, instruction_set"),
+        warnings.contains(
+            "added the columns test_images, input, activation, test_largest_class, instruction_set, processor"
+        ),
         "{warnings}"
     );
     assert!(warnings.contains("0123456789ab"), "{warnings}");

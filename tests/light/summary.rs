@@ -45,15 +45,42 @@ fn success_accuracy_given_success_and_their_composite_are_told_apart() {
 
 #[test]
 fn a_run_that_does_not_beat_guessing_is_at_chance_and_no_success() {
-    // Of 360 test images, guessing gets at most 59 right with probability 0.9999.
+    // Of 360 test images, 37 of the largest class, at most 60 are right with probability 0.9999 if the
+    // answer does not depend on the image (scipy: binom.ppf(0.9999, 360, 37 / 360)).
     let jobs = seeds(3);
-    let accuracies = [0.1, 59.0 / 360.0, 60.0 / 360.0];
+    let accuracies = [0.1, 60.0 / 360.0, 61.0 / 360.0];
     let records: Vec<Record> =
         jobs.iter().zip(accuracies).map(|(job, acc)| ok(job, acc, acc)).collect();
     let cell = &of(&records).cells[0];
     assert_eq!((cell.counts.ok, cell.counts.at_chance), (3, 2));
     assert_eq!((cell.trained, cell.runs.len()), (1, 3));
-    assert!((cell.mean.unwrap() - (0.1 + 0.1 + 60.0 / 360.0) / 3.0).abs() < 1e-12);
+    assert!((cell.mean.unwrap() - (0.1 + 0.1 + 61.0 / 360.0) / 3.0).abs() < 1e-12);
+}
+
+#[test]
+fn a_network_that_always_answers_with_the_largest_class_is_at_chance() {
+    let at_chance = |records: &[Record]| {
+        of(records).cells.iter().map(|cell| cell.counts.at_chance).collect::<Vec<_>>()
+    };
+    // A dead network on MNIST: 1,135 of the 10,000 test images are ones. More than a tenth does not help it.
+    let mnist = |seed: i64, test_images: Option<i64>| {
+        let fields = [("dataset", Value::Text("mnist".into())), whole("seed", seed)];
+        let fields = fields.into_iter().chain(test_images.map(|n| whole("test_images", n)));
+        job(&fields.collect::<Vec<_>>())
+    };
+    let dead = [0.1135, 0.1255, 0.1256].into_iter().enumerate();
+    let dead: Vec<Record> = dead.map(|(i, x)| ok(&mnist(i as i64, None), x, x)).collect();
+    assert_eq!(at_chance(&dead), [2]);
+    // Fewer images say less, also in the same sweep.
+    let few = ok(&mnist(0, Some(100)), 0.2, 0.2);
+    assert_eq!(at_chance(&[few, ok(&mnist(0, None), 0.2, 0.2)]), [0, 1]);
+    // A row knows the share among the images that it was tested on.
+    let of_share = |seed, share, x| Record {
+        test_largest_class: Some(share),
+        ..ok(&job(&[whole("seed", seed)]), x, x)
+    };
+    let uneven = [of_share(0, 0.6, 0.6), of_share(1, 0.6, 0.72), of_share(2, 1.0, 1.0)];
+    assert_eq!(at_chance(&uneven), [2]);
 }
 
 #[test]
@@ -463,7 +490,7 @@ fn an_accuracy_is_that_of_the_runs_that_train_with_their_number_beside_it() {
     let given = of(Metric::TestAcc, 2, "orthogonal");
     assert_eq!((given.n(), given.success.as_slice()), (4, &[(4, 5), (5, 5)][..]));
     assert!((given.estimate.unwrap() - 0.00125).abs() < 1e-9, "{given:?}");
-    assert!(given.reason().contains("success 4/5 against 5/5"), "{}", given.reason());
+    assert!(given.reason().contains("trained 4/5 against 5/5"), "{}", given.reason());
     // A failure counts as a guess, 0.1 instead of 0.895.
     let composite = of(Metric::CompositeAcc, 2, "orthogonal");
     assert_eq!(composite.n(), 5);

@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Columns that may differ between two runs of the same job: timing and provenance.
-const INCIDENTAL: [&str; 11] = [
+const INCIDENTAL: [&str; 12] = [
     "train_seconds",
     "images_per_second",
     "device",
     "cohort_size",
     "instruction_set",
+    "processor",
     "libtorch",
     "git_sha",
     "hostname",

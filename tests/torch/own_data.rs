@@ -47,6 +47,18 @@ fn the_digits_from_a_file_give_the_rows_of_the_digits_to_the_last_bit() {
     let own = finished("dataset = \"file\"\npath = \"my.npz\"", Some(&file));
     let known = finished("dataset = \"digits\"", None).results();
     assert_eq!(known.runs.len(), 8);
+    for row in known.runs.values() {
+        let share = match &*row["test_images"] {
+            "" => Dataset::Named(DatasetName::Digits).largest_class(),
+            _ => {
+                let evenly: Vec<i64> =
+                    (0..100).map(|i| digits.test.labels[i * 360 / 100]).collect();
+                let of_class = |class| evenly.iter().filter(|&&label| label == class).count();
+                (0..10).map(of_class).max().unwrap() as f64 / 100.0
+            }
+        };
+        assert_eq!(row["test_largest_class"], share.to_string(), "{row:?}");
+    }
     assert_eq!(rows(&own.results()), rows(&known));
 
     // The folder's grid knows the file, also by its name in the data folder.
@@ -95,6 +107,10 @@ fn floats_without_a_test_set_are_learned_whatever_the_seeds_trained_together() {
         let accuracy: f64 = row["test_acc"].parse().unwrap();
         assert!(accuracy > 0.8, "{row:?}");
         assert_eq!(accuracy * 60.0, (accuracy * 60.0).round(), "of 60 images");
+        // Which are drawn with the job's seed from three classes of a hundred.
+        let largest: f64 = row["test_largest_class"].parse().unwrap();
+        assert!((1.0 / 3.0..0.6).contains(&largest), "{row:?}");
+        assert_eq!(largest * 60.0, (largest * 60.0).round(), "of 60 images");
         assert_eq!((&*row["data_shape"], &*row["data_classes"]), ("1x1x2", "3"));
     }
     let curvature = output(&mut together.wninit(&["curvature", "grid.toml", "--device", "cpu"]));

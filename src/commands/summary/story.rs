@@ -16,12 +16,11 @@ use wninit_stats::verdict::Verdict;
 pub(super) fn story(summary: &Summary, name: &str, style: Style) -> String {
     let mut text = String::new();
     let counts = summary.counts;
-    let mut head = format!(
-        "{}: {} planned, {} finished",
-        one_line(name),
-        plural(counts.planned, "run"),
-        counts.finished
-    );
+    let measured_only = counts.finished == 0 && counts.failed == 0 && summary.measured > 0;
+    let mut head = format!("{}: {} planned", one_line(name), plural(counts.planned, "run"));
+    if !measured_only {
+        let _ = write!(head, ", {} finished", counts.finished);
+    }
     let parts: Vec<String> = [(counts.diverged, "diverged"), (counts.at_chance, "at chance")]
         .iter()
         .filter(|(n, _)| *n > 0)
@@ -31,9 +30,12 @@ pub(super) fn story(summary: &Summary, name: &str, style: Style) -> String {
         let _ = write!(head, " ({})", parts.join(", "));
     }
     for (n, what) in [(counts.failed, "failed"), (counts.missing, "missing")] {
-        if n > 0 {
+        if n > 0 && !measured_only {
             let _ = write!(head, ", {n} {what}");
         }
+    }
+    if summary.measured > 0 {
+        let _ = write!(head, ", curvature of {} measured", summary.measured);
     }
     let _ = writeln!(text, "{}", style.bold(&wrap(&head, style.width, 2)));
     if !summary.constants.is_empty() {
@@ -55,7 +57,9 @@ pub(super) fn story(summary: &Summary, name: &str, style: Style) -> String {
             let _ = writeln!(text, "{}", wrap(&line, style.width, 2));
         }
     }
-    if counts.finished == 0 {
+    if measured_only {
+        let _ = writeln!(text, "\nNothing is trained: the claims are about the start.");
+    } else if counts.finished == 0 {
         let _ = writeln!(text, "\nNothing is finished yet.");
     } else {
         let _ = write!(text, "\n{}", tables::ranking(summary).text(style));

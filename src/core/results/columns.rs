@@ -8,7 +8,8 @@ use rayon::prelude::*;
 
 use super::csv_file;
 use super::{
-    EPOCHS, EpochRow, FAILURES, Failure, INSTRUCTION_SET, JOB_ID, PLAN, RUNS, Record, ResultsError,
+    EPOCHS, EpochRow, FAILURES, Failure, INSTRUCTION_SET, JOB_ID, PLAN, PROCESSOR, RUNS, Record,
+    ResultsError, TEST_LARGEST_CLASS,
 };
 use crate::atomic::write_atomically;
 use crate::columns;
@@ -20,6 +21,7 @@ use crate::table::{Column, ColumnDoc, Datum};
 pub(super) const IF_DIVERGED: &str = "the job diverged";
 pub(super) const IF_OK: &str = "the outcome is ok";
 pub(super) const IF_NO_EPOCH: &str = "no epoch was whole";
+const BEFORE: &str = "written by a version that did not record it";
 pub(super) const IF_NO_TEST: &str = "the job diverged before an epoch was whole, or the row is from a version that did not test diverged jobs";
 
 /// A measured number; empty if there is none.
@@ -68,13 +70,16 @@ pub static RESULT_COLUMNS: &[Column<Record>] = columns![Record;
         => |r| float(r.train_seconds);
     "images_per_second": "images per second", "training images of this job per second of train_seconds", "not measured"
         => |r| float(r.images_per_second);
+    "test_largest_class": "fraction", "share of the test images that are of their largest class: the accuracy of a network that always answers with it",
+        BEFORE => |r| float(r.test_largest_class);
     "device": "", "device of the training: cpu, or cuda:0 and the GPU's name", ""
         => |r| r.provenance.device.as_str();
     "cohort_size": "jobs", "size of the cohort at its start, this job included", ""
         => |r| r.provenance.cohort_size;
-    "instruction_set": "", "CPU instruction set that libtorch used, with environment variables that limit it",
-        "written by a version that did not record it"
+    "instruction_set": "", "CPU instruction set that libtorch used, with environment variables that limit it", BEFORE
         => |r| r.provenance.instruction_set.as_deref();
+    "processor": "", "model of the CPU, as /proc/cpuinfo names it", "not Linux, or written by a version that did not record it"
+        => |r| r.provenance.processor.as_deref();
     "libtorch": "", "version of libtorch", ""
         => |r| r.provenance.libtorch.as_str();
     "git_sha": "", "commit of the program, with -dirty if its sources had changes", ""
@@ -118,7 +123,7 @@ pub(super) const INIT_RULE: &str = "init_rule";
 
 /// Whether files of earlier versions lack the column; its cells count as empty there.
 pub(super) fn is_later(column: &str) -> bool {
-    [INSTRUCTION_SET, INIT_RULE].contains(&column)
+    [INSTRUCTION_SET, PROCESSOR, TEST_LARGEST_CLASS, INIT_RULE].contains(&column)
         || Field::named(column).is_some_and(|field| field.as_before.is_some())
 }
 

@@ -60,6 +60,20 @@ pub fn hostname() -> String {
     }
 }
 
+/// The model of the CPU, such as `AMD EPYC family 26 model 17 stepping 0`; `None` where there is no
+/// `/proc/cpuinfo` of x86. Clouds give many models one name and one host name many machines.
+pub fn processor() -> Option<String> {
+    let cpus = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let value = |key: &str| {
+        let mut cells = cpus.lines().filter_map(|line| line.split_once(':'));
+        cells.find(|(name, _)| name.trim() == key).map(|(_, value)| value.trim().to_owned())
+    };
+    let number = |key: &str| value(key).map(|value| format!("{} {value}", key.replace("cpu ", "")));
+    let numbers: Vec<String> =
+        ["cpu family", "model", "stepping"].into_iter().filter_map(number).collect();
+    Some(format!("{} {}", value("model name")?, numbers.join(" ")))
+}
+
 /// The file with every job of a sweep.
 pub const PLAN: &str = "plan.csv";
 const RUNS: &str = "runs.csv";
@@ -67,3 +81,5 @@ const EPOCHS: &str = "epochs.csv";
 const FAILURES: &str = "failures.csv";
 const JOB_ID: &str = "job_id";
 const INSTRUCTION_SET: &str = "instruction_set";
+const PROCESSOR: &str = "processor";
+const TEST_LARGEST_CLASS: &str = "test_largest_class";

@@ -14,8 +14,8 @@ use super::columns::{
 };
 use super::csv_file::{CsvFile, Row};
 use super::{
-    EPOCHS, EpochRow, FAILURES, Failure, INSTRUCTION_SET, JOB_ID, Outcome, PLAN, Provenance, RUNS,
-    Record, ResultsError, validate,
+    EPOCHS, EpochRow, FAILURES, Failure, INSTRUCTION_SET, JOB_ID, Outcome, PLAN, PROCESSOR,
+    Provenance, RUNS, Record, ResultsError, TEST_LARGEST_CLASS, validate,
 };
 use crate::job::{Draft, FIELDS, Field, Init, Job, JobId, Value};
 
@@ -176,12 +176,13 @@ impl Gathered {
 
 /// A record from its row; `fields` are the positions of [`FIELDS`] in it.
 fn record(row: &Row<'_>, fields: &[Option<usize>]) -> Result<(JobId, Record), ResultsError> {
+    let written = |text: String| Some(text).filter(|text| !text.is_empty());
     let (id, job) = identified(row, fields, &HashMap::new())?;
     let outcome = row.cell("outcome").parse().map_err(|message: String| row.error(message))?;
     let record = Record {
         job,
         outcome,
-        reason: Some(row.text("reason")).filter(|reason| !reason.is_empty()),
+        reason: written(row.text("reason")),
         epochs_done: row.required("epochs_done")?,
         diverged_epoch: row.optional("diverged_epoch")?,
         diverged_step: row.optional("diverged_step")?,
@@ -195,10 +196,12 @@ fn record(row: &Row<'_>, fields: &[Option<usize>]) -> Result<(JobId, Record), Re
         test_acc: row.finite("test_acc")?,
         train_seconds: row.finite("train_seconds")?.unwrap_or(f64::NAN),
         images_per_second: row.finite("images_per_second")?,
+        test_largest_class: row.finite(TEST_LARGEST_CLASS)?,
         provenance: Provenance {
             device: row.text("device"),
             cohort_size: row.required("cohort_size")?,
-            instruction_set: Some(row.text(INSTRUCTION_SET)).filter(|set| !set.is_empty()),
+            instruction_set: written(row.text(INSTRUCTION_SET)),
+            processor: written(row.text(PROCESSOR)),
             libtorch: row.text("libtorch"),
             git_sha: row.text("git_sha"),
             hostname: row.text("hostname"),

@@ -39,6 +39,7 @@ pub struct Provenance {
     pub device: String,
     pub cohort_size: u32,
     pub instruction_set: Option<String>,
+    pub processor: Option<String>,
     pub libtorch: String,
     pub git_sha: String,
     pub hostname: String,
@@ -68,6 +69,7 @@ pub struct Record {
     pub test_acc: Option<f64>,
     pub train_seconds: f64,
     pub images_per_second: Option<f64>,
+    pub test_largest_class: Option<f64>,
     /// Where and when.
     pub provenance: Provenance,
     /// The curve: `epochs_done` rows.

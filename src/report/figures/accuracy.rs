@@ -88,7 +88,7 @@ impl Figures<'_> {
         });
         let text = html! {
             "Mean over the seeds that train, with its " (percent(LEVEL)) " interval (Student's t)" (rates)
-            ". No point: no run trains; the table above shows how many do." (self.averaged("Averaged", shown))
+            ". No point: no run trains." (self.averaged("Averaged", shown))
         };
         Some(self.figure(title, text, cells.iter().copied(), panels, data))
     }

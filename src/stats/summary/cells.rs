@@ -13,14 +13,24 @@ use crate::describe;
 use crate::inference::Inference;
 use crate::interval::{self, Estimate, FRACTION, Interval};
 use wninit_core::columns;
-use wninit_core::job::{Dataset, Field, Init, Job, JobId, SEED_FIELDS, Value};
+use wninit_core::job::{Field, Init, Job, JobId, SEED_FIELDS, Value};
 use wninit_core::plan::varying;
 use wninit_core::results::{Curvature, Outcome, Record};
 use wninit_core::table::{Column, Datum};
 
-/// The probability that a guessing network is recognised as such: a test accuracy at or
-/// below this quantile of Binomial(test images, 1/classes) is called *at chance*.
-pub(super) const CHANCE_CONFIDENCE: f64 = 0.9999;
+/// The probability that a network which does not look at the image is recognised as such.
+const CHANCE_CONFIDENCE: f64 = 0.9999;
+
+/// The largest accuracy on so many images of a network that does not look at them, which does best
+/// if it always answers with the largest class: the quantile of Binomial(images, `share`).
+pub(super) fn chance_bound(images: usize, share: f64) -> f64 {
+    interval::binomial_bound(images, share, CHANCE_CONFIDENCE)
+}
+
+/// The share of the test images that are of their largest class.
+pub(super) fn largest_class(record: &Record) -> f64 {
+    record.test_largest_class.unwrap_or(record.job.dataset.largest_class())
+}
 
 /// A field with more than one value in the sweep.
 #[derive(Clone)]
@@ -69,9 +79,9 @@ pub type Seed = (u64, u64);
 /// How a run ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunEnding {
-    /// It finished with a test accuracy better than guessing.
+    /// It finished with a test accuracy better than any network that does not look at the image.
     Success,
-    /// It finished with a test accuracy no better than guessing (`CHANCE_CONFIDENCE`).
+    /// It finished with a test accuracy that needs no look at the image ([`chance_bound`]).
     AtChance,
     /// It diverged.
     Diverged,
@@ -381,7 +391,7 @@ impl<'a> Cells<'a> {
             }
         }
 
-        let mut bounds: HashMap<Dataset, f64> = HashMap::new();
+        let mut bounds: HashMap<(usize, u64), f64> = HashMap::new();
         let mut seen: HashSet<JobId> = HashSet::with_capacity(ids.len());
         let (mut duplicates, mut unplanned) = (0, 0);
         for (&id, record) in ids.iter().zip(input.records) {
@@ -394,9 +404,10 @@ impl<'a> Cells<'a> {
                 continue;
             }
             let job = &record.job;
-            let bound = *bounds.entry(job.dataset).or_insert_with(|| {
-                interval::binomial_bound(job.tested(), chance(job), CHANCE_CONFIDENCE)
-            });
+            let (images, share) = (job.tested(), largest_class(record));
+            let bound = *bounds
+                .entry((images, share.to_bits()))
+                .or_insert_with(|| chance_bound(images, share));
             let measured = record.test_acc.filter(is_fraction);
             let (ending, accuracy) = match (record.outcome, measured) {
                 (Outcome::Diverged, _) => (RunEnding::Diverged, Some(chance(job))),

@@ -7,19 +7,16 @@
 //! have. Of equal rates the smaller one is chosen; if none trains, the smallest. The test set is
 //! not used.
 
-use super::cells::{Cell, Cells, Run, chance};
+use super::cells::{Cell, Cells, Run, chance, chance_bound, largest_class};
 use super::sample::names_lr;
 use super::{Input, Seed};
 use crate::describe;
-use crate::interval;
 use crate::student::EQUAL;
 use std::collections::BTreeSet;
 use wninit_core::fmt::plural;
 use wninit_core::grid::{Chosen, Claim, Condition, Expectation};
 use wninit_core::job::Job;
 use wninit_core::results::Outcome;
-
-use super::cells::CHANCE_CONFIDENCE;
 
 /// The choice for a setting.
 #[derive(Clone, Debug)]
@@ -118,7 +115,7 @@ fn score(run: &Run) -> f64 {
 fn trains(run: &Run) -> bool {
     let job = &run.record.job;
     run.record.outcome == Outcome::Ok
-        && score(run) > interval::binomial_bound(job.validated(), chance(job), CHANCE_CONFIDENCE)
+        && score(run) > chance_bound(job.validated(), largest_class(run.record))
 }
 
 /// The runs of a cell with these seeds.

@@ -31,7 +31,7 @@ pub struct ClaimResult {
     pub answer: Answer,
     pub estimate: Option<f64>,
     pub interval: Option<Interval>,
-    /// Runs that trained, and all runs that count: of a single arm, or of both sides in the order of `test`.
+    /// Runs that trained (if the claim is about divergence, that did not diverge), and all runs that count: of a single arm, or of both sides in the order of `test`.
     pub success: Vec<(usize, usize)>,
     pub n_missing: usize,
     /// Finished runs whose seed is not finished in every arm.
@@ -65,7 +65,7 @@ pub(super) static COLUMNS: &[Column<ClaimResult>] = columns![ClaimResult;
     "p_holm": "", "the same after Holm's correction over the sweep's claims", "nothing to test" => |c| c.overall().p_holm.map(readable_p);
     "p_sign_flip": "", "p value of the exact sign-flip test of the threshold (of successes: McNemar's)", "not a comparison of paired seeds"
         => |c| c.overall().p_sign_flip.map(readable_p);
-    "n_success": "jobs", "jobs that trained (neither diverged nor at chance): of the first side", "" => |c| c.success_of(0).map(|s| s.0);
+    "n_success": "jobs", "jobs that trained (neither diverged nor at chance); of a claim about diverged, that did not diverge: of the first side", "" => |c| c.success_of(0).map(|s| s.0);
     "n_runs": "jobs", "jobs of the first side that count", "" => |c| c.success_of(0).map(|s| s.1);
     "n_success_other": "jobs", "as n_success, of the second side", "one side only" => |c| c.success_of(1).map(|s| s.0);
     "n_runs_other": "jobs", "as n_runs, of the second side", "one side only" => |c| c.success_of(1).map(|s| s.1);
@@ -271,6 +271,14 @@ impl ClaimResult {
         self.success.get(side).copied()
     }
 
+    /// `trained 20/20 against 0/20`; `None` if nothing counts.
+    fn counts(&self) -> Option<String> {
+        let what = if self.metric == Metric::Diverged { "did not diverge" } else { "trained" };
+        let counts: Vec<String> = self.success.iter().map(|(k, n)| format!("{k}/{n}")).collect();
+        let any = self.success.iter().any(|(_, n)| *n > 0);
+        any.then(|| format!("{what} {}", counts.join(" against ")))
+    }
+
     /// `supported at depth 50; undecided at depth 100`; empty for one setting.
     fn settings(&self) -> String {
         if self.answer.settings.len() < 2 {
@@ -310,14 +318,8 @@ impl ClaimResult {
         if let Some(p) = overall.p_sign_flip {
             text += &format!(", sign-flip p = {}", p_value(p));
         }
-        let counts: Vec<String> = self
-            .success
-            .iter()
-            .filter(|(_, n)| *n > 0)
-            .map(|(trained, n)| format!("{trained}/{n}"))
-            .collect();
-        if !counts.is_empty() {
-            text += &format!("; success {}", counts.join(" against "));
+        if let Some(counts) = self.counts() {
+            text += &format!("; {counts}");
         }
         text.push('.');
         if let Some(why) = &overall.why {
@@ -389,11 +391,7 @@ impl ClaimResult {
         if self.until_decided.is_some() && overall.p.is_some() {
             parts.push(overall.method.to_owned());
         }
-        let counts: Vec<String> =
-            self.success.iter().map(|(trained, n)| format!("{trained}/{n}")).collect();
-        if self.success.iter().any(|(_, n)| *n > 0) {
-            parts.push(format!("trained {}", counts.join(" against ")));
-        }
+        parts.extend(self.counts());
         let mut text = parts.join("; ");
         if let Some(why) = &overall.why {
             text += &format!("{}{why}", if text.is_empty() { "" } else { ". " });

@@ -5,7 +5,7 @@ pub(super) const FINISHED: &str = "finished jobs: n_ok + n_diverged";
 pub(super) const OK: &str =
     "trained to the last epoch with finite losses; those at chance are among them";
 pub(super) const DIVERGED: &str = "a loss or a parameter became infinite or NaN";
-pub(super) const AT_CHANCE: &str = "n_ok with a test accuracy no better than guessing (at most the 0.9999 quantile of Binomial(test images, 1/classes), divided by test images)";
+pub(super) const AT_CHANCE: &str = "n_ok with a test accuracy that needs no look at the image (at most the 0.9999 quantile of Binomial(test images, share of their largest class), divided by test images)";
 pub(super) const FAILED: &str = "tried, cut short by the machine, not finished";
 pub(super) const MISSING: &str = "planned, neither finished nor failed";
 pub(super) const LEFT_OUT: &str = "finished jobs that count in no number, because their seed is not finished in every arm, at every lr, of their setting";

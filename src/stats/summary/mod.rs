@@ -94,6 +94,8 @@ pub struct Summary {
     pub constants: Vec<(&'static str, String)>,
     /// Totals.
     pub counts: Counts,
+    /// Jobs whose curvature at initialization is measured, which needs no training.
+    pub measured: usize,
     /// Every cell, in the order of the axes.
     pub cells: Vec<CellSummary>,
     /// Indices of the cells at the learning rate chosen on validation for their context.
@@ -154,6 +156,7 @@ impl Summary {
         Ok(Summary {
             constants: notes::constants(&sweep),
             counts: sweep.cells.iter().map(Counts::of).sum(),
+            measured: sweep.cells.iter().map(|cell| cell.curvatures.len()).sum(),
             cells: with_arms.map(|(cell, &arm)| CellSummary::of(cell, arm)).collect(),
             chosen,
             ranking,

@@ -114,7 +114,8 @@ pub(super) struct Sides {
     pub paired: bool,
     /// The accuracy of a guess.
     pub guess: f64,
-    /// Of each side, runs that trained and all runs that count.
+    /// Of each side, runs that trained (of a claim about divergence, that did not diverge) and all
+    /// runs that count.
     pub success: Vec<(usize, usize)>,
     /// Planned runs that are not finished.
     pub missing: usize,
@@ -224,7 +225,10 @@ fn trained(
     sides.seconds_a_seed += describe::mean(&seconds).unwrap_or(0.0);
     for run in runs {
         let (trained, n) = &mut sides.success[side];
-        *trained += usize::from(run.ending == RunEnding::Success);
+        *trained += usize::from(match metric {
+            Metric::Diverged => run.ending != RunEnding::Diverged,
+            _ => run.ending == RunEnding::Success,
+        });
         *n += 1;
         if let Some(value) = outcome(metric, run, sides.guess) {
             arm.seeds.insert(sweep.number[&run.seed], vec![value]);

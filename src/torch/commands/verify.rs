@@ -16,7 +16,8 @@ use wninit_core::grid::{Grid, Overrides};
 use wninit_core::job::JobId;
 use wninit_core::plan::cohort::Cohort;
 use wninit_core::results::{
-    EpochRow, Outcome, Provenance, Record, differences, one_line, read_epochs, read_runs,
+    EpochRow, Outcome, Provenance, Record, differences, hostname, one_line, processor, read_epochs,
+    read_runs,
 };
 use wninit_core::rng;
 use wninit_core::run::interrupt::{self, EXIT_INTERRUPTED};
@@ -179,20 +180,22 @@ fn compare(row: &Record, again: &Record) -> Comparison {
     }
 }
 
-/// Whether the last digits may differ: only the same CPU, with the same instructions, and the same
-/// version of the program sum in the same order.
+/// Whether the last digits may differ: only the same processor, with the same instructions, and the
+/// same version of the program sum in the same order.
 fn made_elsewhere(row: &Record, again: &Record) -> bool {
     let place = |record: &Record| {
         let Provenance { device, libtorch, hostname, git_sha, .. } = record.provenance.clone();
         (device, libtorch, hostname, git_sha)
     };
     let device = &row.provenance.device;
-    place(row) != place(again) || device != "cpu" || other_instructions(&row.provenance)
+    place(row) != place(again) || device != "cpu" || other_processor(&row.provenance)
 }
 
-/// Whether it names another instruction set than this process uses; early versions name none.
-fn other_instructions(made: &Provenance) -> bool {
-    made.instruction_set.as_ref().is_some_and(|set| *set != ffi::instruction_set())
+/// Whether it names another processor than this one, or another instruction set than this process
+/// uses; early versions name neither.
+fn other_processor(made: &Provenance) -> bool {
+    made.processor.is_some() && made.processor != processor()
+        || made.instruction_set.as_ref().is_some_and(|set| *set != ffi::instruction_set())
 }
 
 fn all_differences(row: &Record, again: &Record) -> Vec<Difference> {
@@ -273,18 +276,23 @@ fn listed(list: &[Difference]) -> String {
 /// Explains a difference to the user.
 fn advice(row: &Record, device: &str, commit: &str) -> String {
     let made = &row.provenance;
-    let here = wninit_core::results::hostname();
+    let here = hostname();
     let elsewhere = made.device != device || made.hostname != here;
-    if elsewhere || made.libtorch != ffi::LIBTORCH || other_instructions(made) {
+    if elsewhere || made.libtorch != ffi::LIBTORCH || other_processor(made) {
+        let words = |processor: Option<&str>, instructions: Option<&str>| {
+            let [processor, instructions] =
+                [processor, instructions].map(|x| x.unwrap_or("unknown"));
+            format!("processor {processor} and instruction set {instructions}")
+        };
         return format!(
-            "the row was made on {} of {} with libtorch {} and {}, this on {device} of {here} with {} and {}; a \
-             difference is conclusive only on the same machine with the same instructions",
+            "the row was made on {} of {} with libtorch {}, {}, this on {device} of {here} with {}, {}; a \
+             difference is conclusive only on the same processor with the same instructions",
             made.device,
             made.hostname,
             made.libtorch,
-            made.instruction_set.as_deref().unwrap_or("an unknown instruction set"),
+            words(made.processor.as_deref(), made.instruction_set.as_deref()),
             ffi::LIBTORCH,
-            ffi::instruction_set()
+            words(processor().as_deref(), Some(&ffi::instruction_set()))
         );
     }
     let outcome = if row.outcome == Outcome::Ok { "its results" } else { "its divergence" };

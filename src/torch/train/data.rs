@@ -1,9 +1,12 @@
 //! A data set on a device.
 
+use std::sync::Arc;
+
 use tch::kind::Element;
 use tch::{Device, Tensor};
 
-use wninit_core::data::{Data, Images, Loaded, Moments, Pixel};
+use wninit_core::data::{Data, Images, Loaded, Moments, Pixel, batches};
+use wninit_core::job::Job;
 
 /// Images and labels on a device.
 pub struct DeviceImages {
@@ -45,16 +48,27 @@ pub struct DeviceData {
     pub test: DeviceImages,
     /// Moments of the training images.
     pub moments: Moments,
+    /// The labels of `test`.
+    pub test_labels: Arc<[i64]>,
 }
 
 impl DeviceData {
     pub(super) fn new<P: Pixel + Element>(data: &Data<P>, device: Device) -> DeviceData {
         let train = DeviceImages::new(&data.train, device);
-        let test = match data.dataset.undivided() {
-            Some(_) => train.shallow_clone(),
-            None => DeviceImages::new(&data.test, device),
+        let (test, labels) = match data.dataset.undivided() {
+            Some(_) => (train.shallow_clone(), &data.train.labels),
+            None => (DeviceImages::new(&data.test, device), &data.test.labels),
         };
-        DeviceData { train, test, moments: Moments::of(&data.train) }
+        let test_labels = labels.as_slice().into();
+        DeviceData { train, test, moments: Moments::of(&data.train), test_labels }
+    }
+
+    /// The share of a job's test images that are of their largest class.
+    pub(super) fn largest_class(&self, job: &Job) -> f64 {
+        let images = batches::test(job);
+        let mut counts = vec![0_u32; job.dataset.classes()];
+        images.iter().for_each(|&image| counts[self.test_labels[image as usize] as usize] += 1);
+        f64::from(counts.into_iter().max().unwrap_or(0)) / images.len().max(1) as f64
     }
 
     pub(super) fn of(loaded: &Loaded, device: Device) -> DeviceData {
@@ -66,6 +80,7 @@ impl DeviceData {
 
     pub(super) fn shallow_clone(&self) -> DeviceData {
         let [train, test] = [&self.train, &self.test].map(DeviceImages::shallow_clone);
-        DeviceData { train, test, moments: self.moments.clone() }
+        let test_labels = Arc::clone(&self.test_labels);
+        DeviceData { train, test, moments: self.moments.clone(), test_labels }
     }
 }

@@ -115,5 +115,5 @@ pub(super) fn noise(dataset: Dataset, device: Device) -> DeviceData {
     let test = if dataset.undivided().is_some() { train.shallow_clone() } else { images(test) };
     let channels = dataset.shape()[0];
     let moments = Moments { mean: vec![0.5; channels], std: vec![0.29; channels] }; // of uniform values
-    DeviceData { train, test, moments }
+    DeviceData { train, test, moments, test_labels: [].into() }
 }

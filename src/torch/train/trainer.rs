@@ -26,7 +26,9 @@ use wninit_core::execution::{NO_THREAD, Recompute};
 use wninit_core::job::{Dataset, Job, JobId, Precision};
 use wninit_core::plan::cohort::{Cohort, Shape};
 use wninit_core::plan::cost;
-use wninit_core::results::{FailureReason, Outcome, Provenance, Record, hostname, one_line};
+use wninit_core::results::{
+    FailureReason, Outcome, Provenance, Record, hostname, one_line, processor,
+};
 use wninit_core::run::trainer::{Event, Stop, Trainer};
 
 /// Where checkpoints are written and resumed from.
@@ -218,6 +220,7 @@ impl Libtorch {
             device: device::label(device),
             cohort_size: cohort.jobs().len() as u32,
             instruction_set: Some(ffi::instruction_set()),
+            processor: processor(),
             libtorch: ffi::LIBTORCH.to_owned(),
             git_sha: self.commit.to_owned(),
             hostname: hostname(),
@@ -226,7 +229,8 @@ impl Libtorch {
         };
         let report = |ended: Vec<EndedMember>, event: &mut (dyn FnMut(Event) + Send)| {
             for member in ended {
-                event(Event::Finished(Box::new(record(member, provenance.clone()))));
+                let largest_class = data.largest_class(&member.member.job);
+                event(Event::Finished(Box::new(record(member, largest_class, provenance.clone()))));
             }
         };
         let file = self.checkpoints.as_ref().map(|c| c.dir.join(checkpoint::file_name(cohort)));
@@ -341,7 +345,7 @@ fn named(network: &mut Model) -> NamedTensors {
     named
 }
 
-fn record(ended: EndedMember, provenance: Provenance) -> Record {
+fn record(ended: EndedMember, test_largest_class: f64, provenance: Provenance) -> Record {
     let EndedMember { member, divergence, test } = ended;
     let progress = member.progress;
     let best = progress.best();
@@ -363,6 +367,7 @@ fn record(ended: EndedMember, provenance: Provenance) -> Record {
         train_seconds: progress.seconds,
         images_per_second: (progress.seconds > 0.0)
             .then(|| progress.images as f64 / progress.seconds),
+        test_largest_class: Some(test_largest_class),
         provenance: Provenance { finished_at: Utc::now(), ..provenance },
         job: member.job,
         epochs: progress.epochs,
