@@ -163,7 +163,8 @@ def figures(folder: Path) -> list[str]:
         caption = file.with_suffix(".txt")
         about = " ".join(caption.read_text().split()) if caption.exists() else ""
         if not file.stem.endswith("-dark"):
-            lines += [f"![{file.stem}](../figures/{folder.name}/{file.name})", "", *([about, ""] if about else [])]
+            alt = about.split(". ")[0].rstrip(".") or file.stem
+            lines += [f"![{alt}](../figures/{folder.name}/{file.name})", "", *([about, ""] if about else [])]
     return lines
 
 

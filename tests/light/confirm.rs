@@ -380,6 +380,9 @@ fn arms_with_different_learning_rates_are_compared_and_nothing_is_chosen_in_the_
         summary.contains("Learning rates were chosen in results/deep on validation (3 seeds each); judged here by 20 fresh seeds."),
         "{summary}"
     );
+    let remark =
+        "At depth 50 init orthogonal_datadep: every learning rate fails, the smallest is kept.";
+    assert!(summary.contains(remark), "{summary}");
     assert!(!summary.contains("Hyperparameters were chosen in these seeds"), "{summary}");
 }
 

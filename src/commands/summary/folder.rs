@@ -1,6 +1,6 @@
 //! A sweep's folder, read for a summary or a report.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -10,6 +10,7 @@ use wninit_core::job::{Job, JobId};
 use wninit_core::results::{
     Curvature, Record, best_curvatures, planned_jobs, read_curvatures, read_failures, read_runs,
 };
+use wninit_core::text::listed;
 use wninit_core::usage::{UsageError, usage};
 use wninit_stats::summary::{Input, Note, Summary};
 
@@ -112,11 +113,21 @@ impl Folder {
         };
         let judges: BTreeSet<(u64, u64)> =
             self.planned.iter().map(|(_, job)| (job.init_seed, job.data_seed)).collect();
+        let mut remarks: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for chosen in &explored.chosen {
+            let words = chosen.setting.iter().map(|c| c.to_string().replace(" = ", " "));
+            let setting = words.collect::<Vec<_>>().join(" ");
+            if let Some(note) = &chosen.note {
+                remarks.entry(note).or_default().push(setting);
+            }
+        }
+        let remarks = remarks.iter().map(|(note, at)| format!(" At {}: {note}.", listed(at)));
         format!(
             "Learning rates were chosen in {} on validation ({each}); judged here by {}. Claims that \
-             name no learning rate, also those about success, are about the chosen ones.",
+             name no learning rate, also those about success, are about the chosen ones.{}",
             explored.folder,
-            plural(judges.len(), "fresh seed")
+            plural(judges.len(), "fresh seed"),
+            remarks.collect::<String>()
         )
     }
 }

@@ -66,8 +66,12 @@ impl Figures<'_> {
             all.iter().flat_map(|number| number.differs.iter().map(String::as_str)).collect();
         let sources: BTreeSet<&str> = all.iter().filter_map(|n| n.source.as_deref()).collect();
         let text = html! {
-            "Diamond: the published number. Dot and bar: our mean over the seeds that train and its " (percent(LEVEL))
-            " interval, at the learning rate that validation chose."
+            "Diamond: the published number. Dot and bar: our mean over the seeds"
+            @if all.iter().any(|number| number.metric != Metric::LogSpectralNorm) {
+                " that train and its " (percent(LEVEL)) " interval, at the learning rate that validation chose."
+            } @else {
+                " and its " (percent(LEVEL)) " interval, at initialization."
+            }
             @if !differs.is_empty() {
                 " Dashed diamond: " em { "not comparable" } ", because the published experiment differs in: "
                 (differs.into_iter().collect::<Vec<_>>().join("; ")) "."
