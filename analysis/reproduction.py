@@ -132,11 +132,12 @@ def claims(folder: Path) -> list[list[str]]:
 
 def is_exploratory(claim: dict[str, str]) -> bool:
     """Decided with fewer than six seeds, or at a learning rate chosen in the same seeds."""
-    return bool(claim["n"]) and (int(claim["n"]) < 6 or int(claim["choices"] or 1) > 1)
+    n = int(claim["n"] or 0)
+    return 0 < n < 6 or (n > 0 and int(claim["choices"] or 1) > 1)
 
 
 def counted(settings: str) -> str:
-    """`supported at a, b`, or `supported in 33 settings` where they are too many to name."""
+    """`supported at a, b`, or `supported in 30 settings` where they are too many to name."""
     verdict, places = settings.split(" at ", 1)
     many = places.count(", ") + 1
     return settings if many <= 6 else f"{verdict} in {many} settings"

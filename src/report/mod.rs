@@ -136,7 +136,7 @@ fn footer(summary: &Summary, tables: &[Table]) -> Markup {
         footer {
             p {
                 "Accuracies are fractions of the test set at the best validation epoch, of the runs that train: that \
-                 neither diverged nor have a test accuracy that guessing could give. The seed is the unit of replication, and learning rates are chosen on \
+                 neither diverged nor have a test accuracy that needs no look at the image. The seed is the unit of replication, and learning rates are chosen on \
                  validation."
                 @if let Some(b) = summary.baseline { " The baseline is " (summary.initializers[b].label) "." }
                 " Point at a mark, touch it, or step through a chart with the arrow keys to read its numbers; point at \

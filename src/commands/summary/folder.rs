@@ -117,6 +117,7 @@ impl Folder {
         for chosen in &explored.chosen {
             let words = chosen.setting.iter().map(|c| c.to_string().replace(" = ", " "));
             let setting = words.collect::<Vec<_>>().join(" ");
+            let setting = if setting.is_empty() { "every setting".to_owned() } else { setting };
             if let Some(note) = &chosen.note {
                 remarks.entry(note).or_default().push(setting);
             }

@@ -35,7 +35,7 @@ struct Counts {
     finished: usize,
     /// finished runs that diverged
     diverged: usize,
-    /// finished runs that are no better than guessing
+    /// finished runs whose accuracy needs no look at the image
     at_chance: usize,
     /// runs that the machine cut short
     failed: usize,

@@ -9,14 +9,18 @@ use wninit_core::grid::Metric;
 use wninit_core::text::{one_line, wrap};
 use wninit_core::text_table::Style;
 use wninit_stats::interval::LEVEL;
-use wninit_stats::summary::Summary;
+use wninit_stats::summary::{ClaimResult, Summary};
 use wninit_stats::verdict::Verdict;
 
 /// The summary: its head, tables, claims and notes.
 pub(super) fn story(summary: &Summary, name: &str, style: Style) -> String {
     let mut text = String::new();
     let counts = summary.counts;
-    let measured_only = counts.finished == 0 && counts.failed == 0 && summary.measured > 0;
+    let about_the_start = |claim: &ClaimResult| claim.metric == Metric::LogSpectralNorm;
+    let measured_only = counts.finished == 0
+        && summary.measured > 0
+        && !summary.claims.is_empty()
+        && summary.claims.iter().all(about_the_start);
     let mut head = format!("{}: {} planned", one_line(name), plural(counts.planned, "run"));
     if !measured_only {
         let _ = write!(head, ", {} finished", counts.finished);

@@ -78,7 +78,7 @@ pub static RESULT_COLUMNS: &[Column<Record>] = columns![Record;
         => |r| r.provenance.cohort_size;
     "instruction_set": "", "CPU instruction set that libtorch used, with environment variables that limit it", BEFORE
         => |r| r.provenance.instruction_set.as_deref();
-    "processor": "", "model of the CPU, as /proc/cpuinfo names it", "not Linux, or written by a version that did not record it"
+    "processor": "", "model of the CPU, as /proc/cpuinfo names it", "not known, or written by a version that did not record it"
         => |r| r.provenance.processor.as_deref();
     "libtorch": "", "version of libtorch", ""
         => |r| r.provenance.libtorch.as_str();

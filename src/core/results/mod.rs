@@ -69,9 +69,8 @@ pub fn processor() -> Option<String> {
         cells.find(|(name, _)| name.trim() == key).map(|(_, value)| value.trim().to_owned())
     };
     let number = |key: &str| value(key).map(|value| format!("{} {value}", key.replace("cpu ", "")));
-    let numbers: Vec<String> =
-        ["cpu family", "model", "stepping"].into_iter().filter_map(number).collect();
-    Some(format!("{} {}", value("model name")?, numbers.join(" ")))
+    let numbers = ["cpu family", "model", "stepping"].into_iter().filter_map(number);
+    Some(std::iter::once(value("model name")?).chain(numbers).collect::<Vec<_>>().join(" "))
 }
 
 /// The file with every job of a sweep.

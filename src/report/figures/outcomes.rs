@@ -21,8 +21,8 @@ impl Figures<'_> {
             bars.push((Look(arm), s.label.clone(), parts));
         }
         let text = html! {
-            "Every planned run, at every learning rate. " em { "Trained" } ": converged to better \
-             than guessing. " em { "Diverged" } ": a loss or a parameter became infinite; that is a \
+            "Every planned run, at every learning rate. " em { "Trained" } ": to an accuracy that \
+             needs a look at the image. " em { "Diverged" } ": a loss or a parameter became infinite; that is a \
              result. " em { "Failed" } ": the machine cut it short."
         };
         let panels = if bars.is_empty() { Vec::new() } else { vec![Bars { bars }.chart()] };

@@ -66,11 +66,11 @@ impl Figures<'_> {
             all.iter().flat_map(|number| number.differs.iter().map(String::as_str)).collect();
         let sources: BTreeSet<&str> = all.iter().filter_map(|n| n.source.as_deref()).collect();
         let text = html! {
-            "Diamond: the published number. Dot and bar: our mean over the seeds"
+            "Diamond: the published number. Dot and bar: our mean over seeds and its " (percent(LEVEL)) " interval, "
             @if all.iter().any(|number| number.metric != Metric::LogSpectralNorm) {
-                " that train and its " (percent(LEVEL)) " interval, at the learning rate that validation chose."
+                "at the learning rate that validation chose; test_acc is of the seeds that train."
             } @else {
-                " and its " (percent(LEVEL)) " interval, at initialization."
+                "at initialization."
             }
             @if !differs.is_empty() {
                 " Dashed diamond: " em { "not comparable" } ", because the published experiment differs in: "

@@ -39,7 +39,7 @@ impl Figures<'_> {
             true => ("do not diverge", ""),
             false => (
                 "train",
-                " A run trains if it neither diverges nor stays at the accuracy of a guess.",
+                " A run trains if it neither diverges nor stays at an accuracy that needs no look at the image.",
             ),
         };
         let columns = ["panel", "init", over.column, "trained", "runs", "share", "low", "high"];

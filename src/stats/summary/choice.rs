@@ -4,8 +4,8 @@
 //! context. The rate with the best mean validation accuracy is chosen; a diverged run counts as a
 //! guess. A rate with fewer finished seeds than another one of the setting is refused, because a
 //! high mean of few seeds is easier to reach; the others are compared on the seeds that all of them
-//! have. Of equal rates the smaller one is chosen; if none trains, the smallest. The test set is
-//! not used.
+//! have. Of equal rates the smaller one is chosen; if none trains, the smallest. No result on the
+//! test set is used.
 
 use super::cells::{Cell, Cells, Run, chance, chance_bound, largest_class};
 use super::sample::names_lr;
@@ -111,11 +111,15 @@ fn score(run: &Run) -> f64 {
     run.validation().unwrap_or_else(|| chance(&run.record.job))
 }
 
-/// Whether validation shows that it is better than guessing.
+/// Whether its validation accuracy needs a look at the image. A row has the share of the largest
+/// class of the test images only; if they are few, it is that of few.
 fn trains(run: &Run) -> bool {
     let job = &run.record.job;
-    run.record.outcome == Outcome::Ok
-        && score(run) > chance_bound(job.validated(), largest_class(run.record))
+    let share = match job.test_images {
+        Some(_) => job.dataset.largest_class(),
+        None => largest_class(run.record),
+    };
+    run.record.outcome == Outcome::Ok && score(run) > chance_bound(job.validated(), share)
 }
 
 /// The runs of a cell with these seeds.
