@@ -81,7 +81,7 @@ pub type Seed = (u64, u64);
 pub enum RunEnding {
     /// It finished with a test accuracy better than any network that does not look at the image.
     Success,
-    /// It finished with a test accuracy that needs no look at the image ([`chance_bound`]).
+    /// It finished with a test accuracy that needs no look at the image.
     AtChance,
     /// It diverged.
     Diverged,
