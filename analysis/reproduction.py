@@ -133,7 +133,7 @@ def claims(folder: Path) -> list[list[str]]:
 def is_exploratory(claim: dict[str, str]) -> bool:
     """Decided with fewer than six seeds, or at a learning rate chosen in the same seeds."""
     n = int(claim["n"] or 0)
-    return 0 < n < 6 or (n > 0 and int(claim["choices"] or 1) > 1)
+    return n > 0 and (n < 6 or int(claim["choices"] or 1) > 1)
 
 
 def counted(settings: str) -> str:

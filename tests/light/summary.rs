@@ -46,7 +46,7 @@ fn success_accuracy_given_success_and_their_composite_are_told_apart() {
 #[test]
 fn a_run_that_does_not_beat_guessing_is_at_chance_and_no_success() {
     // Of 360 test images, 37 of the largest class, at most 60 are right with probability 0.9999 if the
-    // answer does not depend on the image (scipy: binom.ppf(0.9999, 360, 37 / 360)).
+    // answer does not depend on the image: the least k with P(X <= k) >= 0.9999, summed term by term.
     let jobs = seeds(3);
     let accuracies = [0.1, 60.0 / 360.0, 61.0 / 360.0];
     let records: Vec<Record> =
