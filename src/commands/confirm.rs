@@ -277,7 +277,7 @@ fn table(choices: &[Choice]) -> String {
     }
     let three = |x: f64| format!("{x:.3}");
     columns.extend([
-        Heading::number("lr").cell(|chosen: &Chosen| chosen.lr.to_string()),
+        Heading::number("lr").cell(|chosen: &Chosen| Value::Float(chosen.lr).in_words()),
         Heading::number("validation")
             .cell(move |chosen: &Chosen| chosen.val_acc.map(three).unwrap_or_default()),
         Heading::number("seeds").cell(|chosen: &Chosen| chosen.seeds.to_string()),

@@ -388,12 +388,7 @@ fn models(plan: &Plan) -> String {
 /// The values of an axis, without the middle of a long list.
 fn values(axis: &Axis) -> String {
     const WIDTH: usize = 72;
-    let short = |value: &Value| match value {
-        // The shorter of 0.000001 and 1e-6.
-        Value::Float(x) if format!("{x:e}").len() < x.to_string().len() => format!("{x:e}"),
-        other => other.to_string(),
-    };
-    let all: Vec<String> = axis.values.iter().take(WIDTH).map(short).collect();
+    let all: Vec<String> = axis.values.iter().take(WIDTH).map(Value::in_words).collect();
     let joined = all.join(", ");
     let Some(last) =
         axis.values.last().filter(|_| joined.len() > WIDTH || all.len() < axis.values.len())
@@ -406,5 +401,5 @@ fn values(axis: &Axis) -> String {
         room > 0
     });
     let shown: Vec<&str> = shown.map(String::as_str).collect();
-    format!("{}, …, {} ({})", shown.join(", "), short(last), count(axis.values.len(), "value"))
+    format!("{}, …, {} ({})", shown.join(", "), last.in_words(), count(axis.values.len(), "value"))
 }

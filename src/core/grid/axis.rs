@@ -77,7 +77,7 @@ impl Condition {
 
     /// The values as text.
     pub fn values_joined(&self, separator: &str) -> String {
-        self.values.iter().map(Value::to_string).collect::<Vec<_>>().join(separator)
+        self.values.iter().map(Value::in_words).collect::<Vec<_>>().join(separator)
     }
 
     /// Whether the value is one of these.

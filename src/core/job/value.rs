@@ -40,6 +40,16 @@ impl fmt::Display for Value {
     }
 }
 
+impl Value {
+    /// The value for readers: a small number with an exponent, `1e-6`.
+    pub fn in_words(&self) -> String {
+        match self {
+            Value::Float(x) if *x != 0.0 && x.abs() < 1e-4 => format!("{x:e}"),
+            value => value.to_string(),
+        }
+    }
+}
+
 /// The largest size along an axis of an image.
 pub(crate) const MAX_SIZE: u64 = 4096;
 
@@ -115,5 +125,26 @@ impl Value {
             [c, h, w] => Ok([c as u16, h as u16, w as u16]),
             _ => Err(expected()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Value;
+
+    #[test]
+    fn small_numbers_have_an_exponent_in_words_and_no_others() {
+        for (number, words) in [
+            (1e-10, "1e-10"),
+            (3e-5, "3e-5"),
+            (-2.5e-7, "-2.5e-7"),
+            (1e-4, "0.0001"),
+            (0.03, "0.03"),
+            (0.0, "0"),
+            (2.0, "2"),
+        ] {
+            assert_eq!(Value::Float(number).in_words(), words);
+        }
+        assert_eq!(Value::Integer(0).in_words(), "0");
     }
 }

@@ -19,6 +19,8 @@ mod record;
 mod signal;
 mod validate;
 
+use std::sync::LazyLock;
+
 pub use columns::{
     EPOCH_COLUMNS, FAILURE_COLUMNS, RESULT_COLUMNS, columns_json, describe_columns,
     document_columns, field_doc, plan_csv,
@@ -63,6 +65,11 @@ pub fn hostname() -> String {
 /// The model of the CPU, such as `AMD EPYC family 26 model 17 stepping 0`; `None` where there is no
 /// `/proc/cpuinfo` of x86. Clouds give many models one name and one host name many machines.
 pub fn processor() -> Option<String> {
+    static KNOWN: LazyLock<Option<String>> = LazyLock::new(read_processor);
+    KNOWN.clone()
+}
+
+fn read_processor() -> Option<String> {
     let cpus = std::fs::read_to_string("/proc/cpuinfo").ok()?;
     let value = |key: &str| {
         let mut cells = cpus.lines().filter_map(|line| line.split_once(':'));

@@ -45,7 +45,7 @@ impl SweepAxis {
     /// The value's text; empty for "does not apply". Own initializers of one name have a part of
     /// their definition's hash behind it.
     pub fn label(&self, at: usize) -> String {
-        let text = self.values[at].as_ref().map(Value::to_string).unwrap_or_default();
+        let text = self.values[at].as_ref().map(Value::in_words).unwrap_or_default();
         match &self.values[at] {
             Some(Value::Init(Init::Own { rule, .. }))
                 if self.values.iter().flatten().filter(|v| v.to_string() == text).count() > 1 =>

@@ -84,19 +84,26 @@ impl<'c> Wanted<'c> {
     }
 }
 
+/// Whether a run did what a claim about the metric asks of it: that it does not diverge, or that it trains.
+fn succeeded(metric: Metric, run: &Run) -> bool {
+    match metric {
+        Metric::Diverged => run.ending != RunEnding::Diverged,
+        _ => run.ending == RunEnding::Success,
+    }
+}
+
 /// The outcome of a run in the terms of `verdict`: `None` if it was not measured, `Some(None)` if
 /// it failed.
 fn outcome(metric: Metric, run: &Run, guess: f64) -> Option<Option<f64>> {
     use Metric::*;
-    let trained = run.ending == RunEnding::Success;
+    let succeeded = succeeded(metric, run);
     let turned = |x: f64| Measure::of(metric).turned(Interval { low: x, high: x }).low;
     let own = chance(&run.record.job);
     match metric {
-        Success => Some(trained.then_some(1.0)),
-        Diverged => Some((run.ending != RunEnding::Diverged).then_some(1.0)),
+        Success | Diverged => Some(succeeded.then_some(1.0)),
         // If data sets differ in their number of classes, so do guesses.
-        CompositeAcc if !trained => Some((own != guess).then_some(own)),
-        TestAcc | BestValAcc | ValAcc | TrainAcc | TestLoss | ValLoss | TrainLoss if !trained => {
+        CompositeAcc if !succeeded => Some((own != guess).then_some(own)),
+        TestAcc | BestValAcc | ValAcc | TrainAcc | TestLoss | ValLoss | TrainLoss if !succeeded => {
             Some(None)
         }
         _ => measure(metric, run).map(|x| Some(turned(x))),
@@ -224,11 +231,8 @@ fn trained(
         runs.iter().filter_map(|run| measure(Metric::TrainSeconds, run)).collect();
     sides.seconds_a_seed += describe::mean(&seconds).unwrap_or(0.0);
     for run in runs {
-        let (trained, n) = &mut sides.success[side];
-        *trained += usize::from(match metric {
-            Metric::Diverged => run.ending != RunEnding::Diverged,
-            _ => run.ending == RunEnding::Success,
-        });
+        let (successes, n) = &mut sides.success[side];
+        *successes += usize::from(succeeded(metric, run));
         *n += 1;
         if let Some(value) = outcome(metric, run, sides.guess) {
             arm.seeds.insert(sweep.number[&run.seed], vec![value]);

@@ -289,8 +289,10 @@ impl Checkpoint {
         );
         let (header, payload) = opened.payload()?;
         let shape = cohort.shape();
+        let (epochs, steps) = (shape.epochs, shape.steps());
         ensure!(
-            header.epoch < shape.epochs && header.step < shape.steps(),
+            (header.epoch < epochs && header.step <= steps)
+                || (header.epoch, header.step) == (epochs, 0),
             "it is at epoch {}, step {}, beyond the training of its jobs",
             header.epoch + 1,
             header.step + 1

@@ -1,5 +1,7 @@
 //! Loss and accuracy of a stack on validation and test images.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tch::{Kind, Tensor};
 
 use super::augment::Preprocess;
@@ -25,6 +27,7 @@ impl Scores {
 const BATCH: usize = 256;
 
 /// Evaluates each member on the images at its indices; all members have the same number of them.
+/// `None` if `stop` was set before the last batch.
 pub(crate) fn evaluate(
     model: &Model,
     images: &DeviceImages,
@@ -32,7 +35,8 @@ pub(crate) fn evaluate(
     preprocess: &Preprocess,
     launcher: &mut Launcher,
     work: Work,
-) -> Scores {
+    stop: &AtomicBool,
+) -> Option<Scores> {
     let (members, count) = (indices.len() as i64, indices[0].len());
     // Members that share their images share the batches.
     let shared = indices.iter().all(|own| std::ptr::eq(*own, indices[0]));
@@ -42,18 +46,25 @@ pub(crate) fn evaluate(
     let wanted = Tensor::from_slice(&wanted)
         .view([distinct.len() as i64, -1])
         .to_device(images.pixels.device());
-    let parts = (0..count).step_by(BATCH).map(|start| {
+    // One after the other: libtorch's sum over an axis takes an order that depends on the number of
+    // members. Read once, at the end: on a GPU every read synchronizes.
+    let mut total: Option<Tensor> = None;
+    for start in (0..count).step_by(BATCH) {
+        if stop.load(Ordering::Relaxed) {
+            return None;
+        }
         let part = wanted.narrow(1, start as i64, BATCH.min(count - start) as i64);
         let scores = launcher.run(work, vec![part], |inputs| {
             vec![score(model, images, &inputs[0], preprocess, members)]
         });
-        scores.into_iter().next().expect("score returns one tensor")
-    });
-    // One after the other: libtorch's sum over an axis takes an order that depends on the number of
-    // members. Read once, at the end: on a GPU every read synchronizes.
-    let total = parts.reduce(|sum, part| sum + part).expect("there are images");
-    let total = total / count as f64;
-    Scores { loss: to_vec(&total.get(0)), accuracy: to_vec(&total.get(1)) }
+        let part = scores.into_iter().next().expect("score returns one tensor");
+        total = Some(match total {
+            None => part,
+            Some(sum) => sum + part,
+        });
+    }
+    let total = total.expect("there are images") / count as f64;
+    Some(Scores { loss: to_vec(&total.get(0)), accuracy: to_vec(&total.get(1)) })
 }
 
 /// How many of `count` images have a batch of each size that there is.

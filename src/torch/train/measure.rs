@@ -92,9 +92,12 @@ fn steps(session: &mut Session, data: &DeviceData, count: usize) -> Duration {
     started.elapsed()
 }
 
-/// The job with negligible learning rate and an initialization that is finite at any depth.
+/// The job with negligible learning rate and an initialization that is finite at any depth. Its
+/// training does not end with its first epoch, which may be one step.
 fn stable(job: &Job) -> Job {
-    let still = [("lr", Value::Float(1e-30)), ("warmup_epochs", Value::Integer(0))];
+    let epochs = Value::Integer(job.epochs.max(2).into());
+    let still =
+        [("lr", Value::Float(1e-30)), ("warmup_epochs", Value::Integer(0)), ("epochs", epochs)];
     let start = [("init", Value::Text("orthogonal_proposed".to_owned()))];
     let still = job.with(&still).unwrap_or_else(|_| job.clone());
     still.with(&start).unwrap_or(still)
@@ -116,4 +119,29 @@ pub(super) fn noise(dataset: Dataset, device: Device) -> DeviceData {
     let channels = dataset.shape()[0];
     let moments = Moments { mean: vec![0.5; channels], std: vec![0.29; channels] }; // of uniform values
     DeviceData { train, test, moments, test_labels: [].into() }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+    use std::sync::Arc;
+    use wninit_core::job::Draft;
+
+    #[test]
+    fn a_training_of_one_step_is_measured() {
+        let job = Draft {
+            dataset: Some("digits".parse().unwrap()),
+            depth: Some(2),
+            width: Some(4),
+            train_images: Some(16),
+            batch_size: Some(16),
+            epochs: Some(1),
+            ..Draft::default()
+        };
+        let libtorch = Libtorch::new(vec![Device::Cpu], PathBuf::new(), Arc::default(), "");
+        let speed = libtorch.measure(0, &Cohort::new(vec![job.resolve().unwrap()])).unwrap();
+        assert!(speed.step > 0.0 && speed.image > 0.0);
+    }
 }

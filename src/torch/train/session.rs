@@ -3,9 +3,12 @@
 
 mod divergence;
 #[cfg(test)]
+mod interruption;
+#[cfg(test)]
 mod replay;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
@@ -89,10 +92,13 @@ pub(crate) struct Session {
     pub best: Option<Vec<Tensor>>,
     /// Number of completed epochs.
     pub epoch: u32,
-    /// Number of completed steps of the current epoch.
+    /// Number of completed steps of the current epoch. After its last one, validation is due; after
+    /// the last epoch, the test.
     pub step: usize,
     /// Whether to recompute activations in the backward pass.
     pub recompute: bool,
+    /// Set to stop validation or test after the current batch; it is then done again from its start.
+    pub stop: Arc<AtomicBool>,
     preprocess: Preprocess,
     inputs: Option<EpochInputs>,
     /// Momentum and weight decay of the members.
@@ -132,6 +138,7 @@ impl Session {
             epoch,
             step,
             recompute: false,
+            stop: Arc::default(),
             preprocess: Preprocess::new(
                 shape.dataset,
                 shape.augment,
@@ -149,9 +156,9 @@ impl Session {
         session
     }
 
-    /// Whether all epochs are done or no member is left.
+    /// Whether no member is left: all have been tested or have diverged.
     pub(crate) fn is_over(&self) -> bool {
-        self.epoch == self.shape.epochs || self.members.is_empty()
+        self.members.is_empty()
     }
 
     /// The fraction of the cohort's steps that are done.
@@ -238,8 +245,24 @@ impl Session {
         self.scores(Work::Test, &data.test, &test);
     }
 
-    /// Trains one step; after the last one of an epoch, validates. Returns the members that ended.
+    /// Trains one step; after the last one of an epoch, validates, and after the last epoch tests.
+    /// What `stop` interrupted is done by the next call. Returns the members that ended.
     pub(crate) fn advance(&mut self, data: &DeviceData) -> Vec<EndedMember> {
+        let mut ended = Vec::new();
+        if self.epoch < self.shape.epochs && self.step < self.shape.steps() {
+            ended = self.train(data);
+        }
+        if self.step == self.shape.steps() {
+            ended.extend(self.end_epoch(data));
+        }
+        if self.epoch == self.shape.epochs {
+            ended.extend(self.test(data));
+        }
+        ended
+    }
+
+    /// Trains one step.
+    fn train(&mut self, data: &DeviceData) -> Vec<EndedMember> {
         let steps = self.shape.steps();
         let device = self.model.config().arithmetic.device;
         let is_first = self.launcher.will_record(Work::Step);
@@ -262,14 +285,10 @@ impl Session {
 
         // Reading losses synchronizes a GPU, so it is done once an epoch there.
         let interval = if device.is_cuda() { steps } else { 16 };
-        let mut ended = Vec::new();
         if self.step.is_multiple_of(interval) || self.step == steps {
-            ended = self.read_losses(data);
+            return self.read_losses(data);
         }
-        if self.step == steps {
-            ended.extend(self.end_epoch(data));
-        }
-        ended
+        Vec::new()
     }
 
     /// Evaluates the first test images, at most `most`, to measure the time; returns their number.
@@ -281,8 +300,9 @@ impl Session {
         count
     }
 
-    fn scores(&mut self, work: Work, images: &DeviceImages, indices: &[&[u32]]) -> Scores {
-        evaluate(&self.model, images, indices, &self.preprocess, &mut self.launcher, work)
+    fn scores(&mut self, work: Work, images: &DeviceImages, indices: &[&[u32]]) -> Option<Scores> {
+        let (preprocess, launcher) = (&self.preprocess, &mut self.launcher);
+        evaluate(&self.model, images, indices, preprocess, launcher, work, &self.stop)
     }
 
     /// Reads the losses from the device and removes members in which one is not finite.
@@ -315,21 +335,16 @@ impl Session {
         self.remove_diverged(diverged, data)
     }
 
-    /// Validates, and after the last epoch tests each member with its best parameters. A loss that
-    /// is not finite is a divergence.
+    /// Validates. A loss that is not finite is a divergence.
     fn end_epoch(&mut self, data: &DeviceData) -> Vec<EndedMember> {
         if self.members.is_empty() {
             return Vec::new();
         }
         let indices: Vec<&[u32]> = self.members.iter().map(|m| &*m.split.val).collect();
-        let scores = evaluate(
-            &self.model,
-            &data.train,
-            &indices,
-            &self.preprocess,
-            &mut self.launcher,
-            Work::Validation,
-        );
+        let (preprocess, launcher, work) = (&self.preprocess, &mut self.launcher, Work::Validation);
+        let scores =
+            evaluate(&self.model, &data.train, &indices, preprocess, launcher, work, &self.stop);
+        let Some(scores) = scores else { return Vec::new() };
         let finite = self.finite_state();
         self.share_time();
         let seconds = std::mem::take(&mut self.epoch_seconds);
@@ -358,17 +373,12 @@ impl Session {
                 seconds,
             });
         }
-        let mut ended = self.remove_diverged(diverged, data);
+        let ended = self.remove_diverged(diverged, data);
         self.epoch += 1;
         self.step = 0;
-        if self.members.is_empty() {
-            return ended;
-        }
-        if self.epoch < self.shape.epochs {
+        if !self.members.is_empty() && self.epoch < self.shape.epochs {
             self.keep_best();
             self.begin_epoch();
-        } else {
-            ended.extend(self.test(data));
         }
         ended
     }
@@ -390,7 +400,11 @@ impl Session {
         }
     }
 
+    /// Tests each member with its best parameters. A loss that is not finite is a divergence.
     fn test(&mut self, data: &DeviceData) -> Vec<EndedMember> {
+        if self.members.is_empty() {
+            return Vec::new();
+        }
         if let Some(best) = self.best.take() {
             let behind: Vec<bool> = self.best_is_current().into_iter().map(|at| !at).collect();
             copy_members(&best, &self.model.state(), &behind);
@@ -398,7 +412,9 @@ impl Session {
         }
         let test = self.test_indices(self.members.iter());
         let indices: Vec<&[u32]> = test.iter().map(|test| &**test).collect();
-        let scores = self.scores(Work::Test, &data.test, &indices);
+        let Some(scores) = self.scores(Work::Test, &data.test, &indices) else {
+            return Vec::new();
+        };
         self.share_time();
         let (epoch, step) = (self.shape.epochs, self.shape.steps() as u64);
         let members = std::mem::take(&mut self.members);

@@ -45,7 +45,7 @@ pub struct Libtorch {
     /// The device of each worker.
     pub(crate) devices: Vec<Device>,
     sources: Sources,
-    /// Set to stop training after the current step, or the evaluation that ends its epoch.
+    /// Set to stop training after the current step, or batch of an evaluation.
     pub(crate) stop: Arc<AtomicBool>,
     /// `None` if a cohort's progress need not survive an interruption: `wninit verify`, tests.
     pub(crate) checkpoints: Option<CheckpointConfig>,
@@ -215,6 +215,7 @@ impl Libtorch {
         };
         session.clock = started;
         session.recompute = self.recomputes(worker, cohort);
+        session.stop = Arc::clone(&self.stop);
 
         let provenance = Provenance {
             device: device::label(device),

@@ -187,7 +187,7 @@ impl<'a> Pool<'a> {
         if self.stopping() {
             let running = self.workers.iter().filter(|worker| worker.running.is_some()).count();
             if !self.announced_stop && running > 0 && self.broken.is_none() {
-                self.display.print("stopping: each worker finishes its step or evaluation and saves; press Ctrl-C again to stop at once");
+                self.display.print("stopping: each worker finishes its step and saves; press Ctrl-C again to stop at once");
             }
             self.changed |= !self.announced_stop;
             self.announced_stop = true;

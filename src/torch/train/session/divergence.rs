@@ -1,6 +1,8 @@
 //! Divergence: a member with a training loss, validation loss, parameter or buffer that is not
 //! finite leaves the stack. A test loss that is not finite is a divergence, too (`Session::test`).
 
+use std::sync::atomic::AtomicBool;
+
 use tch::{Kind, Tensor};
 
 use super::{EndedMember, EpochInputs, Session, momentum_and_decay};
@@ -78,6 +80,7 @@ impl Session {
         self.launcher.forget();
         out
     }
+
     /// Test loss and accuracy of these members with the parameters of their best epoch; empty if no
     /// epoch was completed.
     fn test_best(&self, members: &[i64], data: &DeviceData) -> Vec<Option<(f64, f64)>> {
@@ -91,8 +94,8 @@ impl Session {
         let test = self.test_indices(members.iter().map(|&m| &self.members[m as usize]));
         let indices: Vec<&[u32]> = test.iter().map(|test| &**test).collect();
         let mut launcher = self.launcher.another();
-        evaluate(&model, &data.test, &indices, &self.preprocess, &mut launcher, Work::Test)
-            .finite()
-            .collect()
+        let (preprocess, never) = (&self.preprocess, AtomicBool::new(false));
+        evaluate(&model, &data.test, &indices, preprocess, &mut launcher, Work::Test, &never)
+            .map_or_else(Vec::new, |scores| scores.finite().collect())
     }
 }

@@ -19,7 +19,7 @@ use wninit_core::job::{Activation, Augment, Draft, Norm};
 use wninit_core::plan::cohort::Cohort;
 
 /// Jobs with steps of 16, 16, 16 and 3 images; decays and warm-ups differ.
-fn cohort(members: u64, base: &Draft) -> Cohort {
+pub(super) fn cohort(members: u64, base: &Draft) -> Cohort {
     let job = |seed: u64| Draft {
         dataset: Some("synthetic".parse().unwrap()),
         synthetic_shape: Some([3, 12, 20]),
@@ -38,7 +38,7 @@ fn cohort(members: u64, base: &Draft) -> Cohort {
 }
 
 /// It has two sizes of batches in validation, and three batches of one size in a test.
-fn mlp() -> Draft {
+pub(super) fn mlp() -> Draft {
     let model = Some("mlp".parse().unwrap());
     let synthetic_images = Some(4000);
     Draft { model, depth: Some(3), width: Some(5), synthetic_images, ..Draft::default() }
@@ -53,7 +53,7 @@ fn cnn() -> Draft {
     }
 }
 
-fn resnet(norm: Norm) -> Draft {
+pub(super) fn resnet(norm: Norm) -> Draft {
     let model = Some("resnet".parse().unwrap());
     Draft { model, blocks: Some(1), width: Some(2), norm: Some(norm), ..Draft::default() }
 }
@@ -178,7 +178,7 @@ fn progress(of: &MemberProgress) -> String {
     format!("{progress:?}")
 }
 
-fn describe(ended: &EndedMember) -> String {
+pub(super) fn describe(ended: &EndedMember) -> String {
     let divergence = ended.divergence.as_ref().map(|d| (d.epoch, d.step, d.reason));
     let EndedMember { member, test, .. } = ended;
     format!("{} {divergence:?} {test:?} {}", member.job.id(), progress(&member.progress))
