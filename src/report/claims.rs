@@ -40,7 +40,7 @@ pub fn claims(summary: &Summary, tables: &[Table]) -> Markup {
         div.cards {
             @for (i, claim) in summary.claims.iter().enumerate() { (claim_card(i + 1, claim)) }
         }
-        p.data { (table_link(tables, "claims")) }
+        p.data { (table_link(tables, "claims")) " " (table_link(tables, "settings")) }
     };
     html! { @if !summary.claims.is_empty() { (fold("claims", "Claims", &cards)) } }
 }

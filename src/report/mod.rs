@@ -144,17 +144,15 @@ fn footer(summary: &Summary, tables: &[Table]) -> Markup {
             }
             p.data {
                 "All tables: "
-                @for table in tables.iter().filter(|table| !table.rows.is_empty()) {
-                    (table_link(tables, table.name)) " "
-                }
+                @for table in tables { (table_link(tables, table.name)) " " }
             }
             p { "Made by wninit " (env!("CARGO_PKG_VERSION")) "." }
         }
     }
 }
 
-/// A link that contains a table of the summary.
+/// A link that contains a table of the summary, unless it is empty.
 fn table_link(tables: &[Table], name: &str) -> Markup {
-    let table = tables.iter().find(|table| table.name == name);
+    let table = tables.iter().find(|table| table.name == name && !table.rows.is_empty());
     html! { @if let Some(table) = table { (csv_link(name, &format!("{name}.csv"), &table.csv())) } }
 }

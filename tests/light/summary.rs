@@ -128,7 +128,7 @@ fn every_column_is_documented_and_every_row_is_complete() {
          n_left_out, n, n_trained, success, success_low, success_high, acc, acc_sd, acc_low, acc_high, mean, \
          sd, mean_low, mean_high, mean_best_checkpoint"
     );
-    assert_eq!(names(8), ["kind", "where", "text"]);
+    assert_eq!(names(9), ["kind", "where", "text"]);
 }
 
 #[test]
@@ -683,6 +683,49 @@ fn of_a_share_of_runs_every_learning_rate_counts() {
     let result = settle(&records, Claim::new("", Metric::Diverged, Vec::new(), all));
     let n_settings = result.answer.settings.len();
     assert_eq!((result.estimate, result.n(), n_settings), (Some(0.5), 6, 2));
+}
+
+#[test]
+fn a_claim_is_decided_in_each_setting_in_its_metrics_terms() {
+    // At depth 50 the data-dependent gain diverges in every run, at depth 2 in none.
+    let at = |depth, name, seed| job(&[whole("depth", depth), init(name), whole("seed", seed)]);
+    let (datadep, proposed) = ("orthogonal_datadep", "orthogonal_proposed");
+    let records: Vec<Record> = (0..8)
+        .flat_map(|seed| {
+            let deep = [diverged(&at(50, datadep, seed)), ok(&at(50, proposed, seed), 0.9, 0.9)];
+            let shallow = [datadep, proposed].map(|name| ok(&at(2, name, seed), 0.9, 0.9));
+            deep.into_iter().chain(shallow)
+        })
+        .collect();
+    let rows = |expect: Expectation, filter: Vec<Condition>| {
+        let claim = Claim::new("Fewer.", Metric::Diverged, filter, expect);
+        let summary =
+            Summary::new(&Input { records: &records, claims: &[claim], ..Input::default() });
+        let tables = summary.unwrap().tables();
+        let table = tables.into_iter().find(|table| table.name == "settings").unwrap();
+        let csv = String::from_utf8(table.csv()).unwrap();
+        let cells = |line: &str| line.split(',').map(str::to_owned).collect::<Vec<_>>();
+        csv.lines().map(cells).collect::<Vec<_>>()
+    };
+    let compared = rows(compare(proposed, datadep, 0.0), Vec::new());
+    let names = "claim,setting,verdict,estimate,low,high,n,p,n_success,n_runs,n_success_other";
+    assert_eq!(compared[0][..11].join(","), names);
+    assert_eq!(compared.len(), 3);
+    assert_eq!(compared[1][..4], ["Fewer.", "depth 2", "undecided", "0"]);
+    assert_eq!(compared[1][6..12], ["8", "1", "8", "8", "8", "8"]);
+    assert_eq!(compared[2][..4], ["Fewer.", "depth 50", "supported", "1"]);
+    // datadep - proposed, so its counts come first.
+    assert_eq!(compared[2][8..12], ["0", "8", "8", "8"]);
+
+    let of_datadep = Condition::new(Field::named("init").unwrap(), vec![init(datadep).1]);
+    let at_most = Expectation::Within { at_least: None, at_most: Some(0.5) };
+    let share = rows(at_most.clone(), vec![of_datadep.clone()]);
+    assert_eq!(share[1][1..4], ["depth 2", "supported", "0"]);
+    assert_eq!(share[2][1..4], ["depth 50", "refuted", "1"]);
+    assert_eq!(share[2][8..12], ["0", "8", "", ""]);
+
+    let deep = Condition::new(Field::named("depth").unwrap(), vec![Value::Integer(50)]);
+    assert_eq!(rows(at_most, vec![of_datadep, deep]).len(), 1, "one setting is in claims.csv");
 }
 
 #[test]

@@ -132,7 +132,7 @@ fn every_column_of_every_file_is_explained_also_after_the_next_run() {
     for entry in fs::read_dir(dir.path().join("summary")).unwrap() {
         files.push(format!("summary/{}", entry.unwrap().file_name().to_string_lossy()));
     }
-    assert_eq!(files.len(), 3 + 9);
+    assert_eq!(files.len(), 3 + 10);
     for file in files {
         let mut reader = csv::Reader::from_path(dir.path().join(&file)).unwrap();
         for name in reader.headers().unwrap() {

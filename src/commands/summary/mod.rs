@@ -105,6 +105,8 @@ pub enum TableName {
     Variance,
     /// Claims with their verdicts
     Claims,
+    /// Claims in each of their settings
+    Settings,
     /// Published numbers beside ours
     Published,
     /// Limits of the numbers
@@ -157,21 +159,22 @@ pub(super) fn show(written: &Written) -> u8 {
 
 fn print(summary: &Summary, written: &[Table], name: &str, args: &Args, style: Style) -> Vec<u8> {
     let shown = |name: TableName| match name {
-        TableName::Ranking => tables::ranking(summary),
-        TableName::Cells => tables::cells(summary),
-        TableName::Initializers => tables::initializers(summary),
-        TableName::Pairs => tables::pairs(summary),
-        TableName::Profiles => tables::profiles(summary),
-        TableName::Variance => tables::variance(summary),
-        TableName::Claims => tables::claims(summary),
-        TableName::Published => tables::published(summary),
-        TableName::Notes => tables::notes(summary),
+        TableName::Ranking => vec![tables::ranking(summary)],
+        TableName::Cells => vec![tables::cells(summary)],
+        TableName::Initializers => vec![tables::initializers(summary)],
+        TableName::Pairs => vec![tables::pairs(summary)],
+        TableName::Profiles => vec![tables::profiles(summary)],
+        TableName::Variance => vec![tables::variance(summary)],
+        TableName::Claims => vec![tables::claims(summary)],
+        TableName::Settings => tables::settings(summary),
+        TableName::Published => vec![tables::published(summary)],
+        TableName::Notes => vec![tables::notes(summary)],
     };
     let shown: Vec<TextTable> = match args.table {
-        Some(name) => vec![shown(name)],
+        Some(name) => shown(name),
         None => [TableName::Ranking, TableName::Claims, TableName::Published, TableName::Notes]
-            .map(shown)
             .into_iter()
+            .flat_map(shown)
             .filter(|table| !table.rows.is_empty())
             .collect(),
     };

@@ -11,7 +11,7 @@ use wninit_core::text_table::{Heading, TextColumn, TextTable};
 use wninit_stats::interval::{Estimate, Interval};
 use wninit_stats::summary::{
     CellSummary, ClaimResult, InitializerSummary, Note, PairSummary, PublishedResult, Ranked,
-    Summary, SweepAxis, VarianceSummary,
+    SettingResult, Summary, SweepAxis, VarianceSummary,
 };
 
 /// The columns of some axes; `at` returns a row's place on each.
@@ -228,6 +228,23 @@ pub(super) fn claims(summary: &Summary) -> TextTable {
         Heading::number("costs").cell(|c: &Row| shown(c.seconds_needed, duration)),
     ];
     TextTable::new("Claims", 1, columns, &summary.claims)
+}
+
+/// A table for each claim with more than one setting.
+pub(super) fn settings(summary: &Summary) -> Vec<TextTable> {
+    type Row = SettingResult;
+    let of = |claim: &ClaimResult| {
+        let columns = vec![
+            Heading::new("setting").cell(|s: &Row| s.setting.clone()),
+            Heading::new("verdict").cell(|s: &Row| s.decision.verdict.to_string()),
+            Heading::number("estimate").cell(|s: &Row| shown(s.estimate, |x| format!("{x:.3}"))),
+            Heading::number("interval").cell(|s: &Row| shown(s.interval, |i| format!("{i:.3}"))),
+            Heading::number("n").cell(|s: &Row| s.decision.n.to_string()),
+            Heading::number("p").cell(|s: &Row| shown(s.decision.p, p_value)),
+        ];
+        TextTable::new(one_line(&claim.text), 1, columns, claim.in_settings())
+    };
+    summary.claims.iter().map(of).filter(|table| !table.rows.is_empty()).collect()
 }
 
 /// Published numbers beside ours, one line each; without room for it, their uncertainty is only in

@@ -89,6 +89,38 @@ pub(super) static COLUMNS: &[Column<ClaimResult>] = columns![ClaimResult;
         => |c| c.seconds_needed;
 ];
 
+/// A claim in one of its settings, decided there alone: a row of `settings.csv`.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)] // SETTING_COLUMNS documents each
+pub struct SettingResult {
+    pub claim: String,
+    pub setting: String,
+    pub estimate: Option<f64>,
+    pub interval: Option<Interval>,
+    pub decision: Decision,
+    /// As [`ClaimResult::success`], in this setting.
+    pub success: Vec<(usize, usize)>,
+}
+
+/// The columns of `settings.csv`.
+pub(super) static SETTING_COLUMNS: &[Column<SettingResult>] = columns![SettingResult;
+    "claim": "", "the claim in words", "" => |s| s.claim.as_str();
+    "setting": "", "one of the settings that it is about", "" => |s| s.setting.as_str();
+    "verdict": "", "as in claims.csv, from this setting alone", "" => |s| s.decision.verdict.name();
+    "estimate": "the claim's metric", "as in claims.csv, in this setting", "nothing to test" => |s| s.estimate;
+    "low": "the claim's metric", "lower end of its 95 % interval, wider if hyperparameters were chosen in the same seeds", "nothing to test"
+        => |s| s.interval.map(|i| i.low);
+    "high": "the claim's metric", "upper end of its 95 % interval", "as low" => |s| s.interval.map(|i| i.high);
+    "n": "seeds", "seeds that the test uses; fewer than 6 are exploratory", "" => |s| s.decision.n;
+    "p": "", "two-sided p value of this setting alone: not corrected for the number of settings", "nothing to test"
+        => |s| s.decision.p.map(readable_p);
+    "n_success": "jobs", "as in claims.csv, in this setting", "" => |s| s.success.first().map(|s| s.0);
+    "n_runs": "jobs", "as in claims.csv, in this setting", "" => |s| s.success.first().map(|s| s.1);
+    "n_success_other": "jobs", "as n_success, of the second side", "one side only" => |s| s.success.get(1).map(|s| s.0);
+    "n_runs_other": "jobs", "as n_runs, of the second side", "one side only" => |s| s.success.get(1).map(|s| s.1);
+    "method": "", "the test", "nothing to test" => |s| s.decision.method;
+];
+
 pub(super) fn settle(sweep: &Cells, claim: &Claim, rule: Option<UntilDecided>) -> ClaimResult {
     let metric = claim.metric;
     let measure = Measure::of(metric);
@@ -125,8 +157,7 @@ pub(super) fn settle(sweep: &Cells, claim: &Claim, rule: Option<UntilDecided>) -
     let asked = if compared { wanted } else { measure.turned(wanted) };
     let answer = measure.ask(sweep, &sides, asked, rule.is_some());
     let open = answer.open.iter().filter_map(|&i| sides.cells.get(i)).flatten().flatten();
-    let interval = answer.overall.interval();
-    let back = |x: f64| measure.turned(Interval { low: x, high: x }).low;
+    let (estimate, interval) = measure.shown(&answer.overall, compared);
     let mut success = sides.success;
     if metric.lower_is_better() {
         success.reverse(); // the order of `test`
@@ -137,8 +168,8 @@ pub(super) fn settle(sweep: &Cells, claim: &Claim, rule: Option<UntilDecided>) -
         r#where: in_words(&claim.filter),
         test,
         wanted,
-        estimate: answer.overall.estimate.map(|x| if compared { x } else { back(x) }),
-        interval: interval.map(|i| if compared { i } else { measure.turned(i) }),
+        estimate,
+        interval,
         success,
         n_missing: sides.missing,
         n_left_out: sides.left_out,
@@ -181,6 +212,14 @@ impl Measure {
             metric if metric.lower_is_better() => Interval { low: -high, high: -low },
             _ => Interval { low, high },
         }
+    }
+
+    /// The estimate and interval of a decision in the metric's terms; of a comparison, positive if
+    /// the claim is right.
+    fn shown(&self, decision: &Decision, compared: bool) -> (Option<f64>, Option<Interval>) {
+        let back = |interval| if compared { interval } else { self.turned(interval) };
+        let estimate = decision.estimate.map(|x| back(Interval { low: x, high: x }).low);
+        (estimate, decision.interval().map(back))
     }
 
     /// Decides whether the number of one side, or the difference between two, is in `wanted`, in
@@ -265,6 +304,30 @@ impl ClaimResult {
     /// How many fresh seeds would decide it.
     pub fn needed(&self) -> Option<SeedsNeeded> {
         self.overall().seeds_needed
+    }
+
+    /// The claim in each of its settings, if it has more than one.
+    pub fn in_settings(&self) -> Vec<SettingResult> {
+        if self.answer.settings.len() < 2 {
+            return Vec::new();
+        }
+        let compared = self.success.len() == 2;
+        let of = |(setting, decision): &(String, Decision)| {
+            let (estimate, interval) = Measure::of(self.metric).shown(decision, compared);
+            let mut success = decision.trained.clone();
+            if self.metric.lower_is_better() {
+                success.reverse();
+            }
+            SettingResult {
+                claim: self.text.clone(),
+                setting: setting.clone(),
+                estimate,
+                interval,
+                decision: decision.clone(),
+                success,
+            }
+        };
+        self.answer.settings.iter().map(of).collect()
     }
 
     fn success_of(&self, side: usize) -> Option<(usize, usize)> {

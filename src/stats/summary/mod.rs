@@ -41,7 +41,7 @@ use wninit_core::table::{Column, Table};
 
 pub use cells::{CellSummary, Counts, RunEnding, RunSummary, Seed, SweepAxis, chance};
 pub use choice::{Choice, Edge, choices, named};
-pub use claims::ClaimResult;
+pub use claims::{ClaimResult, SettingResult};
 pub use compare::{Comparison, detectable};
 pub use headline::Headline;
 pub use initializers::{HYPERPARAMETERS, InitializerSummary};
@@ -182,6 +182,7 @@ impl Summary {
     pub fn tables(&self) -> Vec<Table> {
         let all: Vec<usize> = (0..self.axes.len()).collect();
         let (task, context) = (self.task_axes(), self.context_axes());
+        let settings: Vec<_> = self.claims.iter().flat_map(ClaimResult::in_settings).collect();
         let points: Vec<_> = self.profiles.iter().flat_map(|p| p.points.clone()).collect();
         vec![
             self.table_at("ranking", ranking::COLUMNS, &self.ranking, &task, |r| &r.task),
@@ -191,6 +192,7 @@ impl Summary {
             Table::new("profiles", profiles::COLUMNS, &points),
             Table::new("variance", variance::COLUMNS, &self.variance),
             Table::new("claims", claims::COLUMNS, &self.claims),
+            Table::new("settings", claims::SETTING_COLUMNS, &settings),
             Table::new("published", published::COLUMNS, &self.published),
             Table::new("notes", notes::COLUMNS, &self.notes),
         ]
