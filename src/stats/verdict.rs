@@ -50,6 +50,13 @@ pub enum Estimand {
     Composite,
 }
 
+impl Estimand {
+    /// The least number of finished seeds of an arm for a test.
+    fn least_seeds(self) -> usize {
+        if self == Estimand::GivenSuccess { 2 } else { 1 }
+    }
+}
+
 /// The question for every setting.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[allow(missing_docs)]
@@ -125,6 +132,11 @@ impl Setting {
     fn seeds(&self) -> usize {
         let arms = std::iter::once(&self.a).chain(&self.b);
         arms.map(|arm| arm.seeds.len()).min().unwrap_or(0)
+    }
+
+    /// Whether an arm has too few finished seeds for a test.
+    fn is_unfinished(&self, question: &Question) -> bool {
+        self.seeds() < question.estimand.least_seeds()
     }
 
     /// Whether its first [`PATIENCE`] seeds leave nothing to compare.
@@ -232,6 +244,8 @@ pub struct Answer {
     pub overall: Decision,
     /// The decision in each setting, in the order given.
     pub settings: Vec<(String, Decision)>,
+    /// The settings without enough finished seeds for a test.
+    pub unfinished: Vec<String>,
     /// The p value of "it is the same in every setting"; `None` if it cannot be tested.
     pub interaction: Option<f64>,
     /// Indices of the settings that need more seeds, if seeds are added until the claim is decided.
@@ -255,7 +269,8 @@ impl Answer {
 /// Decides a claim in each setting, and over all of them if they agree.
 ///
 /// Settings disagree if the test for interaction finds a difference or one of them decides the
-/// opposite. If all of them decide alike they agree.
+/// opposite. If all of them decide alike they agree. While one has too few finished seeds for a test,
+/// nothing is decided over all: those that finish first are not a random choice.
 ///
 /// If seeds are added until the claim is decided, the settings over which it is decided do not
 /// depend on the time of the look: all but those given up ([`PATIENCE`]). Nothing is decided over
@@ -292,7 +307,10 @@ pub fn decide(question: &Question, settings: &[Setting]) -> Answer {
         tested => decide_over(question, tested),
     };
     let interaction = interaction(question, &tested);
-    let mut answer = Answer { overall, settings: decisions, interaction, open: Vec::new() };
+    let unfinished = settings.iter().filter(|setting| setting.is_unfinished(question));
+    let unfinished = unfinished.map(|setting| setting.name.clone()).collect();
+    let mut answer =
+        Answer { overall, settings: decisions, unfinished, interaction, open: Vec::new() };
     let verdict = answer.overall.verdict;
     if tested.len() > 1 && verdict.is_decided() {
         let opposite = match verdict {
@@ -312,7 +330,8 @@ pub fn decide(question: &Question, settings: &[Setting]) -> Answer {
             answer.overall.why = Some(format!("Settings disagree: {}", parts.join("; ")));
         }
     }
-    if given && !waiting.is_empty() && answer.overall.verdict.is_decided() {
+    let waits = given && !waiting.is_empty() || !answer.unfinished.is_empty();
+    if waits && answer.overall.verdict.is_decided() {
         answer.overall.verdict = Verdict::Undecided;
     }
     if question.until_decided && !answer.overall.verdict.is_decided() {
@@ -328,9 +347,9 @@ pub fn decide(question: &Question, settings: &[Setting]) -> Answer {
     }
     if !tested.is_empty() {
         let mut notes: Vec<String> = answer.overall.why.take().into_iter().collect();
-        let kinds = [("Not testable", Verdict::NotTestable), ("Not finished", Verdict::Undecided)];
-        for (what, verdict) in kinds {
-            let names = answer.names(|d| d.estimate.is_none() && d.verdict == verdict);
+        let never = answer.settings_with(Verdict::NotTestable);
+        let unfinished = answer.unfinished.iter().map(String::as_str).collect();
+        for (what, names) in [("Not testable", never), ("Not finished", unfinished)] {
             if !names.is_empty() {
                 notes.push(format!("{what} at {}", listed(&names)));
             }
@@ -530,9 +549,11 @@ fn testable(question: &Question, settings: &[&Setting]) -> Result<(), (Verdict, 
         let arms: Vec<(usize, usize)> =
             std::iter::once(&setting.a).chain(&setting.b).map(Arm::trained).collect();
         let given = question.estimand == Estimand::GivenSuccess;
-        let needed = if given { 2 } else { 1 };
-        if arms.iter().any(|(_, n)| *n < needed) {
-            let why = format!("Fewer than {needed} finished seeds in an arm");
+        if setting.is_unfinished(question) {
+            let why = match question.estimand.least_seeds() {
+                1 => "An arm has no finished seed".to_owned(),
+                _ => "An arm has fewer than two finished seeds".to_owned(),
+            };
             return Err((Verdict::Undecided, why));
         }
         if given && arms.iter().any(|(trained, _)| *trained < 2) {

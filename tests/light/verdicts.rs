@@ -427,11 +427,15 @@ fn settings_that_cannot_be_tested_or_are_not_finished_are_named() {
         setting("depth 50", &[], &[]),
     ];
     let answer = decide(&asked(Estimand::GivenSuccess, 0.0), &settings);
-    assert_eq!(answer.overall.verdict, Verdict::Supported);
     assert_eq!(
         answer.overall.why.as_deref(),
         Some("Not testable at depth 100. Not finished at depth 50")
     );
+    // Those that finish first are not a random choice.
+    assert_eq!(answer.overall.verdict, Verdict::Undecided);
+    assert_eq!(answer.settings_with(Verdict::Supported), ["depth 2"]);
+    let finished = decide(&asked(Estimand::GivenSuccess, 0.0), &settings[..2]);
+    assert_eq!(finished.overall.verdict, Verdict::Supported);
     let never = decide(&asked(Estimand::GivenSuccess, 0.0), &settings[1..2]);
     assert_eq!(never.overall.verdict, Verdict::NotTestable);
     assert_eq!(decide(&asked(Estimand::Success, 0.0), &[]).overall.verdict, Verdict::Undecided);

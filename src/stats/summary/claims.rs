@@ -470,7 +470,8 @@ impl ClaimResult {
                 text += ". Exploratory";
             }
         }
-        if let Some(SeedsNeeded { n: Some(n), .. }) = self.needed() {
+        let needed = self.needed().filter(|_| self.answer.unfinished.is_empty());
+        if let Some(SeedsNeeded { n: Some(n), .. }) = needed {
             text += &format!(". To decide it, `wninit confirm` with {}", plural(n, "fresh seed"));
             text += &self.seconds_needed.map(|s| format!(", {}", duration(s))).unwrap_or_default();
         }
@@ -482,6 +483,9 @@ impl ClaimResult {
         let overall = self.overall();
         let or_more = |n: Option<usize>| n.map_or("over 1,000".to_owned(), |n| n.to_string());
         match self.needed() {
+            _ if !self.answer.unfinished.is_empty() => {
+                " The same `wninit run` finishes its settings.".to_owned()
+            }
             _ if settings_disagree => " Ask for each setting alone, with fresh seeds.".to_owned(),
             Some(SeedsNeeded { n: Some(n), low, high }) => {
                 let cost = self.seconds_needed.map(duration);

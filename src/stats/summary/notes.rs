@@ -138,6 +138,7 @@ fn unfinished(sweep: &Cells, arms: &Arms, initializers: &[InitializerSummary], n
     let groups = sweep.group(&arms.context);
     let empty = groups.keys().filter(|context| finished > 0 && !arms.chosen.contains_key(*context));
     missing.extend(empty.map(|context| name(sweep, arms, context, None)));
+    missing.retain(|name| !name.is_empty()); // no settings: the note above says it
     if !missing.is_empty() {
         notes.at("missing", &missing, format!(
             "Not compared, because no run counts: {}. Results over several settings exclude these.",
