@@ -15,6 +15,7 @@ import sys
 import tomllib
 from collections import Counter, defaultdict
 from pathlib import Path
+from statistics import mean, stdev
 
 ROOT = Path(__file__).resolve().parent.parent
 PAPER = ROOT / "results" / "paper"
@@ -209,13 +210,59 @@ def overview() -> list[str]:
     return [*table(head, body), "", f"{total:,} training runs are committed, those of [further sweeps](reproduction/further.md) included."]
 
 
+# The experiments that benches/authors_code.py ran, and our folder with these settings.
+BESIDE = {"E4": "cnn-depth-small-confirm", "E7": "test-error-small-confirm", "E8": "curvature-small"}
+# The least accuracy on Fashion-MNIST's 10,000 test images that needs a look at the image.
+ABOVE_CHANCE = 0.1113
+
+
+def mean_and_sd(values: list[float], digits: int) -> str:
+    spread = f" ± {stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{mean(values):.{digits}f}{spread}"
+
+
+def ours_beside(experiment: str, init: str, norm: str, depth: str) -> str:
+    folder = PAPER / BESIDE[experiment]
+    if experiment == "E8":
+        found = [row for row in rows(folder / "curvature.csv") if row["model"] == "wrn" and row["share"] == "0.1"]
+        values = [float(row["log_spectral_norm"]) for row in found if row["init"] == init]
+        return f"{mean_and_sd(values, 2)}, n = {len(values)}"
+    [cell] = [
+        cell for cell in rows(folder / "summary" / "cells.csv")
+        if cell["init"] == init and cell.get("norm", norm) == norm and cell.get("depth", depth) == depth
+        and cell.get("warmup_epochs", "0") == "0"
+    ]
+    return f"{number(cell['acc'])} ± {number(cell['acc_sd'])}, {cell['n_trained']}/{cell['n']}"
+
+
+def authors() -> list[str]:
+    """The authors' code beside ours."""
+    groups = defaultdict(list)
+    for row in rows(ROOT / "benches" / "authors_code.csv"):
+        groups[row["experiment"], row["init"], row["norm"], row["depth"]].append(row)
+    body = []
+    for (experiment, init, norm, depth), found in groups.items():
+        network = f"CNN of {depth} layers" if depth else "WRN-40-1" + (" with batch norm" if norm == "batch" else "")
+        if experiment == "E8":
+            values = [float(row["log_spectral_norm"]) for row in found]
+            theirs = f"{mean_and_sd(values, 2)}, n = {len(values)}"
+        else:
+            values = [float(row["test_acc"]) for row in found if float(row["test_acc"] or 0) > ABOVE_CHANCE]
+            theirs = f"{mean_and_sd(values, 3)}, {len(values)}/{len(found)}"
+        quantity = "ln of the spectral norm" if experiment == "E8" else "test accuracy"
+        ours = ours_beside(experiment, init, norm, depth)
+        body.append([experiment, f"{network}, `{init}`", quantity, theirs, ours, f"`{BESIDE[experiment]}`"])
+    head = ["experiment", "network", "quantity", "the authors' code", "ours", "our folder"]
+    return ["## Runs of the authors' code", "", *table(head, body), ""]
+
+
 def pages() -> dict[str, list[str]]:
     """What stands between the marks of each page."""
     about = {f"reproduction/{page}.md": names for page, names in EXPERIMENTS.items()}
     about["reproduction/further.md"] = FURTHER
-    return {"reproduction.md": overview()} | {
-        page: [line for folder in folders(names) for line in sweep(folder)] for page, names in about.items()
-    }
+    found = {page: [line for folder in folders(names) for line in sweep(folder)] for page, names in about.items()}
+    found["reproduction/further.md"] += authors()
+    return {"reproduction.md": overview()} | found
 
 
 def main() -> int:

@@ -292,7 +292,7 @@ source = \"A {EVIL} source.\"
     assert!(plan.stdout.contains("An \\u{1b}[2J"), "{}", plan.stdout);
     for format in ["table", "csv", "markdown", "latex"] {
         printed(&["summary", "results/sweep", "--format", format]);
-        for table in ["claims", "published"] {
+        for table in ["claims", "settings", "published"] {
             printed(&["summary", "results/sweep", "--format", format, "--table", table]);
         }
     }

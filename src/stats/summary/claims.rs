@@ -158,10 +158,7 @@ pub(super) fn settle(sweep: &Cells, claim: &Claim, rule: Option<UntilDecided>) -
     let answer = measure.ask(sweep, &sides, asked, rule.is_some());
     let open = answer.open.iter().filter_map(|&i| sides.cells.get(i)).flatten().flatten();
     let (estimate, interval) = measure.shown(&answer.overall, compared);
-    let mut success = sides.success;
-    if metric.lower_is_better() {
-        success.reverse(); // the order of `test`
-    }
+    let success = measure.in_order_of_test(sides.success);
     ClaimResult {
         text: claim.text.clone(),
         metric,
@@ -220,6 +217,15 @@ impl Measure {
         let back = |interval| if compared { interval } else { self.turned(interval) };
         let estimate = decision.estimate.map(|x| back(Interval { low: x, high: x }).low);
         (estimate, decision.interval().map(back))
+    }
+
+    /// Each side's counts in the order of [`ClaimResult::test`], whose difference is positive if the
+    /// claim is right.
+    fn in_order_of_test(&self, mut counts: Vec<(usize, usize)>) -> Vec<(usize, usize)> {
+        if self.metric.lower_is_better() {
+            counts.reverse();
+        }
+        counts
     }
 
     /// Decides whether the number of one side, or the difference between two, is in `wanted`, in
@@ -311,20 +317,16 @@ impl ClaimResult {
         if self.answer.settings.len() < 2 {
             return Vec::new();
         }
-        let compared = self.success.len() == 2;
+        let (measure, compared) = (Measure::of(self.metric), self.success.len() == 2);
         let of = |(setting, decision): &(String, Decision)| {
-            let (estimate, interval) = Measure::of(self.metric).shown(decision, compared);
-            let mut success = decision.trained.clone();
-            if self.metric.lower_is_better() {
-                success.reverse();
-            }
+            let (estimate, interval) = measure.shown(decision, compared);
             SettingResult {
                 claim: self.text.clone(),
                 setting: setting.clone(),
                 estimate,
                 interval,
                 decision: decision.clone(),
-                success,
+                success: measure.in_order_of_test(decision.trained.clone()),
             }
         };
         self.answer.settings.iter().map(of).collect()

@@ -71,7 +71,7 @@ pub(super) fn beside(sweep: &Cells, arms: &[usize], number: &Published) -> Publi
             .filter(|i| other(i))
             .map(|&i| {
                 let value = condition.field.get(sweep.cells[i].job);
-                value.map_or_else(|| "none".to_owned(), |value| value.to_string())
+                value.map_or_else(|| "none".to_owned(), |value| value.in_words())
             })
             .collect();
         let ours = ours.into_iter().collect::<Vec<_>>().join("/");

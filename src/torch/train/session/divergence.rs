@@ -96,6 +96,8 @@ impl Session {
         let mut launcher = self.launcher.another();
         let (preprocess, never) = (&self.preprocess, AtomicBool::new(false));
         evaluate(&model, &data.test, &indices, preprocess, &mut launcher, Work::Test, &never)
-            .map_or_else(Vec::new, |scores| scores.finite().collect())
+            .expect("nothing stops it")
+            .finite()
+            .collect()
     }
 }

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Trains networks of the authors' code at the settings of the small versions of E4, E7 and E8.
+"""Networks of the authors' code at the settings of the small versions of E4, E7 and E8.
 
-    authors_code.py CLONE DATA {e4,e7,e8} SEEDS >> results/paper/authors-code/numbers.csv
+    benches/authors_code.py CLONE --e4 9 --e7 3 --e8 8 > benches/authors_code.csv
 
-CLONE is a clone of the authors' repository (victorcampos7/weightnorm-init, commit d57a84e) and DATA the
-folder with the IDX files of Fashion-MNIST, such as data/fashion-mnist. SEEDS are 0 to SEEDS - 1. Networks,
-initializers, training, schedule and power iteration are theirs; the data, and the loop over epochs of their
-train.py, are from here. It needs PyTorch and NumPy.
+CLONE is a clone of the authors' repository, victorcampos7/weightnorm-init (commit d57a84e). Networks,
+initializers, training, schedule and power iteration are theirs; the data (Fashion-MNIST) and the loop over
+the epochs, as in their train.py, are from here. Seeds count from 0. One thread.
 """
 
+import argparse
 import csv
 import importlib.machinery
 import math
@@ -22,6 +22,8 @@ from types import SimpleNamespace
 import torch
 from torch import Tensor, nn
 
+from images import data_folder, idx
+
 COLUMNS = ["experiment", "depth", "init", "norm", "lr", "seed", "test_acc", "log_spectral_norm", "outcome"]
 E4 = [(25, init, 0.003) for init in ["he_datadep", "orthogonal_datadep", "he_proposed", "orthogonal_proposed"]] + [
     (5, "he_datadep", 0.03),
@@ -31,12 +33,6 @@ E4 = [(25, init, 0.003) for init in ["he_datadep", "orthogonal_datadep", "he_pro
 ]
 E7 = [("orthogonal_datadep", "weight", 0.01), ("orthogonal_proposed", "weight", 0.01), ("he", "batch", 0.03)]
 E8 = [("orthogonal", None), ("orthogonal_datadep", None), ("orthogonal_hanin", "hanin"), ("orthogonal_proposed", None)]
-
-
-def read_idx(path: Path) -> Tensor:
-    data = path.read_bytes()
-    sizes = [int.from_bytes(data[4 + 4 * i : 8 + 4 * i], "big") for i in range(data[3])]
-    return torch.frombuffer(bytearray(data[4 + 4 * len(sizes) :]), dtype=torch.uint8).view(sizes)
 
 
 class Batches:
@@ -56,10 +52,12 @@ class Batches:
 
 
 class FashionMnist:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self) -> None:
         def part(name: str) -> tuple[Tensor, Tensor]:
-            images = read_idx(folder / f"{name}-images-idx3-ubyte").float().unsqueeze(1) / 255
-            return images, read_idx(folder / f"{name}-labels-idx1-ubyte").long()
+            path = data_folder() / "fashion-mnist" / name
+            images = torch.from_numpy(idx(path.with_name(f"{name}-images-idx3-ubyte")))
+            labels = torch.from_numpy(idx(path.with_name(f"{name}-labels-idx1-ubyte")))
+            return images.float().unsqueeze(1) / 255, labels.long()
 
         self.train, self.test = part("train"), part("t10k")
 
@@ -75,14 +73,24 @@ class FashionMnist:
         )
 
 
-def main() -> None:
-    clone, folder, experiment, seeds = sys.argv[1:]
-    sys.path.insert(0, str(Path(clone) / "src"))
-    progress_bar = types.ModuleType("tqdm")  # theirs imports it, for nothing but a display
+def import_theirs(clone: Path) -> None:
+    if not (clone / "src" / "models" / "nets.py").exists():
+        raise SystemExit(f"{clone} is not a clone of the authors' repository: src/models/nets.py is missing")
+    sys.path.insert(0, str(clone / "src"))
+    progress_bar = types.ModuleType("tqdm")  # their power iteration imports it, for a display
     progress_bar.__spec__ = importlib.machinery.ModuleSpec("tqdm", None)
     progress_bar.tqdm = lambda items, **_: items
     sys.modules["tqdm"] = progress_bar
-    warnings.filterwarnings("ignore")
+    warnings.filterwarnings("ignore", category=FutureWarning)  # of their torch.nn.utils.weight_norm
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clone", type=Path)
+    for name in ("e4", "e7", "e8"):
+        parser.add_argument(f"--{name}", type=int, default=0, metavar="SEEDS", help=f"seeds of {name.upper()}")
+    args = parser.parse_args()
+    import_theirs(args.clone)
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     from models.nets import CNN, WideResNet  # type: ignore[import-not-found]
@@ -90,9 +98,14 @@ def main() -> None:
     from util.hessian import hessian_spectral_norm_approx  # type: ignore[import-not-found]
     from util.misc import set_seed  # type: ignore[import-not-found]
 
-    data = FashionMnist(Path(folder))
+    data = FashionMnist()
     loss_of = nn.CrossEntropyLoss()
     rows = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
+    rows.writeheader()
+
+    def write(experiment: str, seed: int, init: str, norm: str, **found: object) -> None:
+        rows.writerow({"experiment": experiment, "seed": seed, "init": init, "norm": norm} | found)
+        sys.stdout.flush()
 
     def test_accuracy(
         network_of: Callable[[Tensor], nn.Module],
@@ -130,30 +143,26 @@ def main() -> None:
             (28, 28, 1), 6, 10, weight, not weight, init, sample, k=1, reduced_memory=True, init_extra_param=extra
         )
 
-    for seed in range(int(seeds)):
-        if experiment == "e4":
-            for depth, init, lr in E4:
-                set_seed(seed)
-                split = data.split(16_000, 3_000, 32, standardised=True)
-                found = test_accuracy(cnn(depth, init), split, lr, 3, 0.0, 0)
-                about = {"experiment": "E4", "depth": depth, "init": init, "norm": "weight", "lr": lr, "seed": seed}
-                rows.writerow(about | found)
-        elif experiment == "e7":
-            for init, norm, lr in E7:
-                set_seed(seed)
-                split = data.split(2_500, 2_500, 32, standardised=True)
-                found = test_accuracy(wrn(init, norm, None), split, lr, 40, 5e-4, 3)
-                rows.writerow({"experiment": "E7", "init": init, "norm": norm, "lr": lr, "seed": seed} | found)
-        else:
-            for init, extra in E8:
-                set_seed(seed)
-                train, _, _ = data.split(1_280, 0, 64, standardised=False)
-                network = wrn("orthogonal_proposed" if extra else init, "weight", extra)(next(iter(train))[0])
-                largest = abs(hessian_spectral_norm_approx(network, train, loss_of, M=40, seed=seed))
-                # Theirs adds the Hessians of a tenth of the batches, here 2, and divides by one more.
-                about = {"experiment": "E8", "init": init, "norm": "weight", "seed": seed}
-                rows.writerow(about | {"log_spectral_norm": math.log(largest * 3 / 2), "outcome": "ok"})
-        sys.stdout.flush()
+    for seed in range(args.e4):
+        for depth, init, lr in E4:
+            set_seed(seed)
+            split = data.split(16_000, 3_000, 32, standardised=True)
+            found = test_accuracy(cnn(depth, init), split, lr, 3, 0.0, 0)
+            write("E4", seed, init, "weight", depth=depth, lr=lr, **found)
+    for seed in range(args.e7):
+        for init, norm, lr in E7:
+            set_seed(seed)
+            split = data.split(2_500, 2_500, 32, standardised=True)
+            found = test_accuracy(wrn(init, norm, None), split, lr, 40, 5e-4, 3)
+            write("E7", seed, init, norm, lr=lr, **found)
+    for seed in range(args.e8):
+        for init, extra in E8:
+            set_seed(seed)
+            train, _, _ = data.split(1_280, 0, 64, standardised=False)
+            network = wrn("orthogonal_proposed" if extra else init, "weight", extra)(next(iter(train))[0])
+            largest = abs(hessian_spectral_norm_approx(network, train, loss_of, M=40, seed=seed))
+            # Theirs adds the Hessians of a tenth of the batches, here 2, and divides by one more.
+            write("E8", seed, init, "weight", log_spectral_norm=math.log(largest * 3 / 2), outcome="ok")
 
 
 if __name__ == "__main__":
