@@ -161,6 +161,17 @@ impl Session {
         self.members.is_empty()
     }
 
+    /// What is due: `epoch 2, step 5`, `the validation of epoch 2` or `the test`.
+    pub(crate) fn place(&self) -> String {
+        match (self.epoch + 1, self.step) {
+            _ if self.epoch == self.shape.epochs => "the test".to_owned(),
+            (epoch, step) if step == self.shape.steps() => {
+                format!("the validation of epoch {epoch}")
+            }
+            (epoch, step) => format!("epoch {epoch}, step {}", step + 1),
+        }
+    }
+
     /// The fraction of the cohort's steps that are done.
     pub(crate) fn fraction(&self) -> f64 {
         let steps = self.shape.steps() as f64;

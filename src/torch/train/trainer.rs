@@ -183,10 +183,9 @@ impl Libtorch {
         match found.resume(cohort, ModelConfig::of(&cohort.shape(), device), data) {
             Ok(session) => {
                 event(Event::Note(format!(
-                    "{} jobs resume from a checkpoint, at epoch {}, step {}",
+                    "{} jobs resume from a checkpoint, at {}",
                     cohort.jobs().len(),
-                    session.epoch + 1,
-                    session.step + 1
+                    session.place()
                 )));
                 Some(session)
             }

@@ -65,6 +65,7 @@ fn an_evaluation_that_was_stopped_is_done_again() {
                     assert!(session.advance(&data).is_empty());
                     assert_eq!((session.epoch, session.step), (epoch, shape.steps()));
                     session = resumed(session);
+                    assert_eq!(session.place(), format!("the validation of epoch {}", epoch + 1));
                 }
                 if epoch + 1 < shape.epochs {
                     assert!(session.advance(&data).is_empty());
@@ -74,6 +75,7 @@ fn an_evaluation_that_was_stopped_is_done_again() {
             // The last validation is whole, and the test stops.
             session = tested_later(session, &data);
             session = resumed(session);
+            assert_eq!(session.place(), "the test");
             ended.extend(session.advance(&data));
             assert!(session.is_over());
             assert_eq!(all(&ended), all(&expected), "through a file: {through_a_file}");
