@@ -214,6 +214,7 @@ mod testing;
 mod tests {
     use super::testing::depth_sweep;
     use super::*;
+    use std::collections::BTreeSet;
     use std::fs;
     use wninit_core::grid::Claim;
     use wninit_core::grid::{Expectation, Metric};
@@ -317,6 +318,13 @@ mod tests {
         write(dir.path(), &summary.tables()).unwrap();
         let cells = fs::read_to_string(dir.path().join("summary/cells.csv")).unwrap();
         assert_eq!(cells.lines().count(), 1 + 12);
-        assert_eq!(fs::read_dir(dir.path().join("summary")).unwrap().count(), 9);
+        let written = fs::read_dir(dir.path().join("summary")).unwrap().map(|entry| {
+            let path = entry.unwrap().path();
+            path.file_stem().unwrap().to_str().unwrap().to_owned()
+        });
+        let printable = TableName::value_variants()
+            .iter()
+            .map(|table| table.to_possible_value().unwrap().get_name().to_owned());
+        assert_eq!(written.collect::<BTreeSet<_>>(), printable.collect());
     }
 }

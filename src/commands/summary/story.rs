@@ -131,7 +131,7 @@ fn legend(summary: &Summary) -> String {
         "{trained}. Success decides first, then the accuracy of the runs that train, on n seeds. Brackets: {} \
          interval, wider where the lr was chosen in the same seeds. p: for all pairs of initializers at once. \
          not told apart: no difference is shown; one as large as detectable would be, with probability 0.8. More: --table \
-         cells, pairs.",
+         cells, pairs, settings.",
         percent(LEVEL)
     )
 }
