@@ -23,7 +23,7 @@ DOCS = ROOT / "docs"
 BEGIN, END = "<!-- begin: analysis/reproduction.py -->\n", "<!-- end: analysis/reproduction.py -->\n"
 
 # The pages and the folders that each is about; of the paper's experiments, the variants of a grid.
-VARIANTS = ["", "-confirm", "-fresh", "-wide", "-rates", "-small", "-small-confirm", "-deep", "-deepest"]
+VARIANTS = ["", "-confirm", "-fresh", "-wide", "-rates", "-small", "-small-fresh", "-small-confirm", "-deep", "-deepest"]
 EXPERIMENTS = {
     "e1-signals": ["signal"],
     "e2-mlp-depth": ["mlp-depth"],

@@ -25,6 +25,7 @@ use crate::planning::{self, SeedsNeeded};
 pub use crate::power::Design;
 use crate::proportion::Difference;
 use crate::student::{EQUAL, Mean, sign_flip};
+use wninit_core::grid::Scope;
 use wninit_core::text::listed;
 
 /// With fewer seeds a result is exploratory.
@@ -70,6 +71,8 @@ pub struct Question {
     pub range: Interval,
     /// The value of a run that fails, for [`Estimand::Composite`].
     pub guess: f64,
+    /// Whether the claim is about each setting, or about their mean, however they differ.
+    pub scope: Scope,
     /// Whether seeds are added until the claim is decided.
     pub until_decided: bool,
 }
@@ -266,7 +269,7 @@ impl Answer {
     }
 }
 
-/// Decides a claim in each setting, and over all of them if they agree.
+/// Decides a claim in each setting, and over all of them if they agree or it is about their mean.
 ///
 /// Settings disagree if the test for interaction finds a difference or one of them decides the
 /// opposite. If all of them decide alike they agree. While one has too few finished seeds for a test,
@@ -312,7 +315,7 @@ pub fn decide(question: &Question, settings: &[Setting]) -> Answer {
     let mut answer =
         Answer { overall, settings: decisions, unfinished, interaction, open: Vec::new() };
     let verdict = answer.overall.verdict;
-    if tested.len() > 1 && verdict.is_decided() {
+    if tested.len() > 1 && verdict.is_decided() && question.scope == Scope::Each {
         let opposite = match verdict {
             Verdict::Supported => Verdict::Refuted,
             _ => Verdict::Supported,
@@ -337,8 +340,9 @@ pub fn decide(question: &Question, settings: &[Setting]) -> Answer {
     if question.until_decided && !answer.overall.verdict.is_decided() {
         let verdict = |i: usize| answer.settings[i].1.verdict;
         let has = |verdict: Verdict| !answer.settings_with(verdict).is_empty();
-        let disagree = has(Verdict::Supported) && has(Verdict::Refuted)
-            || answer.overall.p.is_some_and(|p| p <= ALPHA);
+        let disagree = question.scope == Scope::Each
+            && (has(Verdict::Supported) && has(Verdict::Refuted)
+                || answer.overall.p.is_some_and(|p| p <= ALPHA));
         // The mean over all settings needs seeds of all of them. If they disagree, each is decided
         // alone.
         let wanting = |i: &usize| !disagree || verdict(*i) == Verdict::Undecided;

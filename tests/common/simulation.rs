@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 use rayon::prelude::*;
+use wninit_core::grid::Scope;
 use wninit_core::rng::{self, Stream};
 use wninit_stats::describe;
 use wninit_stats::inference::Inference;
@@ -117,12 +118,17 @@ pub fn question(estimand: Estimand, design: Design, wanted: (f64, f64)) -> Quest
         wanted: Interval { low: wanted.0, high: wanted.1 },
         range: Interval { low: GUESS, high: 1.0 },
         guess: GUESS,
+        scope: Scope::Each,
         until_decided: false,
     }
 }
 
 fn more_than(estimand: Estimand, margin: f64) -> Question {
     question(estimand, Design::Paired, (margin, f64::INFINITY))
+}
+
+fn in_the_mean(estimand: Estimand) -> Question {
+    Question { scope: Scope::Mean, ..more_than(estimand, 0.0) }
 }
 
 /// An arm of K equal rates at the one that validated best: validation is the test accuracy with
@@ -289,6 +295,20 @@ pub fn nulls() -> Vec<Scenario> {
             settings
         }),
     );
+    add(
+        "two settings, +.06 and -.06, in the mean: accuracy given success",
+        in_the_mean(GivenSuccess),
+        Box::new(|n, s| two_settings(n, 0.06, -0.06, s)),
+    );
+    add(
+        "two settings, 90 against 10 % and 10 against 90 %, in the mean: success",
+        in_the_mean(Success),
+        Box::new(|n, s| {
+            let mut settings = versus(runs(n, 0.9, ACCURACY, SD, s), runs(n, 0.1, ACCURACY, SD, s));
+            settings.extend(versus(runs(n, 0.1, ACCURACY, SD, s), runs(n, 0.9, ACCURACY, SD, s)));
+            settings
+        }),
+    );
     for (names, success) in [
         (
             [
@@ -397,6 +417,22 @@ pub fn alternatives() -> Vec<Scenario> {
             name: "+.12 in one of two settings, sd .02, not supported over both: accuracy given success",
             question: more_than(GivenSuccess, 0.0),
             draw: Box::new(|n, s| two_settings(n, 0.12, 0.0, s)),
+        },
+        Scenario {
+            name: "+.12 in one of two settings, sd .02, in the mean: accuracy given success",
+            question: in_the_mean(GivenSuccess),
+            draw: Box::new(|n, s| two_settings(n, 0.12, 0.0, s)),
+        },
+        Scenario {
+            name: "95 % against 5 % in two of three settings, in the mean: success",
+            question: in_the_mean(Success),
+            draw: Box::new(|n, s| {
+                let more = |s: &mut Stream| {
+                    versus(runs(n, 0.95, ACCURACY, SD, s), runs(n, 0.05, ACCURACY, SD, s))
+                };
+                let same = versus(runs(n, 0.95, ACCURACY, SD, s), runs(n, 0.95, ACCURACY, SD, s));
+                [more(s), more(s), same].concat()
+            }),
         },
         Scenario {
             name: "+.03 at sd .01, best of 3 against best of 3: accuracy given success",

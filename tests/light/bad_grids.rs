@@ -308,6 +308,10 @@ fn a_claim_about_nothing_is_refused() {
         &["bad.toml:6: claim.metric: ", "did you mean \"test_acc\"?"],
     );
     refused(
+        &claim(&format!("{compare}\nsettings = \"maen\"")),
+        &["bad.toml:8: claim.settings: ", "did you mean \"mean\"?", "(valid: each, mean)"],
+    );
+    refused(
         "name = \"a\"\n[[published]]\nmetric = \"test_acc\"\nvalue = 97\n",
         &["bad.toml:4: published.value: ", "fraction"],
     );

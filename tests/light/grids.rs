@@ -61,6 +61,7 @@ compare = { better = { batch_size = 64, lr = [0.01, 0.1] }, than = { batch_size 
 [[claim]]
 text = "All of them."
 metric = "success"
+settings = "mean"
 at_least = 0.5
 
 [[published]]
@@ -75,6 +76,13 @@ grid = { depth = [2], lr = [0.5] }
 base = { epochs = 1 }
 exclude = []
 "#;
+
+#[test]
+fn the_grid_as_it_was_run_reads_the_same() {
+    let text = grid(FULL).to_toml();
+    assert!(text.contains("settings = \"mean\""), "{text}");
+    assert_eq!(grid(&text).to_toml(), text);
+}
 
 fn grid_with(text: &str, overrides: &Overrides) -> Result<Grid, GridError> {
     Grid::parse(text, Path::new("test.toml"), overrides)

@@ -119,6 +119,8 @@ fn cases() -> Vec<(&'static str, Value, bool)> {
         ("/exclude/0/depth", json!([]), false),
         ("/exclude/0/depth", json!("five"), false),
         ("/claim/0/metric", json!("accuracy"), false),
+        ("/claim/0/settings", json!("mean"), true),
+        ("/claim/0/settings", json!("all"), false),
         ("/claim/0/at_least", json!(0.1), false),
         ("/claim/0/compare/axis", json!("depth"), false),
         ("/claim/0/compare/better", json!("he e"), false),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use crate::sweeps::{depth_sweep, diverged, init, job, lr, ok, whole};
-use wninit_core::grid::{Claim, Condition, Expectation, Metric, Published};
+use wninit_core::grid::{Claim, Condition, Expectation, Metric, Published, Scope};
 use wninit_core::job::{Field, Job, JobId, Value};
 use wninit_core::results::Record;
 use wninit_stats::interval::Interval;
@@ -556,6 +556,26 @@ fn where_settings_disagree_the_verdict_names_them() {
         reason.contains("supported at depth 2") && reason.contains("refuted at depth 50"),
         "{reason}"
     );
+}
+
+#[test]
+fn a_claim_about_the_mean_over_settings_says_so_and_where_it_does_not_hold() {
+    let records: Vec<Record> = (0..10)
+        .flat_map(|seed| {
+            let at = |depth| job(&[whole("depth", depth), whole("seed", seed)]);
+            [2, 10, 20, 50].map(at)
+        })
+        .map(|job| if job.arch.layers() < 50 { ok(&job, 0.9, 0.9) } else { diverged(&job) })
+        .collect();
+    let expect = Expectation::Within { at_least: Some(0.4), at_most: None };
+    let mut claim = Claim::new("", Metric::Success, Vec::new(), expect);
+    claim.settings = Scope::Mean;
+    let result = settle(&records, claim);
+    assert_eq!((result.verdict(), result.estimate), (Verdict::Supported, Some(0.75)));
+    let (reason, brief) = (result.reason(), result.brief());
+    assert!(reason.contains("mean >= 0.4, in the mean over settings"), "{reason}");
+    assert!(reason.contains("Alone refuted at depth 50."), "{reason}");
+    assert!(brief.contains("in the mean over settings"), "{brief}");
 }
 
 #[test]

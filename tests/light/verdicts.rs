@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::simulation;
 use serde_json::Value;
+use wninit_core::grid::Scope;
 use wninit_stats::inference::Inference;
 use wninit_stats::interval::{Interval, LEVEL};
 use wninit_stats::proportion::{self, Difference};
@@ -416,6 +417,36 @@ fn a_verdict_over_settings_needs_settings_that_agree() {
     let size = settings_with(&[("width 64", 0.05), ("width 256", 0.12)]);
     assert!(size.interaction.unwrap() < 0.001);
     assert_eq!(size.overall.verdict, Verdict::Supported);
+}
+
+#[test]
+fn a_claim_about_the_mean_is_decided_where_settings_disagree() {
+    let (trains, fails) = (vec![Some(0.9); 12], vec![None; 12]);
+    let (better, worse) = gains(0.12);
+    for (estimand, better, worse) in
+        [(Estimand::GivenSuccess, better, worse), (Estimand::Success, trains, fails)]
+    {
+        let more = setting("more", &better, &worse);
+        let same = setting("same", &better, &better);
+        let less = setting("less", &worse, &better);
+        let each = asked(estimand, 0.0);
+        let mean = Question { scope: Scope::Mean, ..each };
+        let two = [more.clone(), same];
+        let (of_each, of_mean) = (decide(&each, &two), decide(&mean, &two));
+        assert_eq!(of_each.overall.verdict, Verdict::Undecided, "{estimand:?}");
+        assert!(of_each.overall.settings_disagree);
+        assert_eq!(of_mean.overall.verdict, Verdict::Supported, "{estimand:?}");
+        assert!(!of_mean.overall.settings_disagree);
+        // The numbers are the same: only the verdict differs.
+        assert_eq!(of_each.overall.p, of_mean.overall.p);
+        assert_eq!(of_each.settings, of_mean.settings);
+        // Gains that cancel out decide nothing, and the mean needs further seeds of all settings.
+        let mean = Question { until_decided: true, ..mean };
+        let against = decide(&mean, &[more.clone(), less]);
+        assert_eq!((against.overall.verdict, against.open), (Verdict::Undecided, vec![0, 1]));
+        let unfinished = decide(&mean, &[more, setting("unfinished", &[], &[])]);
+        assert_eq!(unfinished.overall.verdict, Verdict::Undecided, "{estimand:?}");
+    }
 }
 
 #[test]

@@ -64,6 +64,16 @@ impl Metric {
     }
 }
 
+choices! {
+    /// What a claim says of its settings: the values of the axes that it neither fixes nor compares.
+    Scope, "settings" {
+        /// It holds in every setting; where settings disagree, it is undecided.
+        Each = "each",
+        /// It holds in the mean over the settings, all of one weight, whether they agree or not.
+        Mean = "mean",
+    }
+}
+
 /// A statement to be decided by the sweep's results.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
@@ -74,12 +84,14 @@ pub struct Claim {
     pub filter: Vec<Condition>,
     /// The statement about their mean.
     pub expect: Expectation,
+    /// Whether it is about each setting or about all of them together.
+    pub settings: Scope,
     pub(super) place: Place,
     pub(super) inherited: bool,
 }
 
 impl Claim {
-    /// A claim that was not read from a file.
+    /// A claim about each setting that was not read from a file.
     pub fn new(
         text: impl Into<String>,
         metric: Metric,
@@ -87,7 +99,8 @@ impl Claim {
         expect: Expectation,
     ) -> Claim {
         let (text, place) = (text.into(), Place::nowhere());
-        Claim { text, metric, filter, expect, place, inherited: false }
+        let settings = Scope::Each;
+        Claim { text, metric, filter, expect, settings, place, inherited: false }
     }
 }
 

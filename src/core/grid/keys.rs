@@ -23,6 +23,7 @@ pub(super) enum Holds {
     /// The first and the last of some numbers.
     Ends,
     Metric,
+    Scope,
     Field,
     InitName,
     Direction,
@@ -134,6 +135,7 @@ impl Table {
                 "text": Text, "the claim in words";
                 "metric": Metric, "the metric that it is about";
                 "where": Table(Table::Conditions), "the jobs that it is about";
+                "settings": Scope, "whether it holds in each setting, or in their mean";
                 "compare": Table(Table::Compare), "some jobs do better than others";
                 "at_least": Number, "lower bound of the mean";
                 "at_most": Number, "upper bound of the mean";

@@ -55,7 +55,7 @@ use std::path::{Path, PathBuf};
 pub use axis::{Axis, Condition};
 use axis::{Block, Exclude, Zip, canonical};
 pub(crate) use axis::{Setting, same};
-pub use claim::{Claim, Expectation, Metric, Published};
+pub use claim::{Claim, Expectation, Metric, Published, Scope};
 pub use confirm::FreshSeeds;
 use error::shorten;
 pub use error::{GridError, Place};

@@ -18,7 +18,7 @@ use super::keys::Table;
 use super::until_decided::Wanted;
 use super::{
     Axis, Block, Chosen, Claim, Condition, Exclude, Expectation, Explored, GridError, Layer,
-    MAX_JOBS, Metric, Place, Published, Setting, Zip, canonical, check_name, field_named,
+    MAX_JOBS, Metric, Place, Published, Scope, Setting, Zip, canonical, check_name, field_named,
     setting_named, shorten,
 };
 use crate::job::{
@@ -436,11 +436,13 @@ impl Source {
     fn claim(&self, table: &DeTable, place: &Place) -> Parsed<Claim> {
         let (mut text, mut metric, mut filter) = (None, None, Vec::new());
         let (mut compare, mut at_least, mut at_most) = (None, None, None);
+        let mut settings = Scope::Each;
         for ((key, value), place) in self.entries(table, &place.key, Table::Claim)? {
             match key {
                 "text" => text = Some(self.string(value, &place)?),
                 "metric" => metric = Some(self.metric(value, &place)?),
                 "where" => filter = self.conditions(self.table(value, &place)?, &place.key)?,
+                "settings" => settings = place.checked(self.string(value, &place)?.parse())?,
                 "compare" => compare = Some(self.compare(self.table(value, &place)?, &place)?),
                 "at_least" => at_least = Some(self.number(value, &place)?),
                 _ => at_most = Some(self.number(value, &place)?),
@@ -466,6 +468,7 @@ impl Source {
             })?,
             filter,
             expect,
+            settings,
             place: place.clone(),
             inherited: false,
         })

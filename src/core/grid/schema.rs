@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::claim::Metric;
+use super::claim::{Metric, Scope};
 use super::keys::{Holds, Key, Table};
 use super::parse::MAX_TABLES;
 use super::{MAX_JOBS, MAX_NAME};
@@ -149,6 +149,7 @@ fn of_key(key: &Key) -> Json {
         Holds::Direction => words(&Direction::choices()),
         Holds::Expression => json!({ "type": ["string", "number"] }),
         Holds::Metric => words(&Metric::choices()),
+        Holds::Scope => words(&Scope::choices()),
         Holds::Field => {
             json!({ "enum": FIELDS.iter().map(|field| field.name).collect::<Vec<_>>() })
         }

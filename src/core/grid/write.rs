@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::initializers::Initializer;
-use super::{Axis, Block, Chosen, Condition, Expectation, Grid, UntilDecided};
+use super::{Axis, Block, Chosen, Condition, Expectation, Grid, Scope, UntilDecided};
 use crate::job::{Field, Value};
 
 /// A value as TOML writes it.
@@ -49,6 +49,9 @@ pub(super) fn grid(grid: &Grid) -> String {
         line(&mut text, "text", &string(&claim.text));
         line(&mut text, "metric", &string(claim.metric.name()));
         filter(&mut text, &claim.filter);
+        if claim.settings != Scope::Each {
+            line(&mut text, "settings", &string(claim.settings.name()));
+        }
         match &claim.expect {
             Expectation::Compare { better, than, margin } => line(
                 &mut text,

@@ -12,7 +12,7 @@ use crate::verdict::{
 };
 use wninit_core::columns;
 use wninit_core::fmt::{duration, p_value, plural};
-use wninit_core::grid::{Claim, Condition, Expectation, Metric, UntilDecided};
+use wninit_core::grid::{Claim, Condition, Expectation, Metric, Scope, UntilDecided};
 use wninit_core::table::Column;
 use wninit_core::text::listed;
 
@@ -151,11 +151,20 @@ pub(super) fn settle(sweep: &Cells, claim: &Claim, rule: Option<UntilDecided>) -
                 (vec![claim.filter.clone()], BTreeSet::new(), Interval { low, high }, test)
             }
         };
+    let test = match claim.settings {
+        Scope::Each => test,
+        Scope::Mean => format!("{test}, in the mean over settings"),
+    };
     let compared = filters.len() == 2;
     let jobs: Vec<Wanted> = filters.iter().map(|filter| Wanted::by(sweep, filter)).collect();
     let sides = sides(sweep, metric, &jobs, &named.into_iter().collect::<Vec<_>>());
     let asked = if compared { wanted } else { measure.turned(wanted) };
-    let answer = measure.ask(sweep, &sides, asked, rule.is_some());
+    let question = Question {
+        scope: claim.settings,
+        until_decided: rule.is_some(),
+        ..measure.question(sweep, &sides, asked)
+    };
+    let answer = answer(&question, &sides);
     let open = answer.open.iter().filter_map(|&i| sides.cells.get(i)).flatten().flatten();
     let (estimate, interval) = measure.shown(&answer.overall, compared);
     let success = measure.in_order_of_test(sides.success);
@@ -181,6 +190,15 @@ pub(super) fn settle(sweep: &Cells, claim: &Claim, rule: Option<UntilDecided>) -
         cells: sides.cells,
         answer,
     }
+}
+
+fn answer(question: &Question, sides: &Sides) -> Answer {
+    let setting = |(name, arms): &(String, Vec<Arm>)| Setting {
+        name: name.clone(),
+        a: arms.first().cloned().unwrap_or_default(),
+        b: arms.get(1).cloned(),
+    };
+    decide(question, &sides.settings.iter().map(setting).collect::<Vec<_>>())
 }
 
 /// A metric in the terms of `verdict`: larger is better.
@@ -230,27 +248,20 @@ impl Measure {
 
     /// Decides whether the number of one side, or the difference between two, is in `wanted`, in
     /// the terms of `verdict`.
-    pub(super) fn ask(
-        &self,
-        sweep: &Cells,
-        sides: &Sides,
-        wanted: Interval,
-        until_decided: bool,
-    ) -> Answer {
-        let question = Question {
+    pub(super) fn ask(&self, sweep: &Cells, sides: &Sides, wanted: Interval) -> Answer {
+        answer(&self.question(sweep, sides, wanted), sides)
+    }
+
+    fn question(&self, sweep: &Cells, sides: &Sides, wanted: Interval) -> Question {
+        Question {
             estimand: self.estimand,
             design: if sides.paired { Design::Paired } else { Design::Unpaired },
             wanted,
             range: self.range(sweep),
             guess: sides.guess,
-            until_decided,
-        };
-        let setting = |(name, arms): &(String, Vec<Arm>)| Setting {
-            name: name.clone(),
-            a: arms.first().cloned().unwrap_or_default(),
-            b: arms.get(1).cloned(),
-        };
-        decide(&question, &sides.settings.iter().map(setting).collect::<Vec<_>>())
+            scope: Scope::Each,
+            until_decided: false,
+        }
     }
 
     /// Its possible values, in the terms of `verdict`.
@@ -488,7 +499,10 @@ impl ClaimResult {
             _ if !self.answer.unfinished.is_empty() => {
                 " The same `wninit run` finishes its settings.".to_owned()
             }
-            _ if settings_disagree => " Ask for each setting alone, with fresh seeds.".to_owned(),
+            _ if settings_disagree => {
+                " Ask for each setting alone, or with `settings = \"mean\"` for their mean, with fresh seeds."
+                    .to_owned()
+            }
             Some(SeedsNeeded { n: Some(n), low, high }) => {
                 let cost = self.seconds_needed.map(duration);
                 format!(

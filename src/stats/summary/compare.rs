@@ -32,7 +32,7 @@ impl Comparison {
             let wanted = [a, b].map(|cells| Wanted::of(sweep, cells.iter().copied()));
             let sides = sides(sweep, metric, &wanted, besides);
             let positive = Interval { low: 0.0, high: f64::INFINITY };
-            one_of(pairs, Measure::of(metric).ask(sweep, &sides, positive, false).overall)
+            one_of(pairs, Measure::of(metric).ask(sweep, &sides, positive).overall)
         };
         Comparison { success: difference(success), accuracy: difference(Metric::TestAcc) }
     }
@@ -46,7 +46,7 @@ pub(super) fn alone(
     besides: &[usize],
 ) -> (Sides, Decision) {
     let sides = sides(sweep, metric, &[Wanted::of(sweep, cells.iter().copied())], besides);
-    let decision = Measure::of(metric).ask(sweep, &sides, Interval::ANY, false).overall;
+    let decision = Measure::of(metric).ask(sweep, &sides, Interval::ANY).overall;
     (sides, decision)
 }
 

@@ -60,7 +60,7 @@ pub(super) static COLUMNS: &[Column<PublishedResult>] = columns![PublishedResult
 pub(super) fn beside(sweep: &Cells, arms: &[usize], number: &Published) -> PublishedResult {
     let measure = Measure::of(number.metric);
     let sides = sides(sweep, number.metric, &[Wanted::by(sweep, &number.filter)], &[]);
-    let ours = measure.ask(sweep, &sides, Interval::ANY, false).overall;
+    let ours = measure.ask(sweep, &sides, Interval::ANY).overall;
     let interval = ours.interval().map(|interval| measure.turned(interval));
     let mean = ours.estimate.map(|x| measure.turned(Interval { low: x, high: x }).low);
     let about: Vec<usize> = sides.cells.iter().flatten().flatten().copied().collect();
