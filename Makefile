@@ -61,7 +61,9 @@ plan: build ## Say what GRID means and what it will cost
 	@$(WNINIT) plan $(call quoted,$(GRID)) --measure $(OVERRIDES)
 
 # Every experiment of the paper is a sweep of this name, but for E1, which no grid has. Three choose
-# learning rates in one sweep and judge them by ten fresh seeds in another.
+# learning rates in one sweep and judge them by ten fresh seeds in another; where a grid has a profile
+# FRESH, further seeds judge its claims.
+FRESH = $(if $(PROFILE),$(PROFILE)-)fresh
 PAPER = $(if $(ONLY),$(ONLY),signal $(basename $(notdir $(wildcard sweeps/paper/*.toml))))
 
 .PHONY: paper
@@ -76,7 +78,10 @@ paper: build ## Run the paper's experiments; ONLY=mlp-depth, PROFILE=small
 	    cnn-depth|wrn-depth|test-error) $(WNINIT) fetch $$grid $$profile && \
 	      $(WNINIT) run $$grid $$profile $(HOW) && \
 	      $(WNINIT) confirm "$$($(WNINIT) plan $$grid $$profile --folder)" --seeds 10 $(HOW) ;; \
-	    *) $(WNINIT) fetch $$grid $$profile && $(WNINIT) run $$grid $$profile --summary $(HOW) ;; \
+	    *) $(WNINIT) fetch $$grid $$profile && $(WNINIT) run $$grid $$profile --summary $(HOW) && \
+	      if grep -qF '[profile.$(FRESH)]' $$grid; then \
+	        $(WNINIT) run $$grid --profile '$(FRESH)' --summary $(HOW); \
+	      fi ;; \
 	  esac; code=$$?; \
 	  case $$code in 0) ;; 3) worst=3 ;; *) exit $$code ;; esac; \
 	done; exit $$worst

@@ -84,7 +84,7 @@ def made_by(folder: str) -> str:
         return "make paper ONLY=signal"
     for name in sorted((grid.stem for grid in (ROOT / "sweeps" / "paper").glob("*.toml")), key=len, reverse=True):
         if folder == name or folder.startswith(name + "-"):
-            profile = folder.removeprefix(name).removesuffix("-confirm").removeprefix("-")
+            profile = folder.removeprefix(name).removesuffix("-confirm").removesuffix("-fresh").removeprefix("-")
             if profile in ("", "small"):
                 return f"make paper ONLY={name}" + (f" PROFILE={profile}" if profile else "")
             return f"make sweep GRID=sweeps/paper/{name}.toml PROFILE={profile}"

@@ -335,6 +335,19 @@ fn the_paper_is_one_command_and_so_is_each_part_of_it() {
         "wninit run sweeps/paper/mlp-depth.toml --profile small --summary",
     ];
     assert_eq!(clone.log()[1..], part);
+    // Further seeds judge the claims of a grid that has them, in the profile that was asked for.
+    fs::write(clone.path("sweeps/paper/seeds.toml"), "[profile.small-fresh]\n").unwrap();
+    assert!(clone.make(&["paper", "ONLY=seeds", "PROFILE=small"]).status.success());
+    let judged = [
+        "wninit fetch sweeps/paper/seeds.toml --profile small",
+        "wninit run sweeps/paper/seeds.toml --profile small --summary",
+        "wninit run sweeps/paper/seeds.toml --profile small-fresh --summary",
+    ];
+    assert_eq!(clone.log()[1..], judged);
+    assert!(clone.make(&["paper", "ONLY=seeds"]).status.success());
+    assert_eq!(clone.log().len(), judged.len(), "build, fetch and run");
+    fs::remove_file(clone.path("sweeps/paper/seeds.toml")).unwrap();
+
     fs::write(clone.path("sweeps/paper/cnn-depth.toml"), "").unwrap();
     assert!(clone.make(&["paper", "ONLY=cnn-depth", "WORKERS=2"]).status.success());
     let confirmed = [

@@ -23,27 +23,54 @@ pub(crate) fn grids(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-#[test]
-fn every_shipped_sweep_plans_without_a_warning() {
+/// Every sweep that comes with the program, with each of its profiles.
+fn shipped() -> Vec<(PathBuf, Grid)> {
     let sweeps = grids(&crate::root().join("sweeps"));
     assert!(sweeps.len() >= 2, "no sweeps found");
-    for path in sweeps {
+    let with_profiles = |path: PathBuf| {
         let text = std::fs::read_to_string(&path).unwrap();
         let table: toml::Table = text.parse().unwrap();
         let profiles = table.get("profile").and_then(|p| p.as_table()).cloned().unwrap_or_default();
-        let profiles = profiles.keys().map(|name| Some(name.clone())).chain([None]);
-        for profile in profiles {
-            let overrides = Overrides { profile: profile.clone(), ..Overrides::default() };
+        let profiles: Vec<Option<String>> = profiles.keys().cloned().map(Some).collect();
+        profiles.into_iter().chain([None]).map(move |profile| {
+            let overrides = Overrides { profile, ..Overrides::default() };
             let grid = Grid::load(&path, &overrides).unwrap_or_else(|error| panic!("{error}"));
-            let plan = Plan::of(&grid).unwrap_or_else(|error| panic!("{error}"));
-            assert_eq!(plan.warnings, Vec::<String>::new(), "{} {profile:?}", path.display());
-            assert!(grid.about.is_some(), "{} says what it asks", path.display());
-            let stem = path.file_stem().unwrap().to_str().unwrap();
-            assert!(grid.name.starts_with(stem), "{}: the name is the file's", path.display());
-            let again = Grid::parse(&grid.to_toml(), &path, &Overrides::default()).unwrap();
-            assert_eq!(Plan::of(&again).unwrap().jobs, plan.jobs, "{}", path.display());
+            (path.clone(), grid)
+        })
+    };
+    sweeps.into_iter().flat_map(with_profiles).collect()
+}
+
+#[test]
+fn every_shipped_sweep_plans_without_a_warning() {
+    for (path, grid) in shipped() {
+        let plan = Plan::of(&grid).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(plan.warnings, Vec::<String>::new(), "{} of {}", grid.name, path.display());
+        assert!(grid.about.is_some(), "{} says what it asks", path.display());
+        let stem = path.file_stem().unwrap().to_str().unwrap();
+        assert!(grid.name.starts_with(stem), "{}: the name is the file's", path.display());
+        let again = Grid::parse(&grid.to_toml(), &path, &Overrides::default()).unwrap();
+        assert_eq!(Plan::of(&again).unwrap().jobs, plan.jobs, "{}", path.display());
+    }
+}
+
+#[test]
+fn committed_results_answer_the_claims_of_the_grid_that_makes_them_again() {
+    let claims = |grid: &Grid| -> Vec<String> {
+        let text = grid.to_toml();
+        let tables = text.split("\n\n").filter(|table| table.starts_with("[[claim]]"));
+        tables.map(|table| table.trim_end().to_owned()).collect()
+    };
+    let mut checked = 0;
+    for (path, grid) in shipped() {
+        let run = crate::root().join("results/paper").join(&grid.name).join("grid.toml");
+        if run.exists() {
+            let was_run = Grid::load(&run, &Overrides::default()).unwrap();
+            assert_eq!(claims(&was_run), claims(&grid), "{} and {}", run.display(), path.display());
+            checked += claims(&grid).len();
         }
     }
+    assert!(checked > 40, "{checked}");
 }
 
 #[test]

@@ -559,6 +559,31 @@ fn where_settings_disagree_the_verdict_names_them() {
 }
 
 #[test]
+fn sides_with_no_setting_in_common_are_not_testable_unless_each_names_its_learning_rate() {
+    let at = |name: &str, lr: f64, seed: i64| {
+        job(&[init(name), ("lr", Value::Float(lr)), whole("seed", seed)])
+    };
+    let records: Vec<Record> = (0..8)
+        .flat_map(|seed| {
+            let (proposed, default) =
+                (at("orthogonal_proposed", 0.01, seed), at("orthogonal", 1e-4, seed));
+            [ok(&proposed, 0.9, 0.9), diverged(&default)]
+        })
+        .collect();
+    let of = |expect| settle(&records, Claim::new("", Metric::Success, Vec::new(), expect));
+    let never = of(compare("orthogonal_proposed", "orthogonal", 0.0));
+    assert_eq!(never.verdict(), Verdict::NotTestable);
+    assert!(never.brief().contains("No setting has jobs of both sides"), "{}", never.brief());
+    let side = |name: &str, lr: f64| {
+        let of = |field, value| Condition::new(Field::named(field).unwrap(), vec![value]);
+        vec![of("init", Value::Text(name.to_owned())), of("lr", Value::Float(lr))]
+    };
+    let (better, than) = (side("orthogonal_proposed", 0.01), side("orthogonal", 1e-4));
+    let named = of(Expectation::Compare { better, than, margin: 0.0 });
+    assert_eq!((named.verdict(), named.n()), (Verdict::Supported, 8));
+}
+
+#[test]
 fn a_claim_about_the_mean_over_settings_says_so_and_where_it_does_not_hold() {
     let records: Vec<Record> = (0..10)
         .flat_map(|seed| {

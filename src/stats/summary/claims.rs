@@ -121,6 +121,10 @@ pub(super) static SETTING_COLUMNS: &[Column<SettingResult>] = columns![SettingRe
     "method": "", "the test", "nothing to test" => |s| s.decision.method;
 ];
 
+/// Why two sides that both have jobs cannot be compared.
+const NOTHING_IN_COMMON: &str = "No setting has jobs of both sides. If each side names its learning rate, as in \
+                                 better = { init = …, lr = … }, different ones are compared";
+
 pub(super) fn settle(sweep: &Cells, claim: &Claim, rule: Option<UntilDecided>) -> ClaimResult {
     let metric = claim.metric;
     let measure = Measure::of(metric);
@@ -164,7 +168,11 @@ pub(super) fn settle(sweep: &Cells, claim: &Claim, rule: Option<UntilDecided>) -
         until_decided: rule.is_some(),
         ..measure.question(sweep, &sides, asked)
     };
-    let answer = answer(&question, &sides);
+    let mut answer = answer(&question, &sides);
+    if sides.settings.is_empty() && jobs.iter().all(Wanted::has_jobs) {
+        answer.overall.verdict = Verdict::NotTestable;
+        answer.overall.why = Some(NOTHING_IN_COMMON.to_owned());
+    }
     let open = answer.open.iter().filter_map(|&i| sides.cells.get(i)).flatten().flatten();
     let (estimate, interval) = measure.shown(&answer.overall, compared);
     let success = measure.in_order_of_test(sides.success);

@@ -75,6 +75,11 @@ impl<'c> Wanted<'c> {
         Wanted { cells, seeds: Vec::new(), whole: true, names_lr: false }
     }
 
+    /// Whether any job is planned that the side is about.
+    pub(super) fn has_jobs(&self) -> bool {
+        !self.cells.is_empty()
+    }
+
     fn among(&self, group: &[usize]) -> Vec<usize> {
         group.iter().copied().filter(|i| self.cells.contains(i)).collect()
     }
