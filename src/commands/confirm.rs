@@ -205,7 +205,8 @@ fn warnings(choices: &[Choice], seeds: u32, finish: &str) -> Vec<String> {
     let mut warnings = Vec::new();
     let mut edges: BTreeMap<String, (Vec<String>, String)> = BTreeMap::new();
     for choice in choices {
-        let lr = choice.chosen.lr;
+        let words = |lr: f64| Value::Float(lr).in_words();
+        let lr = words(choice.chosen.lr);
         let start = match (choice.edge, choice.fails) {
             (Some(_), true) => {
                 format!("every learning rate explored fails, and {lr}, the smallest, is kept")
@@ -220,7 +221,9 @@ fn warnings(choices: &[Choice], seeds: u32, finish: &str) -> Vec<String> {
             (None, false) => continue,
         };
         let next = match choice.edge {
-            Some(Edge::Smallest(next) | Edge::Largest(next)) => format!(": add {next} to the grid"),
+            Some(Edge::Smallest(next) | Edge::Largest(next)) => {
+                format!(": add {} to the grid", words(next))
+            }
             None => String::new(),
         };
         edges.entry(start).or_insert((Vec::new(), next)).0.push(choice.setting());

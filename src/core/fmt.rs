@@ -70,14 +70,15 @@ pub fn significant(x: f64, digits: usize) -> String {
     if x == 0.0 {
         return "0".to_owned();
     }
+    let short = |text: &str| match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text.to_owned(),
+    };
     let magnitude = x.abs().log10().floor() as i32;
     if !(-4..15).contains(&magnitude) {
-        return format!("{x:.*e}", digits - 1);
+        let text = format!("{x:.*e}", digits - 1);
+        let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+        return format!("{}e{exponent}", short(mantissa));
     }
-    let text = format!("{x:.*}", (digits as i32 - 1 - magnitude).max(0) as usize);
-    if text.contains('.') {
-        text.trim_end_matches('0').trim_end_matches('.').to_owned()
-    } else {
-        text
-    }
+    short(&format!("{x:.*}", (digits as i32 - 1 - magnitude).max(0) as usize))
 }

@@ -56,9 +56,14 @@ fn a_duration_is_as_exact_as_an_estimate_deserves() {
 
 #[test]
 fn significant_digits_are_kept_and_no_more() {
-    for (x, text) in
-        [(0.123_456, "0.1235"), (12.0, "12"), (1234.56, "1235"), (-0.5, "-0.5"), (1e-7, "1.000e-7")]
-    {
+    for (x, text) in [
+        (0.123_456, "0.1235"),
+        (12.0, "12"),
+        (1234.56, "1235"),
+        (-0.5, "-0.5"),
+        (1e-7, "1e-7"),
+        (1.25e-7, "1.25e-7"),
+    ] {
         assert_eq!(significant(x, 4), text);
     }
 }

@@ -95,6 +95,20 @@ impl ChartAxis {
         let fifths = (most * 5.0 - 1e-9).ceil().clamp(1.0, 5.0);
         ChartAxis::new(label, Scale::Linear(0.0, fifths / 5.0))
     }
+
+    /// An axis for fractions that are at most `most`. If those of `values` are close together and far
+    /// from 0, it is about them only, so that their differences are seen.
+    pub fn fraction_around(label: impl Into<String>, values: &[f64], most: f64) -> ChartAxis {
+        let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let room = (0.2 * (high - low)).max(0.002);
+        if low - room < 0.75 * high || values.is_empty() {
+            return ChartAxis::fraction_to(label, most);
+        }
+        let low = ((low - room) * 100.0).floor() / 100.0;
+        let high = ((high + room) * 100.0).ceil() / 100.0;
+        ChartAxis::new(label, Scale::Linear(low, high.min(1.0)))
+    }
 }
 
 pub(super) fn tick_label(x: f64) -> String {
@@ -117,6 +131,21 @@ mod tests {
             let ticks = Scale::Linear(low, high).ticks();
             assert!((2..=8).contains(&ticks.len()), "{low} {high}: {ticks:?}");
             assert!(ticks.iter().all(|x| (low - 1e-6..=high + 1e-6).contains(x)));
+        }
+    }
+
+    #[test]
+    fn fractions_that_are_close_together_are_seen_to_differ() {
+        let scale = |values: &[f64]| ChartAxis::fraction_around("", values, 0.85).scale;
+        let share = scale(&[0.83, 0.85]).share(0.85) - scale(&[0.83, 0.85]).share(0.83);
+        assert!(share > 0.4, "{share}");
+        assert!((0.0..=1.0).contains(&scale(&[0.999, 1.0]).share(1.0)));
+        for values in [&[][..], &[0.4, 0.85], &[0.0, 0.001]] {
+            assert_eq!(
+                (scale(values).share(0.0), scale(values).share(1.0)),
+                (0.0, 1.0),
+                "{values:?}"
+            );
         }
     }
 

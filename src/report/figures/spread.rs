@@ -68,9 +68,16 @@ impl Figures<'_> {
             .collect();
         let shown: Vec<(String, Vec<Strip>)> =
             (0..n.min(MOST_GROUPS)).map(|i| groups[i * n / n.min(MOST_GROUPS)].clone()).collect();
+        let trained = cells.iter().flat_map(|&i| &self.cell(i).runs);
+        let trained: Vec<f64> = trained
+            .filter(|run| run.ending == RunEnding::Success)
+            .filter_map(|run| run.accuracy)
+            .collect();
+        let x = ChartAxis::fraction_around("test accuracy (fraction)", &trained, self.most);
+        let from_zero = x.scale.share(0.0) >= 0.0;
         let text = html! {
             "A point is a run, at the learning rate that validation chose; the bar is their median. A run that \
-             diverged stands at guessing."
+             diverged stands at " @if from_zero { "guessing." } @else { "the left edge, below the axis." }
             @if n > MOST_GROUPS {
                 " " (MOST_GROUPS) " of " (n) " settings are shown, evenly chosen; the data has them all."
             }
@@ -78,8 +85,8 @@ impl Figures<'_> {
         // Two panels side by side if there is room.
         let half = shown.len().div_ceil(2).max(3);
         let strips = |groups: &[(String, Vec<Strip>)]| Strips {
-            x: ChartAxis::fraction_to("test accuracy (fraction)", self.most),
-            rule: self.guess(),
+            x: x.clone(),
+            rule: self.guess().filter(|_| from_zero),
             groups: groups.to_vec(),
         };
         let panels = shown.chunks(half).map(|groups| strips(groups).chart()).collect();
